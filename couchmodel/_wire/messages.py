@@ -1,0 +1,190 @@
+"""Requests and responses, and the seam they cross: :class:`Transport`.
+
+A path is a tuple of unquoted segments. Only this module turns it into a request target and back, so that an id is
+quoted once, in one place, and never escapes into another part of the path. Header names are lower case everywhere.
+"""
+
+import functools
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
+
+from pydantic_core import from_json, to_json
+
+from couchmodel.errors import BadRequestError, DocumentError
+
+__all__ = [
+    "JSON_TYPE",
+    "NOTHING",
+    "Request",
+    "Response",
+    "Stream",
+    "Transport",
+    "database_path",
+    "decode",
+    "document_path",
+    "encode",
+    "parse_target",
+    "target",
+]
+
+JSON_TYPE: Final = "application/json"
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+"""No headers, no parameters."""
+
+_ASK_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE})
+_SAY_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE, "content-type": JSON_TYPE})
+
+_SPACES: Final = ("_design", "_local")
+"""What may stand before the slash of an id that begins with an underscore."""
+
+
+class Stream(Protocol):
+    """A body that arrives in pieces. Whoever holds one reads it to its end or closes it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]: ...
+
+
+class Request:
+    """What is asked of a server.
+
+    JSON is asked for, and a body is JSON, unless ``headers`` say otherwise. ``stream`` says that the answer's body is
+    wanted piece by piece; otherwise it has arrived whole, and its connection
+    is free again, by the time :meth:`Transport.send` returns.
+    """
+
+    __slots__ = ("body", "headers", "method", "path", "query", "stream")
+
+    def __init__(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, str] = NOTHING,
+        headers: Mapping[str, str] = NOTHING,
+        body: bytes | AsyncIterable[bytes] | None = None,
+        stream: bool = False,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers or (_ASK_JSON if body is None else _SAY_JSON)
+        self.body = body
+        self.stream = stream
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {target(self.path)}>"
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        if self.body is None or isinstance(self.body, bytes):
+            return self.body or b""
+        return b"".join([piece async for piece in self.body])
+
+
+class Response:
+    """What a server answers: ``body`` whole, or ``stream`` in pieces and ``body`` empty."""
+
+    __slots__ = ("body", "headers", "status", "stream")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str] = NOTHING, body: bytes = b"", stream: Stream | None = None
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.stream = stream
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+    def json(self) -> Any:
+        """The decoded body. Raises ValueError where it is no JSON."""
+        return decode(self.body)
+
+    async def collect(self) -> None:
+        """Read what is left of the stream into ``body``."""
+        if self.stream is not None:
+            stream, self.stream = self.stream, None
+            self.body = b"".join([piece async for piece in stream])
+
+
+class Transport(Protocol):
+    """A way to reach one CouchDB: over HTTP, or in this process."""
+
+    async def send(self, request: Request) -> Response:
+        """The server's answer, whatever its status. Raises :class:`~couchmodel.errors.TransportError` if none came."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and files. Closing twice is harmless."""
+        ...
+
+
+def database_path(name: str) -> tuple[str, ...]:
+    """The path of a database. Raises BadRequestError for a name that would lead elsewhere."""
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        raise BadRequestError(f"a database cannot be named {name!r}", code="illegal_database_name")
+    return (name,)
+
+
+def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...]:
+    """The path of a document. Raises BadRequestError for an id that no document may have.
+
+    CouchDB reserves ids that begin with an underscore (manual, section 3.4.1.1 of the HTTP API); ``"."`` and ``".."``
+    would be taken for steps in the path.
+    """
+    if not isinstance(document_id, str):
+        raise BadRequestError(f"Document id must be a string, not {document_id!r}", code="illegal_docid")
+    if document_id in ("", ".", ".."):
+        raise BadRequestError(f"Document id must not be {document_id!r}", code="illegal_docid")
+    if document_id[0] != "_":
+        return (*database, document_id)
+    space, _, name = document_id.partition("/")
+    if space not in _SPACES or name in ("", ".", ".."):
+        reason = f"Only reserved document ids may start with underscore, not {document_id!r}"
+        raise BadRequestError(reason, code="illegal_docid")
+    return (*database, space, name)
+
+
+def target(path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> str:
+    """The request target of a path, quoted."""
+    quoted = "/" + "/".join(map(_quote, path))
+    return f"{quoted}?{urlencode(query)}" if query else quoted
+
+
+def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The path and the query of a request target, as CouchDB reads it: ``+`` is a space in the path, too."""
+    path, _, query = text.partition("?")
+    segments = [unquote_plus(segment) for segment in path.removeprefix("/").split("/")]
+    while segments and not segments[-1]:
+        segments.pop()
+    return tuple(segments), dict(parse_qsl(query, keep_blank_values=True))
+
+
+def decode(body: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, or is not UTF-8."""
+    return from_json(body, allow_inf_nan=False)
+
+
+def encode(value: object) -> bytes:
+    """The JSON text of a value. Raises DocumentError for NaN and infinity, which JSON cannot carry."""
+    body = to_json(value, inf_nan_mode="constants")
+    if b"NaN" in body or b"Infinity" in body:
+        _refuse_constants(body)
+    return body
+
+
+def _refuse_constants(body: bytes) -> None:
+    # The words may stand in a string, where they are welcome: only a parse tells.
+    try:
+        decode(body)
+    except ValueError:
+        message = "NaN and infinity have no JSON: store None or a string instead"
+        raise DocumentError(message, model="dict", document_id=None, errors=[]) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _quote(segment: str) -> str:
+    return quote(segment, safe="")

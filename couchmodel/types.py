@@ -1,0 +1,123 @@
+"""The shapes of CouchDB's answers, as far as the field goes that this library reads.
+
+Names follow CouchDB's manual; what a server adds beyond them is kept by whoever holds the dictionary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypeAlias, TypedDict
+
+__all__ = [
+    "JSON",
+    "BulkRow",
+    "ChangeRow",
+    "ChangesAnswer",
+    "DatabaseInfo",
+    "FindAnswer",
+    "IndexAnswer",
+    "JSONObject",
+    "RowsAnswer",
+    "ServerInfo",
+    "ViewRow",
+    "WriteAnswer",
+]
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+"""Any JSON value."""
+
+JSONObject: TypeAlias = dict[str, Any]
+"""A decoded JSON object whose members only its reader knows, such as a document."""
+
+
+class ServerInfo(TypedDict):
+    """``GET /``."""
+
+    couchdb: str
+    version: str
+    uuid: str
+    features: NotRequired[list[str]]
+    vendor: NotRequired[dict[str, str]]
+
+
+class DatabaseInfo(TypedDict):
+    """``GET /{db}``."""
+
+    db_name: str
+    doc_count: int
+    doc_del_count: int
+    update_seq: str
+    purge_seq: str
+    sizes: dict[str, int]
+    props: JSONObject
+    instance_start_time: str
+
+
+class WriteAnswer(TypedDict):
+    """The answer to a write of one document or attachment."""
+
+    ok: bool
+    id: str
+    rev: str
+
+
+class BulkRow(TypedDict):
+    """One row of ``POST /{db}/_bulk_docs``: either ``ok`` and ``rev``, or ``error`` and ``reason``."""
+
+    id: str
+    ok: NotRequired[bool]
+    rev: NotRequired[str]
+    error: NotRequired[str]
+    reason: NotRequired[str]
+
+
+class ViewRow(TypedDict):
+    """One row of ``_all_docs`` or of a view."""
+
+    id: NotRequired[str]
+    key: Any
+    value: NotRequired[Any]
+    doc: NotRequired[JSONObject | None]
+    error: NotRequired[str]
+
+
+class RowsAnswer(TypedDict):
+    """``GET /{db}/_all_docs`` or a view."""
+
+    rows: list[ViewRow]
+    total_rows: NotRequired[int]
+    offset: NotRequired[int | None]
+    update_seq: NotRequired[str]
+
+
+class FindAnswer(TypedDict):
+    """``POST /{db}/_find``."""
+
+    docs: list[JSONObject]
+    bookmark: str
+    warning: NotRequired[str]
+    execution_stats: NotRequired[JSONObject]
+
+
+class IndexAnswer(TypedDict):
+    """``POST /{db}/_index``: ``result`` is ``"created"`` or ``"exists"``."""
+
+    result: str
+    id: str
+    name: str
+
+
+class ChangeRow(TypedDict):
+    """One row of ``_changes``."""
+
+    seq: str
+    id: str
+    changes: list[dict[str, str]]
+    deleted: NotRequired[bool]
+    doc: NotRequired[JSONObject]
+
+
+class ChangesAnswer(TypedDict):
+    """``GET /{db}/_changes``, the normal feed."""
+
+    results: list[ChangeRow]
+    last_seq: str
+    pending: int
