@@ -1,0 +1,340 @@
+"""The revision tree of a document: which revisions there are, which one descends from which, and which one wins.
+
+Rule 1: a tree is a value. Every operation gives another tree.
+
+Rule 2: a tree is a set of revisions and their parents, so the order in which revisions arrive does not show. A
+revision is known by generation and digest; its parent is unknown as long as only stemmed histories have come, and is
+filled in by the first history that has it.
+
+A tree is kept as its branches: the winner's first, each as long as it can be. Nearly every document has a single
+one, and that makes the usual work (read the tree of a BLOB column, append a revision, write it back) independent of
+the number of revisions, but for the speed of the JSON parser.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import ConflictError, NotFoundError
+
+__all__ = ["Outcome", "RevTree", "living_winner", "parent_for"]
+
+
+class Outcome(Enum):
+    """What the arrival of a history has changed, in CouchDB's words."""
+
+    NEW_LEAF = "new_leaf"
+    NEW_BRANCH = "new_branch"
+    INTERNAL_NODE = "internal_node"
+
+
+class Branch(NamedTuple):
+    """A leaf and those of its ancestors that no earlier branch of the tree has, oldest first.
+
+    ``fork`` is the digest of the parent of the first one, ``tombstones`` and ``bodiless`` are generations.
+    """
+
+    start: int
+    fork: str | None
+    digests: list[str]
+    tombstones: list[int]
+    bodiless: list[int]
+
+    @classmethod
+    def of(cls, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "Branch":
+        """The branch of a revision and its history, newest first; only the revision itself can have a body."""
+        oldest, newest = path[-1].generation, path[0].generation
+        bodiless = range(oldest, newest if stored else newest + 1)
+        return cls(oldest, None, [rev.digest for rev in reversed(path)], [newest] if deleted else [], [*bodiless])
+
+    @property
+    def leaf(self) -> Rev:
+        """The newest revision."""
+        return Rev(self.start + len(self.digests) - 1, self.digests[-1])
+
+    @property
+    def root(self) -> Rev | None:
+        """The parent of the oldest revision, where it is known."""
+        return None if self.fork is None else Rev(self.start - 1, self.fork)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the leaf is a tombstone."""
+        return bool(self.tombstones) and self.tombstones[-1] == self.start + len(self.digests) - 1
+
+    def has(self, rev: Rev) -> bool:
+        """Whether a revision is on this branch."""
+        age = rev.generation - self.start
+        return 0 <= age < len(self.digests) and self.digests[age] == rev.digest
+
+    def revs(self) -> list[Rev]:
+        """The revisions, oldest first."""
+        return list(map(Rev, range(self.start, self.start + len(self.digests)), self.digests))
+
+    def at(self, generations: Iterable[int]) -> list[Rev]:
+        """The revisions of these generations."""
+        return [Rev(generation, self.digests[generation - self.start]) for generation in generations]
+
+    def ends_with(self, path: Sequence[Rev]) -> bool:
+        """Whether its newest revisions are a path, which is newest first."""
+        return path[0] == self.leaf and self.digests[-len(path) :] == [rev.digest for rev in reversed(path)]
+
+    def appended(self, rev: Rev, *, deleted: bool) -> "Branch":
+        """The branch with a child of its leaf."""
+        tombstones = [*self.tombstones, rev.generation] if deleted else self.tombstones
+        return self._replace(digests=[*self.digests, rev.digest], tombstones=tombstones)
+
+    def stemmed(self, limit: int) -> "Branch":
+        """The newest revisions of the branch."""
+        start = self.start + len(self.digests) - limit
+        tombstones = [generation for generation in self.tombstones if generation >= start]
+        bodiless = [generation for generation in self.bodiless if generation >= start]
+        return Branch(start, None, self.digests[-limit:], tombstones, bodiless)
+
+
+class RevTree:
+    """The revisions of one document, those that are no longer stored included."""
+
+    __slots__ = ("_branches",)
+
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self._branches = branches
+
+    @classmethod
+    def empty(cls) -> "RevTree":
+        """The tree of a document that has no revision yet."""
+        return cls(())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "RevTree":
+        """The tree that :meth:`to_bytes` wrote."""
+        return cls([Branch(*fields) for fields in from_json(data)])
+
+    def to_bytes(self) -> bytes:
+        """The tree for a BLOB column. Equal trees have equal bytes."""
+        return to_json(self._branches)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RevTree) and [*self._branches] == [*other._branches]
+
+    def __hash__(self) -> int:
+        return hash(self.leaves)
+
+    def __bool__(self) -> bool:
+        return bool(self._branches)
+
+    def __contains__(self, rev: object) -> bool:
+        return isinstance(rev, Rev) and self._branch(rev) is not None
+
+    def __repr__(self) -> str:
+        return f"<RevTree {', '.join(map(str, self.leaves))}>"
+
+    @property
+    def leaves(self) -> tuple[Rev, ...]:
+        """The revisions that nothing descends from, in CouchDB's order: the winner first."""
+        return tuple([branch.leaf for branch in self._branches])
+
+    @property
+    def winner(self) -> Rev:
+        """The revision that a reader gets who asks for none: the same one on every replica."""
+        return self._branches[0].leaf
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the document is deleted: all its leaves are."""
+        return self._branches[0].deleted
+
+    @property
+    def conflicts(self) -> list[Rev]:
+        """The undeleted leaves beside the winner."""
+        return [branch.leaf for branch in self._branches[1:] if not branch.deleted]
+
+    @property
+    def deleted_conflicts(self) -> list[Rev]:
+        """The deleted leaves beside the winner."""
+        return [branch.leaf for branch in self._branches[1:] if branch.deleted]
+
+    def is_deleted(self, rev: Rev) -> bool:
+        """Whether a revision is a tombstone."""
+        branch = self._branch(rev)
+        return branch is not None and rev.generation in branch.tombstones
+
+    def is_stored(self, rev: Rev) -> bool:
+        """Whether a revision came with its body, and not just as an ancestor of another one."""
+        branch = self._branch(rev)
+        return branch is not None and rev.generation not in branch.bodiless
+
+    def path(self, rev: Rev) -> list[Rev]:
+        """A revision and its known ancestors, newest first; empty where the revision is unknown."""
+        path: list[Rev] = []
+        step: Rev | None = rev
+        while step is not None and (branch := self._branch(step)):
+            path += branch.revs()[step.generation - branch.start :: -1]
+            step = branch.root
+        return path
+
+    def latest(self, rev: Rev) -> list[Rev]:
+        """The leaves that are a revision or descend from it, in CouchDB's order."""
+        return [leaf for leaf in self.leaves if rev in self.path(leaf)]
+
+    def missing(self, revs: Iterable[Rev]) -> list[Rev]:
+        """Those of the revisions that the tree does not know."""
+        return [rev for rev in revs if rev not in self]
+
+    def merge(self, path: Sequence[Rev], *, deleted: bool = False, stored: bool = True) -> tuple["RevTree", Outcome]:
+        """The tree with a revision and its history, newest first, and what that has changed.
+
+        ``deleted`` and ``stored`` describe the newest one; its ancestors become known, no more. What is known already
+        stays as it is, but for a body and a parent that were missing.
+        """
+        if not self._branches:
+            return RevTree([Branch.of(path, deleted=deleted, stored=stored)]), Outcome.NEW_LEAF
+        if stored and len(self._branches) == 1 and path[1:] and self._branches[0].ends_with(path[1:]):
+            return RevTree([self._branches[0].appended(path[0], deleted=deleted)]), Outcome.NEW_LEAF
+        return self._merged(path, deleted=deleted, stored=stored), self._outcome(path)
+
+    def extend(self, parent: Rev | None, new: Rev, *, deleted: bool = False) -> "RevTree":
+        """The tree with one more revision, which is stored, on top of ``parent``."""
+        tree, _ = self.merge([new] if parent is None else [new, parent], deleted=deleted)
+        return tree
+
+    def stem(self, limit: int) -> "RevTree":
+        """The tree without the revisions that are ``limit`` or more generations older than the nearest leaf."""
+        if sum(len(branch.digests) for branch in self._branches) <= limit:
+            return self
+        if len(self._branches) == 1:
+            return RevTree([self._branches[0].stemmed(limit)])
+        kept = {rev for leaf in self.leaves for rev in self.path(leaf)[:limit]}
+        parents = {rev: parent if parent in kept else None for rev, parent in self._parents().items() if rev in kept}
+        return _grown(parents, self._tombstones(), self._bodiless())
+
+    def _merged(self, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "RevTree":
+        newest = {path[0]} if stored and not self.is_stored(path[0]) else set[Rev]()
+        tombstones = self._tombstones() | (newest if deleted else set())
+        bodiless = self._bodiless().union(self.missing(path)) - newest
+        return _grown(self._joined(path), tombstones, bodiless)
+
+    def _branch(self, rev: Rev) -> Branch | None:
+        return next((branch for branch in self._branches if branch.has(rev)), None)
+
+    def _parents(self) -> dict[Rev, Rev | None]:
+        parents: dict[Rev, Rev | None] = {}
+        for branch in self._branches:
+            revs = branch.revs()
+            parents.update(zip(revs, [branch.root, *revs], strict=False))
+        return parents
+
+    def _tombstones(self) -> set[Rev]:
+        return {rev for branch in self._branches for rev in branch.at(branch.tombstones)}
+
+    def _bodiless(self) -> set[Rev]:
+        return {rev for branch in self._branches for rev in branch.at(branch.bodiless)}
+
+    def _outcome(self, path: Sequence[Rev]) -> Outcome:
+        if path[0] in self:
+            return Outcome.INTERNAL_NODE
+        known = next((rev for rev in path if rev in self), None)
+        return Outcome.NEW_LEAF if known in self.leaves else Outcome.NEW_BRANCH
+
+    def _joined(self, path: Sequence[Rev]) -> dict[Rev, Rev | None]:
+        parents = self._parents()
+        for child, parent in zip(path, [*path[1:], None], strict=True):
+            if parents.setdefault(child, parent) is None:
+                parents[child] = parent
+            elif parents[child] != parent:
+                break  # the history ends here; or it is forged, and this revision has another parent
+        return parents
+
+
+def _grown(parents: Mapping[Rev, Rev | None], tombstones: Collection[Rev], bodiless: Collection[Rev]) -> RevTree:
+    """The tree of these revisions."""
+    inner = set(parents.values())
+    leaves = [rev for rev in parents if rev not in inner]
+    leaves.sort(key=lambda rev: (rev not in tombstones, rev.rank), reverse=True)
+    branches: list[Branch] = []
+    taken: set[Rev] = set()
+    for leaf in leaves:
+        revs = _untaken(leaf, parents, taken)
+        fork = parents[revs[0]]
+        branches.append(
+            Branch(
+                revs[0].generation,
+                fork and fork.digest,
+                [rev.digest for rev in revs],
+                [rev.generation for rev in revs if rev in tombstones],
+                [rev.generation for rev in revs if rev in bodiless],
+            )
+        )
+        taken.update(revs)
+    return RevTree(branches)
+
+
+def _untaken(leaf: Rev, parents: Mapping[Rev, Rev | None], taken: Collection[Rev]) -> list[Rev]:
+    """A leaf and its ancestors, oldest first, down to where another branch begins."""
+    revs: list[Rev] = []
+    step: Rev | None = leaf
+    while step is not None and step not in taken:
+        revs.append(step)
+        step = parents[step]
+    return revs[::-1]
+
+
+def parent_for(
+    tree: RevTree | None,
+    given: Rev | None,
+    deleting: bool,
+    *,
+    older: Sequence[Rev] = (),
+    looked_up: bool = False,
+) -> Rev | None:
+    """The revision that an interactive write continues; None where it begins a document.
+
+    ``given`` is the revision that the write names, ``older`` are its ancestors where the write has ``_revisions``.
+    CouchDB takes a write that names a revision of a document it does not have, unless it has ``looked_up`` documents
+    before it writes: it does so in a database with a validation function, and for all documents of a request with a
+    design document or an attachment in it. (And it does in a database it has just opened; that is left out here.)
+
+    Raises:
+        ConflictError: the write continues another revision than a leaf, or begins a document that is there.
+    """
+    if not tree:
+        if looked_up and given is not None:
+            raise _conflict()
+        return given
+    if tree.deleted:
+        return _revived(tree, given, deleting=deleting)
+    if given not in tree.leaves and not _ends_in_leaf(tree, given, () if looked_up else older):
+        raise _conflict()
+    return given
+
+
+def living_winner(tree: RevTree | None) -> Rev:
+    """The winner of a document that is there and not deleted, as a DELETE requires before all else.
+
+    Raises:
+        NotFoundError: the document is ``missing`` or ``deleted``.
+    """
+    if not tree:
+        raise NotFoundError("missing")
+    if tree.deleted:
+        raise NotFoundError("deleted")
+    return tree.winner
+
+
+def _revived(tree: RevTree, given: Rev | None, *, deleting: bool) -> Rev:
+    """A deleted document comes back on top of its winning tombstone, but only to a write that names no revision."""
+    if deleting or (given is not None and given.generation != 0):
+        raise _conflict()
+    return tree.winner
+
+
+def _ends_in_leaf(tree: RevTree, given: Rev | None, older: Sequence[Rev]) -> bool:
+    """Whether a revision is unknown, but its history leads to a leaf."""
+    return given is not None and next((rev for rev in (given, *older) if rev in tree), None) in tree.leaves
+
+
+def _conflict() -> ConflictError:
+    return ConflictError("Document update conflict.")
