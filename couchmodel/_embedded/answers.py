@@ -1,0 +1,74 @@
+"""Answers: JSON bodies and their headers, errors among them, and results that are sent as they are read."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import quote
+
+from pydantic_core import to_json
+
+from couchmodel._wire.messages import JSON_TYPE, Response
+from couchmodel.errors import ResponseError
+
+__all__ = [
+    "JSON_HEADERS",
+    "OK",
+    "error_answer",
+    "json_answer",
+    "location",
+    "matches",
+    "revision_answer",
+    "streamed",
+    "unchanged",
+]
+
+JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"content-type": JSON_TYPE, "cache-control": "must-revalidate"}
+)
+
+OK: Final = {"ok": True}
+
+
+def json_answer(status: int, value: object, headers: Mapping[str, str] = JSON_HEADERS) -> Response:
+    """An answer whose body is the JSON of a value."""
+    return Response(status, headers, to_json(value) + b"\n")
+
+
+def revision_answer(rev: str, text: bytes) -> Response:
+    """An answer whose body is one revision of a document, with the ETag that names it."""
+    headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
+    return Response(200, headers, text + b"\n")
+
+
+def unchanged(tag: str) -> Response:
+    """The answer to whoever has the current one already."""
+    return Response(304, {"etag": tag, "cache-control": "must-revalidate"})
+
+
+def error_answer(error: ResponseError) -> Response:
+    """What an error looks like to a client."""
+    return json_answer(error.status, {"error": error.code, "reason": error.reason})
+
+
+def location(headers: Mapping[str, str], *path: str) -> str:
+    """The address of a resource, as the client has addressed the server."""
+    address = "/" + "/".join(quote(segment, safe=":") for segment in path)
+    host = headers.get("host")
+    return f"http://{host}{address}" if host else address
+
+
+def matches(headers: Mapping[str, str], tag: str) -> bool:
+    """Whether the client has this ETag's answer already."""
+    known = headers.get("if-none-match")
+    return known is not None and tag in (part.strip() for part in known.split(","))
+
+
+async def streamed(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:
+    """The pieces of a JSON array of rows, a piece for each batch."""
+    separator = b"\n"
+    yield head
+    async for rows in batches:
+        if rows:
+            yield separator + b",\n".join(rows)
+            separator = b",\n"
+    yield tail

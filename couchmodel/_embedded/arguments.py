@@ -1,0 +1,130 @@
+"""What a request brings along, checked: its JSON, its parameters, and the revision in its headers."""
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from couchmodel._wire.messages import JSON_TYPE, Request, decode
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
+
+__all__ = [
+    "boolean",
+    "expected_revision",
+    "integer",
+    "json_body",
+    "json_object",
+    "json_parameter",
+    "parse_json",
+    "parse_object",
+    "require_json_type",
+]
+
+
+async def json_body(request: Request) -> Any:
+    """The request's body. Raises BadRequestError where it is no JSON."""
+    return parse_json(await _text(request))
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The object that a POST brings. Raises UnsupportedMediaTypeError, BadRequestError."""
+    require_json_type(request)
+    return parse_object(await _text(request))
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """The value of a JSON text that must be an object. Raises BadRequestError."""
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise BadRequestError("Request body must be a JSON object")
+    return value
+
+
+def parse_json(text: bytes) -> Any:
+    """The value of a JSON text as CouchDB reads it. Raises BadRequestError."""
+    try:
+        value = decode(text)
+    except ValueError:
+        raise BadRequestError("invalid UTF-8 JSON") from None
+    # CouchDB's parser takes the smallest number that there is for 0, and it may be part of a revision id.
+    return _without_smallest(value) if b"-324" in text else value
+
+
+def require_json_type(request: Request) -> None:
+    """Raise UnsupportedMediaTypeError where the body is not declared to be JSON."""
+    declared = request.headers.get("content-type", "")
+    if declared != JSON_TYPE and declared.partition(";")[0].strip() != JSON_TYPE:
+        raise UnsupportedMediaTypeError("Content-Type must be application/json")
+
+
+def boolean(name: str, text: str) -> bool:
+    """A parameter of a view. Raises BadRequestError."""
+    lowered = text.lower()
+    if lowered not in ("true", "false"):
+        raise _unparsable(f'Invalid boolean parameter: "{text}"')
+    return lowered == "true"
+
+
+def integer(name: str, text: str) -> int:
+    """A parameter of a view that may not be negative. Raises BadRequestError."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise _unparsable(f'Invalid value for integer: "{text}"') from None
+    if number < 0:
+        raise _unparsable(f'Invalid value for positive integer: "{text}"')
+    return number
+
+
+def json_parameter(text: str) -> Any:
+    """A parameter that is JSON. Raises BadRequestError."""
+    return parse_json(text.encode())
+
+
+def expected_revision(query: Mapping[str, str], headers: Mapping[str, str], given: Rev | None = None) -> Rev | None:
+    """The revision that a request is about: of its body, its ``rev`` or its If-Match, which must agree.
+
+    Raises:
+        BadRequestError: one of them is no revision, or they are not the same.
+    """
+    rev = given
+    if "rev" in query:
+        rev = Rev.parse(query["rev"])
+        if given not in (None, rev):
+            raise BadRequestError("Document rev from request body and query string have different values")
+    tag = headers.get("if-match")
+    if tag is None:
+        return rev
+    matched = Rev.parse(tag.strip('"'))
+    if rev not in (None, matched):
+        raise BadRequestError("Document rev and etag have different values")
+    return matched
+
+
+async def _text(request: Request) -> bytes:
+    text = request.body if isinstance(request.body, bytes) else await request.read()
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding == "identity":
+        return text
+    if encoding != "gzip":
+        raise UnsupportedMediaTypeError(f"{encoding} is not a supported content encoding.")
+    try:
+        return gzip.decompress(text)
+    except (OSError, EOFError, zlib.error):
+        raise BadRequestError("Invalid gzip request body.") from None
+
+
+def _without_smallest(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_smallest(member) for name, member in value.items()}
+        case list():
+            return [_without_smallest(item) for item in value]
+        case float() if abs(value) == 5e-324:
+            return 0.0
+    return value
+
+
+def _unparsable(reason: str) -> BadRequestError:
+    return BadRequestError(reason, code="query_parse_error")

@@ -1,0 +1,124 @@
+"""Attachments: their contents, shared where they are equal, and what a document's row says about them.
+
+A content lies in rows of 256 KiB, so that any size streams in and out. Equal contents are stored once: SHA-256 tells
+them, and not the MD5 digest that CouchDB shows, for which anybody can make two contents.
+"""
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from couchmodel._embedded.clearing import discard_blob
+from couchmodel._embedded.contents import CHUNK, Content, Decompressor
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._wire.messages import decode, encode
+from couchmodel.errors import ServerError
+
+__all__ = ["Attachment", "contents", "count", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
+
+
+class Attachment(NamedTuple):
+    """An attachment of one revision of a document, its content stored."""
+
+    name: str
+    content_type: str
+    revpos: int
+    blob: int
+    digest: str
+    length: int
+    encoding: str
+    encoded_length: int
+
+    @property
+    def md5(self) -> bytes:
+        """The MD5 hash of the stored content."""
+        return base64.b64decode(self.digest)
+
+
+def pack(attachments: Sequence[Attachment]) -> bytes | None:
+    """The attachments for a document's row."""
+    return encode(attachments) if attachments else None
+
+
+def unpack(packed: bytes | None) -> list[Attachment]:
+    """The attachments that a document's row lists."""
+    return [Attachment(*members) for members in decode(packed)] if packed else []
+
+
+def shown(
+    attachments: Sequence[Attachment], *, encoding_info: bool = False, data: dict[str, bytes] | None = None
+) -> dict[str, Any]:
+    """The member ``_attachments`` of a document, as stubs or, where ``data`` is given, with the contents."""
+    return {attachment.name: _shown(attachment, encoding_info, data) for attachment in attachments}
+
+
+def _shown(attachment: Attachment, encoding_info: bool, data: dict[str, bytes] | None) -> dict[str, Any]:
+    member: dict[str, Any] = {
+        "content_type": attachment.content_type,
+        "revpos": attachment.revpos,
+        "digest": f"md5-{attachment.digest}",
+    }
+    if data is None or attachment.name not in data:
+        member |= {"length": attachment.length, "stub": True}
+    else:
+        member["data"] = base64.b64encode(data[attachment.name]).decode()
+    if encoding_info and attachment.encoding:
+        member |= {"encoding": attachment.encoding, "encoded_length": attachment.encoded_length}
+    return member
+
+
+def stage(content: Content, connection: Connection) -> None:
+    """Write what has arrived of a content, where no document can see it yet."""
+    if content.blob is None:
+        content.blob = connection.execute("INSERT INTO blob DEFAULT VALUES").lastrowid
+    _write_chunks(connection, content, content.take())
+
+
+def _write_chunks(connection: Connection, content: Content, chunks: Iterable[tuple[int, bytes]]) -> None:
+    rows = ((content.blob, position, data) for position, data in chunks)
+    connection.executemany("INSERT INTO chunk VALUES (?, ?, ?)", rows)
+
+
+def save(connection: Connection, content: Content) -> int:
+    """The blob with a content that has arrived: one that is there already, or a new one."""
+    row = connection.execute(
+        "SELECT number FROM blob WHERE sha256 = ? AND encoding = ?", (content.sha256, content.encoding)
+    ).fetchone()
+    if row is not None:
+        if content.blob is not None:
+            discard_blob(content.blob, connection)
+        return int(row[0])
+    stage(content, connection)
+    _write_chunks(connection, content, content.take(everything=True))
+    connection.execute(
+        "UPDATE blob SET sha256 = ?, encoding = ? WHERE number = ?", (content.sha256, content.encoding, content.blob)
+    )
+    return content.blob or 0
+
+
+def read_chunk(blob: int, position: int, connection: Connection) -> bytes:
+    """One chunk of a stored content."""
+    row = connection.execute("SELECT data FROM chunk WHERE blob = ? AND position = ?", (blob, position)).fetchone()
+    if row is None:
+        raise ServerError("the attachment was removed while it was read")
+    return bytes(row[0])
+
+
+def contents(connection: Connection, attachments: Sequence[Attachment]) -> dict[str, bytes]:
+    """The contents of attachments by name, decoded."""
+    return {attachment.name: b"".join(_decoded(connection, attachment)) for attachment in attachments}
+
+
+def _decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
+    chunks = (read_chunk(attachment.blob, position, connection) for position in range(count(attachment)))
+    if attachment.encoding != "gzip":
+        yield from chunks
+        return
+    decompressor = Decompressor()
+    for chunk in chunks:
+        yield from decompressor.feed(chunk)
+
+
+def count(attachment: Attachment) -> int:
+    """The number of an attachment's chunks."""
+    return -(-attachment.encoded_length // CHUNK)

@@ -1,0 +1,213 @@
+"""The changes of a database: each document at its last sequence number, in their order.
+
+They are read in batches, each behind the last number of the one before, so that nothing is missed or told twice.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+
+from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
+from couchmodel._embedded.revtree import RevTree
+from couchmodel._embedded.selector import Selector
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database
+from couchmodel._wire.messages import decode, encode
+from couchmodel.errors import BadRequestError, NotFoundError
+
+__all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "read_batch"]
+
+BATCH_BYTES: Final = 524_288
+BATCH_ROWS: Final = 1000
+BATCH_EXAMINED: Final = 5000
+"""Documents that are looked at before others get a turn on the reading thread."""
+
+_SINCE = re.compile(r'"?([0-9]+)(?:-([A-Za-z0-9_-]+))?"?')
+
+
+class Filter(NamedTuple):
+    """Which documents' changes are told."""
+
+    ids: tuple[str, ...] | None = None
+    design: bool = False
+    selector: Selector | None = None
+
+
+EVERYTHING: Final = Filter()
+
+
+@dataclass(slots=True, frozen=True)
+class Query:
+    """Which changes are wanted, and what of them. ``since`` is None for the present.
+
+    Backwards, ``since`` counts for nothing, as in CouchDB; ``before`` is where the batch before has ended.
+    """
+
+    since: int | None = 0
+    before: int | None = None
+    limit: int | None = None
+    descending: bool = False
+    all_leaves: bool = False
+    include_docs: bool = False
+    wishes: Wishes = NO_WISHES
+    filter: Filter = EVERYTHING
+
+
+class Change(NamedTuple):
+    """One row, and its sequence number."""
+
+    seq: int
+    text: bytes
+
+
+class Batch(NamedTuple):
+    """Some rows, the number up to which they tell everything, and what is left of the query; None at the end."""
+
+    rows: list[Change]
+    last_seq: int
+    pending: int
+    rest: Query | None
+
+
+def parse_since(text: str, database: Database) -> int | None:
+    """The number of a sequence id, None for ``now``; 0 for the id of another database, whose numbers mean nothing here.
+
+    Raises:
+        BadRequestError: it is no sequence id.
+    """
+    if text == "now":
+        return None
+    found = _SINCE.fullmatch(text)
+    if found is None:
+        raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
+    number, opaque = found.groups()
+    return int(number) if opaque in (None, database.uuid) else 0
+
+
+def read_batch(database: Database, query: Query, connection: Connection) -> Batch:
+    """The next changes. Raises NotFoundError where the database has been dropped."""
+    row = connection.execute(
+        "SELECT update_seq FROM database WHERE number = ? AND name IS NOT NULL", (database.number,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    since = row[0] if query.since is None else query.since
+    query = replace(query, since=since)
+    return _collect(connection, database, query, max(row[0], since))
+
+
+def _collect(connection: Connection, database: Database, query: Query, update_seq: int) -> Batch:
+    rows: list[Change] = []
+    size, last = 0, query.since or 0
+    found = enumerate(_rows(connection, database, query), 1) if query.limit != 0 else ()
+    for examined, (seq, text) in found:
+        last = seq
+        if text is not None:
+            rows.append(Change(seq, text))
+            size += len(text)
+        if len(rows) == query.limit:
+            return Batch(rows, seq, _pending(connection, database, seq), None)
+        if size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED:
+            limit = None if query.limit is None else query.limit - len(rows)
+            return Batch(rows, seq, 0, replace(query, since=seq, before=seq, limit=limit))
+    if query.limit == 0:
+        return Batch([], last, _pending(connection, database, last), None)
+    return Batch(rows, last if query.descending else update_seq, 0, None)
+
+
+def _rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:
+    """Every change in the range; without a text where the selector does not match."""
+    condition, values = _condition(query)
+    rows = connection.execute(
+        "SELECT seq, id, number, rev, deleted, attachments, body, tree FROM document"
+        f" WHERE database = ? {condition} ORDER BY seq {'DESC' if query.descending else 'ASC'}",
+        (database.number, *values),
+    )
+    for seq, id, number, *content, tree in rows:
+        found = Found(*content)
+        revs = _revs(connection, id, number, found, tree, query)
+        yield seq, _row(connection, database, seq, id, found, revs, query) if revs else None
+
+
+def _condition(query: Query) -> tuple[str, list[object]]:
+    conditions, values = [], list[object]()
+    if not query.descending:
+        conditions.append("AND seq > ?")
+        values.append(query.since)
+    elif query.before is not None:
+        conditions.append("AND seq < ?")
+        values.append(query.before)
+    if query.filter.ids is not None:
+        conditions.append("AND id IN (SELECT value FROM json_each(?))")
+        values.append(encode(query.filter.ids).decode())
+    if query.filter.design:
+        conditions.append("AND id >= '_design/' AND id < '_design0'")
+    return " ".join(conditions), values
+
+
+def _revs(connection: Connection, id: str, number: int, found: Found, tree: bytes, query: Query) -> list[str]:
+    """The revisions to tell of a document: its winner, or all its leaves, as far as they match."""
+    revs = [str(leaf) for leaf in RevTree.from_bytes(tree).leaves] if query.all_leaves else [found.rev]
+    selector = query.filter.selector
+    if selector is None:
+        return revs
+    return [
+        rev
+        for rev in revs
+        if (leaf := found if rev == found.rev else stored_revision(connection, number, rev))
+        and selector.matches(decode(document_json(id, leaf)))
+    ]
+
+
+def _row(
+    connection: Connection,
+    database: Database,
+    seq: int,
+    id: str,
+    found: Found,
+    revs: list[str],
+    query: Query,
+) -> bytes:
+    changes = to_json([{"rev": rev} for rev in revs])
+    row = b'{"seq":"%d%b","id":%b,"changes":%b' % (seq, database.opaque, to_json(id), changes)
+    if found.deleted:
+        row += b',"deleted":true'
+    if not query.include_docs:
+        return row + b"}"
+    if query.wishes == NO_WISHES:
+        document = document_json(id, found)
+    else:
+        document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
+    return b'%b,"doc":%b}' % (row, document)
+
+
+def _pending(connection: Connection, database: Database, seq: int) -> int:
+    counted: int = connection.execute(
+        "SELECT count(*) FROM document WHERE database = ? AND seq > ?", (database.number, seq)
+    ).fetchone()[0]
+    return counted
+
+
+def parse_style(text: str) -> bool:
+    """Whether all leaves are wanted. Raises BadRequestError."""
+    if text not in ("main_only", "all_docs"):
+        raise BadRequestError("Supported `style` types: main_only, all_docs")
+    return text == "all_docs"
+
+
+def parse_ids(value: Any) -> tuple[str, ...]:
+    """The operand of the filter ``_doc_ids``. Raises BadRequestError."""
+    if not isinstance(value, list):
+        raise BadRequestError("`doc_ids` filter parameter is not a list of doc ids.")
+    return tuple(item for item in value if isinstance(item, str))
+
+
+def parse_selector(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The operand of the filter ``_selector``. Raises BadRequestError."""
+    value = body.get("selector")
+    if not isinstance(value, dict):
+        raise BadRequestError("Selector error: expected a JSON object")
+    return value

@@ -1,0 +1,121 @@
+"""The contents of attachments on their way in and out: hashed, compressed and cut into pieces.
+
+CouchDB stores compressible types as gzip, and makes digests, and so revision ids, of the stored bytes. So the level,
+the memory and the envelope here are CouchDB's, and another zlib than the usual one gives other digests.
+"""
+
+import base64
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from couchmodel.errors import ContentTooLargeError, ServerError
+
+__all__ = ["CHUNK", "DEFAULT_TYPE", "Content", "Decompressor", "from_base64"]
+
+CHUNK: Final = 262_144
+"""Bytes of a stored content in one piece."""
+
+STAGED: Final = 4 * CHUNK
+"""Bytes of an arriving content that are kept in memory before they are written."""
+
+LARGEST: Final = 1_073_741_824
+"""CouchDB's ``max_attachment_size``."""
+
+DEFAULT_TYPE: Final = "application/octet-stream"
+
+_COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE | re.DOTALL)
+_GZIP: Final = 31  # zlib's window bits for a gzip envelope
+_LEVEL: Final = 8
+_MEMORY: Final = 8
+
+
+class Content:
+    """A content on its way into the store: compressed, hashed and cut into chunks as it arrives."""
+
+    def __init__(self, content_type: str, encoding: str = "") -> None:
+        """``encoding`` says that it comes encoded already; it is stored as it is, then."""
+        self.blob: int | None = None
+        self.length = 0
+        self.encoded_length = 0
+        self.encoding = encoding
+        self.digest = ""
+        self.sha256 = b""
+        self._compressor = None
+        if not encoding and _COMPRESSIBLE.fullmatch(content_type):
+            self.encoding = "gzip"
+            self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, _MEMORY)
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._waiting = bytearray()
+        self._position = 0
+
+    @classmethod
+    def of(cls, data: bytes, content_type: str) -> "Content":
+        """A content that is there already."""
+        content = cls(content_type)
+        content.feed(data)
+        content.finish()
+        return content
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much has arrived that it should be staged."""
+        return len(self._waiting) >= STAGED
+
+    def feed(self, data: bytes) -> None:
+        """Take in a piece. Raises ContentTooLargeError."""
+        self.length += len(data)
+        if self.length > LARGEST:
+            raise ContentTooLargeError("the attachment is larger than 1 GiB", code="attachment_too_large")
+        self._store(self._compressor.compress(data) if self._compressor else data)
+
+    def finish(self) -> None:
+        """Everything has arrived."""
+        if self._compressor is not None:
+            self._store(self._compressor.flush())
+        self.digest = base64.b64encode(self._md5.digest()).decode()
+        self.sha256 = self._sha256.digest()
+
+    def take(self, *, everything: bool = False) -> list[tuple[int, bytes]]:
+        """The chunks that wait to be written, and their positions; the last, incomplete one with ``everything``."""
+        whole = len(self._waiting) // CHUNK * CHUNK
+        end = len(self._waiting) if everything else whole
+        chunks = []
+        for start in range(0, end, CHUNK):
+            chunks.append((self._position, bytes(self._waiting[start : start + CHUNK])))
+            self._position += 1
+        del self._waiting[:end]
+        return chunks
+
+    def _store(self, data: bytes) -> None:
+        self.encoded_length += len(data)
+        self._md5.update(data)
+        self._sha256.update(data)
+        self._waiting += data
+
+
+class Decompressor:
+    """gzip undone in pieces of a bounded size, however much the content blows up."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(_GZIP)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The pieces that a chunk turns into. Raises ServerError where it is no gzip."""
+        while data:
+            try:
+                piece = self._inflate.decompress(data, CHUNK)
+            except zlib.error as error:
+                raise ServerError("the attachment is not what its Content-Encoding says") from error
+            if piece:
+                yield piece
+            data = self._inflate.unconsumed_tail
+
+
+def from_base64(text: object) -> bytes:
+    """The bytes of an inline attachment's ``data``. Raises ValueError."""
+    stripped = "".join(text.split()) if isinstance(text, str) else "?"
+    return base64.b64decode(stripped, validate=True)

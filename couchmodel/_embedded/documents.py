@@ -1,0 +1,245 @@
+"""Reading documents: the winner, other revisions, and what else a reader may want to know about them.
+
+A document is stored without the members that begin with an underscore, and answered by putting them around the stored
+bytes: nothing is parsed, so numbers and the order of members stay as they came.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+
+from couchmodel._embedded import attachments as _attachments
+from couchmodel._embedded.attachments import Attachment, unpack
+from couchmodel._embedded.revtree import RevTree
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.revisions import Rev, revisions_member
+from couchmodel.errors import NotFoundError
+
+__all__ = [
+    "NO_WISHES",
+    "Found",
+    "Loaded",
+    "Wishes",
+    "check_database",
+    "document_json",
+    "living",
+    "load",
+    "open_revisions",
+    "open_winner",
+    "stored_revision",
+    "winner",
+]
+
+
+class Found(NamedTuple):
+    """A revision of a document as it is stored."""
+
+    rev: str
+    deleted: int
+    attachments: bytes | None
+    body: bytes
+
+
+class Wishes(NamedTuple):
+    """What a reader wants beside the document."""
+
+    revs: bool = False
+    revs_info: bool = False
+    conflicts: bool = False
+    deleted_conflicts: bool = False
+    local_seq: bool = False
+    attachments: bool = False
+    att_encoding_info: bool = False
+    deleted: bool = False
+
+
+NO_WISHES: Final = Wishes()
+
+
+def check_database(database: int, connection: Connection) -> None:
+    """Raise NotFoundError where the database has been dropped, and its documents are being cleared away."""
+    row = connection.execute("SELECT name FROM database WHERE number = ?", (database,)).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError("Database does not exist.")
+
+
+def winner(database: int, id: str, connection: Connection) -> Found | None:
+    """The winning revision of a document, a tombstone included; None where there never was such a document."""
+    row = connection.execute(
+        "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
+    ).fetchone()
+    return row and Found(*row)
+
+
+def living(found: Found | None) -> Found:
+    """A document that is there and not deleted. Raises NotFoundError."""
+    if found is None:
+        raise NotFoundError("missing")
+    if found.deleted:
+        raise NotFoundError("deleted")
+    return found
+
+
+class Opened(NamedTuple):
+    """A revision as it is answered. ``has_meta`` says that it tells more than the revision alone can."""
+
+    rev: str
+    text: bytes
+    has_meta: bool = False
+
+
+def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) -> Opened:
+    """The winner with whatever is wished for. Raises NotFoundError."""
+    row = connection.execute(
+        "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
+        (database, id),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("missing")
+    number, seq, *content, tree_bytes = row
+    found = Found(*content)
+    if not wishes.deleted:
+        living(found)
+    tree = RevTree.from_bytes(tree_bytes)
+    meta = _meta(connection, number, seq, tree, wishes)
+    return Opened(found.rev, _whole(connection, id, found, tree, wishes, meta), bool(meta))
+
+
+def open_revisions(
+    database: int,
+    id: str,
+    revs: Sequence[Rev] | None,
+    wishes: Wishes,
+    latest: bool,
+    connection: Connection,
+) -> list[Opened | Rev]:
+    """Revisions, or all leaves with ``revs`` None: each as it is answered, or itself where it is missing.
+
+    With ``latest``, each of the revisions stands for the leaves that descend from it.
+    """
+    row = connection.execute(
+        "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
+        (database, id),
+    ).fetchone()
+    if row is None:
+        return list(revs or ())
+    number, *content, tree_bytes = row
+    winning, tree = Found(*content), RevTree.from_bytes(tree_bytes)
+    opened: list[Opened | Rev] = []
+    for rev in _wanted(tree, revs, latest=latest):
+        found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
+        opened.append(Opened(found.rev, _whole(connection, id, found, tree, wishes, {})) if found else rev)
+    return opened
+
+
+def document_json(id: str, found: Found, more: bytes = b"") -> bytes:
+    """A document as JSON. ``more`` are members to put behind its own, each with a comma before it."""
+    rev, deleted, packed, body = found
+    members = body[1:-1]
+    parts = [b'{"_id":', to_json(id), b',"_rev":', to_json(rev)]
+    if members:
+        parts += (b",", members)
+    if deleted:
+        parts.append(b',"_deleted":true')
+    parts.append(more)
+    if packed:
+        parts += (b',"_attachments":', encode(_attachments.shown(unpack(packed))))
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _whole(
+    connection: Connection,
+    id: str,
+    found: Found,
+    tree: RevTree,
+    wishes: Wishes,
+    meta: dict[str, object],
+) -> bytes:
+    members: dict[str, object] = {}
+    if wishes.revs:
+        members["_revisions"] = revisions_member(tree.path(Rev.parse(found.rev)))
+    members |= meta
+    listed = unpack(found.attachments)
+    if listed and (wishes.attachments or wishes.att_encoding_info):
+        members["_attachments"] = attachments_member(connection, listed, wishes)
+        found = found._replace(attachments=None)
+    return document_json(id, found, b"," + encode(members)[1:-1] if members else b"")
+
+
+def attachments_member(connection: Connection, listed: Sequence[Attachment], wishes: Wishes) -> dict[str, object]:
+    """The member ``_attachments`` with contents or encodings, as wished for."""
+    data = _attachments.contents(connection, listed) if wishes.attachments else None
+    return _attachments.shown(listed, encoding_info=wishes.att_encoding_info, data=data)
+
+
+def _meta(connection: Connection, number: int, seq: int, tree: RevTree, wishes: Wishes) -> dict[str, object]:
+    meta: dict[str, object] = {}
+    if wishes.revs_info:
+        meta["_revs_info"] = _revs_info(connection, number, tree)
+    if wishes.conflicts and tree.conflicts:
+        meta["_conflicts"] = list(map(str, tree.conflicts))
+    if wishes.deleted_conflicts and tree.deleted_conflicts:
+        meta["_deleted_conflicts"] = list(map(str, tree.deleted_conflicts))
+    if wishes.local_seq:
+        meta["_local_seq"] = seq
+    return meta
+
+
+def _revs_info(connection: Connection, number: int, tree: RevTree) -> list[dict[str, str]]:
+    rows = connection.execute("SELECT rev FROM revision WHERE document = ?", (number,))
+    there = {str(tree.winner), *(rev for (rev,) in rows)}
+    return [{"rev": str(rev), "status": _status(rev, tree, there)} for rev in tree.path(tree.winner)]
+
+
+def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
+    if str(rev) not in there:
+        return "missing"
+    return "deleted" if tree.is_deleted(rev) else "available"
+
+
+class Loaded(NamedTuple):
+    """A revision to write another one from: its body decoded, and its attachments."""
+
+    document: dict[str, Any]
+    attachments: list[Attachment]
+
+
+def load(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+    """The winner or another revision of a document. Raises NotFoundError."""
+    found = _revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
+    return Loaded(decode(found.body), unpack(found.attachments))
+
+
+def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:
+    row = connection.execute(
+        "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("missing")
+    number, *content = row
+    found = Found(*content) if str(rev) == content[0] else stored_revision(connection, number, rev)
+    if found is None:
+        raise NotFoundError("missing")
+    return found
+
+
+def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool) -> Iterable[Rev]:
+    """In CouchDB's order: what is there, then what is missing."""
+    if revs is None:
+        return reversed(tree.leaves)
+    if latest:
+        found = [leaf for rev in revs if rev in tree for leaf in tree.latest(rev)]
+    else:
+        found = [rev for rev in revs if rev in tree]
+    return [*dict.fromkeys(found), *(rev for rev in revs if rev not in tree)]
+
+
+def stored_revision(connection: Connection, number: int, rev: Rev | str) -> Found | None:
+    """A revision that has lost or is superseded; None where it is not stored."""
+    row = connection.execute(
+        "SELECT rev, deleted, attachments, body FROM revision WHERE document = ? AND rev = ?", (number, str(rev))
+    ).fetchone()
+    return row and Found(*row)

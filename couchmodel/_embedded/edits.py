@@ -1,0 +1,188 @@
+"""What a write brings: a JSON document, read as CouchDB reads it and taken apart.
+
+Rule: nothing here asks what is stored.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from couchmodel._embedded.attachments import Attachment
+from couchmodel._embedded.contents import DEFAULT_TYPE, Content, from_base64
+from couchmodel._wire.messages import encode
+from couchmodel._wire.revisions import Rev, ancestry
+from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError, UnsupportedError
+
+__all__ = ["Edit", "Incoming", "Stub", "parse_document", "validate_id"]
+
+LARGEST_DOCUMENT: Final = 8_000_000
+"""CouchDB's ``max_document_size``."""
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An attachment that comes with its content."""
+
+    name: str
+    content_type: str
+    content: Content
+    revpos: int = 0
+
+
+@dataclass(slots=True)
+class Stub:
+    """An attachment that the document has already; ``revpos`` must agree where it is given."""
+
+    name: str
+    revpos: object = None
+
+
+@dataclass(slots=True)
+class Edit:
+    """A revision that is to be written.
+
+    ``path`` is the revision that the document names and its ancestors, newest first: what an interactive write is
+    based on, and what a replicated one is. ``body`` is the document without its special members, ``text`` is its JSON.
+    An attachment comes with its content, or the document has it already, or it is one that is stored with another.
+    """
+
+    id: str
+    path: list[Rev]
+    deleted: bool
+    body: dict[str, Any]
+    text: bytes
+    attachments: list[Incoming | Stub | Attachment] = field(default_factory=list)
+
+
+def parse_document(document: object, *, id: str | None = None) -> Edit:
+    """A document as a write. ``id`` outweighs its ``_id``; it is empty where there is neither.
+
+    Raises:
+        BadRequestError: the document is none, or a special member of it is refused.
+        ContentTooLargeError: it is larger than CouchDB takes.
+    """
+    if not isinstance(document, dict):
+        raise BadRequestError("Document must be a JSON object")
+    body = {name: value for name, value in document.items() if name[:1] != "_"}
+    edit = Edit("", [], False, body, b"")
+    if len(body) < len(document):
+        _read_special(document, edit)
+    if id is not None:
+        edit.id = id
+    edit.text = _text(edit)
+    return edit
+
+
+def validate_id(id: object) -> str:
+    """A document's id. Raises BadRequestError for one that no document may have."""
+    if not isinstance(id, str):
+        raise _illegal("Document id must be a string")
+    if not id:
+        raise _illegal("Document id must not be empty")
+    if id[0] == "_":
+        if id in ("_design/", "_local/"):
+            raise _illegal(f"Illegal document id `{id}`")
+        if not id.startswith(("_design/", "_local/")):
+            raise _illegal("Only reserved document ids may start with underscore.")
+    return id
+
+
+def validate_attachment_name(name: str) -> str:
+    """An attachment's name. Raises BadRequestError."""
+    if name[:1] == "_":
+        raise BadRequestError(f"Attachment name '{name}' starts with prohibited character '_'")
+    return name
+
+
+def _read_special(document: dict[str, Any], edit: Edit) -> None:
+    for name, value in document.items():
+        if name[:1] == "_":
+            reader = _SPECIAL.get(name)
+            if reader is None:
+                raise _special(name)
+            reader(value, edit)
+    edit.path = ancestry(document)
+    if not _KEPT.isdisjoint(document):
+        edit.body = {name: value for name, value in document.items() if name[:1] != "_" or name in _KEPT}
+
+
+def _read_id(value: object, edit: Edit) -> None:
+    edit.id = validate_id(value)
+
+
+def _read_deleted(value: object, edit: Edit) -> None:
+    if not isinstance(value, bool):
+        raise _special("_deleted")
+    edit.deleted = value
+
+
+def _read_attachments(value: object, edit: Edit) -> None:
+    if not isinstance(value, dict):
+        raise _special("_attachments")
+    edit.attachments = [_attachment(name, member) for name, member in value.items()]
+
+
+def _attachment(name: str, member: object) -> Incoming | Stub:
+    validate_attachment_name(name)
+    if not isinstance(member, dict):
+        raise BadRequestError(f"Invalid attachment data for {name}")
+    if member.get("stub") is True:
+        return Stub(name, member.get("revpos"))
+    if member.get("follows") is True:
+        raise UnsupportedError("The embedded store does not read multipart documents yet.")
+    content_type, revpos = member.get("content_type", DEFAULT_TYPE), member.get("revpos", 0)
+    if not isinstance(content_type, str) or not isinstance(revpos, int):
+        raise BadRequestError(f"Invalid attachment data for {name}")
+    try:
+        content = Content.of(from_base64(member.get("data")), content_type)
+    except ValueError:
+        raise BadRequestError(f"Invalid attachment data for {name}") from None
+    return Incoming(name, content_type, content, revpos)
+
+
+def _read_elsewhere(_value: object, _edit: Edit) -> None:
+    """``_rev`` and ``_revisions`` are read together, and what a reader was told besides is not read at all."""
+
+
+def _text(edit: Edit) -> bytes:
+    try:
+        text = encode(edit.body)
+    except DocumentError:
+        raise BadRequestError("invalid UTF-8 JSON") from None  # a number such as 1e400
+    if len(text) > LARGEST_DOCUMENT:
+        raise ContentTooLargeError(edit.id, code="document_too_large")
+    return text
+
+
+def _illegal(reason: str) -> BadRequestError:
+    return BadRequestError(reason, code="illegal_docid")
+
+
+def _special(name: str) -> BadRequestError:
+    return BadRequestError(f"Bad special document member: {name}", code="doc_validation")
+
+
+_KEPT: Final = frozenset(
+    (
+        "_access",
+        "_replication_id",
+        "_replication_state",
+        "_replication_state_reason",
+        "_replication_state_time",
+        "_replication_stats",
+    )
+)
+"""Members that are part of the body although they begin with an underscore."""
+
+_SPECIAL: Final[dict[str, Callable[[Any, Edit], None]]] = {
+    "_id": _read_id,
+    "_rev": _read_elsewhere,
+    "_revisions": _read_elsewhere,
+    "_deleted": _read_deleted,
+    "_attachments": _read_attachments,
+    "_revs_info": _read_elsewhere,
+    "_local_seq": _read_elsewhere,
+    "_conflicts": _read_elsewhere,
+    "_deleted_conflicts": _read_elsewhere,
+    **dict.fromkeys(_KEPT, _read_elsewhere),
+}

@@ -1,0 +1,123 @@
+"""The file of a store: made whole or not at all, and never anything else's file.
+
+What is not a store is told from its first bytes, before SQLite opens it, so that a foreign database is not touched.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Final
+
+from couchmodel._embedded.schema import APPLICATION_ID, SCHEMA, VERSION
+from couchmodel._embedded.sqlite import Connection, FileError, check_version, connect, file_errors
+from couchmodel.errors import StoreFileError
+
+__all__ = ["check", "create_tables", "open_file", "prepare"]
+
+_HEADER_SIZE: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+
+
+def check(path: Path) -> None:
+    """Touch nothing, and raise StoreFileError where there can be no store at ``path``.
+
+    What is there may be no store, or one of a newer version; its folder may be missing, or not writable.
+    """
+    _check_place(path)
+    _is_there(path)
+
+
+def prepare(path: Path) -> None:
+    """See to it that there is a store at ``path``: the one that is there, or a new one. Raises StoreFileError."""
+    if not _is_there(path):
+        _create(path)
+
+
+def open_file(path: Path) -> Connection:
+    """The connection that writes to the store at ``path``."""
+    try:
+        with file_errors():
+            connection = connect(str(path), writes=True)
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except FileError as error:
+        raise StoreFileError(f"{path} cannot be opened: {error}") from error
+    if mode != "wal":
+        connection.close()
+        raise StoreFileError(f"{path} lies where SQLite cannot share memory, such as on a network: move it to a disk")
+    _check_version(path, version)
+    return connection
+
+
+def create_tables(connection: Connection) -> None:
+    """Make an empty database a store."""
+    connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+    connection.execute("INSERT INTO meta VALUES ('uuid', ?)", (uuid.uuid4().hex,))
+
+
+def _check_place(path: Path) -> None:
+    check_version()
+    folder = path.parent
+    if not folder.is_dir():
+        raise StoreFileError(f"{path} cannot be created: there is no folder {folder}, make it first")
+    if path.is_dir():
+        raise StoreFileError(f"{path} is a folder: name a file in it")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
+        raise StoreFileError(f"{path} cannot be written: check the permissions of the file and of its folder")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a store already. An empty file, such as one of ``tempfile``'s, is none."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_SIZE)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreFileError(f"{path} cannot be read: {error.strerror}") from error
+    if not header:
+        return False
+    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
+        raise StoreFileError(f"{path} is not a couchmodel store, and not even an SQLite file: name another file")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise StoreFileError(f"{path} is the SQLite file of another application: name another file")
+    _check_version(path, int.from_bytes(header[60:64], "big"))
+    return True
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > VERSION:
+        raise StoreFileError(
+            f"{path} was written by a newer version of couchmodel (store version {version}, this one reads {VERSION}):"
+            " upgrade couchmodel"
+        )
+
+
+def _create(path: Path) -> None:
+    """Build the store beside its place and move it there, so that a crash leaves no half a store."""
+    draft = _beside(path, ".new")
+    try:
+        # The log of a store that was deleted would be played back into the new one.
+        for leftover in (draft, *(_beside(path, suffix) for suffix in (".new-journal", "-wal", "-shm"))):
+            leftover.unlink(missing_ok=True)
+        with file_errors():
+            connection = connect(str(draft), writes=True)
+            create_tables(connection)
+            connection.close()
+        draft.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, FileError) as error:
+        raise StoreFileError(f"{path} cannot be created: {error}") from error
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

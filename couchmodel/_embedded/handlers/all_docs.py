@@ -1,0 +1,70 @@
+"""Lists of documents: ``_all_docs``, ``_design_docs``, ``_local_docs``, and several such queries in one request."""
+
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import Final
+
+from couchmodel._embedded import all_docs
+from couchmodel._embedded.all_docs import Batch, First, Query, Space
+from couchmodel._embedded.answers import JSON_HEADERS, streamed
+from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.sqlite import Job
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError
+
+__all__ = ["list_documents", "list_queries"]
+
+SHORT: Final = 50
+"""Rows that are read in the event loop."""
+
+_SPACES: Final = {"_all_docs": all_docs.ALL, "_design_docs": all_docs.DESIGN, "_local_docs": all_docs.LOCAL}
+
+
+async def list_documents(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_all_docs`` and ``POST /{db}/_all_docs``."""
+    query = all_docs.parse_parameters(request.query, Query())
+    if request.method == "POST":
+        query = all_docs.parse_members(await json_object(request), query)
+    space = _SPACES[request.path[1]]
+    first = await _run(store, query, partial(all_docs.first_batch, database.number, space, query))
+    batch = first.batch
+    if batch.rest is None:
+        return Response(200, JSON_HEADERS, b"%b\n%b\n]}\n" % (first.head, b",\n".join(batch.rows)))
+    return Response(200, JSON_HEADERS, stream=streamed(first.head, _batches(store, database, space, batch), b"\n]}\n"))
+
+
+async def list_queries(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_all_docs/queries``."""
+    base = all_docs.parse_parameters(request.query, Query())
+    listed = (await json_object(request)).get("queries")
+    if not isinstance(listed, list) or not all(isinstance(members, dict) for members in listed):
+        raise BadRequestError("POST body must include `queries` parameter.")
+    queries = [all_docs.parse_members(members, base) for members in listed]
+    return Response(200, JSON_HEADERS, stream=_results(store, database, _SPACES[request.path[1]], queries))
+
+
+async def _results(
+    store: Store, database: Database, space: Space, queries: Sequence[Query]
+) -> AsyncGenerator[bytes, None]:
+    separator = b'{"results":[\n'
+    for query in queries:
+        first = await store.scan(partial(all_docs.first_batch, database.number, space, query))
+        yield separator
+        async for piece in streamed(first.head, _batches(store, database, space, first.batch), b"\n]}"):
+            yield piece
+        separator = b",\n"
+    yield b"\n]}\n" if queries else b'{"results":[]}\n'
+
+
+async def _batches(store: Store, database: Database, space: Space, batch: Batch) -> AsyncGenerator[list[bytes], None]:
+    yield batch.rows
+    while batch.rest is not None:
+        batch = await store.scan(partial(all_docs.next_batch, database.number, space, batch.rest))
+        yield batch.rows
+
+
+async def _run(store: Store, query: Query, job: Job[First]) -> First:
+    count = query.limit if query.keys is None else len(query.keys)
+    short = count is not None and count <= SHORT and query.skip <= SHORT
+    return await (store.read(job) if short else store.scan(job))

@@ -1,0 +1,204 @@
+"""One attachment: read, write, delete. Contents stream both ways."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from functools import partial
+from typing import NamedTuple
+
+from couchmodel._embedded.answers import json_answer, location, matches, unchanged
+from couchmodel._embedded.arguments import expected_revision
+from couchmodel._embedded.attachments import Attachment, count, read_chunk, stage
+from couchmodel._embedded.clearing import discard_staged
+from couchmodel._embedded.contents import CHUNK, DEFAULT_TYPE, Content, Decompressor
+from couchmodel._embedded.documents import load
+from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_attachment_name, validate_id
+from couchmodel._embedded.ranges import Range, parse_range
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.writing import Writing
+from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import NotFoundError, ResponseError, UnsupportedMediaTypeError
+
+__all__ = ["delete", "get", "put"]
+
+
+async def get(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
+    """``GET /{db}/{id}/{name}``."""
+    rev = Rev.parse(request.query["rev"]) if "rev" in request.query else None
+    attachment = await store.read(partial(_find, database.number, id, rev, name))
+    tag = f'"{attachment.digest}"'
+    if matches(request.headers, tag):
+        return unchanged(tag)
+    headers = {
+        "etag": tag,
+        "cache-control": "must-revalidate",
+        "content-type": attachment.content_type,
+        "content-security-policy": "sandbox",  # a page among the attachments may not act for its reader
+        "accept-ranges": "none" if attachment.encoding else "bytes",
+    }
+    if attachment.encoding:
+        return _encoded(store, request, attachment, headers)
+    part = parse_range(request.headers.get("range"), attachment.length)
+    if part is None:
+        headers["content-length"] = str(attachment.length)
+        return Response(200, headers, stream=_chunks(store, attachment))
+    headers["content-range"] = f"bytes {part.first}-{part.last}/{attachment.length}"
+    headers["content-length"] = str(part.last - part.first + 1)
+    return Response(206, headers, stream=_part(store, attachment, part))
+
+
+async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
+    """``PUT /{db}/{id}/{name}``."""
+    validate_attachment_name(name)
+    rev = expected_revision(request.query, request.headers)
+    if rev is None:
+        validate_id(id)
+    content_type = request.headers.get("content-type", DEFAULT_TYPE)
+    content = Content(content_type, _content_encoding(request))
+    try:
+        await _receive(store, request, content)
+        change = _Change(database.number, id, rev, name, Incoming(name, content_type, content))
+        written = await store.write(partial(_write, change), committed=database.notify)
+    except BaseException:
+        # It may have been staged, and even be in use if nobody has waited for the end: the job looks when it runs.
+        store.enqueue(partial(_discard, content))
+        raise
+    headers = {
+        "content-type": "application/json",
+        "location": location(request.headers, database.name, id, name),
+    }
+    return json_answer(201, {"ok": True, "id": id, "rev": written}, headers)
+
+
+async def delete(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
+    """``DELETE /{db}/{id}/{name}``."""
+    rev = expected_revision(request.query, request.headers)
+    change = _Change(database.number, id, rev, name, None)
+    written = await store.write(partial(_write, change), committed=database.notify)
+    return json_answer(200, {"ok": True, "id": id, "rev": written})
+
+
+# --- reading
+
+
+def _find(database: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
+    return _named(load(database, id, rev, connection).attachments, name)
+
+
+def _named(attachments: Iterable[Attachment], name: str) -> Attachment:
+    for attachment in attachments:
+        if attachment.name == name:
+            return attachment
+    raise NotFoundError("Document is missing attachment")
+
+
+def _encoded(store: Store, request: Request, attachment: Attachment, headers: dict[str, str]) -> Response:
+    """A content that is stored as gzip: as it is for whoever takes that, and otherwise unpacked."""
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = attachment.encoding
+        headers["content-length"] = str(attachment.encoded_length)
+        return Response(200, headers, stream=_chunks(store, attachment))
+    if attachment.length != attachment.encoded_length:
+        headers["content-length"] = str(attachment.length)
+    # Otherwise it came as gzip: nobody knows how long it will be.
+    return Response(200, headers, stream=_unpacked(store, attachment))
+
+
+async def _chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    for position in range(count(attachment)):
+        yield await store.read(partial(read_chunk, attachment.blob, position))
+
+
+async def _unpacked(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    decompressor = Decompressor()
+    async for chunk in _chunks(store, attachment):
+        for piece in decompressor.feed(chunk):
+            yield piece
+
+
+async def _part(store: Store, attachment: Attachment, part: Range) -> AsyncGenerator[bytes, None]:
+    for position in range(part.first // CHUNK, part.last // CHUNK + 1):
+        start = position * CHUNK
+        chunk = await store.read(partial(read_chunk, attachment.blob, position))
+        yield chunk[max(0, part.first - start) : part.last - start + 1]
+
+
+# --- writing
+
+
+class _Change(NamedTuple):
+    """An attachment that is put, or removed where there is no content."""
+
+    database: int
+    id: str
+    rev: Rev | None
+    name: str
+    content: Incoming | None
+
+
+def _content_encoding(request: Request) -> str:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise UnsupportedMediaTypeError("Only gzip and identity content-encodings are supported")
+    return "" if encoding == "identity" else encoding
+
+
+async def _receive(store: Store, request: Request, content: Content) -> None:
+    """Take in the body; what is too large to wait in memory is staged meanwhile."""
+    body = request.body
+    if body is None or isinstance(body, bytes):
+        content.feed(body or b"")
+    else:
+        async for piece in _gathered(body):
+            await asyncio.to_thread(content.feed, piece)
+            if content.is_due:
+                await store.write(partial(stage, content))
+    content.finish()
+
+
+async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """The pieces, put together to some that are worth the way to a thread, where they are compressed and hashed."""
+    gathered = bytearray()
+    async for piece in pieces:
+        gathered += piece
+        if len(gathered) >= CHUNK:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered)
+
+
+def _write(change: _Change, connection: Connection) -> str:
+    writing = Writing(connection, change.database)
+    edit = _edit(change, connection)
+    rev = writing.edit(edit)
+    writing.finish()
+    return rev
+
+
+def _edit(change: _Change, connection: Connection) -> Edit:
+    """The document as it is, but for the attachment: a new one comes first, as in CouchDB."""
+    if change.rev is None and change.content is not None:
+        edit = parse_document({}, id=change.id)  # right only if there is no such document, and checked as it is written
+        edit.attachments = [change.content]
+        return edit
+    try:
+        loaded = load(change.database, change.id, change.rev, connection)
+    except NotFoundError as error:
+        if change.rev is None:
+            raise
+        raise ResponseError("missing_rev", code="not_found", status=409) from error
+    if change.content is None:
+        _named(loaded.attachments, change.name)
+    if change.rev is None:
+        loaded = loaded._replace(document={}, attachments=[])
+    edit = parse_document(loaded.document, id=change.id)
+    edit.path = [change.rev] if change.rev else []
+    others = [attachment for attachment in loaded.attachments if attachment.name != change.name]
+    edit.attachments = [*([change.content] if change.content else []), *others]
+    return edit
+
+
+def _discard(content: Content, connection: Connection) -> None:
+    if content.blob is not None:
+        discard_staged(content.blob, connection)

@@ -1,0 +1,81 @@
+"""Many documents at once."""
+
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.answers import json_answer
+from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.edits import Edit, parse_document
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.writing import Writing
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError, ConflictError
+
+__all__ = ["write"]
+
+
+FEW: Final = 20
+SMALL: Final = 65_536
+"""Documents, and bytes of them, that are written as one would be."""
+
+
+async def write(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_bulk_docs``."""
+    body = await json_object(request)
+    documents, new_edits = _documents(body), body.get("new_edits", True)
+    if not isinstance(new_edits, bool):
+        raise BadRequestError("`new_edits` parameter must be a boolean.")
+    # The documents are taken apart where they are written: many of them would hold up the event loop.
+    job = partial(_write_new if new_edits else _write_replicated, store, database.number, documents)
+    short = len(documents) <= FEW and isinstance(request.body, bytes) and len(request.body) <= SMALL
+    return json_answer(201, await store.write(job, committed=database.notify, short=short))
+
+
+def _documents(body: dict[str, Any]) -> list[Any]:
+    if "docs" not in body:
+        raise BadRequestError("POST body must include `docs` parameter.")
+    documents = body["docs"]
+    if not isinstance(documents, list):
+        raise BadRequestError("`docs` parameter must be an array.")
+    return documents
+
+
+def _edits(store: Store, documents: list[Any]) -> list[Edit]:
+    edits = [parse_document(document) for document in documents]
+    for edit in edits:
+        edit.id = edit.id or store.uuids.next()
+    return edits
+
+
+def _write_new(store: Store, database: int, documents: list[Any], connection: Connection) -> list[dict[str, Any]]:
+    edits = _edits(store, documents)
+    writing = Writing(connection, database)
+    rows: list[dict[str, Any]] = [{}] * len(edits)
+    for place in _order(edits):
+        edit = edits[place]
+        try:
+            rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
+        except ConflictError as error:
+            rows[place] = {"id": edit.id, "error": error.code, "reason": error.reason}
+    writing.finish()
+    return rows
+
+
+def _write_replicated(
+    store: Store, database: int, documents: list[Any], connection: Connection
+) -> list[dict[str, Any]]:
+    """CouchDB only tells which documents were refused, and that takes a validation function."""
+    edits = _edits(store, documents)
+    if not all(edit.path for edit in edits):
+        raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
+    writing = Writing(connection, database)
+    for place in _order(edits):
+        writing.replicate(edits[place])
+    writing.finish()
+    return []
+
+
+def _order(edits: list[Edit]) -> list[int]:
+    """CouchDB writes in the order of ids, which shows in the order of changes."""
+    return sorted(range(len(edits)), key=lambda place: edits[place].id)

@@ -1,0 +1,228 @@
+"""The changes feed: normal, longpoll, continuous and eventsource."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded import changes
+from couchmodel._embedded.answers import JSON_HEADERS
+from couchmodel._embedded.arguments import integer, json_parameter, parse_object, require_json_type
+from couchmodel._embedded.changes import Batch, Change, Filter, Query
+from couchmodel._embedded.documents import Wishes, living, winner
+from couchmodel._embedded.selector import Selector, compile_selector
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
+
+__all__ = ["feed"]
+
+SHORT: Final = 50
+"""Changes that are read in the event loop."""
+
+TIMEOUT: Final = 60.0
+"""Seconds that a feed waits for a change, CouchDB's ``changes_timeout``, and the most that it can be asked to."""
+
+_FEEDS: Final = ("normal", "longpoll", "continuous", "live", "eventsource")
+_EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+
+
+async def feed(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_changes`` and ``POST /{db}/_changes``."""
+    kind = request.query.get("feed", "normal")
+    if kind not in _FEEDS:
+        raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+    query = await _parse(store, database, request)
+    if kind == "normal":
+        return await _normal(store, database, query)
+    waiting = _Waiting(store, database, query, request)
+    if kind == "longpoll":
+        return Response(200, JSON_HEADERS, stream=waiting.longpoll())
+    if kind == "eventsource":
+        return Response(200, _EVENT_HEADERS, stream=waiting.eventsource())
+    return Response(200, JSON_HEADERS, stream=waiting.continuous())
+
+
+async def _normal(store: Store, database: Database, query: Query) -> Response:
+    short = query.limit is not None and query.limit <= SHORT
+    job = partial(changes.read_batch, database, query)
+    batch = await (store.read(job) if short else store.scan(job))
+    if batch.rest is None:
+        rows = b",\n".join(change.text for change in batch.rows)
+        return Response(200, JSON_HEADERS, b'{"results":[\n%b%b' % (rows, _end(database, batch)))
+    return Response(200, JSON_HEADERS, stream=_pieces(store, database, batch))
+
+
+async def _pieces(store: Store, database: Database, batch: Batch) -> AsyncGenerator[bytes, None]:
+    separator = b'{"results":[\n'
+    while True:
+        if batch.rows:
+            yield separator + b",\n".join(change.text for change in batch.rows)
+            separator = b",\n"
+        if batch.rest is None:
+            break
+        batch = await store.scan(partial(changes.read_batch, database, batch.rest))
+    yield _end(database, batch)
+
+
+def _end(database: Database, batch: Batch) -> bytes:
+    return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.opaque, batch.pending)
+
+
+class _Waiting:
+    """A feed that waits for changes: until one comes, or for as long as they come in time."""
+
+    def __init__(self, store: Store, database: Database, query: Query, request: Request) -> None:
+        self._store = store
+        self._database = database
+        self._query = query
+        timeout = integer("timeout", request.query.get("timeout", str(int(TIMEOUT * 1000)))) / 1000
+        self._timeout = min(timeout, TIMEOUT)
+        self._heartbeat = _heartbeat(request.query.get("heartbeat"))
+
+    async def longpoll(self) -> AsyncGenerator[bytes, None]:
+        """The changes there are, or else the first to come."""
+        separator = b'{"results":[\n'
+        batch = Batch([], self._query.since or 0, 0, None)
+        yield separator
+        separator = b""
+        async for batch_or_beat in self._batches():
+            if batch_or_beat is None:
+                yield b"\n"
+                continue
+            batch = batch_or_beat
+            if batch.rows:
+                yield separator + b",\n".join(change.text for change in batch.rows)
+                separator = b",\n"
+            if separator and batch.rest is None:
+                break
+        yield _end(self._database, batch)
+
+    async def continuous(self) -> AsyncGenerator[bytes, None]:
+        """A line for each change, and one with the last sequence at the end."""
+        batch = Batch([], self._query.since or 0, 0, None)
+        async for batch_or_beat in self._batches():
+            if batch_or_beat is None:
+                yield b"\n"
+                continue
+            batch = batch_or_beat
+            # An empty line, where there is nothing else to say yet, tells the client that the feed has begun.
+            yield b"".join(change.text + b"\n" for change in batch.rows) or b"\n"
+        yield b'{"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, self._database.opaque, batch.pending)
+
+    async def eventsource(self) -> AsyncGenerator[bytes, None]:
+        """A server-sent event for each change."""
+        async for batch in self._batches():
+            if batch is None:
+                yield b"event: heartbeat\ndata: \n\n"
+            elif batch.rows:
+                yield b"".join(_event(change, self._database) for change in batch.rows)
+
+    async def _batches(self) -> AsyncGenerator[Batch | None, None]:
+        """Changes as they come, None for each heartbeat; it ends at the limit, or when nothing comes in time."""
+        query = self._query
+        with self._database.watch() as watch:
+            while True:
+                try:
+                    batch = await self._store.scan(partial(changes.read_batch, self._database, query))
+                except NotFoundError:
+                    return  # the database has been dropped
+                yield batch
+                remaining = None if query.limit is None else query.limit - len(batch.rows)
+                if remaining == 0:
+                    return
+                if batch.rest is not None:
+                    query = batch.rest
+                    continue
+                while not await watch.changed(self._heartbeat or self._timeout):
+                    if self._heartbeat is None:
+                        return
+                    yield None
+                query = replace(query, since=batch.last_seq, limit=remaining)
+
+
+def _event(change: Change, database: Database) -> bytes:
+    return b'data: %b\nid: "%d%b"\n\n' % (change.text, change.seq, database.opaque)
+
+
+def _heartbeat(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if text == "true":
+        return TIMEOUT
+    if not (text.isascii() and text.isdigit()):
+        reason = "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."
+        raise BadRequestError(reason)
+    if int(text) == 0:
+        raise BadRequestError("The heartbeat value should be a positive integer (in milliseconds).")
+    return int(text) / 1000
+
+
+# --- parameters
+
+
+async def _parse(store: Store, database: Database, request: Request) -> Query:
+    parameters = request.query
+    body: dict[str, Any] = {}
+    if request.method == "POST":
+        require_json_type(request)
+        text = await request.read()
+        body = parse_object(text) if text else {}
+    since = parameters.get("since", parameters.get("last-event-id", "0"))
+    if parameters.get("feed") == "eventsource":
+        since = request.headers.get("last-event-id", since)
+    return Query(
+        since=changes.parse_since(since, database),
+        limit=_limit(parameters.get("limit")),
+        descending=parameters.get("descending") == "true",
+        all_leaves=changes.parse_style(parameters.get("style", "main_only")),
+        include_docs=parameters.get("include_docs") == "true",
+        wishes=Wishes(**{name: True for name in _WISHES if parameters.get(name) == "true"}),
+        filter=await _filter(store, database, request, body),
+    )
+
+
+_WISHES: Final = ("conflicts", "attachments", "att_encoding_info")
+
+
+def _limit(text: str | None) -> int | None:
+    """A negative limit is none to CouchDB."""
+    if text is None or text.startswith("-"):
+        return None
+    return integer("limit", text)
+
+
+async def _filter(store: Store, database: Database, request: Request, body: dict[str, Any]) -> Filter:
+    match request.query.get("filter", ""):
+        case "":
+            return Filter()
+        case "_doc_ids":
+            listed = body["doc_ids"] if "doc_ids" in body else json_parameter(request.query.get("doc_ids", "null"))
+            return Filter(ids=changes.parse_ids(listed))
+        case "_design":
+            return Filter(design=True)
+        case "_selector":
+            if request.method != "POST":
+                raise BadRequestError("Selector must be specified in POST payload")
+            return Filter(selector=_selector(body))
+        case "_view":
+            raise UnsupportedError("The embedded store does not run views yet.")
+        case name if name.startswith("_"):
+            raise BadRequestError("unknown builtin filter name")
+        case name:
+            return await _custom_filter(store, database, name)
+
+
+def _selector(body: dict[str, Any]) -> Selector:
+    try:
+        return compile_selector(changes.parse_selector(body))
+    except BadRequestError as error:
+        raise BadRequestError(error.reason) from None  # CouchDB does not say here which kind of error it is
+
+
+async def _custom_filter(store: Store, database: Database, name: str) -> Filter:
+    design, slash, _ = name.partition("/")
+    if not slash:
+        raise BadRequestError("`filter` must be of the form `designname/filtername`")
+    living(await store.read(partial(winner, database.number, f"_design/{design}")))
+    raise UnsupportedError("The embedded store does not run filter functions yet.")

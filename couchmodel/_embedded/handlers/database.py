@@ -1,0 +1,198 @@
+"""One database: create, describe, drop, and its settings."""
+
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
+from couchmodel._embedded.arguments import json_body, require_json_type
+from couchmodel._embedded.compacting import compact_some
+from couchmodel._embedded.edits import parse_document
+from couchmodel._embedded.handlers.document import write
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, decode, encode
+from couchmodel.errors import BadRequestError, NotFoundError, StoreFileError, UnsupportedError
+
+__all__ = [
+    "compact",
+    "create",
+    "create_document",
+    "describe",
+    "drop",
+    "ensure_full_commit",
+    "info",
+    "limit",
+    "security",
+    "set_limit",
+    "set_security",
+    "view_cleanup",
+]
+
+SYSTEM: Final = ("_users", "_replicator", "_global_changes")
+"""Databases whose names may begin with an underscore."""
+
+LONGEST_NAME: Final = 238
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
+_DEFAULT_SECURITY: Final = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
+_LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
+
+
+async def create(store: Store, request: Request, name: str) -> Response:
+    """``PUT /{db}``."""
+    if name not in SYSTEM and not _NAME.fullmatch(name):
+        reason = (
+            f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters "
+            "_, $, (, ), +, -, and / are allowed. Must begin with a letter."
+        )
+        raise BadRequestError(reason, code="illegal_database_name")
+    if len(name) > LONGEST_NAME:
+        raise BadRequestError(f"Database name is longer than {LONGEST_NAME} bytes", code="database_name_too_long")
+    if request.query.get("partitioned") == "true":
+        raise UnsupportedError("The embedded store has no partitioned databases yet.")
+    await store.create_database(name)
+    headers = {"content-type": JSON_TYPE, "location": location(request.headers, name)}
+    return json_answer(201, OK, headers)
+
+
+async def drop(store: Store, request: Request, name: str) -> Response:
+    """``DELETE /{db}``."""
+    if "rev" in request.query:
+        reason = "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
+        raise BadRequestError(reason)
+    await store.drop_database(name)
+    return json_answer(200, OK)
+
+
+async def info(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}``."""
+    return json_answer(200, await store.read(partial(describe, database)))
+
+
+async def create_document(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}``."""
+    require_json_type(request)
+    edit = parse_document(await json_body(request))
+    edit.id = edit.id or store.uuids.next()
+    rev = await write(store, database, edit)
+    if request.query.get("batch") == "ok":
+        return json_answer(202, {"ok": True, "id": edit.id})
+    headers = {**JSON_HEADERS, "location": location(request.headers, database.name, edit.id)}
+    return json_answer(201, {"ok": True, "id": edit.id, "rev": rev}, headers)
+
+
+async def compact(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_compact``."""
+    require_json_type(request)
+    _compact(store, database, 0)
+    return json_answer(202, OK)
+
+
+async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_ensure_full_commit``: every answer of the store says so already."""
+    require_json_type(request)
+    return json_answer(201, {"ok": True, "instance_start_time": str(database.created)})
+
+
+async def view_cleanup(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_view_cleanup``."""
+    return json_answer(202, OK)
+
+
+async def limit(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    return json_answer(200, await store.read(partial(_read_setting, database.number, _LIMITS[request.path[1]])))
+
+
+async def set_limit(store: Store, database: Database, request: Request) -> Response:
+    """``PUT /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    value = await json_body(request)
+    name = _LIMITS[request.path[1]]
+    if type(value) is not int or value < 1:
+        raise BadRequestError(f"`{name}` must be positive integer")
+    await store.write(partial(_write_setting, database.number, name, value))
+    return json_answer(200, OK)
+
+
+async def security(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_security``."""
+    stored = await store.read(partial(_read_setting, database.number, "security"))
+    return json_answer(200, _DEFAULT_SECURITY if stored is None else decode(stored))
+
+
+async def set_security(store: Store, database: Database, request: Request) -> Response:
+    """``PUT /{db}/_security``."""
+    value = await json_body(request)
+    if database.name == "_users":
+        raise BadRequestError("You can't edit the security object of the user database.", code="forbidden", status=403)
+    _check_security(value)
+    await store.write(partial(_write_setting, database.number, "security", encode(value)))
+    return json_answer(200, OK)
+
+
+def _compact(store: Store, database: Database, after: int) -> None:
+    """Compact a database a piece at a time, so that other writes come in between."""
+
+    def again(last: int | None) -> None:
+        if last is not None:
+            with suppress(StoreFileError):  # closed meanwhile
+                _compact(store, database, last)
+
+    store.enqueue(partial(compact_some, database.number, after), committed=again)
+
+
+def describe(database: Database, connection: Connection) -> dict[str, Any]:
+    """What ``GET /{db}`` says. Raises NotFoundError."""
+    row = connection.execute(
+        "SELECT update_seq, purge_seq, living, deleted FROM database WHERE number = ? AND name IS NOT NULL",
+        (database.number,),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    update_seq, purge_seq, living, deleted = row
+    size = connection.execute(_SIZE).fetchone()[0]
+    return {
+        "instance_start_time": str(database.created),
+        "db_name": database.name,
+        "purge_seq": database.sequence(purge_seq),
+        "update_seq": database.sequence(update_seq),
+        "sizes": {"file": size, "external": size, "active": size},
+        "props": {},
+        "doc_del_count": deleted,
+        "doc_count": living,
+        "disk_format_version": 8,
+        "compact_running": False,
+        "cluster": {"q": 1, "n": 1, "w": 1, "r": 1},
+    }
+
+
+_SIZE: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+
+
+def _check_security(value: object) -> None:
+    """CouchDB answers 500 where it does not like the object."""
+    if not isinstance(value, dict):
+        raise BadRequestError("Security object must be a JSON object")
+    for part in ("admins", "members"):
+        group = value.get(part, {})
+        if not isinstance(group, dict):
+            raise BadRequestError(f"`{part}` must be a JSON object")
+        for name in ("names", "roles"):
+            listed = group.get(name, [])
+            if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+                raise BadRequestError(f"`{part}.{name}` must be a JSON list of strings")
+
+
+def _read_setting(database: int, name: str, connection: Connection) -> Any:
+    row = connection.execute(
+        f"SELECT {name} FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    return row[0]
+
+
+def _write_setting(database: int, name: str, value: object, connection: Connection) -> None:
+    connection.execute(f"UPDATE database SET {name} = ? WHERE number = ?", (value, database))

@@ -1,0 +1,254 @@
+"""One document: read, write, delete, copy."""
+
+import asyncio
+import hashlib
+from functools import partial
+from typing import Final
+
+from pydantic_core import to_json
+
+from couchmodel._embedded import local
+from couchmodel._embedded.answers import JSON_HEADERS, json_answer, location, matches, revision_answer, unchanged
+from couchmodel._embedded.arguments import expected_revision, json_body, json_parameter
+from couchmodel._embedded.documents import (
+    Found,
+    Opened,
+    Wishes,
+    document_json,
+    living,
+    load,
+    open_revisions,
+    open_winner,
+    winner,
+)
+from couchmodel._embedded.edits import Edit, parse_document, validate_id
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.writing import Writing
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, parse_target
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
+
+__all__ = ["copy", "delete", "get", "post", "put", "write"]
+
+LARGE: Final = 65_536
+"""Bytes of a document that is not taken apart in the event loop."""
+
+_LOCAL = "_local/"
+
+
+async def get(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``GET /{db}/{id}``."""
+    if id.startswith(_LOCAL):
+        return await _get_local(store, database, request, id)
+    if request.query:
+        return await _get_wished(store, database, request, id)
+    found = living(await store.read(partial(winner, database.number, id)))
+    if request.headers and matches(request.headers, f'"{found.rev}"'):
+        return unchanged(f'"{found.rev}"')
+    return revision_answer(found.rev, document_json(id, found))
+
+
+async def put(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``PUT /{db}/{id}``."""
+    validate_id(id)
+    if request.headers.get("content-type", "").startswith("multipart/related"):
+        raise UnsupportedError("The embedded store does not read multipart documents yet.")
+    edit = await _read_edit(request, id)
+    _settle_revision(request, edit)
+    replicated = request.query.get("new_edits") == "false"
+    if replicated and not edit.path:
+        reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
+        raise BadRequestError(reason)
+    rev = await write(store, database, edit, replicated=replicated)
+    if request.query.get("batch") == "ok":
+        return json_answer(202, {"ok": True, "id": id})
+    return _written(request, database, id, rev, 200 if edit.deleted else 201, located=True)
+
+
+async def delete(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``DELETE /{db}/{id}``."""
+    if id.startswith(_LOCAL):
+        await _read_local(store, database, id)
+    else:
+        living(await store.read(partial(winner, database.number, id)))
+    edit = parse_document({"_deleted": True}, id=id)
+    _settle_revision(request, edit)
+    rev = await write(store, database, edit)
+    return _written(request, database, id, rev, 200, located=False)
+
+
+async def copy(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``COPY /{db}/{id}``."""
+    source = expected_revision(request.query, request.headers)
+    target_id, target_rev = _destination(request)
+    validate_id(target_id)
+    rev = await store.write(
+        partial(_copy, database.number, id, source, target_id, target_rev), committed=database.notify
+    )
+    return _written(request, database, target_id, rev, 201, located=True)
+
+
+async def post(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``POST /{db}/{id}``: an HTML form, which CouchDB takes from its own pages only."""
+    if "referer" not in request.headers:
+        raise BadRequestError("Referer header required.")
+    raise UnsupportedError("The embedded store does not read forms.")
+
+
+async def write(store: Store, database: Database, edit: Edit, *, replicated: bool = False) -> str:
+    """Write one revision. Its name."""
+    job = partial(_write, database.number, edit, replicated)
+    return await store.write(job, committed=database.notify, short=True)
+
+
+def _write(database: int, edit: Edit, replicated: bool, connection: Connection) -> str:
+    writing = Writing(connection, database)
+    rev = writing.replicate(edit) if replicated else writing.edit(edit)
+    writing.finish()
+    return rev
+
+
+async def _read_edit(request: Request, id: str) -> Edit:
+    """The document of a request, taken apart; a large one on a thread, as its attachments are compressed and hashed."""
+    body = request.body if isinstance(request.body, bytes) else await request.read()
+    document = await json_body(Request(request.method, request.path, headers=request.headers, body=body))
+    if len(body) <= LARGE:
+        return parse_document(document, id=id)
+    return await asyncio.to_thread(parse_document, document, id=id)
+
+
+def _settle_revision(request: Request, edit: Edit) -> None:
+    """The request may name the revision in three places."""
+    given = edit.path[0] if edit.path else None
+    rev = expected_revision(request.query, request.headers, given)
+    if rev is not None and rev != given:
+        edit.path = [rev]
+
+
+def _written(
+    request: Request,
+    database: Database,
+    id: str,
+    rev: str,
+    status: int,
+    *,
+    located: bool,
+) -> Response:
+    headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
+    if located:
+        headers["location"] = location(request.headers, database.name, id)
+    return json_answer(status, {"ok": True, "id": id, "rev": rev}, headers)
+
+
+# --- local documents
+
+
+async def _get_local(store: Store, database: Database, request: Request, id: str) -> Response:
+    found = await _read_local(store, database, id)
+    tag = f'"{hashlib.md5(found.rev.encode() + found.body, usedforsecurity=False).hexdigest()}"'
+    if matches(request.headers, tag):
+        return unchanged(tag)
+    answer = revision_answer(found.rev, document_json(id, Found(found.rev, 0, None, found.body)))
+    answer.headers = {**answer.headers, "etag": tag}
+    return answer
+
+
+async def _read_local(store: Store, database: Database, id: str) -> local.LocalDocument:
+    found = await store.read(partial(local.read, database.number, id))
+    if found is None:
+        raise NotFoundError("missing")
+    return found
+
+
+# --- reading with wishes
+
+
+async def _get_wished(store: Store, database: Database, request: Request, id: str) -> Response:
+    query = request.query
+    wishes = _wishes(request)
+    if "open_revs" in query:
+        return await _get_open_revisions(store, database, id, query["open_revs"], wishes, query.get("latest"))
+    rev = Rev.parse(query["rev"]) if "rev" in query else None
+    # Attachments may be large, and they are put into the document's JSON here.
+    read = store.scan if wishes.attachments else store.read
+    if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
+        opened = await read(partial(open_winner, database.number, id, wishes))
+    else:
+        (found,) = await read(partial(open_revisions, database.number, id, [rev], wishes, False))
+        if isinstance(found, Rev):
+            raise NotFoundError("missing")
+        opened = found
+    if opened.has_meta:
+        return Response(200, JSON_HEADERS, opened.text + b"\n")
+    if matches(request.headers, f'"{opened.rev}"'):
+        return unchanged(f'"{opened.rev}"')
+    return revision_answer(opened.rev, opened.text)
+
+
+def _wishes(request: Request) -> Wishes:
+    asked = {name: True for name in Wishes._fields if request.query.get(name) == "true"}
+    if request.query.get("meta") == "true":
+        asked |= {"revs_info": True, "conflicts": True, "deleted_conflicts": True}
+    if "atts_since" in request.query:
+        raise UnsupportedError("The embedded store does not know `atts_since` yet.")
+    return Wishes(**asked)
+
+
+async def _get_open_revisions(
+    store: Store,
+    database: Database,
+    id: str,
+    wanted: str,
+    wishes: Wishes,
+    latest: str | None,
+) -> Response:
+    revs = None if wanted == "all" else _revisions(json_parameter(wanted))
+    read = store.scan if wishes.attachments else store.read
+    found = await read(partial(open_revisions, database.number, id, revs, wishes, latest == "true"))
+    if not found and revs is None:
+        raise NotFoundError("missing")
+    return Response(200, JSON_HEADERS, b"[" + b",".join(map(_open_revision, found)) + b"]\n")
+
+
+def _revisions(value: object) -> list[Rev]:
+    if not isinstance(value, list):
+        raise BadRequestError("Invalid list of revisions")
+    return [Rev.parse(item) for item in value]
+
+
+def _open_revision(found: Opened | Rev) -> bytes:
+    if isinstance(found, Rev):
+        return b'{"missing":%b}' % to_json(str(found))
+    return b'{"ok":%b}' % found.text
+
+
+# --- copying
+
+
+def _destination(request: Request) -> tuple[str, Rev | None]:
+    header = request.headers.get("destination")
+    if header is None:
+        raise BadRequestError("Destination header is mandatory for COPY.")
+    if "://" in header:
+        raise BadRequestError("Destination URL must be relative.")
+    path, query = parse_target(header.removeprefix("/"))
+    return "/".join(path), Rev.parse(query["rev"]) if "rev" in query else None
+
+
+def _copy(
+    database: int,
+    source_id: str,
+    source_rev: Rev | None,
+    id: str,
+    rev: Rev | None,
+    connection: Connection,
+) -> str:
+    source = load(database, source_id, source_rev, connection)
+    edit = parse_document(source.document, id=id)
+    edit.path = [rev] if rev else []
+    edit.attachments = list(source.attachments)
+    writing = Writing(connection, database)
+    written = writing.edit(edit)
+    writing.finish()
+    return written

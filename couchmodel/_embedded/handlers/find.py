@@ -1,0 +1,152 @@
+"""Mango queries."""
+
+import time
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded import find as finding
+from couchmodel._embedded import planner
+from couchmodel._embedded.answers import JSON_HEADERS, json_answer
+from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.find import Batch, Position, Search, Statistics, pack_bookmark, unpack_bookmark
+from couchmodel._embedded.indexes import read_indexes, shown
+from couchmodel._embedded.planner import Plan
+from couchmodel._embedded.queries import Options, parse_options
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import Request, Response, encode
+from couchmodel.errors import BadRequestError
+
+__all__ = ["explain", "find"]
+
+FEW_PER_RESULT: Final = 10
+"""Documents looked at for each one found, above which CouchDB warns."""
+
+
+async def find(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_find``."""
+    options = parse_options(await json_object(request))
+    started = time.perf_counter()
+    plan = await _plan(store, database, options)
+    if plan.nothing:
+        return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
+    search = Search(
+        database.number,
+        options.selector,
+        plan,
+        options.fields,
+        options.limit,
+        options.skip,
+        unpack_bookmark(options.bookmark),
+        options.conflicts,
+    )
+    job = partial(finding.read_batch, search)
+    batch = await (store.read(job) if plan.is_short else store.scan(job))
+    pieces = _Pieces(store, options, plan, started)
+    if batch.rest is None:
+        return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.end())))
+    return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
+
+
+async def explain(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_explain``."""
+    options = parse_options(await json_object(request))
+    try:
+        plan = await _plan(store, database, options)
+    except BadRequestError as error:
+        if error.code != "no_usable_index":
+            raise
+        plan = None
+    said: dict[str, Any] = {
+        "dbname": database.name,
+        "index": plan and shown(plan.index),
+        "partitioned": False,
+        "selector": options.selector.normalized,
+        "opts": options.shown(),
+        "limit": options.limit,
+        "skip": options.skip,
+        "fields": options.fields.fields,
+    }
+    return json_answer(200, said)
+
+
+async def _plan(store: Store, database: Database, options: Options) -> Plan:
+    indexes = await store.read(partial(read_indexes, database.number))
+    return planner.choose(indexes, options.selector, options.sort, options.use_index, fallback=options.allow_fallback)
+
+
+class _Pieces:
+    """An answer in the making."""
+
+    def __init__(self, store: Store, options: Options, plan: Plan, started: float) -> None:
+        self._store = store
+        self._options = options
+        self._plan = plan
+        self._started = started
+        self._separator = b'{"docs":[\n'
+        self._total = Statistics()
+        self._last: Position | None = None
+
+    async def stream(self, batch: Batch) -> AsyncGenerator[bytes, None]:
+        """The answer, a batch at a time."""
+        while True:
+            piece = self.rows(batch)
+            if piece:
+                yield piece
+            if batch.rest is None:
+                break
+            batch = await self._store.scan(partial(finding.read_batch, batch.rest))
+        yield self.end()
+
+    def rows(self, batch: Batch) -> bytes:
+        """The documents of a batch."""
+        self._total.keys += batch.statistics.keys
+        self._total.documents += batch.statistics.documents
+        self._total.returned += batch.statistics.returned
+        self._last = batch.last or self._last
+        separator, self._separator = self._separator, b",\n" if batch.rows else self._separator
+        return separator + b",\n".join(batch.rows) if batch.rows else b""
+
+    def end(self) -> bytes:
+        """What stands behind the documents."""
+        members: dict[str, object] = {"bookmark": self._bookmark()}
+        if self._options.execution_stats:
+            members["execution_stats"] = {
+                "total_keys_examined": self._total.keys,
+                "total_docs_examined": self._total.documents,
+                "total_quorum_docs_examined": 0,
+                "results_returned": self._total.returned,
+                "execution_time_ms": round((time.perf_counter() - self._started) * 1000, 3),
+            }
+        warnings = [*_index_warnings(self._plan), *_scan_warnings(self._total)]
+        if warnings:
+            members["warning"] = "\n".join(warnings)
+        begin = b"" if self._total.returned else self._separator
+        return begin + b"\n],\n" + encode(members)[1:] + b"\n"
+
+    def _bookmark(self) -> str:
+        return self._options.bookmark or "nil" if self._last is None else pack_bookmark(self._last)
+
+
+def _index_warnings(plan: Plan) -> list[str]:
+    warnings = []
+    if plan.asked is not None:
+        design = f"_design/{plan.asked[0].removeprefix('_design/')}"
+        why = "it does not contain a valid index for this query" if len(plan.asked) == 1 else ""
+        named = ", ".join((design, *plan.asked[1:]))
+        warnings.append(f"{named} was not used because {why or 'it is not a valid index for this query'}.")
+    if plan.index.design is None:
+        warnings.append("No matching index found, create an index to optimize query time.")
+    return warnings
+
+
+_MANY_EXAMINED: Final = (
+    "The number of documents examined is high in proportion to the number of results returned. "
+    "Consider adding a more specific index to improve this."
+)
+
+
+def _scan_warnings(total: Statistics) -> list[str]:
+    if total.documents / (total.returned or 1) <= FEW_PER_RESULT:
+        return []
+    return [_MANY_EXAMINED]

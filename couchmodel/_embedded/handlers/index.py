@@ -1,0 +1,123 @@
+"""Mango indexes: make, list and remove them."""
+
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.answers import OK, json_answer
+from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.documents import winner
+from couchmodel._embedded.edits import parse_document, validate_id
+from couchmodel._embedded.indexes import (
+    QUERY,
+    Definition,
+    parse_definition,
+    read_indexes,
+    shown,
+    with_index,
+    without_index,
+)
+from couchmodel._embedded.planner import ALL_DOCS
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.writing import Writing
+from couchmodel._wire.messages import Request, Response, decode
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import BadRequestError, NotFoundError
+
+__all__ = ["create", "delete", "delete_many", "list_indexes"]
+
+
+async def create(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_index``."""
+    definition = parse_definition(await json_object(request))
+    validate_id(definition.design)
+    result = await store.write(partial(_create, database.number, definition), committed=database.notify)
+    return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
+
+
+async def list_indexes(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_index``."""
+    indexes = [ALL_DOCS, *await store.read(partial(read_indexes, database.number))]
+    skip = _parameter(request, "skip", 0, lowest=0)
+    limit = _parameter(request, "limit", len(indexes), lowest=1)
+    listed = [shown(index) for index in indexes[skip : skip + limit]]
+    return json_answer(200, {"total_rows": len(indexes), "indexes": listed})
+
+
+async def delete(store: Store, database: Database, request: Request) -> Response:
+    """``DELETE /{db}/_index/{design}/{type}/{name}``."""
+    *design, kind, name = request.path[2:]
+    id = _design_id("/".join(design))
+    if kind != "json":
+        raise NotFoundError("missing")
+    await store.write(partial(_delete, database.number, id, name), committed=database.notify)
+    return json_answer(200, OK)
+
+
+async def delete_many(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_index/_bulk_delete``."""
+    listed = (await json_object(request)).get("docids")
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        reason = "Bulk Delete requires an array of non-null docids."
+        raise BadRequestError(reason, code="invalid_bulk_docs")
+    success: list[dict[str, Any]] = []
+    fail: list[dict[str, Any]] = []
+    for id in map(_design_id, listed):
+        try:
+            await store.write(partial(_delete, database.number, id, None), committed=database.notify)
+            success.insert(0, {"id": id, "ok": True})
+        except NotFoundError as error:
+            fail.insert(0, {"id": id, "error": error.code})
+    return json_answer(200, {"success": success, "fail": fail})
+
+
+def _design_id(name: str) -> str:
+    return name if name.startswith("_design/") else f"_design/{name}"
+
+
+def _parameter(request: Request, name: str, default: int, *, lowest: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or int(text) < lowest:
+        reason = "Index parameter ranges: limit > 1, skip > 0"
+        raise BadRequestError(reason, code="invalid_list_index_params", status=500)
+    return int(text)
+
+
+def _create(database: int, definition: Definition, connection: Connection) -> str:
+    design, rev = _design(connection, database, definition.design)
+    changed = with_index(design, definition)
+    if changed == design:
+        return "exists"
+    _write(connection, database, definition.design, changed, rev)
+    return "created"
+
+
+def _delete(database: int, id: str, name: str | None, connection: Connection) -> None:
+    """Remove the index of that name from a design document, or its only one."""
+    indexes = [index for index in read_indexes(database, connection) if index.design == id]
+    found = [index for index in indexes if name in (None, index.name)]
+    design, rev = _design(connection, database, id)
+    if len(found) != 1 or design is None:
+        raise NotFoundError("missing")
+    changed = without_index(design, found[0].name)
+    _write(connection, database, id, {"_deleted": True} if changed == _EMPTY else changed, rev)
+
+
+_EMPTY: Final = {"language": QUERY}
+
+
+def _design(connection: Connection, database: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
+    found = winner(database, id, connection)
+    if found is None or found.deleted:
+        return None, None
+    return decode(found.body), Rev.parse(found.rev)
+
+
+def _write(connection: Connection, database: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
+    edit = parse_document(body, id=id)
+    edit.path = [rev] if rev else []
+    writing = Writing(connection, database)
+    writing.edit(edit)
+    writing.finish()

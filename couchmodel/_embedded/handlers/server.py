@@ -1,0 +1,121 @@
+"""The server: who it is, and which databases it has."""
+
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.answers import json_answer
+from couchmodel._embedded.arguments import boolean, integer, json_object, json_parameter
+from couchmodel._embedded.handlers.database import describe
+from couchmodel._embedded.store import Store
+from couchmodel._embedded.users import User
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError, NotFoundError
+
+__all__ = ["active_tasks", "databases", "databases_info", "membership", "up", "uuids", "welcome"]
+
+VERSION: Final = "3.5.0"
+"""The CouchDB whose semantics the store has."""
+
+MOST_UUIDS: Final = 1000
+MOST_DATABASES: Final = 100
+_NODE: Final = "couchmodel@127.0.0.1"
+
+
+async def welcome(store: Store, request: Request, user: User) -> Response:
+    """``GET /``."""
+    return json_answer(
+        200,
+        {
+            "couchdb": "Welcome",
+            "version": VERSION,
+            "uuid": store.uuid,
+            "features": [],
+            "vendor": {"name": "couchmodel"},
+        },
+    )
+
+
+async def up(store: Store, request: Request, user: User) -> Response:
+    """``GET /_up``."""
+    return json_answer(200, {"status": "ok", "seeds": {}})
+
+
+async def uuids(store: Store, request: Request, user: User) -> Response:
+    """``GET /_uuids``."""
+    count = request.query.get("count", "1")
+    if not (count.isascii() and count.isdigit()):
+        raise BadRequestError("count must be a positive integer")
+    if int(count) > MOST_UUIDS:
+        raise BadRequestError("count parameter too large")
+    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(int(count))]})
+
+
+async def active_tasks(store: Store, request: Request, user: User) -> Response:
+    """``GET /_active_tasks``."""
+    return json_answer(200, [])
+
+
+async def membership(store: Store, request: Request, user: User) -> Response:
+    """``GET /_membership``."""
+    return json_answer(200, {"all_nodes": [_NODE], "cluster_nodes": [_NODE]})
+
+
+async def databases(store: Store, request: Request, user: User) -> Response:
+    """``GET /_all_dbs``."""
+    return json_answer(200, _listed(store, request))
+
+
+async def databases_info(store: Store, request: Request, user: User) -> Response:
+    """``GET /_dbs_info`` and ``POST /_dbs_info``."""
+    if request.method != "POST":
+        names: list[Any] = _listed(store, request)
+    else:
+        names = _keys(await json_object(request))
+    infos = [await _info(store, name) for name in names]
+    return json_answer(200, infos)
+
+
+async def _info(store: Store, name: Any) -> dict[str, Any]:
+    database = store.databases.get(name) if isinstance(name, str) else None
+    if database is None:
+        return {"key": name, "error": "not_found"}
+    try:
+        return {"key": name, "info": await store.read(partial(describe, database))}
+    except NotFoundError:
+        return {"key": name, "error": "not_found"}
+
+
+def _keys(body: dict[str, Any]) -> list[Any]:
+    keys = body.get("keys")
+    if not isinstance(keys, list):
+        raise BadRequestError("`keys` member must exist.")
+    if len(keys) > MOST_DATABASES:
+        raise BadRequestError("`keys` member exceeds max number of dbs.")
+    return keys
+
+
+def _listed(store: Store, request: Request) -> list[str]:
+    """The names of the databases in a range, in the order of their bytes."""
+    query = request.query
+    key = query.get("key")
+    low = _bound(key or query.get("startkey", query.get("start_key")))
+    high = _bound(key or query.get("endkey", query.get("end_key")))
+    descending = boolean("descending", query.get("descending", "false"))
+    if descending:
+        low, high = high, low
+    names = sorted(
+        (name for name in store.databases if (low is None or low <= name) and (high is None or name <= high)),
+        reverse=descending,
+    )
+    if query.get("inclusive_end") == "false":
+        names = [name for name in names if name != (low if descending else high)]
+    skip = integer("skip", query.get("skip", "0"))
+    limit = integer("limit", query["limit"]) if "limit" in query else len(names)
+    return names[skip : skip + limit]
+
+
+def _bound(text: str | None) -> str | None:
+    if text is None:
+        return None
+    value = json_parameter(text)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,202 @@
+"""Mango indexes as they stand in design documents: read, made, and named as CouchDB names them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from couchmodel._embedded.erlang import Atom, term_to_binary
+from couchmodel._embedded.planner import Index
+from couchmodel._embedded.projection import parse_sort
+from couchmodel._embedded.selector import compile_selector
+from couchmodel._embedded.selector_operators import erlang_term
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._wire.messages import decode
+from couchmodel.errors import BadRequestError, UnavailableError
+
+__all__ = ["Definition", "indexes_of", "parse_definition", "read_indexes", "shown", "with_index", "without_index"]
+
+QUERY: Final = "query"
+"""The language of a design document that holds indexes."""
+
+
+class Definition(NamedTuple):
+    """An index that is to be made: where, and what its view says."""
+
+    design: str
+    name: str
+    view: dict[str, Any]
+
+
+def read_indexes(database: int, connection: Connection) -> list[Index]:
+    """The indexes of a database, in CouchDB's order, without ``_all_docs``."""
+    rows = connection.execute(
+        "SELECT id, body FROM document"
+        " WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id",
+        (database,),
+    )
+    found = [index for id, body in rows for index in indexes_of(id, decode(body))]
+    return sorted(found, key=lambda index: index.rank)
+
+
+def indexes_of(id: str, design: Mapping[str, Any]) -> Iterator[Index]:
+    """The indexes of one design document. What is none, or makes no sense, is passed over."""
+    views = design.get("views")
+    if design.get("language") != QUERY or not isinstance(views, dict):
+        return
+    for name, view in views.items():
+        try:
+            yield _index(id, name, view["map"])
+        except (BadRequestError, KeyError, TypeError, AttributeError):
+            continue
+
+
+def _index(id: str, name: str, definition: Mapping[str, Any]) -> Index:
+    filter = definition.get("partial_filter_selector")
+    selector = compile_selector(filter) if filter else None
+    return Index(id, name, tuple(definition["fields"].keys()), selector, definition)
+
+
+def shown(index: Index) -> dict[str, Any]:
+    """An index as ``GET /{db}/_index`` lists it."""
+    if index.design is None:
+        fields: dict[str, Any] = {"fields": [{"_id": "asc"}]}
+        return {"ddoc": None, "name": index.name, "type": "special", "def": fields}
+    definition = dict(index.definition or {})
+    definition["fields"] = [{field: direction} for field, direction in definition["fields"].items()]
+    if not definition.get("partial_filter_selector"):
+        definition.pop("partial_filter_selector", None)
+    return {"ddoc": index.design, "name": index.name, "type": "json", "partitioned": False, "def": definition}
+
+
+def parse_definition(body: Mapping[str, Any]) -> Definition:
+    """The body of ``POST /{db}/_index``. Raises BadRequestError."""
+    options = _options(body)
+    index = options["index"]
+    fields = _fields(index)
+    filter = index.get("partial_filter_selector", {})
+    view = {
+        "map": {"fields": dict(fields), "partial_filter_selector": compile_selector(filter).normalized},
+        "reduce": "_count",
+        "options": {"def": index},
+    }
+    name, design = options["name"], options["ddoc"]
+    automatic = _automatic_name(options)
+    if design is None:
+        design = automatic
+    if not design.startswith("_design/"):
+        design = f"_design/{design}"
+    return Definition(design, automatic if name is None else name, view)
+
+
+def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:
+    """The design document with an index more; None is the one that is not there yet. Raises BadRequestError."""
+    body: dict[str, Any] = dict(design) if design is not None else {"language": QUERY}
+    if body.get("language") != QUERY:
+        raise BadRequestError("Invalid design document query language.", code="invalid_index")
+    views = body.get("views")
+    body["views"] = {**(views if isinstance(views, dict) else {}), definition.name: definition.view}
+    return body
+
+
+def without_index(design: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The design document with an index less."""
+    views = {other: view for other, view in design["views"].items() if other != name}
+    body = {**design, "views": views}
+    if not views:
+        del body["views"]
+    return body
+
+
+# --- options
+
+
+def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+    if "index" not in body:
+        raise _missing("index")
+    options: dict[str, Any] = {
+        "index": body["index"],
+        "type": "json",
+        "name": None,
+        "ddoc": None,
+        "w": 2,
+        "partitioned": None,
+    }
+    for name, value in body.items():
+        if name not in options:
+            raise BadRequestError(f"Invalid key {name} for this request.", code="invalid_key")
+        _CHECKS[name](value)
+        options[name] = value
+    if options["type"] in ("text", "nouveau"):
+        raise UnavailableError(options["type"], code="required index service unavailable")
+    if options["type"] != "json":
+        raise BadRequestError(f"Invalid type for index: {options['type']}", code="invalid_index")
+    return options
+
+
+def _fields(index: Any) -> list[tuple[str, str]]:
+    if not isinstance(index, dict):
+        raise BadRequestError(f"JSON indexes must be an object, not: {erlang_term(index)}", code="invalid_index")
+    if "fields" not in index:
+        raise _missing("fields")
+    fields = parse_sort(index["fields"])
+    for name in index:
+        if name not in ("fields", "partial_filter_selector"):
+            raise BadRequestError(f"Invalid key {name} for this request.", code="invalid_key")
+    return list(fields)
+
+
+def _check_name(value: Any) -> None:
+    if value == "":
+        raise BadRequestError("Index name or ddoc cannot be empty string", code="invalid_empty_string")
+    _check_string(value)
+
+
+def _check_string(value: Any) -> None:
+    if not isinstance(value, str):
+        raise BadRequestError(f"Invalid string: {erlang_term(value)}", code="invalid_string")
+
+
+def _check_positive(value: Any) -> None:
+    if type(value) is not int or value < 1:
+        reason = f"{erlang_term(value)} is not an integer greater than zero"
+        raise BadRequestError(reason, code="invalid_pos_integer")
+
+
+def _check_partitioned(value: Any) -> None:
+    if value is not False:
+        raise BadRequestError(f"Invalid value for partitioned: {erlang_term(value)}", code="invalid_partitioned_value")
+
+
+def _check_nothing(_value: Any) -> None:
+    """The index itself is looked at later."""
+
+
+_CHECKS: Final = {
+    "index": _check_nothing,
+    "type": _check_string,
+    "name": _check_name,
+    "ddoc": _check_name,
+    "w": _check_positive,
+    "partitioned": _check_partitioned,
+}
+
+
+def _missing(key: str) -> BadRequestError:
+    return BadRequestError(f"Missing required key: {key}", code="missing_required_key")
+
+
+# --- names
+
+
+def _automatic_name(options: Mapping[str, Any]) -> str:
+    """The SHA-1 hash of an Erlang term: the definition, and the options of the request sorted by name."""
+    partitioned = options["partitioned"]
+    named = [
+        (Atom("ddoc"), options["ddoc"] or Atom("auto_name")),
+        (Atom("def"), options["index"]),
+        (Atom("name"), options["name"] or Atom("auto_name")),
+        (Atom("partitioned"), Atom("db_default") if partitioned is None else partitioned),
+        (Atom("type"), options["type"]),
+        (Atom("w"), options["w"]),
+    ]
+    return hashlib.sha1(term_to_binary((options["index"], named)), usedforsecurity=False).hexdigest()

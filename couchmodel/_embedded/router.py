@@ -1,0 +1,271 @@
+"""The router: which function answers a request, and what an error looks like as an answer.
+
+It never raises for what a client sends. It alone turns errors into answers; one that is not of this library's tree is
+a fault of the store: it is logged, and answered with 500.
+"""
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from couchmodel._embedded.answers import error_answer
+from couchmodel._embedded.handlers import (
+    all_docs,
+    attachment,
+    bulk,
+    changes,
+    database,
+    document,
+    find,
+    index,
+    replication,
+    server,
+    session,
+)
+from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.users import ADMIN, User
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import (
+    BadRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    UnauthorizedError,
+    UnsupportedError,
+)
+
+__all__ = ["Router"]
+
+Answering: TypeAlias = Coroutine[Any, Any, Response]
+ServerHandler: TypeAlias = Callable[[Store, Request, User], Answering]
+DatabaseHandler: TypeAlias = Callable[[Store, Database, Request], Answering]
+DocumentHandler: TypeAlias = Callable[[Store, Database, Request, str], Answering]
+
+_log = logging.getLogger("couchmodel.embedded")
+
+
+class Router:
+    """Answers requests to a store as a CouchDB server does."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def answer(self, request: Request, user: User = ADMIN) -> Response:
+        """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
+        try:
+            if not self.store.is_open:
+                await self.store.open()
+            answer = await self._route(request, user)
+        except ResponseError as error:
+            answer = error_answer(error)
+            if isinstance(error, _NotAllowedError):
+                answer.headers = {**answer.headers, "allow": error.allow}
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
+            _log.exception("%r failed", request)
+            answer = error_answer(ServerError(type(error).__name__))
+        return await _without_body(answer) if request.method == "HEAD" else answer
+
+    def _route(self, request: Request, user: User) -> Answering:
+        """The coroutine that answers. It is on the way of every read, so it looks at no more than it must."""
+        path = request.path
+        if not path:
+            return _ROOT.handler(request)(self.store, request, user)
+        first = path[0]
+        if first[:1] == "_" and first in _SERVER:
+            if user is not ADMIN:
+                _admit_to_server(user, first)
+            return _server_endpoint(path).handler(request)(self.store, request, user)
+        if user is not ADMIN:
+            _admit_to_database(user, request)
+        if len(path) == 1:
+            return self._route_database(request, first)
+        database = self.store.database(first)
+        second = path[1]
+        if second[:1] == "_":
+            return self._route_special(database, request, second)
+        if len(path) == 2:
+            return _DOCUMENT.handler(request)(self.store, database, request, second)
+        return self._route_attachment(database, request, second, path[2:])
+
+    def _route_database(self, request: Request, name: str) -> Answering:
+        match request.method:
+            case "PUT":
+                return database.create(self.store, request, name)
+            case "DELETE":
+                return database.drop(self.store, request, name)
+        return _DATABASE.handler(request)(self.store, self.store.database(name), request)
+
+    def _route_special(self, database: Database, request: Request, second: str) -> Answering:
+        """What begins with an underscore: a document in a space of its own, or an endpoint."""
+        path = request.path
+        if second == "_design" and len(path) > 2:
+            return self._route_design(database, request, path[2], path[3:])
+        if second == "_local":
+            return _DOCUMENT.handler(request)(self.store, database, request, _local_id(path[2:]))
+        endpoint = _ENDPOINTS.get(path[1:])
+        if endpoint is None and second == "_index" and len(path) in _NAMED_INDEX:
+            endpoint = _INDEX
+        if endpoint is not None:
+            return endpoint.handler(request)(self.store, database, request)
+        if second in _NOT_YET:
+            raise UnsupportedError(f"The embedded store does not know {second} yet.")
+        if len(path) == 2:
+            return _DOCUMENT.handler(request)(self.store, database, request, second)
+        return self._route_attachment(database, request, second, path[2:])
+
+    def _route_design(self, database: Database, request: Request, name: str, rest: tuple[str, ...]) -> Answering:
+        id = f"_design/{name}"
+        if not rest:
+            return _DOCUMENT.handler(request)(self.store, database, request, id)
+        if rest[0][:1] == "_":
+            raise UnsupportedError(f"The embedded store does not know {rest[0]} of a design document yet.")
+        return self._route_attachment(database, request, id, rest)
+
+    def _route_attachment(self, database: Database, request: Request, id: str, name: tuple[str, ...]) -> Answering:
+        return _ATTACHMENT.handler(request)(self.store, database, request, id, "/".join(name))
+
+
+class _NotAllowedError(MethodNotAllowedError):
+    """405, with the methods that are allowed, as the header has them."""
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"Only {allow} allowed")
+        self.allow = allow
+
+
+class _Endpoint(NamedTuple):
+    """What answers each method, and what CouchDB says that it allows."""
+
+    allow: str
+    handlers: Mapping[str, Callable[..., Answering]]
+
+    def handler(self, request: Request) -> Callable[..., Answering]:
+        """What answers the request. A HEAD is a GET whose body is dropped."""
+        method = request.method
+        handler = self.handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            raise _NotAllowedError(self.allow)
+        return handler
+
+
+def _server_endpoint(path: tuple[str, ...]) -> _Endpoint:
+    endpoint = _SERVER[path[0]]
+    if endpoint is None:
+        raise UnsupportedError(f"The embedded store does not know {path[0]} yet.")
+    if len(path) > 1:
+        raise NotFoundError("missing")
+    return endpoint
+
+
+def _local_id(rest: tuple[str, ...]) -> str:
+    if len(rest) > 1:
+        raise BadRequestError("_local documents do not accept attachments.")
+    if not rest or not rest[0]:
+        raise BadRequestError("Invalid _local document id.")
+    return f"_local/{rest[0]}"
+
+
+async def _without_body(answer: Response) -> Response:
+    headers = dict(answer.headers)
+    if answer.stream is not None:
+        await answer.stream.aclose()
+    elif answer.status != 304:
+        headers.setdefault("content-length", str(len(answer.body)))
+    return Response(answer.status, headers)
+
+
+def _admit_to_server(user: User, endpoint: str) -> None:
+    if not user.is_admin and endpoint not in _PUBLIC:
+        raise UnauthorizedError("You are not a server admin.")
+
+
+def _admit_to_database(user: User, request: Request) -> None:
+    """Only administrators, until there are users: CouchDB's default for a new database."""
+    if not user.is_admin:
+        server = len(request.path) == 1 and request.method in ("PUT", "DELETE")
+        raise UnauthorizedError(
+            "You are not a server admin." if server else "You are not authorized to access this db."
+        )
+
+
+_PUBLIC: Final = frozenset(("_up", "_uuids", "_session"))
+
+_ROOT: Final = _Endpoint("GET,HEAD", {"GET": server.welcome})
+
+_SERVER: Final[Mapping[str, _Endpoint | None]] = {
+    "_up": _Endpoint("GET,HEAD", {"GET": server.up}),
+    "_uuids": _Endpoint("GET", {"GET": server.uuids}),
+    "_all_dbs": _Endpoint("GET,HEAD", {"GET": server.databases}),
+    "_dbs_info": _Endpoint("GET,HEAD,POST", {"GET": server.databases_info, "POST": server.databases_info}),
+    "_active_tasks": _Endpoint("GET,HEAD", {"GET": server.active_tasks}),
+    "_session": _Endpoint("GET,HEAD,POST,DELETE", {"GET": session.get, "POST": session.begin, "DELETE": session.end}),
+    "_membership": _Endpoint("GET,HEAD", {"GET": server.membership}),
+    **dict.fromkeys(("_cluster_setup", "_db_updates", "_node", "_replicate", "_reshard", "_scheduler", "_utils")),
+}
+"""Endpoints of the server; those that have none answer 501."""
+
+_DATABASE: Final = _Endpoint("DELETE,GET,HEAD,POST", {"GET": database.info, "POST": database.create_document})
+
+_DOCUMENT: Final = _Endpoint(
+    "DELETE,GET,HEAD,POST,PUT,COPY",
+    {
+        "GET": document.get,
+        "PUT": document.put,
+        "DELETE": document.delete,
+        "COPY": document.copy,
+        "POST": document.post,
+    },
+)
+
+_ATTACHMENT: Final = _Endpoint(
+    "DELETE,GET,HEAD,PUT", {"GET": attachment.get, "PUT": attachment.put, "DELETE": attachment.delete}
+)
+
+_LISTED: Final = _Endpoint("GET,HEAD,POST", {"GET": all_docs.list_documents, "POST": all_docs.list_documents})
+_QUERIES: Final = _Endpoint("POST", {"POST": all_docs.list_queries})
+_INDEX: Final = _Endpoint("DELETE", {"DELETE": index.delete})
+_NAMED_INDEX: Final = (5, 6)
+"""Segments of an index's path, as ``_design`` may stand in it or not."""
+
+_LIMIT: Final = _Endpoint("PUT,GET", {"GET": database.limit, "PUT": database.set_limit})
+
+_ENDPOINTS: Final[dict[tuple[str, ...], _Endpoint]] = {
+    ("_all_docs",): _LISTED,
+    ("_design_docs",): _LISTED,
+    ("_local_docs",): _LISTED,
+    ("_all_docs", "queries"): _QUERIES,
+    ("_design_docs", "queries"): _QUERIES,
+    ("_local_docs", "queries"): _QUERIES,
+    ("_bulk_docs",): _Endpoint("POST", {"POST": bulk.write}),
+    ("_bulk_get",): _Endpoint("POST", {"POST": replication.bulk_get}),
+    ("_missing_revs",): _Endpoint("POST", {"POST": replication.missing_revisions}),
+    ("_revs_diff",): _Endpoint("POST", {"POST": replication.revisions_difference}),
+    ("_find",): _Endpoint("POST", {"POST": find.find}),
+    ("_explain",): _Endpoint("POST", {"POST": find.explain}),
+    ("_index",): _Endpoint("GET,POST", {"GET": index.list_indexes, "POST": index.create}),
+    ("_index", "_bulk_delete"): _Endpoint("POST", {"POST": index.delete_many}),
+    ("_changes",): _Endpoint("GET,POST,HEAD", {"GET": changes.feed, "POST": changes.feed}),
+    ("_compact",): _Endpoint("POST", {"POST": database.compact}),
+    ("_ensure_full_commit",): _Endpoint("POST", {"POST": database.ensure_full_commit}),
+    ("_view_cleanup",): _Endpoint("POST", {"POST": database.view_cleanup}),
+    ("_security",): _Endpoint("PUT,GET", {"GET": database.security, "PUT": database.set_security}),
+    ("_revs_limit",): _LIMIT,
+    ("_purged_infos_limit",): _LIMIT,
+}
+
+_NOT_YET: Final = frozenset(
+    (
+        "_compact",
+        "_index",
+        "_partition",
+        "_purge",
+        "_purged_infos",
+        "_shards",
+        "_sync_shards",
+    )
+)
+"""Endpoints of a database that answer 501."""

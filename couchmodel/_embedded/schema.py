@@ -1,0 +1,97 @@
+"""The tables of a store: one set of them for all its databases, told apart by the number of the database.
+
+A database is a row, so that creating and dropping one is a write as small as any other; what a dropped database
+leaves behind is cleared away in pieces. Its number is never used again.
+
+A document's row carries its winning revision whole, so that a read is one row. The revisions that lost or are
+superseded lie in ``revision``, and the tree that holds them together is the row's last column, behind the body, where
+a read never has to pass it.
+"""
+
+from typing import Final
+
+__all__ = ["APPLICATION_ID", "SCHEMA", "VERSION"]
+
+APPLICATION_ID: Final = 0x436F5344
+"""What SQLite's header says about the application: ``CoSD``."""
+
+VERSION: Final = 1
+"""The version of the tables, SQLite's ``user_version``."""
+
+SCHEMA: Final = f"""
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+
+CREATE TABLE database (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT UNIQUE,                       -- NULL: dropped, to be cleared away
+    uuid TEXT NOT NULL,
+    created INTEGER NOT NULL,               -- seconds since 1970
+    update_seq INTEGER NOT NULL DEFAULT 0,
+    purge_seq INTEGER NOT NULL DEFAULT 0,
+    living INTEGER NOT NULL DEFAULT 0,      -- documents
+    deleted INTEGER NOT NULL DEFAULT 0,     -- tombstones
+    revs_limit INTEGER NOT NULL DEFAULT 1000,
+    purged_infos_limit INTEGER NOT NULL DEFAULT 1000,
+    security BLOB                           -- JSON; NULL: CouchDB's default
+);
+
+CREATE TABLE document (
+    number INTEGER PRIMARY KEY,
+    database INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    rev TEXT NOT NULL,
+    deleted INTEGER NOT NULL,
+    attachments BLOB,                       -- JSON, see attachments.py; NULL: none
+    body BLOB NOT NULL,                     -- JSON, without the members that begin with an underscore
+    tree BLOB NOT NULL,
+    UNIQUE (database, id),
+    UNIQUE (database, seq)
+);
+CREATE INDEX tombstone ON document (database, id) WHERE deleted;
+
+CREATE TABLE revision (
+    document INTEGER NOT NULL,
+    rev TEXT NOT NULL,
+    deleted INTEGER NOT NULL,
+    attachments BLOB,
+    body BLOB NOT NULL,
+    UNIQUE (document, rev)
+);
+
+CREATE TABLE local_document (
+    database INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    rev INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (database, id)
+) WITHOUT ROWID;
+
+CREATE TABLE blob (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    sha256 BLOB,                            -- of the stored bytes; NULL: still arriving
+    encoding TEXT NOT NULL DEFAULT '',
+    UNIQUE (sha256, encoding)
+);
+CREATE INDEX arriving ON blob (number) WHERE sha256 IS NULL;
+
+CREATE TABLE chunk (
+    blob INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (blob, position)
+);
+
+CREATE TABLE attachment_use (               -- some stored revision of the document has the blob
+    blob INTEGER NOT NULL,
+    document INTEGER NOT NULL,
+    PRIMARY KEY (blob, document)
+) WITHOUT ROWID;
+CREATE INDEX attachment_use_by_document ON attachment_use (document);
+
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""

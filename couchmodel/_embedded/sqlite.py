@@ -1,0 +1,336 @@
+"""SQLite's connections, and the threads and the lock that keep each of them to one user at a time.
+
+A *job* is a function of a connection. It runs in one of three places:
+
+- :class:`Worker`: a thread that takes jobs from a queue. A job that writes runs in a transaction of its own; those that
+  wait together are committed together, since what a commit costs is the disk's answer, not the work.
+- :class:`Inline`: in the event loop, for reads so short that the way to a thread would cost ten times the work. A
+  deadline interrupts the one that is not short after all; it is then run again on a worker.
+- in memory there is a single connection, which both share under one lock.
+
+A read may run twice, so it changes nothing at all. Only this module sees SQLite's exceptions.
+"""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from sqlite3 import Connection
+from typing import Any, Final, Generic, TypeVar
+
+from couchmodel.errors import ServerError, StoreFileError
+
+__all__ = [
+    "BusyError",
+    "Connection",
+    "FileError",
+    "Inline",
+    "Job",
+    "Worker",
+    "check_version",
+    "connect",
+    "file_errors",
+]
+
+T = TypeVar("T")
+
+Job = Callable[[Connection], T]
+
+MINIMUM_SQLITE: Final = (3, 38, 0)
+
+DEADLINE: Final = 1_000_000
+"""Nanoseconds that a read may hold up the event loop."""
+
+STEPS: Final = 1000
+"""SQLite's virtual instructions between two looks at the clock, about 20 microseconds."""
+
+TOGETHER: Final = 128
+"""How many waiting jobs share one commit at most."""
+
+STATEMENTS: Final = 256
+"""Prepared statements that a connection keeps."""
+
+_NEVER: Final = 2**63
+
+_log = logging.getLogger("couchmodel.embedded")
+
+
+class FileError(Exception):
+    """SQLite cannot open or make a file; the message is SQLite's."""
+
+
+class BusyError(Exception):
+    """A job has to be run on a worker: the connection is in use, or the job takes too long."""
+
+
+def check_version() -> None:
+    """Raise StoreFileError where Python's SQLite is too old."""
+    if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
+        needed = ".".join(map(str, MINIMUM_SQLITE[:2]))
+        raise StoreFileError(f"Python's SQLite is {sqlite3.sqlite_version}, an embedded store needs {needed} or later")
+
+
+@contextmanager
+def file_errors() -> Generator[None]:
+    """A context in which SQLite's errors are raised as FileError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise FileError(str(error)) from error
+
+
+def connect(target: str, *, writes: bool) -> Connection:
+    """A connection whose transactions are begun and ended by hand.
+
+    Only the connection that writes checkpoints the log: see the hazard that ``lockfile`` is about.
+    """
+    connection = sqlite3.connect(
+        target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=60
+    )
+    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if writes:
+        connection.execute("PRAGMA synchronous = FULL")
+    else:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+class Inline:
+    """A connection that is read from in the event loop."""
+
+    __slots__ = ("_deadline", "connection", "lock")
+
+    def __init__(self, connection: Connection, lock: threading.Lock) -> None:
+        self.connection = connection
+        self.lock = lock
+        self._deadline = _NEVER
+        # A standing handler: one that is set for each read would cost more than the read. It must compare with the
+        # clock and not just say "stop", because SQLite's count of steps carries over from statement to statement.
+        connection.set_progress_handler(self._is_late, STEPS)
+
+    def run(self, job: Job[T]) -> T:
+        """What the job gives. Raises BusyError where it has to be run on a worker."""
+        if not self.lock.acquire(blocking=False):
+            raise BusyError
+        try:
+            self._deadline = time.monotonic_ns() + DEADLINE
+            return job(self.connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise BusyError from None
+            raise _translated(error) from error
+        finally:
+            self._deadline = _NEVER
+            self.lock.release()
+
+    def _is_late(self) -> bool:
+        return time.monotonic_ns() > self._deadline
+
+
+class _Task(Generic[T]):
+    """A job that waits for its worker, and whoever waits for the job."""
+
+    __slots__ = ("committed", "error", "future", "job", "loop", "result", "writes")
+
+    def __init__(self, job: Job[T], writes: bool, committed: Callable[[T], None] | None) -> None:
+        self.job = job
+        self.writes = writes
+        self.committed = committed
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.future: asyncio.Future[T] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def deliver(self) -> None:
+        """Hand over the outcome, in the loop of whoever waits."""
+        future = self.future
+        if future is None or future.done():
+            return
+        if self.error is None:
+            future.set_result(self.result)
+        else:
+            future.set_exception(self.error)
+
+
+class Worker:
+    """A thread that owns a connection and runs jobs on it in the order in which they come."""
+
+    def __init__(
+        self, connection: Connection, lock: threading.Lock, *, name: str, finish: Callable[[Connection], None]
+    ) -> None:
+        self._connection = connection
+        self._lock = lock
+        self._finish = finish
+        self._queue: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, job: Job[T], *, writes: bool, committed: Callable[[T], None] | None = None) -> T:
+        """What the job gives, once it is durable where it writes.
+
+        ``committed`` is called with it on the worker's thread before anybody hears of it: the place to bring a cache
+        up to date, which happens even if nobody waits any more.
+        """
+        task = _Task(job, writes, committed)
+        task.loop = asyncio.get_running_loop()
+        task.future = task.loop.create_future()
+        self._put(task)
+        return await task.future
+
+    def run_here(self, job: Job[T], committed: Callable[[T], None] | None) -> T:
+        """What a job gives that writes, done in the caller's thread. Raises BusyError where the connection is in use.
+
+        It is for a database in memory: nothing waits for a disk there.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise BusyError
+        try:
+            result = self._in_transaction(job)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+        finally:
+            self._lock.release()
+        if committed is not None:
+            committed(result)
+        return result
+
+    def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
+        """Have a job that writes done, some time, with nobody waiting for it."""
+        self._put(_Task(job, writes=True, committed=committed))
+
+    def stop(self) -> None:
+        """Let the thread end when it has done what is queued, and then ``finish``. From any thread."""
+        with self._gate:
+            if not self._stopping:
+                self._stopping = True
+                self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait for the thread to end."""
+        self._thread.join()
+
+    def _put(self, task: _Task[Any]) -> None:
+        with self._gate:
+            if self._stopping:
+                raise StoreFileError("the store is closed")
+            self._queue.put(task)
+
+    def _serve(self) -> None:
+        running = True
+        while running:
+            tasks, running = self._next()
+            with self._lock:
+                self._perform(tasks)
+            _deliver(tasks)
+            del tasks  # or the last results would live until the next job comes
+        with self._lock:
+            self._finish(self._connection)
+
+    def _next(self) -> tuple[list[_Task[Any]], bool]:
+        """The tasks that are waiting, at least one; and whether more may come."""
+        task = self._queue.get()
+        tasks: list[_Task[Any]] = []
+        while task is not None:
+            tasks.append(task)
+            if len(tasks) >= TOGETHER or not task.writes:
+                return tasks, True
+            try:
+                task = self._queue.get_nowait()
+            except queue.Empty:
+                return tasks, True
+        return tasks, False
+
+    def _perform(self, tasks: Sequence[_Task[Any]]) -> None:
+        writing = [task for task in tasks if task.writes]
+        if len(writing) == 1:
+            _attempt(writing[0], self._in_transaction)
+        elif writing:
+            self._commit_together(writing)
+        for task in tasks:
+            if not task.writes:
+                _attempt(task, lambda job: job(self._connection))
+            if task.error is None and task.committed is not None:
+                task.committed(task.result)
+
+    def _in_transaction(self, job: Job[T]) -> T:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = job(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        return result
+
+    def _commit_together(self, tasks: Sequence[_Task[Any]]) -> None:
+        def everything(_connection: Connection) -> None:
+            for task in tasks:
+                _attempt(task, self._in_savepoint)
+
+        whole = _Task(everything, writes=True, committed=None)
+        _attempt(whole, self._in_transaction)
+        if whole.error is not None:
+            for task in tasks:
+                task.error = whole.error
+
+    def _in_savepoint(self, job: Job[T]) -> T:
+        if not self._connection.in_transaction:
+            # An earlier job's error, such as a full disk, has made SQLite give up what all of them had done.
+            raise sqlite3.OperationalError("the transaction was rolled back")
+        self._connection.execute("SAVEPOINT job")
+        try:
+            result = job(self._connection)
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO job")
+                self._connection.execute("RELEASE job")
+            raise
+        self._connection.execute("RELEASE job")
+        return result
+
+    def _roll_back(self) -> None:
+        # SQLite has already done so after some errors, such as a full disk.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
+    try:
+        task.result = run(task.job)
+    except sqlite3.Error as error:
+        task.error = _translated(error)
+    except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+        task.error = error
+        if task.future is None:
+            _log.exception("a job of the store failed")
+
+
+def _translated(error: sqlite3.Error) -> ServerError:
+    translated = ServerError(f"the store could not do it: {error}", code="storage_error")
+    translated.__cause__ = error
+    return translated
+
+
+def _deliver(tasks: Iterable[_Task[Any]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Task[Any]]] = {}
+    for task in tasks:
+        if task.loop is not None:
+            by_loop.setdefault(task.loop, []).append(task)
+    for loop, waiting in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_deliver_all, waiting)
+        except RuntimeError:
+            _log.debug("the event loop is closed: nobody hears of %d jobs", len(waiting))
+
+
+def _deliver_all(tasks: Iterable[_Task[Any]]) -> None:
+    for task in tasks:
+        task.deliver()

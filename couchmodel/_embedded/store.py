@@ -1,0 +1,306 @@
+"""The store: one file, or a piece of memory, with the databases of one server.
+
+It is opened by the first request. Until it is closed it holds the file's lock, a connection for each of three uses
+(writing, long reads, reads in the event loop) and, in memory, the set of the databases. It may be used from several
+threads and event loops.
+"""
+
+import asyncio
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from couchmodel._embedded import clearing, files
+from couchmodel._embedded.lockfile import LockFile
+from couchmodel._embedded.sqlite import BusyError, Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.uuids import Uuids
+from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
+
+__all__ = ["Database", "Store"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Database:
+    """A database of the store: its number in the tables, and what never changes about it."""
+
+    number: int
+    name: str
+    uuid: str
+    created: int
+    opaque: bytes = field(init=False)
+    watches: set["Watch"] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.opaque = f"-{self.uuid}".encode()
+
+    def sequence(self, number: int) -> str:
+        """A sequence id. What follows its number is nobody's business but this database's."""
+        return f"{number}-{self.uuid}"
+
+    def watch(self) -> "Watch":
+        """A context in which changes are noticed."""
+        return Watch(self.watches)
+
+    def notify(self, _result: object = None) -> None:
+        """The database has changed. From any thread."""
+        for watch in tuple(self.watches):
+            watch.wake()
+
+
+class Watch:
+    """Whoever waits for a database to change."""
+
+    def __init__(self, watches: set["Watch"]) -> None:
+        self._watches = watches
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._watches.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watches.discard(self)
+
+    async def changed(self, seconds: float) -> bool:
+        """Whether there was a change since the last call, or is one within the time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        was_set = self._event.is_set()
+        self._event.clear()
+        return was_set
+
+    def wake(self) -> None:
+        """There was a change. From any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._event.set)
+
+
+class Store:
+    """The databases of one server, in a file, or in memory where there is no path."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = None if path is None else Path(path).resolve()
+        self.databases: dict[str, Database] = {}
+        self.uuid = ""
+        self.uuids = Uuids()
+        self._open: _Open | None = None
+        self._opening = threading.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path or 'in memory'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is open."""
+        return self._open is not None
+
+    async def open(self) -> None:
+        """Open the store if it is not open yet, as the first use does.
+
+        Raises:
+            StoreFileError: the file cannot be used; the message says why, and what to do.
+        """
+        if self._open is None:
+            await asyncio.to_thread(self._open_now)
+
+    async def close(self) -> None:
+        """Finish what is queued, and let go of the file. Closing twice is harmless."""
+        with self._opening:
+            self._closed = True
+            connections, self._open = self._open, None
+        for database in self.databases.values():
+            database.notify()
+        if connections is not None:
+            await asyncio.to_thread(connections.close)
+
+    async def read(self, job: Job[T]) -> T:
+        """What a short read gives: here and now, or on a thread if it takes longer than it should."""
+        connections = self._open or await self._opened()
+        try:
+            return connections.inline.run(job)
+        except BusyError:
+            return await connections.reader.run(job, writes=False)
+
+    async def scan(self, job: Job[T]) -> T:
+        """What a long read gives, on a thread."""
+        connections = self._open or await self._opened()
+        return await connections.reader.run(job, writes=False)
+
+    async def write(self, job: Job[T], *, committed: Callable[[T], None] | None = None, short: bool = False) -> T:
+        """What a job gives that writes, in a transaction of its own and durable by then.
+
+        ``committed`` is called with it before anybody hears of it. ``short`` says that the job is done in no time but
+        for the disk, so that in memory it may be done here and now.
+        """
+        connections = self._open or await self._opened()
+        if short and self.path is None:
+            with suppress(BusyError):
+                return connections.writer.run_here(job, committed)
+        return await connections.writer.run(job, writes=True, committed=committed)
+
+    def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
+        """Have a write done that nobody waits for. The store must be open."""
+        if self._open is None:
+            raise StoreFileError("the store is closed")
+        self._open.writer.enqueue(job, committed=committed)
+
+    # --- databases
+
+    def database(self, name: str) -> Database:
+        """The database of that name. Raises NotFoundError."""
+        database = self.databases.get(name)
+        if database is None:
+            raise NotFoundError("Database does not exist.")
+        return database
+
+    async def create_database(self, name: str) -> Database:
+        """A new database. Raises PreconditionFailedError where there is one of that name."""
+        return await self.write(partial(_insert_database, name), committed=self._add)
+
+    async def drop_database(self, name: str) -> Database:
+        """Drop a database; what was in it is cleared away in time. Raises NotFoundError."""
+        return await self.write(partial(_drop_database, name), committed=self._remove)
+
+    def _add(self, database: Database) -> None:
+        self.databases[database.name] = database
+
+    def _remove(self, database: Database) -> None:
+        self.databases.pop(database.name).notify()
+        if self._open is not None:
+            self._open.clear(database.number)
+
+    # --- opening
+
+    async def _opened(self) -> "_Open":
+        await self.open()
+        if self._open is None:
+            raise StoreFileError("the store is closed")
+        return self._open
+
+    def _open_now(self) -> None:
+        with self._opening:
+            if self._closed:
+                raise StoreFileError("the store is closed")
+            if self._open is None:
+                connections = _open_memory() if self.path is None else _open_path(self.path)
+                self._load(connections.inline.connection)
+                weakref.finalize(self, connections.abandon)
+                self._open = connections
+                connections.clear_leftovers()
+
+    def _load(self, connection: Connection) -> None:
+        self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
+        rows = connection.execute("SELECT number, name, uuid, created FROM database WHERE name IS NOT NULL")
+        for row in rows.fetchall():
+            self._add(Database(*row))
+
+
+class _Open:
+    """The connections of an open store. It knows nothing of the store, so that a forgotten store can be collected."""
+
+    __slots__ = ("inline", "reader", "writer")
+
+    def __init__(self, writer: Worker, reader: Worker, inline: Inline) -> None:
+        self.writer = writer
+        self.reader = reader
+        self.inline = inline
+
+    def clear(self, number: int) -> None:
+        """Clear away what a dropped database has left, a piece at a time, so that other writes come in between."""
+
+        def again(more: bool) -> None:
+            if more:
+                self.clear(number)
+
+        # A store that is being closed goes on with it when it is opened again.
+        with suppress(StoreFileError):
+            self.writer.enqueue(partial(clearing.clear_database, number), committed=again)
+
+    def clear_leftovers(self) -> None:
+        """Clear away what the last process could not."""
+
+        def begin(dropped: list[int]) -> None:
+            for number in dropped:
+                self.clear(number)
+
+        self.writer.enqueue(clearing.clear_leftovers, committed=begin)
+
+    def abandon(self) -> None:
+        """Let everything end when it has finished, and wait for nothing."""
+        self.reader.stop()
+        self.writer.stop()
+
+    def close(self) -> None:
+        """Let everything end, the writer last: closing, it moves the log into the file."""
+        self.reader.stop()
+        self.reader.join()
+        self.writer.stop()
+        self.writer.join()
+
+
+def _open_memory() -> _Open:
+    connection = connect(":memory:", writes=True)
+    files.create_tables(connection)
+    lock = threading.Lock()
+    writer = Worker(connection, lock, name="couchmodel-memory", finish=Connection.close)
+    return _Open(writer, writer, Inline(connection, lock))
+
+
+def _open_path(path: Path) -> _Open:
+    files.check(path)  # before the lock, which leaves a file beside the other
+    lock = LockFile(f"{path}.lock")
+    lock.acquire()
+    try:
+        files.prepare(path)
+        writing = files.open_file(path)
+        reading, inline = connect(str(path), writes=False), Inline(connect(str(path), writes=False), threading.Lock())
+    except BaseException:
+        lock.release()
+        raise
+
+    def finish(connection: Connection) -> None:
+        with inline.lock:
+            inline.connection.close()
+        connection.close()
+        lock.release()
+
+    writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish)
+    reader = Worker(reading, threading.Lock(), name="couchmodel-reader", finish=Connection.close)
+    return _Open(writer, reader, inline)
+
+
+# --- jobs
+
+
+def _insert_database(name: str, connection: Connection) -> Database:
+    row = connection.execute(
+        "INSERT INTO database (name, uuid, created) VALUES (?, ?, ?)"
+        " ON CONFLICT DO NOTHING RETURNING number, name, uuid, created",
+        (name, uuid.uuid4().hex, int(time.time())),
+    ).fetchone()
+    if row is None:
+        reason = "The database could not be created, the file already exists."
+        raise PreconditionFailedError(reason, code="file_exists")
+    return Database(*row)
+
+
+def _drop_database(name: str, connection: Connection) -> Database:
+    row = connection.execute(
+        "UPDATE database SET name = NULL WHERE name = ? RETURNING number, ?, uuid, created", (name, name)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    return Database(*row)

@@ -1,0 +1,250 @@
+"""Writing revisions: where they go in a document's tree, which one wins, and what becomes of the others."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from couchmodel._embedded import clearing, local
+from couchmodel._embedded.attachments import Attachment, pack, save, unpack
+from couchmodel._embedded.edits import Edit, Incoming, Stub
+from couchmodel._embedded.revision_ids import revision_id
+from couchmodel._embedded.revtree import RevTree, parent_for
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import NotFoundError, PreconditionFailedError
+
+__all__ = ["Writing", "used_blobs"]
+
+
+class _Content(NamedTuple):
+    """What is stored of a revision."""
+
+    deleted: bool
+    attachments: bytes | None
+    body: bytes
+
+
+class _Stored(NamedTuple):
+    """A document as it is before a write."""
+
+    number: int
+    rev: str
+    content: _Content
+    tree: RevTree
+
+
+class Writing:
+    """The writes of one request to one database, inside its transaction. ``finish`` ends it."""
+
+    def __init__(self, connection: Connection, database: int) -> None:
+        """Raises NotFoundError where the database has been dropped meanwhile."""
+        row = connection.execute(
+            "SELECT update_seq, revs_limit FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+        ).fetchone()
+        if row is None:
+            raise NotFoundError("Database does not exist.")
+        self._connection = connection
+        self._database = database
+        self._seq, self._revs_limit = row
+        self._living = self._deleted = 0
+        self._sequences: dict[str, int] = {}
+
+    def finish(self) -> None:
+        """Bring the database's row up to date."""
+        self._connection.execute(
+            "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
+            (self._seq, self._living, self._deleted, self._database),
+        )
+
+    def edit(self, edit: Edit) -> str:
+        """Write a new revision on top of the one that the edit names. The new revision.
+
+        Raises:
+            ConflictError: that revision is not the one to continue from.
+            PreconditionFailedError: the revision has no attachment such as a stub says.
+        """
+        if edit.id.startswith("_local/"):
+            return local.write(self._connection, self._database, edit)
+        stored = self._stored(edit.id)
+        parent = self._parent(edit, stored)
+        generation, previous = parent or (0, None)
+        attachments = self._attachments(edit, stored, [parent] if parent else [], generation + 1)
+        digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
+        revives = stored is not None and stored.tree.deleted
+        digest = revision_id(edit.deleted, generation, previous, edit.body, digested, revives=revives)
+        history = edit.path if parent in edit.path else [parent] if parent else []
+        new = Rev(generation + 1, digest)
+        self._write(edit, stored, [new, *history], attachments)
+        return str(new)
+
+    def replicate(self, edit: Edit) -> str:
+        """Take in a revision as it is, beside whatever is there. The revision."""
+        if edit.id.startswith("_local/"):
+            return local.write(self._connection, self._database, edit)
+        stored = self._stored(edit.id)
+        if stored is None or not stored.tree.is_stored(edit.path[0]):
+            self._write(edit, stored, edit.path, self._attachments(edit, stored, edit.path[1:], None))
+        return str(edit.path[0])
+
+    def _parent(self, edit: Edit, stored: _Stored | None) -> Rev | None:
+        given, older = (edit.path[0], edit.path[1:]) if edit.path else (None, [])
+        looked_up = bool(edit.attachments) or edit.id.startswith("_design/")
+        tree = stored.tree if stored else None
+        return parent_for(tree, given, edit.deleted, older=older, looked_up=looked_up)
+
+    # --- attachments
+
+    def _attachments(
+        self, edit: Edit, stored: _Stored | None, bases: Sequence[Rev], generation: int | None
+    ) -> list[Attachment]:
+        """The attachments of the new revision; a stub takes its content from the first of ``bases`` that is stored.
+
+        What is new counts from ``generation`` on, and for a replicated revision from where it says itself.
+        """
+        if not edit.attachments:
+            return []
+        stubbed = any(isinstance(item, Stub) for item in edit.attachments)
+        listed = self._stored_attachments(stored, bases) if stubbed and stored else []
+        there = {attachment.name: attachment for attachment in listed}
+        return [
+            item
+            if isinstance(item, Attachment)
+            else _found(there, item, edit.id)
+            if isinstance(item, Stub)
+            else self._save(item, item.revpos if generation is None else generation)
+            for item in edit.attachments
+        ]
+
+    def _stored_attachments(self, stored: _Stored, bases: Iterable[Rev]) -> list[Attachment]:
+        for rev in map(str, bases):
+            if rev == stored.rev:
+                return unpack(stored.content.attachments)
+            row = self._connection.execute(
+                "SELECT attachments FROM revision WHERE document = ? AND rev = ?", (stored.number, rev)
+            ).fetchone()
+            if row:
+                return unpack(row[0])
+        return []
+
+    def _save(self, item: Incoming, revpos: int) -> Attachment:
+        content = item.content
+        blob = save(self._connection, content)
+        return Attachment(
+            item.name,
+            item.content_type,
+            revpos,
+            blob,
+            content.digest,
+            content.length,
+            content.encoding,
+            content.encoded_length,
+        )
+
+    # --- rows
+
+    def _stored(self, id: str) -> _Stored | None:
+        row = self._connection.execute(
+            "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
+            (self._database, id),
+        ).fetchone()
+        if row is None:
+            return None
+        number, rev, deleted, attachments, body, tree = row
+        return _Stored(number, rev, _Content(bool(deleted), attachments, body), RevTree.from_bytes(tree))
+
+    def _write(self, edit: Edit, stored: _Stored | None, path: list[Rev], attachments: list[Attachment]) -> None:
+        content = _Content(edit.deleted, pack(attachments), edit.text)
+        if stored is None:
+            number = self._insert(edit.id, path, content)
+        else:
+            number = stored.number
+            self._update(edit.id, stored, path, content)
+        if attachments:
+            uses = [(attachment.blob, number) for attachment in attachments]
+            self._connection.executemany("INSERT OR IGNORE INTO attachment_use VALUES (?, ?)", uses)
+
+    def _insert(self, id: str, path: list[Rev], content: _Content) -> int:
+        tree, _ = RevTree.empty().merge(path, deleted=content.deleted)
+        cursor = self._connection.execute(
+            "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (self._database, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
+        )
+        self._count(content.deleted, 1)
+        return cursor.lastrowid or 0
+
+    def _update(
+        self,
+        id: str,
+        stored: _Stored,
+        path: list[Rev],
+        content: _Content,
+    ) -> None:
+        grown, _ = stored.tree.merge(path, deleted=content.deleted)
+        tree = grown.stem(self._revs_limit)
+        winner, new = str(tree.winner), str(path[0])
+        if winner == stored.rev:
+            self._keep(stored.number, new, content)
+            content = stored.content
+        else:
+            self._keep(stored.number, stored.rev, stored.content)
+            if winner != new:
+                self._keep(stored.number, new, content)
+                content = self._take(stored.number, winner)
+        self._connection.execute(
+            "UPDATE document SET seq = ?, rev = ?, deleted = ?, attachments = ?, body = ?, tree = ? WHERE number = ?",
+            (self._sequence(id), winner, *content, tree.to_bytes(), stored.number),
+        )
+        self._count(stored.content.deleted, -1)
+        self._count(content.deleted, 1)
+        if tree is not grown:
+            self._forget(stored.number, [rev for rev in grown.path(path[0])[self._revs_limit :] if rev not in tree])
+
+    def _sequence(self, id: str) -> int:
+        """The next sequence number; a document that is written more than once in a request has one all the same."""
+        if id not in self._sequences:
+            self._seq += 1
+            self._sequences[id] = self._seq
+        return self._sequences[id]
+
+    def _keep(self, number: int, rev: str, content: _Content) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO revision VALUES (?, ?, ?, ?, ?)", (number, rev, *content))
+
+    def _take(self, number: int, rev: str) -> _Content:
+        row = self._connection.execute(
+            "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING deleted, attachments, body", (number, rev)
+        ).fetchone()
+        return _Content(bool(row[0]), row[1], row[2])
+
+    def _forget(self, number: int, revs: list[Rev]) -> None:
+        """Remove revisions that are older than the limit, and the contents that only they had."""
+        had_attachments = False
+        for rev in revs:
+            row = self._connection.execute(
+                "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING attachments", (number, str(rev))
+            ).fetchone()
+            had_attachments |= row is not None and row[0] is not None
+        if had_attachments:
+            clearing.discard_uses(self._connection, number, keep=used_blobs(self._connection, number))
+
+    def _count(self, deleted: bool, documents: int) -> None:
+        if deleted:
+            self._deleted += documents
+        else:
+            self._living += documents
+
+
+def _found(there: dict[str, Attachment], stub: Stub, id: str) -> Attachment:
+    found = there.get(stub.name)
+    if found is None or stub.revpos not in (None, found.revpos):
+        raise PreconditionFailedError(f"Invalid attachment stub in {id} for {stub.name}", code="missing_stub")
+    return found
+
+
+def used_blobs(connection: Connection, number: int) -> frozenset[int]:
+    """The contents that the stored revisions of a document have."""
+    rows = connection.execute(
+        "SELECT attachments FROM document WHERE number = ? UNION ALL"
+        " SELECT attachments FROM revision WHERE document = ?",
+        (number, number),
+    )
+    return frozenset(attachment.blob for (packed,) in rows for attachment in unpack(packed))

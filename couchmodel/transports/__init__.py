@@ -1,0 +1,35 @@
+"""The ways to reach a CouchDB: :func:`open_transport` picks one by URL."""
+
+from typing import Any, Final
+
+from couchmodel._wire.messages import Transport
+from couchmodel.errors import ConfigurationError
+from couchmodel.transports.embedded import EmbeddedTransport
+from couchmodel.transports.http import HTTPTransport, redact
+
+__all__ = ["EmbeddedTransport", "HTTPTransport", "open_transport"]
+
+_FORMS: Final = "http://HOST:PORT, https://HOST:PORT, sqlite:FILE or memory:"
+
+
+def open_transport(url: str, user: str | None = None, password: str | None = None, **options: Any) -> Transport:
+    """The transport for a URL. Nothing is opened or sent before the first request.
+
+    Credentials and ``options`` are for a server; an embedded store has no use for them. Raises ConfigurationError for a
+    URL of no known form.
+    """
+    scheme, colon, rest = url.partition(":")
+    match scheme.lower():
+        case "http" | "https":
+            return HTTPTransport(url, user=user, password=password, **options)
+        case "memory" if colon and not rest.strip("/"):
+            return EmbeddedTransport(None)
+        case "sqlite" if rest and not rest.startswith("//"):
+            return EmbeddedTransport(rest)
+        case "sqlite":
+            message = f"{url!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
+        case _ if not colon or rest.partition("/")[0].isdecimal():
+            message = f"{redact(url)!r} has no scheme: did you mean 'http://{redact(url)}'? Known are {_FORMS}"
+        case _:
+            message = f"the scheme of {redact(url)!r} is unknown: known are {_FORMS}"
+    raise ConfigurationError(message)

@@ -1,0 +1,90 @@
+"""A plan narrows, and never misses what the selector matches."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from couchmodel._embedded.collation import sort_key
+from couchmodel._embedded.planner import ALL_DOCS, Index, choose
+from couchmodel._embedded.selector import compile_selector
+from couchmodel.errors import BadRequestError
+
+ONE = Index("_design/one", "one", ("a",))
+TWO = Index("_design/two", "two", ("a", "b"))
+OTHER = Index("_design/other", "other", ("c",))
+
+values = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "A", "ab", "b"]) | st.just([1])
+operators = st.sampled_from(["$lt", "$lte", "$eq", "$gte", "$gt"])
+conditions = st.dictionaries(operators, values, min_size=1, max_size=3)
+selectors = st.fixed_dictionaries({"a": conditions}, optional={"b": conditions})
+documents = st.fixed_dictionaries({"a": values, "b": values})
+
+
+@given(selector=selectors, document=documents)
+def test_what_matches_lies_in_the_range(selector: dict[str, Any], document: dict[str, Any]) -> None:
+    compiled = compile_selector(selector)
+    plan = choose([ONE, TWO], compiled, [], (), fallback=True)
+    if compiled.matches(document):
+        key = b"".join(sort_key(document[column]) for column in plan.index.columns)
+        low, high = plan.key_bounds()
+        assert not plan.nothing
+        assert low <= key <= high
+
+
+@pytest.mark.parametrize(
+    ("selector", "sort", "name"),
+    [
+        ({}, [], "_all_docs"),
+        ({"d": 1}, [], "_all_docs"),
+        ({"a": 1}, [], "one"),
+        ({"a": 1, "b": 2}, [], "two"),
+        ({"a": {"$gt": None}, "b": {"$exists": True}}, ["a"], "two"),
+        ({"a": 1}, ["b"], "two"),
+        ({"a": 1}, ["a", "b"], "two"),
+        ({"$or": [{"a": 1}, {"a": 2}]}, [], "one"),
+        ({"a": {"$ne": 1}}, [], "one"),
+        ({"a": {"$exists": False}}, [], "_all_docs"),
+        ({"_id": {"$gt": "a"}}, ["_id"], "_all_docs"),
+    ],
+)
+def test_the_index_is_couchdbs_choice(selector: dict[str, Any], sort: list[str], name: str) -> None:
+    plan = choose([ONE, OTHER, TWO], compile_selector(selector), [(field, "asc") for field in sort], (), fallback=True)
+    assert plan.index.name == name
+
+
+@pytest.mark.parametrize(
+    ("selector", "sort"),
+    [({"a": 1}, ["d"]), ({}, ["_id"]), ({"a": {"$gt": 1}}, ["b"]), ({"a": 1}, ["b", "a"])],
+)
+def test_a_sort_without_an_index_is_refused(selector: dict[str, Any], sort: list[str]) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        choose([ONE, TWO], compile_selector(selector), [(field, "asc") for field in sort], (), fallback=True)
+    assert caught.value.code == "no_usable_index"
+
+
+@pytest.mark.parametrize(
+    ("asked", "index", "vain"),
+    [
+        ((), "one", None),
+        (("two",), "one", ("two",)),
+        (("_design/one",), "one", None),
+        (("one", "nope"), "one", ("one", "nope")),
+    ],
+)
+def test_a_hint_that_does_not_fit_is_passed_over(
+    asked: tuple[str, ...], index: str, vain: tuple[str, ...] | None
+) -> None:
+    plan = choose([ONE, TWO, OTHER], compile_selector({"a": 1, "c": {"$exists": False}}), [], asked, fallback=True)
+    assert (plan.index.name, plan.asked) == (index, vain)
+
+
+@pytest.mark.parametrize("selector", [{"a": {"$gt": 3, "$lt": 1}}, {"a": {"$gt": 3, "$eq": 3}}, {"$or": []}])
+def test_what_nothing_can_match_is_not_looked_for(selector: dict[str, Any]) -> None:
+    assert choose([ONE], compile_selector(selector), [], (), fallback=True).nothing
+
+
+def test_ids_bound_a_scan() -> None:
+    plan = choose([], compile_selector({"_id": {"$gt": "a", "$lt": "b"}}), [], (), fallback=True)
+    assert (plan.index, plan.id_bounds()) == (ALL_DOCS, (("a",), ("b",)))

@@ -1,0 +1,180 @@
+"""The router: who answers, who is let in, and what an error looks like."""
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from couchmodel._embedded.handlers import server
+from couchmodel._embedded.store import Store
+from couchmodel._embedded.users import NOBODY
+from couchmodel.errors import StoreFileError
+from tests.embedded.conftest import Client
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allow"),
+    [
+        ("PATCH", "/", "GET,HEAD"),
+        ("PUT", "/_uuids", "GET"),
+        ("PATCH", "/db", "DELETE,GET,HEAD,POST"),
+        ("PATCH", "/db/id", "DELETE,GET,HEAD,POST,PUT,COPY"),
+        ("PATCH", "/db/_design/id", "DELETE,GET,HEAD,POST,PUT,COPY"),
+        ("POST", "/db/id/file", "DELETE,GET,HEAD,PUT"),
+        ("GET", "/db/_bulk_docs", "POST"),
+        ("GET", "/db/_find", "POST"),
+        ("PUT", "/db/_index", "GET,POST"),
+        ("GET", "/db/_index/ddoc/json/name", "DELETE"),
+        ("GET", "/db/_index/_design/ddoc/json/name", "DELETE"),
+        ("PUT", "/db/_all_docs", "GET,HEAD,POST"),
+        ("DELETE", "/db/_security", "PUT,GET"),
+    ],
+)
+async def test_another_method_is_answered_with_the_ones_that_are_allowed(
+    client: Client, database: str, method: str, target: str, allow: str
+) -> None:
+    answer = await client.ask(method, target)
+    assert (answer.status, answer.headers["allow"]) == (405, allow)
+    assert answer.json() == {"error": "method_not_allowed", "reason": f"Only {allow} allowed"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/db/_purge",
+        "/db/_design/app/_view/by-name",
+        "/db/_design/app/_info",
+        "/db/_partition/x/_all_docs",
+        "/db/_shards",
+        "/_replicate",
+        "/_node/_local/_config",
+    ],
+)
+async def test_what_the_store_does_not_do_yet_is_named(client: Client, database: str, target: str) -> None:
+    answer = await client.json("POST", target, {})
+    assert answer["error"] == "not_implemented"
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", "/db"),
+        ("DELETE", "/db"),
+        ("GET", "/db"),
+        ("GET", "/db/id"),
+        ("PUT", "/db/id"),
+        ("GET", "/db/id/file"),
+        ("POST", "/db/_find"),
+        ("GET", "/_all_dbs"),
+        ("GET", "/nowhere"),
+    ],
+)
+async def test_a_stranger_is_not_let_in(client: Client, database: str, method: str, target: str) -> None:
+    answer = await client.ask(method, target, {}, user=NOBODY)
+    assert (answer.status, answer.json()["error"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize("target", ["/", "/_up", "/_session", "/_uuids"])
+async def test_a_stranger_may_ask_who_is_there(client: Client, target: str) -> None:
+    assert (await client.ask("GET", target, user=NOBODY)).status == 200
+
+
+async def test_a_fault_of_the_store_is_an_answer_and_in_the_log(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> list[str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(server, "_listed", fail)
+    with caplog.at_level(logging.ERROR, "couchmodel.embedded"):
+        answer = await client.ask("GET", "/_all_dbs")
+    assert (answer.status, answer.json()["reason"]) == (500, "ZeroDivisionError")
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_head_is_a_get_without_its_body(client: Client, database: str) -> None:
+    await client.ask("PUT", "/db/id", {"a": 1})
+    got, head = await client.ask("GET", "/db/id"), await client.ask("HEAD", "/db/id")
+    assert (head.status, head.body, head.stream) == (200, b"", None)
+    assert head.headers == {**got.headers, "content-length": str(len(got.body))}
+
+
+async def test_a_head_of_an_attachment_says_how_long_it_is(client: Client, database: str) -> None:
+    await client.ask("PUT", "/db/id/file", b"x" * 1000, headers={"content-type": "image/png"})
+    head = await client.ask("HEAD", "/db/id/file")
+    assert (head.status, head.stream, head.headers["content-length"]) == (200, None, "1000")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"a": 1e999}', b'{"a": NaN}'])
+@pytest.mark.parametrize("target", ["/db/id", "/db"])
+async def test_a_bad_body_is_refused_and_writes_nothing(
+    client: Client, database: str, target: str, text: bytes
+) -> None:
+    assert (await client.ask("PUT" if target == "/db/id" else "POST", target, text)).status == 400
+    assert (await client.json("GET", "/db"))["update_seq"].startswith("0-")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"docs": [{"_id": "a"}, {"_id": "_bad"}]},
+        {"docs": [{"_id": "a"}, {"_id": "b", "_attachments": {"x": {"stub": True}}}]},
+        {"docs": [{"_id": "a"}, {"_id": "b", "_rev": "x"}]},
+        {"docs": [{"_id": "a", "_rev": "1-a"}, {"_id": "b"}], "new_edits": False},
+    ],
+)
+async def test_a_bulk_request_that_fails_writes_nothing(client: Client, database: str, body: Any) -> None:
+    assert (await client.ask("POST", "/db/_bulk_docs", body)).status in (400, 412)
+    assert (await client.json("GET", "/db"))["doc_count"] == 0
+
+
+async def test_a_body_may_come_in_pieces(client: Client, database: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b'{"a"', b": 1", b"}"):
+            yield piece
+
+    assert (await client.ask("PUT", "/db/id", pieces())).status == 201
+    assert (await client.json("GET", "/db/id"))["a"] == 1
+
+
+@pytest.mark.parametrize("id", ["..", ".", "a/b", "a?b", "☃", "_design/a", "a\x00b", "x" * 5000])
+async def test_any_id_comes_back_as_it_was(client: Client, database: str, id: str) -> None:
+    rows = await client.json("POST", "/db/_bulk_docs", {"docs": [{"_id": id, "a": 1}]})
+    assert rows[0]["ok"]
+    found = await client.json("POST", "/db/_all_docs", {"keys": [id], "include_docs": True})
+    assert found["rows"][0]["doc"]["_id"] == id
+
+
+async def test_a_revision_that_is_no_hash_is_still_json(client: Client, database: str) -> None:
+    rev = '1-"\\☃'
+    await client.ask("POST", "/db/_bulk_docs", {"new_edits": False, "docs": [{"_id": "a", "_rev": rev}]})
+    assert (await client.json("GET", "/db/a"))["_rev"] == rev
+    assert (await client.json("GET", "/db/_all_docs"))["rows"][0]["value"] == {"rev": rev}
+    assert (await client.json("GET", "/db/_changes"))["results"][0]["changes"] == [{"rev": rev}]
+    missing = (await client.json("POST", "/db/_revs_diff", {"a": [rev, "2-'"]}))["a"]["missing"]
+    assert missing == ["2-'"]
+
+
+async def test_a_database_that_is_made_again_is_empty_and_another_one(client: Client, database: str) -> None:
+    await client.ask("PUT", "/db/id", {})
+    await client.ask("PUT", "/db/_local/id", {})
+    await client.ask("DELETE", "/db")
+    await client.ask("PUT", "/db")
+    info = await client.json("GET", "/db")
+    assert (info["doc_count"], info["update_seq"].partition("-")[0]) == (0, "0")
+    assert (await client.ask("GET", "/db/_local/id")).status == 404
+
+
+async def test_a_write_to_a_database_that_was_just_dropped_is_refused(database: str, client: Client) -> None:
+    held = client.store.database("db")
+    await client.ask("DELETE", "/db")
+    client.store.databases["db"] = held
+    assert (await client.ask("PUT", "/db/id", {})).status == 404
+    assert (await client.ask("GET", "/db")).status == 404
+
+
+async def test_a_store_that_cannot_be_opened_is_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(StoreFileError, match="there is no folder"):
+        await Client(Store(tmp_path / "missing" / "store.db")).ask("GET", "/")

@@ -1,0 +1,207 @@
+"""A store's file: what is taken for one, what is refused, and who may hold it."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from couchmodel._embedded.lockfile import LockFile
+from couchmodel._embedded.schema import APPLICATION_ID
+from couchmodel._embedded.store import Store
+from couchmodel.errors import StoreFileError
+from tests.embedded.conftest import Client
+
+HOLD = """
+import asyncio, sys
+from couchmodel._embedded.store import Store
+async def hold():
+    store = Store(sys.argv[1])
+    await store.open()
+    print("open", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+asyncio.run(hold())
+"""
+
+FORGET = """
+import asyncio, sys
+from couchmodel._embedded.store import Store
+async def forget():
+    await Store(sys.argv[1]).create_database("kept")
+asyncio.run(forget())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def refusal(path: Path) -> str:
+    """Why a store cannot be opened."""
+    with pytest.raises(StoreFileError) as caught:
+        asyncio.run(Store(path).open())
+    return str(caught.value)
+
+
+async def create(path: Path, name: str) -> list[str]:
+    """Open a store, create a database and close the store. The databases that it has then."""
+    store = Store(path)
+    await store.create_database(name)
+    names = sorted(store.databases)
+    await store.close()
+    return names
+
+
+async def test_what_was_written_is_there_when_the_file_is_opened_again(path: Path) -> None:
+    for method, status in (("PUT", 201), ("GET", 200)):
+        store = Store(path)
+        client = Client(store)
+        await client.ask("PUT", "/db")
+        assert (await client.ask(method, "/db/apple", {"a": 1} if method == "PUT" else None)).status == status
+        await store.close()
+
+
+def test_a_closed_store_leaves_one_file_and_its_lock_file(path: Path) -> None:
+    asyncio.run(create(path, "db"))
+    assert sorted(each.name for each in path.parent.iterdir()) == ["store.db", "store.db.lock"]
+
+
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch()
+    assert asyncio.run(create(path, "db")) == ["db"]
+
+
+@pytest.mark.parametrize("content", [b"Dear diary", b"x" * 5000, b"SQLite format 3\0"])
+def test_a_file_that_is_no_sqlite_file_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert "not a couchmodel store" in refusal(path)
+    assert path.read_bytes() == content
+
+
+def test_the_database_of_another_application_is_refused_and_left_alone(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE recipe (title)")
+    connection.close()
+    content = path.read_bytes()
+    assert "another application" in refusal(path)
+    assert path.read_bytes() == content
+    assert [each.name for each in path.parent.iterdir()] == ["store.db"]
+
+
+def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 999; CREATE TABLE t (x)")
+    connection.close()
+    assert "upgrade couchmodel" in refusal(path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert f"there is no folder {tmp_path / 'kitchen'}" in refusal(tmp_path / "kitchen" / "store.db")
+
+
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    assert "is a folder" in refusal(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "check the permissions" in refusal(tmp_path / "store.db")
+
+
+async def test_a_second_store_on_the_same_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("couchmodel._embedded.lockfile.PATIENCE", 0.0)
+    first = Store(path)
+    await first.open()
+    with pytest.raises(StoreFileError, match="another store in this process"):
+        await Store(path).open()
+    await first.close()
+    assert await create(path, "db") == ["db"]
+
+
+def test_a_store_that_another_process_holds_is_refused_with_its_process_id(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.lockfile.PATIENCE", 0.0)
+    with subprocess.Popen(  # noqa: S603 - our own words
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout.readline() == "open\n"
+        assert f"held by process {child.pid}" in refusal(path)
+        child.communicate("\n")
+
+
+async def test_a_store_that_is_just_being_closed_is_waited_for(path: Path) -> None:
+    first = Store(path)
+    await first.create_database("db")
+    closing = asyncio.create_task(first.close())
+    second = Store(path)
+    await second.open()
+    assert "db" in second.databases
+    await closing
+    await second.close()
+
+
+def test_a_lock_is_given_back_once(path: Path) -> None:
+    lock = LockFile(str(path))
+    lock.acquire()
+    lock.release()
+    lock.release()
+    lock.acquire()
+    lock.release()
+
+
+def test_the_log_of_a_deleted_store_is_not_played_back_into_a_new_one(path: Path) -> None:
+    path.with_name("store.db-wal").write_bytes(b"old news")
+    assert asyncio.run(create(path, "db")) == ["db"]
+
+
+def test_a_store_that_nobody_closed_does_not_keep_the_process_from_ending(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FORGET, path], check=True, timeout=30)  # noqa: S603 - our own words
+    assert asyncio.run(create(path, "another")) == ["another", "kept"]
+
+
+async def test_a_closed_store_says_so(path: Path) -> None:
+    store = Store(path)
+    await store.create_database("db")
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreFileError, match="closed"):
+        await store.create_database("other")
+
+
+async def test_queued_writes_are_done_before_the_store_is_closed(path: Path) -> None:
+    store = Store(path)
+    client = Client(store)
+    await client.ask("PUT", "/db")
+    writes = [asyncio.create_task(client.ask("PUT", f"/db/{n}", {})) for n in range(20)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert {answer.status for answer in await asyncio.gather(*writes)} == {201}
+
+
+@pytest.mark.parametrize("file", [True, False])
+def test_several_event_loops_share_a_store(path: Path, file: bool) -> None:
+    store = Store(path if file else None)
+    client = Client(store)
+    asyncio.run(store.create_database("db"))
+
+    async def write(worker: int) -> None:
+        answers = [await client.ask("PUT", f"/db/{worker}-{n}", {"n": n}) for n in range(30)]
+        assert {answer.status for answer in answers} == {201}
+        assert {(await client.ask("GET", f"/db/{worker}-{n}")).status for n in range(30)} == {200}
+
+    threads = [threading.Thread(target=asyncio.run, args=(write(worker),)) for worker in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asyncio.run(client.json("GET", "/db"))["doc_count"] == 90
+    asyncio.run(store.close())
