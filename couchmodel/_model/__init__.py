@@ -1,0 +1,1 @@
+"""Typed documents: models, queries, attachments, and the repository that maps them onto the engine."""

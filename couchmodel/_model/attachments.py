@@ -1,0 +1,181 @@
+"""The attachment of a document, as a field of its model."""
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncIterable, AsyncIterator
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, Final, Protocol, TypeAlias
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticOmit, core_schema
+
+from couchmodel._model import state
+from couchmodel._model.base import DocumentModel
+from couchmodel._model.fields import AttachmentField
+from couchmodel._wire.messages import Request, decode, document_path, encode
+from couchmodel.engine.attachment import attachment_path, delete_attachment, read_attachment, write_attachment
+from couchmodel.engine.session import Session
+from couchmodel.errors import ConfigurationError, NotFoundError
+from couchmodel.types import JSONObject, WriteAnswer
+
+__all__ = ["Attachment", "Content"]
+
+Content: TypeAlias = bytes | bytearray | memoryview | AsyncIterable[bytes] | IO[bytes] | PathLike[str]
+"""What can be saved: bytes, an open binary file, the path of a file, or an async iterator of bytes."""
+
+_CHUNK: Final = 64 * 1024
+_UNKNOWN: Final = "application/octet-stream"
+
+
+class Place(Protocol):
+    """Where the document of an attachment is stored."""
+
+    @property
+    def session(self) -> Session: ...
+    @property
+    def path(self) -> tuple[str, ...]: ...
+
+
+class Attachment:
+    """The attachment that a field of a model declares, of one document.
+
+    Its media type, length and digest are those of the revision that was loaded. Bytes are streamed both ways.
+    """
+
+    def __init__(self, document: DocumentModel, field: AttachmentField, place: Place) -> None:
+        self._document = document
+        self._field = field
+        self._session = place.session
+        self._path = attachment_path(document_path(place.path, document.id), field.name)
+
+    def __repr__(self) -> str:
+        return f"<Attachment {'/'.join(self._path)}>"
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type; None where there is no attachment."""
+        return self._stub.get("content_type")
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes it has; None where there is no attachment."""
+        return self._stub.get("length")
+
+    @property
+    def digest(self) -> str | None:
+        """CouchDB's digest, such as ``"md5-…"``, as it was when the document was loaded."""
+        return self._stub.get("digest")
+
+    @property
+    def _stub(self) -> JSONObject:
+        return self._document.__dict__.get(self._field.field_name) or {}
+
+    async def exists(self) -> bool:
+        """Whether it is stored now."""
+        try:
+            await self._session.send(Request("HEAD", self._path))
+        except NotFoundError:
+            return False
+        return True
+
+    async def fetch(self) -> bytes:
+        """The whole of it. Raises NotFoundError."""
+        return b"".join([piece async for piece in self.stream()])
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """It, in pieces as they arrive. Raises NotFoundError."""
+        return read_attachment(self._session, self._path)
+
+    async def save(self, data: Content, content_type: str | None = None) -> None:
+        """Store it, which makes a new revision of its document; unsaved changes of the document stay unsaved.
+
+        The media type of a file is guessed from its name where it is not given. Raises AttachmentError where the field
+        takes no such type or size, and then nothing is stored; ConflictError where the document is stored in another
+        revision by now; ConfigurationError where the document is not stored.
+        """
+        rev = self._stored_rev("save")
+        kind = content_type or _guess(data)
+        self._field.check_type(kind)
+        counted = _Counted(data, self._field)
+        answer = await write_attachment(self._session, self._path, rev, counted.body(), kind)
+        self._attached(answer, {"content_type": kind, "length": counted.size, "stub": True})
+
+    async def delete(self) -> None:
+        """Take it away, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
+        answer = await delete_attachment(self._session, self._path, self._stored_rev("delete"))
+        self._attached(answer, None)
+
+    def _stored_rev(self, verb: str) -> str:
+        if self._document.rev is None:
+            name = self._field.field_name
+            raise ConfigurationError(f"{self._document.id!r} is not stored: save it before you {verb} its {name!r}")
+        return self._document.rev
+
+    def _attached(self, answer: WriteAnswer, stub: JSONObject | None) -> None:
+        state.set_rev(self._document, answer["rev"])
+        vars(self._document)[self._field.field_name] = stub
+        base = state.stored(self._document)
+        if base is None:
+            return
+        document = decode(base)
+        document["_rev"] = answer["rev"]
+        stubs = document.setdefault("_attachments", {})
+        stubs.pop(self._field.name, None)
+        if stub is not None:
+            stubs[self._field.name] = stub
+        state.set_stored(self._document, encode(document))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.any_schema()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        raise PydanticOmit
+
+
+class _Counted:
+    """Content on its way, counted against the limit of its field."""
+
+    def __init__(self, data: Content, field: AttachmentField) -> None:
+        self.size = 0
+        self._data = data
+        self._field = field
+
+    def body(self) -> bytes | AsyncIterator[bytes]:
+        """The content, whole or in pieces. Raises AttachmentError for whole content that is too large."""
+        if isinstance(self._data, (bytes, bytearray, memoryview)):
+            self._count(self._data)
+            return bytes(self._data)
+        return self._pieces()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        async for piece in _read(self._data):
+            self._count(piece)
+            yield piece
+
+    def _count(self, piece: bytes | bytearray | memoryview) -> None:
+        self.size += len(piece)
+        self._field.check_size(self.size)
+
+
+async def _read(data: Any) -> AsyncIterator[bytes]:
+    if isinstance(data, AsyncIterable):
+        async for piece in data:
+            yield piece
+    elif isinstance(data, PathLike):
+        with await asyncio.to_thread(Path(data).open, "rb") as file:
+            async for piece in _read(file):
+                yield piece
+    elif hasattr(data, "read"):
+        while piece := await asyncio.to_thread(data.read, _CHUNK):
+            yield piece
+    else:
+        raise ConfigurationError(f"an attachment is made of bytes, a file or an async iterator of bytes, not {data!r}")
+
+
+def _guess(data: Content) -> str:
+    name = str(data) if isinstance(data, PathLike) else getattr(data, "name", "")
+    return (mimetypes.guess_type(name)[0] if isinstance(name, str) else None) or _UNKNOWN

@@ -1,0 +1,111 @@
+"""The base of every model: a pydantic model whose class attributes are field expressions, with an id and a revision.
+
+It knows no database, so a model can be built, validated and dumped anywhere. State lives in slots, which cost a load
+nothing; there is no ``__init__``, no private attribute and no validator here, each of which would.
+"""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform
+
+from pydantic import AliasChoices, BaseModel, Field, GetJsonSchemaHandler, PrivateAttr
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from couchmodel._model import state
+from couchmodel._model.expressions import FieldExpression, field_of
+from couchmodel._model.fields import AttachmentField, attachment, building
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+__all__ = ["DocumentModel", "ModelMeta", "new_id"]
+
+_STORED_NAMES: Final[dict[str, FieldExpression[str]]] = {
+    "id": FieldExpression(("_id",), str),
+    "rev": FieldExpression(("_rev",), str),
+}
+
+
+def new_id() -> str:
+    """A document id that no other has: a UUID of version 7 as 32 hexadecimal digits, which sorts by time.
+
+    The time is that of RFC 9562, section 6.2, method 3: milliseconds, and 12 bits for parts of one. Ids in the order of
+    their making keep CouchDB's trees compact, and one made by the client makes a repeated write detectable.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    high = milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000
+    noise = int.from_bytes(os.urandom(8), "big")
+    return f"{high:016x}{0x8000_0000_0000_0000 | noise & 0x3FFF_FFFF_FFFF_FFFF:016x}"
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr, attachment))
+class ModelMeta(ModelMetaclass):
+    """Answers ``Recipe.rating`` with a field expression. pydantic keeps no class attribute for a field."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        attachments = {key: value for key, value in namespace.items() if isinstance(value, AttachmentField)}
+        fields = {key: value.declared_as(key) for key, value in attachments.items()}
+        token = building.set(True)
+        try:
+            model = super().__new__(cls, name, bases, {**namespace, **fields}, **options)
+        finally:
+            building.reset(token)
+        for key, field in attachments.items():
+            type.__setattr__(model, key, field)
+        type.__setattr__(model, "__storing__", None)
+        return model
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> Any:
+            if not name.startswith("_") and not building.get():
+                fields = cls.__dict__.get("__pydantic_fields__", ())
+                if name in fields:
+                    return _STORED_NAMES[name] if name in _STORED_NAMES else field_of(cls, name)
+            return super().__getattr__(name)
+
+
+class DocumentModel(BaseModel, metaclass=ModelMeta):
+    """A document: an ``id``, the ``rev`` it is stored as, and the fields that a subclass declares."""
+
+    __slots__ = state.SLOTS
+
+    if TYPE_CHECKING:
+        __storing__: ClassVar[Any]
+        """Each class's own storing serializers, once they are made: see :mod:`couchmodel._model.codec`."""
+
+    if TYPE_CHECKING:
+        # Type checkers see fields that need not be given, and no other names for them.
+        id: str = ""
+        rev: str | None = None
+    else:
+        id: str = Field(default_factory=new_id, validation_alias=AliasChoices("_id", "id"))
+        rev: str | None = Field(default=None, validation_alias=AliasChoices("_rev", "rev"))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # The names of CouchDB's members are for the store; an API shows the model's.
+        found = handler.resolve_ref_schema(handler(schema))
+        properties = found.get("properties", {})
+        for stored, name in (("_id", "id"), ("_rev", "rev")):
+            if stored in properties:
+                found["properties"] = properties = {
+                    name if key == stored else key: value for key, value in properties.items()
+                }
+        return found
+
+    def __copy__(self) -> Self:
+        return state.copy_state(self, super().__copy__())
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return state.copy_state(self, super().__deepcopy__(memo))
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {**super().__getstate__(), "__stored__": state.stored(self)}
+
+    def __setstate__(self, values: dict[Any, Any]) -> None:
+        state.set_stored(self, values.pop("__stored__", None))
+        super().__setstate__(values)

@@ -1,0 +1,194 @@
+"""The repository of a model: documents of one type in one database."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from couchmodel._model import codec, state
+from couchmodel._model.base import DocumentModel
+from couchmodel._model.expressions import Condition
+from couchmodel._model.fields import Index
+from couchmodel._model.query import Query
+from couchmodel._wire.messages import Request, document_path
+from couchmodel.engine import Database
+from couchmodel.engine.bulk import refusal, write_documents
+from couchmodel.engine.database import find_rows
+from couchmodel.errors import (
+    BulkError,
+    ConfigurationError,
+    ConflictError,
+    CouchModelError,
+    NotFoundError,
+    PreconditionFailedError,
+)
+from couchmodel.types import JSONObject
+
+__all__ = ["Repository"]
+
+M = TypeVar("M", bound=DocumentModel)
+
+_NO_DATABASE = "Database does not exist."
+
+
+class Repository(Generic[M]):
+    """Documents of ``model`` in ``database``: the explicit style, for several databases or tenants.
+
+    ``Recipe.get(…)`` does the same through the database that the model names.
+    """
+
+    def __init__(self, model: type[M], database: Database) -> None:
+        self.model = model
+        self.database = database
+        self.session = database.session
+        self.path = database.path
+
+    def __repr__(self) -> str:
+        return f"<Repository of {self.model.__name__} in {self.database.id!r}>"
+
+    async def get(self, id: str) -> M:
+        """The document. Raises NotFoundError; DocumentError where it does not fit the model."""
+        try:
+            response = await self.session.send(Request("GET", document_path(self.path, id)))
+        except NotFoundError as error:
+            raise self._explained(error) from None
+        return codec.load(self.model, response.body, self)
+
+    async def get_or_none(self, id: str) -> M | None:
+        """The document; None where it is missing or deleted. Raises NotFoundError where its database is missing."""
+        try:
+            return await self.get(id)
+        except NotFoundError as error:
+            if error.reason == _NO_DATABASE:
+                raise
+            return None
+
+    async def save(self, document: M) -> None:
+        """Store a document: one request, none where nothing has changed.
+
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, where it is stored in another revision by now;
+        DocumentError where it does not fit its model, and then nothing is stored.
+        """
+        path = document_path(self.path, document.id)
+        await self._know_base(document)
+        body = codec.change(document)
+        if body is None:
+            return
+        try:
+            answer = await self.session.json(Request("PUT", path, body=body))
+        except ConflictError as error:
+            raise await self._with_versions(error, document) from None
+        except NotFoundError as error:
+            raise self._explained(error) from None
+        self._saved(document, body, answer["rev"])
+
+    async def save_all(self, documents: Iterable[M]) -> None:
+        """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.
+
+        Raises BulkError with a ConflictError or another error for each that was refused; the others are stored then.
+        DocumentError is raised before anything is sent.
+        """
+        changes = [(document, codec.change(document)) for document in documents]
+        sent = [(document, body) for document, body in changes if body is not None]
+        for document, _ in sent:
+            document_path(self.path, document.id)
+        rows = await write_documents(self.session, self.path, [body for _, body in sent])
+        errors: list[CouchModelError] = []
+        for (document, body), row in zip(sent, rows, strict=True):
+            if "rev" in row:
+                self._saved(document, body, row["rev"])
+                continue
+            error = refusal(row, f"/{self.database.id}/{document.id}")
+            if isinstance(error, ConflictError):
+                error.document_id, error.mine, error.base = document.id, document, self._base(document)
+            errors.append(error)
+        if errors:
+            raise BulkError(f"{len(errors)} of {len(sent)} documents were refused in {self.database.id!r}", errors)
+
+    async def delete(self, document: M) -> None:
+        """Delete a document in the revision it was loaded or saved in. Raises ConflictError, NotFoundError."""
+        if document.rev is None:
+            raise ConfigurationError(f"{document.id!r} is not stored, so it cannot be deleted")
+        try:
+            await self.session.send(Request("DELETE", document_path(self.path, document.id), {"rev": document.rev}))
+        except ConflictError as error:
+            raise await self._with_versions(error, document) from None
+        state.set_rev(document, None)
+        state.set_stored(document, None)
+
+    def find(self, *conditions: Condition | bool) -> Query[M]:
+        """The documents that meet all the conditions; nothing is sent yet. Raises QueryError for what is none."""
+        everything: Query[M] = Query(self)
+        return everything.find(*conditions)
+
+    async def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M]:
+        """The documents that a body of ``_find`` asks for."""
+        model, load = self.model, codec.load
+        async for batch in self.rows(body, limit):
+            for row in batch:
+                yield load(model, row, self)
+
+    async def rows(self, body: JSONObject, limit: int | None) -> AsyncIterator[list[bytes]]:
+        """The same as JSON texts, as many at a time as arrive together."""
+        try:
+            async for batch in find_rows(self.session, self.path, body, limit):
+                yield batch
+        except NotFoundError as error:
+            raise self._explained(error) from None
+
+    async def apply(self, indexes: Sequence[Index]) -> None:
+        """Create the database where it is missing, and bring its indexes up to date.
+
+        The indexes of a model stand in a design document of its own, so those that it declares no longer are deleted
+        and those of others are left alone. Raises UnauthorizedError where only an administrator may do that.
+        """
+        if not await self.database.exists():
+            with suppress(PreconditionFailedError):  # somebody else may be faster
+                await self.session.send(Request("PUT", self.path))
+        await self._apply_indexes(indexes)
+
+    async def _apply_indexes(self, indexes: Sequence[Index]) -> None:
+        design = f"couchmodel-{self.model.__name__}"
+        answer = await self.session.get((*self.path, "_index"))
+        there = {
+            each["name"]: tuple(next(iter(field)) for field in each["def"]["fields"])
+            for each in answer["indexes"]
+            if each["ddoc"] == f"_design/{design}"
+        }
+        wanted = {index.name: index.fields for index in indexes}
+        for name in there.keys() - wanted.keys():
+            path = (*self.path, "_index", "_design", design, "json", name)
+            await self.session.send(Request("DELETE", path))
+        for name, fields in wanted.items():
+            if there.get(name) != fields:
+                await self.database.index({"fields": list(fields)}, ddoc=design, name=name, type="json")
+
+    def _saved(self, document: M, body: bytes, rev: str) -> None:
+        codec.stored_as(document, body, rev)
+        state.set_home(document, self)
+
+    async def _know_base(self, document: M) -> None:
+        # A document that was built with a revision, by a web form say, knows nothing of the members and attachments
+        # that its model leaves out; replacing the stored one would lose them.
+        if document.rev is None or state.stored(document) is not None:
+            return
+        try:
+            path = document_path(self.path, document.id)
+            response = await self.session.send(Request("GET", path, {"rev": document.rev}))
+        except NotFoundError:
+            return
+        state.set_stored(document, response.body)
+
+    async def _with_versions(self, error: ConflictError, document: M) -> ConflictError:
+        error.document_id = document.id
+        error.mine, error.base, error.theirs = document, self._base(document), await self.get_or_none(document.id)
+        error.hint = f"{document.id!r} has been changed or deleted since: compare error.mine with error.theirs"
+        return error
+
+    def _base(self, document: M) -> M | None:
+        stored = state.stored(document)
+        return None if stored is None else codec.load(self.model, stored, self)
+
+    def _explained(self, error: NotFoundError) -> NotFoundError:
+        if error.reason == _NO_DATABASE:
+            error.hint = f"create it with `await couch.apply({self.model.__name__})`"
+        return error

@@ -1,0 +1,73 @@
+"""The fixtures that every room's tests share: one suite, every backend."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from couchmodel import Connection, NotFoundError, connect
+from couchmodel._embedded.serve import serve
+from couchmodel._embedded.store import Store
+from couchmodel.engine import Database
+from tests.models import Recipe
+
+LIVE_URL = os.environ.get("COUCHMODEL_TEST_URL")
+BACKENDS = [
+    "memory",
+    "file",
+    "serve",
+    pytest.param("live", marks=pytest.mark.skipif(not LIVE_URL, reason="COUCHMODEL_TEST_URL is not set")),
+]
+ADMIN = ("admin", "a secret: of/the @house")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of a way to reach a CouchDB."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def url(backend: str, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a backend."""
+    async with AsyncExitStack() as stack:
+        match backend:
+            case "memory":
+                yield "memory:"
+            case "file":
+                yield f"sqlite:{tmp_path / 'couch.db'}"
+            case "serve":
+                store = Store(None)
+                stack.push_async_callback(store.close)
+                server = await serve(store, "127.0.0.1", 0, ADMIN)
+                stack.push_async_callback(server.close)
+                yield server.url.replace("://", "://admin:a%20secret%3A%20of%2Fthe%20%40house@")
+            case _:
+                yield LIVE_URL or ""
+
+
+@pytest.fixture
+async def couch(url: str) -> AsyncIterator[Connection]:
+    """A connection to a backend, to which models are bound."""
+    async with connect(url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def database(couch: Connection) -> AsyncIterator[Database]:
+    """A new, empty database. Its name is fresh: one deleted a moment ago is not safe to create again."""
+    database = await couch.create(f"test-{secrets.token_hex(6)}")
+    yield database
+    with suppress(NotFoundError):
+        await database.delete()
+
+
+@pytest.fixture
+async def recipes(couch: Connection, database: Database, monkeypatch: pytest.MonkeyPatch) -> type[Recipe]:
+    """The model of recipes, bound to a new database with its indexes."""
+    monkeypatch.setattr(Recipe, "__database__", database.id)
+    await couch.apply(Recipe)
+    return Recipe

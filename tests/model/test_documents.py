@@ -1,0 +1,237 @@
+"""One document: create, read, change, delete."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from couchmodel import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    Connection,
+    CouchModel,
+    DocumentError,
+    NotFoundError,
+    Repository,
+    using,
+)
+from couchmodel._wire.messages import Request
+from couchmodel.engine import Database
+from tests.models import Author, Recipe
+
+
+@pytest.fixture
+def sent(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that leave from now on."""
+    requests: list[str] = []
+    send = couch.session.send
+
+    async def spy(request: Request) -> object:
+        requests.append(f"{request.method} {request.path[-1]}")
+        return await send(request)
+
+    monkeypatch.setattr("couchmodel.engine.session.Session.send", lambda self, request: spy(request))
+    return requests
+
+
+async def test_what_is_saved_is_read_back(recipes: type[Recipe]) -> None:
+    pie = recipes(id="pie", title="Apple pie", author=Author(name="Ada", country="UK"), rating=5)
+    await pie.save()
+    assert await recipes.get("pie") == pie
+
+
+async def test_a_document_without_an_id_gets_one(recipes: type[Recipe]) -> None:
+    first, second = recipes(title="Scones"), recipes(title="Trifle")
+    await first.save()
+    assert (await recipes.get(first.id)).title == "Scones"
+    assert first.id < second.id
+
+
+async def test_a_missing_document_is_an_error_or_none(recipes: type[Recipe]) -> None:
+    with pytest.raises(NotFoundError, match="missing"):
+        await recipes.get("nobody")
+    assert await recipes.get_or_none("nobody") is None
+
+
+async def test_a_save_is_one_request_and_an_unchanged_document_sends_none(
+    recipes: type[Recipe], sent: list[str]
+) -> None:
+    pie = recipes(id="pie", title="Apple pie")
+    await pie.save()
+    await pie.save()
+    pie.rating = 4
+    await pie.save()
+    loaded = await recipes.get("pie")
+    await loaded.save()
+    assert sent == ["PUT pie", "PUT pie", "GET pie"]
+
+
+async def test_a_change_inside_a_list_is_noticed(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="Apple pie").save()
+    pie = await recipes.get("pie")
+    pie.ingredients.append("cinnamon")
+    await pie.save()
+    assert (await recipes.get("pie")).ingredients == ["cinnamon"]
+
+
+async def test_a_conflict_names_the_document_and_carries_all_versions(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="base").save()
+    mine, theirs = await recipes.get("pie"), await recipes.get("pie")
+    theirs.title = "theirs"
+    await theirs.save()
+    mine.title = "mine"
+    with pytest.raises(ConflictError, match="'pie'") as caught:
+        await mine.save()
+    conflict = caught.value
+    assert (conflict.document_id, conflict.base.title) == ("pie", "base")
+    assert (conflict.mine.title, conflict.theirs) == ("mine", theirs)
+
+
+async def test_a_conflict_with_a_deletion_has_nothing_of_theirs(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="base").save()
+    mine, theirs = await recipes.get("pie"), await recipes.get("pie")
+    await theirs.delete()
+    mine.title = "mine"
+    with pytest.raises(ConflictError) as caught:
+        await mine.save()
+    assert caught.value.theirs is None
+
+
+async def test_a_second_document_of_the_same_id_is_a_conflict(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="first").save()
+    with pytest.raises(ConflictError) as caught:
+        await recipes(id="pie", title="second").save()
+    assert caught.value.base is None
+    assert caught.value.theirs.title == "first"
+
+
+async def test_a_deleted_document_is_gone_and_can_be_saved_again(recipes: type[Recipe]) -> None:
+    pie = recipes(id="pie", title="Apple pie")
+    await pie.save()
+    await pie.delete()
+    assert pie.rev is None
+    with pytest.raises(NotFoundError, match="deleted"):
+        await recipes.get("pie")
+    await pie.save()
+    assert (await recipes.get("pie")).title == "Apple pie"
+
+
+async def test_deleting_another_revision_is_a_conflict(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="base").save()
+    mine, theirs = await recipes.get("pie"), await recipes.get("pie")
+    theirs.title = "theirs"
+    await theirs.save()
+    with pytest.raises(ConflictError):
+        await mine.delete()
+
+
+async def test_members_that_the_model_does_not_know_survive_a_change(recipes: type[Recipe], database: Database) -> None:
+    raw = await database.create(
+        "pie", data={"title": "pie", "author": {"name": "Ada", "age": 36}, "source": {"page": 7}}
+    )
+    await raw.save()
+    pie = await recipes.get("pie")
+    pie.author.country = "UK"
+    pie.title = "Apple pie"
+    await pie.save()
+    stored = (await database.get("pie")).json
+    assert stored["author"] == {"name": "Ada", "age": 36, "country": "UK"}
+    assert (stored["title"], stored["source"]) == ("Apple pie", {"page": 7})
+
+
+async def test_a_document_built_with_a_revision_loses_nothing_of_the_stored_one(
+    recipes: type[Recipe], database: Database
+) -> None:
+    raw = await database.create("pie", data={"title": "pie", "source": "book"})
+    await raw.save()
+    await recipes(id="pie", rev=raw.rev, title="from a form").save()
+    stored = (await database.get("pie")).json
+    assert (stored["title"], stored["source"]) == ("from a form", "book")
+
+
+async def test_a_stored_document_that_does_not_fit_names_itself_and_each_field(
+    recipes: type[Recipe], database: Database
+) -> None:
+    raw = await database.create("pie", data={"rating": "many", "author": {"country": "UK"}})
+    await raw.save()
+    with pytest.raises(DocumentError, match=r"Recipe 'pie' does not fit(.|\n)*title(.|\n)*author.name(.|\n)*rating"):
+        await recipes.get("pie")
+
+
+@pytest.mark.parametrize("rating", [6, "four", None, float("nan")])
+async def test_a_document_that_does_not_fit_its_model_any_more_is_not_stored(
+    recipes: type[Recipe], rating: object
+) -> None:
+    pie = recipes(id="pie", title="Apple pie")
+    await pie.save()
+    pie.rating = rating  # type: ignore[assignment]
+    with pytest.raises(DocumentError, match="rating"):
+        await pie.save()
+    assert (await recipes.get("pie")).rating == 0
+
+
+@pytest.mark.parametrize("verb", [Recipe.get, Recipe.get_or_none, lambda id: Recipe(id=id, title="x").save()])
+@pytest.mark.parametrize("id", ["", ".", "..", "_x", "_design/.."])
+async def test_an_id_that_no_document_may_have_is_refused(
+    recipes: type[Recipe], verb: Callable[[str], Awaitable[object]], id: str
+) -> None:
+    with pytest.raises(BadRequestError, match="id"):
+        await verb(id)
+
+
+@pytest.mark.parametrize("id", ["a/b", "a b", "a+b", "50%", "ü", "🍎", "?x=1", "#", "a:b", '"', "..x", "_design/x"])
+async def test_any_other_id_leads_to_its_document_only(recipes: type[Recipe], id: str) -> None:
+    await recipes(id=id, title="x").save()
+    assert (await recipes.get(id)).id == id
+
+
+async def test_a_missing_database_says_how_to_create_it(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recipe, "__database__", "nowhere-to-be-found")
+    pie = Recipe(title="x")
+    for attempt in (Recipe.get("x"), Recipe.get_or_none("x"), pie.save(), Recipe.find().to_list()):
+        with pytest.raises(NotFoundError, match=r"Database does not exist.*couch.apply\(Recipe\)"):
+            await attempt
+    assert pie.rev is None
+
+
+async def test_applying_twice_changes_nothing(couch: Connection, recipes: type[Recipe], database: Database) -> None:
+    before = await database.info()
+    await couch.apply(recipes)
+    assert (await database.info())["update_seq"].split("-")[0] == before["update_seq"].split("-")[0]
+
+
+async def test_a_model_needs_no_database_to_be_built_and_dumped() -> None:
+    pie = Recipe.model_validate({"id": "pie", "title": "Apple pie"})
+    assert pie.model_dump(include={"id", "rev", "title"}) == {"id": "pie", "rev": None, "title": "Apple pie"}
+    with pytest.raises(ConfigurationError, match="not connected"):
+        await pie.save()
+
+
+async def test_a_model_without_a_database_says_so(couch: Connection) -> None:
+    class Loose(CouchModel):
+        name: str
+
+    with pytest.raises(ConfigurationError, match="names no database"):
+        await Loose(name="x").save()
+    with pytest.raises(ConfigurationError, match="names no database"):
+        await couch.apply(Loose)
+
+
+async def test_a_repository_needs_no_binding(database: Database) -> None:
+    repository = Repository(Recipe, database)
+    await repository.save(Recipe(id="pie", title="Apple pie"))
+    assert (await repository.get("pie")).title == "Apple pie"
+
+
+async def test_a_document_goes_back_to_where_it_came_from(
+    couch: Connection, recipes: type[Recipe], database: Database
+) -> None:
+    tenant = await couch.create(f"{database.id}-tenant")
+    with using(tenant):
+        await recipes(id="pie", title="theirs").save()
+        pie = await recipes.get("pie")
+    pie.rating = 3
+    await pie.save()
+    assert await recipes.get_or_none("pie") is None
+    assert (await Repository(Recipe, tenant).get("pie")).rating == 3
+    await tenant.delete()
