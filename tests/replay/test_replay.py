@@ -1,0 +1,101 @@
+"""The embedded store holds the conversations that were recorded with a real CouchDB, in process and over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from couchmodel._embedded.router import Router
+from couchmodel._embedded.serve import serve
+from couchmodel._embedded.store import Store
+from couchmodel._embedded.users import ADMIN, NOBODY
+from couchmodel._wire.messages import Request, parse_target
+from tests.replay.replay import Answer, Send, load, replay
+
+ALIKE = [
+    "all-docs",
+    "attachments",
+    "bulk-docs",
+    "changes-feeds",
+    "changes-normal",
+    "conflicts",
+    "database-lifecycle",
+    "document-bad-input",
+    "document-copy",
+    "document-crud",
+    "document-ids",
+    "find-operators",
+    "find-options",
+    "indexes",
+    "local-documents",
+    "replication-protocol",
+    "server-root",
+]
+PARTLY = {"design-documents": 8, "revisions-diff": 18, "security": 13, "view-map": 5}
+"""How many exchanges are alike at least where the store does not do everything yet: the rest is answered with 501."""
+
+
+def in_process(store: Store) -> Send:
+    """Puts requests to a router."""
+    router = Router(store)
+
+    async def send(method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        path, query = parse_target(target)
+        lowered = {name.lower(): value for name, value in headers.items()}
+        user = ADMIN if "authorization" in lowered else NOBODY
+        answer = await router.answer(Request(method, path, query, lowered, body), user)
+        await answer.collect()
+        return Answer(answer.status, answer.headers, answer.body)
+
+    return send
+
+
+def over_http(host: str, port: int) -> Send:
+    """Puts requests to a server, exactly as they are: no client in between that tidies up a path."""
+
+    def call(method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        connection = HTTPConnection(host, port, timeout=60)
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if body is not None or method in ("POST", "PUT"):
+            connection.putheader("Content-Length", str(len(body or b"")))
+        connection.endheaders(body or None)
+        response = connection.getresponse()
+        answer = Answer(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        )
+        connection.close()
+        return answer
+
+    async def send(method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        return await asyncio.to_thread(call, method, target, headers, body)
+
+    return send
+
+
+@pytest.fixture(params=["memory", "file", "http"])
+async def send(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Send]:
+    store = Store(tmp_path / "store.db" if request.param == "file" else None)
+    if request.param == "http":
+        server = await serve(store, "127.0.0.1", 0, ("admin", "admin"))
+        yield over_http("127.0.0.1", int(server.url.rpartition(":")[2]))
+        await server.close()
+    else:
+        yield in_process(store)
+    await store.close()
+
+
+@pytest.mark.parametrize("name", ALIKE)
+async def test_every_answer_is_couchdbs(name: str, send: Send) -> None:
+    differences = await replay(load(name), send, reasons=True)
+    assert not differences, "\n".join(map(str, differences))
+
+
+@pytest.mark.parametrize(("name", "alike"), PARTLY.items())
+async def test_what_is_not_done_yet_is_refused_and_not_answered_wrongly(name: str, alike: int, send: Send) -> None:
+    conversation = load(name)
+    differing = {difference.step for difference in await replay(conversation, send)}
+    assert len(conversation["exchanges"]) - len(differing) >= alike
