@@ -1,0 +1,66 @@
+"""Checks the Python of Markdown files, and the README's links.
+
+A block that is a whole program, with ``asyncio.run``, runs on an embedded store in memory. Any other is a fragment: it
+compiles, with ``await`` at the top level as in a notebook, and what it imports from couchmodel is there.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+SECONDS = 60
+
+
+def check_program(code: str) -> str | None:
+    """What is wrong with a program."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "program.py")
+        script.write_text(code, encoding="utf-8")
+        done = subprocess.run(  # noqa: S603  the project's own text
+            [sys.executable, str(script)],
+            cwd=folder,
+            env=os.environ | {"COUCHMODEL_URL": "memory:"},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=SECONDS,
+        )
+    return done.stderr if done.returncode else None
+
+
+def check_fragment(code: str) -> str | None:
+    """What is wrong with a fragment."""
+    try:
+        tree = compile(code, "fragment", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "couchmodel":
+                exec(ast.unparse(node), {})  # noqa: S102  the project's own text
+    except (SyntaxError, ImportError) as error:
+        return str(error)
+    return None
+
+
+def check(path: Path) -> list[str]:
+    """What is wrong with a file."""
+    text = path.read_text(encoding="utf-8")
+    faults: list[str] = []
+    for match in BLOCK.finditer(text):
+        code = match[1]
+        fault = check_program(code) if "asyncio.run(" in code else check_fragment(code)
+        if fault:
+            faults.append(f"{path}:{text.count(chr(10), 0, match.start()) + 1}: {fault}")
+    if path.name == "README.md":
+        faults += [f"{path}: no file {link}" for link in LINK.findall(text) if not (path.parent / link).exists()]
+    return faults
+
+
+if __name__ == "__main__":
+    problems = [fault for name in sys.argv[1:] for fault in check(Path(name))]
+    print("\n".join(problems) or f"{len(sys.argv) - 1} files, nothing wrong")
+    sys.exit(bool(problems))

@@ -1,0 +1,40 @@
+"""How the documentation is built: ``sphinx-build -W -b html docs docs/_build/html``."""
+
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from sphinx.application import Sphinx
+
+project = "couchmodel"
+author = "couchmodel contributors"
+project_copyright = "couchmodel contributors"
+version = release = installed_version("couchmodel")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"couchmodel {release}"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+add_module_names = False
+autoclass_content = "both"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+python_use_unqualified_type_names = True
+
+
+def without_arguments(
+    _app: Sphinx, kind: str, _name: str, _object: Any, _options: Any, arguments: str | None, _answer: str | None
+) -> tuple[str, None] | None:
+    """An error is caught, not made: how to make one only hides what it says."""
+    return ("", None) if kind == "exception" and arguments else None
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx's hook."""
+    app.connect("autodoc-process-signature", without_arguments)

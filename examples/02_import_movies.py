@@ -1,0 +1,107 @@
+"""Import 3,201 real and messy records: keep the good ones, say of each refused one why, and ask three questions.
+
+python examples/02_import_movies.py examples/data/movies.json [memory: | sqlite:FILE | http://user:password@host:5984]
+"""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from rich.console import Console
+from rich.progress import track
+
+from couchmodel import ConflictError, CouchModel, Index, col, connect
+
+console = Console()
+
+
+def read_date(value: object) -> object:
+    """The file writes ``Jun 12 1998``; the database, ISO 8601."""
+    if isinstance(value, str) and value[:1].isalpha():
+        return datetime.strptime(value, "%b %d %Y").replace(tzinfo=UTC).date()
+    return value
+
+
+# The collection ends in 2011, so a later year is one of the last century that somebody read from two digits.
+ReleaseDate = Annotated[date, BeforeValidator(read_date), Field(le=date(2011, 12, 31))]
+
+
+class Movie(CouchModel, database="movies", indexes=[Index("imdb_rating"), Index("production_budget")]):
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # "300" and "1776" are titles
+
+    title: str = Field(min_length=1)
+    release_date: ReleaseDate
+    director: str | None = None
+    major_genre: str | None = None
+    production_budget: int | None = Field(default=None, gt=0)
+    worldwide_gross: int | None = Field(default=None, ge=0)
+    rotten_tomatoes_rating: int | None = Field(default=None, ge=0, le=100)
+    imdb_rating: float | None = Field(default=None, ge=0, le=10)
+    imdb_votes: int | None = Field(default=None, ge=0)
+
+
+async def main(file: Path, url: str | None) -> None:
+    movies, refused = read(file)
+    async with connect(url) as couch:
+        await couch.apply(Movie)
+        stored = await save(movies)
+        console.print(f"{stored} movies saved, {len(movies) - stored} were there already, {len(refused)} are refused:")
+        report(refused)
+        await ask()
+
+
+def read(file: Path) -> tuple[list[Movie], list[tuple[int, str, str]]]:
+    """The movies, and of each refused record its row, its title and why."""
+    movies, refused = [], []
+    for row, record in enumerate(json.loads(file.read_text(encoding="utf-8")), start=1):
+        fields: dict[str, Any] = {name.lower().replace(" ", "_"): value for name, value in record.items()}
+        try:
+            movies.append(Movie.model_validate({"id": f"movie-{row:04}", **fields}))
+        except ValidationError as error:
+            why = "; ".join(f"{each['loc'][0]}: {each['msg']} (it is {each['input']!r})" for each in error.errors())
+            refused.append((row, str(record["Title"]), why))
+    return movies, refused
+
+
+async def save(movies: list[Movie]) -> int:
+    """Save in bulk; how many were new."""
+    stored = 0
+    parts = [movies[start : start + 200] for start in range(0, len(movies), 200)]
+    for part in track(parts, "saving", console=console):
+        stored += len(part)
+        try:
+            await Movie.save_all(part)
+        except* ConflictError as there:
+            stored -= len(there.exceptions)
+    return stored
+
+
+def report(refused: list[tuple[int, str, str]]) -> None:
+    for row, title, why in refused:
+        console.print(f"  row {row:4} {title}: {why}", markup=False, highlight=False, soft_wrap=True)
+
+
+async def ask() -> None:
+    console.print("\n[bold]The best rated with more than 100,000 votes")
+    best = Movie.find(col(Movie.imdb_votes) > 100_000).sort(col(Movie.imdb_rating).desc()).limit(5)
+    async for movie in best:
+        console.print(f"  {movie.imdb_rating} {movie.title} ({movie.release_date.year})")
+
+    console.print("\n[bold]Cost more than 100 million and brought in less than a third of it")
+    flops = Movie.find(col(Movie.production_budget) > 100_000_000, col(Movie.worldwide_gross) < 33_000_000)
+    async for movie in flops.sort(col(Movie.production_budget).desc()):
+        console.print(f"  {movie.title} ({movie.release_date.year}) by {movie.director or 'somebody'}")
+
+    console.print("\n[bold]How many of Spielberg's did critics love?")
+    loved = Movie.find(Movie.director == "Steven Spielberg", col(Movie.rotten_tomatoes_rating) >= 90)
+    console.print(f"  {await loved.count()} of {await Movie.find(Movie.director == 'Steven Spielberg').count()}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
