@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from couchmodel._model import codec, state
 from couchmodel._model.base import DocumentModel
@@ -14,6 +14,7 @@ from couchmodel.engine import Database
 from couchmodel.engine.bulk import refusal, write_documents
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
+    BadRequestError,
     BulkError,
     ConfigurationError,
     ConflictError,
@@ -27,7 +28,8 @@ __all__ = ["Repository"]
 
 M = TypeVar("M", bound=DocumentModel)
 
-_NO_DATABASE = "Database does not exist."
+_NO_DATABASE: Final = "Database does not exist."
+_INDEX_RULE: Final = "an index serves where each of its fields is sorted by or stands in a condition"
 
 
 class Repository(Generic[M]):
@@ -134,6 +136,11 @@ class Repository(Generic[M]):
                 yield batch
         except NotFoundError as error:
             raise self._explained(error) from None
+        except BadRequestError as error:
+            if error.code == "no_usable_index":
+                fields = ", ".join(repr(next(iter(field))) for field in body["sort"])
+                error.hint = f"declare Index({fields}) on {self.model.__name__} and apply it; {_INDEX_RULE}"
+            raise
 
     async def apply(self, indexes: Sequence[Index]) -> None:
         """Create the database where it is missing, and bring its indexes up to date.

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from couchmodel._wire.messages import NOTHING, Request, Response, Transport, decode, target
 from couchmodel.errors import ProtocolError, response_error
 
 __all__ = ["Session"]
+
+_HINTS: Final = {401: "check the name and the password of the connection"}
 
 
 class Session:
@@ -52,7 +54,8 @@ def _error(request: Request, response: Response) -> Exception:
     if response.status < 400:
         location = response.headers.get("location", "elsewhere")
         return ProtocolError(f"the server points to {location}: is the URL that of CouchDB? ({_asked(request)})")
-    return response_error(response.status, code, reason, method=request.method, path=target(request.path))
+    hint = _HINTS.get(response.status, "")
+    return response_error(response.status, code, reason, method=request.method, path=target(request.path), hint=hint)
 
 
 def _said(response: Response) -> tuple[str | None, str]:

@@ -100,8 +100,8 @@ async def test_pages_are_joined(shelf: type[Recipe], monkeypatch: pytest.MonkeyP
     assert len(await shelf.find(Recipe.rating != 3).to_list()) == 5
 
 
-async def test_sorting_without_an_index_is_refused_by_couchdb(shelf: type[Recipe]) -> None:
-    with pytest.raises(BadRequestError, match="index"):
+async def test_sorting_without_an_index_is_refused_and_says_which_to_declare(shelf: type[Recipe]) -> None:
+    with pytest.raises(BadRequestError, match=r"declare Index\('created'\) on Recipe"):
         await shelf.find().sort(col(Recipe.created)).to_list()
 
 
