@@ -108,7 +108,7 @@ class FieldExpression(Generic[T]):
 
     @property
     def path(self) -> str:
-        """The field's path in a stored document, as Mango writes it: dots inside a name are escaped."""
+        """The field's path in a stored document, as Mango writes it, with dots inside a name escaped."""
         return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in self._names)
 
     @property
