@@ -1,12 +1,13 @@
-"""Erlang's external term format, as far as CouchDB makes names of it.
+"""Erlang's terms, where CouchDB shows them: in the names it makes of them, and in the wording of its errors.
 
 ``revision_ids`` has an encoder of its own, made for speed. This one is for names that are made once.
 """
 
 import struct
+from decimal import Decimal
 from typing import Any, Final
 
-__all__ = ["Atom", "term_to_binary"]
+__all__ = ["Atom", "erlang_term", "term_to_binary"]
 
 _LONGEST_STRING: Final = 0xFFFF
 
@@ -58,3 +59,62 @@ def _integer(value: int) -> bytes:
     size = (magnitude.bit_length() + 7) // 8
     head = struct.pack(">cB", b"n", size) if size <= 0xFF else struct.pack(">cI", b"o", size)
     return head + (b"\1" if value < 0 else b"\0") + magnitude.to_bytes(size, "little")
+
+
+def erlang_term(value: Any, *, readable: bool = False) -> str:
+    """The value as CouchDB's messages spell it: as an Erlang term, where a string is its bytes.
+
+    If ``readable``, text is shown as text, as by Erlang's ``~p``, which also breaks long lines; that is left out here.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"<<{_erlang_bytes(value.encode('utf-8', 'surrogatepass'), readable=readable)}>>"
+    if isinstance(value, dict):
+        members = (tuple(erlang_term(part, readable=readable) for part in member) for member in value.items())
+        return "{[" + ",".join(f"{{{name},{member}}}" for name, member in members) + "]}"
+    if isinstance(value, list):
+        return _erlang_list(value, readable=readable)
+    return _erlang_float(value) if isinstance(value, float) else str(value)
+
+
+def _erlang_list(values: list[Any], *, readable: bool) -> str:
+    # What may be the codes of characters is a string to Erlang, for which it has no other type
+    if readable and values and all(type(value) is int and _is_printable(value) for value in values):
+        return _erlang_bytes(bytes(values), readable=True)
+    return "[" + ",".join(erlang_term(value, readable=readable) for value in values) + "]"
+
+
+def _erlang_bytes(data: bytes, *, readable: bool) -> str:
+    if readable and data and all(map(_is_printable, data)):
+        return '"' + data.decode("utf-8", "replace").translate(_ERLANG_ESCAPES) + '"'
+    return ",".join(map(str, data))
+
+
+def _is_printable(code: int) -> bool:
+    return 0x20 <= code < 0x7F or 0xA0 <= code <= 0xFF or code in _ERLANG_ESCAPES
+
+
+_ERLANG_ESCAPES = str.maketrans(
+    {
+        "\b": "\\b",
+        "\t": "\\t",
+        "\n": "\\n",
+        "\v": "\\v",
+        "\f": "\\f",
+        "\r": "\\r",
+        "\x1b": "\\e",
+        '"': '\\"',
+        "\\": "\\\\",
+    }
+)
+
+
+def _erlang_float(number: float) -> str:
+    """The shorter one of 123.0 and 1.23e2, with as many digits as it takes to read the same number again."""
+    decimal = Decimal(repr(number))
+    sign, digits, exponent = decimal.normalize().as_tuple()
+    first, *rest = map(str, digits)
+    scientific = f"{'-' * sign}{first}.{''.join(rest) or '0'}e{len(rest) + int(exponent)}"
+    plain = f"{decimal:f}"
+    return plain if len(plain) <= len(scientific) and abs(number) < 2**53 else scientific

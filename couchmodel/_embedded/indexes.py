@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.erlang import Atom, term_to_binary
+from couchmodel._embedded.erlang import Atom, erlang_term, term_to_binary
 from couchmodel._embedded.planner import Index
 from couchmodel._embedded.projection import parse_sort
 from couchmodel._embedded.selector import compile_selector
-from couchmodel._embedded.selector_operators import erlang_term
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import decode
 from couchmodel.errors import BadRequestError, UnavailableError

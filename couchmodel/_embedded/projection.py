@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
+from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.selector import Absent, get_path, parse_path
-from couchmodel._embedded.selector_operators import erlang_term
 from couchmodel.errors import BadRequestError, ServerError
 from couchmodel.types import JSONObject
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.planner import Sort
 from couchmodel._embedded.projection import Projection, parse_fields, parse_sort
 from couchmodel._embedded.selector import Selector, compile_selector
-from couchmodel._embedded.selector_operators import erlang_term
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError, UnsupportedError
 

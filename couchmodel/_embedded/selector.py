@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.selector_operators import (
     CONDITIONS,
     OPPOSITES,
@@ -26,7 +27,6 @@ from couchmodel._embedded.selector_operators import (
     Test,
     bad_argument,
     check_argument,
-    erlang_term,
 )
 from couchmodel.errors import BadRequestError
 from couchmodel.types import JSONObject

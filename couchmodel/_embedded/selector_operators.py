@@ -1,24 +1,20 @@
-r"""The operators of a Mango selector: what each takes, and what each says of a value.
+"""The operators of a Mango selector: what each takes, and what each says of a value.
 
 An operator becomes a *test*, a function of one decoded JSON value that is then run on every document. So what can be
 known from the operand alone is worked out once, when the test is made. Values are told apart by their exact type, as
 ``json.loads`` makes them: ``True`` is no number here.
-
-``$regex`` is Erlang's ``re``, which is PCRE over the bytes of UTF-8 with Latin-1's idea of letters: ``.`` is one byte,
-and ``\w`` takes the first byte of "é" for a letter. Here it is the package ``regex``, on each byte as one character; a
-pattern is translated where the two dialects part. What has no translation is refused, never taken for something else.
 """
 
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from types import NoneType
 from typing import Any, Final, TypeAlias, TypeGuard
 
 import regex
 
 from couchmodel._embedded.collation import raw_compare, raw_key, sort_key
+from couchmodel._embedded.erlang import erlang_term
+from couchmodel._embedded.selector_regex import bytewise, compile_pattern, is_pattern
 from couchmodel.errors import BadRequestError, ResponseError, ServerError
 
 __all__ = [
@@ -30,7 +26,6 @@ __all__ = [
     "Test",
     "bad_argument",
     "check_argument",
-    "erlang_term",
 ]
 
 Test: TypeAlias = Callable[[Any], bool]
@@ -89,14 +84,6 @@ def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 
-def _is_regex(pattern: str) -> bool:
-    try:
-        _compiled(pattern)
-    except (regex.error, OverflowError, RecursionError):
-        return False
-    return True
-
-
 _NOT_SUPPORTED = frozenset({"$geoIntersects", "$geoWithin", "$near", "$nearSphere", "$where"})
 
 _ARGUMENTS: Mapping[str, Callable[[Any], bool]] = {
@@ -106,7 +93,7 @@ _ARGUMENTS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("$type", "$beginsWith"), _is_string),
     "$exists": lambda value: isinstance(value, bool),
     "$mod": lambda value: _is_list(value) and len(value) == 2 and all(map(_is_integer, value)),
-    "$regex": _is_regex,
+    "$regex": is_pattern,
     "$size": lambda value: _is_integer(value) and value >= 0,
     "$text": lambda value: isinstance(value, str | int | float),
 }
@@ -250,13 +237,13 @@ def _begins_with(prefix: str, _raw: bool) -> Test:
 
 
 def _matches_regex(pattern: str, _raw: bool) -> Test:
-    search = _compiled(pattern).search
+    search = compile_pattern(pattern).search
 
     def test(value: Any) -> bool:
         if not _is_string(value):
             return False
         try:
-            return search(_bytewise(value), timeout=REGEX_TIMEOUT) is not None
+            return search(bytewise(value), timeout=REGEX_TIMEOUT) is not None
         except (TimeoutError, MemoryError):  # the latter where a pattern calls itself without end
             reason = f"$regex took longer than {REGEX_TIMEOUT:g} s on one value: {pattern}"
             raise BadRequestError(reason, code=_TIMED_OUT) from None
@@ -341,185 +328,3 @@ QUANTIFIERS: Final[Mapping[str, Callable[[Test], Test]]] = {
     "$keyMapMatch": _quietly(_any_key),
 }
 """The operators that put a selector to the parts of a value."""
-
-
-# Regular expressions
-
-
-def _compiled(pattern: str) -> "regex.Pattern[str]":
-    return regex.compile(_TOKENS.sub(_translated, _bytewise(pattern)), regex.VERSION1)
-
-
-def _bytewise(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("latin-1")
-
-
-def _translated(token: re.Match[str]) -> str:
-    kind = token.lastgroup
-    return token[0] if kind is None else _TRANSLATIONS[kind](token[kind])
-
-
-def _translated_class(text: str) -> str:
-    start = "[^" if text.startswith("[^") else "["
-    return start + _CLASS_TOKENS.sub(_translated, text[len(start) : -1]) + "]"
-
-
-def _escape(letter: str) -> str:
-    if letter.lower() in _SETS:
-        return _set(letter.lower(), negated=letter.isupper())
-    if letter in "LlUucgk":
-        raise regex.error(f"bad escape \\{letter}")
-    if letter in _ESCAPES:
-        return _ESCAPES[letter]
-    # A letter without a meaning is itself; `regex` has its own meanings for some of those
-    return letter if letter.isalpha() and letter not in "abABdDfGKnrRtwWX" else f"\\{letter}"
-
-
-def _escape_in_class(letter: str) -> str:
-    return letter if letter in "ABGKRXzZ" else _escape(letter)
-
-
-def _posix_class(name: str) -> str:
-    word = name.removeprefix("^")
-    return _set(word, negated=word != name) if word in _SETS else f"[:{name}:]"
-
-
-def _set(name: str, *, negated: bool) -> str:
-    return f"[{'^' if negated else ''}{_SETS[name]}]"
-
-
-def _character(code: int) -> str:
-    if code > 0xFF:
-        raise regex.error("character value is too large")
-    return f"\\x{code:02x}"
-
-
-def _flags(letters: str) -> str:
-    if not letters.strip("imsx-"):
-        return f"(?{letters}"
-    raise regex.error(f"unknown flags {letters}")
-
-
-# What is a blank, a mark and so on among the characters of Latin-1, as Erlang's tables have it
-_SETS: Mapping[str, str] = {
-    "s": r"\t-\r\x20",
-    "h": r"\t\x20\xa0",
-    "v": r"\n-\r\x85",
-    "space": r"\t-\r\x20",
-    "blank": r"\t\x20",
-    "graph": r"!-\~\xa0-\xff",
-    "punct": r"!-/:-@\[-`\{-\~\xa0-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\xd7\xf7",
-    "ascii": r"\x00-\xff",
-}
-
-_ESCAPES: Mapping[str, str] = {
-    "C": r"[\x00-\xff]",
-    "N": r"[^\n]",
-    "Z": r"(?=\n?\Z)",
-    "e": r"\x1b",
-    "z": r"\Z",
-}
-
-_TRANSLATIONS: Mapping[str, Callable[[str], str]] = {
-    "quoted": regex.escape,
-    "nothing": lambda _: "",
-    "octal": lambda digits: _character(int(digits, 8)),
-    "hexadecimal": lambda digits: _character(int(digits or "0", 16)),
-    "long_hexadecimal": lambda digits: _character(int(digits, 16)),
-    "control": lambda letter: _character(ord(letter.upper()) ^ 0x40),
-    "call": lambda name: f"(?{name})" if name.isdigit() else f"(?&{name})",
-    "number": lambda number: f"\\g<{number}>",
-    "name": lambda name: f"\\g<{name}>",
-    "group": lambda name: f"(?<{name}>",
-    "flags": _flags,
-    "class": _translated_class,
-    "posix": _posix_class,
-    "literal": lambda character: f"\\{character}",
-    "escape": _escape,
-    "escape_in_class": _escape_in_class,
-}
-
-_CODES = r"""
-    \\o\{(?P<octal>[0-7]+)\} | \\x\{(?P<long_hexadecimal>[0-9A-Fa-f]+)\} | \\x(?P<hexadecimal>[0-9A-Fa-f]{0,2})
-    | \\c(?P<control>[ -~]) | \\[pP](?:\{[^}]*\}|.)
-"""
-
-# Whatever is no token here means the same to both; that goes for the last alternative of _CODES, a Unicode property
-_TOKENS = re.compile(
-    rf"""
-    \\Q(?P<quoted>.*?)(?:\\E|\Z) | (?P<nothing>\\E|\(\?\#[^)]*\)) | {_CODES}
-    | \\g<(?P<call>\w+)> | \\g(?P<number>\d+) | \\[gk][{{<'](?P<name>\w+)[}}>'] | \\(?P<escape>.)
-    | (?P<class>\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\])
-    | \(\?'(?P<group>\w+)' | \(\?(?!R\))(?P<flags>[A-Za-z-]+)(?=[:)])
-    | (?P<literal>\{{)(?!\d+(?:,\d*)?\}})
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-# Within a class `regex` knows nested sets and operators between them, which to Erlang are plain characters
-_CLASS_TOKENS = re.compile(
-    rf"\[:(?P<posix>\^?\w+):\] | {_CODES} | \\(?P<escape_in_class>.) | (?P<literal>[\[&|~]|\A-|(?<=[^\\-]-)-)",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-# Values in messages
-
-
-def erlang_term(value: Any, *, readable: bool = False) -> str:
-    """The value as CouchDB's messages spell it: as an Erlang term, where a string is its bytes.
-
-    If ``readable``, text is shown as text, as by Erlang's ``~p``, which also breaks long lines; that is left out here.
-    """
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if _is_string(value):
-        return f"<<{_erlang_bytes(value.encode('utf-8', 'surrogatepass'), readable=readable)}>>"
-    if _is_object(value):
-        members = (tuple(erlang_term(part, readable=readable) for part in member) for member in value.items())
-        return "{[" + ",".join(f"{{{name},{member}}}" for name, member in members) + "]}"
-    if _is_list(value):
-        return _erlang_list(value, readable=readable)
-    return _erlang_float(value) if isinstance(value, float) else str(value)
-
-
-def _erlang_list(values: list[Any], *, readable: bool) -> str:
-    # What may be the codes of characters is a string to Erlang, for which it has no other type
-    if readable and values and all(_is_integer(value) and _is_printable(value) for value in values):
-        return _erlang_bytes(bytes(values), readable=True)
-    return "[" + ",".join(erlang_term(value, readable=readable) for value in values) + "]"
-
-
-def _erlang_bytes(data: bytes, *, readable: bool) -> str:
-    if readable and data and all(map(_is_printable, data)):
-        return '"' + data.decode("utf-8", "replace").translate(_ERLANG_ESCAPES) + '"'
-    return ",".join(map(str, data))
-
-
-def _is_printable(code: int) -> bool:
-    return 0x20 <= code < 0x7F or 0xA0 <= code <= 0xFF or code in _ERLANG_ESCAPES
-
-
-_ERLANG_ESCAPES = str.maketrans(
-    {
-        "\b": "\\b",
-        "\t": "\\t",
-        "\n": "\\n",
-        "\v": "\\v",
-        "\f": "\\f",
-        "\r": "\\r",
-        "\x1b": "\\e",
-        '"': '\\"',
-        "\\": "\\\\",
-    }
-)
-
-
-def _erlang_float(number: float) -> str:
-    """The shorter one of 123.0 and 1.23e2, with as many digits as it takes to read the same number again."""
-    decimal = Decimal(repr(number))
-    sign, digits, exponent = decimal.normalize().as_tuple()
-    first, *rest = map(str, digits)
-    scientific = f"{'-' * sign}{first}.{''.join(rest) or '0'}e{len(rest) + int(exponent)}"
-    plain = f"{decimal:f}"
-    return plain if len(plain) <= len(scientific) and abs(number) < 2**53 else scientific

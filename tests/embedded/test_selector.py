@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from couchmodel._embedded import selector_operators
+from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.selector import BAD_PATH, MISSING, compile_selector, get_path, parse_path
-from couchmodel._embedded.selector_operators import erlang_term
 from couchmodel.errors import BadRequestError, ServerError
 
 

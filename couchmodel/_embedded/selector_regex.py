@@ -1,0 +1,141 @@
+r"""The meaning of ``$regex``: Erlang's ``re``, by the package ``regex``.
+
+Erlang's is PCRE over the bytes of UTF-8 with Latin-1's idea of letters: ``.`` is one byte, and ``\w`` takes the first
+byte of "é" for a letter. Here each byte is one character, and a pattern is translated where the two dialects part. What
+has no translation is refused, never taken for something else.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import regex
+
+__all__ = ["bytewise", "compile_pattern", "is_pattern"]
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is a regular expression, as far as it can be translated."""
+    try:
+        compile_pattern(text)
+    except (regex.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def compile_pattern(text: str) -> "regex.Pattern[str]":
+    """The pattern of a text, to be put to what :func:`bytewise` makes of a value."""
+    return regex.compile(_TOKENS.sub(_translated, bytewise(text)), regex.VERSION1)
+
+
+def bytewise(text: str) -> str:
+    """A text with a character for each byte of its UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _translated(token: re.Match[str]) -> str:
+    kind = token.lastgroup
+    return token[0] if kind is None else _TRANSLATIONS[kind](token[kind])
+
+
+def _translated_class(text: str) -> str:
+    start = "[^" if text.startswith("[^") else "["
+    return start + _CLASS_TOKENS.sub(_translated, text[len(start) : -1]) + "]"
+
+
+def _escape(letter: str) -> str:
+    if letter.lower() in _SETS:
+        return _set(letter.lower(), negated=letter.isupper())
+    if letter in "LlUucgk":
+        raise regex.error(f"bad escape \\{letter}")
+    if letter in _ESCAPES:
+        return _ESCAPES[letter]
+    # A letter without a meaning is itself; `regex` has its own meanings for some of those
+    return letter if letter.isalpha() and letter not in "abABdDfGKnrRtwWX" else f"\\{letter}"
+
+
+def _escape_in_class(letter: str) -> str:
+    return letter if letter in "ABGKRXzZ" else _escape(letter)
+
+
+def _posix_class(name: str) -> str:
+    word = name.removeprefix("^")
+    return _set(word, negated=word != name) if word in _SETS else f"[:{name}:]"
+
+
+def _set(name: str, *, negated: bool) -> str:
+    return f"[{'^' if negated else ''}{_SETS[name]}]"
+
+
+def _character(code: int) -> str:
+    if code > 0xFF:
+        raise regex.error("character value is too large")
+    return f"\\x{code:02x}"
+
+
+def _flags(letters: str) -> str:
+    if not letters.strip("imsx-"):
+        return f"(?{letters}"
+    raise regex.error(f"unknown flags {letters}")
+
+
+# What is a blank, a mark and so on among the characters of Latin-1, as Erlang's tables have it
+_SETS: Mapping[str, str] = {
+    "s": r"\t-\r\x20",
+    "h": r"\t\x20\xa0",
+    "v": r"\n-\r\x85",
+    "space": r"\t-\r\x20",
+    "blank": r"\t\x20",
+    "graph": r"!-\~\xa0-\xff",
+    "punct": r"!-/:-@\[-`\{-\~\xa0-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\xd7\xf7",
+    "ascii": r"\x00-\xff",
+}
+
+_ESCAPES: Mapping[str, str] = {
+    "C": r"[\x00-\xff]",
+    "N": r"[^\n]",
+    "Z": r"(?=\n?\Z)",
+    "e": r"\x1b",
+    "z": r"\Z",
+}
+
+_TRANSLATIONS: Mapping[str, Callable[[str], str]] = {
+    "quoted": regex.escape,
+    "nothing": lambda _: "",
+    "octal": lambda digits: _character(int(digits, 8)),
+    "hexadecimal": lambda digits: _character(int(digits or "0", 16)),
+    "long_hexadecimal": lambda digits: _character(int(digits, 16)),
+    "control": lambda letter: _character(ord(letter.upper()) ^ 0x40),
+    "call": lambda name: f"(?{name})" if name.isdigit() else f"(?&{name})",
+    "number": lambda number: f"\\g<{number}>",
+    "name": lambda name: f"\\g<{name}>",
+    "group": lambda name: f"(?<{name}>",
+    "flags": _flags,
+    "class": _translated_class,
+    "posix": _posix_class,
+    "literal": lambda character: f"\\{character}",
+    "escape": _escape,
+    "escape_in_class": _escape_in_class,
+}
+
+_CODES = r"""
+    \\o\{(?P<octal>[0-7]+)\} | \\x\{(?P<long_hexadecimal>[0-9A-Fa-f]+)\} | \\x(?P<hexadecimal>[0-9A-Fa-f]{0,2})
+    | \\c(?P<control>[ -~]) | \\[pP](?:\{[^}]*\}|.)
+"""
+
+# Whatever is no token here means the same to both; that goes for the last alternative of _CODES, a Unicode property
+_TOKENS = re.compile(
+    rf"""
+    \\Q(?P<quoted>.*?)(?:\\E|\Z) | (?P<nothing>\\E|\(\?\#[^)]*\)) | {_CODES}
+    | \\g<(?P<call>\w+)> | \\g(?P<number>\d+) | \\[gk][{{<'](?P<name>\w+)[}}>'] | \\(?P<escape>.)
+    | (?P<class>\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\])
+    | \(\?'(?P<group>\w+)' | \(\?(?!R\))(?P<flags>[A-Za-z-]+)(?=[:)])
+    | (?P<literal>\{{)(?!\d+(?:,\d*)?\}})
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+# Within a class `regex` knows nested sets and operators between them, which to Erlang are plain characters
+_CLASS_TOKENS = re.compile(
+    rf"\[:(?P<posix>\^?\w+):\] | {_CODES} | \\(?P<escape_in_class>.) | (?P<literal>[\[&|~]|\A-|(?<=[^\\-]-)-)",
+    re.VERBOSE | re.DOTALL,
+)
