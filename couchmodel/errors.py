@@ -7,6 +7,7 @@
     ├── QueryError                    a query that cannot be put to a database
     ├── TransportError                no answer came
     │   ├── ConnectError              the server could not be reached
+    │   │   └── TLSError              its certificate, or the encryption, is not acceptable
     │   ├── RequestTimeoutError       the server did not answer in time
     │   ├── ProtocolError             the answer was not CouchDB's, or was cut off
     │   └── StoreFileError            the file of an embedded store cannot be used
@@ -27,6 +28,7 @@
     │   └── ServerError               500 and above
     │       ├── UnsupportedError      501
     │       └── UnavailableError      503
+    ├── ReplicationError              a replication that a server runs has failed
     ├── DocumentError                 a document and its model disagree
     ├── AttachmentError               an attachment breaks the rules of its field
     └── BulkError                     an exception group: one error for each refused row
@@ -60,10 +62,12 @@ __all__ = [
     "ProtocolError",
     "QueryError",
     "RangeNotSatisfiableError",
+    "ReplicationError",
     "RequestTimeoutError",
     "ResponseError",
     "ServerError",
     "StoreFileError",
+    "TLSError",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",
@@ -87,11 +91,23 @@ class QueryError(CouchModelError, ValueError):
 
 
 class TransportError(CouchModelError):
-    """No answer came, so it is unknown whether a write was carried out."""
+    """No answer came.
+
+    ``carried_out`` is False where the request certainly was not carried out, so that it may be sent again; it is None
+    where that is unknown.
+    """
+
+    carried_out: bool | None = None
 
 
 class ConnectError(TransportError, ConnectionError):
     """The server could not be reached: nothing was sent."""
+
+    carried_out = False
+
+
+class TLSError(ConnectError):
+    """The server's certificate is not acceptable, or it does not speak TLS: nothing was sent."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -261,6 +277,17 @@ class UnavailableError(ServerError):
 
     status = 503
     code = "service_unavailable"
+
+
+class ReplicationError(CouchModelError):
+    """A replication that a server runs has failed, or fails again and again.
+
+    ``state`` is CouchDB's word for it: ``failed``, or ``crashing`` or ``error`` where the server goes on trying.
+    """
+
+    def __init__(self, message: str, *, state: str = "failed") -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class DocumentError(CouchModelError, ValueError):

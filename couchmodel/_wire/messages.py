@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from couchmodel.errors import BadRequestError, DocumentError
 
@@ -139,6 +139,8 @@ def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...
         raise BadRequestError(f"Document id must be a string, not {document_id!r}", code="illegal_docid")
     if document_id in ("", ".", ".."):
         raise BadRequestError(f"Document id must not be {document_id!r}", code="illegal_docid")
+    if not document_id.isascii() and not _is_text(document_id):
+        raise BadRequestError(f"Document id must be Unicode text, which {document_id!r} is not", code="illegal_docid")
     if document_id[0] != "_":
         return (*database, document_id)
     space, _, name = document_id.partition("/")
@@ -169,8 +171,13 @@ def decode(body: bytes) -> Any:
 
 
 def encode(value: object) -> bytes:
-    """The JSON text of a value. Raises DocumentError for NaN and infinity, which JSON cannot carry."""
-    body = to_json(value, inf_nan_mode="constants")
+    """The JSON text of a value. Raises DocumentError for what JSON cannot carry, NaN and infinity among it."""
+    try:
+        body = to_json(value, inf_nan_mode="constants")
+    except PydanticSerializationError as error:
+        raise DocumentError(
+            f"what has no JSON cannot be stored: {error}", model="dict", document_id=None, errors=[]
+        ) from None
     if b"NaN" in body or b"Infinity" in body:
         _refuse_constants(body)
     return body
@@ -183,6 +190,15 @@ def _refuse_constants(body: bytes) -> None:
     except ValueError:
         message = "NaN and infinity have no JSON: store None or a string instead"
         raise DocumentError(message, model="dict", document_id=None, errors=[]) from None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: a surrogate alone cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=1024)

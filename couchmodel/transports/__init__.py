@@ -4,10 +4,22 @@ from typing import Any, Final
 
 from couchmodel._wire.messages import Transport
 from couchmodel.errors import ConfigurationError
+from couchmodel.transports.credentials import BasicAuth, CookieAuth, Credentials, JWTAuth, ProxyAuth
 from couchmodel.transports.embedded import EmbeddedTransport
 from couchmodel.transports.http import HTTPTransport, redact
+from couchmodel.transports.patience import Patience
 
-__all__ = ["EmbeddedTransport", "HTTPTransport", "open_transport"]
+__all__ = [
+    "BasicAuth",
+    "CookieAuth",
+    "Credentials",
+    "EmbeddedTransport",
+    "HTTPTransport",
+    "JWTAuth",
+    "Patience",
+    "ProxyAuth",
+    "open_transport",
+]
 
 _FORMS: Final = "http://HOST:PORT, https://HOST:PORT, sqlite:FILE or memory:"
 
@@ -15,8 +27,8 @@ _FORMS: Final = "http://HOST:PORT, https://HOST:PORT, sqlite:FILE or memory:"
 def open_transport(url: str, user: str | None = None, password: str | None = None, **options: Any) -> Transport:
     """The transport for a URL. Nothing is opened or sent before the first request.
 
-    Credentials and ``options`` are for a server; an embedded store has no use for them. Raises ConfigurationError for a
-    URL of no known form.
+    Credentials and ``options``, those of :class:`HTTPTransport`, are for a server; an embedded store has no use for
+    them. Raises ConfigurationError for a URL of no known form.
     """
     scheme, colon, rest = url.partition(":")
     match scheme.lower():
@@ -27,7 +39,7 @@ def open_transport(url: str, user: str | None = None, password: str | None = Non
         case "sqlite" if rest and not rest.startswith("//"):
             return EmbeddedTransport(rest)
         case "sqlite":
-            message = f"{url!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
+            message = f"{redact(url)!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
         case _ if not colon or rest.partition("/")[0].isdecimal():
             message = f"{redact(url)!r} has no scheme: did you mean 'http://{redact(url)}'? Known are {_FORMS}"
         case _:

@@ -1,25 +1,44 @@
 """A CouchDB server, reached by HTTP with aiohttp: the only module that sees aiohttp's client and its exceptions."""
 
 import asyncio
-import base64
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+import inspect
+import io
+import logging
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn
-from urllib.parse import unquote, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from yarl import URL
 
-from couchmodel._wire.messages import Request, Response, target
-from couchmodel.errors import ConfigurationError, ConnectError, ProtocolError, RequestTimeoutError
+from couchmodel._wire.messages import NOTHING, Request, Response, target
+from couchmodel.errors import (
+    ConfigurationError,
+    ConnectError,
+    ProtocolError,
+    RequestTimeoutError,
+    TLSError,
+    TransportError,
+)
+from couchmodel.transports.credentials import Credentials, credentials_of, set_cookies
 from couchmodel.transports.outgoing import Outgoing
+from couchmodel.transports.patience import Patience, is_feed, silence_of_feed
+from couchmodel.transports.refusals import asked
+from couchmodel.transports.repeats import BUSY, Repeats, is_harmless
+from couchmodel.transports.urls import redact, split_credentials
 
 __all__ = ["HTTPTransport", "redact"]
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-"""Seconds to connect, and seconds without a byte. A large body may take as long as it keeps coming."""
+_log: Final = logging.getLogger("couchmodel.http")
 
 _CHUNK: Final = 64 * 1024
+_AT_ONCE: Final = 1024 * 1024
+
+_OPTIONS: Final = frozenset(inspect.signature(aiohttp.ClientSession).parameters) - {"auth", "headers"}
 
 
 class HTTPTransport:
@@ -27,6 +46,8 @@ class HTTPTransport:
 
     A connection pool is made for each running loop, on its first request, so one transport serves programs that start
     several loops one after the other, as test suites do.
+
+    Each try of a request is logged by ``couchmodel.http`` at level DEBUG: method, path, status and milliseconds.
     """
 
     def __init__(
@@ -35,43 +56,51 @@ class HTTPTransport:
         *,
         user: str | None = None,
         password: str | None = None,
+        cookie: str | None = None,
+        auth: Credentials | None = None,
         headers: Mapping[str, str] | None = None,
+        ca: str | os.PathLike[str] | ssl.SSLContext | None = None,
+        patience: Patience | None = None,
+        connections: int = 100,
         **options: Any,
     ) -> None:
-        """``url`` may hold the credentials; ``options`` go to :class:`aiohttp.ClientSession`.
+        """``url`` may hold the user and the password.
 
-        Raises ConfigurationError for a URL that names no server.
+        ``user`` and ``password`` are short for ``auth=BasicAuth(user, password)``, ``cookie`` is the value of an
+        ``AuthSession``. ``ca`` is a file or folder of certificates to trust in place of the system's, or a context of
+        your own. ``connections`` is the most that there are at a time. ``options`` go to
+        :class:`aiohttp.ClientSession`.
+
+        Raises ConfigurationError for a URL that names no server, and for arguments that cannot work.
         """
-        self.url, from_url = _split_credentials(url)
-        credentials = (user or "", password or "") if user is not None else from_url
-        self._headers = dict(headers or {})
-        if credentials is not None:
-            self._headers["Authorization"] = _basic(*credentials)
-        self._options: dict[str, Any] = {"timeout": _TIMEOUT, **options}
+        self.url, from_url = split_credentials(url)
+        login = (user, password) if user or password else from_url or (None, None)
+        self._auth = credentials_of(*login, cookie, auth)
+        self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else NOTHING)}
+        self._patience = _patience(patience)
+        self._options = _session_options(options, self._patience)
+        self._middlewares = (*self._options.get("middlewares", ()), _once)
+        self._context = _context(ca)
+        if self._context is not None and "connector" in options:
+            raise ConfigurationError("ca= is for the connector that is made here: give yours an ssl context")
+        if not isinstance(connections, int) or connections < 1:
+            raise ConfigurationError(f"connections={connections!r}: the pool holds one at least")
+        self._connections = connections
+        self._attempt = self._renewed if self._auth and self._auth.renews else self._try
+        self._repeats = Repeats(self._patience, self._attempt)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<HTTPTransport {self.url}>"
 
     async def send(self, request: Request) -> Response:
-        """The server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError where none came."""
-        session = self._sessions.get(asyncio.get_running_loop()) or self._open()
-        body = Outgoing(request.body) if isinstance(request.body, AsyncIterable) else request.body
-        try:
-            answer = await session.request(
-                request.method,
-                URL(self.url + target(request.path, request.query), encoded=True),
-                headers=request.headers,
-                data=body,
-                allow_redirects=False,
-            )
-            if request.stream and answer.status < 400:
-                return Response(answer.status, answer.headers, stream=_Body(self, request, answer))
-            return Response(answer.status, answer.headers, await answer.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
-            if isinstance(body, Outgoing) and body.error is not None:
-                raise body.error from None
-            self.translate(error, request)
+        """The server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError where none came.
+
+        Where a repeat is safe it is tried again, as :class:`~couchmodel.transports.Patience` says.
+        """
+        if self._patience.total is not None:
+            return await self._within(self._patience.total, request)
+        return await self._send(request)
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
@@ -81,24 +110,112 @@ class HTTPTransport:
 
     def translate(self, error: Exception, request: Request) -> NoReturn:
         """Raise the error of the tree for one of aiohttp's."""
-        asked = f"{request.method} {target(request.path)}"
+        doubt = "" if is_harmless(request) else ", and it is unknown whether the write was carried out"
         match error:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-                raise ConnectError(f"the TLS connection to {self.url} failed: {error}") from error
+                message = f"the TLS connection to {self.url} failed: {error}; a CA of your own is given by ca="
+                raise TLSError(f"{message} ({asked(request)})") from error
             case aiohttp.ConnectionTimeoutError():
-                raise ConnectError(f"{self.url} did not accept a connection in time; is that its address?") from error
+                message = f"{self.url} did not accept a connection in time; is that its address?"
+                raise ConnectError(f"{message} ({asked(request)})") from error
             case aiohttp.ClientConnectorError():
-                raise ConnectError(f"{self.url} cannot be reached ({error.strerror}); is CouchDB running?") from error
+                message = f"{self.url} cannot be reached ({error.strerror}); is CouchDB running?"
+                raise ConnectError(f"{message} ({asked(request)})") from error
             case TimeoutError():
-                raise RequestTimeoutError(f"{self.url} stopped answering ({asked})") from error
+                raise RequestTimeoutError(f"{self.url} stopped answering{doubt} ({asked(request)})") from error
             case _:
-                said = str(error) or type(error).__name__
-                raise ProtocolError(f"the answer of {self.url} was cut off or is not HTTP: {said} ({asked})") from error
+                # What a ClientResponseError knows of its request includes the credentials.
+                cause = None if isinstance(error, aiohttp.ClientResponseError) else error
+                raise self._cut(error, request, doubt) from cause
+
+    async def _send(self, request: Request) -> Response:
+        try:
+            response = await self._attempt(request)
+        except TransportError as error:
+            return await self._repeats.after(request, error)
+        if response.status in BUSY:
+            return await self._repeats.after(request, response)
+        return response
+
+    async def _within(self, seconds: float, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._send(request)
+        except TimeoutError as error:
+            if isinstance(error, TransportError):
+                raise
+            self.translate(error, request)
+
+    async def _renewed(self, request: Request) -> Response:
+        """One try with credentials that expire; another where they have."""
+        auth = self._auth or Credentials()
+        headers = await auth.headers(self._try)
+        response = await self._try(request, headers)
+        begun = isinstance(request.body, Outgoing) and request.body.begun
+        if response.status == 401 and not begun and auth.refused(headers):
+            response = await self._try(request, await auth.headers(self._try))
+        auth.learn(set_cookies(response))
+        return response
+
+    async def _try(self, request: Request, credentials: Mapping[str, str] = NOTHING) -> Response:
+        body = request.body
+        if body is not None and not isinstance(body, bytes | Outgoing):
+            request.body = body = Outgoing(body)
+        start = time.perf_counter() if _log.isEnabledFor(logging.DEBUG) else None
+        try:
+            response = await self._exchange(request, body, credentials)
+        except (aiohttp.ClientError, OSError) as error:
+            if start is not None:
+                _report(request, type(error).__name__, start)
+            if isinstance(body, Outgoing) and body.error is not None:
+                raise body.error from None
+            self.translate(error, request)
+        if start is not None:
+            _report(request, response.status, start)
+        return response
+
+    async def _exchange(
+        self, request: Request, body: bytes | Outgoing | None, credentials: Mapping[str, str]
+    ) -> Response:
+        session = self._sessions.get(asyncio.get_running_loop()) or self._open()
+        timeout: aiohttp.ClientTimeout = self._options["timeout"]
+        answer = await session.request(
+            request.method,
+            URL(self.url + target(request.path, request.query), encoded=True),
+            headers={**request.headers, **credentials} if credentials else request.headers,
+            # aiohttp warns of much that is written at once: a file of bytes it writes in pieces.
+            data=io.BytesIO(body) if isinstance(body, bytes) and len(body) > _AT_ONCE else body,
+            allow_redirects=False,
+            # Whoever asks for an encoding gets the body in it, as it came.
+            auto_decompress="accept-encoding" not in request.headers,
+            timeout=_feed_timeout(timeout, request) if is_feed(request) else timeout,
+            middlewares=None if is_harmless(request) else self._middlewares,
+        )
+        if request.stream and answer.status < 400:
+            return Response(answer.status, answer.headers, stream=_Body(self, request, answer))
+        return Response(answer.status, answer.headers, await answer.read())
 
     def _open(self) -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(headers=self._headers, **self._options)
+        options = dict(self._options)
+        if "connector" not in options:
+            tls = True if self._context is None else self._context
+            options["connector"] = aiohttp.TCPConnector(limit=self._connections, ssl=tls)
+        if not options.keys() & {"cookie_jar", "cookies"}:
+            # Credentials keep their own cookie: aiohttp's jar would drop that of a host without a name.
+            options["cookie_jar"] = aiohttp.DummyCookieJar()
+        session = aiohttp.ClientSession(headers=self._headers, **options)
         self._sessions[asyncio.get_running_loop()] = session
         return session
+
+    def _cut(self, error: Exception, request: Request, doubt: str) -> ProtocolError:
+        said = str(error) or type(error).__name__
+        if _is_incomplete(request):
+            cut = ProtocolError(
+                f"the request to {self.url} was cut off, and not carried out: {said} ({asked(request)})"
+            )
+            cut.carried_out = False
+            return cut
+        return ProtocolError(f"the answer of {self.url} was cut off or is not HTTP: {said}{doubt} ({asked(request)})")
 
 
 class _Body:
@@ -113,7 +230,7 @@ class _Body:
         try:
             async for chunk in self._answer.content.iter_chunked(_CHUNK):
                 yield chunk
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             self._transport.translate(error, self._request)
         finally:
             self._answer.close()
@@ -123,28 +240,74 @@ class _Body:
         self._answer.close()
 
 
-def redact(url: str) -> str:
-    """The URL without its credentials."""
-    scheme, separator, rest = url.rpartition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a write no more than once.
 
-
-def _split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
+    Where a connection that has served before is lost, aiohttp would send a PUT or a DELETE again by itself, and the
+    answer to the second would hide what came of the first.
+    """
     try:
-        parts = urlsplit(url)
-        has_port = parts.port != 0
-    except ValueError:
-        raise ConfigurationError(f"{redact(url)!r} is no URL of a server: its host or port is malformed") from None
-    if not parts.hostname or not has_port:
-        raise ConfigurationError(f"{redact(url)!r} names no server: write http://HOST:PORT")
-    if parts.query or parts.fragment:
-        raise ConfigurationError(f"{redact(url)!r} has a query or a fragment: write http://HOST:PORT")
-    bare = urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    if parts.username is None:
-        return bare, None
-    return bare, (unquote(parts.username), unquote(parts.password or ""))
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+def _patience(patience: Patience | None) -> Patience:
+    if patience is not None and not isinstance(patience, Patience):
+        raise ConfigurationError(f"patience= is a Patience, not a {type(patience).__name__}")
+    return patience or Patience()
+
+
+def _session_options(options: dict[str, Any], patience: Patience) -> dict[str, Any]:
+    if unknown := sorted(options.keys() - _OPTIONS):
+        raise ConfigurationError(
+            f"{', '.join(unknown)}: neither couchmodel nor aiohttp.ClientSession has such an argument"
+        )
+    timeout = options.get("timeout")
+    if timeout is None:
+        timeout = aiohttp.ClientTimeout(
+            total=patience.request,
+            # Waiting for a connection of the pool, too: those that hold them may wait for more of them.
+            connect=patience.connect + patience.silence,
+            sock_connect=patience.connect,
+            sock_read=patience.silence,
+        )
+    elif isinstance(timeout, int | float):
+        timeout = aiohttp.ClientTimeout(total=timeout)
+    # The loop is the one that runs when a request is sent.
+    return {**{name: value for name, value in options.items() if name != "loop"}, "timeout": timeout}
+
+
+def _feed_timeout(usual: aiohttp.ClientTimeout, request: Request) -> aiohttp.ClientTimeout:
+    """That of a feed: it may go on for ever, and be silent for as long as its request says."""
+    silence = silence_of_feed(request, usual.sock_read)
+    return aiohttp.ClientTimeout(sock_connect=usual.sock_connect, sock_read=silence)
+
+
+def _context(ca: str | os.PathLike[str] | ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if ca is None or isinstance(ca, ssl.SSLContext):
+        return ca
+    try:
+        if Path(ca).is_dir():
+            return ssl.create_default_context(capath=ca)
+        return ssl.create_default_context(cafile=ca)
+    except ssl.SSLError:
+        raise ConfigurationError(f"ca={os.fspath(ca)!r} holds no certificates in PEM format") from None
+    except OSError as error:
+        raise ConfigurationError(f"ca={os.fspath(ca)!r} cannot be read: {error.strerror}") from None
+
+
+def _is_incomplete(request: Request) -> bool:
+    """Whether the end of a streamed body was certainly not sent."""
+    body = request.body
+    if not isinstance(body, Outgoing) or body.finished:
+        return False
+    length = request.headers.get("content-length", "")
+    return not length.isdecimal() or body.handed < int(length)
+
+
+def _report(request: Request, outcome: object, start: float) -> None:
+    milliseconds = (time.perf_counter() - start) * 1000
+    _log.debug("%s %s: %s, %.1f ms", request.method, target(request.path), outcome, milliseconds)

@@ -48,3 +48,20 @@ def test_no_repr_shows_a_password() -> None:
     couch = CouchDB("http://me:secret@localhost:5984")
     assert "secret" not in repr(couch)
     assert "localhost" in repr(couch)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:SEC/RET@127.0.0.1:5984",
+        "http://me:12/SECRET@host",
+        "http:/me:SECRET@host",
+        "sqlite://me:SECRET@host/db",
+        "me:SECRET@host:5984",
+        "couch://me:SEC@RET@host",
+    ],
+)
+def test_a_malformed_url_is_refused_without_any_part_of_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        CouchDB(url)
+    assert not {"SEC", "RET"} & {str(caught.value)[n : n + 3] for n in range(len(str(caught.value)))}

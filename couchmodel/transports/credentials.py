@@ -1,0 +1,282 @@
+"""Who a client is to a server: one class for each way of CouchDB's to tell.
+
+None of them shows a secret in its ``repr``. A scheme of your own is a subclass of :class:`Credentials`.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from couchmodel._wire.messages import NOTHING, Request, Response, decode, encode
+from couchmodel.errors import ConfigurationError, ProtocolError, TransportError
+from couchmodel.transports.refusals import refusal
+
+__all__ = [
+    "BasicAuth",
+    "CookieAuth",
+    "Credentials",
+    "Exchange",
+    "JWTAuth",
+    "ProxyAuth",
+    "credentials_of",
+    "set_cookies",
+]
+
+Exchange = Callable[[Request], Awaitable[Response]]
+"""Sends a request without credentials."""
+
+_LIFE: Final = 600.0
+"""Seconds that a cookie lives where the server does not say: CouchDB's default (``chttpd_auth/timeout``)."""
+
+_FRESH: Final = 0.9
+"""The share of its life for which a cookie or a token is used, so that none expires on its way."""
+
+
+class Credentials:
+    """Who a client is to a server.
+
+    ``fixed`` are headers that go with every request. Where there is more to do, ``renews`` is true, and the other
+    methods are called.
+    """
+
+    fixed: Mapping[str, str] = NOTHING
+    renews: bool = False
+
+    async def headers(self, exchange: Exchange) -> Mapping[str, str]:
+        """The headers of the next request; ``exchange`` may be used to get them."""
+        return NOTHING
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """Take note that the server answered 401 to these headers; whether others can be had."""
+        return False
+
+    def learn(self, set_cookies: Iterable[str]) -> None:
+        """Take note of the ``Set-Cookie`` headers of an answer."""
+
+
+class BasicAuth(Credentials):
+    """A name and a password that go with every request. CouchDB checks the password each time, which costs it time."""
+
+    def __init__(self, user: str, password: str = "") -> None:
+        """Raises ConfigurationError for a name with a colon, which would be taken for the beginning of the password."""
+        _check_login(user, password)
+        if ":" in user:
+            raise ConfigurationError(f"the user {user!r} has a colon: use CookieAuth, basic authentication has no way")
+        self.user = user
+        self.fixed = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+    def __repr__(self) -> str:
+        return f"<BasicAuth {self.user!r}>"
+
+
+class CookieAuth(Credentials):
+    """A session of CouchDB's: one login, and then a cookie that is renewed for as long as it is used.
+
+    The login happens with the first request, and again before the cookie expires or where the server refuses it.
+    A ``cookie`` alone, the value of an ``AuthSession``, is renewed as the server offers it, and lost when it expires.
+    """
+
+    renews = True
+
+    def __init__(self, user: str | None = None, password: str = "", *, cookie: str | None = None) -> None:
+        """Raises ConfigurationError where there is neither a user nor a cookie."""
+        if user is not None:
+            _check_login(user, password)
+        elif cookie is None:
+            raise ConfigurationError("CookieAuth needs a user and a password, or the cookie of a session")
+        self.user = user
+        self._login = Request("POST", ("_session",), body=encode({"name": user, "password": password}))
+        self._headers: dict[str, str] | None = None
+        self._stale_at = float("inf")
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        if cookie is not None:
+            self._keep(_visible("cookie", cookie), float("inf"))
+
+    def __repr__(self) -> str:
+        return f"<CookieAuth {'by cookie' if self.user is None else repr(self.user)}>"
+
+    async def headers(self, exchange: Exchange) -> Mapping[str, str]:
+        """The cookie. Raises UnauthorizedError where the login fails."""
+        if headers := self._fresh():
+            return headers
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            # Whoever was first has logged in for all that waited.
+            return self._fresh() or await self._log_in(exchange)
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """Forget the cookie, unless it is another by now."""
+        if headers is not self._headers:
+            return True
+        if self.user is None:
+            return False
+        self._headers = None
+        return True
+
+    def learn(self, set_cookies: Iterable[str]) -> None:
+        """Take over the session's new cookie."""
+        for text in set_cookies:
+            cookie = _session_cookie(text)
+            if cookie is not None:
+                self._keep(*cookie)
+
+    def _fresh(self) -> Mapping[str, str] | None:
+        stale = self.user is not None and time.monotonic() > self._stale_at
+        return None if stale else self._headers
+
+    def _keep(self, value: str, life: float) -> None:
+        self._headers = {"Cookie": f"AuthSession={value}"}
+        self._stale_at = time.monotonic() + life * _FRESH
+
+    async def _log_in(self, exchange: Exchange) -> Mapping[str, str]:
+        try:
+            response = await exchange(self._login)
+        except TransportError as error:
+            error.carried_out = False
+            raise
+        if response.status >= 300:
+            raise refusal(self._login, response)
+        self._headers = None
+        self.learn(set_cookies(response))
+        if self._headers is None:
+            raise ProtocolError("the server gave no session: is cookie authentication on? (POST /_session)")
+        return self._headers
+
+
+class JWTAuth(Credentials):
+    """A JSON Web Token, or an async callable that gives one.
+
+    The callable is asked when its last token is about to expire (``exp``) or was refused, and for each request where
+    the token does not say when that will be.
+    """
+
+    def __init__(self, token: str | Callable[[], Awaitable[str]]) -> None:
+        """Raises ConfigurationError for what is no token."""
+        self._source = None if isinstance(token, str) else token
+        self._headers: dict[str, str] | None = None
+        self._stale_at = 0.0
+        if isinstance(token, str):
+            self.fixed = _bearer(token)
+        elif not callable(token):
+            raise ConfigurationError("the token of JWTAuth is a string, or an async callable that gives one")
+        self.renews = self._source is not None
+
+    def __repr__(self) -> str:
+        return f"<JWTAuth {'by token' if self._source is None else 'by callable'}>"
+
+    async def headers(self, exchange: Exchange) -> Mapping[str, str]:
+        """The token. What the callable raises comes through as it is."""
+        if self._source is None:
+            return NOTHING
+        if self._headers is None or time.time() >= self._stale_at:
+            token = await self._source()
+            self._headers, self._stale_at = _bearer(token), _stale_at(token)
+        return self._headers
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """Forget the token, unless it is another by now."""
+        if headers is self._headers:
+            self._headers = None
+        return self._source is not None
+
+
+class ProxyAuth(Credentials):
+    """A name and roles that the server takes on trust, as from a proxy (``proxy_authentication_handler``).
+
+    Where the server asks for a proof (``chttpd_auth/proxy_use_secret``), ``secret`` is what it has in
+    ``chttpd_auth/secret``, and ``algorithm`` one of its ``hash_algorithms``; CouchDB before 3.4 knows ``sha1`` only.
+    """
+
+    def __init__(
+        self, user: str, roles: Iterable[str] = (), *, secret: str | None = None, algorithm: str = "sha256"
+    ) -> None:
+        """Raises ConfigurationError for names that no header can carry, and for an unknown algorithm."""
+        joined = ",".join(roles)
+        self.user = user
+        self.fixed = {
+            "X-Auth-CouchDB-UserName": _header("user", user),
+            "X-Auth-CouchDB-Roles": _header("roles", joined),
+        }
+        if secret is not None:
+            try:
+                token = hmac.new(secret.encode(), user.encode(), algorithm).hexdigest()
+            except ValueError:
+                raise ConfigurationError(f"no hash algorithm is called {algorithm!r}: try 'sha256'") from None
+            self.fixed["X-Auth-CouchDB-Token"] = token
+
+    def __repr__(self) -> str:
+        return f"<ProxyAuth {self.user!r}>"
+
+
+def credentials_of(
+    user: str | None, password: str | None, cookie: str | None, auth: Credentials | None
+) -> Credentials | None:
+    """The credentials that are meant, or none. Raises ConfigurationError where they are given by half, or twice."""
+    if auth is not None and not isinstance(auth, Credentials):
+        kind = type(auth).__name__
+        raise ConfigurationError(f"auth= is a BasicAuth, CookieAuth, JWTAuth or ProxyAuth of couchmodel, not a {kind}")
+    if auth is not None and (user or password or cookie is not None):
+        raise ConfigurationError("the credentials are given twice: leave out auth=, or user, password and cookie")
+    if password and not user:
+        raise ConfigurationError("a password needs a user: give both, or neither")
+    if cookie is not None:
+        return CookieAuth(user or None, password or "", cookie=cookie)
+    return BasicAuth(user, password or "") if user else auth
+
+
+def set_cookies(response: Response) -> list[str]:
+    """The ``Set-Cookie`` headers of an answer, of which there may be several."""
+    several: Callable[[str, list[str]], list[str]] | None = getattr(response.headers, "getall", None)
+    if several is not None:
+        return several("set-cookie", [])
+    return [text for name, text in response.headers.items() if name.lower() == "set-cookie"]
+
+
+def _session_cookie(text: str) -> tuple[str, float] | None:
+    """The value and the life of a session's cookie; None for any other, and for one that is taken back."""
+    try:
+        morsel = SimpleCookie(text).get("AuthSession")
+    except CookieError:
+        return None
+    if morsel is None or not morsel.value:
+        return None
+    age = morsel["max-age"]
+    return morsel.value, float(age) if age.isdecimal() else _LIFE
+
+
+def _stale_at(token: str) -> float:
+    """When a token is too old to be sent, by this machine's clock; at once, where it does not say."""
+    try:
+        claims = token.split(".")[1]
+        parsed: Any = decode(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        now, end = time.time(), float(parsed["exp"])
+    except (ValueError, LookupError, TypeError, binascii.Error):
+        return 0.0
+    return now + (end - now) * _FRESH
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {_visible('token', token)}"}
+
+
+def _visible(what: str, value: object) -> str:
+    """A secret that a header can carry. No message shows it."""
+    if not isinstance(value, str) or not value or not all("!" <= char <= "~" for char in value):
+        raise ConfigurationError(f"the {what} must be a string of visible ASCII characters, without spaces")
+    return value
+
+
+def _header(what: str, value: str) -> str:
+    if any(char in value for char in "\r\n\0"):
+        raise ConfigurationError(f"the {what} of a header cannot hold a line break: {value!r}")
+    return value
+
+
+def _check_login(user: object, password: object) -> None:
+    if not isinstance(user, str) or not isinstance(password, str):
+        raise ConfigurationError("the user and the password are strings")

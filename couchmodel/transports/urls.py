@@ -1,0 +1,34 @@
+"""The URL of a server, taken apart."""
+
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from couchmodel.errors import ConfigurationError
+
+__all__ = ["redact", "split_credentials"]
+
+
+def redact(url: str) -> str:
+    """The URL without its credentials, and without whatever may be part of them in one that is malformed."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.rpartition("@")[2]
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
+    """The URL without its credentials, and these. Raises ConfigurationError for a URL that names no server."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+    except ValueError:
+        raise ConfigurationError(f"{redact(url)!r} is no URL of a server: its host or port is malformed") from None
+    if not parts.hostname or not has_port:
+        raise ConfigurationError(f"{redact(url)!r} names no server: write http://HOST:PORT")
+    if "@" in parts.path:
+        raise ConfigurationError(f"{redact(url)!r} has an @ in its path: write the / of a password as %2F")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"{redact(url)!r} has a query or a fragment: write http://HOST:PORT")
+    bare = urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    if parts.username is None:
+        return bare, None
+    return bare, (unquote(parts.username), unquote(parts.password or ""))

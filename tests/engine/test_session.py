@@ -1,0 +1,38 @@
+"""The line to a server, on every backend."""
+
+import pytest
+
+from couchmodel import Connection, NotFoundError, ResponseError
+from couchmodel._wire.messages import Request
+from couchmodel.engine import Database
+
+
+async def test_an_error_says_what_was_asked_and_why_not(database: Database) -> None:
+    with pytest.raises(NotFoundError, match=rf"^404 not_found: missing \(GET /{database.id}/a%2Fb\)$") as caught:
+        await database.session.get((*database.path, "a/b"), {"attachments": "true"})
+    error = caught.value
+    assert (error.status, error.code, error.reason, error.method) == (404, "not_found", "missing", "GET")
+
+
+async def test_an_error_without_a_body_says_what_its_status_means(database: Database) -> None:
+    with pytest.raises(NotFoundError, match=r"404 not_found: .*Not Found \(HEAD /"):
+        await database.session.send(Request("HEAD", (*database.path, "nobody")))
+
+
+async def test_a_streamed_answer_that_is_an_error_is_raised(database: Database) -> None:
+    with pytest.raises(ResponseError, match="missing"):
+        await database.session.send(Request("GET", (*database.path, "nobody"), stream=True))
+
+
+async def test_what_has_not_changed_is_no_error(database: Database) -> None:
+    await database.session.send(Request("PUT", (*database.path, "a"), body=b"{}"))
+    first = await database.session.send(Request("GET", (*database.path, "a")))
+    again = Request("GET", (*database.path, "a"), headers={"if-none-match": first.headers["etag"]})
+    assert (await database.session.send(again)).status == 304
+
+
+async def test_closing_twice_is_harmless_and_a_closed_one_opens_again(couch: Connection, backend: str) -> None:
+    await couch.session.close()
+    await couch.session.close()
+    if backend in ("serve", "live"):
+        assert (await couch.session.get(()))["couchdb"] == "Welcome"

@@ -1,0 +1,248 @@
+"""Servers that misbehave, and cuts in the middle: each ends in one error of the tree."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from couchmodel import DocumentError, ProtocolError, Repository, RequestTimeoutError, ResponseError, TransportError
+from couchmodel._wire.messages import Request
+from couchmodel.engine import CouchDB, Session
+from couchmodel.errors import ContentTooLargeError, TooManyRequestsError
+from couchmodel.transports import Patience
+from tests.models import Recipe
+from tests.transports.conftest import Scripted, say
+
+Start = Callable[..., Awaitable[Scripted]]
+Open = Callable[..., Session]
+
+ONCE = Patience(tries=1)
+
+
+async def pieces(count: int = 100, size: int = 64 * 1024) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b"x" * size
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        say(body=b'{"a":', length=100),
+        say(body=b'{"a":'),
+        say(body=b"<html><body>Log in</body></html>"),
+        say(body=b"\xff\xfe"),
+        say(body=b""),
+        say(body=b"{}", length=-1),
+        say("302 Found", b"", "Location: https://me:secret@proxy/login?token=secret"),
+        say("302 Found", b"", "Location: http://[bad"),
+        say("200 OK", b"not gzip", "Content-Encoding: gzip"),
+        say("200 OK", gzip.compress(b'{"a":1}')[:-12], "Content-Encoding: gzip"),
+        say("200 OK", b"{}", "X-Long: " + "x" * 100_000),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"",
+    ],
+    ids=[
+        *("cut off", "half JSON", "HTML", "not UTF-8", "empty", "negative length", "redirect", "redirect to nowhere"),
+        *("not gzip", "half gzip", "long header", "bad chunk", "cut chunk", "bad status", "SSH", "closed"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_is_not_couchdbs_is_a_protocol_error(
+    said: bytes, stream: bool, scripted: Start, line: Open
+) -> None:
+    server = await scripted(said and said.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+    session = line(server.url.replace("://", "://me:secret@"))
+    with pytest.raises(ProtocolError, match=r"\(GET /db\)") as caught:
+        await _json(session, Request("GET", ("db",), stream=stream))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 429, 500, 502, 503, 599])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_keeps_couchdbs_reason(status: int, stream: bool, scripted: Start, line: Open) -> None:
+    server = await scripted(say(f"{status} Odd", b'{"error":"oops","reason":"Something happened."}'))
+    with pytest.raises(ResponseError, match=rf"^{status} oops: Something happened\. \(GET /db/a%2Fb\)") as caught:
+        await line(server).send(Request("GET", ("db", "a/b"), {"rev": "1-a"}, stream=stream))
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"<html>\n  <h1>Bad gateway</h1>\n</html>", "<html> <h1>Bad gateway</h1> </html>"),
+        (b"x" * 100_000, "x" * 200),
+        (b"", "Bad Gateway"),
+        (b'{"error":"half', '{"error":"half'),
+        (b"[]", "[]"),
+        (b'{"error":null}', '{"error":null}'),
+    ],
+)
+async def test_an_error_that_is_not_couchdbs_keeps_its_words(
+    said: bytes, reason: str, scripted: Start, line: Open
+) -> None:
+    with pytest.raises(ResponseError) as caught:
+        await line(await scripted(say("502 Bad Gateway", said)), ONCE).get(("db",))
+    assert caught.value.reason == reason
+
+
+async def test_a_wait_that_the_server_asks_for_is_told(scripted: Start, line: Open) -> None:
+    server = await scripted(say("429 Too Many Requests", b"", "Retry-After: 3600"))
+    with pytest.raises(TooManyRequestsError, match=r"429 .*; the server asks to wait 3600 seconds"):
+        await line(server).get(("db",))
+
+
+@pytest.mark.parametrize(
+    "patience",
+    [Patience(silence=0.05), Patience(request=0.05), Patience(total=0.05)],
+    ids=["silence", "request", "total"],
+)
+async def test_a_server_that_hangs_is_a_timeout_and_is_not_asked_again(
+    patience: Patience, scripted: Start, line: Open
+) -> None:
+    server = await scripted(None)
+    with pytest.raises(RequestTimeoutError, match=r"stopped answering \(GET /db\)"):
+        await line(server, patience).get(("db",))
+    assert len(server.heard) == 1
+
+
+async def test_the_total_holds_for_all_tries_and_waits(scripted: Start, line: Open) -> None:
+    server = await scripted(say("503 Busy", b"", "Retry-After: 5"))
+    with pytest.raises(RequestTimeoutError):
+        await line(server, Patience(total=0.05)).get(("db",))
+
+
+async def test_a_write_without_an_answer_in_time_says_that_its_outcome_is_unknown(scripted: Start, line: Open) -> None:
+    with pytest.raises(
+        RequestTimeoutError, match=r"unknown whether the write was carried out \(PUT /db/doc\)"
+    ) as caught:
+        await line(await scripted(None), Patience(silence=0.05)).send(Request("PUT", ("db", "doc"), body=b"{}"))
+    assert caught.value.carried_out is None
+
+
+async def test_a_feed_may_be_silent_for_as_long_as_it_says(scripted: Start, line: Open) -> None:
+    server = await scripted(None)
+    feed = Request("GET", ("db", "_changes"), {"feed": "longpoll", "timeout": "100"})
+    asking = asyncio.ensure_future(line(server, Patience(silence=0.05)).get(feed.path, feed.query))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(asking), 0.3)
+    asking.cancel()
+
+
+async def test_a_cut_in_the_middle_of_a_download_is_a_protocol_error(scripted: Start, line: Open) -> None:
+    server = await scripted(say(body=b"x" * 1000, length=2000) + b"", say())
+    server.script[0] = (server.script[0] or b"").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    session = line(server)
+    response = await session.send(Request("GET", ("db", "doc", "file"), stream=True))
+    with pytest.raises(ProtocolError, match=r"cut off.*\(GET /db/doc/file\)"):
+        await response.collect()
+    assert await session.get(()) == {"ok": True}
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": str(100 * 64 * 1024)}], ids=["chunked", "with a length"])
+async def test_a_cut_in_the_middle_of_an_upload_changes_nothing_and_says_so(
+    headers: dict[str, str], scripted: Start, line: Open
+) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(100_000)
+        writer.transport.abort()
+
+    server = await scripted()
+    server.answer = cut
+    session = line(server)
+    with pytest.raises(TransportError, match=r"cut off, and not carried out.*\(PUT /db/doc/file\)") as caught:
+        await session.send(Request("PUT", ("db", "doc", "file"), {"rev": "1-a"}, headers, pieces()))
+    assert caught.value.carried_out is False
+
+
+@pytest.mark.parametrize("said", [b"", say("503 Busy", b"")], ids=["closed", "busy"])
+async def test_a_stream_that_has_gone_out_is_not_sent_again(said: bytes, scripted: Start, line: Open) -> None:
+    server = await scripted(said, say())
+    with pytest.raises((ProtocolError, ResponseError), match="PUT /db/doc/file"):
+        await line(server).send(Request("PUT", ("db", "doc", "file"), {"rev": "1-a"}, body=pieces(3)))
+    assert len(server.heard) == 1
+
+
+async def test_a_stream_goes_out_once_its_server_is_there(unused_tcp_port: int, scripted: Start, line: Open) -> None:
+    server = await scripted(say())
+    session = line(f"http://127.0.0.1:{unused_tcp_port}", Patience(tries=20, backoff=0.05, backoff_max=0.05))
+    sending = asyncio.ensure_future(session.send(Request("PUT", ("db", "doc", "f"), body=pieces(3, 10))))
+    late = await asyncio.start_server(server.serve, "127.0.0.1", unused_tcp_port)
+    await sending
+    assert server.heard[0].body == b"x" * 30
+    late.close()
+
+
+@pytest.mark.parametrize("finish", [True, False], ids=["reads on", "closes"])
+async def test_an_upload_that_is_too_large_is_answered_early(finish: bool, scripted: Start, line: Open) -> None:
+    too_large = say("413 Too Large", b'{"error":"too_large","reason":"file"}', "Connection: close")
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(100_000)
+        writer.write(too_large)
+        await writer.drain()
+        while finish and await reader.read(2**20):
+            pass
+
+    server = await scripted()
+    server.answer = refuse
+    session = line(server)
+    with pytest.raises(ContentTooLargeError if finish else (ContentTooLargeError, ProtocolError)):
+        await session.send(Request("PUT", ("db", "doc", "file"), {"rev": "1-a"}, body=pieces()))
+
+
+async def test_what_the_source_of_an_upload_raises_comes_through(scripted: Start, line: Open) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise OSError("the disk is gone")
+
+    session = line(await scripted(say()))
+    with pytest.raises(OSError, match="the disk is gone"):
+        await session.send(Request("PUT", ("db", "doc", "file"), body=broken()))
+    assert await session.get(()) == {"ok": True}
+
+
+@pytest.mark.parametrize("body", [None, b"{}", "stream"])
+async def test_a_cancelled_task_leaves_the_pool_healthy(body: bytes | str | None, scripted: Start, line: Open) -> None:
+    server = await scripted(None)
+    session = line(server, connections=2)
+    for _ in range(5):
+        request = Request("POST", ("db",), body=pieces() if isinstance(body, str) else body)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(session.send(request), 0.05)
+    server.script = [say()]
+    assert await asyncio.wait_for(session.get(()), 5) == {"ok": True}
+
+
+async def test_a_download_that_is_given_up_leaves_the_pool_healthy(scripted: Start, line: Open) -> None:
+    session = line(await scripted(*[say(body=b"x" * 10_000_000)] * 5, say()), connections=2)
+    for _ in range(5):
+        response = await session.send(Request("GET", ("db",), stream=True))
+        assert response.stream is not None
+        await response.stream.aclose()
+    assert await asyncio.wait_for(session.get(()), 5) == {"ok": True}
+
+
+async def _json(session: Session, request: Request) -> object:
+    response = await session.send(request)
+    await response.collect()
+    return await session.json(Request(request.method, request.path))
+
+
+@pytest.mark.parametrize("said", [b'{"_id":"doc","a":', b"<html>", b"", b"[]", b'"text"'])
+async def test_a_document_that_is_none_is_an_error_of_its_model(said: bytes, scripted: Start) -> None:
+    server = await scripted(say(body=said))
+    async with CouchDB(server.url) as couch:
+        with pytest.raises(DocumentError, match="Recipe"):
+            await Repository(Recipe, couch.database("db")).get("doc")
+
+
+@pytest.mark.parametrize("said", [b'{"_id":"doc","a":', b"<html>", b"", b"[]", b'"text"'])
+async def test_an_answer_that_is_no_document_is_a_protocol_error_of_the_engine(said: bytes, scripted: Start) -> None:
+    server = await scripted(say(body=said))
+    async with CouchDB(server.url) as couch:
+        with pytest.raises(ProtocolError, match=r"no document: .* \(GET /db/doc\)"):
+            await couch.database("db").get("doc")
