@@ -20,7 +20,7 @@ from couchmodel import Repository, connect
 
 async def rows() -> AsyncIterator[Row]:
     """``get`` of 1 KB: wall time against raw aiohttp, processor time of the client against aiocouch."""
-    async with _server() as url, connect(url) as couch, aiohttp.ClientSession() as raw:
+    async with server() as url, connect(url) as couch, aiohttp.ClientSession() as raw:
         database = await couch.create(f"benchmark-{secrets.token_hex(4)}")
         recipes = Repository(Recipe, database)
         await recipes.save(recipe())
@@ -48,7 +48,7 @@ async def rows() -> AsyncIterator[Row]:
 
 
 @asynccontextmanager
-async def _server() -> AsyncGenerator[str]:
+async def server() -> AsyncGenerator[str]:
     """The URL of a server in another process: a real CouchDB where there is one."""
     if live := os.environ.get("COUCHMODEL_TEST_URL"):
         yield live.rstrip("/")

@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypeAlias, TypedDict
 
 __all__ = [
     "JSON",
+    "ActiveTask",
     "BulkRow",
     "ChangeRow",
     "ChangesAnswer",
@@ -15,7 +16,10 @@ __all__ = [
     "FindAnswer",
     "IndexAnswer",
     "JSONObject",
+    "Membership",
+    "ReplicationState",
     "RowsAnswer",
+    "SchedulerJob",
     "ServerInfo",
     "ViewRow",
     "WriteAnswer",
@@ -121,3 +125,58 @@ class ChangesAnswer(TypedDict):
     results: list[ChangeRow]
     last_seq: str
     pending: int
+
+
+class ActiveTask(TypedDict):
+    """One of ``GET /_active_tasks``; what else it says depends on its ``type``, such as ``replication``."""
+
+    node: str
+    pid: str
+    type: str
+    started_on: int
+    updated_on: int
+    database: NotRequired[str | None]
+    progress: NotRequired[int]
+
+
+class Membership(TypedDict):
+    """``GET /_membership``: the nodes that this one knows, and those that belong to its cluster."""
+
+    all_nodes: list[str]
+    cluster_nodes: list[str]
+
+
+class ReplicationState(TypedDict):
+    """One of ``GET /_scheduler/docs``: a replication that a document asks for.
+
+    ``state`` is ``initializing``, ``pending`` or ``running``; ``completed`` or ``failed`` at the end; ``crashing`` or
+    ``error`` where the server is about to try again. ``info`` counts what was done, or tells the error.
+    """
+
+    database: str
+    doc_id: str
+    state: str
+    error_count: int
+    info: JSONObject | None
+    id: NotRequired[str | None]
+    node: NotRequired[str]
+    source: NotRequired[str]
+    target: NotRequired[str]
+    start_time: NotRequired[str]
+    last_updated: NotRequired[str]
+
+
+class SchedulerJob(TypedDict):
+    """One of ``GET /_scheduler/jobs``: a replication that the server has in hand."""
+
+    id: str
+    database: str | None
+    doc_id: str | None
+    source: str
+    target: str
+    node: str
+    start_time: str
+    history: list[JSONObject]
+    info: JSONObject | None
+    pid: str | None
+    user: str | None

@@ -31,6 +31,13 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def live(backend: str) -> None:
+    """Runs the test on a real CouchDB only: the embedded store does not do yet what it is about."""
+    if backend != "live":
+        pytest.skip("only CouchDB does this")
+
+
+@pytest.fixture
 async def url(backend: str, tmp_path: Path) -> AsyncIterator[str]:
     """The URL of a backend."""
     async with AsyncExitStack() as stack:

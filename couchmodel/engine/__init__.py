@@ -4,9 +4,74 @@ Its names are aiocouch's. It knows neither models nor pydantic's schemas, and it
 """
 
 from couchmodel.engine.attachment import Attachment
+from couchmodel.engine.bulk import BulkCreateOperation, BulkOperation, BulkUpdateOperation
+from couchmodel.engine.changes import Changes
+from couchmodel.engine.content import Upload
 from couchmodel.engine.couchdb import CouchDB
 from couchmodel.engine.database import Database
+from couchmodel.engine.design import DesignDocument
 from couchmodel.engine.document import Document
+from couchmodel.engine.events import BaseChangeEvent, ChangedEvent, DeletedEvent
+from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument
+from couchmodel.engine.partition import Partition
+from couchmodel.engine.replication import Replication, ReplicationEnd, Replications, replication_end
+from couchmodel.engine.responses import HTTPResponse
+from couchmodel.engine.security import SecurityDocument
 from couchmodel.engine.session import Session
+from couchmodel.engine.users import User, Users
+from couchmodel.engine.view import AllDocsView, Page, View, ViewResponse
+from couchmodel.errors import (
+    BadRequestError,
+    ConflictError,
+    ExpectationFailedError,
+    ForbiddenError,
+    NotFoundError,
+    PreconditionFailedError,
+    ResponseError,
+    UnauthorizedError,
+    UnsupportedMediaTypeError,
+)
 
-__all__ = ["Attachment", "CouchDB", "Database", "Document", "Session"]
+__all__ = [
+    "AllDocsView",
+    "Attachment",
+    "BadRequestError",
+    "BaseChangeEvent",
+    "BulkCreateOperation",
+    "BulkOperation",
+    "BulkUpdateOperation",
+    "ChangedEvent",
+    "Changes",
+    "ConflictError",
+    "CouchDB",
+    "Database",
+    "DeletedEvent",
+    "DesignDocument",
+    "Document",
+    "ExpectationFailedError",
+    "ForbiddenError",
+    "HTTPResponse",
+    "IncomingAttachment",
+    "IncomingDocument",
+    "NotFoundError",
+    "Page",
+    "Partition",
+    "PreconditionFailedError",
+    "RemoteResponseError",
+    "Replication",
+    "ReplicationEnd",
+    "Replications",
+    "SecurityDocument",
+    "Session",
+    "UnauthorizedError",
+    "UnsupportedMediaTypeError",
+    "Upload",
+    "User",
+    "Users",
+    "View",
+    "ViewResponse",
+    "replication_end",
+]
+
+RemoteResponseError = ResponseError
+"""aiocouch's name for an error answer of any status."""

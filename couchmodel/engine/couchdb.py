@@ -1,16 +1,20 @@
 """A CouchDB server, or an embedded store that is one."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, cast
 
-from couchmodel._wire.messages import Request, Transport, encode
+from couchmodel._wire.messages import Request, Transport
 from couchmodel.engine.database import Database
+from couchmodel.engine.parameters import exact, lenient
+from couchmodel.engine.replication import Replications
+from couchmodel.engine.server import active_tasks, is_up, membership
 from couchmodel.engine.session import Session
-from couchmodel.errors import NotFoundError, PreconditionFailedError
+from couchmodel.engine.users import Users
+from couchmodel.errors import NotFoundError, PreconditionFailedError, UnauthorizedError
 from couchmodel.transports import open_transport
-from couchmodel.types import ServerInfo
+from couchmodel.types import ActiveTask, Membership, ServerInfo
 
 __all__ = ["CouchDB"]
 
@@ -19,14 +23,24 @@ class CouchDB:
     """A server of databases. Making one sends nothing; leaving its context closes it."""
 
     def __init__(
-        self, server: str | Transport, user: str | None = None, password: str | None = None, **options: Any
+        self,
+        server: str | Transport,
+        user: str | None = None,
+        password: str | None = None,
+        cookie: str | None = None,
+        **options: Any,
     ) -> None:
         """``server`` is a URL (``http://…``, ``https://…``, ``sqlite:FILE``, ``memory:``) or a transport of your own.
 
-        ``user`` and ``password`` may stand in the URL as well; ``options`` go to :class:`aiohttp.ClientSession`.
-        Raises ConfigurationError for a URL of no known form.
+        ``user`` and ``password`` may stand in the URL as well; ``cookie`` is the value of an ``AuthSession``. Further
+        ``options`` are those of :class:`~couchmodel.transports.HTTPTransport`: ``auth``, ``headers``, ``ca``,
+        ``patience``, ``connections``, and what :class:`aiohttp.ClientSession` takes. Raises ConfigurationError for a
+        URL of no known form, and for arguments that cannot work.
         """
-        transport = open_transport(server, user, password, **options) if isinstance(server, str) else server
+        if isinstance(server, str):
+            transport = open_transport(server, user, password, cookie=cookie, **options)
+        else:
+            transport = server
         self.session = Session(transport)
 
     def __repr__(self) -> str:
@@ -40,9 +54,9 @@ class CouchDB:
     ) -> None:
         await asyncio.shield(self.close())
 
-    def __getitem__(self, id: str) -> "_Awaitable":
+    def __getitem__(self, id: str) -> Coroutine[Any, Any, Database]:
         """``await couch[id]`` is the database. Raises NotFoundError."""
-        return _Awaitable(self, id)
+        return self._there(id)
 
     def database(self, id: str) -> Database:
         """The database of this name; nothing is sent."""
@@ -52,25 +66,49 @@ class CouchDB:
         """Create a database; ``params`` are ``q``, ``n`` and ``partitioned``.
 
         Raises PreconditionFailedError where there is one of that name, unless ``exists_ok``; BadRequestError for a name
-        that CouchDB refuses.
+        that CouchDB refuses; UnauthorizedError for whoever is no admin of the server.
         """
         database = Database(self, id)
-        query = {name: encode(value).decode() for name, value in params.items()}
         try:
-            await self.session.send(Request("PUT", database.path, query))
+            await self.session.send(Request("PUT", database.path, exact(params)))
         except PreconditionFailedError:
             if not exists_ok:
+                raise
+        except UnauthorizedError:
+            # CouchDB asks who may create it before it looks whether it is there.
+            if not exists_ok or not await database.exists():
                 raise
         return database
 
     async def keys(self, **params: Any) -> list[str]:
-        """The names of all databases."""
-        query = {name: encode(value).decode() for name, value in params.items()}
-        return cast(list[str], await self.session.get(("_all_dbs",), query))
+        """The names of all databases; ``params`` are those of ``_all_dbs``, such as ``startkey`` and ``limit``."""
+        return cast(list[str], await self.session.get(("_all_dbs",), lenient(params)))
 
     async def info(self) -> ServerInfo:
         """The server's welcome."""
         return cast(ServerInfo, await self.session.get(()))
+
+    @property
+    def users(self) -> Users:
+        """Its users, to create and to change."""
+        return Users(self.session)
+
+    @property
+    def replications(self) -> Replications:
+        """The replications that it runs itself."""
+        return Replications(self.session)
+
+    async def up(self) -> bool:
+        """Whether it takes requests; it does not while it starts, stops, or is put into maintenance."""
+        return await is_up(self.session)
+
+    async def active_tasks(self) -> list[ActiveTask]:
+        """What it is doing: compacting, indexing, replicating. Raises UnauthorizedError, ForbiddenError."""
+        return await active_tasks(self.session)
+
+    async def membership(self) -> Membership:
+        """The nodes of its cluster. Raises UnauthorizedError, ForbiddenError."""
+        return await membership(self.session)
 
     async def check_credentials(self) -> None:
         """Raise UnauthorizedError where the name or the password is wrong."""
@@ -80,19 +118,8 @@ class CouchDB:
         """Let go of connections and files. Closing twice is harmless."""
         await self.session.close()
 
-
-class _Awaitable:
-    """What ``couch[id]`` is until it is awaited."""
-
-    def __init__(self, couch: CouchDB, id: str) -> None:
-        self._couch = couch
-        self._id = id
-
-    def __await__(self) -> Generator[Any, None, Database]:
-        return self._get().__await__()
-
-    async def _get(self) -> Database:
-        database = self._couch.database(self._id)
+    async def _there(self, id: str) -> Database:
+        database = self.database(id)
         if not await database.exists():
-            raise NotFoundError("Database does not exist.", method="HEAD", path=f"/{self._id}")
+            raise NotFoundError("Database does not exist.", method="HEAD", path=database.endpoint)
         return database

@@ -1,53 +1,68 @@
 """A document as a mutable mapping, with the address it is stored at."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, Protocol
+import copy
+from collections.abc import AsyncGenerator, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, cast
 
-from couchmodel._wire.messages import NOTHING, Request, decode, document_path, encode
+from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
 from couchmodel.engine.attachment import Attachment
+from couchmodel.engine.content import Upload
+from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, read_documents, write_document
+from couchmodel.engine.responses import HTTPResponse, etag, write
 from couchmodel.engine.session import Session
-from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError
+from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError, ProtocolError
 from couchmodel.types import JSONObject, WriteAnswer
 
-__all__ = ["Document"]
+__all__ = ["Document", "Place"]
+
+_LOCAL: Final = "_local/"
 
 
 class Place(Protocol):
     """Where documents are: a session and the path of a database."""
 
     @property
-    def session(self) -> Session: ...
+    def session(self) -> Session:
+        """The line to its server."""
+        ...
+
     @property
-    def path(self) -> tuple[str, ...]: ...
+    def path(self) -> tuple[str, ...]:
+        """Its address, as unquoted segments."""
+        ...
 
 
 class Document(MutableMapping[str, Any]):
     """The members of a document, ``_id`` and ``_rev`` among them. Making one sends nothing.
 
-    What is changed here is stored by :meth:`save`, which sends nothing where nothing has changed.
+    What is changed here is stored by :meth:`save`, which sends nothing where nothing has changed. As a context it is
+    loaded where it exists, and saved at the end unless an exception ends it.
     """
 
     def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
-        """Raises BadRequestError for an id that no document may have."""
-        self.session = database.session
-        self.path = document_path(database.path, id)
-        self._data: JSONObject = {**(data or {}), "_id": id}
+        """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
+        self._path = document_path((), id)
+        self._database = database
+        self._id = id
+        self._data: JSONObject = {**_members(data), "_id": id}
         self._stored: bytes | None = None
 
     def __repr__(self) -> str:
-        return f"<Document {'/'.join(self.path)} {self.rev or 'not stored'}>"
+        return f"<{type(self).__name__} {'/'.join(self._path)} {self.rev or 'not stored'}>"
 
     def __getitem__(self, key: str) -> Any:
         return self._data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key == "_id" and value != self.id:
-            raise ConfigurationError(f"the id of {self.id!r} cannot change: copy the document instead")
+        if key == "_id" and value != self._id:
+            raise ConfigurationError(f"the id of {self._id!r} cannot change: copy the document instead")
         self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
         if key == "_id":
-            raise ConfigurationError(f"the id of {self.id!r} cannot be taken away")
+            raise ConfigurationError(f"the id of {self._id!r} cannot be taken away")
         del self._data[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -56,16 +71,59 @@ class Document(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._data)
 
+    def __copy__(self) -> Self:
+        return self._twin(dict(self._data))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Members of its own, at the same address: a connection is not copied."""
+        return self._twin(copy.deepcopy(self._data, memo))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.fetch(discard_changes=True)
+        except NotFoundError:
+            return self
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.save()
+
+    @property
+    def session(self) -> Session:
+        """The line to its server."""
+        return self._database.session
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Its address, as unquoted segments."""
+        return (*self._database.path, *self._path)
+
+    @property
+    def endpoint(self) -> str:
+        """Its address, quoted."""
+        return target(self.path)
+
     @property
     def id(self) -> str:
         """The ``_id``."""
-        document_id: str = self._data["_id"]
-        return document_id
+        return self._id
 
     @property
     def rev(self) -> str | None:
-        """The ``_rev`` it was loaded with or stored as; None while it is not stored."""
+        """The ``_rev`` it was loaded with or stored as; None while it is not stored.
+
+        Setting the revision that is stored now makes :meth:`save` replace it. Raises TypeError for what is no text.
+        """
         return self._data.get("_rev")
+
+    @rev.setter
+    def rev(self, rev: str) -> None:
+        if not isinstance(rev, str):
+            raise TypeError(f"a revision is a text such as '1-967a…', not {rev!r}")
+        self._data["_rev"] = rev
 
     @property
     def exists(self) -> bool:
@@ -85,34 +143,124 @@ class Document(MutableMapping[str, Any]):
     @property
     def changed(self) -> bool:
         """Whether :meth:`save` has something to send."""
-        return self._stored is None or decode(self._stored) != decode(encode(self._data))
+        return self.change() is not None
 
     async def fetch(self, discard_changes: bool = False, rev: str | None = None) -> None:
         """Load what is stored. Raises NotFoundError; ConflictError where that would lose changes made here."""
-        if not discard_changes and self.changed and len(self._data) > 1:
-            raise ConflictError(f"{self.id!r} has unsaved changes: save it, or fetch(discard_changes=True)")
-        response = await self.session.send(Request("GET", self.path, {"rev": rev} if rev else NOTHING))
-        self.load(response.body)
+        self._check_discard(discard_changes)
+        request = Request("GET", self.path, {"rev": rev} if rev else NOTHING)
+        response = await self.session.send(request)
+        self.load(response.body, _document(response, request))
 
-    async def save(self) -> WriteAnswer | None:
-        """Store it; None, and nothing is sent, where nothing has changed. Raises ConflictError."""
-        if not self.changed:
+    async def save(self, new_edits: bool = True) -> HTTPResponse | None:
+        """Store it; None, and nothing is sent, where nothing has changed. Raises ConflictError.
+
+        With ``new_edits=False`` it is stored as the revision that its ``_rev`` names, beside those that are there,
+        which is how replication writes.
+        """
+        body = self.change()
+        if body is None:
             return None
-        body = encode(self._data)
-        answer: WriteAnswer = await self.session.json(Request("PUT", self.path, body=body))
-        self._stored_as(answer["rev"])
+        query = NOTHING if new_edits else {"new_edits": "false"}
+        answer = await write(self.session, Request("PUT", self.path, query, body=body))
+        self.stored(body, answer["rev"])
         return answer
 
-    async def delete(self, discard_changes: bool = False) -> WriteAnswer:
-        """Delete it. Raises NotFoundError, or ConflictError where it has been changed, here or there."""
-        if self.rev is None:
-            raise NotFoundError(f"{self.id!r} is not stored, so it cannot be deleted")
-        if self.changed and not discard_changes:
-            raise ConflictError(f"{self.id!r} has unsaved changes: save it, or delete(discard_changes=True)")
-        answer: WriteAnswer = await self.session.json(Request("DELETE", self.path, {"rev": self.rev}))
-        self._data = {"_id": self.id}
-        self._stored = None
+    async def save_with(self, attachments: Mapping[str, Upload | tuple[Any, ...]]) -> WriteAnswer:
+        """Store it with these attachments, by name, in one request and one revision; those it has stay.
+
+        Each is an :class:`~couchmodel.engine.Upload` or a tuple ``(data, content_type, length)`` of which the first is
+        enough, but for an async iterator: its length has to be known beforehand. Files are streamed. Raises
+        ConflictError; where no answer came, TransportError, which says what is stored; UnsupportedError of a store that
+        cannot do it.
+        """
+        answer, stubs = await write_document(self.session, self.path, self._data, attachments)
+        self._data |= {"_attachments": stubs, "_rev": answer["rev"]}
+        self._stored = encode(self._data)
         return answer
+
+    async def fetch_with(self, discard_changes: bool = False) -> AsyncGenerator[IncomingAttachment, None]:
+        """Load what is stored, and its attachments with it, one after the other as they arrive.
+
+        What is not read of one before the next is asked for is skipped. Raises what :meth:`fetch` raises; ProtocolError
+        where one did not arrive as it is stored.
+        """
+        self._check_discard(discard_changes)
+        async with aclosing(read_documents(self.session, self.path)) as documents:
+            async for document in documents:
+                self.load(encode(document.data), document.data)
+                async for attachment in document.attachments():
+                    yield attachment
+
+    async def delete(self, discard_changes: bool = False) -> HTTPResponse:
+        """Delete it. Raises NotFoundError, or ConflictError where it has been changed, here or there.
+
+        What is left here is an empty document of the same id, which can be filled and saved.
+        """
+        if self.rev is None:
+            raise NotFoundError(f"{self._id!r} is not stored, so it cannot be deleted")
+        if not discard_changes and self.changed:
+            raise ConflictError(f"{self._id!r} has unsaved changes: save it, or delete(discard_changes=True)")
+        answer = await write(self.session, Request("DELETE", self.path, {"rev": self.rev}))
+        self.clear_stored()
+        return answer
+
+    async def copy(self, new_id: str, rev: str | None = None) -> HTTPResponse:
+        """Copy what is stored to another id. Raises NotFoundError; ConflictError where that id is taken.
+
+        ``rev`` is the revision of a document there that the copy may replace.
+        """
+        query = {"rev": rev} if rev else NOTHING
+        destination = target(document_path((), new_id), query).removeprefix("/")
+        return await write(self.session, Request("COPY", self.path, headers={"destination": destination}))
+
+    async def info(self) -> JSONObject:
+        """``ok``, ``id`` and ``rev`` of what is stored, without its members. Raises NotFoundError."""
+        if self._id.startswith(_LOCAL):  # the entity tag of a local document is not its revision
+            return {"ok": True, "id": self._id, "rev": (await self.session.get(self.path))["_rev"]}
+        response = await self.session.send(Request("HEAD", self.path))
+        rev = etag(response.headers)
+        if rev is None:
+            raise ProtocolError(f"the answer has no ETag: does a proxy drop it? (HEAD {self.endpoint})")
+        return {"ok": True, "id": self._id, "rev": rev}
+
+    async def fetch_info(self) -> JSONObject:
+        """:meth:`info` by its older name."""
+        return await self.info()
+
+    async def conflicts(self) -> list[str]:
+        """The revisions in conflict with the one that is shown. Raises NotFoundError."""
+        answer = await self.session.get(self.path, {"conflicts": "true"})
+        return cast(list[str], answer.get("_conflicts", []))
+
+    async def revs(self) -> list[str]:
+        """The revisions that led to the stored one, it first. Raises NotFoundError."""
+        return [each["rev"] for each in await self.revs_info()]
+
+    async def revs_info(self) -> list[dict[str, str]]:
+        """The same as dictionaries of ``rev`` and ``status``: ``available``, ``missing`` (compacted) or ``deleted``."""
+        answer = await self.session.get(self.path, {"revs_info": "true"})
+        return cast(list[dict[str, str]], answer["_revs_info"])
+
+    async def open_revs(self, revs: Sequence[str] | None = None) -> dict[str, Self | None]:
+        """The leaf revisions, deleted ones among them, each as a document of its own; or those of ``revs``.
+
+        A revision that is not there is None. Raises NotFoundError where there never was such a document.
+        """
+        asked = "all" if revs is None else encode(list(revs)).decode()
+        rows = await self.session.get(self.path, {"open_revs": asked})
+        return {_revision(row): self._loaded(row["ok"]) if "ok" in row else None for row in rows}
+
+    async def open_revs_with(self, revs: Sequence[str] | None = None) -> AsyncGenerator[IncomingDocument, None]:
+        """The leaf revisions, or those of ``revs``, one after the other as they arrive, each with its attachments.
+
+        What is not read of one before the next is asked for is skipped. Raises NotFoundError where there never was such
+        a document; ProtocolError where the answer is cut off.
+        """
+        asked = "all" if revs is None else encode(list(revs)).decode()
+        async with aclosing(read_documents(self.session, self.path, {"open_revs": asked})) as documents:
+            async for document in documents:
+                yield document
 
     def attachment(self, id: str) -> Attachment:
         """An attachment by name; nothing is sent."""
@@ -126,14 +274,92 @@ class Document(MutableMapping[str, Any]):
             self._stored = encode(stored)
         _attach(self._data, rev, name, stub)
 
-    def load(self, body: bytes) -> None:
-        """Take over what is stored, as its JSON text."""
-        self._data = decode(body)
-        self._stored = body
+    def change(self) -> bytes | None:
+        """The JSON text that :meth:`save` sends; None where the same is stored. Raises DocumentError for no JSON."""
+        if self._data.get("_id") != self._id:
+            raise ConfigurationError(f"the id of {self._id!r} cannot change: copy the document instead")
+        body = encode(self._data)
+        if self._stored is None:
+            return body
+        return None if body == self._stored or _same(decode(self._stored), decode(body)) else body
 
-    def _stored_as(self, rev: str) -> None:
+    def load(self, body: bytes, data: JSONObject | None = None) -> None:
+        """Take over what is stored, as its JSON text, and as the dictionary of it where that is at hand."""
+        self._data = decode(body) if data is None else data
+        self._stored = body.rstrip()  # CouchDB ends a line, our own texts do not
+
+    def stored(self, body: bytes, rev: str) -> None:
+        """Take note that ``body``, which :meth:`change` gave, is stored as this revision."""
+        if self._data.get("_deleted"):
+            self.clear_stored()
+            return
+        # Of what was sent, and not of what is here by now: that may have been changed since.
+        self._stored = _with_rev(body, self._data.get("_rev"), rev)
         self._data["_rev"] = rev
-        self._stored = encode(self._data)
+
+    def clear_stored(self) -> None:
+        """Take note that it is deleted."""
+        self._data = {"_id": self._id}
+        self._stored = None
+
+    def _check_discard(self, discard_changes: bool) -> None:
+        if not discard_changes and len(self._data) > 1 and self.changed:
+            raise ConflictError(f"{self._id!r} has unsaved changes: save it, or fetch(discard_changes=True)")
+
+    def _twin(self, data: JSONObject) -> Self:
+        twin = self.__class__.__new__(self.__class__)
+        twin.__dict__ |= self.__dict__ | {"_data": data}
+        return twin
+
+    def _loaded(self, data: JSONObject) -> Self:
+        document = self._twin(data)
+        document.load(encode(data), data)
+        return document
+
+
+def _members(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(data, Document):
+        raise TypeError("a document's data is a dictionary: give document.json for a copy without its revision")
+    if data is not None and not isinstance(data, Mapping):
+        raise TypeError(f"a document's data is a dictionary, not {type(data).__name__}")
+    return data or {}
+
+
+def _document(response: Response, request: Request) -> JSONObject:
+    try:
+        data = response.json()
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise ProtocolError(
+            f"the answer is no document: {response.body[:80]!r} ({request.method} {target(request.path)})"
+        )
+    return data
+
+
+def _with_rev(body: bytes, old: str | None, new: str) -> bytes:
+    """A document's text with another revision."""
+    if old is None:
+        return b'%b,"_rev":%b}' % (body[:-1], encode(new))
+    member = b'"_rev":' + encode(old)
+    if body.count(member) == 1:
+        return body.replace(member, b'"_rev":' + encode(new))
+    return encode({**decode(body), "_rev": new})
+
+
+def _revision(row: JSONObject) -> str:
+    return cast(str, row["ok"]["_rev"] if "ok" in row else row["missing"])
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; Python alone takes ``True`` for ``1``, and ``1`` for ``1.0``."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def _attach(document: JSONObject, rev: str, name: str, stub: JSONObject | None) -> None:

@@ -1,9 +1,12 @@
 """Servers and databases of the engine."""
 
+import asyncio
+import secrets
+
 import pytest
 
 from couchmodel import BadRequestError, Connection, NotFoundError, PreconditionFailedError, QueryError
-from couchmodel.engine import Database
+from couchmodel.engine import CouchDB, Database, UnauthorizedError
 
 
 async def test_a_server_says_who_it_is(couch: Connection) -> None:
@@ -17,6 +20,20 @@ async def test_a_database_is_created_once(couch: Connection, database: Database)
     with pytest.raises(PreconditionFailedError):
         await couch.create(database.id)
     await couch.create(database.id, exists_ok=True)
+
+
+async def test_whoever_may_not_create_a_database_may_want_it_to_be_there(
+    live: None, url: str, database: Database
+) -> None:
+    security = await database.security()
+    security.clear()
+    await security.save()
+    scheme, _, rest = url.partition("://")
+    async with CouchDB(f"{scheme}://{rest.rpartition('@')[2]}") as anonymous:
+        assert (await anonymous.create(database.id, exists_ok=True)).id == database.id
+        for name, exists_ok in ((database.id, False), (database.id + "x", True)):
+            with pytest.raises(UnauthorizedError):
+                await anonymous.create(name, exists_ok=exists_ok)
 
 
 async def test_a_deleted_database_is_gone(couch: Connection, database: Database) -> None:
@@ -52,7 +69,7 @@ async def test_info_counts_documents(database: Database) -> None:
 async def test_keys_and_documents_come_in_the_order_of_their_ids(database: Database) -> None:
     for id in ("b", "ä", "B", "a", "_design/x"):
         await (await database.create(id, data={"n": id})).save()
-    assert [id async for id in database.akeys()] == ["B", "a", "b", "ä"]
+    assert [id async for id in database.akeys()] == ["B", "_design/x", "a", "b", "ä"]
     assert [document["n"] async for document in database.docs()] == ["B", "a", "b", "ä"]
     assert [document.id async for document in database.docs(["b", "B"])] == ["b", "B"]
     with pytest.raises(NotFoundError, match="nobody"):
@@ -75,9 +92,80 @@ async def test_changes_tell_what_happened_since(database: Database) -> None:
     since = (await database.info())["update_seq"]
     await (await database.create("b")).save()
     await (await database.get("a")).delete()
-    changes = [(change["id"], change.get("deleted", False)) async for change in database.changes(since)]
-    assert changes == [("b", False), ("a", True)]
-    assert [change["id"] async for change in database.changes()] == ["b", "a"]
+    # Between shards there is no order.
+    changes = {change["id"]: change.get("deleted", False) async for change in database.changes(since)}
+    assert changes == {"a": True, "b": False}
+    assert sorted([change["id"] async for change in database.changes()]) == ["a", "b"]
+
+
+async def test_indexes_are_listed_explained_and_deleted(database: Database) -> None:
+    await database.index({"fields": ["n"]}, name="by-n", ddoc="mine")
+    assert [each["name"] for each in await database.indexes()] == ["_all_docs", "by-n"]
+    assert (await database.explain({"n": {"$gt": 1}}))["index"]["name"] == "by-n"
+    await database.delete_index("_design/mine", "by-n")
+    assert [each["name"] for each in await database.indexes()] == ["_all_docs"]
+    with pytest.raises(NotFoundError):
+        await database.delete_index("mine", "by-n")
+
+
+@pytest.mark.parametrize("selector", [{"selector": {"n": 1}}, {"selector": {}, "limit": 5}])
+async def test_a_selector_in_a_selector_is_refused(database: Database, selector: dict[str, object]) -> None:
+    with pytest.raises(QueryError, match=r"without \{'selector'"):
+        [document async for document in database.find(selector)]
+    with pytest.raises(QueryError):
+        await database.explain(selector)
+
+
+async def test_a_member_may_be_called_selector(database: Database) -> None:
+    await (await database.create("a", data={"selector": {"n": 1}, "limit": 1})).save()
+    for selector in ({"selector": {"n": 1}, "n": {"$exists": False}}, {"$and": [{"selector": {"n": 1}}]}, {"limit": 1}):
+        assert [document.id async for document in database.find(selector)] == ["a"]
+
+
+async def test_skip_counts_once_however_many_pages_there_are(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel.engine.find._PAGE", 2)
+    async with database.create_docs(list("abcdefg")):
+        pass
+    assert [document.id async for document in database.find({"_id": {"$gt": None}}, skip=3)] == list("defg")
+
+
+async def test_a_selector_that_is_none_is_refused(database: Database) -> None:
+    with pytest.raises(QueryError, match="str"):
+        [document async for document in database.find("n = 1")]  # type: ignore[arg-type]
+
+
+async def test_revisions_are_compared_and_read_in_bulk(database: Database) -> None:
+    pie = await database.create("pie")
+    await pie.save()
+    absent = "7-" + 32 * "a"
+    assert (await database.revs_diff({"pie": [str(pie.rev), absent]}))["pie"]["missing"] == [absent]
+    results = await database.bulk_get([{"id": "pie"}, {"id": "nobody"}], revs=True)
+    assert results[0]["docs"][0]["ok"]["_revisions"]["start"] == 1
+    assert "error" in results[1]["docs"][0]
+
+
+async def test_a_purged_document_has_never_been(live: None, database: Database) -> None:
+    pie = await database.create("pie")
+    await pie.save()
+    assert (await database.purge({"pie": [str(pie.rev)]}))["purged"] == {"pie": [pie.rev]}
+    with pytest.raises(NotFoundError, match="missing"):
+        await database.get("pie")
+
+
+async def test_a_database_is_created_with_shards(live: None, couch: Connection) -> None:
+    database = await couch.create(f"test-{secrets.token_hex(6)}", q=3, n=1)
+    assert dict(await database.info())["cluster"] == {"q": 3, "n": 1, "w": 1, "r": 1}
+    await database.delete()
+
+
+async def test_databases_are_listed_by_key(couch: Connection, database: Database) -> None:
+    assert await couch.keys(startkey=database.id, endkey=f'"{database.id}"') == [database.id]
+
+
+async def test_an_awaitable_database_can_be_a_task(couch: Connection, database: Database) -> None:
+    assert (await asyncio.create_task(couch[database.id])).endpoint == f"/{database.id}"
 
 
 async def test_an_index_is_created_once(database: Database) -> None:

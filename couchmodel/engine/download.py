@@ -1,0 +1,140 @@
+"""Attachments on their way here: in pieces, as a whole or in part, and compared with what is stored."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from couchmodel._wire.contents import Arrival, digest_of, is_stored_plain, plain_length
+from couchmodel._wire.messages import Request, Response, Stream, target
+from couchmodel.engine.session import Session
+from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
+
+__all__ = ["Download", "open_attachment", "read_attachment"]
+
+
+class Download:
+    """The bytes of an attachment as they arrive: unpacked, cut to the range, and checked. Iterate it once.
+
+    ``content_type`` and ``digest`` are those of the whole attachment, and so is ``length``, which is None where it is
+    known only when all is read.
+    """
+
+    def __init__(self, path: tuple[str, ...], response: Response, start: int = 0, stop: int | None = None) -> None:
+        self.content_type = response.headers.get("content-type")
+        self.digest = digest_of(response.headers)
+        self._path = path
+        self._response = response
+        self._start = start
+        self._stop = stop
+        self._is_part = response.status == 206
+        self.length = self._total() if self._is_part else plain_length(response.headers)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The bytes. Raises ProtocolError where they are not those that are stored."""
+        stream = self._response.stream or _once(self._response.body)
+        pieces = self._part(stream) if self._is_part else self._whole(stream)
+        async with aclosing(stream), aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def _part(self, stream: Stream) -> AsyncGenerator[bytes, None]:
+        """A range that the server has cut. Nothing tells its digest."""
+        first, last = self._sent_range()
+        count = 0
+        async for piece in stream:
+            count += len(piece)
+            yield piece
+        if count != last - first + 1:
+            raise self._torn(f"{count} bytes came of the range {first} to {last}")
+
+    async def _whole(self, stream: Stream) -> AsyncGenerator[bytes, None]:
+        position = 0
+        try:
+            arrival = _arrival(self._response)
+            async for data in stream:
+                for piece in arrival.feed(data):
+                    if wanted := self._cut(piece, position):
+                        yield wanted
+                    position += len(piece)
+                if self._stop is not None and position >= self._stop:
+                    return
+            arrival.finish(self.length)
+        except ValueError as error:
+            raise self._torn(str(error)) from None
+        self.length = position
+        if 0 < self._start >= position:
+            reason = f"the attachment ends at byte {position}, before {self._start}"
+            raise RangeNotSatisfiableError(reason, method="GET", path=target(self._path))
+
+    def _cut(self, piece: bytes, position: int) -> bytes:
+        """What the range has of a piece: CouchDB cuts no content that it stores packed."""
+        if self._start <= position and self._stop is None:
+            return piece
+        stop = None if self._stop is None else max(0, self._stop - position)
+        return piece[max(0, self._start - position) : stop]
+
+    def _sent_range(self) -> tuple[int, int]:
+        said = self._response.headers.get("content-range", "")
+        try:
+            first, last = map(int, said.removeprefix("bytes ").partition("/")[0].split("-"))
+        except ValueError:
+            raise self._torn(f"its range is {said!r}") from None
+        if first != self._start or (self._stop is not None and last >= self._stop):
+            raise self._torn(f"bytes from {self._start} on were asked for, and bytes {first} to {last} came")
+        return first, last
+
+    def _total(self) -> int | None:
+        total = self._response.headers.get("content-range", "").rpartition("/")[2]
+        return int(total) if total.isdecimal() else None
+
+    def _torn(self, message: str) -> ProtocolError:
+        name, document = self._path[-1], "/".join(self._path[:-1])
+        return ProtocolError(f"attachment {name!r} of {document} did not arrive as it is stored: {message}")
+
+
+async def open_attachment(
+    session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None, unless: str | None = None
+) -> Download | None:
+    """A stored attachment or a range of it, about to arrive; None where its digest is still ``unless``.
+
+    Raises NotFoundError; RangeNotSatisfiableError; ConfigurationError for a range that is none.
+    """
+    headers = {"accept": "*/*", "accept-encoding": "gzip"}  # as it is stored, for that is what the digest is of
+    if start or stop is not None:
+        # Of a content that it serves packed CouchDB compares the range with the packed length.
+        headers |= {"range": _range(start, stop), "accept-encoding": "identity"}
+    if unless is not None:
+        headers["if-none-match"] = f'"{unless.removeprefix("md5-")}"'
+    response = await session.send(Request("GET", path, headers=headers, stream=True))
+    if response.status == 304:
+        await response.collect()
+        return None
+    return Download(path, response, start, stop)
+
+
+async def read_attachment(
+    session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None
+) -> AsyncGenerator[bytes, None]:
+    """The pieces of a stored attachment, or of a range of it. Raises ProtocolError where they are not as stored."""
+    download = await open_attachment(session, path, start, stop)
+    if download is not None:
+        async with aclosing(download.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+def _range(start: int, stop: int | None) -> str:
+    if start < 0 or (stop is not None and stop <= start):
+        raise ConfigurationError(f"there are no bytes from {start} up to {stop}: give 0 <= start < stop")
+    return f"bytes={start}-{'' if stop is None else stop - 1}"
+
+
+def _arrival(response: Response) -> Arrival:
+    encoding = response.headers.get("content-encoding", "")
+    is_plain = is_stored_plain(response.headers)
+    # Whoever packs or unpacks on the way changes the bytes that the digest was made of.
+    is_as_stored = is_plain is True or (is_plain is False and encoding == "gzip")
+    return Arrival(encoding, digest_of(response.headers) if is_as_stored else None, is_plain=bool(is_plain))
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body

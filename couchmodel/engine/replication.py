@@ -1,0 +1,129 @@
+"""Replications that a server runs, which are documents of its ``_replicator`` database."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, cast
+
+from couchmodel._wire.messages import NOTHING
+from couchmodel.engine.document import Document
+from couchmodel.engine.session import Session
+from couchmodel.errors import ConfigurationError, NotFoundError, ReplicationError
+from couchmodel.types import JSONObject, ReplicationState, SchedulerJob
+
+__all__ = ["Replication", "ReplicationEnd", "Replications", "replication_end"]
+
+ReplicationEnd: TypeAlias = str | Mapping[str, Any]
+"""A database to replicate from or to: its URL as the server sees it, or what :func:`replication_end` makes of one."""
+
+_LONGEST_PAUSE: Final = 2.0
+_DATABASE: Final = "_replicator"
+
+
+def replication_end(
+    url: str, user: str | None = None, password: str | None = None, headers: Mapping[str, str] = NOTHING
+) -> JSONObject:
+    """A database to replicate from or to, with the credentials for it.
+
+    They are stored as they are in the replication's document, which its owner and server admins can read.
+    """
+    made: JSONObject = {"url": url}
+    if headers:
+        made["headers"] = dict(headers)
+    if user is not None:
+        made["auth"] = {"basic": {"username": user, "password": password or ""}}
+    return made
+
+
+class Replications:
+    """The replications of a server."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.path = (_DATABASE,)
+
+    def __repr__(self) -> str:
+        return f"<Replications of {self.session!r}>"
+
+    async def create(
+        self, source: ReplicationEnd, target: ReplicationEnd, id: str | None = None, **options: Any
+    ) -> "Replication":
+        """Have the server replicate from one database to another: once, or with ``continuous=True`` on and on.
+
+        ``options`` are CouchDB's, such as ``create_target``, ``doc_ids``, ``selector`` and ``filter``. The server
+        begins at once and goes on after a restart. Raises ConflictError where there is a replication of this ``id``;
+        ConfigurationError for an end without a URL, which CouchDB does not take.
+        """
+        ends = {"source": _checked(source, "source"), "target": _checked(target, "target")}
+        replication = Replication(self, id or secrets.token_hex(16), {**options, **ends})
+        await replication.save()
+        return replication
+
+    async def get(self, id: str) -> "Replication":
+        """The replication of this id. Raises NotFoundError."""
+        replication = Replication(self, id)
+        await replication.fetch(discard_changes=True)
+        return replication
+
+    async def states(self, **params: Any) -> list[ReplicationState]:
+        """How all of them stand: ``GET /_scheduler/docs``; ``params`` are ``limit`` and ``skip``."""
+        answer = await self.session.get(("_scheduler", "docs"), {name: str(value) for name, value in params.items()})
+        return cast(list[ReplicationState], answer["docs"])
+
+    async def jobs(self, **params: Any) -> list[SchedulerJob]:
+        """What the server has in hand: ``GET /_scheduler/jobs``; ``params`` are ``limit`` and ``skip``."""
+        answer = await self.session.get(("_scheduler", "jobs"), {name: str(value) for name, value in params.items()})
+        return cast(list[SchedulerJob], answer["jobs"])
+
+
+class Replication(Document):
+    """A replication that a server runs, as the document that asks for it."""
+
+    async def state(self) -> ReplicationState:
+        """How it stands. Raises NotFoundError where there is no such replication any more."""
+        try:
+            return cast(ReplicationState, await self.session.get(("_scheduler", "docs", _DATABASE, self.id)))
+        except NotFoundError:
+            await self.info()
+            # Its document is there, and the scheduler has not seen it yet.
+            return {"database": _DATABASE, "doc_id": self.id, "state": "initializing", "error_count": 0, "info": None}
+
+    async def wait(self, failures: int = 1) -> ReplicationState:
+        """Wait until it is completed, which a continuous one never is; its last state.
+
+        Give it :func:`asyncio.timeout` for a limit. Raises ReplicationError where it has failed, be it for good or this
+        many times in a row, after which the server goes on trying; NotFoundError where it has been taken away.
+        """
+        pause = 0.1
+        while True:
+            state = await self.state()
+            if state["state"] == "completed":
+                return state
+            if state["state"] == "failed" or state["error_count"] >= failures:
+                raise ReplicationError(_failure(state), state=state["state"])
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    async def cancel(self) -> None:
+        """Stop it, and forget it; nothing happens where it is gone. Changes made here are discarded.
+
+        The server stops it within a few seconds, and until then it has a :meth:`state`.
+        """
+        try:
+            await self.fetch(discard_changes=True)  # the server writes into it
+            await self.delete()
+        except NotFoundError:
+            return
+
+
+def _checked(given: ReplicationEnd, name: str) -> ReplicationEnd:
+    url = given if isinstance(given, str) else given.get("url", "")
+    if not str(url).startswith(("http://", "https://")):
+        raise ConfigurationError(f"the {name} of a replication is a URL as the server sees it: http://HOST:PORT/NAME")
+    return given
+
+
+def _failure(state: ReplicationState) -> str:
+    info = state["info"] or {}
+    ends = f"from {state.get('source')} to {state.get('target')}"
+    return f"replication {state['doc_id']!r} {ends} is {state['state']}: {info.get('error', 'no reason is given')}"

@@ -1,0 +1,194 @@
+"""Many documents in one request."""
+
+import time
+
+import pytest
+
+from couchmodel import ConfigurationError, NotFoundError
+from couchmodel._wire.messages import Request, Response
+from couchmodel.engine import BulkOperation, CouchDB, Database, Document
+from couchmodel.engine.bulk import write_documents
+from couchmodel.errors import ContentTooLargeError
+
+
+async def fill(database: Database, ids: str) -> None:
+    async with database.create_docs(list(ids)) as bulk:
+        pass
+    assert [document.id for document in bulk.ok or []] == list(ids)
+
+
+async def test_documents_are_created_together(database: Database) -> None:
+    async with database.create_docs(["a"]) as bulk:
+        b = bulk.create("b", data={"n": 1})
+        assert (bulk.response, bulk.ok, bulk.error) == (None, None, None)
+    assert [row["id"] for row in bulk.response or []] == ["a", "b"]
+    assert b.rev == (await database["b"]).rev
+    assert await b.save() is None
+
+
+async def test_only_what_has_changed_is_sent(database: Database) -> None:
+    await fill(database, "abc")
+    async with database.update_docs(["a", "b", "c"]) as bulk:
+        async for document in bulk:
+            if document.id == "b":
+                document["n"] = 1
+    assert [row["id"] for row in bulk.response or []] == ["b"]
+    assert [document.id for document in bulk] == ["a", "b", "c"]
+
+
+async def test_conflicts_are_told_and_do_not_raise(database: Database) -> None:
+    await fill(database, "ab")
+    async with database.update_docs(["a", "b"]) as bulk:
+        await (await database["a"]).delete()
+        for document in bulk:
+            document["n"] = 1
+    assert [document.id for document in bulk.ok or []] == ["b"]
+    assert [document.id for document in bulk.error or []] == ["a"]
+    assert bulk.status == bulk.response
+    assert [row.get("error") for row in bulk.response or []] == ["conflict", None]
+
+
+async def test_nothing_is_sent_where_an_exception_ends_its_context(database: Database) -> None:
+    bulk = BulkOperation(database)
+    bulk.create("a")
+    with pytest.raises(ZeroDivisionError):
+        async with bulk:
+            raise ZeroDivisionError
+    assert bulk.response is None
+    assert [id async for id in database.akeys()] == []
+
+
+async def test_missing_documents_are_an_error_or_made(database: Database) -> None:
+    with pytest.raises(NotFoundError):
+        async with database.update_docs(["a"]):
+            pass
+    async with database.update_docs(["a"], create=True):
+        pass
+    assert (await database["a"]).exists
+
+
+async def test_an_id_is_there_once(database: Database) -> None:
+    async with database.create_docs(["a"]) as bulk:
+        with pytest.raises(ConfigurationError, match="'a' is among"):
+            bulk.create("a")
+        with pytest.raises(ValueError):
+            bulk.update(Document(database, "a"))
+
+
+async def test_a_deleted_document_is_saved_under_its_id(database: Database) -> None:
+    await fill(database, "a")
+    a = await database["a"]
+    await a.delete()
+    async with BulkOperation(database) as bulk:
+        bulk.append(a)["n"] = 1
+    assert (await database["a"]).json == {"n": 1}
+
+
+async def test_documents_are_deleted_with_the_rest(database: Database) -> None:
+    await fill(database, "abc")
+    async with database.update_docs(["a", "b"]) as bulk:
+        a, b = bulk
+        bulk.delete(a)
+        b["n"] = 1
+        c = bulk.delete(await database["c"])
+        with pytest.raises(ConfigurationError, match="not stored"):
+            bulk.delete(Document(database, "d"))
+    assert (dict(a), dict(c), b["n"]) == ({"_id": "a"}, {"_id": "c"}, 1)
+    assert [id async for id in database.akeys()] == ["b"]
+
+
+async def test_a_deletion_by_hand_leaves_an_empty_document(database: Database) -> None:
+    await fill(database, "a")
+    async with database.update_docs(["a"]) as bulk:
+        for document in bulk:
+            document["_deleted"] = True
+    assert [dict(document) for document in bulk] == [{"_id": "a"}]
+
+
+async def test_documents_are_deleted_by_their_ids(database: Database) -> None:
+    await fill(database, "abc")
+    await (await database["c"]).delete()
+    rows = await database.delete_docs(["b", "nobody", "c", "a"])
+    assert [(row["id"], row.get("error")) for row in rows] == [
+        ("b", None),
+        ("nobody", "not_found"),
+        ("c", "not_found"),
+        ("a", None),
+    ]
+    assert [id async for id in database.akeys()] == []
+
+
+async def test_revisions_are_stored_as_they_are(database: Database) -> None:
+    rev = "3-" + 32 * "a"
+    async with database.create_docs(new_edits=False) as bulk:
+        bulk.create("a", data={"_rev": rev})
+    assert bulk.response == [{"ok": True, "id": "a", "rev": rev}]
+    assert (await database["a"]).rev == rev
+
+
+async def test_an_operation_can_be_used_again(database: Database) -> None:
+    operation = database.create_docs(["a"])
+    for error in (0, 1):
+        async with operation:
+            pass
+        assert (len(operation.response or []), len(operation.error or [])) == (1, error)
+
+
+async def test_more_than_one_request_holds_is_split_and_joined_in_order(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel.engine.bulk._DOCUMENTS", 3)
+    ids = [str(n) for n in range(10)]
+    async with database.create_docs(ids) as bulk:
+        pass
+    assert [row["id"] for row in bulk.response or []] == ids
+
+
+class Small:
+    """A transport to a server that takes two documents a request, and none of 100 bytes."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    async def send(self, request: Request) -> Response:
+        body = await request.read()
+        count = body.count(b"_id")
+        self.sizes.append(count)
+        if count > 2 or len(body) > 100:
+            return Response(413, body=b'{"error":"too_large","reason":"the request entity is too large"}')
+        return Response(201, body=b"[%b]" % b",".join([b'{"id":"%d","rev":"1-a"}' % len(self.sizes)] * count))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_a_request_that_is_too_large_is_halved() -> None:
+    small = Small()
+    database = Database(CouchDB(small), "db")
+    rows = await write_documents(database.session, database.path, [b'{"_id":"x"}'] * 5)
+    assert (small.sizes, [row["id"] for row in rows]) == ([5, 2, 3, 1, 2], ["2", "2", "4", "5", "5"])
+
+
+async def test_what_was_stored_before_a_failure_is_known() -> None:
+    database = Database(CouchDB(Small()), "db")
+    bulk = BulkOperation(database)
+    bulk.create("a")
+    bulk.create("b", data={"text": 100 * "x"})
+    with pytest.raises(ContentTooLargeError):
+        async with bulk:
+            pass
+    assert ([document.id for document in bulk.ok or []], bulk.error) == (["a"], [])
+
+
+def test_adding_documents_takes_the_same_time_for_each() -> None:
+    bulk = BulkOperation(Database(CouchDB(Small()), "db"))
+
+    def seconds(start: int, count: int) -> float:
+        begin = time.perf_counter()
+        for n in range(start, start + count):
+            bulk.create(str(n))
+        return time.perf_counter() - begin
+
+    first = min(seconds(0, 2000), seconds(2000, 2000))
+    seconds(4000, 8000)
+    assert seconds(12_000, 2000) < 5 * first
