@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import Annotated
 
 from couchmodel._embedded.serve import serve as start_server
@@ -48,8 +49,9 @@ def main() -> None:
 
 async def _serve(file: str | None, host: str, port: int, admin: tuple[str, str] | None) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    with suppress(NotImplementedError):  # Windows: there, a KeyboardInterrupt ends it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
     store = Store(file)
     try:
         server = await start_server(store, host, port, admin)

@@ -1,11 +1,7 @@
 """The attachment of a document, as a field of its model."""
 
-import asyncio
-import mimetypes
-from collections.abc import AsyncIterable, AsyncIterator
-from os import PathLike
-from pathlib import Path
-from typing import IO, Any, Final, Protocol, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -15,18 +11,14 @@ from couchmodel._model import state
 from couchmodel._model.base import DocumentModel
 from couchmodel._model.fields import AttachmentField
 from couchmodel._wire.messages import Request, decode, document_path, encode
-from couchmodel.engine.attachment import attachment_path, delete_attachment, read_attachment, write_attachment
+from couchmodel.engine.attachment import attachment_path, delete_attachment, write_attachment
+from couchmodel.engine.content import Content, guess_type, pieces
+from couchmodel.engine.download import read_attachment
 from couchmodel.engine.session import Session
-from couchmodel.errors import ConfigurationError, NotFoundError
+from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError
 from couchmodel.types import JSONObject, WriteAnswer
 
 __all__ = ["Attachment", "Content"]
-
-Content: TypeAlias = bytes | bytearray | memoryview | AsyncIterable[bytes] | IO[bytes] | PathLike[str]
-"""What can be saved: bytes, an open binary file, the path of a file, or an async iterator of bytes."""
-
-_CHUNK: Final = 64 * 1024
-_UNKNOWN: Final = "application/octet-stream"
 
 
 class Place(Protocol):
@@ -36,6 +28,7 @@ class Place(Protocol):
     def session(self) -> Session: ...
     @property
     def path(self) -> tuple[str, ...]: ...
+    async def conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
 
 
 class Attachment:
@@ -44,8 +37,11 @@ class Attachment:
     Its media type, length and digest are those of the revision that was loaded. Bytes are streamed both ways.
     """
 
+    __declared_by__ = AttachmentField
+
     def __init__(self, document: DocumentModel, field: AttachmentField, place: Place) -> None:
         self._document = document
+        self._place = place
         self._field = field
         self._session = place.session
         self._path = attachment_path(document_path(place.path, document.id), field.name)
@@ -96,15 +92,21 @@ class Attachment:
         revision by now; ConfigurationError where the document is not stored.
         """
         rev = self._stored_rev("save")
-        kind = content_type or _guess(data)
+        kind = content_type or guess_type(data)
         self._field.check_type(kind)
         counted = _Counted(data, self._field)
-        answer = await write_attachment(self._session, self._path, rev, counted.body(), kind)
+        try:
+            answer = await write_attachment(self._session, self._path, rev, counted.body(), kind)
+        except ConflictError as error:
+            raise await self._place.conflict(error, self._document) from None
         self._attached(answer, {"content_type": kind, "length": counted.size, "stub": True})
 
     async def delete(self) -> None:
         """Take it away, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
-        answer = await delete_attachment(self._session, self._path, self._stored_rev("delete"))
+        try:
+            answer = await delete_attachment(self._session, self._path, self._stored_rev("delete"))
+        except ConflictError as error:
+            raise await self._place.conflict(error, self._document) from None
         self._attached(answer, None)
 
     def _stored_rev(self, verb: str) -> str:
@@ -152,30 +154,10 @@ class _Counted:
         return self._pieces()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        async for piece in _read(self._data):
+        async for piece in pieces(self._data):
             self._count(piece)
             yield piece
 
     def _count(self, piece: bytes | bytearray | memoryview) -> None:
         self.size += len(piece)
         self._field.check_size(self.size)
-
-
-async def _read(data: Any) -> AsyncIterator[bytes]:
-    if isinstance(data, AsyncIterable):
-        async for piece in data:
-            yield piece
-    elif isinstance(data, PathLike):
-        with await asyncio.to_thread(Path(data).open, "rb") as file:
-            async for piece in _read(file):
-                yield piece
-    elif hasattr(data, "read"):
-        while piece := await asyncio.to_thread(data.read, _CHUNK):
-            yield piece
-    else:
-        raise ConfigurationError(f"an attachment is made of bytes, a file or an async iterator of bytes, not {data!r}")
-
-
-def _guess(data: Content) -> str:
-    name = str(data) if isinstance(data, PathLike) else getattr(data, "name", "")
-    return (mimetypes.guess_type(name)[0] if isinstance(name, str) else None) or _UNKNOWN

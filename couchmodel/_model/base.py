@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 from couchmodel._model import state
 from couchmodel._model.expressions import FieldExpression, field_of
 from couchmodel._model.fields import AttachmentField, attachment, building
+from couchmodel.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -22,6 +23,9 @@ else:
     ModelMetaclass = type(BaseModel)
 
 __all__ = ["DocumentModel", "ModelMeta", "new_id"]
+
+_VERBS: Final = "couchmodel._model.model"
+"""The module whose methods every model has."""
 
 _STORED_NAMES: Final[dict[str, FieldExpression[str]]] = {
     "id": FieldExpression(("_id",), str),
@@ -56,6 +60,7 @@ class ModelMeta(ModelMetaclass):
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
         type.__setattr__(model, "__storing__", None)
+        _check_class(model, bases)
         return model
 
     if not TYPE_CHECKING:
@@ -66,6 +71,43 @@ class ModelMeta(ModelMetaclass):
                 if name in fields:
                     return _STORED_NAMES[name] if name in _STORED_NAMES else field_of(cls, name)
             return super().__getattr__(name)
+
+
+def _check_class(model: Any, bases: tuple[type, ...]) -> None:
+    """Raise ConfigurationError for what would go wrong later, and see to it that ``id`` and ``rev`` are read."""
+    if model.model_config.get("validate_by_alias") is False:
+        raise ConfigurationError(f"{model.__name__} sets validate_by_alias=False, so CouchDB's _id would not be read")
+    for name, info in model.__pydantic_fields__.items():
+        if any(name in vars(base) for kind in bases for base in kind.__mro__ if base.__module__ == _VERBS):
+            hint = f'{name}_: … = Field(alias="{name}")'
+            raise ConfigurationError(f"{model.__name__}.{name} would hide the method {name}(): write `{hint}`")
+        kind = info.annotation
+        if isinstance(info.default, AttachmentField) or (
+            getattr(kind, "__declared_by__", None) is AttachmentField
+            and not any(isinstance(vars(base).get(name), AttachmentField) for base in model.__mro__)
+        ):
+            raise ConfigurationError(
+                f"{model.__name__}.{name} is declared as `{name}: Attachment = attachment()`"
+                f" in the body of {model.__name__} or of another CouchModel, not elsewhere"
+            )
+    _read_own_members(model)
+
+
+def _read_own_members(model: Any) -> None:
+    """See to it that CouchDB's names are read though a subclass declares ``id`` anew, with a default of its own."""
+    changed = False
+    for name in ("id", "rev"):
+        info = model.__pydantic_fields__.get(name)
+        if info is not None and info.validation_alias != AliasChoices(f"_{name}", name):
+            info.validation_alias, info.serialization_alias = AliasChoices(f"_{name}", name), None
+            info.alias_priority = 2
+            changed = True
+    if changed and model.__pydantic_complete__:
+        token = building.set(True)
+        try:
+            model.model_rebuild(force=True)
+        finally:
+            building.reset(token)
 
 
 class DocumentModel(BaseModel, metaclass=ModelMeta):

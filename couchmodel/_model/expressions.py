@@ -100,11 +100,14 @@ class FieldExpression(Generic[T]):
     is named like a method here; an element of a list by its index, a member of a dictionary by its key.
     """
 
-    __slots__ = ("_annotation", "_names")
+    __slots__ = ("_annotation", "_names", "_owner")
 
-    def __init__(self, names: tuple[str, ...], annotation: Any) -> None:
+    def __init__(
+        self, names: tuple[str, ...], annotation: Any, owner: tuple[type[BaseModel], str] | None = None
+    ) -> None:
         self._names = names
         self._annotation = annotation
+        self._owner = owner
 
     @property
     def path(self) -> str:
@@ -115,6 +118,11 @@ class FieldExpression(Generic[T]):
     def annotation(self) -> Any:
         """The type that the model declares, with its metadata."""
         return self._annotation
+
+    @property
+    def owner(self) -> tuple[type[BaseModel], str] | None:
+        """The model that declares the field, and its name there; None for an element of a list or a dictionary."""
+        return self._owner
 
     def __eq__(self, other: T) -> Condition:  # type: ignore[override]
         return Comparison(self, "$eq", other)
@@ -152,7 +160,7 @@ class FieldExpression(Generic[T]):
         """A regular expression is found in the field. CouchDB has no index for that."""
         return Comparison(self, "$regex", pattern)
 
-    def contains(self: "FieldExpression[list[V]]", value: V) -> Condition:
+    def contains(self: "FieldExpression[list[V]] | FieldExpression[list[V] | None]", value: V) -> Condition:
         """The list has this element."""
         return Comparison(self, "$elemMatch", value)
 
@@ -201,7 +209,7 @@ def field_of(model: type[BaseModel], name: str, prefix: tuple[str, ...] = ()) ->
     info = model.__pydantic_fields__[name]
     stored = info.serialization_alias or info.alias or name
     annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-    return FieldExpression((*prefix, stored), annotation)
+    return FieldExpression((*prefix, stored), annotation, (model, name))
 
 
 @overload

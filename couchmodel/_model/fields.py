@@ -61,6 +61,9 @@ class AttachmentField:
 
     def check_type(self, content_type: str) -> None:
         """Raise AttachmentError for a media type that the field does not take."""
+        if not content_type.isprintable() or "/" not in content_type:
+            said = f"{self.field_name!r} takes a media type such as 'image/png', and {content_type!r} is none"
+            raise AttachmentError(said)
         kind = content_type.partition(";")[0].strip().lower()
         if self.content_types and not any(fnmatch.fnmatchcase(kind, allowed) for allowed in self.content_types):
             message = f"{self.field_name!r} takes {', '.join(self.content_types)}, not {content_type}"

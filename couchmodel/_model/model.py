@@ -94,11 +94,11 @@ class CouchModel(DocumentModel):
 
 
 class Connection(CouchDB):
-    """A server that models are bound to until it is closed."""
+    """A server that models are bound to while its context is open."""
 
-    def __init__(self, server: str, **options: Any) -> None:
-        super().__init__(server, **options)
+    async def __aenter__(self) -> Self:
         bind(self)
+        return self
 
     async def apply(self, *models: type[CouchModel]) -> None:
         """Create the databases of models where they are missing, and bring their indexes up to date.

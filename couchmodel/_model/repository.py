@@ -1,5 +1,7 @@
 """The repository of a model: documents of one type in one database."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
@@ -9,9 +11,9 @@ from couchmodel._model.base import DocumentModel
 from couchmodel._model.expressions import Condition
 from couchmodel._model.fields import Index
 from couchmodel._model.query import Query
-from couchmodel._wire.messages import Request, document_path
+from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
-from couchmodel.engine.bulk import refusal, write_documents
+from couchmodel.engine.bulk import refusal, written
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
@@ -21,14 +23,17 @@ from couchmodel.errors import (
     CouchModelError,
     NotFoundError,
     PreconditionFailedError,
+    ResponseError,
 )
-from couchmodel.types import JSONObject
+from couchmodel.types import BulkRow, JSONObject
 
 __all__ = ["Repository"]
 
 M = TypeVar("M", bound=DocumentModel)
 
 _NO_DATABASE: Final = "Database does not exist."
+_ATTEMPTS: Final = 6
+"""How often indexes are applied while others, such as workers of a web server, change the same design document."""
 _INDEX_RULE: Final = "an index serves where each of its fields is sorted by or stands in a condition"
 
 
@@ -68,17 +73,18 @@ class Repository(Generic[M]):
         """Store a document: one request, none where nothing has changed.
 
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, where it is stored in another revision by now;
-        DocumentError where it does not fit its model, and then nothing is stored.
+        DocumentError where it does not fit its model, and then nothing is stored; ConfigurationError where it comes
+        from another database.
         """
         path = document_path(self.path, document.id)
-        await self._know_base(document)
+        await self._know_bases([document])
         body = codec.change(document)
         if body is None:
             return
         try:
             answer = await self.session.json(Request("PUT", path, body=body))
         except ConflictError as error:
-            raise await self._with_versions(error, document) from None
+            raise await self.conflict(error, document) from None
         except NotFoundError as error:
             raise self._explained(error) from None
         self._saved(document, body, answer["rev"])
@@ -89,33 +95,46 @@ class Repository(Generic[M]):
         Raises BulkError with a ConflictError or another error for each that was refused; the others are stored then.
         DocumentError is raised before anything is sent.
         """
-        changes = [(document, codec.change(document)) for document in documents]
-        sent = [(document, body) for document, body in changes if body is not None]
-        for document, _ in sent:
+        everything = list(documents)
+        for document in everything:
             document_path(self.path, document.id)
-        rows = await write_documents(self.session, self.path, [body for _, body in sent])
+        await self._know_bases(everything)
+        changes = [(document, codec.change(document)) for document in everything]
+        sent = [(document, body) for document, body in changes if body is not None]
         errors: list[CouchModelError] = []
-        for (document, body), row in zip(sent, rows, strict=True):
-            if "rev" in row:
-                self._saved(document, body, row["rev"])
-                continue
-            error = refusal(row, f"/{self.database.id}/{document.id}")
-            if isinstance(error, ConflictError):
-                error.document_id, error.mine, error.base = document.id, document, self._base(document)
-            errors.append(error)
+        unsettled = iter(sent)
+        try:
+            # What one request has stored is noted before the next one may fail.
+            async for rows in written(self.session, self.path, [body for _, body in sent]):
+                errors += filter(None, [self._settle(row, *next(unsettled)) for row in rows])
+        except NotFoundError as error:
+            raise self._explained(error) from None
         if errors:
             raise BulkError(f"{len(errors)} of {len(sent)} documents were refused in {self.database.id!r}", errors)
 
     async def delete(self, document: M) -> None:
-        """Delete a document in the revision it was loaded or saved in. Raises ConflictError, NotFoundError."""
+        """Delete a document in the revision it was loaded or saved in.
+
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``; NotFoundError; ConfigurationError where it is not
+        stored here.
+        """
+        self._check_home(document)
         if document.rev is None:
             raise ConfigurationError(f"{document.id!r} is not stored, so it cannot be deleted")
         try:
             await self.session.send(Request("DELETE", document_path(self.path, document.id), {"rev": document.rev}))
         except ConflictError as error:
-            raise await self._with_versions(error, document) from None
-        state.set_rev(document, None)
-        state.set_stored(document, None)
+            raise await self.conflict(error, document) from None
+        except NotFoundError as error:
+            raise self._explained(error) from None
+        codec.forget(document)
+
+    async def conflict(self, error: ConflictError, document: M) -> ConflictError:
+        """The error, with the document's id and its three versions."""
+        error.document_id = document.id
+        error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
+        error.hint = f"{document.id!r} has been changed or deleted since: compare error.mine with error.theirs"
+        return error
 
     def find(self, *conditions: Condition | bool) -> Query[M]:
         """The documents that meet all the conditions; nothing is sent yet. Raises QueryError for what is none."""
@@ -145,8 +164,8 @@ class Repository(Generic[M]):
     async def apply(self, indexes: Sequence[Index]) -> None:
         """Create the database where it is missing, and bring its indexes up to date.
 
-        The indexes of a model stand in a design document of its own, so those that it declares no longer are deleted
-        and those of others are left alone. Raises UnauthorizedError where only an administrator may do that.
+        The indexes of a model stand in a design document that bears its name, so those that it declares no longer are
+        deleted and those of others are left alone. Raises UnauthorizedError where only an administrator may do that.
         """
         if not await self.database.exists():
             with suppress(PreconditionFailedError):  # somebody else may be faster
@@ -154,6 +173,19 @@ class Repository(Generic[M]):
         await self._apply_indexes(indexes)
 
     async def _apply_indexes(self, indexes: Sequence[Index]) -> None:
+        """Bring the design document of this model's indexes up to date, together with others that do the same now."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._change_indexes({index.name: index.fields for index in indexes})
+            except ResponseError as error:
+                # CouchDB has a 500 of its own for two at once.
+                if attempt == _ATTEMPTS - 1 or "conflict" not in f"{error.code} {error.reason}".lower():
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - to keep out of step
+            else:
+                return
+
+    async def _change_indexes(self, wanted: dict[str, tuple[str, ...]]) -> None:
         design = f"couchmodel-{self.model.__name__}"
         answer = await self.session.get((*self.path, "_index"))
         there = {
@@ -161,7 +193,6 @@ class Repository(Generic[M]):
             for each in answer["indexes"]
             if each["ddoc"] == f"_design/{design}"
         }
-        wanted = {index.name: index.fields for index in indexes}
         for name in there.keys() - wanted.keys():
             path = (*self.path, "_index", "_design", design, "json", name)
             await self.session.send(Request("DELETE", path))
@@ -173,27 +204,46 @@ class Repository(Generic[M]):
         codec.stored_as(document, body, rev)
         state.set_home(document, self)
 
-    async def _know_base(self, document: M) -> None:
-        # A document that was built with a revision, by a web form say, knows nothing of the members and attachments
-        # that its model leaves out; replacing the stored one would lose them.
-        if document.rev is None or state.stored(document) is not None:
-            return
-        try:
-            path = document_path(self.path, document.id)
-            response = await self.session.send(Request("GET", path, {"rev": document.rev}))
-        except NotFoundError:
-            return
-        state.set_stored(document, response.body)
-
-    async def _with_versions(self, error: ConflictError, document: M) -> ConflictError:
-        error.document_id = document.id
-        error.mine, error.base, error.theirs = document, self._base(document), await self.get_or_none(document.id)
-        error.hint = f"{document.id!r} has been changed or deleted since: compare error.mine with error.theirs"
+    def _settle(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
+        """Note what has become of a document of a bulk write; the error is that of a refused one."""
+        if "rev" in row:
+            self._saved(document, body, row["rev"])
+            return None
+        error = refusal(row, f"/{self.database.id}/{document.id}")
+        if isinstance(error, ConflictError):
+            error.document_id, error.mine, error.base = document.id, document, codec.base_of(document)
         return error
 
-    def _base(self, document: M) -> M | None:
-        stored = state.stored(document)
-        return None if stored is None else codec.load(self.model, stored, self)
+    def _check_home(self, document: M) -> None:
+        home = state.home(document)
+        if document.rev is not None and home is not None and (home.session, home.path) != (self.session, self.path):
+            raise ConfigurationError(
+                f"{document.id!r} is of {home.database.id!r}, and its revision means nothing in {self.database.id!r}:"
+                " to store it here as well, save a copy, model_copy(update={'rev': None})"
+            )
+
+    async def _know_bases(self, documents: Iterable[M]) -> None:
+        """Load the stored revisions that documents are based on without having been loaded, as one from a web form is.
+
+        Such a document knows nothing of the members and attachments that its model leaves out, and replacing what is
+        stored would lose them.
+        """
+        unknown: list[M] = []
+        for document in documents:
+            self._check_home(document)
+            if document.rev is not None and codec.base_of(document) is None:
+                unknown.append(document)
+        if not unknown:
+            return
+        wanted = encode({"docs": [{"id": document.id, "rev": document.rev} for document in unknown]})
+        try:
+            answer = await self.session.json(Request("POST", (*self.path, "_bulk_get"), body=wanted))
+        except NotFoundError as error:
+            raise self._explained(error) from None
+        for document, result in zip(unknown, answer["results"], strict=True):
+            found = result["docs"][0].get("ok")
+            # One that is missing is no base: the write will be refused as a conflict.
+            state.set_stored(document, encode(found) if found else None)
 
     def _explained(self, error: NotFoundError) -> NotFoundError:
         if error.reason == _NO_DATABASE:

@@ -1,10 +1,10 @@
 """What a condition means to CouchDB: a Mango selector (its manual, under ``/{db}/_find``)."""
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any
 
-from couchmodel._model.codec import encode_operand
-from couchmodel._model.expressions import Comparison, Condition, Group, Negation, checked
+from couchmodel._model.expressions import Comparison, Condition, FieldExpression, Group, Negation, checked
+from couchmodel._model.storing import encode_operand
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
@@ -34,17 +34,17 @@ def _comparison(condition: Comparison) -> JSONObject:
     if operator == "$eq" and operand is None:
         # A field that a model declares with None as its default may be missing from what others have stored.
         return {"$or": [{path: {"$eq": None}}, {path: {"$exists": False}}]}
-    return {path: {operator: _operand(condition.field.annotation, operator, operand)}}
+    return {path: {operator: _operand(condition.field, operator, operand)}}
 
 
-def _operand(annotation: Any, operator: str, operand: Any) -> Any:
+def _operand(field: FieldExpression[Any], operator: str, operand: Any) -> Any:
     match operator:
         case "$exists" | "$regex":
             return operand
         case "$in" | "$nin":
-            return [encode_operand(annotation, each) for each in operand]
+            return [encode_operand(field, each) for each in operand]
         case "$elemMatch":
-            element = next(iter(get_args(annotation)), Any)
-            return {"$eq": encode_operand(element, operand)}
+            (element,) = encode_operand(field, [operand])
+            return {"$eq": element}
         case _:
-            return encode_operand(annotation, operand)
+            return encode_operand(field, operand)

@@ -93,12 +93,15 @@ async def test_another_revision_is_a_conflict(pie: Recipe, recipes: type[Recipe]
     other = await recipes.get("pie")
     other.rating = 1
     await other.save()
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError) as caught:
         await pie.photo.save(PNG, "image/png")
+    assert (caught.value.document_id, caught.value.mine, caught.value.theirs) == ("pie", pie, other)
     assert not await pie.photo.exists()
 
 
-@pytest.mark.parametrize(("data", "kind"), [(PNG, "text/plain"), (bytes(1001), "image/png")])
+@pytest.mark.parametrize(
+    ("data", "kind"), [(PNG, "text/plain"), (bytes(1001), "image/png"), (PNG, "image/png\r\nX: y")]
+)
 async def test_what_the_field_does_not_take_is_not_stored(pie: Recipe, data: bytes, kind: str) -> None:
     with pytest.raises(AttachmentError, match="photo"):
         await pie.photo.save(data, kind)
@@ -132,3 +135,11 @@ def test_it_cannot_be_assigned() -> None:
 def test_a_size_that_cannot_be_read_is_refused(size: str) -> None:
     with pytest.raises(ConfigurationError, match="no size"):
         attachment(max_size=size)
+
+
+async def test_a_deleted_document_has_none(pie: Recipe) -> None:
+    await pie.photo.save(PNG, "image/png")
+    await pie.delete()
+    assert (pie.photo.content_type, pie.photo.length) == (None, None)
+    await pie.save()
+    assert not await pie.photo.exists()

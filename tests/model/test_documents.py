@@ -1,5 +1,6 @@
 """One document: create, read, change, delete."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,8 +12,11 @@ from couchmodel import (
     Connection,
     CouchModel,
     DocumentError,
+    Index,
     NotFoundError,
     Repository,
+    col,
+    connect,
     using,
 )
 from couchmodel._wire.messages import Request
@@ -171,7 +175,7 @@ async def test_a_document_that_does_not_fit_its_model_any_more_is_not_stored(
 
 
 @pytest.mark.parametrize("verb", [Recipe.get, Recipe.get_or_none, lambda id: Recipe(id=id, title="x").save()])
-@pytest.mark.parametrize("id", ["", ".", "..", "_x", "_design/.."])
+@pytest.mark.parametrize("id", ["", ".", "..", "_x", "_design/..", "\ud800"])
 async def test_an_id_that_no_document_may_have_is_refused(
     recipes: type[Recipe], verb: Callable[[str], Awaitable[object]], id: str
 ) -> None:
@@ -235,3 +239,51 @@ async def test_a_document_goes_back_to_where_it_came_from(
     assert await recipes.get_or_none("pie") is None
     assert (await Repository(Recipe, tenant).get("pie")).rating == 3
     await tenant.delete()
+
+
+async def test_a_copy_under_a_new_id_is_stored(recipes: type[Recipe]) -> None:
+    pie = recipes(id="pie", title="Apple pie")
+    await pie.save()
+    await pie.model_copy(update={"id": "pie2", "rev": None}).save()
+    assert (await recipes.get("pie2")).title == "Apple pie"
+
+
+async def test_a_document_of_another_database_is_refused_and_its_copy_stored(
+    couch: Connection, recipes: type[Recipe], database: Database
+) -> None:
+    pie = recipes(id="pie", title="Apple pie")
+    await pie.save()
+    backup = Repository(Recipe, await couch.create(f"{database.id}-backup"))
+    for attempt in (backup.save(pie), backup.save_all([pie]), backup.delete(pie)):
+        with pytest.raises(ConfigurationError, match="save a copy"):
+            await attempt
+    await backup.save(pie.model_copy(update={"rev": None}))
+    assert (await backup.get("pie")).title == "Apple pie"
+    await backup.database.delete()
+
+
+async def test_bulk_saving_loses_nothing_of_what_is_stored_either(recipes: type[Recipe], database: Database) -> None:
+    raw = await database.create("pie", data={"title": "pie", "source": "book"})
+    await raw.save()
+    await raw.attachment("photo").save(b"x", "image/png")
+    await recipes.save_all([recipes(id="pie", rev=raw.rev, title="from a form"), recipes(id="new", title="x")])
+    stored = await recipes.get("pie")
+    assert (stored.title, await stored.photo.fetch()) == ("from a form", b"x")
+    assert (await database.get("pie"))["source"] == "book"
+
+
+async def test_several_workers_may_apply_at_once(couch: Connection, database: Database) -> None:
+    class Busy(CouchModel, database=database.id, indexes=[Index("a"), Index("b"), Index("c")]):
+        a: int = 0
+        b: int = 0
+        c: int = 0
+
+    await asyncio.gather(*(couch.apply(Busy) for _ in range(5)))
+    assert await Busy.find().sort(col(Busy.c)).to_list() == []
+
+
+async def test_a_connection_binds_while_its_context_is_open(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="x").save()
+    other = connect("sqlite:/nowhere/to/be/found.db")
+    assert (await recipes.get("pie")).title == "x"
+    await other.close()

@@ -93,7 +93,7 @@ async def test_no_result_is_cut_short(recipes: type[Recipe]) -> None:
 
 
 async def test_pages_are_joined(shelf: type[Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel.engine.database._PAGE", 2)
+    monkeypatch.setattr("couchmodel.engine.find._PAGE", 2)
     ordered = shelf.find().sort(col(Recipe.rating).asc(), col(Recipe.title).asc())
     assert [r.rating for r in await ordered.to_list()] == [0, 1, 2, 3, 4, 5]
     assert [r.rating for r in await ordered.skip(1).limit(4).to_list()] == [1, 2, 3, 4]

@@ -48,7 +48,7 @@ def mistakes_are_found() -> None:
     Recipe(title=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Recipe(title="x", photo=b"")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     col(Recipe.rating) >= "four"  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]  # noqa: B015
-    col(Recipe.rating).contains(3)  # type: ignore[misc, arg-type]  # pyright: ignore[reportAttributeAccessIssue]
+    col(Recipe.rating).contains(3)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     Recipe.find("rating > 4")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
