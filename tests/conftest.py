@@ -66,7 +66,8 @@ async def couch(url: str) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def database(couch: Connection) -> AsyncIterator[Database]:
     """A new, empty database. Its name is fresh: one deleted a moment ago is not safe to create again."""
-    database = await couch.create(f"test-{secrets.token_hex(6)}")
+    # One shard: those of several tell of their changes in no order.
+    database = await couch.create(f"test-{secrets.token_hex(6)}", q=1)
     yield database
     with suppress(NotFoundError):
         await database.delete()

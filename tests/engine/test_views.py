@@ -182,7 +182,8 @@ async def test_a_view_answers_several_queries(by_tag: View) -> None:
 
 async def test_a_sorted_view_need_not_be(by_tag: View) -> None:
     response = await by_tag.get(sorted=False, reduce=False)
-    assert (len(response.rows), response.offset) == (14, None)
+    assert len(response.rows) == 14
+    assert response.offset in (0, None)  # several shards have none in common
 
 
 async def test_a_linked_document_is_itself(live: None, filled: Database) -> None:
