@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json
 from couchmodel._model import state
 from couchmodel._model.base import DocumentModel
 from couchmodel._model.merging import apply_changes, same
-from couchmodel._model.storing import writer_of
+from couchmodel._model.storing import is_uneven, writer_of
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
@@ -41,11 +41,14 @@ def dump(document: DocumentModel) -> bytes:
 
     Raises DocumentError for what has no JSON. Whether it fits the model is asked before it is sent, by :func:`change`.
     """
-    writer = type(document).__storing__ or writer_of(type(document))
+    fast, exact, _ = type(document).__storing__ or writer_of(type(document))
     try:
-        return writer.write(document)
+        body: bytes = fast(document, by_alias=True, warnings=False)
+        if exact is not None and is_uneven(body):
+            body = exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
         raise _unfit(document, str(error)) from None
+    return body
 
 
 def base_of(document: M) -> M | None:
@@ -165,7 +168,7 @@ def _check(document: DocumentModel, mine: bytes) -> None:
         return
     # A validator may have tidied a value up, which is fine, or pydantic a value of another type, which is not.
     try:
-        writer_of(type(document)).complain(document)
+        writer_of(type(document)).fast(document, by_alias=True, warnings="error")
     except PydanticSerializationError as error:
         raise _unfit(document, str(error)) from None
 

@@ -33,20 +33,20 @@ from couchmodel._model.expressions import FieldExpression
 from couchmodel._model.fields import AttachmentField
 from couchmodel.errors import ConfigurationError, QueryError
 
-__all__ = ["Writer", "encode_operand", "writer_of"]
+__all__ = ["Writer", "encode_operand", "is_uneven", "writer_of"]
 
 _OWN: Final = frozenset({"id", "rev"})
 
 
 class Writer(NamedTuple):
-    """How the documents of one model are written.
+    """How the documents of one model are written: serializers with the arguments of pydantic's ``to_json``.
 
-    ``write`` gives what is stored of one; ``complain`` raises PydanticSerializationError for a value of another type
-    than its field's. Either raises it, or ValueError, for what has no JSON. ``attachments`` are names of such fields.
+    ``exact`` is for a text of ``fast`` that :data:`is_uneven`; it is None for a model without datetimes. Either raises
+    PydanticSerializationError or ValueError for what has no JSON. ``attachments`` are the names of such fields.
     """
 
-    write: Callable[[BaseModel], bytes]
-    complain: Callable[[BaseModel], bytes]
+    fast: Callable[..., bytes]
+    exact: Callable[..., bytes] | None
     attachments: frozenset[str]
 
 
@@ -87,12 +87,9 @@ def _make_writer(model: type[DocumentModel]) -> Writer:
         _check_field(model, name)
     schema: Any = model.__pydantic_core_schema__
     fast, exact = _changed(schema, {}), _changed(schema, _DATETIMES)
-    has_datetimes = fast != exact
-    to_json = _leaving_out(fast, left_out)
-    write: Callable[[BaseModel], bytes] = partial(to_json, by_alias=True, warnings=False)
-    if has_datetimes:
-        write = _even(write, partial(_leaving_out(exact, left_out), by_alias=True, warnings=False))
-    return Writer(write, partial(to_json, by_alias=True, warnings="error"), attachments)
+    even = fast == exact  # before _leaving_out changes them
+    to_json, to_exact_json = _leaving_out(fast, left_out), _leaving_out(exact, left_out)
+    return Writer(to_json, None if even else to_exact_json, attachments)
 
 
 def _leaving_out(schema: Any, names: frozenset[str]) -> Callable[..., bytes]:
@@ -106,17 +103,6 @@ def _leaving_out(schema: Any, names: frozenset[str]) -> Callable[..., bytes]:
     for name in names:
         fields["fields"][name]["serialization_exclude"] = True
     return _serializer(schema).to_json
-
-
-def _even(fast: Callable[[BaseModel], bytes], exact: Callable[[BaseModel], bytes]) -> Callable[[BaseModel], bytes]:
-    """Writes at pydantic's own pace, and once more exactly where there are datetimes that it does not write evenly."""
-    uneven = _UNEVEN.search
-
-    def write(document: BaseModel) -> bytes:
-        body = fast(document)
-        return exact(document) if uneven(body) else body
-
-    return write
 
 
 def _is_attachment(model: type[BaseModel], name: str) -> bool:
@@ -212,8 +198,8 @@ _DATETIMES: Final[Mapping[str, Any]] = {
     "": {"serialization": core_schema.plain_serializer_function_ser_schema(_write_datetime, when_used="json")},
     "aware": {"serialization": core_schema.plain_serializer_function_ser_schema(_write_aware, when_used="json")},
 }
-_UNEVEN: Final = re.compile(rb'T\d\d:\d\d:\d\d(?!\.\d{6}Z")')
-"""An instant as pydantic writes one of a whole second, in another zone or in none; all others come out as they should.
+is_uneven: Final = re.compile(rb'T\d\d:\d\d:\d\d(?!\.\d{6}Z")').search
+"""Finds an instant as pydantic writes one of a whole second, in another zone or in none; others come out right.
 
 Python's own formatting takes a quarter of the time that pydantic needs for a whole document, so it is left for these.
 """

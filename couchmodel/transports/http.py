@@ -203,6 +203,8 @@ class HTTPTransport:
         if not options.keys() & {"cookie_jar", "cookies"}:
             # Credentials keep their own cookie: aiohttp's jar would drop that of a host without a name.
             options["cookie_jar"] = aiohttp.DummyCookieJar()
+        for ended in [loop for loop in self._sessions if loop.is_closed()]:
+            del self._sessions[ended]
         session = aiohttp.ClientSession(headers=self._headers, **options)
         self._sessions[asyncio.get_running_loop()] = session
         return session
