@@ -340,7 +340,7 @@ def _document(response: Response, request: Request) -> JSONObject:
 def _with_rev(body: bytes, old: str | None, new: str) -> bytes:
     """A document's text with another revision."""
     if old is None:
-        return b'%b,"_rev":%b}' % (body[:-1], encode(new))
+        return b'%b,"_rev":"%b"}' % (body[:-1], new.encode())
     member = b'"_rev":' + encode(old)
     if body.count(member) == 1:
         return body.replace(member, b'"_rev":' + encode(new))
