@@ -43,14 +43,21 @@ class Document(MutableMapping[str, Any]):
 
     def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
         """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
-        self._path = document_path((), id)
+        document_path((), id)
         self._database = database
         self._id = id
         self._data: JSONObject = {**_members(data), "_id": id}
         self._stored: bytes | None = None
 
+    @classmethod
+    def read(cls, database: Place, text: bytes, data: JSONObject) -> Self:
+        """A document that was read with others: its JSON text, and the dictionary of it, which is not copied."""
+        document = cls.__new__(cls)
+        document.__dict__.update(_database=database, _id=data["_id"], _data=data, _stored=text)
+        return document
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {'/'.join(self._path)} {self.rev or 'not stored'}>"
+        return f"<{type(self).__name__} {self._id} {self.rev or 'not stored'}>"
 
     def __getitem__(self, key: str) -> Any:
         return self._data[key]
@@ -99,7 +106,7 @@ class Document(MutableMapping[str, Any]):
     @property
     def path(self) -> tuple[str, ...]:
         """Its address, as unquoted segments."""
-        return (*self._database.path, *self._path)
+        return document_path(self._database.path, self._id)
 
     @property
     def endpoint(self) -> str:

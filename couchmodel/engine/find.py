@@ -46,10 +46,7 @@ async def find_documents(
     _check(selector)
     async for batch in find_rows(database.session, scope, {"selector": selector, **params}, limit):
         for row in batch:
-            data = decode(row)
-            document = Document(database, data["_id"])
-            document.load(row, data)
-            yield document
+            yield Document.read(database, row, decode(row))
 
 
 async def explain(session: Session, scope: tuple[str, ...], selector: JSONObject, params: JSONObject) -> JSONObject:

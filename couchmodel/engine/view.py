@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from couchmodel._wire.messages import Request, decode, document_path, encode, target
 from couchmodel.engine.document import Document, Place
@@ -50,7 +50,7 @@ class ViewResponse:
         """
         for row in self.rows:
             if include_ddocs or not _is_design(row):
-                yield _document(self._database, row, create)
+                yield _document(self._database, row, b"", create)
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,10 @@ class View:
         if prefix is not None and (ids is not None or create):
             raise QueryError("prefix stands alone: give neither ids nor create with it")
         params = self._ranged(prefix, params) | {"include_docs": True}
-        async for row in self._rows(ids, lenient(params)):
+        async for text in self._texts(ids, lenient(params)):
+            row: ViewRow = decode(text)
             if ids is not None or include_ddocs or not _is_design(row):
-                yield _document(self._database, row, create)
+                yield _document(self._database, row, text, create)
 
     def _ranged(self, prefix: str | None, params: Mapping[str, Any]) -> dict[str, Any]:
         if not params.keys().isdisjoint({"key", "keys"}):
@@ -189,11 +190,15 @@ class View:
                 yield row
 
     async def _rows(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> AsyncGenerator[ViewRow, None]:
+        async for text in self._texts(ids, query):
+            yield decode(text)
+
+    async def _texts(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         if ids is not None and not ids:
             return
         async for batch in Rows(self.session, self._request(ids, query)).batches():
-            for row in batch:
-                yield decode(row)
+            for text in batch:
+                yield text
 
     async def _whole(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> ViewResponse:
         rows = Rows(self.session, self._request(ids, query))
@@ -243,13 +248,23 @@ def _start(row: ViewRow) -> JSONObject:
     return {**start, "startkey_docid": row["id"]} if "id" in row else start
 
 
-def _document(database: Place, row: ViewRow, create: bool) -> Document:
+def _document_text(row: ViewRow, text: bytes) -> bytes | None:
+    """The document's text within that of its row, of which it is the last member.
+
+    In a row of ``_all_docs`` nothing before it can hold a member of that name; keys and values of a view can.
+    """
+    value = row.get("value")
+    start = text.find(b',"doc":{')
+    if start < 0 or row.get("id") != row["key"] or not isinstance(value, dict) or value.keys() != {"rev"}:
+        return None
+    return text[start + 7 : -1]
+
+
+def _document(database: Place, row: ViewRow, text: bytes, create: bool) -> Document:
     data = row.get("doc")
     if data is not None:
         # A linked document is not the one that emitted the row.
-        document = Document(database, cast(str, data["_id"]))
-        document.load(encode(data), data)
-        return document
+        return Document.read(database, _document_text(row, text) or encode(data), data)
     if not create:
         raise NotFoundError(row.get("error", "deleted"), method="GET", path=target((*database.path, str(_name(row)))))
     return Document(database, _name(row))
