@@ -1,14 +1,7 @@
 """The revision tree and the revision ids against a real CouchDB, which ``COUCHMODEL_TEST_URL`` names."""
 
-import base64
-import json
-import os
 import random
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,42 +10,20 @@ from couchmodel._embedded.revision_ids import revision_id
 from couchmodel._embedded.revtree import RevTree, parent_for
 from couchmodel._wire.revisions import Rev, ancestry, revisions_member
 from couchmodel.errors import ConflictError
+from tests.embedded.oracle import Call, fresh_database, needs_oracle
 
-URL = os.environ.get("COUCHMODEL_TEST_URL", "")
 LIMITS = [1000, 1000, 1000, 5, 3, 1]
 
-pytestmark = pytest.mark.skipif(not URL, reason="COUCHMODEL_TEST_URL names no CouchDB")
-
-Call = Callable[..., Any]
+pytestmark = needs_oracle
 
 
 @pytest.fixture
 def call() -> Iterator[Call]:
-    """Sends a request to a database of its own, and gives the JSON of the answer whatever its status is."""
-    address = urllib.parse.urlsplit(URL)
-    user = f"{urllib.parse.unquote(address.username or '')}:{urllib.parse.unquote(address.password or '')}"
-    headers = {
-        "Accept": "application/json",
-        "Authorization": f"Basic {base64.b64encode(user.encode()).decode()}",
-        "Content-Type": "application/json",
-    }
-    database = f"{address.scheme}://{address.hostname}:{address.port or 5984}/revtree-{time.time_ns()}"
-
-    def send(method: str, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(database + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return json.load(error)
-
-    send("PUT", "?q=1")
-    # CouchDB looks documents up before it writes, and is stricter then, until it has read the validation functions.
-    send("PUT", "/first", {})
-    yield send
-    send("DELETE", "")
+    """Sends requests to a database of the oracle."""
+    with fresh_database("revtree") as send:
+        # CouchDB looks documents up before it writes, and is stricter then, until it has read validation functions.
+        send("PUT", "/first", {})
+        yield send
 
 
 class Replica:

@@ -1,14 +1,7 @@
 """Selectors against a real CouchDB, which ``COUCHMODEL_TEST_URL`` names: both find the same documents."""
 
-import base64
-import http.client
-import json
 import os
 import random
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,44 +10,20 @@ import pytest
 from couchmodel._embedded.projection import parse_fields
 from couchmodel._embedded.selector import compile_selector
 from couchmodel.errors import ResponseError
+from tests.embedded.oracle import Call, fresh_database, needs_oracle
 
-URL = os.environ.get("COUCHMODEL_TEST_URL", "")
 SELECTORS = int(os.environ.get("COUCHMODEL_TEST_SELECTORS", "250"))
 SEEDS = [2, 3]
 
-pytestmark = pytest.mark.skipif(not URL, reason="COUCHMODEL_TEST_URL names no CouchDB")
-
-Call = Callable[..., Any]
+pytestmark = needs_oracle
 
 
 @pytest.fixture(scope="module")
 def call() -> Iterator[Call]:
-    """Sends a request to a database of its own, and gives the JSON of the answer whatever its status is."""
-    address = urllib.parse.urlsplit(URL)
-    user = f"{urllib.parse.unquote(address.username or '')}:{urllib.parse.unquote(address.password or '')}"
-    headers = {
-        "Accept": "application/json",
-        "Authorization": f"Basic {base64.b64encode(user.encode()).decode()}",
-        "Content-Type": "application/json",
-    }
-    database = f"{address.scheme}://{address.hostname}:{address.port or 5984}/sel-{time.time_ns()}"
-
-    def send(method: str, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(database + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return json.load(error)
-        except http.client.IncompleteRead:  # an error that came when the answer had begun
-            return {"error": "incomplete", "reason": ""}
-
-    send("PUT", "?q=1")
-    send("POST", "/_bulk_docs", {"docs": DOCUMENTS})
-    yield send
-    send("DELETE", "")
+    """Sends requests to a database of the oracle."""
+    with fresh_database("sel") as send:
+        send("POST", "/_bulk_docs", {"docs": DOCUMENTS})
+        yield send
 
 
 class Chance:
