@@ -1,14 +1,20 @@
-"""What is cleared away behind the requests' back: dropped databases, abandoned uploads, contents that nobody uses."""
+"""What is cleared away behind the requests' back.
+
+That is dropped databases and indexes, abandoned uploads, and contents that nobody uses.
+"""
 
 from collections.abc import Iterable
 from typing import Final
 
 from couchmodel._embedded.sqlite import Connection
 
-__all__ = ["clear_database", "clear_leftovers", "discard_blob", "discard_staged", "discard_uses"]
+__all__ = ["clear_database", "clear_indexes", "clear_leftovers", "discard_blob", "discard_staged", "discard_uses"]
 
 PIECE: Final = 200
 """Documents of a dropped database that are removed in one transaction."""
+
+ROWS: Final = 2000
+"""Rows of a dropped index that are removed in one transaction."""
 
 
 def clear_leftovers(connection: Connection) -> list[int]:
@@ -19,7 +25,11 @@ def clear_leftovers(connection: Connection) -> list[int]:
 
 
 def clear_database(number: int, connection: Connection) -> bool:
-    """Remove some documents of a dropped database; whether there are more. The database goes with the last."""
+    """Remove some documents of a dropped database; whether there are more. The database goes with the last.
+
+    Its indexes are dropped, and left to ``clear_indexes``.
+    """
+    connection.execute("UPDATE view_index SET database = NULL WHERE database = ?", (number,))
     found = connection.execute("SELECT number FROM document WHERE database = ? LIMIT ?", (number, PIECE)).fetchall()
     for (document,) in found:
         connection.execute("DELETE FROM revision WHERE document = ?", (document,))
@@ -27,8 +37,26 @@ def clear_database(number: int, connection: Connection) -> bool:
         discard_uses(connection, document)
     if not found:
         connection.execute("DELETE FROM local_document WHERE database = ?", (number,))
+        connection.execute("DELETE FROM purge WHERE database = ?", (number,))
         connection.execute("DELETE FROM database WHERE number = ?", (number,))
     return bool(found)
+
+
+def clear_indexes(connection: Connection) -> bool:
+    """Remove some rows of the dropped indexes; whether there are more. An index goes with its last row."""
+    found = connection.execute("SELECT number FROM view_index WHERE database IS NULL LIMIT 1").fetchone()
+    if found is None:
+        return False
+    for table, key in (("view_row", "view, key, id, position"), ("view_document", "document")):
+        removed = connection.execute(
+            f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
+            f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",
+            (found[0], found[0], ROWS),
+        ).rowcount
+        if removed:
+            return True
+    connection.execute("DELETE FROM view_index WHERE number = ?", found)
+    return True
 
 
 def discard_uses(connection: Connection, document: int, *, keep: frozenset[int] = frozenset()) -> None:

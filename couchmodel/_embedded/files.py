@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from couchmodel._embedded.schema import APPLICATION_ID, SCHEMA, VERSION
+from couchmodel._embedded.schema import APPLICATION_ID, STEPS, VERSION
 from couchmodel._embedded.sqlite import Connection, FileError, check_version, connect, file_errors
 from couchmodel.errors import StoreFileError
 
@@ -34,7 +34,7 @@ def prepare(path: Path) -> None:
 
 
 def open_file(path: Path) -> Connection:
-    """The connection that writes to the store at ``path``."""
+    """The connection that writes to the store at ``path``, whose tables are brought up to date."""
     try:
         with file_errors():
             connection = connect(str(path), writes=True)
@@ -46,13 +46,32 @@ def open_file(path: Path) -> Connection:
         connection.close()
         raise StoreFileError(f"{path} lies where SQLite cannot share memory, such as on a network: move it to a disk")
     _check_version(path, version)
+    if version < VERSION:
+        _migrate(path, connection, version)
     return connection
 
 
 def create_tables(connection: Connection) -> None:
     """Make an empty database a store."""
-    connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+    _take_steps(connection, 0)
     connection.execute("INSERT INTO meta VALUES ('uuid', ?)", (uuid.uuid4().hex,))
+
+
+def _take_steps(connection: Connection, version: int) -> None:
+    """Bring tables of that version up to date, all or nothing."""
+    steps = "".join(STEPS[version:])
+    marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} {marks} COMMIT;")
+
+
+def _migrate(path: Path, connection: Connection, version: int) -> None:
+    try:
+        with file_errors():
+            _take_steps(connection, version)
+    except FileError as error:
+        connection.close()
+        reason = f"{path} cannot be brought from version {version} to {VERSION}, and was left as it is: {error}"
+        raise StoreFileError(reason) from error
 
 
 def _check_place(path: Path) -> None:

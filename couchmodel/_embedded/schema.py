@@ -6,19 +6,19 @@ leaves behind is cleared away in pieces. Its number is never used again.
 A document's row carries its winning revision whole, so that a read is one row. The revisions that lost or are
 superseded lie in ``revision``, and the tree that holds them together is the row's last column, behind the body, where
 a read never has to pass it.
+
+The schema stands here as the steps by which it came about. A new file takes all of them, a file of an older version
+those that it lacks.
 """
 
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "VERSION"]
+__all__ = ["APPLICATION_ID", "STEPS", "VERSION"]
 
 APPLICATION_ID: Final = 0x436F5344
 """What SQLite's header says about the application: ``CoSD``."""
 
-VERSION: Final = 1
-"""The version of the tables, SQLite's ``user_version``."""
-
-SCHEMA: Final = f"""
+_DOCUMENTS: Final = """
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value
@@ -91,7 +91,50 @@ CREATE TABLE attachment_use (               -- some stored revision of the docum
     PRIMARY KEY (blob, document)
 ) WITHOUT ROWID;
 CREATE INDEX attachment_use_by_document ON attachment_use (document);
-
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
 """
+
+_INDEXES: Final = """
+CREATE TABLE view_index (                   -- what the design documents of one signature share
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    database INTEGER,                       -- NULL: dropped, to be cleared away
+    signature TEXT NOT NULL,
+    collator TEXT NOT NULL,                 -- whose order the keys have
+    update_seq INTEGER NOT NULL DEFAULT 0,  -- up to which the documents are in it
+    totals BLOB NOT NULL,                   -- JSON: how many rows each view has
+    UNIQUE (database, signature)
+);
+
+CREATE TABLE view_row (
+    view_index INTEGER NOT NULL,
+    view INTEGER NOT NULL,                  -- its place among the views of the index
+    key BLOB NOT NULL,                      -- bytes in the order of the keys, see collation.py
+    id TEXT NOT NULL,
+    position INTEGER NOT NULL,              -- among the rows of the document in the view
+    emitted BLOB NOT NULL,                  -- the key as JSON
+    value BLOB NOT NULL,                    -- JSON
+    PRIMARY KEY (view_index, view, key, id, position)
+) WITHOUT ROWID;
+
+CREATE TABLE view_document (                -- which rows a document has, for when it changes
+    view_index INTEGER NOT NULL,
+    document INTEGER NOT NULL,
+    rows BLOB NOT NULL,                     -- see index_rows.py
+    PRIMARY KEY (view_index, document)
+) WITHOUT ROWID;
+
+CREATE TABLE purge (
+    database INTEGER NOT NULL,
+    purge_seq INTEGER NOT NULL,
+    uuid TEXT NOT NULL,
+    id TEXT NOT NULL,
+    revs BLOB NOT NULL,                     -- JSON
+    PRIMARY KEY (database, purge_seq),
+    UNIQUE (database, uuid)
+) WITHOUT ROWID;
+"""
+
+STEPS: Final = (_DOCUMENTS, _INDEXES)
+"""What makes each version of the tables from the one before it; the first from nothing."""
+
+VERSION: Final = len(STEPS)
+"""The version of the tables, SQLite's ``user_version``."""

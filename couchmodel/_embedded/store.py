@@ -157,6 +157,11 @@ class Store:
             raise StoreFileError("the store is closed")
         self._open.writer.enqueue(job, committed=committed)
 
+    def clear_indexes(self) -> None:
+        """Have what dropped indexes have left cleared away, some time."""
+        if self._open is not None:
+            self._open.clear_indexes()
+
     # --- databases
 
     def database(self, name: str) -> Database:
@@ -224,10 +229,22 @@ class _Open:
         def again(more: bool) -> None:
             if more:
                 self.clear(number)
+            else:
+                self.clear_indexes()
 
         # A store that is being closed goes on with it when it is opened again.
         with suppress(StoreFileError):
             self.writer.enqueue(partial(clearing.clear_database, number), committed=again)
+
+    def clear_indexes(self) -> None:
+        """Clear away what dropped indexes have left, likewise."""
+
+        def again(more: bool) -> None:
+            if more:
+                self.clear_indexes()
+
+        with suppress(StoreFileError):
+            self.writer.enqueue(clearing.clear_indexes, committed=again)
 
     def clear_leftovers(self) -> None:
         """Clear away what the last process could not."""
@@ -235,6 +252,7 @@ class _Open:
         def begin(dropped: list[int]) -> None:
             for number in dropped:
                 self.clear(number)
+            self.clear_indexes()
 
         self.writer.enqueue(clearing.clear_leftovers, committed=begin)
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from couchmodel._embedded.lockfile import LockFile
-from couchmodel._embedded.schema import APPLICATION_ID
+from couchmodel._embedded.schema import APPLICATION_ID, STEPS, VERSION
 from couchmodel._embedded.store import Store
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
+
+OLD = Path(__file__).with_name("store_version_1.sql")
+"""A store as a version of couchmodel has written it that knew of no indexes."""
 
 HOLD = """
 import asyncio, sys
@@ -46,6 +49,20 @@ def refusal(path: Path) -> str:
     with pytest.raises(StoreFileError) as caught:
         asyncio.run(Store(path).open())
     return str(caught.value)
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """The tables and indexes of a database."""
+    return dict(connection.execute("SELECT name, sql FROM sqlite_schema").fetchall())
+
+
+def schema_of_new() -> dict[str, str]:
+    """The tables and indexes of a new store."""
+    connection = sqlite3.connect(":memory:")
+    connection.executescript("".join(STEPS))
+    schema = schema_of(connection)
+    connection.close()
+    return schema
 
 
 async def create(path: Path, name: str) -> list[str]:
@@ -98,6 +115,33 @@ def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:
     connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 999; CREATE TABLE t (x)")
     connection.close()
     assert "upgrade couchmodel" in refusal(path)
+
+
+async def test_a_store_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(OLD.read_text())
+    connection.close()
+    store = Store(path)
+    client = Client(store)
+    assert (await client.json("GET", "/kitchen/pie"))["title"] == "Apple pie"
+    assert (await client.json("GET", "/kitchen"))["doc_del_count"] == 1
+    await client.json("POST", "/kitchen/_index", {"index": {"fields": ["title"]}})
+    await store.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == VERSION
+    assert schema_of(connection) == schema_of_new()
+    connection.close()
+
+
+def test_a_store_that_cannot_be_brought_up_to_date_is_left_as_it_is(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(OLD.read_text() + "CREATE TABLE view_row (x);")
+    before = schema_of(connection)
+    connection.close()
+    assert "version 1" in refusal(path)
+    connection = sqlite3.connect(path)
+    assert (schema_of(connection), connection.execute("PRAGMA user_version").fetchone()[0]) == (before, 1)
+    connection.close()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
