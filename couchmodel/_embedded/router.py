@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from couchmodel._embedded.admission import admit
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.handlers import (
     all_docs,
@@ -23,8 +24,8 @@ from couchmodel._embedded.handlers import (
     session,
 )
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.users import ADMIN, User
 from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.users import ADMIN, User
 from couchmodel.errors import (
     BadRequestError,
     MethodNotAllowedError,
@@ -32,7 +33,6 @@ from couchmodel.errors import (
     ResponseError,
     ServerError,
     TransportError,
-    UnauthorizedError,
     UnsupportedError,
 )
 
@@ -54,10 +54,11 @@ class Router:
 
     async def answer(self, request: Request, user: User = ADMIN) -> Response:
         """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
+        request.user = user
         try:
             if not self.store.is_open:
                 await self.store.open()
-            answer = await self._route(request, user)
+            answer = await self._route(request)
         except ResponseError as error:
             answer = error_answer(error)
             if isinstance(error, _NotAllowedError):
@@ -69,18 +70,16 @@ class Router:
             answer = error_answer(ServerError(type(error).__name__))
         return await _without_body(answer) if request.method == "HEAD" else answer
 
-    def _route(self, request: Request, user: User) -> Answering:
+    def _route(self, request: Request) -> Answering:
         """The coroutine that answers. It is on the way of every read, so it looks at no more than it must."""
-        path = request.path
+        path, user = request.path, request.user
+        if user is not ADMIN:
+            admit(self.store, request)
         if not path:
             return _ROOT.handler(request)(self.store, request, user)
         first = path[0]
         if first[:1] == "_" and first in _SERVER:
-            if user is not ADMIN:
-                _admit_to_server(user, first)
             return _server_endpoint(path).handler(request)(self.store, request, user)
-        if user is not ADMIN:
-            _admit_to_database(user, request)
         if len(path) == 1:
             return self._route_database(request, first)
         database = self.store.database(first)
@@ -109,6 +108,8 @@ class Router:
         endpoint = _ENDPOINTS.get(path[1:])
         if endpoint is None and second == "_index" and len(path) in _NAMED_INDEX:
             endpoint = _INDEX
+        if second == "_index" and request.method != "GET":
+            database.security.require_admin(request.user)
         if endpoint is not None:
             return endpoint.handler(request)(self.store, database, request)
         if second in _NOT_YET:
@@ -177,22 +178,6 @@ async def _without_body(answer: Response) -> Response:
         headers.setdefault("content-length", str(len(answer.body)))
     return Response(answer.status, headers)
 
-
-def _admit_to_server(user: User, endpoint: str) -> None:
-    if not user.is_admin and endpoint not in _PUBLIC:
-        raise UnauthorizedError("You are not a server admin.")
-
-
-def _admit_to_database(user: User, request: Request) -> None:
-    """Only administrators, until there are users: CouchDB's default for a new database."""
-    if not user.is_admin:
-        server = len(request.path) == 1 and request.method in ("PUT", "DELETE")
-        raise UnauthorizedError(
-            "You are not a server admin." if server else "You are not authorized to access this db."
-        )
-
-
-_PUBLIC: Final = frozenset(("_up", "_uuids", "_session"))
 
 _ROOT: Final = _Endpoint("GET,HEAD", {"GET": server.welcome})
 

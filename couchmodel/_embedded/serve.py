@@ -14,8 +14,8 @@ from aiohttp import web
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
-from couchmodel._embedded.users import ADMIN, NOBODY, User
 from couchmodel._wire.messages import Request, Response, parse_target
+from couchmodel._wire.users import ADMIN, NOBODY, User
 from couchmodel.errors import ConfigurationError, UnauthorizedError
 
 __all__ = ["Server", "serve"]

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 
 from couchmodel._embedded import clearing, files
 from couchmodel._embedded.lockfile import LockFile
+from couchmodel._embedded.security import Security
 from couchmodel._embedded.sqlite import BusyError, Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.uuids import Uuids
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
@@ -37,6 +38,7 @@ class Database:
     name: str
     uuid: str
     created: int
+    security: Security
     opaque: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
 
@@ -208,9 +210,9 @@ class Store:
 
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
-        rows = connection.execute("SELECT number, name, uuid, created FROM database WHERE name IS NOT NULL")
+        rows = connection.execute("SELECT number, name, uuid, created, security FROM database WHERE name IS NOT NULL")
         for row in rows.fetchall():
-            self._add(Database(*row))
+            self._add(_database(row))
 
 
 class _Open:
@@ -306,19 +308,24 @@ def _open_path(path: Path) -> _Open:
 def _insert_database(name: str, connection: Connection) -> Database:
     row = connection.execute(
         "INSERT INTO database (name, uuid, created) VALUES (?, ?, ?)"
-        " ON CONFLICT DO NOTHING RETURNING number, name, uuid, created",
+        " ON CONFLICT DO NOTHING RETURNING number, name, uuid, created, security",
         (name, uuid.uuid4().hex, int(time.time())),
     ).fetchone()
     if row is None:
         reason = "The database could not be created, the file already exists."
         raise PreconditionFailedError(reason, code="file_exists")
-    return Database(*row)
+    return _database(row)
 
 
 def _drop_database(name: str, connection: Connection) -> Database:
     row = connection.execute(
-        "UPDATE database SET name = NULL WHERE name = ? RETURNING number, ?, uuid, created", (name, name)
+        "UPDATE database SET name = NULL WHERE name = ? RETURNING number, ?, uuid, created, security", (name, name)
     ).fetchone()
     if row is None:
         raise NotFoundError("Database does not exist.")
-    return Database(*row)
+    return _database(row)
+
+
+def _database(row: tuple[Any, ...]) -> Database:
+    number, name, opaque, created, security = row
+    return Database(number, name, opaque, created, Security(security))

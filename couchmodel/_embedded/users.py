@@ -1,24 +1,20 @@
-"""Who asks: a name and roles. Who is nobody may read what is public, and that is little."""
+"""What users may write, beside what the security of a database says."""
 
-from typing import Final, NamedTuple
+from couchmodel._embedded.edits import Edit
+from couchmodel._embedded.store import Database
+from couchmodel._embedded.writing import Check
+from couchmodel._wire.users import User
 
-__all__ = ["ADMIN", "NOBODY", "User"]
-
-
-class User(NamedTuple):
-    """Whoever sends a request; ``name`` is None for a stranger, ``by`` the way that they were recognised."""
-
-    name: str | None
-    roles: tuple[str, ...] = ()
-    by: str | None = None
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether this is an administrator of the server."""
-        return "_admin" in self.roles
+__all__ = ["check_for"]
 
 
-ADMIN: Final = User("admin", ("_admin",), "default")
-"""Whoever opened the store in their own process."""
+def check_for(database: Database, user: User) -> Check | None:
+    """What each write of a user to a database has to pass; None where they may write anything."""
+    if database.security.is_admin(user):
+        return None
 
-NOBODY: Final = User(None)
+    def check(edit: Edit) -> None:
+        if edit.id.startswith("_design/"):
+            database.security.require_admin(user)
+
+    return check

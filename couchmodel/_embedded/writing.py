@@ -1,7 +1,7 @@
 """Writing revisions: where they go in a document's tree, which one wins, and what becomes of the others."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from couchmodel._embedded import clearing, local
 from couchmodel._embedded.attachments import Attachment, pack, save, unpack
@@ -12,7 +12,10 @@ from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import NotFoundError, PreconditionFailedError
 
-__all__ = ["Writing", "used_blobs"]
+__all__ = ["Check", "Writing", "used_blobs"]
+
+Check: TypeAlias = Callable[[Edit], None]
+"""Raises UnauthorizedError or ForbiddenError for a write that is refused."""
 
 
 class _Content(NamedTuple):
@@ -35,14 +38,18 @@ class _Stored(NamedTuple):
 class Writing:
     """The writes of one request to one database, inside its transaction. ``finish`` ends it."""
 
-    def __init__(self, connection: Connection, database: int) -> None:
-        """Raises NotFoundError where the database has been dropped meanwhile."""
+    def __init__(self, connection: Connection, database: int, check: Check | None = None) -> None:
+        """``check`` is put to each write that would be done.
+
+        Raises NotFoundError where the database has been dropped meanwhile.
+        """
         row = connection.execute(
             "SELECT update_seq, revs_limit FROM database WHERE number = ? AND name IS NOT NULL", (database,)
         ).fetchone()
         if row is None:
             raise NotFoundError("Database does not exist.")
         self._connection = connection
+        self._check = check
         self._database = database
         self._seq, self._revs_limit = row
         self._living = self._deleted = 0
@@ -61,11 +68,14 @@ class Writing:
         Raises:
             ConflictError: that revision is not the one to continue from.
             PreconditionFailedError: the revision has no attachment such as a stub says.
+            UnauthorizedError, ForbiddenError: the write is refused.
         """
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
         stored = self._stored(edit.id)
         parent = self._parent(edit, stored)
+        if self._check is not None:
+            self._check(edit)
         generation, previous = parent or (0, None)
         attachments = self._attachments(edit, stored, [parent] if parent else [], generation + 1)
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
@@ -77,11 +87,16 @@ class Writing:
         return str(new)
 
     def replicate(self, edit: Edit) -> str:
-        """Take in a revision as it is, beside whatever is there. The revision."""
+        """Take in a revision as it is, beside whatever is there. The revision.
+
+        Raises UnauthorizedError, ForbiddenError where the write is refused.
+        """
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
         stored = self._stored(edit.id)
         if stored is None or not stored.tree.is_stored(edit.path[0]):
+            if self._check is not None:
+                self._check(edit)
             self._write(edit, stored, edit.path, self._attachments(edit, stored, edit.path[1:], None))
         return str(edit.path[0])
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from couchmodel._wire.users import NOBODY, User
 from couchmodel.errors import BadRequestError, DocumentError
 
 __all__ = [
@@ -53,9 +54,11 @@ class Request:
     JSON is asked for, and a body is JSON, unless ``headers`` say otherwise. ``stream`` says that the answer's body is
     wanted piece by piece; otherwise it has arrived whole, and its connection
     is free again, by the time :meth:`Transport.send` returns.
+
+    ``user`` is who asks, where a server has found that out; to a client it means nothing.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "query", "stream")
+    __slots__ = ("body", "headers", "method", "path", "query", "stream", "user")
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Request:
         self.headers = headers or (_ASK_JSON if body is None else _SAY_JSON)
         self.body = body
         self.stream = stream
+        self.user: User = NOBODY
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {target(self.path)}>"

@@ -8,8 +8,8 @@ import pytest
 
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
-from couchmodel._embedded.users import ADMIN, User
 from couchmodel._wire.messages import Request, Response, parse_target
+from couchmodel._wire.users import ADMIN, User
 
 
 class Client:

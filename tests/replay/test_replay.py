@@ -10,8 +10,8 @@ import pytest
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.serve import serve
 from couchmodel._embedded.store import Store
-from couchmodel._embedded.users import ADMIN, NOBODY
 from couchmodel._wire.messages import Request, parse_target
+from couchmodel._wire.users import ADMIN, NOBODY
 from tests.replay.replay import Answer, Send, load, replay
 
 ALIKE = [

@@ -15,7 +15,8 @@ from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_
 from couchmodel._embedded.ranges import Range, parse_range
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.writing import Writing
+from couchmodel._embedded.users import check_for
+from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import NotFoundError, ResponseError, UnsupportedMediaTypeError
@@ -59,7 +60,9 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     try:
         await _receive(store, request, content)
         change = _Change(database.number, id, rev, name, Incoming(name, content_type, content))
-        written = await store.write(partial(_write, change), committed=database.notify)
+        written = await store.write(
+            partial(_write, change, check_for(database, request.user)), committed=database.notify
+        )
     except BaseException:
         # It may have been staged, and even be in use if nobody has waited for the end: the job looks when it runs.
         store.enqueue(partial(_discard, content))
@@ -75,7 +78,7 @@ async def delete(store: Store, database: Database, request: Request, id: str, na
     """``DELETE /{db}/{id}/{name}``."""
     rev = expected_revision(request.query, request.headers)
     change = _Change(database.number, id, rev, name, None)
-    written = await store.write(partial(_write, change), committed=database.notify)
+    written = await store.write(partial(_write, change, check_for(database, request.user)), committed=database.notify)
     return json_answer(200, {"ok": True, "id": id, "rev": written})
 
 
@@ -168,8 +171,8 @@ async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]
     yield bytes(gathered)
 
 
-def _write(change: _Change, connection: Connection) -> str:
-    writing = Writing(connection, change.database)
+def _write(change: _Change, check: Check | None, connection: Connection) -> str:
+    writing = Writing(connection, change.database, check)
     edit = _edit(change, connection)
     rev = writing.edit(edit)
     writing.finish()

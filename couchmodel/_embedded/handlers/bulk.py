@@ -8,9 +8,10 @@ from couchmodel._embedded.arguments import json_object
 from couchmodel._embedded.edits import Edit, parse_document
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.writing import Writing
+from couchmodel._embedded.users import check_for
+from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
-from couchmodel.errors import BadRequestError, ConflictError
+from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
 
 __all__ = ["write"]
 
@@ -27,7 +28,8 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     # The documents are taken apart where they are written: many of them would hold up the event loop.
-    job = partial(_write_new if new_edits else _write_replicated, store, database.number, documents)
+    write_all = _write_new if new_edits else _write_replicated
+    job = partial(write_all, store, database.number, documents, check_for(database, request.user))
     short = len(documents) <= FEW and isinstance(request.body, bytes) and len(request.body) <= SMALL
     return json_answer(201, await store.write(job, committed=database.notify, short=short))
 
@@ -48,32 +50,39 @@ def _edits(store: Store, documents: list[Any]) -> list[Edit]:
     return edits
 
 
-def _write_new(store: Store, database: int, documents: list[Any], connection: Connection) -> list[dict[str, Any]]:
+def _write_new(
+    store: Store, database: int, documents: list[Any], check: Check | None, connection: Connection
+) -> list[dict[str, Any]]:
     edits = _edits(store, documents)
-    writing = Writing(connection, database)
+    writing = Writing(connection, database, check)
     rows: list[dict[str, Any]] = [{}] * len(edits)
     for place in _order(edits):
         edit = edits[place]
         try:
             rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
-        except ConflictError as error:
+        except (ConflictError, ForbiddenError, UnauthorizedError) as error:
             rows[place] = {"id": edit.id, "error": error.code, "reason": error.reason}
     writing.finish()
     return rows
 
 
 def _write_replicated(
-    store: Store, database: int, documents: list[Any], connection: Connection
+    store: Store, database: int, documents: list[Any], check: Check | None, connection: Connection
 ) -> list[dict[str, Any]]:
-    """CouchDB only tells which documents were refused, and that takes a validation function."""
+    """CouchDB only tells which documents were refused."""
     edits = _edits(store, documents)
     if not all(edit.path for edit in edits):
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
-    writing = Writing(connection, database)
+    writing = Writing(connection, database, check)
+    refused: list[dict[str, Any]] = []
     for place in _order(edits):
-        writing.replicate(edits[place])
+        edit = edits[place]
+        try:
+            writing.replicate(edit)
+        except (ForbiddenError, UnauthorizedError) as error:
+            refused.append({"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason})
     writing.finish()
-    return []
+    return refused
 
 
 def _order(edits: list[Edit]) -> list[int]:

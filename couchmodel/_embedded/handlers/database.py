@@ -10,10 +10,11 @@ from couchmodel._embedded.arguments import json_body, require_json_type
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import parse_document
 from couchmodel._embedded.handlers.document import write
+from couchmodel._embedded.security import Security, check_security
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, decode, encode
-from couchmodel.errors import BadRequestError, NotFoundError, StoreFileError, UnsupportedError
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
+from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, StoreFileError, UnsupportedError
 
 __all__ = [
     "compact",
@@ -36,7 +37,6 @@ SYSTEM: Final = ("_users", "_replicator", "_global_changes")
 LONGEST_NAME: Final = 238
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
-_DEFAULT_SECURITY: Final = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
 _LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
 
 
@@ -76,7 +76,7 @@ async def create_document(store: Store, database: Database, request: Request) ->
     require_json_type(request)
     edit = parse_document(await json_body(request))
     edit.id = edit.id or store.uuids.next()
-    rev = await write(store, database, edit)
+    rev = await write(store, database, edit, request.user)
     if request.query.get("batch") == "ok":
         return json_answer(202, {"ok": True, "id": edit.id})
     headers = {**JSON_HEADERS, "location": location(request.headers, database.name, edit.id)}
@@ -108,6 +108,7 @@ async def limit(store: Store, database: Database, request: Request) -> Response:
 
 async def set_limit(store: Store, database: Database, request: Request) -> Response:
     """``PUT /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    database.security.require_admin(request.user)
     value = await json_body(request)
     name = _LIMITS[request.path[1]]
     if type(value) is not int or value < 1:
@@ -118,17 +119,22 @@ async def set_limit(store: Store, database: Database, request: Request) -> Respo
 
 async def security(store: Store, database: Database, request: Request) -> Response:
     """``GET /{db}/_security``."""
-    stored = await store.read(partial(_read_setting, database.number, "security"))
-    return json_answer(200, _DEFAULT_SECURITY if stored is None else decode(stored))
+    return json_answer(200, database.security.document)
 
 
 async def set_security(store: Store, database: Database, request: Request) -> Response:
     """``PUT /{db}/_security``."""
     value = await json_body(request)
     if database.name == "_users":
-        raise BadRequestError("You can't edit the security object of the user database.", code="forbidden", status=403)
-    _check_security(value)
-    await store.write(partial(_write_setting, database.number, "security", encode(value)))
+        raise ForbiddenError("You can't edit the security object of the user database.")
+    database.security.require_admin(request.user)
+    check_security(value)
+    text = encode(value)
+
+    def committed(_: object) -> None:
+        database.security = Security(text)
+
+    await store.write(partial(_write_setting, database.number, "security", text), committed=committed)
     return json_answer(200, OK)
 
 
@@ -169,20 +175,6 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
 
 
 _SIZE: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
-
-
-def _check_security(value: object) -> None:
-    """CouchDB answers 500 where it does not like the object."""
-    if not isinstance(value, dict):
-        raise BadRequestError("Security object must be a JSON object")
-    for part in ("admins", "members"):
-        group = value.get(part, {})
-        if not isinstance(group, dict):
-            raise BadRequestError(f"`{part}` must be a JSON object")
-        for name in ("names", "roles"):
-            listed = group.get(name, [])
-            if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
-                raise BadRequestError(f"`{part}.{name}` must be a JSON list of strings")
 
 
 def _read_setting(database: int, name: str, connection: Connection) -> Any:

@@ -24,9 +24,11 @@ from couchmodel._embedded.documents import (
 from couchmodel._embedded.edits import Edit, parse_document, validate_id
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.writing import Writing
+from couchmodel._embedded.users import check_for
+from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, parse_target
 from couchmodel._wire.revisions import Rev
+from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
 
 __all__ = ["copy", "delete", "get", "post", "put", "write"]
@@ -60,7 +62,7 @@ async def put(store: Store, database: Database, request: Request, id: str) -> Re
     if replicated and not edit.path:
         reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
         raise BadRequestError(reason)
-    rev = await write(store, database, edit, replicated=replicated)
+    rev = await write(store, database, edit, request.user, replicated=replicated)
     if request.query.get("batch") == "ok":
         return json_answer(202, {"ok": True, "id": id})
     return _written(request, database, id, rev, 200 if edit.deleted else 201, located=True)
@@ -74,7 +76,7 @@ async def delete(store: Store, database: Database, request: Request, id: str) ->
         living(await store.read(partial(winner, database.number, id)))
     edit = parse_document({"_deleted": True}, id=id)
     _settle_revision(request, edit)
-    rev = await write(store, database, edit)
+    rev = await write(store, database, edit, request.user)
     return _written(request, database, id, rev, 200, located=False)
 
 
@@ -83,9 +85,9 @@ async def copy(store: Store, database: Database, request: Request, id: str) -> R
     source = expected_revision(request.query, request.headers)
     target_id, target_rev = _destination(request)
     validate_id(target_id)
-    rev = await store.write(
-        partial(_copy, database.number, id, source, target_id, target_rev), committed=database.notify
-    )
+    check = check_for(database, request.user)
+    job = partial(_copy, database.number, id, source, target_id, target_rev, check)
+    rev = await store.write(job, committed=database.notify)
     return _written(request, database, target_id, rev, 201, located=True)
 
 
@@ -96,14 +98,14 @@ async def post(store: Store, database: Database, request: Request, id: str) -> R
     raise UnsupportedError("The embedded store does not read forms.")
 
 
-async def write(store: Store, database: Database, edit: Edit, *, replicated: bool = False) -> str:
-    """Write one revision. Its name."""
-    job = partial(_write, database.number, edit, replicated)
+async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
+    """Write one revision. Its name. Raises UnauthorizedError or ForbiddenError where the user may not."""
+    job = partial(_write, database.number, edit, replicated, check_for(database, user))
     return await store.write(job, committed=database.notify, short=True)
 
 
-def _write(database: int, edit: Edit, replicated: bool, connection: Connection) -> str:
-    writing = Writing(connection, database)
+def _write(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:
+    writing = Writing(connection, database, check)
     rev = writing.replicate(edit) if replicated else writing.edit(edit)
     writing.finish()
     return rev
@@ -242,13 +244,14 @@ def _copy(
     source_rev: Rev | None,
     id: str,
     rev: Rev | None,
+    check: Check | None,
     connection: Connection,
 ) -> str:
     source = load(database, source_id, source_rev, connection)
     edit = parse_document(source.document, id=id)
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)
-    writing = Writing(connection, database)
+    writing = Writing(connection, database, check)
     written = writing.edit(edit)
     writing.finish()
     return written

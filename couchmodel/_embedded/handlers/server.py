@@ -7,8 +7,8 @@ from couchmodel._embedded.answers import json_answer
 from couchmodel._embedded.arguments import boolean, integer, json_object, json_parameter
 from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.store import Store
-from couchmodel._embedded.users import User
 from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
 __all__ = ["active_tasks", "databases", "databases_info", "membership", "up", "uuids", "welcome"]

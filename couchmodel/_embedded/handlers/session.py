@@ -2,8 +2,8 @@
 
 from couchmodel._embedded.answers import OK, json_answer
 from couchmodel._embedded.store import Store
-from couchmodel._embedded.users import User
 from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.users import User
 from couchmodel.errors import UnsupportedError
 
 __all__ = ["begin", "end", "get"]
