@@ -1,16 +1,23 @@
-"""The command line: ``couchmodel serve`` puts an embedded store on a socket, where any CouchDB client can use it."""
+"""The command line: an embedded store on a socket, where any CouchDB client can use it, and the care of its file."""
 
 import asyncio
 import signal
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated
 
 from couchmodel._embedded.serve import serve as start_server
 from couchmodel._embedded.store import Store
 from couchmodel.errors import CouchModelError
+from couchmodel.upkeep import Checked
+from couchmodel.upkeep import backup as make_backup
+from couchmodel.upkeep import check as check_file
 
 try:
     import typer
+    from rich.console import Console
+    from rich.progress import Progress
 except ImportError as error:
     raise SystemExit("the command line needs an extra: pip install 'couchmodel[cli]'") from error
 
@@ -35,16 +42,68 @@ def serve(
     admin: Annotated[str | None, typer.Option(metavar="NAME:PASSWORD", help="Ask for this name and password.")] = None,
 ) -> None:
     """Serve an embedded store over HTTP, as a CouchDB would, until it is interrupted."""
-    try:
+    with _refusing("serve"):
         asyncio.run(_serve(file, host, port, _credentials(admin)))
-    except (CouchModelError, OSError) as error:
-        typer.echo(f"couchmodel serve: {error}", err=True)
-        raise typer.Exit(1) from None
+
+
+@app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="The store's file; it may be in use.")],
+    *,
+    most: Annotated[int, typer.Option(min=1, help="Stop after so many problems.")] = 100,
+) -> None:
+    """Read a store from end to end, and say what is wrong with it: exit status 0 if nothing, 1 if something is."""
+    with _refusing("check", status=2):
+        found = asyncio.run(check_file(file, most=most))
+    for problem in found.problems:
+        typer.echo(f"  {problem}")
+    typer.echo(f"{file}: {_summary(found, most)}")
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@app.command()
+def backup(
+    file: Annotated[str, typer.Argument(help="The store's file; it may be in use.")],
+    target: Annotated[str, typer.Argument(help="The copy's file; nothing may be there yet.")],
+) -> None:
+    """Copy a store as it is at this moment. The copy is a store, and appears when it is whole."""
+    terminal = Console(stderr=True)
+    with _refusing("backup"), Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+        task = progress.add_task("copying")
+
+        def told(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        asyncio.run(make_backup(file, target, progress=told))
+    typer.echo(f"{file} copied to {target}: {Path(target).stat().st_size:,} bytes")
 
 
 def main() -> None:
     """Run the command line."""
     app()
+
+
+@contextmanager
+def _refusing(command: str, *, status: int = 1) -> Generator[None]:
+    """A context whose errors end the command with a message and an exit status."""
+    try:
+        yield
+    except (CouchModelError, OSError) as error:
+        typer.echo(f"couchmodel {command}: {error}", err=True)
+        raise typer.Exit(status) from None
+
+
+def _summary(found: Checked, most: int) -> str:
+    counts, problems = found.counts, len(found.problems)
+    if problems:
+        return f"{_number(problems, 'problem')}{', and the rest was not looked at' if problems == most else ''}"
+    documents = f"{_number(counts.documents, 'document')} and {counts.deleted:,} deleted"
+    listed = _number(counts.databases, "database"), documents, _number(counts.attachments, "stored attachment")
+    return f"{', '.join(listed)}: all is well"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 async def _serve(file: str | None, host: str, port: int, admin: tuple[str, str] | None) -> None:

@@ -27,7 +27,8 @@
     │   ├── TooManyRequestsError      429
     │   └── ServerError               500 and above
     │       ├── UnsupportedError      501
-    │       └── UnavailableError      503
+    │       ├── UnavailableError      503
+    │       └── StorageFullError      507
     ├── ReplicationError              a replication that a server runs has failed
     ├── DocumentError                 a document and its model disagree
     ├── AttachmentError               an attachment breaks the rules of its field
@@ -66,6 +67,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseError",
     "ServerError",
+    "StorageFullError",
     "StoreFileError",
     "TLSError",
     "TooManyRequestsError",
@@ -279,6 +281,13 @@ class UnavailableError(ServerError):
     code = "service_unavailable"
 
 
+class StorageFullError(ServerError):
+    """507: the server's disk is full. Nothing was written; what is there can still be read."""
+
+    status = 507
+    code = "insufficent_storage"  # CouchDB's own spelling
+
+
 class ReplicationError(CouchModelError):
     """A replication that a server runs has failed, or fails again and again.
 
@@ -355,5 +364,6 @@ _BY_STATUS: dict[int, type[ResponseError]] = {
         ServerError,
         UnsupportedError,
         UnavailableError,
+        StorageFullError,
     )
 }

@@ -5,6 +5,8 @@ What is not a store is told from its first bytes, before SQLite opens it, so tha
 
 import os
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,19 +14,34 @@ from couchmodel._embedded.schema import APPLICATION_ID, STEPS, VERSION
 from couchmodel._embedded.sqlite import Connection, FileError, check_version, connect, file_errors
 from couchmodel.errors import StoreFileError
 
-__all__ = ["check", "create_tables", "open_file", "prepare"]
+__all__ = ["check", "check_header", "create_tables", "draft", "open_file", "prepare"]
 
 _HEADER_SIZE: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
 
 
-def check(path: Path) -> None:
+def check(path: Path, *, writes: bool = True) -> None:
     """Touch nothing, and raise StoreFileError where there can be no store at ``path``.
 
-    What is there may be no store, or one of a newer version; its folder may be missing, or not writable.
+    What is there may be no store, or one of a newer version; its folder may be missing, or not writable. Who does not
+    write needs a store that is there.
     """
-    _check_place(path)
-    _is_there(path)
+    check_version()
+    if writes:
+        _check_place(path)
+    if not _is_there(path) and not writes:
+        raise StoreFileError(f"there is no store at {path}")
+
+
+def check_header(path: Path, connection: Connection) -> None:
+    """The same for a file that is open, and may not be opened by its name again: closing it would end SQLite's locks.
+
+    Raises:
+        StoreFileError: it is no store, or one of a newer version.
+    """
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise _foreign(path)
+    _check_version(path, connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def prepare(path: Path) -> None:
@@ -75,7 +92,6 @@ def _migrate(path: Path, connection: Connection, version: int) -> None:
 
 
 def _check_place(path: Path) -> None:
-    check_version()
     folder = path.parent
     if not folder.is_dir():
         raise StoreFileError(f"{path} cannot be created: there is no folder {folder}, make it first")
@@ -99,9 +115,13 @@ def _is_there(path: Path) -> bool:
     if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
         raise StoreFileError(f"{path} is not a couchmodel store, and not even an SQLite file: name another file")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise StoreFileError(f"{path} is the SQLite file of another application: name another file")
+        raise _foreign(path)
     _check_version(path, int.from_bytes(header[60:64], "big"))
     return True
+
+
+def _foreign(path: Path) -> StoreFileError:
+    return StoreFileError(f"{path} is the SQLite file of another application: name another file")
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -113,20 +133,41 @@ def _check_version(path: Path, version: int) -> None:
 
 
 def _create(path: Path) -> None:
-    """Build the store beside its place and move it there, so that a crash leaves no half a store."""
-    draft = _beside(path, ".new")
     try:
-        # The log of a store that was deleted would be played back into the new one.
-        for leftover in (draft, *(_beside(path, suffix) for suffix in (".new-journal", "-wal", "-shm"))):
-            leftover.unlink(missing_ok=True)
-        with file_errors():
-            connection = connect(str(draft), writes=True)
-            create_tables(connection)
-            connection.close()
-        draft.replace(path)
-        _sync_folder(path.parent)
+        with draft(path) as place, file_errors():
+            connection = connect(str(place), writes=True)
+            try:
+                create_tables(connection)
+            finally:
+                connection.close()
     except (OSError, FileError) as error:
         raise StoreFileError(f"{path} cannot be created: {error}") from error
+
+
+@contextmanager
+def draft(path: Path) -> Generator[Path]:
+    """A place beside ``path`` to build a store; it is moved there when it is whole, so a crash leaves no half one.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    place = _beside(path, ".new")
+    try:
+        # The log of a store that was deleted would be played back into the new one.
+        _remove(place, *(_beside(path, suffix) for suffix in (*_DRAFT_LOGS, "-wal", "-shm")))
+        yield place
+        place.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        _remove(place, *(_beside(path, suffix) for suffix in _DRAFT_LOGS))
+
+
+_DRAFT_LOGS: Final = (".new-journal", ".new-wal", ".new-shm")
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -41,16 +41,21 @@ class LockFile:
         self.path = path
         self._descriptor: int | None = None
 
+    def exists(self) -> bool:
+        """Whether there ever was a lock, so that somebody may have it."""
+        return os.path.exists(self.path)  # noqa: PTH110 - a path as text is what the system takes
+
     def acquire(self) -> None:
         """Take the lock. Raises StoreFileError where another process, or another store of this one, has it."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        self._acquire(PATIENCE)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it; whether it was taken. Raises OSError where the file cannot be written."""
         try:
-            self._wait(descriptor)
-            _write_pid(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+            self._acquire(0.0)
+        except StoreFileError:
+            return False
+        return True
 
     def release(self) -> None:
         """Let go of the lock. Releasing twice is harmless."""
@@ -58,8 +63,18 @@ class LockFile:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
-    def _wait(self, descriptor: int) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _acquire(self, patience: float) -> None:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            self._wait(descriptor, patience)
+            _write_pid(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def _wait(self, descriptor: int, patience: float) -> None:
+        deadline = time.monotonic() + patience
         while True:
             try:
                 return _lock(descriptor)

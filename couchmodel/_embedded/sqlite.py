@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
 
-from couchmodel.errors import ServerError, StoreFileError
+from couchmodel.errors import ServerError, StorageFullError, StoreFileError
 
 __all__ = [
     "BusyError",
@@ -33,6 +34,7 @@ __all__ = [
     "Worker",
     "check_version",
     "connect",
+    "connect_beside",
     "file_errors",
 ]
 
@@ -99,6 +101,14 @@ def connect(target: str, *, writes: bool) -> Connection:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
+
+
+def connect_beside(path: Path) -> Connection:
+    """A connection that only reads, to a file that another connection or process may write to.
+
+    It cannot write, so it does not even checkpoint when it happens to be the last to be closed.
+    """
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
 
 
 class Inline:
@@ -314,9 +324,21 @@ def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
 
 
 def _translated(error: sqlite3.Error) -> ServerError:
-    translated = ServerError(f"the store could not do it: {error}", code="storage_error")
+    """What a client hears of an error of SQLite's: that there is no room, that the file is broken, or what else."""
+    number = getattr(error, "sqlite_errorcode", 0) & 0xFF  # its low byte; the others say more exactly what happened
+    translated: ServerError
+    if number == sqlite3.SQLITE_FULL:
+        translated = StorageFullError("the disk is full: nothing was written")
+    elif number in _BROKEN:
+        reason = f"the store's file is damaged ({error}): run `couchmodel check`, or go back to a copy of it"
+        translated = ServerError(reason, code="storage_error")
+    else:
+        translated = ServerError(f"the store's file cannot be used: {error}", code="storage_error")
     translated.__cause__ = error
     return translated
+
+
+_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _deliver(tasks: Iterable[_Task[Any]]) -> None:

@@ -280,10 +280,12 @@ def _open_memory() -> _Open:
 
 
 def _open_path(path: Path) -> _Open:
-    files.check(path)  # before the lock, which leaves a file beside the other
     lock = LockFile(f"{path}.lock")
+    if not lock.exists():
+        files.check(path)  # before the lock, which leaves a file beside the other
     lock.acquire()
     try:
+        files.check(path)
         files.prepare(path)
         writing = files.open_file(path)
         reading, inline = connect(str(path), writes=False), Inline(connect(str(path), writes=False), threading.Lock())
