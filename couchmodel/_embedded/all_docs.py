@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded.arguments import boolean, integer, json_parameter
-from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, check_database, document_json, open_winner
+from couchmodel._embedded.documents import FLAGS, NO_WISHES, Found, Wishes, check_database, document_json, open_winner
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError, NotFoundError
@@ -91,7 +91,7 @@ def parse_members(members: Mapping[str, Any], query: Query) -> Query:
     for name, value in members.items():
         if name in _FIELDS:
             changes |= _FIELDS[name](value)
-    wished = {name: members[name] is True for name in Wishes._fields if name in members}
+    wished: dict[str, Any] = {name: members[name] is True for name in FLAGS if name in members}
     return replace(query, **changes, wishes=query.wishes._replace(**wished) if wished else query.wishes)
 
 

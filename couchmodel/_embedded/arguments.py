@@ -1,6 +1,7 @@
 """What a request brings along, checked: its JSON, its parameters, and the revision in its headers."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
 
 __all__ = [
+    "accepts",
     "boolean",
     "expected_revision",
     "integer",
@@ -56,6 +58,23 @@ def require_json_type(request: Request) -> None:
     declared = request.headers.get("content-type", "")
     if declared != JSON_TYPE and declared.partition(";")[0].strip() != JSON_TYPE:
         raise UnsupportedMediaTypeError("Content-Type must be application/json")
+
+
+def accepts(headers: Mapping[str, str], media_type: str) -> bool:
+    """Whether the client takes answers of a media type, as CouchDB reads ``Accept``."""
+    family = media_type.partition("/")[0] + "/*"
+    listed = [_accepted(item) for item in headers.get("accept", "*/*").split(",")]
+    if (media_type, False) in listed or (family, False) in listed:
+        return False
+    return any(wanted and kind in ("*/*", family, media_type) for kind, wanted in listed)
+
+
+def _accepted(item: str) -> tuple[str, bool]:
+    kind, *parameters = (part.strip() for part in item.split(";"))
+    return kind, not any(_REFUSED.fullmatch(parameter) for parameter in parameters)
+
+
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 
 
 def boolean(name: str, text: str) -> bool:

@@ -5,8 +5,9 @@ them, and not the MD5 digest that CouchDB shows, for which anybody can make two 
 """
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.clearing import discard_blob
 from couchmodel._embedded.contents import CHUNK, Content, Decompressor
@@ -14,7 +15,10 @@ from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ServerError
 
-__all__ = ["Attachment", "contents", "count", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
+__all__ = ["NO_CONTENTS", "Attachment", "contents", "count", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
+
+
+NO_CONTENTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Attachment(NamedTuple):
@@ -46,19 +50,30 @@ def unpack(packed: bytes | None) -> list[Attachment]:
 
 
 def shown(
-    attachments: Sequence[Attachment], *, encoding_info: bool = False, data: dict[str, bytes] | None = None
+    attachments: Sequence[Attachment],
+    *,
+    encoding_info: bool = False,
+    data: Mapping[str, bytes] = NO_CONTENTS,
+    follow: Collection[Attachment] = (),
 ) -> dict[str, Any]:
-    """The member ``_attachments`` of a document, as stubs or, where ``data`` is given, with the contents."""
-    return {attachment.name: _shown(attachment, encoding_info, data) for attachment in attachments}
+    """The member ``_attachments`` of a document: as stubs, but with the contents that ``data`` has.
+
+    The contents in ``follow`` come behind the document.
+    """
+    return {attachment.name: _shown(attachment, encoding_info, data, follow) for attachment in attachments}
 
 
-def _shown(attachment: Attachment, encoding_info: bool, data: dict[str, bytes] | None) -> dict[str, Any]:
+def _shown(
+    attachment: Attachment, encoding_info: bool, data: Mapping[str, bytes], follow: Collection[Attachment]
+) -> dict[str, Any]:
     member: dict[str, Any] = {
         "content_type": attachment.content_type,
         "revpos": attachment.revpos,
         "digest": f"md5-{attachment.digest}",
     }
-    if data is None or attachment.name not in data:
+    if attachment in follow:
+        member |= {"length": attachment.length, "follows": True}
+    elif attachment.name not in data:
         member |= {"length": attachment.length, "stub": True}
     else:
         member["data"] = base64.b64encode(data[attachment.name]).decode()

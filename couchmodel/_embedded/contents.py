@@ -13,7 +13,7 @@ from typing import Final
 
 from couchmodel.errors import ContentTooLargeError, ServerError
 
-__all__ = ["CHUNK", "DEFAULT_TYPE", "Content", "Decompressor", "from_base64"]
+__all__ = ["CHUNK", "DEFAULT_TYPE", "LARGEST", "Content", "Decompressor", "from_base64"]
 
 CHUNK: Final = 262_144
 """Bytes of a stored content in one piece."""
@@ -35,9 +35,13 @@ _MEMORY: Final = 8
 class Content:
     """A content on its way into the store: compressed, hashed and cut into chunks as it arrives."""
 
-    def __init__(self, content_type: str, encoding: str = "") -> None:
-        """``encoding`` says that it comes encoded already; it is stored as it is, then."""
+    def __init__(self, content_type: str, encoding: str = "", *, plain_length: int | None = None) -> None:
+        """``encoding`` says that it comes encoded already; it is stored as it is, then.
+
+        ``plain_length`` is its length without the encoding, where somebody knows.
+        """
         self.blob: int | None = None
+        self._plain_length = plain_length if encoding else None
         self.length = 0
         self.encoded_length = 0
         self.encoding = encoding
@@ -76,6 +80,8 @@ class Content:
         """Everything has arrived."""
         if self._compressor is not None:
             self._store(self._compressor.flush())
+        if self._plain_length is not None:
+            self.length = self._plain_length
         self.digest = base64.b64encode(self._md5.digest()).decode()
         self.sha256 = self._sha256.digest()
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded import attachments as _attachments
-from couchmodel._embedded.attachments import Attachment, unpack
+from couchmodel._embedded.attachments import NO_CONTENTS, Attachment, unpack
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
@@ -18,9 +18,12 @@ from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError
 
 __all__ = [
+    "FLAGS",
+    "META",
     "NO_WISHES",
     "Found",
     "Loaded",
+    "Opened",
     "Wishes",
     "check_database",
     "document_json",
@@ -53,9 +56,17 @@ class Wishes(NamedTuple):
     attachments: bool = False
     att_encoding_info: bool = False
     deleted: bool = False
+    follows: bool = False
+    """The contents of attachments come behind the document, and not in it."""
+    atts_since: Sequence[Rev] = ()
+    """Revisions that the reader has: the attachments that the newest of them has already are not wanted."""
 
 
 NO_WISHES: Final = Wishes()
+
+META: Final = ("revs_info", "conflicts", "deleted_conflicts")
+FLAGS: Final = ("revs", *META, "local_seq", "attachments", "att_encoding_info", "deleted")
+"""Wishes that are true or not."""
 
 
 def check_database(database: int, connection: Connection) -> None:
@@ -83,10 +94,14 @@ def living(found: Found | None) -> Found:
 
 
 class Opened(NamedTuple):
-    """A revision as it is answered. ``has_meta`` says that it tells more than the revision alone can."""
+    """A revision as it is answered.
+
+    ``follow`` are the attachments that come behind it; ``has_meta`` says that it tells more than the revision can.
+    """
 
     rev: str
     text: bytes
+    follow: Sequence[Attachment] = ()
     has_meta: bool = False
 
 
@@ -104,7 +119,7 @@ def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) 
         living(found)
     tree = RevTree.from_bytes(tree_bytes)
     meta = _meta(connection, number, seq, tree, wishes)
-    return Opened(found.rev, _whole(connection, id, found, tree, wishes, meta), bool(meta))
+    return _opened(connection, id, found, tree, wishes, meta)
 
 
 def open_revisions(
@@ -130,7 +145,7 @@ def open_revisions(
     opened: list[Opened | Rev] = []
     for rev in _wanted(tree, revs, latest=latest):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
-        opened.append(Opened(found.rev, _whole(connection, id, found, tree, wishes, {})) if found else rev)
+        opened.append(_opened(connection, id, found, tree, wishes, {}) if found else rev)
     return opened
 
 
@@ -150,29 +165,40 @@ def document_json(id: str, found: Found, more: bytes = b"") -> bytes:
     return b"".join(parts)
 
 
-def _whole(
+def _opened(
     connection: Connection,
     id: str,
     found: Found,
     tree: RevTree,
     wishes: Wishes,
     meta: dict[str, object],
-) -> bytes:
+) -> Opened:
+    path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
     if wishes.revs:
-        members["_revisions"] = revisions_member(tree.path(Rev.parse(found.rev)))
+        members["_revisions"] = revisions_member(path)
     members |= meta
-    listed = unpack(found.attachments)
+    listed, follow = unpack(found.attachments), list[Attachment]()
     if listed and (wishes.attachments or wishes.att_encoding_info):
-        members["_attachments"] = attachments_member(connection, listed, wishes)
+        wanted = _wanted_contents(listed, path, wishes)
+        follow = wanted if wishes.follows else []
+        members["_attachments"] = _attachments.shown(
+            listed,
+            encoding_info=wishes.att_encoding_info,
+            data=NO_CONTENTS if wishes.follows else _attachments.contents(connection, wanted),
+            follow=follow,
+        )
         found = found._replace(attachments=None)
-    return document_json(id, found, b"," + encode(members)[1:-1] if members else b"")
+    text = document_json(id, found, b"," + encode(members)[1:-1] if members else b"")
+    return Opened(found.rev, text, follow, bool(meta))
 
 
-def attachments_member(connection: Connection, listed: Sequence[Attachment], wishes: Wishes) -> dict[str, object]:
-    """The member ``_attachments`` with contents or encodings, as wished for."""
-    data = _attachments.contents(connection, listed) if wishes.attachments else None
-    return _attachments.shown(listed, encoding_info=wishes.att_encoding_info, data=data)
+def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wishes) -> list[Attachment]:
+    """The attachments whose contents the reader wants."""
+    if not wishes.attachments:
+        return []
+    known = next((rev.generation for rev in path if rev in wishes.atts_since), 0)
+    return [attachment for attachment in listed if attachment.revpos > known]
 
 
 def _meta(connection: Connection, number: int, seq: int, tree: RevTree, wishes: Wishes) -> dict[str, object]:
@@ -227,9 +253,9 @@ def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found
 
 
 def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool) -> Iterable[Rev]:
-    """In CouchDB's order: what is there, then what is missing."""
+    """In CouchDB's order: what is there, then what is missing. All leaves come by rank, whether deleted or not."""
     if revs is None:
-        return reversed(tree.leaves)
+        return sorted(tree.leaves, key=lambda rev: rev.rank)
     if latest:
         found = [leaf for rev in revs if rev in tree for leaf in tree.latest(rev)]
     else:

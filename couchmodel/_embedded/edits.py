@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from couchmodel._embedded.attachments import Attachment
-from couchmodel._embedded.contents import DEFAULT_TYPE, Content, from_base64
+from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, ancestry
-from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError, UnsupportedError
+from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
 __all__ = ["Edit", "Incoming", "Stub", "parse_document", "validate_id"]
 
@@ -21,12 +21,18 @@ LARGEST_DOCUMENT: Final = 8_000_000
 
 @dataclass(slots=True)
 class Incoming:
-    """An attachment that comes with its content."""
+    """An attachment that comes with its content.
+
+    ``announced`` says how many bytes are still to come behind the document, and ``digest`` what they should be; None
+    where the content is there.
+    """
 
     name: str
     content_type: str
     content: Content
     revpos: int = 0
+    announced: int | None = None
+    digest: str = ""
 
 
 @dataclass(slots=True)
@@ -54,8 +60,10 @@ class Edit:
     attachments: list[Incoming | Stub | Attachment] = field(default_factory=list)
 
 
-def parse_document(document: object, *, id: str | None = None) -> Edit:
+def parse_document(document: object, *, id: str | None = None, follows: bool = False) -> Edit:
     """A document as a write. ``id`` outweighs its ``_id``; it is empty where there is neither.
+
+    ``follows`` says that contents of attachments come behind the document.
 
     Raises:
         BadRequestError: the document is none, or a special member of it is refused.
@@ -67,6 +75,8 @@ def parse_document(document: object, *, id: str | None = None) -> Edit:
     edit = Edit("", [], False, body, b"")
     if len(body) < len(document):
         _read_special(document, edit)
+        if not follows:
+            _refuse_announced(edit)
     if id is not None:
         edit.id = id
     edit.text = _text(edit)
@@ -128,16 +138,36 @@ def _attachment(name: str, member: object) -> Incoming | Stub:
         raise BadRequestError(f"Invalid attachment data for {name}")
     if member.get("stub") is True:
         return Stub(name, member.get("revpos"))
-    if member.get("follows") is True:
-        raise UnsupportedError("The embedded store does not read multipart documents yet.")
     content_type, revpos = member.get("content_type", DEFAULT_TYPE), member.get("revpos", 0)
     if not isinstance(content_type, str) or not isinstance(revpos, int):
         raise BadRequestError(f"Invalid attachment data for {name}")
+    if member.get("follows") is True:
+        return _announced(name, content_type, revpos, member)
     try:
         content = Content.of(from_base64(member.get("data")), content_type)
+    except ContentTooLargeError:
+        raise ContentTooLargeError(name, code="attachment_too_large") from None
     except ValueError:
         raise BadRequestError(f"Invalid attachment data for {name}") from None
     return Incoming(name, content_type, content, revpos)
+
+
+def _announced(name: str, content_type: str, revpos: int, member: dict[str, Any]) -> Incoming:
+    """An attachment whose content comes behind the document. CouchDB answers 500 where its length is none."""
+    encoding, length, digest = member.get("encoding", ""), member.get("length"), member.get("digest")
+    announced = member.get("encoded_length", length) if encoding else length
+    if encoding not in ("", "gzip") or type(length) is not int or type(announced) is not int:
+        raise BadRequestError(f"Invalid attachment data for {name}")
+    if announced > LARGEST:
+        raise ContentTooLargeError(name, code="attachment_too_large")
+    content = Content(content_type, encoding, plain_length=length)
+    return Incoming(name, content_type, content, revpos, announced, digest if isinstance(digest, str) else "")
+
+
+def _refuse_announced(edit: Edit) -> None:
+    for item in edit.attachments:
+        if isinstance(item, Incoming) and item.announced is not None:
+            raise BadRequestError(f"Invalid attachment data for {item.name}")
 
 
 def _read_elsewhere(_value: object, _edit: Edit) -> None:

@@ -9,9 +9,9 @@ from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev
-from couchmodel.errors import BadRequestError, UnsupportedError
+from couchmodel.errors import BadRequestError
 
-__all__ = ["Difference", "Wanted", "differences", "open_many", "parse_revisions", "parse_wanted"]
+__all__ = ["Difference", "Found", "Wanted", "differences", "found_json", "open_many", "parse_revisions", "parse_wanted"]
 
 BATCH: Final = 100
 """Documents that are opened for one piece of an answer."""
@@ -29,7 +29,15 @@ class Wanted(NamedTuple):
 
     id: Any
     rev: Rev | None = None
+    atts_since: Sequence[Rev] = ()
     error: Mapping[str, Any] | None = None
+
+
+class Found(NamedTuple):
+    """What there is of a document that is wanted: revisions, or what is wrong."""
+
+    id: Any
+    docs: Sequence[Opened | Mapping[str, Any]]
 
 
 def parse_revisions(body: Mapping[str, Any]) -> dict[str, list[Rev]]:
@@ -60,20 +68,26 @@ def _tree(connection: Connection, database: int, id: str) -> RevTree:
 def parse_wanted(member: Any) -> Wanted:
     """A member of the array of ``_bulk_get``; what is wrong with one is told in its place."""
     if not isinstance(member, dict) or not member:
-        return Wanted(None, error=_error(None, None, "bad_request", "document must be a JSON object"))
+        return _wrong(None, None, "document must be a JSON object")
     if "id" not in member:
-        return Wanted(None, error=_error(None, None, "bad_request", "document id missed"))
-    if member.get("atts_since"):
-        raise UnsupportedError("The embedded store does not know `atts_since` yet.")
-    id, rev = member["id"], member.get("rev")
+        return _wrong(None, None, "document id missed")
+    id, rev, since = member["id"], member.get("rev"), member.get("atts_since", [])
     try:
         validate_id(id)
     except BadRequestError as error:
-        return Wanted(id, error=_error(id, None, error.code, error.reason))
-    try:
-        return Wanted(id, None if rev is None else Rev.parse(rev))
-    except BadRequestError as error:
-        return Wanted(id, error=_error(id, rev, error.code, error.reason))
+        return _wrong(id, None, error.reason, error.code)
+    if not isinstance(since, list):
+        return _wrong(id, since, "att_since value must be array of revs.")
+    for value in ([rev] if "rev" in member else []) + since:
+        try:
+            Rev.parse(value)
+        except BadRequestError as error:
+            return _wrong(id, value, error.reason, error.code)
+    return Wanted(id, None if rev is None else Rev.parse(rev), list(map(Rev.parse, since)))
+
+
+def _wrong(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Wanted:
+    return Wanted(id, error=_error(id, rev, code, reason))
 
 
 def open_many(
@@ -82,26 +96,32 @@ def open_many(
     wishes: Wishes,
     latest: bool,
     connection: Connection,
-) -> list[bytes]:
-    """A row of the answer for each document."""
-    return [_row(connection, database, item, wishes, latest) for item in wanted]
+) -> list[Found]:
+    """What there is of each document."""
+    return [Found(item.id, _open(connection, database, item, wishes, latest)) for item in wanted]
 
 
-def _row(connection: Connection, database: int, wanted: Wanted, wishes: Wishes, latest: bool) -> bytes:
+def found_json(found: Found) -> bytes:
+    """The row of a JSON answer."""
+    documents = [
+        b'{"ok":%b}' % document.text if isinstance(document, Opened) else encode({"error": document})
+        for document in found.docs
+    ]
+    return b'{"id":%b,"docs":[%b]}' % (encode(found.id), b",".join(documents))
+
+
+def _open(
+    connection: Connection, database: int, wanted: Wanted, wishes: Wishes, latest: bool
+) -> list[Opened | Mapping[str, Any]]:
     if wanted.error is not None:
-        return encode({"id": wanted.id, "docs": [{"error": wanted.error}]})
+        return [wanted.error]
     revs = None if wanted.rev is None else [wanted.rev]
+    if wanted.atts_since:
+        wishes = wishes._replace(attachments=True, atts_since=wanted.atts_since)
     found = open_revisions(database, wanted.id, revs, wishes, latest, connection)
-    documents = [_opened(wanted.id, item) for item in found]
-    if not documents:
-        documents.append(encode({"error": _error(wanted.id, "undefined", "not_found", "missing")}))
-    return b'{"id":%b,"docs":[%b]}' % (encode(wanted.id), b",".join(documents))
-
-
-def _opened(id: str, found: Opened | Rev) -> bytes:
-    if isinstance(found, Rev):
-        return encode({"error": _error(id, str(found), "not_found", "missing")})
-    return b'{"ok":%b}' % found.text
+    if not found:
+        return [_error(wanted.id, "undefined", "not_found", "missing")]
+    return [_error(wanted.id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]
 
 
 def _error(id: Any, rev: Any, error: str, reason: str) -> dict[str, Any]:

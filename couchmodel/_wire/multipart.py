@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
-from couchmodel._wire.messages import JSON_TYPE
+from couchmodel._wire.messages import JSON_TYPE, NOTHING
 
-__all__ = ["MIXED", "RELATED", "Event", "Part", "PartEnd", "PartHead", "Reader", "Related"]
+__all__ = ["MIXED", "RELATED", "Event", "Mixed", "Part", "PartEnd", "PartHead", "Reader", "Related"]
 
 RELATED: Final = "multipart/related"
 MIXED: Final = "multipart/mixed"
@@ -38,11 +38,12 @@ Event: TypeAlias = PartHead | bytes | PartEnd
 
 
 class Part(NamedTuple):
-    """A content to be written: its name, its media type and how many bytes it has."""
+    """A content to be written: its name, its media type, how many bytes it has, and how they are encoded, if so."""
 
     name: str
     content_type: str
     length: int
+    encoding: str = ""
 
 
 class Related:
@@ -64,10 +65,29 @@ class Related:
         if not part.content_type.isprintable() or not part.content_type.isascii():
             raise ValueError(f"{part.content_type!r} is no media type")
         name = quote(part.name, safe=" ()+,;=@!$&'/")
+        encoding = f"Content-Encoding: {part.encoding}\r\n" if part.encoding else ""
         return (
             f'\r\n--{self._boundary}\r\nContent-Disposition: attachment; filename="{name}"\r\n'
-            f"Content-Type: {part.content_type}\r\nContent-Length: {part.length}\r\n\r\n"
+            f"Content-Type: {part.content_type}\r\nContent-Length: {part.length}\r\n{encoding}\r\n"
         ).encode()
+
+
+class Mixed:
+    """The frame of a body of several documents, each with its attachments or without.
+
+    The body is for each document its :meth:`frame` and what the frame announces, then ``tail``.
+    """
+
+    def __init__(self, kind: str = MIXED) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f'{kind}; boundary="{boundary}"'
+        self.tail = f"\r\n--{boundary}--\r\n".encode()
+        self._delimiter = f"\r\n--{boundary}\r\n"
+
+    def frame(self, content_type: str, headers: Mapping[str, str] = NOTHING) -> bytes:
+        """What stands before a document."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"{self._delimiter}{lines}Content-Type: {content_type}\r\n\r\n".encode()
 
 
 class Reader:

@@ -1,10 +1,11 @@
 """The embedded store, reached by a call: the router of :mod:`couchmodel._embedded` in this process."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import TransportError
 from couchmodel.transports.outgoing import Outgoing
 
 __all__ = ["EmbeddedTransport"]
@@ -25,10 +26,13 @@ class EmbeddedTransport:
     async def send(self, request: Request) -> Response:
         """The router's answer."""
         if isinstance(request.body, AsyncIterable):
-            request.body = outgoing = Outgoing(request.body)
-            response = await self._router.answer(request)
-            if outgoing.error is not None:
-                raise outgoing.error
+            request.body = outgoing = _Body(request.body)
+            try:
+                response = await self._router.answer(request)
+            except TransportError:
+                if outgoing.error is not None:
+                    raise outgoing.error from None
+                raise
         else:
             response = await self._router.answer(request)
         if response.stream is not None and not request.stream:
@@ -38,3 +42,14 @@ class EmbeddedTransport:
     async def close(self) -> None:
         """Finish what is queued and let go of the file."""
         await self._store.close()
+
+
+class _Body(Outgoing):
+    """A body whose source may fail: to the router that is a broken connection, and no fault of the store."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in super().__aiter__():
+                yield piece
+        except Exception as error:
+            raise TransportError("the body of the request ends too early") from error

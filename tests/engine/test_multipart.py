@@ -12,7 +12,6 @@ from couchmodel._wire.messages import Request, Response, encode
 from couchmodel._wire.multipart import Part, Related
 from couchmodel.engine import CouchDB, Database, Document, Upload
 
-live = pytest.mark.usefixtures("live")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 1000
 TEXT = b"butter, flour, apples\r\n" * 1000
 
@@ -22,7 +21,6 @@ async def in_pieces(data: bytes = PNG) -> AsyncIterator[bytes]:
         yield data[start : start + 1000]
 
 
-@live
 @pytest.mark.parametrize("form", ["bytes", "file", "path", "iterator"])
 async def test_a_document_is_stored_with_its_attachments_in_one_revision(
     database: Database, form: str, tmp_path: Path
@@ -46,7 +44,6 @@ async def test_a_document_is_stored_with_its_attachments_in_one_revision(
     assert await again.attachment('ü/ "q".txt').fetch() == TEXT
 
 
-@live
 async def test_attachments_that_are_there_stay_or_are_replaced(database: Database) -> None:
     pie = Document(database, "pie")
     await pie.save_with({"a": (b"a", "image/png"), "b": (b"b", "text/plain")})
@@ -57,7 +54,6 @@ async def test_attachments_that_are_there_stay_or_are_replaced(database: Databas
     assert contents == {"a": b"a", "b": b"B", "c": b""}
 
 
-@live
 async def test_a_document_comes_with_its_attachments(database: Database) -> None:
     pie = Document(database, "pie", {"title": "Apple pie"})
     await pie.save_with({"pie.png": (PNG, "image/png"), "notes.txt": (TEXT, "text/plain"), "empty": (b"", "a/b")})
@@ -74,7 +70,6 @@ async def test_a_document_comes_with_its_attachments(database: Database) -> None
     assert await again.attachment("notes.txt").fetch() == TEXT
 
 
-@live
 async def test_what_is_not_read_of_an_attachment_is_skipped(database: Database) -> None:
     pie = Document(database, "pie")
     await pie.save_with(dict.fromkeys("abc", (PNG * 5, "image/png")))
@@ -86,7 +81,6 @@ async def test_what_is_not_read_of_an_attachment_is_skipped(database: Database) 
     assert names == ["a", "b", "c"]
 
 
-@live
 async def test_an_attachment_that_was_sent_packed_comes_unpacked(database: Database) -> None:
     pie = await database.create("pie")
     await pie.save()
@@ -105,7 +99,6 @@ async def test_a_document_without_attachments_comes_alone(database: Database) ->
     assert pie["title"] == "Apple pie"
 
 
-@live
 async def test_conflicting_revisions_come_with_their_attachments(database: Database) -> None:
     one, other = Document(database, "pie", {"n": 1}), Document(database, "pie", {"n": 2})
     await one.save_with({"pie.png": (PNG, "image/png")})
@@ -117,7 +110,6 @@ async def test_conflicting_revisions_come_with_their_attachments(database: Datab
     assert found == {1: [PNG], 2: []}
 
 
-@live
 async def test_a_revision_that_is_not_there_is_named(database: Database) -> None:
     pie = Document(database, "pie")
     await pie.save_with({"pie.png": (PNG, "image/png")})
@@ -126,7 +118,6 @@ async def test_a_revision_that_is_not_there_is_named(database: Database) -> None
     assert found == [None, unknown]
 
 
-@live
 async def test_another_revision_is_a_conflict_even_if_it_shows_early(database: Database) -> None:
     pie = Document(database, "pie")
     await pie.save()
@@ -137,7 +128,7 @@ async def test_another_revision_is_a_conflict_even_if_it_shows_early(database: D
 
 
 @pytest.mark.parametrize("length", [len(PNG) - 1, len(PNG) + 1])
-async def test_a_wrong_length_stores_nothing(live: None, database: Database, length: int) -> None:
+async def test_a_wrong_length_stores_nothing(database: Database, length: int) -> None:
     pie = Document(database, "pie")
     with pytest.raises(ConfigurationError, match=f"{length} "):
         await pie.save_with({"pie.png": (in_pieces(), "image/png", length)})

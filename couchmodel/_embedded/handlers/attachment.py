@@ -1,18 +1,17 @@
 """One attachment: read, write, delete. Contents stream both ways."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
 from couchmodel._embedded.answers import json_answer, location, matches, unchanged
 from couchmodel._embedded.arguments import expected_revision
-from couchmodel._embedded.attachments import Attachment, count, read_chunk, stage
-from couchmodel._embedded.clearing import discard_staged
-from couchmodel._embedded.contents import CHUNK, DEFAULT_TYPE, Content, Decompressor
+from couchmodel._embedded.attachments import Attachment
+from couchmodel._embedded.contents import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents import load
 from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_attachment_name, validate_id
-from couchmodel._embedded.ranges import Range, parse_range
+from couchmodel._embedded.handlers.streams import chunks, give_up, part, receive, unpacked
+from couchmodel._embedded.ranges import parse_range
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for
@@ -40,13 +39,13 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
     }
     if attachment.encoding:
         return _encoded(store, request, attachment, headers)
-    part = parse_range(request.headers.get("range"), attachment.length)
-    if part is None:
+    wanted = parse_range(request.headers.get("range"), attachment.length)
+    if wanted is None:
         headers["content-length"] = str(attachment.length)
-        return Response(200, headers, stream=_chunks(store, attachment))
-    headers["content-range"] = f"bytes {part.first}-{part.last}/{attachment.length}"
-    headers["content-length"] = str(part.last - part.first + 1)
-    return Response(206, headers, stream=_part(store, attachment, part))
+        return Response(200, headers, stream=chunks(store, attachment))
+    headers["content-range"] = f"bytes {wanted.first}-{wanted.last}/{attachment.length}"
+    headers["content-length"] = str(wanted.last - wanted.first + 1)
+    return Response(206, headers, stream=part(store, attachment, wanted))
 
 
 async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
@@ -58,15 +57,13 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     content_type = request.headers.get("content-type", DEFAULT_TYPE)
     content = Content(content_type, _content_encoding(request))
     try:
-        await _receive(store, request, content)
+        await receive(store, request, content)
         change = _Change(database.number, id, rev, name, Incoming(name, content_type, content))
         written = await store.write(
             partial(_write, change, check_for(database, request.user)), committed=database.notify
         )
-    except BaseException:
-        # It may have been staged, and even be in use if nobody has waited for the end: the job looks when it runs.
-        store.enqueue(partial(_discard, content))
-        raise
+    finally:
+        give_up(store, [content])
     headers = {
         "content-type": "application/json",
         "location": location(request.headers, database.name, id, name),
@@ -101,30 +98,11 @@ def _encoded(store: Store, request: Request, attachment: Attachment, headers: di
     if "gzip" in request.headers.get("accept-encoding", ""):
         headers["content-encoding"] = attachment.encoding
         headers["content-length"] = str(attachment.encoded_length)
-        return Response(200, headers, stream=_chunks(store, attachment))
+        return Response(200, headers, stream=chunks(store, attachment))
     if attachment.length != attachment.encoded_length:
         headers["content-length"] = str(attachment.length)
     # Otherwise it came as gzip: nobody knows how long it will be.
-    return Response(200, headers, stream=_unpacked(store, attachment))
-
-
-async def _chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    for position in range(count(attachment)):
-        yield await store.read(partial(read_chunk, attachment.blob, position))
-
-
-async def _unpacked(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    decompressor = Decompressor()
-    async for chunk in _chunks(store, attachment):
-        for piece in decompressor.feed(chunk):
-            yield piece
-
-
-async def _part(store: Store, attachment: Attachment, part: Range) -> AsyncGenerator[bytes, None]:
-    for position in range(part.first // CHUNK, part.last // CHUNK + 1):
-        start = position * CHUNK
-        chunk = await store.read(partial(read_chunk, attachment.blob, position))
-        yield chunk[max(0, part.first - start) : part.last - start + 1]
+    return Response(200, headers, stream=unpacked(store, attachment))
 
 
 # --- writing
@@ -145,30 +123,6 @@ def _content_encoding(request: Request) -> str:
     if encoding not in ("identity", "gzip"):
         raise UnsupportedMediaTypeError("Only gzip and identity content-encodings are supported")
     return "" if encoding == "identity" else encoding
-
-
-async def _receive(store: Store, request: Request, content: Content) -> None:
-    """Take in the body; what is too large to wait in memory is staged meanwhile."""
-    body = request.body
-    if body is None or isinstance(body, bytes):
-        content.feed(body or b"")
-    else:
-        async for piece in _gathered(body):
-            await asyncio.to_thread(content.feed, piece)
-            if content.is_due:
-                await store.write(partial(stage, content))
-    content.finish()
-
-
-async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """The pieces, put together to some that are worth the way to a thread, where they are compressed and hashed."""
-    gathered = bytearray()
-    async for piece in pieces:
-        gathered += piece
-        if len(gathered) >= CHUNK:
-            yield bytes(gathered)
-            gathered.clear()
-    yield bytes(gathered)
 
 
 def _write(change: _Change, check: Check | None, connection: Connection) -> str:
@@ -200,8 +154,3 @@ def _edit(change: _Change, connection: Connection) -> Edit:
     others = [attachment for attachment in loaded.attachments if attachment.name != change.name]
     edit.attachments = [*([change.content] if change.content else []), *others]
     return edit
-
-
-def _discard(content: Content, connection: Connection) -> None:
-    if content.blob is not None:
-        discard_staged(content.blob, connection)

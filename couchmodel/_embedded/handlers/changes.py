@@ -171,13 +171,14 @@ async def _parse(store: Store, database: Database, request: Request) -> Query:
     since = parameters.get("since", parameters.get("last-event-id", "0"))
     if parameters.get("feed") == "eventsource":
         since = request.headers.get("last-event-id", since)
+    wished: dict[str, Any] = {name: True for name in _WISHES if parameters.get(name) == "true"}
     return Query(
         since=changes.parse_since(since, database),
         limit=_limit(parameters.get("limit")),
         descending=parameters.get("descending") == "true",
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
-        wishes=Wishes(**{name: True for name in _WISHES if parameters.get(name) == "true"}),
+        wishes=Wishes(**wished),
         filter=await _filter(store, database, request, body),
     )
 

@@ -5,23 +5,19 @@ import hashlib
 from functools import partial
 from typing import Final
 
-from pydantic_core import to_json
-
 from couchmodel._embedded import local
-from couchmodel._embedded.answers import JSON_HEADERS, json_answer, location, matches, revision_answer, unchanged
-from couchmodel._embedded.arguments import expected_revision, json_body, json_parameter
+from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
+from couchmodel._embedded.arguments import expected_revision, json_body
 from couchmodel._embedded.documents import (
     Found,
-    Opened,
-    Wishes,
     document_json,
     living,
     load,
-    open_revisions,
-    open_winner,
     winner,
 )
 from couchmodel._embedded.edits import Edit, parse_document, validate_id
+from couchmodel._embedded.handlers import reading
+from couchmodel._embedded.handlers.related import Related, is_related
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for
@@ -44,7 +40,7 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
     if id.startswith(_LOCAL):
         return await _get_local(store, database, request, id)
     if request.query:
-        return await _get_wished(store, database, request, id)
+        return await reading.get(store, database, request, id)
     found = living(await store.read(partial(winner, database.number, id)))
     if request.headers and matches(request.headers, f'"{found.rev}"'):
         return unchanged(f'"{found.rev}"')
@@ -54,18 +50,23 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
 async def put(store: Store, database: Database, request: Request, id: str) -> Response:
     """``PUT /{db}/{id}``."""
     validate_id(id)
-    if request.headers.get("content-type", "").startswith("multipart/related"):
-        raise UnsupportedError("The embedded store does not read multipart documents yet.")
-    edit = await _read_edit(request, id)
+    if is_related(request):
+        async with Related(store, request) as related:
+            return await _put(store, database, request, await related.read(id))
+    answer = await _put(store, database, request, await _read_edit(request, id))
+    if request.query.get("batch") == "ok":
+        return json_answer(202, {"ok": True, "id": id})
+    return answer
+
+
+async def _put(store: Store, database: Database, request: Request, edit: Edit) -> Response:
     _settle_revision(request, edit)
     replicated = request.query.get("new_edits") == "false"
     if replicated and not edit.path:
         reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
         raise BadRequestError(reason)
     rev = await write(store, database, edit, request.user, replicated=replicated)
-    if request.query.get("batch") == "ok":
-        return json_answer(202, {"ok": True, "id": id})
-    return _written(request, database, id, rev, 200 if edit.deleted else 201, located=True)
+    return _written(request, database, edit.id, rev, 200 if edit.deleted else 201, located=True)
 
 
 async def delete(store: Store, database: Database, request: Request, id: str) -> Response:
@@ -161,68 +162,6 @@ async def _read_local(store: Store, database: Database, id: str) -> local.LocalD
     if found is None:
         raise NotFoundError("missing")
     return found
-
-
-# --- reading with wishes
-
-
-async def _get_wished(store: Store, database: Database, request: Request, id: str) -> Response:
-    query = request.query
-    wishes = _wishes(request)
-    if "open_revs" in query:
-        return await _get_open_revisions(store, database, id, query["open_revs"], wishes, query.get("latest"))
-    rev = Rev.parse(query["rev"]) if "rev" in query else None
-    # Attachments may be large, and they are put into the document's JSON here.
-    read = store.scan if wishes.attachments else store.read
-    if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
-        opened = await read(partial(open_winner, database.number, id, wishes))
-    else:
-        (found,) = await read(partial(open_revisions, database.number, id, [rev], wishes, False))
-        if isinstance(found, Rev):
-            raise NotFoundError("missing")
-        opened = found
-    if opened.has_meta:
-        return Response(200, JSON_HEADERS, opened.text + b"\n")
-    if matches(request.headers, f'"{opened.rev}"'):
-        return unchanged(f'"{opened.rev}"')
-    return revision_answer(opened.rev, opened.text)
-
-
-def _wishes(request: Request) -> Wishes:
-    asked = {name: True for name in Wishes._fields if request.query.get(name) == "true"}
-    if request.query.get("meta") == "true":
-        asked |= {"revs_info": True, "conflicts": True, "deleted_conflicts": True}
-    if "atts_since" in request.query:
-        raise UnsupportedError("The embedded store does not know `atts_since` yet.")
-    return Wishes(**asked)
-
-
-async def _get_open_revisions(
-    store: Store,
-    database: Database,
-    id: str,
-    wanted: str,
-    wishes: Wishes,
-    latest: str | None,
-) -> Response:
-    revs = None if wanted == "all" else _revisions(json_parameter(wanted))
-    read = store.scan if wishes.attachments else store.read
-    found = await read(partial(open_revisions, database.number, id, revs, wishes, latest == "true"))
-    if not found and revs is None:
-        raise NotFoundError("missing")
-    return Response(200, JSON_HEADERS, b"[" + b",".join(map(_open_revision, found)) + b"]\n")
-
-
-def _revisions(value: object) -> list[Rev]:
-    if not isinstance(value, list):
-        raise BadRequestError("Invalid list of revisions")
-    return [Rev.parse(item) for item in value]
-
-
-def _open_revision(found: Opened | Rev) -> bytes:
-    if isinstance(found, Rev):
-        return b'{"missing":%b}' % to_json(str(found))
-    return b'{"ok":%b}' % found.text
 
 
 # --- copying

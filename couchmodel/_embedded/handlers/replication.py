@@ -1,16 +1,21 @@
 """Revisions by the many: what is missing here, and reading what another database lacks."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
+
+from pydantic_core import to_json
 
 from couchmodel._embedded import replication
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer, streamed
-from couchmodel._embedded.arguments import json_object
-from couchmodel._embedded.documents import Wishes
-from couchmodel._embedded.replication import BATCH, Difference, Wanted
+from couchmodel._embedded.arguments import accepts, json_object
+from couchmodel._embedded.documents import Opened, Wishes
+from couchmodel._embedded.handlers.reading import ERROR_TYPE, bundled
+from couchmodel._embedded.replication import BATCH, Difference, Found, Wanted
 from couchmodel._embedded.store import Database, Store
-from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
+from couchmodel._wire.multipart import MIXED, RELATED, Mixed
 from couchmodel.errors import BadRequestError
 
 __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
@@ -40,10 +45,18 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     wanted = [replication.parse_wanted(member) for member in listed]
-    wishes = Wishes(**{name: True for name in _WISHES if request.query.get(name) == "true"})
+    asked: dict[str, Any] = {name: True for name in _WISHES if request.query.get(name) == "true"}
+    wishes = Wishes(**asked)
     latest = request.query.get("latest") == "true"
-    rows = _rows(store, database, wanted, wishes, latest)
-    return Response(200, JSON_HEADERS, stream=streamed(b'{"results":[', rows, b"\n]}\n"))
+    kind = _multipart_type(request)
+    if kind is None:
+        rows = _rows(_batches(store, database, wanted, wishes, latest))
+        return Response(200, JSON_HEADERS, stream=streamed(b'{"results":[', rows, b"\n]}\n"))
+    mixed = Mixed(kind)
+    wishes = wishes._replace(attachments=True, follows=True, att_encoding_info=True)
+    batches = _batches(store, database, wanted, wishes, latest)
+    headers = {**JSON_HEADERS, "content-type": mixed.content_type}
+    return Response(200, headers, stream=_mixed(store, mixed, batches) if wanted else None)
 
 
 async def _differences(store: Store, database: Database, request: Request) -> dict[str, Difference]:
@@ -58,9 +71,36 @@ def _shown(difference: Difference) -> dict[str, Any]:
     return shown
 
 
-async def _rows(
+def _multipart_type(request: Request) -> str | None:
+    """The multipart type that the client takes and JSON not; None where it takes JSON, or nothing that there is."""
+    if accepts(request.headers, JSON_TYPE):
+        return None
+    return next((kind for kind in (MIXED, RELATED) if accepts(request.headers, kind)), None)
+
+
+async def _batches(
     store: Store, database: Database, wanted: Sequence[Wanted], wishes: Wishes, latest: bool
-) -> AsyncGenerator[list[bytes], None]:
+) -> AsyncGenerator[list[Found], None]:
     for start in range(0, len(wanted), BATCH):
         some = wanted[start : start + BATCH]
         yield await store.read(partial(replication.open_many, database.number, some, wishes, latest))
+
+
+async def _rows(batches: AsyncIterator[list[Found]]) -> AsyncGenerator[list[bytes], None]:
+    async for found in batches:
+        yield list(map(replication.found_json, found))
+
+
+async def _mixed(store: Store, mixed: Mixed, batches: AsyncIterator[list[Found]]) -> AsyncGenerator[bytes, None]:
+    async for found in batches:
+        for id, documents in found:
+            for document in documents:
+                if not isinstance(document, Opened):
+                    yield mixed.frame(ERROR_TYPE) + to_json(document)
+                    continue
+                whole = bundled(store, document)
+                names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else NOTHING
+                yield mixed.frame(whole.content_type, names)
+                async for piece in whole.pieces:
+                    yield piece
+    yield mixed.tail

@@ -1,0 +1,165 @@
+"""One document as its reader wishes: other revisions, more about it, and its attachments with it or behind it."""
+
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+
+from couchmodel._embedded.answers import JSON_HEADERS, matches, unchanged
+from couchmodel._embedded.arguments import accepts, json_parameter
+from couchmodel._embedded.attachments import Attachment
+from couchmodel._embedded.contents import DEFAULT_TYPE
+from couchmodel._embedded.documents import FLAGS, META, Opened, Wishes, open_revisions, open_winner
+from couchmodel._embedded.handlers.streams import chunks
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import JSON_TYPE, Request, Response
+from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import BadRequestError, NotFoundError
+
+__all__ = ["ERROR_TYPE", "Bundle", "bundled", "get", "parse_wishes"]
+
+ERROR_TYPE: Final = f'{JSON_TYPE}; error="true"'
+"""The media type of a part that says what is wrong."""
+
+
+async def get(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``GET /{db}/{id}`` with parameters."""
+    query = request.query
+    wishes = parse_wishes(request)
+    revs = _open_revs(query["open_revs"]) if "open_revs" in query else []
+    if revs is None or revs:
+        return await _get_revisions(store, database, request, id, revs, wishes)
+    wishes = _with_follows(request, wishes, RELATED)
+    opened = await _open(store, database, request, id, wishes)
+    tag = f'"{opened.rev}"'
+    if not opened.has_meta and matches(request.headers, tag):
+        return unchanged(tag)
+    headers = JSON_HEADERS if opened.has_meta else {**JSON_HEADERS, "etag": tag}
+    if not opened.follow:
+        return Response(200, headers, opened.text + b"\n")
+    whole = bundled(store, opened)
+    headers = {**headers, "content-type": whole.content_type, "content-length": str(whole.length)}
+    return Response(200, headers, stream=whole.pieces)
+
+
+def parse_wishes(request: Request) -> Wishes:
+    """What the parameters wish for. Raises BadRequestError."""
+    query = request.query
+    asked: dict[str, Any] = {name: True for name in FLAGS if query.get(name) == "true"}
+    if query.get("meta") == "true":
+        asked |= dict.fromkeys(META, True)
+    if "atts_since" in query:
+        asked |= {"attachments": True, "atts_since": _revisions(json_parameter(query["atts_since"]))}
+    return Wishes(**asked)
+
+
+async def _open(store: Store, database: Database, request: Request, id: str, wishes: Wishes) -> Opened:
+    query = request.query
+    rev = Rev.parse(query["rev"]) if "rev" in query else None
+    # Attachments may be large, and they may be put into the document's JSON here.
+    read = store.scan if wishes.attachments else store.read
+    if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
+        return await read(partial(open_winner, database.number, id, wishes))
+    (found,) = await read(partial(open_revisions, database.number, id, [rev], wishes, False))
+    if isinstance(found, Rev):
+        raise NotFoundError("missing")
+    return found
+
+
+def _with_follows(request: Request, wishes: Wishes, media_type: str) -> Wishes:
+    """Attachments come behind the document to whoever takes that; their encoding has to be told, then."""
+    if wishes.attachments and accepts(request.headers, media_type):
+        return wishes._replace(follows=True, att_encoding_info=True)
+    return wishes
+
+
+# --- several revisions
+
+
+async def _get_revisions(
+    store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, wishes: Wishes
+) -> Response:
+    is_mixed = accepts(request.headers, MIXED)
+    if is_mixed:
+        wishes = wishes._replace(attachments=True, follows=True, att_encoding_info=True)
+    latest = request.query.get("latest") == "true"
+    read = store.scan if wishes.attachments else store.read
+    found = await read(partial(open_revisions, database.number, id, revs, wishes, latest))
+    if not found and revs is None:
+        raise NotFoundError("missing")
+    if not is_mixed:
+        return Response(200, JSON_HEADERS, b"[" + b",".join(map(_listed, found)) + b"]\n")
+    mixed = Mixed()
+    headers = {**JSON_HEADERS, "content-type": mixed.content_type}
+    return Response(200, headers, stream=_mixed(store, mixed, found))
+
+
+def _open_revs(text: str) -> list[Rev] | None:
+    return None if text == "all" else _revisions(json_parameter(text))
+
+
+def _revisions(value: object) -> list[Rev]:
+    if not isinstance(value, list):
+        raise BadRequestError("Invalid list of revisions")
+    return [Rev.parse(item) for item in value]
+
+
+def _listed(found: Opened | Rev) -> bytes:
+    return _missing(found) if isinstance(found, Rev) else b'{"ok":%b}' % found.text
+
+
+def _missing(rev: Rev) -> bytes:
+    return b'{"missing":%b}' % to_json(str(rev))
+
+
+async def _mixed(store: Store, mixed: Mixed, found: Sequence[Opened | Rev]) -> AsyncGenerator[bytes, None]:
+    for item in found:
+        if isinstance(item, Rev):
+            yield mixed.frame(ERROR_TYPE) + _missing(item)
+            continue
+        whole = bundled(store, item)
+        yield mixed.frame(whole.content_type)
+        async for piece in whole.pieces:
+            yield piece
+    yield mixed.tail
+
+
+# --- with attachments behind it
+
+
+class Bundle(NamedTuple):
+    """A document with the attachments that follow it, as a body."""
+
+    content_type: str
+    length: int
+    pieces: AsyncGenerator[bytes, None]
+
+
+def bundled(store: Store, opened: Opened) -> Bundle:
+    """A document with the attachments that follow it; JSON where none does."""
+    frame = Related(opened.text, [_part(attachment) for attachment in opened.follow])
+    pieces = _pieces(store, opened, frame)
+    if not opened.follow:
+        return Bundle(JSON_TYPE, len(opened.text), pieces)
+    return Bundle(frame.content_type, frame.length, pieces)
+
+
+async def _pieces(store: Store, opened: Opened, frame: Related) -> AsyncGenerator[bytes, None]:
+    if not opened.follow:
+        yield opened.text
+        return
+    yield frame.head
+    for attachment in opened.follow:
+        yield frame.frame(_part(attachment))
+        async for chunk in chunks(store, attachment):
+            yield chunk
+    yield frame.tail
+
+
+def _part(attachment: Attachment) -> Part:
+    """How an attachment is announced. A media type that is none stands in the document only."""
+    kind = attachment.content_type
+    is_header = kind.isascii() and kind.isprintable()
+    return Part(attachment.name, kind if is_header else DEFAULT_TYPE, attachment.encoded_length, attachment.encoding)
