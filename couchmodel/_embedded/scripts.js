@@ -1,0 +1,458 @@
+// What surrounds the functions of a design document: CouchDB's query server, as far as a function can see it.
+//
+// The text is evaluated once in a new context and gives the function by which Python asks. Nothing but the names that
+// are put into `globalThis` below can be reached from the functions. They may break the built-in objects, for they have
+// a context of their own, so everything needed here is taken hold of first.
+
+(function () {
+  "use strict";
+
+  const { parse, stringify } = JSON;
+  const { apply, deleteProperty } = Reflect;
+  const { create, defineProperty, freeze, getOwnPropertyDescriptors, keys, setPrototypeOf } = Object;
+  const valuesOf = Object.values;
+  const { isArray } = Array;
+  const { join } = Array.prototype;
+  const { includes, replace, split, substring } = String.prototype;
+  const evaluate = globalThis.eval; // called by this name it evaluates in the global scope
+  const Text = String;
+  const Compiled = Function;
+  const Message = TypeError;
+
+  // --- what CouchDB's engine does not have
+
+  const absent = {
+    "": [
+      "ArrayBuffer", "AsyncDisposableStack", "Atomics", "BigInt64Array", "BigUint64Array", "DOMException", "DataView",
+      "DisposableStack", "FinalizationRegistry", "Float16Array", "Float32Array", "Float64Array", "Int16Array",
+      "Int32Array", "Int8Array", "Iterator", "Promise", "Proxy", "SharedArrayBuffer", "SuppressedError", "Uint16Array",
+      "Uint32Array", "Uint8Array", "Uint8ClampedArray", "WeakRef", "atob", "btoa", "performance", "queueMicrotask",
+    ],
+    "Array": ["fromAsync"],
+    "Error": ["captureStackTrace", "isError", "prepareStackTrace", "stackTraceLimit"],
+    "JSON": ["isRawJSON", "rawJSON"],
+    "Map.prototype": ["getOrInsert", "getOrInsertComputed"],
+    "Math": ["f16round", "sumPrecise"],
+    "RegExp": ["escape"],
+    "RegExp.prototype": ["unicodeSets"],
+    "Set.prototype": [
+      "difference", "intersection", "isDisjointFrom", "isSubsetOf", "isSupersetOf", "symmetricDifference", "union",
+    ],
+    "String.prototype": ["localeCompare", "normalize"],
+    "Symbol": ["asyncDispose", "dispose"],
+    "WeakMap.prototype": ["getOrInsert", "getOrInsertComputed"],
+  };
+
+  for (const path of keys(absent)) {
+    let owner = globalThis;
+    for (const name of path ? path.split(".") : []) owner = owner[name];
+    for (const name of absent[path]) deleteProperty(owner, name);
+  }
+
+  // --- values from outside
+
+  // CouchDB makes them in another realm than the functions': to `instanceof` their arrays and objects are strangers.
+  function stranger(native, name) {
+    const prototype = create(null, getOwnPropertyDescriptors(native.prototype));
+    const constructor = { [name]: function (...values) { return new native(...values); } }[name];
+    defineProperty(constructor, "prototype", { value: prototype });
+    defineProperty(prototype, "constructor", { value: constructor, configurable: true, writable: true });
+    return prototype;
+  }
+
+  const plain = stranger(Object, "Object");
+  const list = setPrototypeOf(stranger(Array, "Array"), plain);
+
+  function seal(value) {
+    const isList = isArray(value);
+    setPrototypeOf(value, isList ? list : plain);
+    const items = isList ? value : valuesOf(value);
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i];
+      if (typeof item === "object" && item !== null) seal(item);
+    }
+    freeze(value);
+  }
+
+  function received(text) {
+    return parse(text, function (_, value) {
+      if (isArray(value)) setPrototypeOf(value, list);
+      else if (typeof value === "object" && value !== null) setPrototypeOf(value, plain);
+      return value;
+    });
+  }
+
+  // --- values on their way out
+
+  // A half of a surrogate pair is always escaped by stringify, and nothing else begins with these letters.
+  const halves = /\\(?:\\|u[dD][89a-fA-F][0-9a-fA-F]{2})/g;
+
+  function json(value) {
+    const text = stringify(value);
+    if (text === undefined) return "null";
+    if (!apply(includes, text, ["\\ud"])) return text;
+    return apply(replace, text, [halves, (escape) => (escape === "\\\\" ? escape : "\\ufffd")]);
+  }
+
+  // An error has no members that stringify would see.
+  function shown(value) {
+    if (typeof value === "object" && value !== null && "stack" in value && "name" in value && "message" in value) {
+      return { error: value.name, message: value.message };
+    }
+    return value;
+  }
+
+  // --- errors: {code, reason} in an object of a class that no function can make
+
+  class Failure {
+    constructor(code, reason, status) {
+      this.code = code;
+      this.reason = reason;
+      this.status = status;
+    }
+  }
+
+  function failed(error) {
+    if (error instanceof Failure) return stringify({ code: error.code, reason: error.reason, status: error.status });
+    if (error === null || error === undefined) return stringify({ code: "TypeError", reason: "{[]}" });
+    if (error[0] === "fatal" || error[0] === "error") return stringify({ code: described(error[1]), reason: described(error[2]) });
+    if (isExhausted(error)) return stringify({ code: "os_process_error", reason: Text(error.message) });
+    if (error.error && error.reason) return stringify({ code: described(error.error), reason: described(error.reason) });
+    if (error.name) return stringify({ code: described(error.name), reason: "{[]}" });
+    return stringify({ code: "unnamed_error", reason: "null" });
+  }
+
+  // Out of memory or of stack: no function may go on after that.
+  function isExhausted(error) {
+    if (error === null || typeof error !== "object") return false;
+    return error.name === "InternalError" || error.message === "Maximum call stack size exceeded";
+  }
+
+  function described(value) {
+    return typeof value === "string" ? value : json(value);
+  }
+
+  // Whether an error is one that ends more than the call that threw it; where it is, it is thrown on.
+  function refuseFatal(error) {
+    if (error == "fatal_error") throw new Failure("map_runtime_error", "function raised 'fatal_error'");
+    if (error[0] === "fatal" || isExhausted(error)) throw error;
+  }
+
+  // --- the log
+
+  const LINES = 100;
+  const LINE = 1000;
+  let lines = [];
+
+  function log(message) {
+    if (lines.length >= LINES) return;
+    const text = typeof message === "string" ? message : json(shown(message));
+    lines[lines.length] = apply(substring, text, [0, LINE]);
+  }
+
+  // --- modules
+
+  function resolve(names, module, root) {
+    let here = module;
+    let first = root;
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i];
+      if (name === "..") {
+        if (!(here && here.parent && here.parent.parent)) throw noParent(here && here.current);
+        const id = here.id.substring(0, here.id.lastIndexOf("/"));
+        here = { id, parent: here.parent.parent, current: here.parent.current };
+        first = undefined;
+        continue;
+      }
+      if (name === ".") {
+        if (!(here && here.parent)) throw noParent(here && here.current);
+        first = undefined;
+        continue;
+      }
+      if (first) here = { current: first };
+      first = undefined;
+      if (here.current[name] === undefined) {
+        throw ["error", "invalid_require_path", `Object has no property "${name}". ${stringify(here.current)}`];
+      }
+      here = { current: here.current[name], parent: here, id: here.id ? `${here.id}/${name}` : name };
+    }
+    if (typeof here.current !== "string") {
+      const reason = `Must require a JavaScript string, not: ${typeof here.current}`;
+      throw ["error", "invalid_require_path", reason];
+    }
+    return { current: here.current, parent: here.parent, id: here.id, exports: {} };
+  }
+
+  function noParent(current) {
+    return ["error", "invalid_require_path", `Object has no parent ${stringify(current)}`];
+  }
+
+  function requirer(root) {
+    const cache = create(null);
+    function load(name, from) {
+      const module = resolve(apply(split, name, ["/"]), from && from.parent, root);
+      if (!(module.id in cache)) {
+        cache[module.id] = {}; // for modules that require each other
+        try {
+          const body = evaluate(`(function (module, exports, require) { ${module.current}\n });`);
+          apply(body, globalThis, [module, module.exports, (other) => load(other, module)]);
+        } catch (error) {
+          if (isExhausted(error)) throw error;
+          throw ["error", "compilation_error", `Module require('${name}') raised error ${Text(error)}`];
+        }
+        cache[module.id] = module.exports;
+      }
+      return cache[module.id];
+    }
+    return (name) => load(name);
+  }
+
+  // --- compiling
+
+  // CouchDB takes a nameless function for an expression where a statement may begin, which JavaScript does not. Such
+  // places are those up to which the text is a program of its own.
+  function asExpressions(source) {
+    const nameless = /\bfunction\s*\(/g;
+    const async = /\basync\s*$/;
+    let text = "";
+    let last = 0;
+    for (let found = nameless.exec(source); found; found = nameless.exec(source)) {
+      const before = text + source.substring(last, found.index);
+      if (async.test(before) || !isProgram(before)) continue;
+      text = `${before}0,`;
+      last = found.index;
+    }
+    return text + source.substring(last);
+  }
+
+  function isProgram(text) {
+    try {
+      new Compiled(text);
+      return true;
+    } catch (error) {
+      if (isExhausted(error)) throw error;
+      return false;
+    }
+  }
+
+  function value(source) {
+    try {
+      return evaluate(source);
+    } catch (error) {
+      if (!error || error.message !== "function name expected") throw error;
+      const rewritten = asExpressions(source);
+      if (rewritten === source) throw error;
+      return evaluate(rewritten);
+    }
+  }
+
+  function compiled(source) {
+    if (!source) throw new Failure("not_found", "missing function", 404);
+    let found;
+    try {
+      found = value(source);
+    } catch (error) {
+      if (isExhausted(error)) throw error;
+      throw new Failure("compilation_error", `${Text(error)} (${source})`, 400);
+    }
+    if (typeof found !== "function") {
+      const reason = `Expression does not eval to a function. (${source})`;
+      throw new Failure("compilation_error", reason, 400);
+    }
+    return found;
+  }
+
+  // --- map
+
+  let emitted = []; // keys
+  let values = []; // their values, both of the function that is running
+  let passes = false; // whether it has emitted anything
+
+  const maps = [];
+
+  function emit(key, value) {
+    passes = true;
+    emitted[emitted.length] = key;
+    values[values.length] = value;
+  }
+
+  function failure(error, document) {
+    refuseFatal(error);
+    log(`function raised exception ${Text(error)} with doc._id ${document._id}`);
+  }
+
+  // A line of the keys, by document and view, and a line for each value, in the same order.
+  function map(text) {
+    const documents = parse(text);
+    const byDocument = [];
+    const written = [""];
+    for (let d = 0; d < documents.length; d++) {
+      const document = documents[d];
+      seal(document);
+      const byView = [];
+      for (let m = 0; m < maps.length; m++) byView[m] = rows(maps[m], document, written);
+      byDocument[d] = json(byView);
+    }
+    written[0] = `[${apply(join, byDocument, [","])}]`;
+    return apply(join, written, ["\n"]);
+  }
+
+  function rows(map, document, written) {
+    emitted = [];
+    values = [];
+    try {
+      map(document);
+    } catch (error) {
+      failure(error, document);
+      return [];
+    }
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      written[written.length] = value === null || value === undefined ? "null" : json(shown(value));
+    }
+    return emitted;
+  }
+
+  // --- reduce
+
+  const REDUCED = 4096; // what a reduction may measure however little it was made of
+
+  function reduce(reducer, text, size) {
+    const line = received(text);
+    let reduction = null;
+    try {
+      reduction = line.length === 1 ? reducer(null, line[0], true) : reducer(line[0], line[1], false);
+    } catch (error) {
+      refuseFatal(error);
+      log(`function raised exception ${Text(error)}`);
+    }
+    const reduced = json(reduction);
+    const length = reduced.length + 2;
+    if (length > REDUCED && length * 2 > size) {
+      const reason = `Reduce output must shrink more rapidly: input size: ${size} output size: ${length}`;
+      throw new Failure("reduce_overflow_error", reason);
+    }
+    return reduced;
+  }
+
+  // --- the functions of a whole design document
+
+  let design = null;
+  const called = create(null);
+
+  function callable(path) {
+    const id = stringify(path);
+    if (!(id in called)) {
+      let source = design;
+      for (let i = 0; i < path.length; i++) source = source === undefined || source === null ? source : source[path[i]];
+      if (!source) throw new Failure("not_found", `missing ${path[0]} function ${path[path.length - 1]}`, 404);
+      called[id] = compiled(source);
+    }
+    return called[id];
+  }
+
+  function filter(path, documents, request) {
+    const run = callable(path);
+    const passing = [];
+    for (let i = 0; i < documents.length; i++) passing[i] = !!apply(run, design, [documents[i], request]);
+    return json(passing);
+  }
+
+  function filterView(path, documents) {
+    const run = callable(path);
+    const passing = [];
+    for (let i = 0; i < documents.length; i++) {
+      passes = false;
+      emitted = values = [];
+      run(documents[i]);
+      passing[i] = passes;
+    }
+    return json(passing);
+  }
+
+  function validate(path, newDocument, oldDocument, user, security) {
+    const run = callable(path);
+    try {
+      apply(run, design, [newDocument, oldDocument, user, security]);
+    } catch (error) {
+      if (error === null || error === undefined || (error.name && error.stack)) throw error;
+      return json({ thrown: error });
+    }
+    return "{}";
+  }
+
+  function update(path, document, request) {
+    const run = callable(path);
+    try {
+      if (request.method === "GET") throw ["error", "method_not_allowed", "Update functions do not allow GET"];
+      const result = apply(run, design, [document, request]);
+      const answer = result[1];
+      if (typeof answer !== "string" && (typeof answer !== "object" || answer === null || answer instanceof Array)) {
+        throw ["error", "render_error", "undefined response from update function"];
+      }
+      return json([result[0], typeof answer === "string" ? { body: answer } : answer]);
+    } catch (error) {
+      throw rendering(error);
+    }
+  }
+
+  // An error of a function that makes an answer, as CouchDB tells it.
+  function rendering(error) {
+    if (error === null || error === undefined) return error;
+    if ((error.error && error.reason) || error[0] === "error" || error[0] === "fatal" || isExhausted(error)) return error;
+    const reason = `function raised error: ${Text(error)} \nstacktrace: ${error.stack}`;
+    log(reason);
+    return ["error", "render_error", reason];
+  }
+
+  const responders = { filter, filterView, update, validate };
+
+  // --- what the functions see
+
+  function visible(name, value) {
+    defineProperty(globalThis, name, { value, configurable: true, enumerable: true, writable: true });
+  }
+
+  function unavailable(name) {
+    return { [name]: function () { throw new Message(`${name} has nothing to do in this function`); } }[name];
+  }
+
+  visible("emit", emit);
+  visible("sum", function sum(values) {
+    let total = 0;
+    for (const i in values) total += values[i];
+    return total;
+  });
+  visible("log", log);
+  visible("toJSON", stringify);
+  visible("isArray", function isArray(value) { return apply(toText, value, []) === "[object Array]"; });
+  visible("index", function index() {});
+  for (const name of ["provides", "registerType", "start", "send", "getRow"]) visible(name, unavailable(name));
+  freeze(JSON);
+
+  // --- what Python asks
+
+  const commands = {
+    // Compile a map function; `lib` is what it may require.
+    addMap: (source) => { maps[maps.length] = compiled(source); return "null"; },
+    check: (source) => { compiled(source); return "null"; },
+    lib: (text) => { visible("require", requirer({ views: { lib: received(text) } })); return "null"; },
+    map,
+    reduce: (source, text, size) => reduce(reducers[source] || (reducers[source] = compiled(source)), text, +size),
+    design: (text) => { design = received(text); visible("require", requirer(design)); return "null"; },
+    call: (name, text) => { const [path, ...values] = received(text); return responders[name](path, ...values); },
+  };
+  const reducers = create(null);
+  const toText = Object.prototype.toString;
+
+  return function (command, a, b, c) {
+    lines = [];
+    let outcome;
+    try {
+      outcome = commands[command](a, b, c);
+    } catch (error) {
+      outcome = `!${failed(error)}`;
+    }
+    return lines.length === 0 ? `\n${outcome}` : `${json(lines)}\n${outcome}`;
+  };
+})()
