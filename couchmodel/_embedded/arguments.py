@@ -4,15 +4,17 @@ import gzip
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from couchmodel._wire.messages import JSON_TYPE, Request, decode
+from couchmodel._wire.messages import JSON_TYPE, Request, decode, is_text
 from couchmodel._wire.revisions import Rev
-from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
+from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedMediaTypeError
 
 __all__ = [
+    "LARGEST",
     "accepts",
     "boolean",
+    "check_text",
     "expected_revision",
     "integer",
     "json_body",
@@ -21,7 +23,20 @@ __all__ = [
     "parse_json",
     "parse_object",
     "require_json_type",
+    "whole_number",
 ]
+
+
+LARGEST: Final = 2**59 - 1
+"""The largest number that CouchDB takes for a limit; SQLite knows larger ones."""
+
+
+def whole_number(digits: str) -> int:
+    """The number that decimal digits write, or one that is too large for everything where there are too many digits."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
+
+
+_MOST_DIGITS: Final = 20
 
 
 async def json_body(request: Request) -> Any:
@@ -51,6 +66,25 @@ def parse_json(text: bytes) -> Any:
         raise BadRequestError("invalid UTF-8 JSON") from None
     # CouchDB's parser takes the smallest number that there is for 0, and it may be part of a revision id.
     return _without_smallest(value) if b"-324" in text else value
+
+
+def check_text(request: Request) -> None:
+    """Raise BadRequestError, or NotFoundError for what is only read, where path or query are not UTF-8."""
+    bad = next((place for place, segment in enumerate(request.path) if not is_text(segment)), None)
+    if bad is not None:
+        if request.method != "PUT":
+            raise NotFoundError("missing" if bad else "Database does not exist.")
+        code, reason = _NO_TEXT[min(bad, 2)]
+        raise BadRequestError(reason, code=code)
+    if not all(map(is_text, request.query.values())):
+        raise BadRequestError("invalid UTF-8 JSON")
+
+
+_NO_TEXT: Final = (
+    ("illegal_database_name", "Name must be valid UTF-8"),
+    ("illegal_docid", "Document id must be valid UTF-8"),
+    ("bad_request", "Attachment name is not UTF-8 encoded"),
+)
 
 
 def require_json_type(request: Request) -> None:
@@ -93,6 +127,8 @@ def integer(name: str, text: str) -> int:
         raise _unparsable(f'Invalid value for integer: "{text}"') from None
     if number < 0:
         raise _unparsable(f'Invalid value for positive integer: "{text}"')
+    if number > LARGEST:
+        raise _unparsable(f"{name.capitalize()} is too large, must not exceed {LARGEST}")
     return number
 
 

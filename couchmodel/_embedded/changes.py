@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.selector import Selector
@@ -83,8 +84,10 @@ def parse_since(text: str, database: Database) -> int | None:
     found = _SINCE.fullmatch(text)
     if found is None:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
-    number, opaque = found.groups()
-    return int(number) if opaque in (None, database.uuid) else 0
+    number, opaque = whole_number(found[1]), found[2]
+    if number > LARGEST:
+        raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
+    return number if opaque in (None, database.uuid) else 0
 
 
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.edits import Edit
 from couchmodel._embedded.sqlite import Connection
 from couchmodel.errors import BadRequestError
@@ -38,6 +39,6 @@ def _counter(edit: Edit) -> int:
     if not edit.path:
         return 0
     generation, digest = edit.path[0]
-    if generation != 0 or not (digest.isascii() and digest.isdigit()):
+    if generation != 0 or not (digest.isascii() and digest.isdigit()) or whole_number(digest) > LARGEST:
         raise BadRequestError("Invalid rev format")
     return int(digest)

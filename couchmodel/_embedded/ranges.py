@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from couchmodel._embedded.arguments import whole_number
 from couchmodel.errors import RangeNotSatisfiableError
 
 __all__ = ["Range", "parse_range"]
@@ -30,10 +31,10 @@ def parse_range(header: str | None, length: int) -> Range | None:
         return None
     first, last = found.groups()
     if not first:
-        return _checked(max(0, length - int(last)), length - 1)
+        return _checked(max(0, length - whole_number(last)), length - 1)
     if not last:
-        return None if int(first) == 0 else _checked(int(first), length - 1)
-    return _checked(int(first), min(int(last), length - 1))
+        return None if whole_number(first) == 0 else _checked(whole_number(first), length - 1)
+    return _checked(whole_number(first), min(whole_number(last), length - 1))
 
 
 def _checked(first: int, last: int) -> Range:

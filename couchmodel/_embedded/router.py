@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.admission import admit
 from couchmodel._embedded.answers import error_answer
+from couchmodel._embedded.arguments import check_text
 from couchmodel._embedded.handlers import (
     all_docs,
     attachment,
@@ -73,6 +74,8 @@ class Router:
     def _route(self, request: Request) -> Answering:
         """The coroutine that answers. It is on the way of every read, so it looks at no more than it must."""
         path, user = request.path, request.user
+        if request.query or not "".join(path).isascii():
+            check_text(request)
         if user is not ADMIN:
             admit(self.store, request)
         if not path:

@@ -16,7 +16,7 @@ from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
 from couchmodel._wire.users import ADMIN, NOBODY, User
-from couchmodel.errors import ConfigurationError, UnauthorizedError
+from couchmodel.errors import BadRequestError, ConfigurationError, UnauthorizedError
 
 __all__ = ["Server", "serve"]
 
@@ -91,9 +91,9 @@ class _Front:
         headers = {name.lower(): value for name, value in http.headers.items()}
         try:
             user = self._user(headers.get("authorization"))
-        except UnauthorizedError as error:
+            path, query = parse_target(http.raw_path)
+        except (UnauthorizedError, BadRequestError) as error:
             return await _send(http, error_answer(error))
-        path, query = parse_target(http.raw_path)
         request = Request(http.method, path, query, headers, await _body(http, headers), stream=True)
         return await _send(http, await self._router.answer(request, user))
 

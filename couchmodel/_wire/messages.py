@@ -5,6 +5,7 @@ quoted once, in one place, and never escapes into another part of the path. Head
 """
 
 import functools
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -26,6 +27,7 @@ __all__ = [
     "decode",
     "document_path",
     "encode",
+    "is_text",
     "parse_target",
     "target",
 ]
@@ -36,6 +38,8 @@ NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _ASK_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE})
 _SAY_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE, "content-type": JSON_TYPE})
+
+_BAD_QUOTE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _SPACES: Final = ("_design", "_local")
 """What may stand before the slash of an id that begins with an underscore."""
@@ -143,7 +147,7 @@ def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...
         raise BadRequestError(f"Document id must be a string, not {document_id!r}", code="illegal_docid")
     if document_id in ("", ".", ".."):
         raise BadRequestError(f"Document id must not be {document_id!r}", code="illegal_docid")
-    if not document_id.isascii() and not _is_text(document_id):
+    if not is_text(document_id):
         raise BadRequestError(f"Document id must be Unicode text, which {document_id!r} is not", code="illegal_docid")
     if document_id[0] != "_":
         return (*database, document_id)
@@ -161,12 +165,20 @@ def target(path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> str:
 
 
 def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The path and the query of a request target, as CouchDB reads it: ``+`` is a space in the path, too."""
+    """The path and the query of a request target, as CouchDB reads it: ``+`` is a space in the path, too.
+
+    What is no UTF-8 comes as lone surrogates, which :func:`is_text` tells.
+
+    Raises:
+        BadRequestError: a percent sign is not followed by two hexadecimal digits.
+    """
+    if _BAD_QUOTE.search(text):
+        raise BadRequestError("invalid_url_encoding")
     path, _, query = text.partition("?")
-    segments = [unquote_plus(segment) for segment in path.removeprefix("/").split("/")]
+    segments = [unquote_plus(segment, errors="surrogateescape") for segment in path.removeprefix("/").split("/")]
     while segments and not segments[-1]:
         segments.pop()
-    return tuple(segments), dict(parse_qsl(query, keep_blank_values=True))
+    return tuple(segments), dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
 
 
 def decode(body: bytes) -> Any:
@@ -196,8 +208,10 @@ def _refuse_constants(body: bytes) -> None:
         raise DocumentError(message, model="dict", document_id=None, errors=[]) from None
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Whether it can be written as UTF-8: a surrogate alone cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

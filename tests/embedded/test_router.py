@@ -129,6 +129,50 @@ async def test_a_bulk_request_that_fails_writes_nothing(client: Client, database
     assert (await client.json("GET", "/db"))["doc_count"] == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "status", "error", "reason"),
+    [
+        ("PUT", "/db/%ff", 400, "illegal_docid", "Document id must be valid UTF-8"),
+        ("GET", "/db/%ff", 404, "not_found", "missing"),
+        ("PUT", "/db/a/%ff", 400, "bad_request", "Attachment name is not UTF-8 encoded"),
+        ("GET", "/db/a/%ff", 404, "not_found", "missing"),
+        ("PUT", "/%ff", 400, "illegal_database_name", "Name must be valid UTF-8"),
+        ("GET", "/db/_all_docs?startkey=%ff", 400, "bad_request", "invalid UTF-8 JSON"),
+        (
+            "GET",
+            f"/db/_all_docs?limit={10**30}",
+            400,
+            "query_parse_error",
+            "Limit is too large, must not exceed 576460752303423487",
+        ),
+        (
+            "GET",
+            f"/db/_changes?since={10**30}",
+            400,
+            "bad_request",
+            "Malformed sequence supplied in 'since' parameter.",
+        ),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_as_couchdb_refuses_it(
+    client: Client, database: str, method: str, target: str, status: int, error: str, reason: str
+) -> None:
+    answer = await client.ask(method, target, {})
+    assert (answer.status, answer.json()) == (status, {"error": error, "reason": reason})
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'{"a": 1%b}' % (b"0" * 100_000)]
+)
+async def test_a_bomb_is_defused(client: Client, database: str, text: bytes) -> None:
+    assert (await client.ask("PUT", "/db/bomb", text)).status == 400
+
+
+async def test_a_document_that_is_too_large_is_refused(client: Client, database: str) -> None:
+    answer = await client.ask("PUT", "/db/large", {"text": "x" * 8_000_001})
+    assert (answer.status, answer.json()) == (413, {"error": "document_too_large", "reason": "large"})
+
+
 async def test_a_body_may_come_in_pieces(client: Client, database: str) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for piece in (b'{"a"', b": 1", b"}"):

@@ -58,6 +58,13 @@ async def test_an_id_reaches_the_store_as_it_is(server: Server, target: str) -> 
     assert (await exchange(server, head("GET", target))).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("target", ["/db/%zz", "/db/%", "/db/a?rev=%f"])
+async def test_a_broken_escape_is_refused(server: Server, target: str) -> None:
+    answer = await exchange(server, head("GET", target))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.endswith(b'{"error":"bad_request","reason":"invalid_url_encoding"}\n')
+
+
 async def test_a_client_that_asks_first_is_told_to_go_on(server: Server) -> None:
     answer = await exchange(server, head("PUT", "/db/a", "Expect: 100-continue", "Content-Length: 2"), b"{}")
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201")

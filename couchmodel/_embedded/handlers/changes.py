@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from couchmodel._embedded import changes
 from couchmodel._embedded.answers import JSON_HEADERS
-from couchmodel._embedded.arguments import integer, json_parameter, parse_object, require_json_type
+from couchmodel._embedded.arguments import (
+    LARGEST,
+    integer,
+    json_parameter,
+    parse_object,
+    require_json_type,
+    whole_number,
+)
 from couchmodel._embedded.changes import Batch, Change, Filter, Query
 from couchmodel._embedded.documents import Wishes, living, winner
 from couchmodel._embedded.selector import Selector, compile_selector
@@ -22,6 +29,9 @@ SHORT: Final = 50
 
 TIMEOUT: Final = 60.0
 """Seconds that a feed waits for a change, CouchDB's ``changes_timeout``, and the most that it can be asked to."""
+
+LONGEST_HEARTBEAT: Final = 86_400.0
+"""Seconds, a day: an event loop cannot wait for ever."""
 
 _FEEDS: Final = ("normal", "longpoll", "continuous", "live", "eventsource")
 _EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
@@ -153,9 +163,10 @@ def _heartbeat(text: str | None) -> float | None:
     if not (text.isascii() and text.isdigit()):
         reason = "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."
         raise BadRequestError(reason)
-    if int(text) == 0:
+    milliseconds = whole_number(text)
+    if milliseconds == 0:
         raise BadRequestError("The heartbeat value should be a positive integer (in milliseconds).")
-    return int(text) / 1000
+    return min(milliseconds / 1000, LONGEST_HEARTBEAT)
 
 
 # --- parameters
@@ -190,7 +201,7 @@ def _limit(text: str | None) -> int | None:
     """A negative limit is none to CouchDB."""
     if text is None or text.startswith("-"):
         return None
-    return integer("limit", text)
+    return min(whole_number(text), LARGEST) if text.isdecimal() else integer("limit", text)
 
 
 async def _filter(store: Store, database: Database, request: Request, body: dict[str, Any]) -> Filter:

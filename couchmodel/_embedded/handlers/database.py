@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
-from couchmodel._embedded.arguments import json_body, require_json_type
+from couchmodel._embedded.arguments import LARGEST, json_body, require_json_type
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import parse_document
 from couchmodel._embedded.handlers.document import write
@@ -111,7 +111,7 @@ async def set_limit(store: Store, database: Database, request: Request) -> Respo
     database.security.require_admin(request.user)
     value = await json_body(request)
     name = _LIMITS[request.path[1]]
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value <= LARGEST:
         raise BadRequestError(f"`{name}` must be positive integer")
     await store.write(partial(_write_setting, database.number, name, value))
     return json_answer(200, OK)

@@ -22,7 +22,7 @@ from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for
 from couchmodel._embedded.writing import Check, Writing
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, parse_target
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, is_text, parse_target
 from couchmodel._wire.revisions import Rev
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
@@ -174,6 +174,8 @@ def _destination(request: Request) -> tuple[str, Rev | None]:
     if "://" in header:
         raise BadRequestError("Destination URL must be relative.")
     path, query = parse_target(header.removeprefix("/"))
+    if not all(map(is_text, path)):
+        raise BadRequestError("Document id must be valid UTF-8", code="illegal_docid")
     return "/".join(path), Rev.parse(query["rev"]) if "rev" in query else None
 
 

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.arguments import json_object, whole_number
 from couchmodel._embedded.documents import winner
 from couchmodel._embedded.edits import parse_document, validate_id
 from couchmodel._embedded.indexes import (
@@ -79,10 +79,10 @@ def _parameter(request: Request, name: str, default: int, *, lowest: int) -> int
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or int(text) < lowest:
+    if not (text.isascii() and text.isdigit()) or whole_number(text) < lowest:
         reason = "Index parameter ranges: limit > 1, skip > 0"
         raise BadRequestError(reason, code="invalid_list_index_params", status=500)
-    return int(text)
+    return whole_number(text)
 
 
 def _create(database: int, definition: Definition, connection: Connection) -> str:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import boolean, integer, json_object, json_parameter
+from couchmodel._embedded.arguments import boolean, integer, json_object, json_parameter, whole_number
 from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response
@@ -45,9 +45,9 @@ async def uuids(store: Store, request: Request, user: User) -> Response:
     count = request.query.get("count", "1")
     if not (count.isascii() and count.isdigit()):
         raise BadRequestError("count must be a positive integer")
-    if int(count) > MOST_UUIDS:
+    if whole_number(count) > MOST_UUIDS:
         raise BadRequestError("count parameter too large")
-    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(int(count))]})
+    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(whole_number(count))]})
 
 
 async def active_tasks(store: Store, request: Request, user: User) -> Response:
