@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import Any, Final, Self, TypeVar
 
 from couchmodel._wire.messages import Request, Response, decode, target
+from couchmodel._wire.refusals import asked
 from couchmodel.engine.document import Place
 from couchmodel.engine.events import BaseChangeEvent, ChangedEvent, DeletedEvent
 from couchmodel.engine.feeds import Position, Question, parameter
@@ -28,7 +29,6 @@ from couchmodel.errors import (
     TransportError,
     response_error,
 )
-from couchmodel.transports.refusals import asked
 from couchmodel.types import JSONObject
 
 __all__ = ["Changes"]

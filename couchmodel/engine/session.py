@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from couchmodel._wire.messages import NOTHING, Request, Response, Transport
+from couchmodel._wire.refusals import asked, refusal
 from couchmodel.errors import ProtocolError
-from couchmodel.transports.refusals import asked, refusal
 
 __all__ = ["Session"]
 
@@ -20,6 +20,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self._transport!r}>"
+
+    @property
+    def transport(self) -> Transport:
+        """The way to the server, for whoever reads error answers itself."""
+        return self._transport
 
     async def send(self, request: Request) -> Response:
         """The answer to a request, if it is no error; ``304 Not Modified`` is none.

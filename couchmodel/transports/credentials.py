@@ -14,8 +14,8 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, encode
+from couchmodel._wire.refusals import refusal
 from couchmodel.errors import ConfigurationError, ProtocolError, TransportError
-from couchmodel.transports.refusals import refusal
 
 __all__ = [
     "BasicAuth",

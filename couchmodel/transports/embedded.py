@@ -5,8 +5,8 @@ from collections.abc import AsyncIterable, AsyncIterator
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.outgoing import Outgoing
 from couchmodel.errors import TransportError
-from couchmodel.transports.outgoing import Outgoing
 
 __all__ = ["EmbeddedTransport"]
 

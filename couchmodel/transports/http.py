@@ -16,6 +16,8 @@ import aiohttp
 from yarl import URL
 
 from couchmodel._wire.messages import NOTHING, Request, Response, target
+from couchmodel._wire.outgoing import Outgoing
+from couchmodel._wire.refusals import asked
 from couchmodel.errors import (
     ConfigurationError,
     ConnectError,
@@ -25,9 +27,7 @@ from couchmodel.errors import (
     TransportError,
 )
 from couchmodel.transports.credentials import Credentials, credentials_of, set_cookies
-from couchmodel.transports.outgoing import Outgoing
 from couchmodel.transports.patience import Patience, is_feed, silence_of_feed
-from couchmodel.transports.refusals import asked
 from couchmodel.transports.repeats import BUSY, Repeats, is_harmless
 from couchmodel.transports.urls import redact, split_credentials
 

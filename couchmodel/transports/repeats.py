@@ -21,10 +21,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if
 from tenacity.wait import wait_random_exponential
 
 from couchmodel._wire.messages import Request, Response, decode
+from couchmodel._wire.outgoing import Outgoing
+from couchmodel._wire.refusals import asked
 from couchmodel.errors import ProtocolError, RequestTimeoutError, TLSError, TransportError
-from couchmodel.transports.outgoing import Outgoing
 from couchmodel.transports.patience import Patience
-from couchmodel.transports.refusals import asked
 
 __all__ = ["BUSY", "Repeats", "is_harmless", "is_told_apart"]
 

@@ -1,0 +1,98 @@
+"""What is asked of a replication, and what it counts."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from couchmodel._wire.messages import encode
+from couchmodel.errors import BadRequestError
+
+__all__ = ["Counts", "Options", "parse_options", "replication_id"]
+
+_SELECTING: Final = ("doc_ids", "filter", "selector")
+_TYPES: Final[Mapping[str, tuple[type, str]]] = {
+    "cancel": (bool, "a boolean"),
+    "create_target": (bool, "a boolean"),
+    "create_target_params": (dict, "a JSON object"),
+    "winning_revs_only": (bool, "a boolean"),
+    "continuous": (bool, "a boolean"),
+    "filter": (str, "a string"),
+    "query_params": (dict, "an object"),
+    "doc_ids": (list, "an array"),
+    "selector": (dict, "a JSON object"),
+    "use_checkpoints": (bool, "a boolean"),
+    "use_bulk_get": (bool, "a boolean"),
+}
+"""Options whose type CouchDB insists on, in its words."""
+
+_INTERVAL: Final = 30_000
+"""Milliseconds between checkpoints, as CouchDB has them (manual, ``replicator/checkpoint_interval``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is replicated, and how: CouchDB's options of these names. ``checkpoint_interval`` is in milliseconds."""
+
+    continuous: bool = False
+    create_target: bool = False
+    create_target_params: Mapping[str, Any] = field(default_factory=dict)
+    doc_ids: Sequence[str] | None = None
+    selector: Mapping[str, Any] | None = None
+    filter: str | None = None
+    query_params: Mapping[str, Any] = field(default_factory=dict)
+    since_seq: str | int | None = None
+    use_checkpoints: bool = True
+    checkpoint_interval: int = _INTERVAL
+    winning_revs_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises BadRequestError for what cannot be asked together."""
+        if sum(getattr(self, name) is not None for name in _SELECTING) > 1:
+            raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has been done, in CouchDB's order."""
+
+    missing_checked: int = 0
+    missing_found: int = 0
+    docs_read: int = 0
+    docs_written: int = 0
+    doc_write_failures: int = 0
+    bulk_get_docs: int = 0
+    bulk_get_attempts: int = 0
+
+
+def parse_options(body: Mapping[str, Any]) -> Options:
+    """The options among the members of a request or of a document; unknown ones are skipped, as CouchDB does.
+
+    Raises BadRequestError.
+    """
+    given = {name: value for name, value in body.items() if not (name == "doc_ids" and value is None)}
+    for name, (kind, words) in _TYPES.items():
+        if name in given and not isinstance(given[name], kind):
+            raise BadRequestError(f"parameter `{name}` must be {words}")
+    if not all(isinstance(id, str) for id in given.get("doc_ids", ())):
+        raise BadRequestError("parameter `doc_ids` must be an array")
+    if "doc_ids" in given:
+        given["doc_ids"] = tuple(sorted(set(given["doc_ids"])))
+    if "checkpoint_interval" in given:
+        given["checkpoint_interval"] = _integer("checkpoint_interval", given["checkpoint_interval"])
+    known = {name: given[name] for name in Options.__slots__ if name in given}
+    return Options(**known)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        raise BadRequestError(f"parameter `{name}` must be an integer") from None
+
+
+def replication_id(source: str, target: str, options: Options) -> str:
+    """The name under which both ends keep the checkpoints of replications between them that select the same."""
+    named = asdict(options)
+    told = {name: named[name] for name in (*_SELECTING, "query_params", "winning_revs_only", "since_seq")}
+    return hashlib.md5(encode([source, target, told]), usedforsecurity=False).hexdigest()

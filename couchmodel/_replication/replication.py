@@ -1,0 +1,181 @@
+"""A replication: from the changes of a source to the documents of a target, in the order of the changes."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, Final
+
+from couchmodel._replication.checkpoints import Checkpoints
+from couchmodel._replication.options import Counts, Options, replication_id
+from couchmodel._replication.peer import Peer
+from couchmodel._replication.transfer import Transfer
+from couchmodel._wire.messages import encode
+from couchmodel.errors import CouchModelError, NotFoundError, PreconditionFailedError
+
+__all__ = ["Replication"]
+
+_log: Final = logging.getLogger("couchmodel.replication")
+
+_PAGE: Final = 500
+"""Changes that are asked for at a time."""
+
+_BATCH: Final = 100
+_AT_ONCE: Final = 4
+"""Documents of a batch, and batches that are under way at a time."""
+
+_HEARTBEAT: Final = "10000"
+"""Milliseconds after which a source that has nothing to tell shows that it is there."""
+
+
+class Replication:
+    """One replication. It is run once; ``counts`` and ``through`` tell how far it has come meanwhile."""
+
+    def __init__(self, source: Peer, target: Peer, options: Options) -> None:
+        self.source = source
+        self.target = target
+        self.options = options
+        self.id = replication_id(source.name, target.name, options)
+        self.session = secrets.token_hex(16)
+        self.counts = Counts()
+        self.through: str | int = 0
+        """The sequence of the source up to which everything is in the target."""
+        self.committed: str | int = 0
+        """That of the last checkpoint."""
+        self.pending: int | None = None
+        self.progressed: Callable[[], None] | None = None
+        """Called whenever ``through`` has moved on."""
+        self._checkpoints = Checkpoints(source, target, self.id, self.session)
+        self._transfer = Transfer(source, target, self.counts)
+        self._saved = time.monotonic()
+        self._has_changes = False
+
+    async def run(self) -> dict[str, Any]:
+        """Replicate, and for a continuous one do so until it is cancelled; CouchDB's answer without ``ok``.
+
+        Raises NotFoundError where an end is not there, and what else an end answers or fails with.
+        """
+        await self._verify()
+        start = await self._begin()
+        try:
+            await self._replicate()
+        except asyncio.CancelledError:
+            # What is done need not be done again; but whoever cancels does not want to wait for a dead server.
+            with suppress(CouchModelError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._save()
+            raise
+        if not self.options.use_checkpoints:
+            return {"use_checkpoints": False}
+        if not self._has_changes and _number(self.through) == _number(start):
+            return {"no_changes": True, **self._checkpoints.log}
+        await self._save()
+        return self._checkpoints.log
+
+    async def is_behind(self) -> bool:
+        """Whether the source has changes that have not been dealt with."""
+        return bool((await self._ask(self.through, waits=False, limit=1))["results"])
+
+    async def _verify(self) -> None:
+        if not await self.source.exists():
+            raise NotFoundError(f"could not open {self.source.name}", code="db_not_found")
+        if self.options.create_target:
+            with suppress(PreconditionFailedError):
+                await self.target.create(self.options.create_target_params)
+        if not await self.target.exists():
+            raise NotFoundError(f"could not open {self.target.name}", code="db_not_found")
+
+    async def _begin(self) -> str | int:
+        start: str | int = 0
+        if self.options.use_checkpoints:
+            start = await self._checkpoints.read()
+        if self.options.since_seq is not None and not start:
+            self._checkpoints.start = start = self.options.since_seq
+        self.through = self.committed = start
+        return start
+
+    async def _replicate(self) -> None:
+        async for page in self._pages():
+            rows = page["results"]
+            if rows:
+                self._has_changes = True
+                await self._move({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
+            self.through, self.pending = page["last_seq"], page.get("pending")
+            if self.progressed is not None:
+                self.progressed()
+            if (time.monotonic() - self._saved) * 1000 >= self.options.checkpoint_interval:
+                await self._save()
+
+    async def _pages(self) -> AsyncIterator[dict[str, Any]]:
+        """The changes, some at a time; the next are on their way while these are dealt with."""
+        asking = asyncio.create_task(self._ask(self.through, waits=self.options.continuous))
+        try:
+            while True:
+                page = await self._arrived(asking)
+                if not self.options.continuous and len(page["results"]) < _PAGE:
+                    yield page
+                    return
+                asking = asyncio.create_task(self._ask(page["last_seq"], waits=self.options.continuous))
+                yield page
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _arrived(self, asking: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+        """The page; while the source has nothing to tell there is time for a checkpoint."""
+        while not asking.done():
+            await asyncio.wait([asking], timeout=self.options.checkpoint_interval / 1000)
+            if not asking.done():
+                await self._save()
+        return asking.result()
+
+    async def _ask(self, since: str | int, *, waits: bool, limit: int = _PAGE) -> dict[str, Any]:
+        options = self.options
+        query = {"style": "main_only" if options.winning_revs_only else "all_docs", "limit": str(limit)}
+        query["since"] = since if isinstance(since, str) else encode(since).decode()
+        if waits:
+            query |= {"feed": "longpoll", "heartbeat": _HEARTBEAT}
+        body: Mapping[str, Any] | None = None
+        if options.doc_ids is not None:
+            query["filter"], body = "_doc_ids", {"doc_ids": options.doc_ids}
+        elif options.selector is not None:
+            query["filter"], body = "_selector", {"selector": options.selector}
+        elif options.filter is not None:
+            query |= {name: _parameter(value) for name, value in options.query_params.items()}
+            query["filter"] = options.filter
+        return await self.source.changes(query, body)
+
+    async def _move(self, revs: Mapping[str, list[str]]) -> None:
+        """Move a page, several batches of it at a time."""
+        ids, gate = list(revs), asyncio.Semaphore(_AT_ONCE)
+
+        async def move(some: list[str]) -> None:
+            async with gate:
+                await self._transfer.move({id: revs[id] for id in some})
+
+        moving = [asyncio.create_task(move(ids[at : at + _BATCH])) for at in range(0, len(ids), _BATCH)]
+        try:
+            await asyncio.gather(*moving)
+        finally:
+            for task in moving:
+                task.cancel()
+            await asyncio.gather(*moving, return_exceptions=True)
+
+    async def _save(self) -> None:
+        if not self.options.use_checkpoints or self.through == self.committed:
+            return
+        by_ids = self.options.doc_ids is not None
+        await self._checkpoints.write(self.through, asdict(self.counts), by_ids=by_ids)
+        self.committed, self._saved = self.through, time.monotonic()
+
+
+def _number(seq: str | int) -> str:
+    """The part of a sequence that can be compared: what follows may be written otherwise the next time."""
+    return str(seq).partition("-")[0]
+
+
+def _parameter(value: Any) -> str:
+    return value if isinstance(value, str) else encode(value).decode()
