@@ -93,16 +93,19 @@ def parse_since(text: str, database: Database) -> int | None:
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:
     """The next changes. Raises NotFoundError where the database has been dropped."""
     row = connection.execute(
-        "SELECT update_seq FROM database WHERE number = ? AND name IS NOT NULL", (database.number,)
+        "SELECT update_seq, (SELECT max(seq) FROM document WHERE database = database.number) FROM database"
+        " WHERE number = ? AND name IS NOT NULL",
+        (database.number,),
     ).fetchone()
     if row is None:
         raise NotFoundError("Database does not exist.")
-    since = row[0] if query.since is None else query.since
+    update_seq, last = row  # there is no change behind the last one of a document, but a purge may have been
+    since = update_seq if query.since is None else query.since
     query = replace(query, since=since)
-    return _collect(connection, database, query, max(row[0], since))
+    return _collect(connection, database, query, max(last or 0, since))
 
 
-def _collect(connection: Connection, database: Database, query: Query, update_seq: int) -> Batch:
+def _collect(connection: Connection, database: Database, query: Query, end: int) -> Batch:
     rows: list[Change] = []
     size, last = 0, query.since or 0
     found = enumerate(_rows(connection, database, query), 1) if query.limit != 0 else ()
@@ -118,7 +121,7 @@ def _collect(connection: Connection, database: Database, query: Query, update_se
             return Batch(rows, seq, 0, replace(query, since=seq, before=seq, limit=limit))
     if query.limit == 0:
         return Batch([], last, _pending(connection, database, last), None)
-    return Batch(rows, last if query.descending else update_seq, 0, None)
+    return Batch(rows, last if query.descending else end, 0, None)
 
 
 def _rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:

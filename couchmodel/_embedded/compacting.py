@@ -1,8 +1,9 @@
-"""Compaction: the bodies of superseded revisions are forgotten, their names are not."""
+"""Compaction: the bodies of superseded revisions are forgotten, their names are not. So are the oldest purges."""
 
 from typing import Final
 
 from couchmodel._embedded.clearing import discard_uses
+from couchmodel._embedded.purging import trim
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.writing import used_blobs
@@ -20,6 +21,8 @@ def compact_some(database: int, after: int, connection: Connection) -> int | Non
         " AND number IN (SELECT document FROM revision) ORDER BY number LIMIT ?",
         (database, after, PIECE),
     ).fetchall()
+    if not after:
+        trim(database, connection)
     for number, tree in rows:
         _compact(connection, number, RevTree.from_bytes(tree))
     return rows[-1][0] if len(rows) == PIECE else None

@@ -201,6 +201,15 @@ class RevTree:
         tree, _ = self.merge([new] if parent is None else [new, parent], deleted=deleted)
         return tree
 
+    def without(self, leaves: Collection[Rev]) -> "RevTree":
+        """The tree without those of the leaves, and without the ancestors that only they had."""
+        left = [leaf for leaf in self.leaves if leaf not in leaves]
+        if len(left) == len(self._branches):
+            return self
+        kept = {rev for leaf in left for rev in self.path(leaf)}
+        parents = {rev: parent for rev, parent in self._parents().items() if rev in kept}
+        return _grown(parents, self._tombstones(), self._bodiless())
+
     def stem(self, limit: int) -> "RevTree":
         """The tree without the revisions that are ``limit`` or more generations older than the nearest leaf."""
         if sum(len(branch.digests) for branch in self._branches) <= limit:

@@ -20,6 +20,7 @@ from couchmodel._embedded.handlers import (
     document,
     find,
     index,
+    purge,
     replication,
     server,
     session,
@@ -242,7 +243,9 @@ _ENDPOINTS: Final[dict[tuple[str, ...], _Endpoint]] = {
     ("_view_cleanup",): _Endpoint("POST", {"POST": database.view_cleanup}),
     ("_security",): _Endpoint("PUT,GET", {"GET": database.security, "PUT": database.set_security}),
     ("_revs_limit",): _LIMIT,
-    ("_purged_infos_limit",): _LIMIT,
+    ("_purge",): _Endpoint("POST", {"POST": purge.purge}),
+    ("_purged_infos",): _Endpoint("GET", {"GET": purge.infos}),
+    ("_purged_infos_limit",): _Endpoint("GET,PUT", {"GET": database.limit, "PUT": database.set_limit}),
 }
 
 _NOT_YET: Final = frozenset(
@@ -250,8 +253,6 @@ _NOT_YET: Final = frozenset(
         "_compact",
         "_index",
         "_partition",
-        "_purge",
-        "_purged_infos",
         "_shards",
         "_sync_shards",
     )

@@ -146,7 +146,7 @@ async def test_revisions_are_compared_and_read_in_bulk(database: Database) -> No
     assert "error" in results[1]["docs"][0]
 
 
-async def test_a_purged_document_has_never_been(live: None, database: Database) -> None:
+async def test_a_purged_document_has_never_been(database: Database) -> None:
     pie = await database.create("pie")
     await pie.save()
     assert (await database.purge({"pie": [str(pie.rev)]}))["purged"] == {"pie": [pie.rev]}

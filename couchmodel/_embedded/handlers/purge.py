@@ -1,0 +1,42 @@
+"""Revisions that are forgotten for good."""
+
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded import purging
+from couchmodel._embedded.answers import json_answer
+from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import BadRequestError
+
+__all__ = ["infos", "purge"]
+
+MOST_DOCUMENTS: Final = 100
+MOST_REVISIONS: Final = 1000
+"""CouchDB's limits of one request."""
+
+
+async def purge(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_purge``."""
+    asked = _asked(await json_object(request))
+    gone = await store.write(partial(purging.purge, database.number, asked), committed=database.notify)
+    return json_answer(201, {"purge_seq": None, "purged": gone})
+
+
+async def infos(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_purged_infos``."""
+    return json_answer(200, {"purged_infos": await store.read(partial(purging.purged, database.number))})
+
+
+def _asked(body: dict[str, Any]) -> dict[str, list[Rev]]:
+    for revs in body.values():
+        if not isinstance(revs, list):
+            raise BadRequestError("Invalid list of revisions")
+    asked = {id: list(map(Rev.parse, revs)) for id, revs in body.items()}
+    if len(asked) > MOST_DOCUMENTS:
+        raise BadRequestError("Exceeded maximum number of documents.")
+    if sum(map(len, asked.values())) > MOST_REVISIONS:
+        raise BadRequestError("Exceeded maximum number of revisions.")
+    return asked
