@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from couchmodel._embedded.clearing import discard_uses
+from couchmodel._embedded.index_rows import discard_rows
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.writing import used_blobs
@@ -63,7 +64,7 @@ class _Purging:
             return []
         left = row.tree.without(revs)
         if not left:
-            self._remove(row)
+            self._remove(id, row)
         elif left is not row.tree:
             self._update(row, left)
         return [str(rev) for rev in revs if rev in row.tree.leaves]
@@ -84,7 +85,8 @@ class _Purging:
         ).fetchone()
         return row and _Row(row[0], row[1], bool(row[2]), RevTree.from_bytes(row[3]))
 
-    def _remove(self, row: _Row) -> None:
+    def _remove(self, id: str, row: _Row) -> None:
+        discard_rows(self._database, row.number, id, self._connection)
         self._connection.execute("DELETE FROM document WHERE number = ?", (row.number,))
         self._connection.execute("DELETE FROM revision WHERE document = ?", (row.number,))
         self._counts[row.deleted] -= 1

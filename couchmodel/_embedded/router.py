@@ -24,6 +24,7 @@ from couchmodel._embedded.handlers import (
     replication,
     server,
     session,
+    view,
 )
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -114,6 +115,8 @@ class Router:
             endpoint = _INDEX
         if second == "_index" and request.method != "GET":
             database.security.require_admin(request.user)
+        if endpoint is None and second == "_compact":
+            endpoint = _COMPACT_DESIGN
         if endpoint is not None:
             return endpoint.handler(request)(self.store, database, request)
         if second in _NOT_YET:
@@ -126,6 +129,10 @@ class Router:
         id = f"_design/{name}"
         if not rest:
             return _DOCUMENT.handler(request)(self.store, database, request, id)
+        if rest[0] == "_view":
+            return _view_endpoint(rest).handler(request)(self.store, database, request)
+        if rest == ("_info",):
+            return _INFO.handler(request)(self.store, database, request)
         if rest[0][:1] == "_":
             raise UnsupportedError(f"The embedded store does not know {rest[0]} of a design document yet.")
         return self._route_attachment(database, request, id, rest)
@@ -164,6 +171,15 @@ def _server_endpoint(path: tuple[str, ...]) -> _Endpoint:
     if len(path) > 1:
         raise NotFoundError("missing")
     return endpoint
+
+
+def _view_endpoint(rest: tuple[str, ...]) -> _Endpoint:
+    match rest:
+        case _, name if name:
+            return _VIEW
+        case _, _, "queries":
+            return _VIEW_QUERIES
+    return _NO_VIEW
 
 
 def _local_id(rest: tuple[str, ...]) -> str:
@@ -220,6 +236,12 @@ _INDEX: Final = _Endpoint("DELETE", {"DELETE": index.delete})
 _NAMED_INDEX: Final = (5, 6)
 """Segments of an index's path, as ``_design`` may stand in it or not."""
 
+_VIEW: Final = _Endpoint("GET,POST,HEAD", {"GET": view.list_rows, "POST": view.list_rows})
+_VIEW_QUERIES: Final = _Endpoint("POST", {"POST": view.list_queries})
+_NO_VIEW: Final = _Endpoint("GET,POST,HEAD", {})
+_INFO: Final = _Endpoint("GET", {"GET": view.info})
+_COMPACT_DESIGN: Final = _Endpoint("POST", {"POST": view.compact})
+
 _LIMIT: Final = _Endpoint("PUT,GET", {"GET": database.limit, "PUT": database.set_limit})
 
 _ENDPOINTS: Final[dict[tuple[str, ...], _Endpoint]] = {
@@ -240,7 +262,7 @@ _ENDPOINTS: Final[dict[tuple[str, ...], _Endpoint]] = {
     ("_changes",): _Endpoint("GET,POST,HEAD", {"GET": changes.feed, "POST": changes.feed}),
     ("_compact",): _Endpoint("POST", {"POST": database.compact}),
     ("_ensure_full_commit",): _Endpoint("POST", {"POST": database.ensure_full_commit}),
-    ("_view_cleanup",): _Endpoint("POST", {"POST": database.view_cleanup}),
+    ("_view_cleanup",): _Endpoint("POST", {"POST": view.clean_up}),
     ("_security",): _Endpoint("PUT,GET", {"GET": database.security, "PUT": database.set_security}),
     ("_revs_limit",): _LIMIT,
     ("_purge",): _Endpoint("POST", {"POST": purge.purge}),
@@ -250,7 +272,6 @@ _ENDPOINTS: Final[dict[tuple[str, ...], _Endpoint]] = {
 
 _NOT_YET: Final = frozenset(
     (
-        "_compact",
         "_index",
         "_partition",
         "_shards",

@@ -43,8 +43,7 @@ async def test_another_method_is_answered_with_the_ones_that_are_allowed(
 @pytest.mark.parametrize(
     "target",
     [
-        "/db/_design/app/_view/by-name",
-        "/db/_design/app/_info",
+        "/db/_design/app/_show/it",
         "/db/_partition/x/_all_docs",
         "/db/_shards",
         "/_replicate",

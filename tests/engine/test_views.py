@@ -24,7 +24,7 @@ async def filled(database: Database) -> Database:
 
 
 @pytest.fixture
-async def by_tag(live: None, filled: Database) -> View:
+async def by_tag(filled: Database) -> View:
     """A view with a reduce function."""
     design = await filled.design_doc("by", exists_ok=True)
     return await design.create_view("tag", BY_TAG, "_sum")
@@ -186,7 +186,7 @@ async def test_a_sorted_view_need_not_be(by_tag: View) -> None:
     assert response.offset in (0, None)  # several shards have none in common
 
 
-async def test_a_linked_document_is_itself(live: None, filled: Database) -> None:
+async def test_a_linked_document_is_itself(filled: Database) -> None:
     design = await filled.design_doc("by", exists_ok=True)
     view = await design.create_view("links", LINKS)
     documents = [document async for document in view.docs(ids=["a", "b"])]
@@ -198,6 +198,6 @@ async def test_a_linked_document_is_itself(live: None, filled: Database) -> None
         [document async for document in view.docs(ids=["g"])]
 
 
-async def test_a_view_that_is_not_there_is_missing(live: None, filled: Database) -> None:
+async def test_a_view_that_is_not_there_is_missing(filled: Database) -> None:
     with pytest.raises(NotFoundError, match="missing"):
         await filled.view("by", "nobody").get()

@@ -28,7 +28,6 @@ __all__ = [
     "security",
     "set_limit",
     "set_security",
-    "view_cleanup",
 ]
 
 SYSTEM: Final = ("_users", "_replicator", "_global_changes")
@@ -94,11 +93,6 @@ async def ensure_full_commit(store: Store, database: Database, request: Request)
     """``POST /{db}/_ensure_full_commit``: every answer of the store says so already."""
     require_json_type(request)
     return json_answer(201, {"ok": True, "instance_start_time": str(database.created)})
-
-
-async def view_cleanup(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_view_cleanup``."""
-    return json_answer(202, OK)
 
 
 async def limit(store: Store, database: Database, request: Request) -> Response:

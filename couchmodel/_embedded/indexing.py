@@ -1,0 +1,156 @@
+"""Keeping an index up to date: what has changed is read, made into rows, and written, a batch at a time.
+
+Rows are made on a thread of the mapper's own, for a map function may take seconds, and neither the event loop nor the
+writing thread can wait for it. A batch is written only where the index still is as the batch found it, so builds that
+meet, in several event loops, are right, and one that was killed goes on where its last batch has ended.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from couchmodel._embedded.designs import Design, parse_design
+from couchmodel._embedded.index_rows import (
+    Changes,
+    State,
+    Written,
+    begin_index,
+    drop_stale_indexes,
+    read_changes,
+    read_state,
+    row_tuples,
+    write_rows,
+)
+from couchmodel._embedded.mappers import Mapper, open_mapper
+from couchmodel._embedded.reducing import check_values
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database, Store
+from couchmodel._wire.messages import decode
+
+__all__ = ["bring_up_to_date", "clean_up", "is_building", "start_build"]
+
+_Builds = dict[tuple[asyncio.AbstractEventLoop, int, str], asyncio.Task[None]]
+
+_builds: Final[WeakKeyDictionary[Store, _Builds]] = WeakKeyDictionary()
+"""The builds that are under way, one for an index in each event loop."""
+
+_log = logging.getLogger("couchmodel.embedded")
+
+
+async def bring_up_to_date(store: Store, database: Database, design: Design) -> State:
+    """The state of an index that has everything which was in the database when it was asked for.
+
+    Raises:
+        NotFoundError: the database has been dropped.
+        ResponseError: the views cannot be made, such as for a function that does not compile.
+    """
+    state = await store.read(partial(read_state, database.number, design.signature))
+    wanted = state.database_seq
+    while state.number is None or state.update_seq < wanted:
+        await asyncio.shield(start_build(store, database, design))
+        state = await store.read(partial(read_state, database.number, design.signature))
+    return state
+
+
+def start_build(store: Store, database: Database, design: Design) -> asyncio.Task[None]:
+    """The build of an index that is under way in this event loop, or else a new one."""
+    builds = _builds.setdefault(store, {})
+    key = asyncio.get_running_loop(), database.number, design.signature
+    task = builds.get(key)
+    if task is None:
+        task = builds[key] = asyncio.create_task(_build(store, database, design))
+
+        def done(task: asyncio.Task[None]) -> None:
+            builds.pop(key, None)
+            if not task.cancelled() and (error := task.exception()):
+                _log.debug("no index of %s: %s", design.id, error)
+
+        task.add_done_callback(done)
+    return task
+
+
+def is_building(store: Store, database: Database, design: Design) -> bool:
+    """Whether an index is being built."""
+    keys = tuple(_builds.get(store, ()))
+    return any(key[1:] == (database.number, design.signature) for key in keys)
+
+
+async def clean_up(store: Store, database: Database) -> None:
+    """Drop the indexes of design documents that are not there any more, or not as they were."""
+    await store.write(partial(_drop_stale, database.number))
+    store.clear_indexes()
+
+
+def _drop_stale(database: int, connection: Connection) -> None:
+    rows = connection.execute(
+        "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
+        (database,),
+    )
+    drop_stale_indexes(database, [parse_design(id, decode(body)).signature for id, body in rows], connection)
+
+
+async def _build(store: Store, database: Database, design: Design) -> None:
+    state = await store.read(partial(read_state, database.number, design.signature))
+    if state.number is None:
+        await store.write(partial(begin_index, database.number, design))
+        await clean_up(store, database)
+        state = await store.read(partial(read_state, database.number, design.signature))
+    if state.number is not None:
+        mapping = _Mapping(design)
+        try:
+            await _advance(store, database, design, state, mapping)
+        finally:
+            mapping.close()
+
+
+async def _advance(store: Store, database: Database, design: Design, state: State, mapping: "_Mapping") -> None:
+    """Index what has changed. The next batch is made into rows while one is written."""
+    writing: asyncio.Future[bool] | None = None
+    more = True
+    while more:
+        changes = await store.scan(partial(read_changes, database.number, design, state))
+        written = await mapping.rows(changes)
+        if writing is not None and not await writing:
+            return  # another build has been faster
+        writing = asyncio.ensure_future(store.write(partial(write_rows, database.number, changes, written)))
+        state = state._replace(update_seq=changes.upto)
+        more = changes.more
+    if writing is not None:
+        await writing
+
+
+class _Mapping:
+    """A mapper, on a thread of its own from its opening to its end."""
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+        self._thread = ThreadPoolExecutor(1, "couchmodel-mapper")
+        self._mapper: Mapper | None = None
+
+    async def rows(self, changes: Changes) -> list[Written]:
+        """The rows of the documents that have changed."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._rows, changes)
+
+    def close(self) -> None:
+        """Let the thread end when it can."""
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+
+    def _rows(self, changes: Changes) -> list[Written]:
+        documents = [document for document in changes.documents if document.text is not None]
+        if not documents:
+            return []
+        if self._mapper is None:
+            self._mapper = open_mapper(self._design)
+        mapped = self._mapper.map([document.text or b"" for document in documents])
+        for view in self._design.views:
+            check_values(view.reduce, [value for rows in mapped for _, value in rows[view.place]])
+        return [row_tuples(self._design, *pair) for pair in zip(documents, mapped, strict=True)]
+
+    def _close(self) -> None:
+        if self._mapper is not None:
+            self._mapper.close()

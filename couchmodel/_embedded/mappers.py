@@ -1,0 +1,95 @@
+"""Mappers: what makes the rows of an index from documents.
+
+A mapper is used by one thread at a time. The one of ``language: query`` needs no JavaScript.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
+
+from couchmodel._embedded import scripts
+from couchmodel._embedded.designs import JAVASCRIPT, QUERY, Design
+from couchmodel._embedded.selector import Absent, Selector, compile_selector, get_path, parse_path
+from couchmodel._wire.messages import decode
+from couchmodel.errors import BadRequestError, ServerError
+
+__all__ = ["FieldsMapper", "Mapper", "Rows", "open_mapper"]
+
+Rows: TypeAlias = list[tuple[Any, bytes]]
+"""What a document gives a view: keys, and values as JSON."""
+
+
+class Mapper(Protocol):
+    """Makes rows of documents."""
+
+    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
+        """The rows of each document, which is JSON, for each view of the design document."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the mapper holds."""
+        ...
+
+
+def open_mapper(design: Design) -> Mapper:
+    """The mapper for a design document.
+
+    Raises:
+        ServerError: its language is not known, or a selector makes no sense.
+        ResponseError: a function does not compile.
+        UnsupportedError: it takes the extra ``js``.
+    """
+    opener = _LANGUAGES.get(design.language)
+    if opener is None:
+        raise ServerError(design.language, code="unknown_query_language")
+    return opener(design)
+
+
+class FieldsMapper:
+    """Emits the values of some fields, of documents that have all of them and that a selector matches."""
+
+    def __init__(self, design: Design) -> None:
+        """Raises BadRequestError for a selector or a path that makes no sense."""
+        self._views = [_fields(view.map) for view in design.views]
+
+    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
+        """The rows of each document, for each view of the design document."""
+        return [self._rows(decode(document)) for document in documents]
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def _rows(self, document: dict[str, Any]) -> list[Rows]:
+        return [_entries(view, document) if view else [] for view in self._views]
+
+
+_Fields: TypeAlias = tuple[list[tuple[str, ...]], Selector | None]
+
+
+def _fields(definition: Mapping[str, Any]) -> _Fields | None:
+    """The paths and the selector of a view; None where it is no index, which is empty then."""
+    fields = definition.get("fields") if isinstance(definition, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    filter = definition.get("partial_filter_selector") or definition.get("selector")
+    try:
+        return [parse_path(field) for field in fields], compile_selector(filter) if filter else None
+    except BadRequestError as error:
+        # The request is not to blame, which may be for another view of the design document.
+        raise ServerError(error.reason, code=error.code) from error
+
+
+def _entries(view: _Fields, document: dict[str, Any]) -> Rows:
+    paths, selector = view
+    values = [get_path(document, path) for path in paths]
+    if any(isinstance(value, Absent) for value in values):
+        return []
+    if selector is not None and not selector.matches(document):
+        return []
+    return [(values, b"null")]
+
+
+def _open_script(design: Design) -> Mapper:
+    return scripts.open_mapper(design.body)
+
+
+_LANGUAGES: Final[dict[str, Callable[[Design], Mapper]]] = {QUERY: FieldsMapper, JAVASCRIPT: _open_script}

@@ -1,0 +1,72 @@
+"""Which reduction a view has: a built-in one, or its own function of JavaScript."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from couchmodel._embedded import scripts
+from couchmodel._embedded.designs import QUERY, Design, View
+from couchmodel._embedded.reducing import Item, Reduction, builtin_reduction
+from couchmodel._embedded.scripts import Reducer
+from couchmodel._wire.messages import decode
+
+__all__ = ["Maker", "open_reducer"]
+
+PIECES: Final = 100
+"""Reductions that are reduced together."""
+
+
+class Maker(NamedTuple):
+    """What makes the reductions of a view; ``is_script`` says that they may take seconds."""
+
+    make: Callable[[], Reduction]
+    is_script: bool
+
+
+def open_reducer(design: Design, view: View, *, backwards: bool) -> Maker:
+    """What makes the reductions of a view, which may be read ``backwards``.
+
+    Raises:
+        ServerError: there is no built-in function of that name.
+        UnsupportedError: it takes the extra ``js``.
+    """
+    source = view.reduce or ""
+    builtin = builtin_reduction(source, backwards=backwards)
+    if builtin is not None:
+        return Maker(builtin, False)
+    if design.language == QUERY:
+        return Maker(_Nothing, False)
+    reducer = scripts.open_reducer(design.body, source)
+    return Maker(lambda: _Script(reducer), True)
+
+
+class _Nothing:
+    """What CouchDB makes of a function in a design document whose language has none."""
+
+    def add(self, rows: object) -> None:
+        """Whatever the rows are."""
+
+    def result(self) -> Any:
+        """Nothing."""
+        return None
+
+
+class _Script:
+    """A function of a design document. It is asked for each batch of rows, and for what it has said of them all.
+
+    As in CouchDB it gets the rows from the last to the first, and is asked even for what it has said of a single batch.
+    """
+
+    def __init__(self, reducer: Reducer) -> None:
+        self._reducer = reducer
+        self._pieces: list[bytes] = []
+
+    def add(self, rows: Sequence[Item]) -> None:
+        """Take in some rows. Raises ResponseError."""
+        keys = [(decode(emitted), id) for emitted, id, _ in reversed(rows)]
+        self._pieces.append(self._reducer.reduce(keys, [value for *_, value in reversed(rows)]))
+        if len(self._pieces) >= PIECES:
+            self._pieces = [self._reducer.rereduce(self._pieces)]
+
+    def result(self) -> Any:
+        """What they have come to. Raises ResponseError."""
+        return decode(self._reducer.rereduce(self._pieces))
