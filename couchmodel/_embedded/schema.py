@@ -133,7 +133,12 @@ CREATE TABLE purge (
 ) WITHOUT ROWID;
 """
 
-STEPS: Final = (_DOCUMENTS, _INDEXES)
+_VALIDATION: Final = """
+ALTER TABLE database ADD COLUMN validated INTEGER NOT NULL DEFAULT 0; -- whether functions may check its documents
+UPDATE database SET validated = 1;
+"""
+
+STEPS: Final = (_DOCUMENTS, _INDEXES, _VALIDATION)
 """What makes each version of the tables from the one before it; the first from nothing."""
 
 VERSION: Final = len(STEPS)

@@ -13,7 +13,7 @@
   const valuesOf = Object.values;
   const { isArray } = Array;
   const { join } = Array.prototype;
-  const { includes, replace, split, substring } = String.prototype;
+  const { includes, matchAll, replace, split, startsWith, substring } = String.prototype;
   const evaluate = globalThis.eval; // called by this name it evaluates in the global scope
   const Text = String;
   const Compiled = Function;
@@ -235,15 +235,40 @@
     }
   }
 
+  let evaluated = ""; // the text whose lines and columns an error names
+
   function value(source) {
+    evaluated = source;
     try {
       return evaluate(source);
     } catch (error) {
       if (!error || error.message !== "function name expected") throw error;
       const rewritten = asExpressions(source);
       if (rewritten === source) throw error;
+      evaluated = rewritten;
       return evaluate(rewritten);
     }
+  }
+
+  // The words of CouchDB's engine for a bracket that is closed too late; where another is missing, they are this one's.
+  function wording(error) {
+    const text = Text(error);
+    const place = /:(\d+):(\d+)/.exec(error && error.stack);
+    if (!place || !apply(startsWith, text, ["SyntaxError: Unexpected "])) return text;
+    const before = apply(split, evaluated, ["\n"]).slice(0, +place[1]);
+    before[before.length - 1] = apply(substring, before[before.length - 1], [0, place[2] - 1]);
+    const expected = { "(": ",", "[": "]" }[innermost(apply(join, before, ["\n"]))];
+    return expected ? `SyntaxError: expecting '${expected}'` : text;
+  }
+
+  // The bracket that is open at the end of a text.
+  function innermost(text) {
+    let brackets = "";
+    for (const [token] of apply(matchAll, text, [/"[^"\n]*"|'[^'\n]*'|\/\/.*|[([{}\])]/g])) {
+      if (token === "(" || token === "[" || token === "{") brackets += token;
+      else if (token === ")" || token === "]" || token === "}") brackets = apply(substring, brackets, [0, brackets.length - 1]);
+    }
+    return brackets[brackets.length - 1];
   }
 
   function compiled(source) {
@@ -253,7 +278,7 @@
       found = value(source);
     } catch (error) {
       if (isExhausted(error)) throw error;
-      throw new Failure("compilation_error", `${Text(error)} (${source})`, 400);
+      throw new Failure("compilation_error", `${wording(error)} (${source})`, 400);
     }
     if (typeof found !== "function") {
       const reason = `Expression does not eval to a function. (${source})`;

@@ -8,6 +8,7 @@ threads run too. Whoever asks waits for up to five seconds, so it is never the e
 import json
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module, resources
@@ -22,9 +23,9 @@ __all__ = [
     "Context",
     "Mapper",
     "Reducer",
+    "Scripts",
     "check_function",
     "is_available",
-    "open_context",
     "open_mapper",
     "open_reducer",
 ]
@@ -37,6 +38,9 @@ MEMORY: Final = 64 * 1024 * 1024
 
 STACK: Final = 512 * 1024
 """Bytes for calls within calls, well inside of what a thread has on any system."""
+
+CONTEXTS: Final = 8
+"""Design documents of a database that are kept ready."""
 
 _FAILED: Final = "!"
 
@@ -134,12 +138,29 @@ class Context:
         return failure
 
 
-def open_context(commands: Mapping[str, str]) -> Context:
-    """A context in which commands have been carried out. Raises ResponseError, UnsupportedError."""
-    context = Context()
-    for command, text in commands.items():
-        context.prepare(command, text)
-    return context
+class Scripts:
+    """The contexts of a database's design documents, those that were used last."""
+
+    def __init__(self) -> None:
+        self._contexts: OrderedDict[bytes, Context] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, design: bytes) -> Context:
+        """The context of a design document with all its functions, by its JSON: another revision has another.
+
+        Raises:
+            UnsupportedError: the extra ``js`` is not installed.
+        """
+        with self._lock:
+            context = self._contexts.get(design)
+            if context is None:
+                context = Context()
+                context.prepare("design", design.decode())
+                self._contexts[design] = context
+                if len(self._contexts) > CONTEXTS:
+                    self._contexts.popitem(last=False)
+            self._contexts.move_to_end(design)
+            return context
 
 
 def check_function(source: str) -> None:

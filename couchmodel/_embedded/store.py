@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 
 from couchmodel._embedded import clearing, files
 from couchmodel._embedded.lockfile import LockFile
+from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.security import Security
 from couchmodel._embedded.sqlite import BusyError, Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.uuids import Uuids
@@ -41,6 +42,7 @@ class Database:
     security: Security
     opaque: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
+    scripts: Scripts = field(default_factory=Scripts)
 
     def __post_init__(self) -> None:
         self.opaque = f"-{self.uuid}".encode()

@@ -1,21 +1,31 @@
 """Writing revisions: where they go in a document's tree, which one wins, and what becomes of the others."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from couchmodel._embedded import clearing, local
 from couchmodel._embedded.attachments import Attachment, pack, save, unpack
+from couchmodel._embedded.documents import Found, document_json, stored_revision
 from couchmodel._embedded.edits import Edit, Incoming, Stub
 from couchmodel._embedded.revision_ids import revision_id
 from couchmodel._embedded.revtree import RevTree, parent_for
 from couchmodel._embedded.sqlite import Connection
-from couchmodel._wire.revisions import Rev
+from couchmodel._embedded.validation import Author, Listed, Validation, mark
+from couchmodel._wire.messages import encode
+from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError, PreconditionFailedError
 
 __all__ = ["Check", "Writing", "used_blobs"]
 
-Check: TypeAlias = Callable[[Edit], None]
-"""Raises UnauthorizedError or ForbiddenError for a write that is refused."""
+
+class Check(NamedTuple):
+    """What a write has to pass: its author's rights, and what design documents say.
+
+    ``admit`` raises UnauthorizedError or ForbiddenError for a write that the author may not do.
+    """
+
+    author: Author
+    admit: Callable[[Edit], None] | None = None
 
 
 class _Content(NamedTuple):
@@ -44,14 +54,16 @@ class Writing:
         Raises NotFoundError where the database has been dropped meanwhile.
         """
         row = connection.execute(
-            "SELECT update_seq, revs_limit FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+            "SELECT update_seq, revs_limit, validated FROM database WHERE number = ? AND name IS NOT NULL", (database,)
         ).fetchone()
         if row is None:
             raise NotFoundError("Database does not exist.")
         self._connection = connection
-        self._check = check
+        self._admit = check and check.admit
         self._database = database
-        self._seq, self._revs_limit = row
+        self._seq, self._revs_limit, self._validated = row
+        self._validation = Validation(connection, database, check.author) if check else None
+        self._designed = False
         self._living = self._deleted = 0
         self._sequences: dict[str, int] = {}
 
@@ -61,6 +73,8 @@ class Writing:
             "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
             (self._seq, self._living, self._deleted, self._database),
         )
+        if self._designed:
+            mark(self._connection, self._database)
 
     def edit(self, edit: Edit) -> str:
         """Write a new revision on top of the one that the edit names. The new revision.
@@ -68,16 +82,19 @@ class Writing:
         Raises:
             ConflictError: that revision is not the one to continue from.
             PreconditionFailedError: the revision has no attachment such as a stub says.
-            UnauthorizedError, ForbiddenError: the write is refused.
+            UnauthorizedError, ForbiddenError, RefusedError: the write is refused.
         """
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
         stored = self._stored(edit.id)
         parent = self._parent(edit, stored)
-        if self._check is not None:
-            self._check(edit)
+        if self._admit is not None:
+            self._admit(edit)
+        listed = self._listed(edit, stored, [parent] if parent else [])
+        if self._validation is not None:
+            self._validate(edit, listed, stored, [edit.path[0]] if edit.path else [])
         generation, previous = parent or (0, None)
-        attachments = self._attachments(edit, stored, [parent] if parent else [], generation + 1)
+        attachments = self._save_all(listed, generation + 1)
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
         revives = stored is not None and stored.tree.deleted
         digest = revision_id(edit.deleted, generation, previous, edit.body, digested, revives=revives)
@@ -89,15 +106,18 @@ class Writing:
     def replicate(self, edit: Edit) -> str:
         """Take in a revision as it is, beside whatever is there. The revision.
 
-        Raises UnauthorizedError, ForbiddenError where the write is refused.
+        Raises UnauthorizedError, ForbiddenError, RefusedError where the write is refused.
         """
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
         stored = self._stored(edit.id)
         if stored is None or not stored.tree.is_stored(edit.path[0]):
-            if self._check is not None:
-                self._check(edit)
-            self._write(edit, stored, edit.path, self._attachments(edit, stored, edit.path[1:], None))
+            if self._admit is not None:
+                self._admit(edit)
+            listed = self._listed(edit, stored, edit.path[1:])
+            if self._validation is not None:
+                self._validate(edit, listed, stored, edit.path[1:])
+            self._write(edit, stored, edit.path, self._save_all(listed, None))
         return str(edit.path[0])
 
     def _parent(self, edit: Edit, stored: _Stored | None) -> Rev | None:
@@ -106,27 +126,45 @@ class Writing:
         tree = stored.tree if stored else None
         return parent_for(tree, given, edit.deleted, older=older, looked_up=looked_up)
 
+    def _validate(self, edit: Edit, listed: Sequence[Listed], stored: _Stored | None, bases: Sequence[Rev]) -> None:
+        """Put a write to what checks it. ``bases`` are the revisions before it: the first that is stored counts."""
+        if self._validation is None:
+            return
+        if edit.id.startswith("_design/"):
+            self._validation.check_design(edit)
+        elif self._validated:
+            self._validation.check_document(edit, listed, stored and self._old(edit.id, stored, bases))
+
+    def _old(self, id: str, stored: _Stored, bases: Sequence[Rev]) -> bytes | None:
+        for rev in bases:
+            found = self._revision(stored, rev)
+            if found is not None:
+                history = encode({"_revisions": revisions_member(stored.tree.path(rev))})
+                return document_json(id, found, b"," + history[1:-1])
+        return None
+
+    def _revision(self, stored: _Stored, rev: Rev) -> Found | None:
+        if str(rev) == stored.rev:
+            return Found(stored.rev, *stored.content)
+        return stored_revision(self._connection, stored.number, rev)
+
     # --- attachments
 
-    def _attachments(
-        self, edit: Edit, stored: _Stored | None, bases: Sequence[Rev], generation: int | None
-    ) -> list[Attachment]:
-        """The attachments of the new revision; a stub takes its content from the first of ``bases`` that is stored.
-
-        What is new counts from ``generation`` on, and for a replicated revision from where it says itself.
-        """
+    def _listed(self, edit: Edit, stored: _Stored | None, bases: Sequence[Rev]) -> list[Listed]:
+        """The attachments of the new revision; a stub is that of the first of ``bases`` that is stored."""
         if not edit.attachments:
             return []
         stubbed = any(isinstance(item, Stub) for item in edit.attachments)
-        listed = self._stored_attachments(stored, bases) if stubbed and stored else []
-        there = {attachment.name: attachment for attachment in listed}
+        there = {item.name: item for item in self._stored_attachments(stored, bases)} if stubbed and stored else {}
+        return [_found(there, item, edit.id) if isinstance(item, Stub) else item for item in edit.attachments]
+
+    def _save_all(self, listed: Sequence[Listed], generation: int | None) -> list[Attachment]:
+        """What is new counts from ``generation`` on, and for a replicated revision from where it says itself."""
         return [
             item
             if isinstance(item, Attachment)
-            else _found(there, item, edit.id)
-            if isinstance(item, Stub)
             else self._save(item, item.revpos if generation is None else generation)
-            for item in edit.attachments
+            for item in listed
         ]
 
     def _stored_attachments(self, stored: _Stored, bases: Iterable[Rev]) -> list[Attachment]:
@@ -167,6 +205,10 @@ class Writing:
         return _Stored(number, rev, _Content(bool(deleted), attachments, body), RevTree.from_bytes(tree))
 
     def _write(self, edit: Edit, stored: _Stored | None, path: list[Rev], attachments: list[Attachment]) -> None:
+        if edit.id.startswith("_design/"):
+            self._designed = self._validated = True
+            if self._validation is not None:
+                self._validation.forget()
         content = _Content(edit.deleted, pack(attachments), edit.text)
         if stored is None:
             number = self._insert(edit.id, path, content)

@@ -9,6 +9,7 @@ from couchmodel._embedded.edits import Edit, parse_document
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for
+from couchmodel._embedded.validation import RefusedError
 from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
@@ -19,6 +20,9 @@ __all__ = ["write"]
 FEW: Final = 20
 SMALL: Final = 65_536
 """Documents, and bytes of them, that are written as one would be."""
+
+REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
+"""Errors of one document, which do not keep the others from being written."""
 
 
 async def write(store: Store, database: Database, request: Request) -> Response:
@@ -60,7 +64,7 @@ def _write_new(
         edit = edits[place]
         try:
             rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
-        except (ConflictError, ForbiddenError, UnauthorizedError) as error:
+        except (ConflictError, *REFUSALS) as error:
             rows[place] = {"id": edit.id, "error": error.code, "reason": error.reason}
     writing.finish()
     return rows
@@ -79,7 +83,7 @@ def _write_replicated(
         edit = edits[place]
         try:
             writing.replicate(edit)
-        except (ForbiddenError, UnauthorizedError) as error:
+        except REFUSALS as error:
             refused.append({"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason})
     writing.finish()
     return refused

@@ -1,0 +1,23 @@
+"""Requests that the engine has no words for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from couchmodel._wire.messages import Request, encode, parse_target
+from couchmodel.engine import Database
+
+
+async def call(
+    database: Database, method: str, target: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> Any:
+    """The JSON that a request to a database is answered with, ``target`` being what follows its name."""
+    path, query = parse_target(target)
+    sent = {"content-type": "application/json", **(headers or {})}
+    request = Request(
+        method,
+        (*database.path, *path),
+        query=query,
+        headers=sent,
+        body=b"" if body is None else encode(body),
+    )
+    return (await database.session.send(request)).json()
