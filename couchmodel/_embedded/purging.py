@@ -8,6 +8,7 @@ from couchmodel._embedded.clearing import discard_uses
 from couchmodel._embedded.index_rows import discard_rows
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.validation import mark
 from couchmodel._embedded.writing import used_blobs
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import Rev
@@ -38,6 +39,8 @@ def purge(database: int, asked: Mapping[str, Sequence[Rev]], connection: Connect
     purging = _Purging(connection, database, *row)
     gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in asked.items()}
     purging.finish()
+    if any(id.startswith("_design/") for id in asked):
+        mark(connection, database)
     return gone
 
 
