@@ -13,7 +13,7 @@ from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
-__all__ = ["Edit", "Incoming", "Stub", "parse_document", "validate_id"]
+__all__ = ["LARGEST_DOCUMENT", "Edit", "Incoming", "Stub", "parse_document", "validate_id"]
 
 LARGEST_DOCUMENT: Final = 8_000_000
 """CouchDB's ``max_document_size``."""

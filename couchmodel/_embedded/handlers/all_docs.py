@@ -7,7 +7,7 @@ from typing import Final
 from couchmodel._embedded import all_docs
 from couchmodel._embedded.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.answers import JSON_HEADERS, streamed
-from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.sqlite import Job
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.edits import Edit, parse_document
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store

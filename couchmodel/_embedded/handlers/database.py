@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
-from couchmodel._embedded.arguments import LARGEST, json_body, require_json_type
+from couchmodel._embedded.arguments import LARGEST, parse_json, require_json_type
+from couchmodel._embedded.bodies import json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import parse_document
 from couchmodel._embedded.handlers.document import write
@@ -73,7 +74,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
 async def create_document(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}``."""
     require_json_type(request)
-    edit = parse_document(await json_body(request))
+    edit = await parsed(await read_text(request), lambda text: parse_document(parse_json(text)))
     edit.id = edit.id or store.uuids.next()
     rev = await write(store, database, edit, request.user)
     if request.query.get("batch") == "ok":

@@ -1,13 +1,13 @@
 """One document: read, write, delete, copy."""
 
-import asyncio
 import hashlib
 from functools import partial
 from typing import Final
 
 from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
-from couchmodel._embedded.arguments import expected_revision, json_body
+from couchmodel._embedded.arguments import expected_revision, parse_json
+from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.documents import (
     Found,
     document_json,
@@ -15,7 +15,7 @@ from couchmodel._embedded.documents import (
     load,
     winner,
 )
-from couchmodel._embedded.edits import Edit, parse_document, validate_id
+from couchmodel._embedded.edits import LARGEST_DOCUMENT, Edit, parse_document, validate_id
 from couchmodel._embedded.handlers import reading
 from couchmodel._embedded.handlers.related import Related, is_related
 from couchmodel._embedded.sqlite import Connection
@@ -25,12 +25,12 @@ from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, is_text, parse_target
 from couchmodel._wire.revisions import Rev
 from couchmodel._wire.users import User
-from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
+from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError, UnsupportedError
 
 __all__ = ["copy", "delete", "get", "post", "put", "write"]
 
-LARGE: Final = 65_536
-"""Bytes of a document that is not taken apart in the event loop."""
+LARGEST_TEXT: Final = 6 * LARGEST_DOCUMENT
+"""Bytes of a document's JSON that are not even parsed: an escaped character takes six of them."""
 
 _LOCAL = "_local/"
 
@@ -113,12 +113,11 @@ def _write(database: int, edit: Edit, replicated: bool, check: Check | None, con
 
 
 async def _read_edit(request: Request, id: str) -> Edit:
-    """The document of a request, taken apart; a large one on a thread, as its attachments are compressed and hashed."""
-    body = request.body if isinstance(request.body, bytes) else await request.read()
-    document = await json_body(Request(request.method, request.path, headers=request.headers, body=body))
-    if len(body) <= LARGE:
-        return parse_document(document, id=id)
-    return await asyncio.to_thread(parse_document, document, id=id)
+    """The document of a request, taken apart; its attachments are compressed and hashed, too."""
+    text = await read_text(request)
+    if len(text) > LARGEST_TEXT and b'"_attachments"' not in text:
+        raise ContentTooLargeError(id, code="document_too_large")
+    return await parsed(text, lambda text: parse_document(parse_json(text), id=id))
 
 
 def _settle_revision(request: Request, edit: Edit) -> None:

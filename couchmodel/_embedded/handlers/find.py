@@ -8,7 +8,7 @@ from typing import Any, Final
 from couchmodel._embedded import find as finding
 from couchmodel._embedded import planner
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
-from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.find import Batch, Position, Search, Statistics, pack_bookmark, unpack_bookmark
 from couchmodel._embedded.indexes import read_indexes, shown
 from couchmodel._embedded.planner import Plan

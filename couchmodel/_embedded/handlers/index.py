@@ -4,7 +4,8 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.arguments import json_object, whole_number
+from couchmodel._embedded.arguments import whole_number
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.documents import winner
 from couchmodel._embedded.edits import parse_document, validate_id
 from couchmodel._embedded.indexes import (

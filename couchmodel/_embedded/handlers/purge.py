@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from couchmodel._embedded import purging
 from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import json_object
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.revisions import Rev

@@ -1,11 +1,11 @@
 """A document that comes with its attachments, as ``multipart/related``: staged as they arrive, and then one write."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Self
 
 from couchmodel._embedded.arguments import parse_json
+from couchmodel._embedded.bodies import parsed
 from couchmodel._embedded.contents import Content
 from couchmodel._embedded.edits import Edit, Incoming, parse_document
 from couchmodel._embedded.handlers.streams import Gathering, give_up, pieces
@@ -46,8 +46,8 @@ class Related:
             ContentTooLargeError: the document or an attachment is larger than CouchDB takes.
         """
         async with aclosing(_events(self._request)) as events:
-            document = parse_json(await _document(events))
-            edit = await asyncio.to_thread(parse_document, document, id=id, follows=True)
+            text = await _document(events)
+            edit = await parsed(text, lambda text: parse_document(parse_json(text), id=id, follows=True))
             waiting = [item for item in edit.attachments if isinstance(item, Incoming) and item.announced is not None]
             self._contents += [item.content for item in waiting]
             await self._receive(events, [_Arrival(self._store, item) for item in waiting])

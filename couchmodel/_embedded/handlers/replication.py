@@ -9,7 +9,8 @@ from pydantic_core import to_json
 
 from couchmodel._embedded import replication
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer, streamed
-from couchmodel._embedded.arguments import accepts, json_object
+from couchmodel._embedded.arguments import accepts
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.documents import Opened, Wishes
 from couchmodel._embedded.handlers.reading import ERROR_TYPE, bundled
 from couchmodel._embedded.replication import BATCH, Difference, Found, Wanted
@@ -22,6 +23,10 @@ __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
 
 _REFUSED: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
 _WISHES: Final = ("revs", "attachments", "att_encoding_info")
+
+
+SHORT: Final = 20
+"""Documents that are looked up in the event loop."""
 
 
 async def revisions_difference(store: Store, database: Database, request: Request) -> Response:
@@ -61,7 +66,8 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
 
 async def _differences(store: Store, database: Database, request: Request) -> dict[str, Difference]:
     asked = replication.parse_revisions(await json_object(request))
-    return await store.read(partial(replication.differences, database.number, asked))
+    read = store.read if len(asked) <= SHORT else store.scan
+    return await read(partial(replication.differences, database.number, asked))
 
 
 def _shown(difference: Difference) -> dict[str, Any]:
@@ -81,9 +87,10 @@ def _multipart_type(request: Request) -> str | None:
 async def _batches(
     store: Store, database: Database, wanted: Sequence[Wanted], wishes: Wishes, latest: bool
 ) -> AsyncGenerator[list[Found], None]:
+    read = store.read if len(wanted) <= SHORT else store.scan
     for start in range(0, len(wanted), BATCH):
         some = wanted[start : start + BATCH]
-        yield await store.read(partial(replication.open_many, database.number, some, wishes, latest))
+        yield await read(partial(replication.open_many, database.number, some, wishes, latest))
 
 
 async def _rows(batches: AsyncIterator[list[Found]]) -> AsyncGenerator[list[bytes], None]:

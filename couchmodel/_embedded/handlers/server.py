@@ -4,7 +4,8 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import boolean, integer, json_object, json_parameter, whole_number
+from couchmodel._embedded.arguments import boolean, integer, json_parameter, whole_number
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response

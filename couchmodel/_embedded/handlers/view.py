@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from couchmodel._embedded import indexing, views
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, streamed
-from couchmodel._embedded.arguments import json_object, require_json_type
+from couchmodel._embedded.arguments import require_json_type
+from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.collation import COLLATOR
 from couchmodel._embedded.designs import Design, View, parse_design
 from couchmodel._embedded.documents import living, winner

@@ -1,0 +1,163 @@
+"""How long the event loop stands still while an embedded store works: ``python -m benchmarks.lag [WORD ...]``.
+
+Each request runs in its turn beside a task that only wants to run every millisecond. The bar is 20 ms for the longest
+time that it has to wait, in the best of some rounds: what another process does with the machine counts, too.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from couchmodel._embedded.router import Router
+from couchmodel._embedded.store import Store
+from couchmodel._wire.messages import NOTHING, Request
+
+BAR = 20.0
+DOCUMENTS = 100_000
+ROUNDS = 3
+TICK = 0.001
+
+_JSON = {"content-type": "application/json"}
+_MIB = 1024 * 1024
+
+
+class Lag(NamedTuple):
+    """Milliseconds that the loop stood still at most, and in all but one of a hundred ticks; seconds of the request."""
+
+    name: str
+    longest: float
+    p99: float
+    seconds: float
+
+    def __str__(self) -> str:
+        word = "ok" if self.longest <= BAR else "MISSED"
+        return f"{self.name:<38} {self.longest:7.1f} ms at most {self.p99:7.1f} ms p99 {self.seconds:7.2f} s   {word}"
+
+
+class Case:
+    """Requests to one store."""
+
+    def __init__(self, path: Path) -> None:
+        self.router = Router(Store(path))
+        self.count = 0
+
+    async def ask(
+        self, method: str, target: str, body: bytes | AsyncIterator[bytes] | None = None, **query: str
+    ) -> None:
+        path = ("db", *filter(None, target.split("/")))
+        answer = await self.router.answer(Request(method, path, query, NOTHING if body is None else _JSON, body, True))
+        size = len(answer.body)
+        if answer.stream is not None:
+            async for piece in answer.stream:
+                size += len(piece)
+        assert answer.status < 400, (answer, answer.body)
+
+    async def fill(self) -> None:
+        await self.ask("PUT", "")
+        for start in range(0, DOCUMENTS, 1000):
+            documents = [{"_id": f"d{n:06}", **_document(n)} for n in range(start, start + 1000)]
+            await self.ask("POST", "_bulk_docs", json.dumps({"docs": documents}).encode())
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"fresh-{self.count}"
+
+
+def _document(n: int) -> dict[str, Any]:
+    return {"n": n, "title": f"recipe {n}", "tags": ["sweet", "fruit"], "steps": [{"text": "peel", "minutes": n % 7}]}
+
+
+async def _pieces(mib: int) -> AsyncIterator[bytes]:
+    for n in range(mib * 16):
+        yield bytes([n % 256]) * 65_536
+
+
+def _bulk(case: Case) -> Callable[[], Awaitable[None]]:
+    documents = [{**_document(n), "text": "x" * 900} for n in range(10_000)]
+    body = json.dumps({"docs": documents}).encode()
+    return lambda: case.ask("POST", "_bulk_docs", body)
+
+
+def _large_document(case: Case) -> Callable[[], Awaitable[None]]:
+    body = json.dumps({"rows": [_document(n) for n in range(70_000)]}).encode()[:-2]
+    body = body[: body.rindex(b', {"n"', 0, 7_900_000)] + b"]}"
+    return lambda: case.ask("PUT", case.fresh(), body)
+
+
+def _plain(case: Case, method: str, target: str, value: object = None, **query: str) -> Callable[[], Awaitable[None]]:
+    body = None if value is None else json.dumps(value).encode()
+    return lambda: case.ask(method, target, body, **query)
+
+
+def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
+    keys = [f"d{n:06}" for n in range(0, DOCUMENTS, 10)]
+    return {
+        "_bulk_docs of 10 MB": _bulk(case),
+        "put of an 8 MB document": _large_document(case),
+        "get of an 8 MB document": lambda: case.ask("GET", "fresh-1"),
+        "get of an 8 MB document, revs": lambda: case.ask("GET", "fresh-1", revs="true"),
+        "64 MiB attachment in": lambda: case.ask("PUT", f"{case.fresh()}/file", _pieces(64)),
+        "64 MiB attachment out": lambda: case.ask("GET", "large/file"),
+        "16 MiB attachment in, at once": lambda: case.ask("PUT", f"{case.fresh()}/file", bytes(16 * _MIB)),
+        "_all_docs of 100,000": _plain(case, "GET", "_all_docs"),
+        "_all_docs of 100,000 with documents": _plain(case, "GET", "_all_docs", include_docs="true"),
+        "_all_docs of 10,000 keys": _plain(case, "POST", "_all_docs", {"keys": keys}, include_docs="true"),
+        "_changes of 100,000": _plain(case, "GET", "_changes"),
+        "_changes of 100,000 with documents": _plain(case, "GET", "_changes", include_docs="true"),
+        "_bulk_get of 1,000": _plain(case, "POST", "_bulk_get", {"docs": [{"id": key} for key in keys[:1000]]}),
+        "_revs_diff of 10,000": _plain(case, "POST", "_revs_diff", {key: ["1-a"] for key in keys}),
+        "_find that reads 100,000": _plain(case, "POST", "_find", {"selector": {"n": -1}}),
+        "_find that finds 100,000": _plain(case, "POST", "_find", {"selector": {}, "limit": DOCUMENTS}),
+        "_compact": _plain(case, "POST", "_compact", {}),
+    }
+
+
+async def _lag(name: str, request: Callable[[], Awaitable[None]]) -> Lag:
+    """The lag of a request, in the best of its rounds."""
+    return min([await _round(name, request) for _ in range(ROUNDS)], key=lambda lag: lag.longest)
+
+
+async def _round(name: str, request: Callable[[], Awaitable[None]]) -> Lag:
+    lags: list[float] = []
+
+    async def tick() -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.perf_counter()
+            lags.append((now - last - TICK) * 1000)
+            last = now
+
+    gc.collect()
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(5 * TICK)
+    lags.clear()
+    start = time.perf_counter()
+    await request()
+    seconds = time.perf_counter() - start
+    await asyncio.sleep(2 * TICK)
+    ticking.cancel()
+    lags.sort()
+    return Lag(name, lags[-1], lags[len(lags) * 99 // 100], seconds)
+
+
+async def main() -> None:
+    """Print a line for each request."""
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(Path(folder, "store.db"))
+        await case.fill()
+        await case.ask("PUT", "large/file", _pieces(64))
+        for name, request in _cases(case).items():
+            if all(word in name for word in sys.argv[1:]):
+                print(await _lag(name, request))
+        await case.router.store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

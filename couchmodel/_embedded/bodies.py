@@ -1,0 +1,86 @@
+"""The bodies of requests: read to their end, unpacked, and parsed; large ones on a thread."""
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from couchmodel._embedded.arguments import parse_json, parse_object, require_json_type
+from couchmodel._wire.messages import Request
+from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
+
+__all__ = ["LARGE", "json_body", "json_object", "parsed", "read_text"]
+
+T = TypeVar("T")
+
+LARGE: Final = 65_536
+"""Bytes of a body that is not taken apart in the event loop."""
+
+LARGEST: Final = 256 * 1024 * 1024
+"""Bytes of a body that is JSON; there is no way to read it without keeping all of it."""
+
+
+async def json_body(request: Request) -> Any:
+    """The request's body. Raises BadRequestError where it is no JSON, ContentTooLargeError."""
+    return await parsed(await read_text(request), parse_json)
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The object that a POST brings. Raises UnsupportedMediaTypeError, BadRequestError, ContentTooLargeError."""
+    require_json_type(request)
+    return await parsed(await read_text(request), parse_object)
+
+
+async def parsed(text: bytes, parse: Callable[[bytes], T]) -> T:
+    """What a function makes of a text; of a large one on a thread."""
+    return parse(text) if len(text) <= LARGE else await asyncio.to_thread(parse, text)
+
+
+async def read_text(request: Request) -> bytes:
+    """The request's body without its Content-Encoding.
+
+    Raises:
+        UnsupportedMediaTypeError: it is encoded in an unknown way.
+        BadRequestError: it is not what its encoding says.
+        ContentTooLargeError: it is larger than the store takes.
+    """
+    text = await _read(request)
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding == "identity":
+        return text
+    if encoding != "gzip":
+        raise UnsupportedMediaTypeError(f"{encoding} is not a supported content encoding.")
+    return await asyncio.to_thread(_unpacked, text)
+
+
+async def _read(request: Request) -> bytes:
+    body = request.body
+    if body is None or isinstance(body, bytes):
+        _check(len(body or b""))
+        return body or b""
+    whole = bytearray()
+    async for piece in body:
+        whole += piece
+        _check(len(whole))
+    return bytes(whole)
+
+
+def _check(size: int) -> None:
+    if size > LARGEST:
+        raise ContentTooLargeError("the request entity is too large", code="too_large")
+
+
+def _unpacked(text: bytes) -> bytes:
+    inflate = zlib.decompressobj(31)  # a gzip envelope
+    try:
+        whole = inflate.decompress(text, LARGEST + 1)
+    except zlib.error:
+        raise _bad_gzip() from None
+    _check(len(whole))
+    if not inflate.eof:
+        raise _bad_gzip()
+    return whole
+
+
+def _bad_gzip() -> BadRequestError:
+    return BadRequestError("Invalid gzip request body.")

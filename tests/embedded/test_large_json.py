@@ -1,0 +1,82 @@
+"""Large JSON is cut, and means what it means when it is parsed at once."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from couchmodel._embedded import large_json
+from couchmodel._embedded.large_json import decode_large
+from couchmodel._wire.messages import decode
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_json, "PIECE", 20)
+
+
+@settings(max_examples=100)
+@given(st.dictionaries(st.text(), json_values) | json_values, st.sampled_from([None, 1]), st.booleans())
+def test_a_text_is_read_as_it_is_read_at_once(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
+    assert decode_large(text) == decode(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":[1,2]}',
+        ' { "a" : [ 1 , 2 ] , "b" : [ ] , "a" : { } } ',
+        "{}",
+        '{"docs":[]}',
+        "[]",
+        "1",
+        '{"a":"\\u00e9"}',
+        json.dumps({"a": [{"n": n} for n in range(100)]}),
+    ],
+)
+def test_white_space_and_the_empty_do_no_harm(text: str) -> None:
+    assert decode_large(text.encode()) == decode(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b'{"a"',
+        b'{"a":',
+        b'{"a":[',
+        b'{"a":[1',
+        b'{"a":[1,',
+        b'{"a":[1,]}',
+        b'{"a":[1]',
+        b'{"a":[1]]',
+        b'{"a":[1 2]}',
+        b'{"a":1,}',
+        b'{"a":1}x',
+        b"{1:2}",
+        b'{"a":NaN}',
+        b'{"a":[NaN]}',
+        b'{"a":[Infinity]}',
+        b'{"a":["\\ud800"]}',
+        b'{"a":"\xff"}',
+        b'{"a":[%s]}' % (b"[" * 5000),
+        b'{"a":[%s1%s]}' % (b"[" * 900, b"]" * 900),
+        b'{"a" 1}',
+        b"\xef\xbb\xbf{}",
+        b'{"a":[\x00]}',
+    ],
+)
+def test_what_is_no_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode(text)
+    with pytest.raises(ValueError):
+        decode_large(text)
