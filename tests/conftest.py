@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from couchmodel import Connection, NotFoundError, connect
+from couchmodel._embedded.passwords import admin_line
 from couchmodel._embedded.serve import serve
 from couchmodel._embedded.store import Store
 from couchmodel.engine import Database
@@ -22,6 +23,7 @@ BACKENDS = [
     pytest.param("live", marks=pytest.mark.skipif(not LIVE_URL, reason="COUCHMODEL_TEST_URL is not set")),
 ]
 ADMIN = ("admin", "a secret: of/the @house")
+HASHED = admin_line(ADMIN[1], iterations=1)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -49,7 +51,7 @@ async def url(backend: str, tmp_path: Path) -> AsyncIterator[str]:
             case "serve":
                 store = Store(None)
                 stack.push_async_callback(store.close)
-                server = await serve(store, "127.0.0.1", 0, ADMIN)
+                server = await serve(store, "127.0.0.1", 0, (ADMIN[0], HASHED))
                 stack.push_async_callback(server.close)
                 yield server.url.replace("://", "://admin:a%20secret%3A%20of%2Fthe%20%40house@")
             case _:

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from couchmodel._embedded.admission import admit
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.arguments import check_text
+from couchmodel._embedded.authentication import Authentication
+from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.handlers import (
     all_docs,
     attachment,
@@ -20,6 +22,7 @@ from couchmodel._embedded.handlers import (
     document,
     find,
     index,
+    node,
     purge,
     replication,
     server,
@@ -52,8 +55,31 @@ _log = logging.getLogger("couchmodel.embedded")
 class Router:
     """Answers requests to a store as a CouchDB server does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, configuration: Configuration | None = None) -> None:
+        """Raises ConfigurationError for a configuration that cannot work."""
         self.store = store
+        self.authentication = Authentication(store, configuration or Configuration())
+
+    async def answer_anybody(self, request: Request) -> Response:
+        """The answer to whoever the request's headers say. Raises StoreFileError."""
+        try:
+            user, cookie = await self.authentication.identify(request)
+        except ResponseError as error:
+            answer, cookie = error_answer(error), None
+        else:
+            answer = await self.answer(request, user)
+        if cookie is not None and "set-cookie" not in answer.headers:
+            answer.headers = {**answer.headers, "set-cookie": cookie}
+        if answer.status == 401:
+            answer.headers = {**answer.headers, **self._challenge(request)}
+        return answer
+
+    def _challenge(self, request: Request) -> dict[str, str]:
+        """The header that makes a browser ask for a name and a password: only where a client wants it so."""
+        wanted = request.headers.get("x-couchdb-www-authenticate")
+        if wanted is None and self.authentication.configuration.require_valid_user:
+            wanted = 'Basic realm="server"'
+        return {} if wanted is None else {"www-authenticate": wanted}
 
     async def answer(self, request: Request, user: User = ADMIN) -> Response:
         """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
@@ -83,6 +109,8 @@ class Router:
         if not path:
             return _ROOT.handler(request)(self.store, request, user)
         first = path[0]
+        if first[:1] == "_" and first in _OWN:
+            return _own_endpoint(path).handler(request)(self.authentication, request)
         if first[:1] == "_" and first in _SERVER:
             return _server_endpoint(path).handler(request)(self.store, request, user)
         if len(path) == 1:
@@ -164,11 +192,17 @@ class _Endpoint(NamedTuple):
         return handler
 
 
+def _own_endpoint(path: tuple[str, ...]) -> _Endpoint:
+    if path[0] == "_session" and path != ("_session",):
+        raise NotFoundError("missing")
+    return _OWN[path[0]]
+
+
 def _server_endpoint(path: tuple[str, ...]) -> _Endpoint:
     endpoint = _SERVER[path[0]]
     if endpoint is None:
         raise UnsupportedError(f"The embedded store does not know {path[0]} yet.")
-    if len(path) > 1:
+    if len(path) > 1 and path[0] != "_utils":
         raise NotFoundError("missing")
     return endpoint
 
@@ -201,15 +235,21 @@ async def _without_body(answer: Response) -> Response:
 
 _ROOT: Final = _Endpoint("GET,HEAD", {"GET": server.welcome})
 
+_OWN: Final[Mapping[str, _Endpoint]] = {
+    "_session": _Endpoint("GET,HEAD,POST,DELETE", {"GET": session.get, "POST": session.begin, "DELETE": session.end}),
+    "_node": _Endpoint("GET,PUT,DELETE", {"GET": node.get, "PUT": node.put, "DELETE": node.delete}),
+}
+"""Endpoints of the server that are about its users and its configuration."""
+
 _SERVER: Final[Mapping[str, _Endpoint | None]] = {
     "_up": _Endpoint("GET,HEAD", {"GET": server.up}),
     "_uuids": _Endpoint("GET", {"GET": server.uuids}),
     "_all_dbs": _Endpoint("GET,HEAD", {"GET": server.databases}),
     "_dbs_info": _Endpoint("GET,HEAD,POST", {"GET": server.databases_info, "POST": server.databases_info}),
     "_active_tasks": _Endpoint("GET,HEAD", {"GET": server.active_tasks}),
-    "_session": _Endpoint("GET,HEAD,POST,DELETE", {"GET": session.get, "POST": session.begin, "DELETE": session.end}),
+    "_utils": _Endpoint("GET,HEAD", {"GET": server.utils}),
     "_membership": _Endpoint("GET,HEAD", {"GET": server.membership}),
-    **dict.fromkeys(("_cluster_setup", "_db_updates", "_node", "_replicate", "_reshard", "_scheduler", "_utils")),
+    **dict.fromkeys(("_cluster_setup", "_db_updates", "_replicate", "_reshard", "_scheduler")),
 }
 """Endpoints of the server; those that have none answer 501."""
 

@@ -1,22 +1,23 @@
 """The router with a socket in front of it: an HTTP server that CouchDB's clients can talk to."""
 
-import base64
-import binascii
-import hmac
+import asyncio
 import ipaddress
+import random
 import socket
-from collections.abc import AsyncIterable
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from aiohttp import web
 
 from couchmodel._embedded.answers import error_answer
+from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
-from couchmodel._wire.users import ADMIN, NOBODY, User
-from couchmodel.errors import BadRequestError, ConfigurationError, UnauthorizedError
+from couchmodel.errors import BadRequestError, ConfigurationError, ContentTooLargeError
 
 __all__ = ["Server", "serve"]
 
@@ -31,35 +32,52 @@ LONGEST_LINE: Final = 65_536
 PATIENCE: Final = 3.0
 """Seconds that running requests have when the server is closed."""
 
+FEEDS: Final = ("continuous", "eventsource", "longpoll")
+
 
 class Server:
     """A server that listens. ``url`` is its address."""
 
-    def __init__(self, runner: web.ServerRunner, url: str) -> None:
+    def __init__(self, runner: web.ServerRunner, front: "_Front", url: str) -> None:
         self._runner = runner
+        self._front = front
         self.url = url
 
     async def close(self) -> None:
-        """Listen no more, and let running requests come to an end. The store stays open."""
+        """Listen no more, end the feeds, and let other requests come to their end. The store stays open."""
+        for site in tuple(self._runner.sites):
+            await site.stop()
+        self._front.end_feeds()
         await self._runner.cleanup()
 
 
 async def serve(
-    store: Store, host: str = "127.0.0.1", port: int = 5984, admin: tuple[str, str] | None = None
+    store: Store,
+    host: str = "127.0.0.1",
+    port: int = 5984,
+    admin: tuple[str, str] | None = None,
+    *,
+    configuration: Configuration | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Server:
     """Listen for requests to a store; with port 0, on any free port.
 
-    ``admin`` is a name and a password. Without it everybody is an administrator, and the server only listens where
-    nobody else can reach it.
+    ``admin`` is a name and a password, one more beside the ``admins`` of the configuration. Without any everybody is an
+    administrator, and the server only listens where nobody else can reach it.
 
     Raises:
-        ConfigurationError: the server would be open to other machines.
+        ConfigurationError: the server would be open to other machines, or the configuration cannot work.
         StoreFileError: the store cannot be opened.
     """
-    if admin is None and not _is_loopback(host):
+    settled = replace(configuration or Configuration())
+    if admin is not None:
+        settled.admins = {**settled.admins, admin[0]: admin[1]}
+    settled.secure_cookies |= tls is not None
+    router = Router(store, settled)
+    await router.authentication.open()
+    if not router.authentication.admins and not _is_loopback(host):
         raise ConfigurationError(f"everybody who reaches {host} could change everything: set an admin and a password")
-    await store.open()
-    front = _Front(Router(store), admin)
+    front = _Front(router)
     server = web.Server(
         front.handle,
         handler_cancellation=True,
@@ -71,63 +89,90 @@ async def serve(
     runner = web.ServerRunner(server, shutdown_timeout=PATIENCE)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
     except BaseException:
         await runner.cleanup()
         raise
-    return Server(runner, _url(host, runner.addresses[0][1]))
+    return Server(runner, front, _url("http" if tls is None else "https", host, runner.addresses[0][1]))
 
 
 class _Front:
     """Turns HTTP into requests, and answers into HTTP."""
 
-    def __init__(self, router: Router, admin: tuple[str, str] | None) -> None:
+    def __init__(self, router: Router) -> None:
         self._router = router
-        self._credentials = None if admin is None else f"{admin[0]}:{admin[1]}".encode()
-        self._admin = ADMIN if admin is None else ADMIN._replace(name=admin[0])
+        self._configuration = router.authentication.configuration
+        self._feeds: set[asyncio.Task[Any] | None] = set()
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The answer to one HTTP request, sent."""
         headers = {name.lower(): value for name, value in http.headers.items()}
         try:
-            user = self._user(headers.get("authorization"))
             path, query = parse_target(http.raw_path)
-        except (UnauthorizedError, BadRequestError) as error:
+        except BadRequestError as error:
             return await _send(http, error_answer(error))
-        request = Request(http.method, path, query, headers, await _body(http, headers), stream=True)
-        return await _send(http, await self._router.answer(request, user))
+        request = Request(http.method, path, query, headers, stream=True)
+        if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
+            return await _send(http, answer)
+        request.peer = http.remote or ""
+        largest = self._configuration.max_request_size
+        if (http.content_length or 0) > largest:
+            return await self._finish(http, request, error_answer(_too_large()))
+        if http.body_exists:
+            request.body = await _body(http, headers, largest)
+        return await self._finish(http, request, await self._router.answer_anybody(request))
 
-    def _user(self, authorization: str | None) -> User:
-        if self._credentials is None:
-            return self._admin
-        if authorization is None:
-            return NOBODY
-        scheme, _, encoded = authorization.partition(" ")
-        if scheme.lower() != "basic" or not hmac.compare_digest(_decoded(encoded), self._credentials):
-            raise UnauthorizedError("Name or password is incorrect.")
-        return self._admin
+    def end_feeds(self) -> None:
+        """End the answers that would go on for ever."""
+        for task in filter(None, tuple(self._feeds)):
+            task.cancel()
+
+    async def _finish(self, http: web.BaseRequest, request: Request, answer: Response) -> web.StreamResponse:
+        cors = self._configuration.cors
+        if cors is not None:
+            answer.headers = {**answer.headers, **cors.headers_for(request.headers, answer.headers)}
+        if answer.stream is None or request.query.get("feed") not in FEEDS:
+            return await _send(http, answer)
+        task = asyncio.current_task()
+        self._feeds.add(task)
+        try:
+            return await _send(http, answer)
+        finally:
+            self._feeds.discard(task)
+
+    def _preflight(self, request: Request) -> Response | None:
+        """The answer to a browser that asks what it may do for a page; anything else is a request as any other."""
+        cors = self._configuration.cors
+        allowed = None if cors is None else cors.preflight(request.headers)
+        return None if allowed is None else Response(204, allowed)
 
 
-def _decoded(encoded: str) -> bytes:
-    try:
-        return base64.b64decode(encoded.strip())
-    except (binascii.Error, ValueError):
-        return b""
-
-
-async def _body(http: web.BaseRequest, headers: dict[str, str]) -> bytes | AsyncIterable[bytes] | None:
-    if not http.body_exists:
-        return None
+async def _body(http: web.BaseRequest, headers: dict[str, str], largest: int) -> bytes | AsyncIterable[bytes]:
     if headers.get("expect", "").lower() == "100-continue":
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = http.content_length
     if length is not None and length <= WHOLE:
         return await http.content.read()
-    return http.content.iter_any()
+    return _pieces(http.content.iter_any(), largest)
+
+
+async def _pieces(body: AsyncIterator[bytes], largest: int) -> AsyncIterator[bytes]:
+    """The pieces of a body whose length nobody has told. Raises ContentTooLargeError where it does not end."""
+    length = 0
+    async for piece in body:
+        length += len(piece)
+        if length > largest:
+            raise _too_large()
+        yield piece
+
+
+def _too_large() -> ContentTooLargeError:
+    return ContentTooLargeError("the request entity is too large")
 
 
 async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
-    headers = {**answer.headers, "server": SERVER}
+    headers = {**answer.headers, "server": SERVER, "x-couch-request-id": f"{random.getrandbits(40):010x}"}
+    headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
         whole = web.Response(status=answer.status, headers=headers, body=answer.body)
         await whole.prepare(http)
@@ -151,6 +196,6 @@ def _is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}"
+    return f"{scheme}://{shown}:{port}"

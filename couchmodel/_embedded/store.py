@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from couchmodel._embedded import clearing, files
 from couchmodel._embedded.lockfile import LockFile
@@ -30,10 +30,16 @@ __all__ = ["Database", "Store"]
 
 T = TypeVar("T")
 
+SYSTEM: Final = ("_replicator", "_users")
+"""Databases that a server has from its start."""
+
 
 @dataclass(slots=True, eq=False)
 class Database:
-    """A database of the store: its number in the tables, and what never changes about it."""
+    """A database of the store: its number in the tables, and what is asked of it often.
+
+    ``changes`` counts those since it was opened: what was read of it is good for as long as it stands still.
+    """
 
     number: int
     name: str
@@ -43,6 +49,7 @@ class Database:
     opaque: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
     scripts: Scripts = field(default_factory=Scripts)
+    changes: int = 0
 
     def __post_init__(self) -> None:
         self.opaque = f"-{self.uuid}".encode()
@@ -57,6 +64,7 @@ class Database:
 
     def notify(self, _result: object = None) -> None:
         """The database has changed. From any thread."""
+        self.changes += 1
         for watch in tuple(self.watches):
             watch.wake()
 
@@ -206,6 +214,9 @@ class Store:
             if self._open is None:
                 connections = _open_memory() if self.path is None else _open_path(self.path)
                 self._load(connections.inline.connection)
+                for name in SYSTEM:
+                    if name not in self.databases:
+                        connections.writer.run_here(partial(_insert_database, name), self._add)
                 weakref.finalize(self, connections.abandon)
                 self._open = connections
                 connections.clear_leftovers()

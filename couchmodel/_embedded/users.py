@@ -1,22 +1,139 @@
-"""What users may write, beside what the security of a database says."""
+"""The users of a server: the documents of its database ``_users``, and who may write what.
 
+What CouchDB's ``_design/_auth`` checks in that database is checked here. Only administrators of the server read and
+write it, since its security object is CouchDB's default and cannot be changed.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from couchmodel._embedded import passwords
+from couchmodel._embedded.documents import Wishes, open_winner
 from couchmodel._embedded.edits import Edit
-from couchmodel._embedded.store import Database
+from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.validation import Author
 from couchmodel._embedded.writing import Check
+from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.users import User
+from couchmodel.errors import ForbiddenError, NotFoundError, UnauthorizedError
 
-__all__ = ["check_for"]
+__all__ = ["HASHING", "PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "read_user"]
+
+USERS: Final = "_users"
+PREFIX: Final = "org.couchdb.user:"
+
+HASHING: Final = ThreadPoolExecutor(2, thread_name_prefix="couchmodel-passwords")
+"""Where passwords are hashed: in the event loop, and on the threads of everything else, it would be in the way."""
+
+
+class UserDocument(NamedTuple):
+    """What is stored of a user: their roles, and what keeps their password."""
+
+    roles: tuple[str, ...]
+    kept: dict[str, Any]
+
+
+async def read_user(store: Store, name: str) -> UserDocument | None:
+    """The user of that name, if there is one. Raises UnauthorizedError where their document has conflicts."""
+    database = store.databases.get(USERS)
+    if database is None:
+        return None
+    try:
+        opened = await store.read(partial(open_winner, database.number, PREFIX + name, Wishes(conflicts=True)))
+    except NotFoundError:
+        return None
+    document = decode(opened.text)
+    if "_conflicts" in document:
+        reason = "User document conflicts must be resolved before the document is used for authentication purposes."
+        raise UnauthorizedError(reason)
+    return UserDocument(tuple(document.get("roles", ())), document)
+
+
+async def hash_password(database: Database, edit: Edit) -> None:
+    """Put the hash in the place of the password of a user's document. Raises ForbiddenError."""
+    if database.name == USERS and edit.body.get("password") is not None:
+        edit.body = await _run(edit.body)
+        edit.text = encode(edit.body)
+
+
+async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:
+    """Documents that are to be written, with hashes in the place of passwords. Raises ForbiddenError."""
+    if database.name != USERS:
+        return documents
+    return [await _run(document) if _has_password(document) else document for document in documents]
 
 
 def check_for(database: Database, user: User) -> Check:
     """What each write of a user to a database has to pass."""
     author = Author(user, database.name, database.security.document, database.scripts)
+    if database.name == USERS:
+        return Check(author, partial(_check_user, database, user))
     if database.security.is_admin(user):
         return Check(author)
+    return Check(author, partial(_check_design, database, user))
 
-    def admit(edit: Edit) -> None:
-        if edit.id.startswith("_design/"):
-            database.security.require_admin(user)
 
-    return Check(author, admit)
+async def _run(document: dict[str, Any]) -> dict[str, Any]:
+    return await asyncio.get_running_loop().run_in_executor(HASHING, passwords.with_hash, document)
+
+
+def _has_password(document: object) -> bool:
+    return isinstance(document, dict) and document.get("password") is not None
+
+
+def _check_design(database: Database, user: User, edit: Edit) -> None:
+    if edit.id.startswith("_design/"):
+        database.security.require_admin(user)
+
+
+def _check_user(database: Database, user: User, edit: Edit) -> None:
+    """Refuse what is no user, in CouchDB's order and words."""
+    database.security.require_admin(user)
+    if edit.deleted or edit.id.startswith("_design/"):
+        return
+    body = edit.body
+    if body.get("type") != "user":
+        raise ForbiddenError("doc.type must be user")
+    if not body.get("name"):
+        raise ForbiddenError("doc.name is required")
+    _check_roles(body.get("roles"))
+    if edit.id != f"{PREFIX}{body['name']}":
+        raise ForbiddenError("Doc ID must be of the form org.couchdb.user:name")
+    _check_password(body)
+    _check_name(body["name"], body["roles"])
+
+
+def _check_roles(roles: object) -> None:
+    if roles is None or roles is False or roles in ("", 0):
+        raise ForbiddenError("doc.roles must exist")
+    if not isinstance(roles, list):
+        raise ForbiddenError("doc.roles must be an array")
+    if not all(isinstance(role, str) for role in roles):
+        raise ForbiddenError("doc.roles can only contain strings")
+
+
+def _check_password(body: dict[str, Any]) -> None:
+    scheme = body.get("password_scheme")
+    if body.get("password_sha") and not body.get("salt"):
+        reason = "Users with password_sha must have a salt.See /_utils/script/couch.js for example code."
+        raise ForbiddenError(reason)
+    if scheme and scheme not in ("simple", "pbkdf2", "simple+pbkdf2"):
+        raise ForbiddenError(f"Password scheme `{scheme}` not supported.")
+    if scheme == "pbkdf2":
+        if not isinstance(body.get("iterations"), int | float):
+            raise ForbiddenError("iterations must be a number.")
+        if not isinstance(body.get("derived_key"), str):
+            raise ForbiddenError("derived_key must be a string.")
+
+
+def _check_name(name: object, roles: list[str]) -> None:
+    if any(role.startswith("_") and role != "_metrics" for role in roles):
+        raise ForbiddenError("No system roles (starting with underscore) in users db.")
+    if not isinstance(name, str):
+        raise ForbiddenError("doc.name must be a string")
+    if name.startswith("_"):
+        raise ForbiddenError("Username may not start with underscore.")
+    if ":" in name:
+        raise ForbiddenError("Character `:` is not allowed in usernames.")

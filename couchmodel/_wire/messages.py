@@ -59,10 +59,11 @@ class Request:
     wanted piece by piece; otherwise it has arrived whole, and its connection
     is free again, by the time :meth:`Transport.send` returns.
 
-    ``user`` is who asks, where a server has found that out; to a client it means nothing.
+    ``user`` is who asks, and ``peer`` the address that it comes from, where a server has found that out; to a client
+    they mean nothing.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "query", "stream", "user")
+    __slots__ = ("body", "headers", "method", "path", "peer", "query", "stream", "user")
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Request:
         self.body = body
         self.stream = stream
         self.user: User = NOBODY
+        self.peer = ""
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {target(self.path)}>"

@@ -4,7 +4,14 @@ from typing import Any, Final
 
 from couchmodel._wire.messages import Transport
 from couchmodel.errors import ConfigurationError
-from couchmodel.transports.credentials import BasicAuth, CookieAuth, Credentials, JWTAuth, ProxyAuth
+from couchmodel.transports.credentials import (
+    BasicAuth,
+    CookieAuth,
+    Credentials,
+    JWTAuth,
+    ProxyAuth,
+    credentials_of,
+)
 from couchmodel.transports.embedded import EmbeddedTransport
 from couchmodel.transports.http import HTTPTransport, redact
 from couchmodel.transports.patience import Patience
@@ -27,17 +34,18 @@ _FORMS: Final = "http://HOST:PORT, https://HOST:PORT, sqlite:FILE or memory:"
 def open_transport(url: str, user: str | None = None, password: str | None = None, **options: Any) -> Transport:
     """The transport for a URL. Nothing is opened or sent before the first request.
 
-    Credentials and ``options``, those of :class:`HTTPTransport`, are for a server; an embedded store has no use for
-    them. Raises ConfigurationError for a URL of no known form.
+    With credentials an embedded store is asked as one of its users. Other ``options`` are those of
+    :class:`HTTPTransport`, and an embedded store has no use for them. Raises ConfigurationError for a URL of no known
+    form.
     """
     scheme, colon, rest = url.partition(":")
     match scheme.lower():
         case "http" | "https":
             return HTTPTransport(url, user=user, password=password, **options)
         case "memory" if colon and not rest.strip("/"):
-            return EmbeddedTransport(None)
+            return EmbeddedTransport(None, _credentials(user, password, options))
         case "sqlite" if rest and not rest.startswith("//"):
-            return EmbeddedTransport(rest)
+            return EmbeddedTransport(rest, _credentials(user, password, options))
         case "sqlite":
             message = f"{redact(url)!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
         case _ if not colon or rest.partition("/")[0].isdecimal():
@@ -45,3 +53,10 @@ def open_transport(url: str, user: str | None = None, password: str | None = Non
         case _:
             message = f"the scheme of {redact(url)!r} is unknown: known are {_FORMS}"
     raise ConfigurationError(message)
+
+
+def _credentials(user: str | None, password: str | None, options: dict[str, Any]) -> Credentials | None:
+    auth = credentials_of(user, password, options.get("cookie"), options.get("auth"))
+    if isinstance(auth, JWTAuth | ProxyAuth):
+        raise ConfigurationError(f"an embedded store knows its users by their passwords, not by {type(auth).__name__}")
+    return auth

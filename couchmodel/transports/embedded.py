@@ -1,24 +1,31 @@
 """The embedded store, reached by a call: the router of :mod:`couchmodel._embedded` in this process."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
+from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.outgoing import Outgoing
 from couchmodel.errors import TransportError
+from couchmodel.transports.credentials import Credentials, set_cookies
 
 __all__ = ["EmbeddedTransport"]
 
 
 class EmbeddedTransport:
-    """A CouchDB in this process, in a SQLite file or in memory. Whoever holds it is its administrator."""
+    """A CouchDB in this process, in a SQLite file or in memory.
 
-    def __init__(self, path: str | None) -> None:
+    Whoever holds it without credentials is its administrator. With them it is asked as a server would be, and they are
+    one of its users.
+    """
+
+    def __init__(self, path: str | None, auth: Credentials | None = None) -> None:
         """``path`` is the file, which is made by the first request if it is not there; None keeps all in memory."""
         self._path = path
+        self._auth = auth
         self._store = Store(path)
-        self._router = Router(self._store)
+        self._router = Router(self._store, Configuration(require_valid_user=auth is not None))
 
     def __repr__(self) -> str:
         return f"<EmbeddedTransport {'memory:' if self._path is None else f'sqlite:{self._path}'}>"
@@ -28,13 +35,13 @@ class EmbeddedTransport:
         if isinstance(request.body, AsyncIterable):
             request.body = outgoing = _Body(request.body)
             try:
-                response = await self._router.answer(request)
+                response = await self._answer(request)
             except TransportError:
                 if outgoing.error is not None:
                     raise outgoing.error from None
                 raise
         else:
-            response = await self._router.answer(request)
+            response = await self._answer(request)
         if response.stream is not None and not request.stream:
             await response.collect()
         return response
@@ -42,6 +49,29 @@ class EmbeddedTransport:
     async def close(self) -> None:
         """Finish what is queued and let go of the file."""
         await self._store.close()
+
+    async def _answer(self, request: Request) -> Response:
+        auth = self._auth
+        if auth is None:
+            return await self._router.answer(request)
+        request.headers = {**request.headers, **_lowered(auth.fixed)}
+        if not auth.renews:
+            return await self._router.answer_anybody(request)
+        headers = await auth.headers(self._router.answer_anybody)
+        response = await self._ask(request, headers)
+        begun = isinstance(request.body, Outgoing) and request.body.begun
+        if response.status == 401 and not begun and auth.refused(headers):
+            response = await self._ask(request, await auth.headers(self._router.answer_anybody))
+        auth.learn(set_cookies(response))
+        return response
+
+    async def _ask(self, request: Request, credentials: Mapping[str, str]) -> Response:
+        request.headers = {**request.headers, **_lowered(credentials)}
+        return await self._router.answer_anybody(request)
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 class _Body(Outgoing):

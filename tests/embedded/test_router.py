@@ -47,7 +47,6 @@ async def test_another_method_is_answered_with_the_ones_that_are_allowed(
         "/db/_partition/x/_all_docs",
         "/db/_shards",
         "/_replicate",
-        "/_node/_local/_config",
     ],
 )
 async def test_what_the_store_does_not_do_yet_is_named(client: Client, database: str, target: str) -> None:

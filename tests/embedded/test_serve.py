@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from couchmodel._embedded.passwords import admin_line
 from couchmodel._embedded.serve import Server, serve
 from couchmodel._embedded.store import Store
 from couchmodel.errors import ConfigurationError
@@ -21,7 +22,7 @@ async def server() -> AsyncIterator[Server]:
     """A server with an administrator and a database."""
     store = Store(None)
     await store.create_database("db")
-    server = await serve(store, "127.0.0.1", 0, ADMIN)
+    server = await serve(store, "127.0.0.1", 0, (ADMIN[0], admin_line(ADMIN[1], iterations=1)))
     yield server
     await server.close()
     await store.close()
@@ -84,8 +85,9 @@ async def test_a_head_has_the_length_and_no_body(server: Server) -> None:
     [
         (None, "You are not authorized to access this db."),
         ("Basic " + b64encode(b"admin:wrong").decode(), "Name or password is incorrect."),
-        ("Basic !", "Name or password is incorrect."),
-        ("Bearer token", "Name or password is incorrect."),
+        ("Basic " + b64encode(b"nobody:x").decode(), "Name or password is incorrect."),
+        ("Basic " + b64encode(b"_:_").decode(), "You are not authorized to access this db."),
+        ("Bearer token", "You are not authorized to access this db."),
     ],
 )
 async def test_a_stranger_is_refused(server: Server, authorization: str | None, reason: str) -> None:

@@ -66,10 +66,10 @@ def schema_of_new() -> dict[str, str]:
 
 
 async def create(path: Path, name: str) -> list[str]:
-    """Open a store, create a database and close the store. The databases that it has then."""
+    """Open a store, create a database and close the store. The databases that it has then, but for its own."""
     store = Store(path)
     await store.create_database(name)
-    names = sorted(store.databases)
+    names = sorted(name for name in store.databases if name[0] != "_")
     await store.close()
     return names
 

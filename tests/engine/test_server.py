@@ -1,10 +1,6 @@
 """What a server tells of itself."""
 
-import pytest
-
 from couchmodel import Connection
-
-pytestmark = pytest.mark.usefixtures("live")
 
 
 async def test_a_server_is_up(couch: Connection) -> None:

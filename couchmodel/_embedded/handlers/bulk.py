@@ -8,7 +8,7 @@ from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.edits import Edit, parse_document
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.users import check_for
+from couchmodel._embedded.users import check_for, hash_passwords
 from couchmodel._embedded.validation import RefusedError
 from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
@@ -28,7 +28,7 @@ REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
 async def write(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_bulk_docs``."""
     body = await json_object(request)
-    documents, new_edits = _documents(body), body.get("new_edits", True)
+    documents, new_edits = await hash_passwords(database, _documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     # The documents are taken apart where they are written: many of them would hold up the event loop.

@@ -20,7 +20,7 @@ from couchmodel._embedded.handlers import reading
 from couchmodel._embedded.handlers.related import Related, is_related
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.users import check_for
+from couchmodel._embedded.users import check_for, hash_password
 from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, is_text, parse_target
 from couchmodel._wire.revisions import Rev
@@ -101,6 +101,7 @@ async def post(store: Store, database: Database, request: Request, id: str) -> R
 
 async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
     """Write one revision. Its name. Raises UnauthorizedError or ForbiddenError where the user may not."""
+    await hash_password(database, edit)
     job = partial(_write, database.number, edit, replicated, check_for(database, user))
     return await store.write(job, committed=database.notify, short=True)
 

@@ -12,14 +12,14 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["active_tasks", "databases", "databases_info", "membership", "up", "uuids", "welcome"]
+__all__ = ["active_tasks", "databases", "databases_info", "membership", "up", "utils", "uuids", "welcome"]
 
 VERSION: Final = "3.5.0"
 """The CouchDB whose semantics the store has."""
 
 MOST_UUIDS: Final = 1000
 MOST_DATABASES: Final = 100
-_NODE: Final = "couchmodel@127.0.0.1"
+NODE: Final = "couchmodel@127.0.0.1"
 
 
 async def welcome(store: Store, request: Request, user: User) -> Response:
@@ -41,6 +41,11 @@ async def up(store: Store, request: Request, user: User) -> Response:
     return json_answer(200, {"status": "ok", "seeds": {}})
 
 
+async def utils(store: Store, request: Request, user: User) -> Response:
+    """``GET /_utils``, where CouchDB has its pages."""
+    raise NotFoundError("The embedded store has no web interface: any program for CouchDB's API can be used instead.")
+
+
 async def uuids(store: Store, request: Request, user: User) -> Response:
     """``GET /_uuids``."""
     count = request.query.get("count", "1")
@@ -58,7 +63,7 @@ async def active_tasks(store: Store, request: Request, user: User) -> Response:
 
 async def membership(store: Store, request: Request, user: User) -> Response:
     """``GET /_membership``."""
-    return json_answer(200, {"all_nodes": [_NODE], "cluster_nodes": [_NODE]})
+    return json_answer(200, {"all_nodes": [NODE], "cluster_nodes": [NODE]})
 
 
 async def databases(store: Store, request: Request, user: User) -> Response:

@@ -1,28 +1,76 @@
-"""Who the server takes the client for."""
+"""Sessions: whom the server takes the client for, and the cookie that says so."""
 
-from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.store import Store
-from couchmodel._wire.messages import Request, Response
-from couchmodel._wire.users import User
-from couchmodel.errors import UnsupportedError
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer
+from couchmodel._embedded.authentication import Authentication
+from couchmodel._embedded.bodies import json_body, read_text
+from couchmodel._wire.messages import JSON_TYPE, Request, Response
+from couchmodel.errors import BadRequestError, UnauthorizedError, UnsupportedMediaTypeError
 
 __all__ = ["begin", "end", "get"]
 
+FORM: Final = "application/x-www-form-urlencoded"
 
-async def get(store: Store, request: Request, user: User) -> Response:
+
+async def get(authentication: Authentication, request: Request) -> Response:
     """``GET /_session``."""
-    info: dict[str, object] = {"authentication_handlers": ["default"]}
+    user = request.user
+    if user.name is None and request.query.get("basic") == "true":
+        raise UnauthorizedError("Please login.")
+    info: dict[str, object] = {"authentication_handlers": authentication.handlers}
     if user.by is not None:
         info["authenticated"] = user.by
-    context = {"name": user.name, "roles": list(user.roles)}
-    return json_answer(200, {"ok": True, "userCtx": context, "info": info})
+    return json_answer(200, {"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
 
 
-async def begin(store: Store, request: Request, user: User) -> Response:
+async def begin(authentication: Authentication, request: Request) -> Response:
     """``POST /_session``."""
-    raise UnsupportedError("The embedded store has no cookie sessions yet: authenticate each request.")
+    form = await _form(request)
+    name = _name(form)
+    try:
+        user, cookie = await authentication.log_in(name, form.get("password", ""), request.peer)
+    except UnauthorizedError as error:
+        headers = {"set-cookie": authentication.no_cookie()}
+        return _answer(request, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
+    headers = {"set-cookie": cookie or ""}
+    return _answer(request, "next", 200, {"ok": True, "name": user.name, "roles": list(user.roles)}, headers)
 
 
-async def end(store: Store, request: Request, user: User) -> Response:
-    """``DELETE /_session``: there is no session that could go on."""
-    return json_answer(200, OK)
+async def end(authentication: Authentication, request: Request) -> Response:
+    """``DELETE /_session``."""
+    return _answer(request, "next", 200, OK, {"set-cookie": authentication.no_cookie()})
+
+
+def _answer(
+    request: Request, redirects: str, status: int, value: Mapping[str, object], headers: dict[str, str]
+) -> Response:
+    """An answer, or the way to the page of this server that the client asks to be sent to."""
+    page = request.query.get(redirects)
+    if page is not None:
+        status = 302
+        headers["location"] = f"http://{request.headers.get('host', '')}/{page.removeprefix('/')}"
+    return json_answer(status, value, {**JSON_HEADERS, **headers})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    kind = request.headers.get("content-type", "")
+    if kind.startswith(FORM):
+        return dict(parse_qsl((await read_text(request)).decode(errors="replace"), keep_blank_values=True))
+    if not kind.startswith(JSON_TYPE):
+        raise UnsupportedMediaTypeError(f"Content-Type must be '{FORM}' or '{JSON_TYPE}'")
+    value = await json_body(request)
+    if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
+        raise BadRequestError("request body must be an object of strings")  # where CouchDB fails with 500
+    return value
+
+
+def _name(form: Mapping[str, str]) -> str:
+    names = {form[key] for key in ("name", "username") if key in form}
+    if not names:
+        raise BadRequestError("request body must contain a username")
+    if len(names) > 1:
+        raise BadRequestError("request body contains different usernames")
+    return names.pop()

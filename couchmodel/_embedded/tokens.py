@@ -1,0 +1,131 @@
+"""JSON Web Tokens: who somebody is, signed by somebody whose key the server has."""
+
+import base64
+import binascii
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from couchmodel._wire.messages import decode
+from couchmodel._wire.users import User
+from couchmodel.errors import BadRequestError, ConfigurationError, UnauthorizedError
+
+try:
+    import jwt.algorithms
+    from jwt.exceptions import InvalidKeyError
+except ImportError:
+    jwt = None  # type: ignore[assignment]
+    InvalidKeyError = ValueError  # type: ignore[assignment, misc]
+
+__all__ = ["Tokens"]
+
+ALGORITHMS: Final[Mapping[str, str]] = {
+    **{f"HS{size}": "hmac" for size in (256, 384, 512)},
+    **{f"RS{size}": "rsa" for size in (256, 384, 512)},
+    **{f"ES{size}": "ec" for size in (256, 384, 512)},
+}
+"""CouchDB's algorithms, and what their keys are called."""
+
+
+class Tokens:
+    """The tokens that a server takes."""
+
+    def __init__(self, keys: Mapping[str, str], required_claims: tuple[str, ...], roles_claim: str) -> None:
+        """``keys`` are named as CouchDB's are: ``hmac:ID`` in base64, ``rsa:ID`` and ``ec:ID`` in PEM.
+
+        Raises ConfigurationError for a key that is none.
+        """
+        if jwt is None:
+            raise ConfigurationError("JSON Web Tokens need an extra: pip install 'couchmodel[jwt]'")
+        known = jwt.algorithms.get_default_algorithms()
+        self._algorithms = {name: known[name] for name in ALGORITHMS if name in known}
+        self._keys: dict[tuple[str, str], Any] = {}
+        for name, text in keys.items():
+            self._add(name, text)
+        self._required = required_claims
+        self._roles_claim = roles_claim
+
+    def user(self, token: str) -> User:
+        """Whom a token names. Raises BadRequestError for what is none, UnauthorizedError for an old one."""
+        parts = token.split(".")
+        if len(parts) != 3:
+            raise BadRequestError("Malformed token")
+        header, claims = _object(parts[0]), _object(parts[1])
+        self._check_header(header)
+        self._check_claims(claims)
+        self._verify(header, f"{parts[0]}.{parts[1]}".encode(), _bytes(parts[2]))
+        if "sub" not in claims:
+            raise UnauthorizedError("Token missing sub claim.")
+        return User(str(claims["sub"]), self._roles(claims), "jwt")
+
+    def _check_header(self, header: dict[str, Any]) -> None:
+        if "alg" not in header:
+            raise BadRequestError("Missing alg header parameter")
+        if header["alg"] not in self._algorithms:
+            raise BadRequestError("Invalid alg header parameter")
+        if header.get("typ", "JWT") != "JWT":
+            raise BadRequestError("Invalid typ header parameter")
+
+    def _check_claims(self, claims: dict[str, Any]) -> None:
+        for name in self._required:
+            if name not in claims:
+                raise BadRequestError(f"Missing {name} claim")
+        now = time.time()
+        # Beyond CouchDB, which looks at those only that are required: a token says for how long it is good.
+        if _number(claims, "exp", now + 1) <= now:
+            raise UnauthorizedError("exp not in future")
+        if _number(claims, "nbf", now - 1) >= now:
+            raise UnauthorizedError("nbf not in past")
+
+    def _verify(self, header: dict[str, Any], message: bytes, signature: bytes) -> None:
+        algorithm = header["alg"]
+        key = self._keys.get((algorithm, str(header.get("kid", "_default"))))
+        if key is None:
+            raise BadRequestError("Unknown kid")
+        if not self._algorithms[algorithm].verify(message, key, signature):
+            raise BadRequestError("Bad HMAC" if ALGORITHMS[algorithm] == "hmac" else "Bad signature")
+
+    def _roles(self, claims: dict[str, Any]) -> tuple[str, ...]:
+        roles = claims.get(self._roles_claim, [])
+        listed = [role.strip() for role in roles.split(",")] if isinstance(roles, str) else roles
+        if not isinstance(listed, list) or not all(isinstance(role, str) for role in listed):
+            raise BadRequestError("Malformed token")
+        return tuple(filter(None, listed))
+
+    def _add(self, name: str, text: str) -> None:
+        """Keep a key for each algorithm that it is good for: one of an elliptic curve is for one of them."""
+        kind, _, kid = name.partition(":")
+        wanted = [algorithm for algorithm, of in ALGORITHMS.items() if of == kind and algorithm in self._algorithms]
+        if not wanted or not kid:
+            raise ConfigurationError(f"{name!r} names no key: write hmac:ID, rsa:ID or ec:ID")
+        for algorithm in wanted:
+            with suppress(ValueError, TypeError, InvalidKeyError):
+                key = base64.b64decode(text, validate=True) if kind == "hmac" else text.replace("\\n", "\n").encode()
+                self._keys[algorithm, kid] = self._algorithms[algorithm].prepare_key(key)
+        if not any((algorithm, kid) in self._keys for algorithm in wanted):
+            raise ConfigurationError(f"the key {name!r} cannot be read")
+
+
+def _object(part: str) -> dict[str, Any]:
+    try:
+        value = decode(_bytes(part))
+    except ValueError:
+        raise BadRequestError("Malformed token") from None
+    if not isinstance(value, dict):
+        raise BadRequestError("Not an object")
+    return value
+
+
+def _bytes(part: str) -> bytes:
+    try:
+        return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequestError("Malformed token") from None
+
+
+def _number(claims: dict[str, Any], name: str, default: float) -> float:
+    value = claims.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequestError(f"Invalid {name} claim")
+    return value
