@@ -46,7 +46,18 @@ HIGHEST: Final = b"\xff"
 
 def string_key(text: str) -> bytes:
     """The key of a string without the tag and the end that ``sort_key`` puts around it; it has no zero byte."""
+    # A document often emits a string several times, and documents share theirs.
+    return _short_string_key(text) if len(text) <= _SHORT else _string_key(text)
+
+
+_SHORT = 64
+
+
+def _string_key(text: str) -> bytes:
     return _ascii_key(text) if text.isascii() else _unicode_key(text)
+
+
+_short_string_key = lru_cache(2**12)(_string_key)
 
 
 _SEPARATOR = b"\x01"
@@ -246,6 +257,7 @@ _NEGATIVE, _ZERO, _POSITIVE = b"\x1f", b"\x20", b"\x21"
 _COMPLEMENT = bytes(range(0xFF, -1, -1))
 
 
+@lru_cache(2**12)
 def _number_key(number: float) -> bytes:
     """The sign, the exponent and the bits of a number, all of them: 2**53 + 1 is not 2.0**53."""
     if not number:

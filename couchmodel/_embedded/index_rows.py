@@ -20,6 +20,7 @@ from couchmodel.errors import NotFoundError
 
 __all__ = [
     "HIGHEST_ID",
+    "Changed",
     "Changes",
     "Place",
     "Row",
@@ -38,7 +39,7 @@ __all__ = [
     "write_rows",
 ]
 
-BATCH: Final = 500
+BATCH: Final = 400
 BATCH_BYTES: Final = 1_048_576
 
 HIGHEST_ID: Final = b""

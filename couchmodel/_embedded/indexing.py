@@ -7,6 +7,7 @@ meet, in several event loops, are right, and one that was killed goes on where i
 
 import asyncio
 import logging
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from couchmodel._embedded.designs import Design, parse_design
 from couchmodel._embedded.index_rows import (
+    Changed,
     Changes,
     State,
     Written,
@@ -36,6 +38,9 @@ _Builds = dict[tuple[asyncio.AbstractEventLoop, int, str], asyncio.Task[None]]
 
 _builds: Final[WeakKeyDictionary[Store, _Builds]] = WeakKeyDictionary()
 """The builds that are under way, one for an index in each event loop."""
+
+TOGETHER: Final = 100
+"""Documents that are put to a map function in one call."""
 
 _log = logging.getLogger("couchmodel.embedded")
 
@@ -146,7 +151,7 @@ class _Mapping:
             return []
         if self._mapper is None:
             self._mapper = open_mapper(self._design)
-        mapped = self._mapper.map([document.text or b"" for document in documents])
+        mapped = [rows for some in _batched(documents) for rows in self._mapper.map(some)]
         for view in self._design.views:
             check_values(view.reduce, [value for rows in mapped for _, value in rows[view.place]])
         return [row_tuples(self._design, *pair) for pair in zip(documents, mapped, strict=True)]
@@ -154,3 +159,9 @@ class _Mapping:
     def _close(self) -> None:
         if self._mapper is not None:
             self._mapper.close()
+
+
+def _batched(documents: Sequence[Changed]) -> Iterator[list[bytes]]:
+    """The documents' JSON, in batches that are fast to map."""
+    for begin in range(0, len(documents), TOGETHER):
+        yield [document.text or b"" for document in documents[begin : begin + TOGETHER]]
