@@ -64,6 +64,24 @@ class Query:
     update_seq: bool = False
     wishes: Wishes = NO_WISHES
 
+    def within(self, low: str, high: str) -> "Query":
+        """The query of what lies between two ids, if it lies in the range of this one."""
+        if self.descending:
+            start, end = _lower(self.start, high, given=self.has_start), _higher(self.end, low)
+        else:
+            start, end = _higher(self.start, low), _lower(self.end, high, given=self.has_end)
+        return replace(self, start=start, has_start=True, end=end, has_end=True)
+
+
+def _higher(bound: Any, limit: str) -> str:
+    return max(bound, limit) if isinstance(bound, str) else limit
+
+
+def _lower(bound: Any, limit: str, *, given: bool) -> Any:
+    if isinstance(bound, str):
+        return min(bound, limit)
+    return bound if given else limit  # every other value comes before every string
+
 
 class Batch(NamedTuple):
     """Some rows, and where the next ones begin; ``rest`` is None after the last."""

@@ -1,10 +1,9 @@
 """What replicators ask: which revisions are missing, and many revisions at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.documents import Opened, Wishes, open_revisions
-from couchmodel._embedded.edits import validate_id
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import encode
@@ -65,15 +64,18 @@ def _tree(connection: Connection, database: int, id: str) -> RevTree:
     return RevTree.from_bytes(row[0]) if row else RevTree.empty()
 
 
-def parse_wanted(member: Any) -> Wanted:
-    """A member of the array of ``_bulk_get``; what is wrong with one is told in its place."""
+def parse_wanted(member: Any, check: Callable[[Any], object]) -> Wanted:
+    """A member of the array of ``_bulk_get``; what is wrong with one is told in its place.
+
+    ``check`` raises BadRequestError for an id that no document of the database may have.
+    """
     if not isinstance(member, dict) or not member:
         return _wrong(None, None, "document must be a JSON object")
     if "id" not in member:
         return _wrong(None, None, "document id missed")
     id, rev, since = member["id"], member.get("rev"), member.get("atts_since", [])
     try:
-        validate_id(id)
+        check(id)
     except BadRequestError as error:
         return _wrong(id, None, error.reason, error.code)
     if not isinstance(since, list):

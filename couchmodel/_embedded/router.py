@@ -23,12 +23,14 @@ from couchmodel._embedded.handlers import (
     find,
     index,
     node,
+    partition,
     purge,
     replication,
     server,
     session,
     view,
 )
+from couchmodel._embedded.partitions import check_access
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import ADMIN, User
@@ -119,6 +121,8 @@ class Router:
         second = path[1]
         if second[:1] == "_":
             return self._route_special(database, request, second)
+        if database.partitioned:
+            check_access(second)
         if len(path) == 2:
             return _DOCUMENT.handler(request)(self.store, database, request, second)
         return self._route_attachment(database, request, second, path[2:])
@@ -136,6 +140,8 @@ class Router:
         path = request.path
         if second == "_design" and len(path) > 2:
             return self._route_design(database, request, path[2], path[3:])
+        if second == "_partition":
+            return self._route_partition(database, request)
         if second == "_local":
             return _DOCUMENT.handler(request)(self.store, database, request, _local_id(path[2:]))
         endpoint = _ENDPOINTS.get(path[1:])
@@ -152,6 +158,18 @@ class Router:
         if len(path) == 2:
             return _DOCUMENT.handler(request)(self.store, database, request, second)
         return self._route_attachment(database, request, second, path[2:])
+
+    def _route_partition(self, database: Database, request: Request) -> Answering:
+        """What is inside a partition, as some endpoints show it."""
+        path = request.path
+        if len(path) < 3:
+            raise BadRequestError("invalid_partition_req")
+        if len(path) == 3:
+            return _PARTITION.handler(request)(self.store, database, request)
+        narrowed = partition.inside(database, request)
+        if path[3] not in _IN_PARTITIONS and not (path[3] == "_design" and len(path) > 5 and path[5][:1] == "_"):
+            raise NotFoundError("missing")
+        return self._route_special(database, narrowed, path[3])
 
     def _route_design(self, database: Database, request: Request, name: str, rest: tuple[str, ...]) -> Answering:
         id = f"_design/{name}"
@@ -270,6 +288,9 @@ _ATTACHMENT: Final = _Endpoint(
     "DELETE,GET,HEAD,PUT", {"GET": attachment.get, "PUT": attachment.put, "DELETE": attachment.delete}
 )
 
+_PARTITION: Final = _Endpoint("GET", {"GET": partition.info})
+_IN_PARTITIONS: Final = ("_all_docs", "_explain", "_find", "_index")
+
 _LISTED: Final = _Endpoint("GET,HEAD,POST", {"GET": all_docs.list_documents, "POST": all_docs.list_documents})
 _QUERIES: Final = _Endpoint("POST", {"POST": all_docs.list_queries})
 _INDEX: Final = _Endpoint("DELETE", {"DELETE": index.delete})
@@ -313,7 +334,6 @@ _ENDPOINTS: Final[dict[tuple[str, ...], _Endpoint]] = {
 _NOT_YET: Final = frozenset(
     (
         "_index",
-        "_partition",
         "_shards",
         "_sync_shards",
     )

@@ -138,7 +138,12 @@ ALTER TABLE database ADD COLUMN validated INTEGER NOT NULL DEFAULT 0; -- whether
 UPDATE database SET validated = 1;
 """
 
-STEPS: Final = (_DOCUMENTS, _INDEXES, _VALIDATION)
+_SHAPES: Final = """
+ALTER TABLE database ADD COLUMN shards INTEGER NOT NULL DEFAULT 2;  -- as asked for; there is always one
+ALTER TABLE database ADD COLUMN partitioned INTEGER NOT NULL DEFAULT 0;
+"""
+
+STEPS: Final = (_DOCUMENTS, _INDEXES, _VALIDATION, _SHAPES)
 """What makes each version of the tables from the one before it; the first from nothing."""
 
 VERSION: Final = len(STEPS)

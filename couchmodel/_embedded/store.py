@@ -46,6 +46,8 @@ class Database:
     uuid: str
     created: int
     security: Security
+    shards: int
+    partitioned: bool
     opaque: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
     scripts: Scripts = field(default_factory=Scripts)
@@ -183,9 +185,9 @@ class Store:
             raise NotFoundError("Database does not exist.")
         return database
 
-    async def create_database(self, name: str) -> Database:
+    async def create_database(self, name: str, *, shards: int = 2, partitioned: bool = False) -> Database:
         """A new database. Raises PreconditionFailedError where there is one of that name."""
-        return await self.write(partial(_insert_database, name), committed=self._add)
+        return await self.write(partial(_insert_database, name, shards, partitioned), committed=self._add)
 
     async def drop_database(self, name: str) -> Database:
         """Drop a database; what was in it is cleared away in time. Raises NotFoundError."""
@@ -216,14 +218,14 @@ class Store:
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
                     if name not in self.databases:
-                        connections.writer.run_here(partial(_insert_database, name), self._add)
+                        connections.writer.run_here(partial(_insert_database, name, 2, False), self._add)
                 weakref.finalize(self, connections.abandon)
                 self._open = connections
                 connections.clear_leftovers()
 
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
-        rows = connection.execute("SELECT number, name, uuid, created, security FROM database WHERE name IS NOT NULL")
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM database WHERE name IS NOT NULL")
         for row in rows.fetchall():
             self._add(_database(row))
 
@@ -320,11 +322,14 @@ def _open_path(path: Path) -> _Open:
 # --- jobs
 
 
-def _insert_database(name: str, connection: Connection) -> Database:
+_COLUMNS: Final = "number, name, uuid, created, security, shards, partitioned"
+
+
+def _insert_database(name: str, shards: int, partitioned: bool, connection: Connection) -> Database:
     row = connection.execute(
-        "INSERT INTO database (name, uuid, created) VALUES (?, ?, ?)"
-        " ON CONFLICT DO NOTHING RETURNING number, name, uuid, created, security",
-        (name, uuid.uuid4().hex, int(time.time())),
+        "INSERT INTO database (name, uuid, created, shards, partitioned) VALUES (?, ?, ?, ?, ?)"
+        f" ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
+        (name, uuid.uuid4().hex, int(time.time()), shards, partitioned),
     ).fetchone()
     if row is None:
         reason = "The database could not be created, the file already exists."
@@ -334,7 +339,7 @@ def _insert_database(name: str, connection: Connection) -> Database:
 
 def _drop_database(name: str, connection: Connection) -> Database:
     row = connection.execute(
-        "UPDATE database SET name = NULL WHERE name = ? RETURNING number, ?, uuid, created, security", (name, name)
+        f"UPDATE database SET name = NULL WHERE name = ? RETURNING {_COLUMNS.replace('name', '?')}", (name, name)
     ).fetchone()
     if row is None:
         raise NotFoundError("Database does not exist.")
@@ -342,5 +347,5 @@ def _drop_database(name: str, connection: Connection) -> Database:
 
 
 def _database(row: tuple[Any, ...]) -> Database:
-    number, name, opaque, created, security = row
-    return Database(number, name, opaque, created, Security(security))
+    number, name, opaque, created, security, shards, partitioned = row
+    return Database(number, name, opaque, created, Security(security), shards, bool(partitioned))

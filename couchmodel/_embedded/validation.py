@@ -69,12 +69,12 @@ class Validation:
         self._author = author
         self._functions: list[_Function] | None = None
 
-    def check_design(self, edit: Edit) -> None:
+    def check_design(self, edit: Edit, *, partitioned: bool) -> None:
         """Raise RefusedError for what is no design document."""
         if has_functions(edit.body):
             _leave_event_loop()
         try:
-            check_design(edit.body)
+            check_design(edit.body, partitioned=partitioned)
         except ResponseError as error:
             raise _refused(error) from None
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from couchmodel._embedded import clearing, local
 from couchmodel._embedded.attachments import Attachment, pack, save, unpack
 from couchmodel._embedded.documents import Found, document_json, stored_revision
-from couchmodel._embedded.edits import Edit, Incoming, Stub
+from couchmodel._embedded.edits import Edit, Incoming, Stub, validate_id
+from couchmodel._embedded.partitions import check_id
 from couchmodel._embedded.revision_ids import revision_id
 from couchmodel._embedded.revtree import RevTree, parent_for
 from couchmodel._embedded.sqlite import Connection
@@ -54,14 +55,15 @@ class Writing:
         Raises NotFoundError where the database has been dropped meanwhile.
         """
         row = connection.execute(
-            "SELECT update_seq, revs_limit, validated FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+            "SELECT update_seq, revs_limit, validated, partitioned FROM database WHERE number = ? AND name IS NOT NULL",
+            (database,),
         ).fetchone()
         if row is None:
             raise NotFoundError("Database does not exist.")
         self._connection = connection
         self._admit = check and check.admit
         self._database = database
-        self._seq, self._revs_limit, self._validated = row
+        self._seq, self._revs_limit, self._validated, self._partitioned = row
         self._validation = Validation(connection, database, check.author) if check else None
         self._designed = False
         self._living = self._deleted = 0
@@ -83,7 +85,9 @@ class Writing:
             ConflictError: that revision is not the one to continue from.
             PreconditionFailedError: the revision has no attachment such as a stub says.
             UnauthorizedError, ForbiddenError, RefusedError: the write is refused.
+            BadRequestError: a partitioned database has no such ids.
         """
+        self._check_partition(edit)
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
         stored = self._stored(edit.id)
@@ -106,8 +110,9 @@ class Writing:
     def replicate(self, edit: Edit) -> str:
         """Take in a revision as it is, beside whatever is there. The revision.
 
-        Raises UnauthorizedError, ForbiddenError, RefusedError where the write is refused.
+        Raises UnauthorizedError, ForbiddenError, RefusedError, BadRequestError where the write is refused.
         """
+        self._check_partition(edit)
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
         stored = self._stored(edit.id)
@@ -120,6 +125,10 @@ class Writing:
             self._write(edit, stored, edit.path, self._save_all(listed, None))
         return str(edit.path[0])
 
+    def _check_partition(self, edit: Edit) -> None:
+        if self._partitioned:
+            check_id(edit.id, validate_id)
+
     def _parent(self, edit: Edit, stored: _Stored | None) -> Rev | None:
         given, older = (edit.path[0], edit.path[1:]) if edit.path else (None, [])
         looked_up = bool(edit.attachments) or edit.id.startswith("_design/")
@@ -131,7 +140,7 @@ class Writing:
         if self._validation is None:
             return
         if edit.id.startswith("_design/"):
-            self._validation.check_design(edit)
+            self._validation.check_design(edit, partitioned=bool(self._partitioned))
         elif self._validated:
             self._validation.check_document(edit, listed, stored and self._old(edit.id, stored, bases))
 

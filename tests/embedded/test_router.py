@@ -44,7 +44,6 @@ async def test_another_method_is_answered_with_the_ones_that_are_allowed(
     "target",
     [
         "/db/_design/app/_show/it",
-        "/db/_partition/x/_all_docs",
         "/db/_shards",
         "/_replicate",
     ],

@@ -154,7 +154,7 @@ async def test_a_purged_document_has_never_been(database: Database) -> None:
         await database.get("pie")
 
 
-async def test_a_database_is_created_with_shards(live: None, couch: Connection) -> None:
+async def test_a_database_is_created_with_shards(couch: Connection) -> None:
     database = await couch.create(f"test-{secrets.token_hex(6)}", q=3, n=1)
     assert dict(await database.info())["cluster"] == {"q": 3, "n": 1, "w": 1, "r": 1}
     await database.delete()

@@ -10,7 +10,7 @@ from couchmodel.engine import Database, Partition
 
 
 @pytest.fixture
-async def sensor(live: None, couch: Connection) -> AsyncIterator[Partition]:
+async def sensor(couch: Connection) -> AsyncIterator[Partition]:
     """A partition with three of four documents."""
     database = await couch.create(f"test-{secrets.token_hex(6)}", partitioned=True)
     async with database.create_docs() as bulk:
@@ -29,12 +29,12 @@ async def test_its_documents_are_listed_and_saved(sensor: Partition) -> None:
     assert [document["n"] async for document in sensor.all_docs.docs(prefix="s/1:b")] == [7]
 
 
-async def test_a_query_stays_inside(sensor: Partition) -> None:
+async def test_a_query_stays_inside(live: None, sensor: Partition) -> None:
     assert [document.id async for document in sensor.find({"n": {"$gt": 0}})] == ["s/1:b", "s/1:c"]
     assert (await sensor.explain({"n": 1}))["partitioned"]
 
 
-async def test_a_view_stays_inside(sensor: Partition) -> None:
+async def test_a_view_stays_inside(live: None, sensor: Partition) -> None:
     database: Database = sensor._database  # type: ignore[assignment]
     design = await database.design_doc("by")
     await design.create_view("n", "function (doc) { emit(doc.n, null); }")

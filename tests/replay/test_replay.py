@@ -39,7 +39,7 @@ ALIKE = [
     "view-reduce",
     "view-reduce-new",
 ]
-PARTLY = {"design-documents": 8}
+PARTLY = {"design-documents": 8, "partitions": 16}
 """How many exchanges are alike at least where the store does not do everything yet: the rest is answered with 501."""
 
 

@@ -8,6 +8,7 @@ from couchmodel._embedded import all_docs
 from couchmodel._embedded.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.answers import JSON_HEADERS, streamed
 from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.partitions import check_access, check_partition
 from couchmodel._embedded.sqlite import Job
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -26,6 +27,7 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
     query = all_docs.parse_parameters(request.query, Query())
     if request.method == "POST":
         query = all_docs.parse_members(await json_object(request), query)
+    query = _within(database, request, query)
     space = _SPACES[request.path[1]]
     first = await _run(store, query, partial(all_docs.first_batch, database.number, space, query))
     batch = first.batch
@@ -40,8 +42,22 @@ async def list_queries(store: Store, database: Database, request: Request) -> Re
     listed = (await json_object(request)).get("queries")
     if not isinstance(listed, list) or not all(isinstance(members, dict) for members in listed):
         raise BadRequestError("POST body must include `queries` parameter.")
-    queries = [all_docs.parse_members(members, base) for members in listed]
+    queries = [_within(database, request, all_docs.parse_members(members, base)) for members in listed]
     return Response(200, JSON_HEADERS, stream=_results(store, database, _SPACES[request.path[1]], queries))
+
+
+def _within(database: Database, request: Request, query: Query) -> Query:
+    """The query in the partition that the request names. Raises BadRequestError."""
+    if database.partitioned:
+        for key in query.keys or ():
+            check_access(key if isinstance(key, str) else "")
+    name = request.query.get("partition")
+    if name is None:
+        return query
+    if not database.partitioned:
+        raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
+    check_partition(name)
+    return query.within(f"{name}:", f"{name};")
 
 
 async def _results(

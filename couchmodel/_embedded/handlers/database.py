@@ -1,6 +1,7 @@
 """One database: create, describe, drop, and its settings."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -15,7 +16,7 @@ from couchmodel._embedded.security import Security, check_security
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
-from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, StoreFileError, UnsupportedError
+from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, StoreFileError
 
 __all__ = [
     "compact",
@@ -42,6 +43,7 @@ _LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_in
 
 async def create(store: Store, request: Request, name: str) -> Response:
     """``PUT /{db}``."""
+    shards, partitioned = _shape(request.query)
     if name not in SYSTEM and not _NAME.fullmatch(name):
         reason = (
             f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters "
@@ -50,9 +52,9 @@ async def create(store: Store, request: Request, name: str) -> Response:
         raise BadRequestError(reason, code="illegal_database_name")
     if len(name) > LONGEST_NAME:
         raise BadRequestError(f"Database name is longer than {LONGEST_NAME} bytes", code="database_name_too_long")
-    if request.query.get("partitioned") == "true":
-        raise UnsupportedError("The embedded store has no partitioned databases yet.")
-    await store.create_database(name)
+    if partitioned and name in SYSTEM:
+        raise BadRequestError("Cannot partition a system database")
+    await store.create_database(name, shards=shards, partitioned=partitioned)
     headers = {"content-type": JSON_TYPE, "location": location(request.headers, name)}
     return json_answer(201, OK, headers)
 
@@ -133,6 +135,36 @@ async def set_security(store: Store, database: Database, request: Request) -> Re
     return json_answer(200, OK)
 
 
+def _shape(query: Mapping[str, str]) -> tuple[int, bool]:
+    """How many shards are asked for, and whether the database is partitioned. There is one copy of it always."""
+    shards, _copies = (_positive(name, query.get(name, default)) for name, default in (("q", "2"), ("n", "1")))
+    if "placement" in query:
+        _check_placement(query["placement"])
+    if query.get("engine", "couch") != "couch":
+        raise BadRequestError("invalid_engine_extension")
+    partitioned = query.get("partitioned", "false")
+    if partitioned not in ("true", "false"):
+        raise BadRequestError("Invalid `partitioned` parameter")
+    return shards, partitioned == "true"
+
+
+def _positive(name: str, text: str) -> int:
+    if not _INTEGER.fullmatch(text) or int(text) < 1:
+        raise BadRequestError(f"The `{name}` value should be a positive integer.")
+    return int(text)
+
+
+def _check_placement(text: str) -> None:
+    for rule in text.split(","):
+        _zone, _, copies = rule.partition(":")
+        if not _INTEGER.fullmatch(copies) or int(copies) < 1:
+            raise BadRequestError("The `placement` value should be in a format `zone:n`.")
+    raise BadRequestError("no_nodes_in_zone")  # there is one node, and it is in none
+
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
+
+
 def _compact(store: Store, database: Database, after: int) -> None:
     """Compact a database a piece at a time, so that other writes come in between."""
 
@@ -160,12 +192,12 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
         "purge_seq": database.sequence(purge_seq),
         "update_seq": database.sequence(update_seq),
         "sizes": {"file": size, "external": size, "active": size},
-        "props": {},
+        "props": {"partitioned": True} if database.partitioned else {},
         "doc_del_count": deleted,
         "doc_count": living,
         "disk_format_version": 8,
         "compact_running": False,
-        "cluster": {"q": 1, "n": 1, "w": 1, "r": 1},
+        "cluster": {"q": database.shards, "n": 1, "w": 1, "r": 1},
     }
 
 

@@ -25,7 +25,7 @@ FEW_PER_RESULT: Final = 10
 
 async def find(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_find``."""
-    options = parse_options(await json_object(request))
+    options = parse_options(await _body(request))
     started = time.perf_counter()
     plan = await _plan(store, database, options)
     if plan.nothing:
@@ -50,7 +50,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
 
 async def explain(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_explain``."""
-    options = parse_options(await json_object(request))
+    options = parse_options(await _body(request))
     try:
         plan = await _plan(store, database, options)
     except BadRequestError as error:
@@ -68,6 +68,17 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
         "fields": options.fields.fields,
     }
     return json_answer(200, said)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The query, which stays in the partition that the request names."""
+    body = await json_object(request)
+    partition = request.query.get("partition", "")
+    if not partition:
+        return body
+    if body.get("partition", partition) != partition:
+        raise BadRequestError("The query is put to another partition.", code="bad_partition")
+    return {**body, "partition": partition}
 
 
 async def _plan(store: Store, database: Database, options: Options) -> Plan:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from couchmodel._embedded import purging
 from couchmodel._embedded.answers import json_answer
 from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.partitions import check_access
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.revisions import Rev
@@ -21,6 +22,9 @@ MOST_REVISIONS: Final = 1000
 async def purge(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_purge``."""
     asked = _asked(await json_object(request))
+    if database.partitioned:
+        for id in asked:
+            check_access(id)
     gone = await store.write(partial(purging.purge, database.number, asked), committed=database.notify)
     return json_answer(201, {"purge_seq": None, "purged": gone})
 

@@ -12,7 +12,9 @@ from couchmodel._embedded.answers import JSON_HEADERS, json_answer, streamed
 from couchmodel._embedded.arguments import accepts
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.documents import Opened, Wishes
+from couchmodel._embedded.edits import validate_id
 from couchmodel._embedded.handlers.reading import ERROR_TYPE, bundled
+from couchmodel._embedded.partitions import check_access, check_id
 from couchmodel._embedded.replication import BATCH, Difference, Found, Wanted
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
@@ -49,7 +51,8 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
     for name in _REFUSED:
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
-    wanted = [replication.parse_wanted(member) for member in listed]
+    check = _check_partitioned_id if database.partitioned else validate_id
+    wanted = [replication.parse_wanted(member, check) for member in listed]
     asked: dict[str, Any] = {name: True for name in _WISHES if request.query.get(name) == "true"}
     wishes = Wishes(**asked)
     latest = request.query.get("latest") == "true"
@@ -66,8 +69,15 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
 
 async def _differences(store: Store, database: Database, request: Request) -> dict[str, Difference]:
     asked = replication.parse_revisions(await json_object(request))
+    if database.partitioned:
+        for id in asked:
+            check_access(id)
     read = store.read if len(asked) <= SHORT else store.scan
     return await read(partial(replication.differences, database.number, asked))
+
+
+def _check_partitioned_id(id: Any) -> None:
+    check_id(validate_id(id), validate_id)
 
 
 def _shown(difference: Difference) -> dict[str, Any]:
