@@ -1,22 +1,21 @@
 """Many documents in one request: ``_bulk_docs``."""
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 from couchmodel._wire.messages import Request, encode
+from couchmodel._wire.refusals import asked
 from couchmodel.engine.document import Document, Place
+from couchmodel.engine.packs import Pack, next_count, pack_texts, requests_of
 from couchmodel.engine.session import Session
 from couchmodel.engine.view import AllDocsView
-from couchmodel.errors import ConfigurationError, ContentTooLargeError, CouchModelError, response_error
+from couchmodel.errors import ConfigurationError, ContentTooLargeError, CouchModelError, ProtocolError, response_error
 from couchmodel.types import BulkRow
 
 __all__ = ["BulkCreateOperation", "BulkOperation", "BulkUpdateOperation", "refusal", "write_documents", "written"]
-
-_DOCUMENTS: Final = 10_000
-_BYTES: Final = 8 * 1024 * 1024
-"""How much one request holds at the most. CouchDB takes 8 MB a document and 4 GiB a request unless told otherwise;
-these keep the server's memory and ours within bounds. Smaller ones cost: of 1,000 documents, an eighth more time."""
 
 _STATUS: Final = {"conflict": 409, "forbidden": 403, "unauthorized": 401}
 
@@ -38,8 +37,7 @@ class BulkOperation:
         self.error: list[Document] | None = None
         self._database = database
         self._new_edits = new_edits
-        self._docs: list[Document] = []
-        self._known: set[str] = set()
+        self._docs: dict[str, Document] = {}
         self._deleted: set[str] = set()
 
     def __repr__(self) -> str:
@@ -57,10 +55,10 @@ class BulkOperation:
             await self._write()
 
     def __iter__(self) -> Iterator[Document]:
-        return iter(self._docs)
+        return iter(self._docs.values())
 
     async def __aiter__(self) -> AsyncIterator[Document]:
-        for document in self._docs:
+        for document in self._docs.values():
             yield document
 
     @property
@@ -70,14 +68,14 @@ class BulkOperation:
 
     def create(self, id: str, data: Mapping[str, Any] | None = None) -> Document:
         """A new document, to be stored with the others. Raises ConfigurationError for an id that is among them."""
-        return self.append(Document(self._database, id, data))
+        self._check_new(id)
+        document = self._docs[id] = Document(self._database, id, data)
+        return document
 
     def append(self, doc: Document) -> Document:
         """Store this document with the others. Raises ConfigurationError for an id that is among them."""
-        if doc.id in self._known:
-            raise ConfigurationError(f"{doc.id!r} is among the documents of this bulk operation already")
-        self._known.add(doc.id)
-        self._docs.append(doc)
+        self._check_new(doc.id)
+        self._docs[doc.id] = doc
         return doc
 
     def update(self, doc: Document) -> Document:
@@ -88,14 +86,17 @@ class BulkOperation:
         """Delete this document with the rest; it may be among them already. Its unsaved changes are dropped."""
         if doc.rev is None:
             raise ConfigurationError(f"{doc.id!r} is not stored, so it cannot be deleted")
-        if doc.id not in self._known:
+        if doc.id not in self._docs:
             self.append(doc)
         self._deleted.add(doc.id)
         return doc
 
+    def _check_new(self, id: str) -> None:
+        if id in self._docs:
+            raise ConfigurationError(f"{id!r} is among the documents of this bulk operation already")
+
     def _forget(self) -> None:
         self._docs.clear()
-        self._known.clear()
         self._deleted.clear()
 
     async def _write(self) -> None:
@@ -103,33 +104,53 @@ class BulkOperation:
         ok: list[Document] = []
         error: list[Document] = []
         self.response, self.ok, self.error = response, ok, error
-        changes = [(document, body) for document in self._docs if (body := self._change(document)) is not None]
-        bodies = [body for _, body in changes]
-        async for part, rows in _requests(self._database.session, self._database.path, bodies, self._new_edits):
-            for (document, body), row in zip(changes[part], self._aligned(changes[part], rows), strict=True):
-                response.append(row)
+        documents, packs = await self._packs()
+        position = 0
+        async for pack, told in _requests(self._database.session, self._database.path, packs, self._new_edits):
+            part = documents[position : position + pack.count]
+            position += pack.count
+            rows = told if self._new_edits else _complete(part, told)
+            response += rows
+            for place, (document, row) in enumerate(zip(part, rows, strict=True)):
                 (error if "error" in row else ok).append(document)
-                self._settle(document, body, row)
+                self._settle(document, pack, place, row)
 
-    def _aligned(self, changes: Sequence[tuple[Document, bytes]], rows: list[BulkRow]) -> list[BulkRow]:
-        # For revisions that are given, CouchDB has rows only for what it refuses.
-        if self._new_edits:
-            return rows
-        refused = {row["id"]: row for row in rows}
-        return [refused.get(each.id) or {"ok": True, "id": each.id, "rev": each["_rev"]} for each, _ in changes]
-
-    def _change(self, document: Document) -> bytes | None:
-        if document.id in self._deleted:
-            return encode({"_id": document.id, "_rev": document.rev, "_deleted": True})
-        return document.change()
-
-    def _settle(self, document: Document, body: bytes, row: BulkRow) -> None:
+    def _settle(self, document: Document, pack: Pack, place: int, row: BulkRow) -> None:
         if "error" in row:
             return
         if document.id in self._deleted:
             document.clear_stored()
         elif "rev" in row:
-            document.stored(body, row["rev"])
+            document.stored_among(pack, place, row["rev"])
+
+    async def _packs(self) -> tuple[list[Document], list[Pack]]:
+        """The documents that have something to send, and what: all of it, before anything is sent."""
+        sent: list[Document] = []
+        packs: list[Pack] = []
+        documents, start, pack = list(self._docs.values()), 0, None
+        while start < len(documents):
+            part = documents[start : start + next_count(pack)]
+            start += len(part)
+            part, pack = self._pack(part)
+            sent += part
+            if pack.count:
+                packs.append(pack)
+            await asyncio.sleep(0)
+        return sent, packs
+
+    def _pack(self, documents: list[Document]) -> tuple[list[Document], Pack]:
+        members = [document.unsent() for document in documents]
+        if all(members) and not self._deleted:
+            return documents, Pack(encode(members)[1:-1], len(members))
+        changes = [(document, self._change(document)) for document in documents]
+        sent = [(document, body) for document, body in changes if body is not None]
+        texts = [body for _, body in sent]
+        return [document for document, _ in sent], Pack(b",".join(texts), len(texts), texts)
+
+    def _change(self, document: Document) -> bytes | None:
+        if document.id in self._deleted:
+            return encode({"_id": document.id, "_rev": document.rev, "_deleted": True})
+        return document.change()
 
 
 class BulkCreateOperation(BulkOperation):
@@ -172,7 +193,7 @@ async def write_documents(session: Session, database: tuple[str, ...], bodies: S
 
 async def written(session: Session, database: tuple[str, ...], bodies: Sequence[bytes]) -> AsyncIterator[list[BulkRow]]:
     """The same rows, request after request: what was stored before a request that fails is known then."""
-    async for _, rows in _requests(session, database, bodies):
+    async for _, rows in _requests(session, database, pack_texts(bodies)):
         yield rows
 
 
@@ -183,32 +204,43 @@ def refusal(row: BulkRow, path: str) -> CouchModelError:
 
 
 async def _requests(
-    session: Session, database: tuple[str, ...], bodies: Sequence[bytes], new_edits: bool = True
-) -> AsyncIterator[tuple[slice, list[BulkRow]]]:
-    """Which of the documents a request held, and the rows of its answer, request after request."""
-    parts = list(_parts(bodies))[::-1]
-    while parts:
-        part = parts.pop()
-        body = b'{%b"docs":[%b]}' % (b"" if new_edits else b'"new_edits":false,', b",".join(bodies[part]))
+    session: Session, database: tuple[str, ...], packs: Iterable[Pack], new_edits: bool = True
+) -> AsyncIterator[tuple[Pack, list[BulkRow]]]:
+    """Each pack as it was stored, with its rows; without ``new_edits``, with all rows of its request."""
+    waiting = list(requests_of(packs))[::-1]
+    while waiting:
+        held = waiting.pop()
+        count = sum(pack.count for pack in held)
+        request = Request("POST", (*database, "_bulk_docs"), body=_body(held, new_edits))
         try:
-            rows: list[BulkRow] = await session.json(Request("POST", (*database, "_bulk_docs"), body=body))
+            rows: list[BulkRow] = await session.json(request)
         except ContentTooLargeError:
-            if part.stop - part.start == 1:
-                raise
             # This server, or a proxy before it, takes less than is usual.
-            middle = (part.start + part.stop) // 2
-            parts += [slice(middle, part.stop), slice(part.start, middle)]
+            if count == 1:
+                raise
+            waiting += _halved(held)[::-1]
         else:
-            yield part, rows
+            if new_edits and len(rows) != count:
+                raise ProtocolError(f"{count} documents were sent, and {len(rows)} rows came ({asked(request)})")
+            told = iter(rows)
+            for pack in held:
+                yield pack, list(itertools.islice(told, pack.count)) if new_edits else rows
 
 
-def _parts(bodies: Iterable[bytes]) -> Iterator[slice]:
-    start = stop = size = 0
-    for body in bodies:
-        if stop > start and (stop - start == _DOCUMENTS or size + len(body) > _BYTES):
-            yield slice(start, stop)
-            start, size = stop, 0
-        stop += 1
-        size += len(body)
-    if stop > start:
-        yield slice(start, stop)
+def _body(packs: Iterable[Pack], new_edits: bool) -> bytes:
+    parts = [b'{"docs":[' if new_edits else b'{"new_edits":false,"docs":[']
+    for pack in packs:
+        parts += pack.body, b","
+    return b"".join((*parts[:-1], b"]}"))
+
+
+def _halved(packs: list[Pack]) -> list[list[Pack]]:
+    if len(packs) == 1:
+        return [[half] for half in packs[0].halves()]
+    return [packs[: len(packs) // 2], packs[len(packs) // 2 :]]
+
+
+def _complete(documents: Iterable[Document], rows: Iterable[BulkRow]) -> list[BulkRow]:
+    """A row for each document, where they came with their revisions: CouchDB has rows only for what it refuses."""
+    refused = {row["id"]: row for row in rows}
+    return [refused.get(each.id) or {"ok": True, "id": each.id, "rev": each["_rev"]} for each in documents]

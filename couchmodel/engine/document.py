@@ -34,6 +34,12 @@ class Place(Protocol):
         ...
 
 
+class Texts(Protocol):
+    """The JSON texts of documents that were sent together."""
+
+    def __getitem__(self, place: int, /) -> bytes: ...
+
+
 class Document(MutableMapping[str, Any]):
     """The members of a document, ``_id`` and ``_rev`` among them. Making one sends nothing.
 
@@ -41,19 +47,29 @@ class Document(MutableMapping[str, Any]):
     loaded where it exists, and saved at the end unless an exception ends it.
     """
 
+    __slots__ = ("__weakref__", "_data", "_database", "_id", "_sent", "_stored")
+
+    _database: Place
+    _id: str
+    _data: JSONObject
+    _stored: bytes | None
+    """The JSON text of what is stored."""
+    _sent: tuple[Texts, int, str | None, str] | None
+    """What was stored with others instead: their texts, its place among them, and the revisions before and after."""
+
     def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
         """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
         document_path((), id)
         self._database = database
         self._id = id
-        self._data: JSONObject = {**_members(data), "_id": id}
-        self._stored: bytes | None = None
+        self._data = {**_members(data), "_id": id}
+        self._stored = self._sent = None
 
     @classmethod
     def read(cls, database: Place, text: bytes, data: JSONObject) -> Self:
         """A document that was read with others: its JSON text, and the dictionary of it, which is not copied."""
         document = cls.__new__(cls)
-        document.__dict__.update(_database=database, _id=data["_id"], _data=data, _stored=text)
+        Document._fill(document, database, data["_id"], data, text)
         return document
 
     def __repr__(self) -> str:
@@ -183,7 +199,7 @@ class Document(MutableMapping[str, Any]):
         """
         answer, stubs = await write_document(self.session, self.path, self._data, attachments)
         self._data |= {"_attachments": stubs, "_rev": answer["rev"]}
-        self._stored = encode(self._data)
+        self._keep(encode(self._data))
         return answer
 
     async def fetch_with(self, discard_changes: bool = False) -> AsyncGenerator[IncomingAttachment, None]:
@@ -275,10 +291,11 @@ class Document(MutableMapping[str, Any]):
 
     def attached(self, rev: str, name: str, stub: JSONObject | None) -> None:
         """Take note of what an attachment's write has made of the stored document; ``stub`` is None for a deletion."""
-        if self._stored is not None:
-            stored = decode(self._stored)
+        text = self._text()
+        if text is not None:
+            stored = decode(text)
             _attach(stored, rev, name, stub)
-            self._stored = encode(stored)
+            self._keep(encode(stored))
         _attach(self._data, rev, name, stub)
 
     def change(self) -> bytes | None:
@@ -286,14 +303,21 @@ class Document(MutableMapping[str, Any]):
         if self._data.get("_id") != self._id:
             raise ConfigurationError(f"the id of {self._id!r} cannot change: copy the document instead")
         body = encode(self._data)
-        if self._stored is None:
+        stored = self._text()
+        if stored is None:
             return body
-        return None if body == self._stored or _same(decode(self._stored), decode(body)) else body
+        return None if body == stored or _same(decode(stored), decode(body)) else body
+
+    def unsent(self) -> JSONObject | None:
+        """The members of a document of which nothing is stored, as far as is known here; None of another."""
+        if self._stored is not None or self._sent is not None or self._data.get("_id") != self._id:
+            return None
+        return self._data
 
     def load(self, body: bytes, data: JSONObject | None = None) -> None:
         """Take over what is stored, as its JSON text, and as the dictionary of it where that is at hand."""
         self._data = decode(body) if data is None else data
-        self._stored = body.rstrip()  # CouchDB ends a line, our own texts do not
+        self._keep(body.rstrip())  # CouchDB ends a line, our own texts do not
 
     def stored(self, body: bytes, rev: str) -> None:
         """Take note that ``body``, which :meth:`change` gave, is stored as this revision."""
@@ -301,13 +325,41 @@ class Document(MutableMapping[str, Any]):
             self.clear_stored()
             return
         # Of what was sent, and not of what is here by now: that may have been changed since.
-        self._stored = _with_rev(body, self._data.get("_rev"), rev)
+        self._keep(_with_rev(body, self._data.get("_rev"), rev))
         self._data["_rev"] = rev
+
+    def stored_among(self, texts: Texts, place: int, rev: str) -> None:
+        """The same for a document that was sent with others; its text is taken from theirs when it is needed."""
+        data = self._data
+        if "_deleted" in data:
+            self.stored(texts[place], rev)
+            return
+        self._sent = texts, place, data.get("_rev"), rev
+        data["_rev"] = rev
 
     def clear_stored(self) -> None:
         """Take note that it is deleted."""
         self._data = {"_id": self._id}
-        self._stored = None
+        self._keep(None)
+
+    def _keep(self, text: bytes | None) -> None:
+        """Take note of the JSON text of what is stored."""
+        self._stored = text
+        self._sent = None
+
+    def _text(self) -> bytes | None:
+        """The JSON text of what is stored."""
+        if self._sent is not None:
+            texts, place, old, new = self._sent
+            self._keep(_with_rev(texts[place], old, new))
+        return self._stored
+
+    def _fill(self, database: Place, id: str, data: JSONObject, stored: bytes | None) -> None:
+        self._database = database
+        self._id = id
+        self._data = data
+        self._stored = stored
+        self._sent = None
 
     def _check_discard(self, discard_changes: bool) -> None:
         if not discard_changes and len(self._data) > 1 and self.changed:
@@ -315,7 +367,9 @@ class Document(MutableMapping[str, Any]):
 
     def _twin(self, data: JSONObject) -> Self:
         twin = self.__class__.__new__(self.__class__)
-        twin.__dict__ |= self.__dict__ | {"_data": data}
+        Document._fill(twin, self._database, self._id, data, self._text())
+        # A subclass may have further attributes.
+        getattr(twin, "__dict__", {}).update(getattr(self, "__dict__", {}))
         return twin
 
     def _loaded(self, data: JSONObject) -> Self:
@@ -325,6 +379,8 @@ class Document(MutableMapping[str, Any]):
 
 
 def _members(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if type(data) is dict:
+        return data
     if isinstance(data, Document):
         raise TypeError("a document's data is a dictionary: give document.json for a copy without its revision")
     if data is not None and not isinstance(data, Mapping):

@@ -169,10 +169,12 @@ class View:
         if prefix is not None and (ids is not None or create):
             raise QueryError("prefix stands alone: give neither ids nor create with it")
         params = self._ranged(prefix, params) | {"include_docs": True}
-        async for text in self._texts(ids, lenient(params)):
-            row: ViewRow = decode(text)
-            if ids is not None or include_ddocs or not _is_design(row):
-                yield _document(self._database, row, text, create)
+        has_design = ids is not None or include_ddocs
+        async for batch in self._batches(ids, lenient(params)):
+            for text in batch:
+                row: ViewRow = decode(text)
+                if has_design or not _is_design(row):
+                    yield _document(self._database, row, text, create)
 
     def _ranged(self, prefix: str | None, params: Mapping[str, Any]) -> dict[str, Any]:
         if not params.keys().isdisjoint({"key", "keys"}):
@@ -190,15 +192,14 @@ class View:
                 yield row
 
     async def _rows(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> AsyncGenerator[ViewRow, None]:
-        async for text in self._texts(ids, query):
-            yield decode(text)
-
-    async def _texts(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-        if ids is not None and not ids:
-            return
-        async for batch in Rows(self.session, self._request(ids, query)).batches():
+        async for batch in self._batches(ids, query):
             for text in batch:
-                yield text
+                yield decode(text)
+
+    async def _batches(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> AsyncGenerator[list[bytes], None]:
+        if ids is None or ids:
+            async for batch in Rows(self.session, self._request(ids, query)).batches():
+                yield batch
 
     async def _whole(self, ids: Sequence[Any] | None, query: Mapping[str, str]) -> ViewResponse:
         rows = Rows(self.session, self._request(ids, query))
@@ -255,7 +256,7 @@ def _document_text(row: ViewRow, text: bytes) -> bytes | None:
     """
     value = row.get("value")
     start = text.find(b',"doc":{')
-    if start < 0 or row.get("id") != row["key"] or not isinstance(value, dict) or value.keys() != {"rev"}:
+    if start < 0 or row.get("id") != row["key"] or not isinstance(value, dict) or len(value) > 1 or "rev" not in value:
         return None
     return text[start + 7 : -1]
 
