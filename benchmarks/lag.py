@@ -153,6 +153,7 @@ async def main() -> None:
         case = Case(Path(folder, "store.db"))
         await case.fill()
         await case.ask("PUT", "large/file", _pieces(64))
+        gc.freeze()  # as ``couchmodel serve`` does
         for name, request in _cases(case).items():
             if all(word in name for word in sys.argv[1:]):
                 print(await _lag(name, request))

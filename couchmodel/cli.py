@@ -1,6 +1,7 @@
 """The command line: an embedded store on a socket, where any CouchDB client can use it, and the care of its file."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -114,6 +115,8 @@ async def _serve(file: str | None, host: str, port: int, admin: tuple[str, str] 
     store = Store(file)
     try:
         server = await start_server(store, host, port, admin)
+        # A full collection reads every object and holds up everybody; what is there by now stays for good.
+        gc.freeze()
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")
         await stopped.wait()
         await server.close()

@@ -46,6 +46,9 @@ async def path(tmp_path: Path) -> Path:
     for name in ("photo", "copy"):
         await client.ask("PUT", f"/db/{name}/file", bytes(600_000), headers={"content-type": "image/png"})
     await client.ask("PUT", "/db/_local/note", {})
+    await client.ask("POST", "/db/_index", {"ddoc": "app", "index": {"fields": ["n"]}})
+    view = (await client.json("GET", "/db/_design/app"))["views"].popitem()[0]
+    assert (await client.ask("GET", f"/db/_design/app/_view/{view}?reduce=false")).status == 200
     await client.ask("PUT", "/dropped")
     await client.ask("DELETE", "/dropped")
     await store.close()
@@ -63,13 +66,15 @@ async def problems(path: Path) -> list[str]:
 
 
 async def test_a_whole_store_has_no_problems(path: Path) -> None:
-    assert await upkeep.check(path) == (upkeep.Counts(databases=1, documents=4, deleted=1, attachments=1), [])
+    counts, problems = await upkeep.check(path)
+    assert problems == []
+    assert (counts.documents, counts.deleted, counts.attachments) == (5, 1, 1)
 
 
 @pytest.mark.parametrize(
     ("statements", "problem"),
     [
-        ("UPDATE database SET living = 7", "db: it counts 7 documents, and has 4"),
+        ("UPDATE database SET living = 7", "db: it counts 7 documents, and has 5"),
         ("UPDATE database SET deleted = 0", "db: it counts 0 deleted documents, and has 1"),
         ("UPDATE database SET update_seq = 1", "db: its last change is number"),
         ("UPDATE document SET rev = '1-x' WHERE id = 'photo'", "db: photo: its row has revision 1-x"),
@@ -93,6 +98,17 @@ async def test_a_whole_store_has_no_problems(path: Path) -> None:
         ("UPDATE chunk SET data = randomblob(length(data))", "db: photo: attachment 'file': its bytes are not"),
         ("DELETE FROM blob", "is missing"),
         ("DELETE FROM attachment_use", "db: photo: nothing keeps the attachment 'file'"),
+        ("DELETE FROM view_row", "db: _design/app: its view number 0 counts 1 rows, and has 0"),
+        ("UPDATE view_row SET emitted = '[7]'", "db: _design/app: its rows of the document pie are not those"),
+        (
+            "UPDATE document SET body = CAST('{\"n\":8}' AS BLOB) WHERE id = 'pie'",
+            "rows of the document pie are not those",
+        ),
+        ("DELETE FROM view_document", "rows of the document pie are not those"),
+        ("UPDATE view_index SET update_seq = 99", "db: _design/app: it has changes up to number 99"),
+        ("UPDATE view_index SET database = 99", "an index (number 1) of no database"),
+        ("DELETE FROM view_index", "rows of an index (number 1) that is not there"),
+        ("UPDATE view_document SET document = 99", "it has rows of 1 documents that are not there"),
         ("UPDATE document SET attachments = NULL WHERE id = 'copy'", "db: copy: an attachment (number 1) is kept"),
     ],
 )
@@ -137,8 +153,8 @@ async def test_a_store_in_use_in_this_process_is_checked_and_copied(path: Path, 
         assert await problems(path) == []
         assert (await client.ask("PUT", f"/db/{target.name}", {})).status == 201
     await store.close()
-    assert (await upkeep.check(tmp_path / "one.db")).counts.documents == 5
-    assert (await upkeep.check(tmp_path / "two.db")).counts.documents == 6
+    assert (await upkeep.check(tmp_path / "one.db")).counts.documents == 6
+    assert (await upkeep.check(tmp_path / "two.db")).counts.documents == 7
 
 
 async def test_a_store_that_another_process_writes_is_checked_and_copied(path: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.attachments import Attachment, count, unpack
+from couchmodel._embedded.index_checking import check_indexes
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection, FileError, file_errors
 from couchmodel._wire.messages import decode
@@ -55,6 +56,8 @@ def check(connection: Connection, most: int) -> Checked:
             counts = Counts(*connection.execute(_COUNTS).fetchone())
             for problem in islice(_problems(connection), most):
                 problems.append(problem)  # noqa: PERF402 - those that were found before an error count, too
+            if not problems:  # only documents that are whole say what belongs into an index
+                problems += islice((Problem(*fault) for fault in check_indexes(connection)), most)
     except FileError as error:
         problems.append(Problem("", "", f"the rest of the file cannot be read: {error}"))
     return Checked(counts, problems)
@@ -171,7 +174,7 @@ WHERE name IS NOT NULL
 
 def _document_problems(connection: Connection, row: _Row) -> Iterator[str]:
     try:
-        tree = RevTree.from_bytes(row.tree)
+        tree = RevTree.from_bytes(bytes(row.tree))
         winner, deleted = str(tree.winner), tree.deleted
     except (ValueError, TypeError, IndexError):
         yield "its revision tree cannot be read"
@@ -242,7 +245,7 @@ def _listed(packed: bytes | None) -> list[Attachment] | None:
 
 def _is_object(body: Any) -> bool:
     try:
-        return isinstance(decode(body), dict)
+        return isinstance(body, bytes) and isinstance(decode(body), dict)
     except (ValueError, TypeError):
         return False
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
+from typing import Final
 
 from couchmodel._embedded.attachments import Attachment, count, read_chunk, stage
 from couchmodel._embedded.clearing import discard_staged
@@ -15,13 +16,17 @@ from couchmodel._wire.messages import Request
 __all__ = ["Gathering", "chunks", "give_up", "part", "pieces", "receive", "unpacked"]
 
 
+TURN: Final = 8
+"""Chunks that are read before others get a turn in the event loop."""
+
+
 # --- out
 
 
 async def chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
     """A content as it is stored."""
     for position in range(count(attachment)):
-        yield await store.read(partial(read_chunk, attachment.blob, position))
+        yield await _chunk(store, attachment, position)
 
 
 async def unpacked(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
@@ -36,8 +41,15 @@ async def part(store: Store, attachment: Attachment, wanted: Range) -> AsyncGene
     """A part of a content."""
     for position in range(wanted.first // CHUNK, wanted.last // CHUNK + 1):
         start = position * CHUNK
-        chunk = await store.read(partial(read_chunk, attachment.blob, position))
+        chunk = await _chunk(store, attachment, position)
         yield chunk[max(0, wanted.first - start) : wanted.last - start + 1]
+
+
+async def _chunk(store: Store, attachment: Attachment, position: int) -> bytes:
+    if position % TURN == TURN - 1:
+        # A chunk is read here and now, and whoever takes it in this process may not wait for anything either.
+        await asyncio.sleep(0)
+    return await store.read(partial(read_chunk, attachment.blob, position))
 
 
 # --- in
