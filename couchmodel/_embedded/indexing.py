@@ -85,23 +85,29 @@ def is_building(store: Store, database: Database, design: Design) -> bool:
 
 async def clean_up(store: Store, database: Database) -> None:
     """Drop the indexes of design documents that are not there any more, or not as they were."""
-    await store.write(partial(_drop_stale, database.number))
+    await _clean_up(store, database)
+
+
+async def _clean_up(store: Store, database: Database, *kept: str) -> None:
+    await store.write(partial(_drop_stale, database.number, kept))
     store.clear_indexes()
 
 
-def _drop_stale(database: int, connection: Connection) -> None:
+def _drop_stale(database: int, kept: Sequence[str], connection: Connection) -> None:
     rows = connection.execute(
         "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
         (database,),
     )
-    drop_stale_indexes(database, [parse_design(id, decode(body)).signature for id, body in rows], connection)
+    current = [parse_design(id, decode(body)).signature for id, body in rows]
+    drop_stale_indexes(database, [*current, *kept], connection)
 
 
 async def _build(store: Store, database: Database, design: Design) -> None:
     state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is None:
         await store.write(partial(begin_index, database.number, design))
-        await clean_up(store, database)
+        # Whoever asks may do so by a design document that has changed since: its index stays while it is built.
+        await _clean_up(store, database, design.signature)
         state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is not None:
         mapping = _Mapping(design)
