@@ -6,17 +6,20 @@ They are read in batches, each behind the last number of the one before, so that
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
 from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
+from couchmodel._embedded.functions import FunctionFilter
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.selector import Selector
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database
 from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
 
 __all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "read_batch"]
@@ -25,6 +28,9 @@ BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
 BATCH_EXAMINED: Final = 5000
 """Documents that are looked at before others get a turn on the reading thread."""
+
+BATCH_ASKED: Final = 50
+"""Documents that a function is asked about at once."""
 
 _SINCE = re.compile(r'"?([0-9]+)(?:-([A-Za-z0-9_-]+))?"?')
 
@@ -35,6 +41,7 @@ class Filter(NamedTuple):
     ids: tuple[str, ...] | None = None
     design: bool = False
     selector: Selector | None = None
+    function: FunctionFilter | None = None
 
 
 EVERYTHING: Final = Filter()
@@ -132,10 +139,39 @@ def _rows(connection: Connection, database: Database, query: Query) -> Iterator[
         f" WHERE database = ? {condition} ORDER BY seq {'DESC' if query.descending else 'ASC'}",
         (database.number, *values),
     )
+    if query.filter.function is not None:
+        yield from _passing(connection, database, query, rows, query.filter.function)
+        return
     for seq, id, number, *content, tree in rows:
         found = Found(*content)
         revs = _revs(connection, id, number, found, tree, query)
         yield seq, _row(connection, database, seq, id, found, revs, query) if revs else None
+
+
+def _passing(
+    connection: Connection, database: Database, query: Query, rows: Iterator[Any], function: FunctionFilter
+) -> Iterator[tuple[int, bytes | None]]:
+    """As ``_rows``, where a function is asked about many documents at once."""
+    size = min(query.limit or BATCH_ASKED, BATCH_ASKED)
+    while batch := list(islice(rows, size)):
+        asked = [(row, _leaves(connection, row, query)) for row in batch]
+        passes = iter(function.passes([text for _, leaves in asked for _, text in leaves]))
+        for (seq, id, _, *content, _), leaves in asked:
+            revs = [rev for rev, _ in leaves if next(passes)]
+            yield seq, _row(connection, database, seq, id, Found(*content), revs, query) if revs else None
+
+
+def _leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, bytes]]:
+    """The revisions of a document that a function is asked about, with their history."""
+    _, id, number, *content, packed = row
+    winning, tree = Found(*content), RevTree.from_bytes(packed)
+    leaves: list[tuple[str, bytes]] = []
+    for rev in tree.leaves if query.all_leaves else (tree.winner,):
+        leaf = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
+        if leaf is not None:
+            history = encode({"_revisions": revisions_member(tree.path(rev))})
+            leaves.append((leaf.rev, document_json(id, leaf, b"," + history[1:-1])))
+    return leaves
 
 
 def _condition(query: Query) -> tuple[str, list[object]]:

@@ -28,6 +28,7 @@ from couchmodel._embedded.handlers import (
     replication,
     server,
     session,
+    update,
     view,
 )
 from couchmodel._embedded.partitions import check_access
@@ -179,6 +180,8 @@ class Router:
             return _view_endpoint(rest).handler(request)(self.store, database, request)
         if rest == ("_info",):
             return _INFO.handler(request)(self.store, database, request)
+        if rest[0] == "_update":
+            return update.update(self.store, database, request)
         if rest[0][:1] == "_":
             raise UnsupportedError(f"The embedded store does not know {rest[0]} of a design document yet.")
         return self._route_attachment(database, request, id, rest)

@@ -74,12 +74,20 @@
     freeze(value);
   }
 
+  function estrange(value) {
+    const isList = isArray(value);
+    setPrototypeOf(value, isList ? list : plain);
+    const items = isList ? value : valuesOf(value);
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i];
+      if (typeof item === "object" && item !== null) estrange(item);
+    }
+  }
+
   function received(text) {
-    return parse(text, function (_, value) {
-      if (isArray(value)) setPrototypeOf(value, list);
-      else if (typeof value === "object" && value !== null) setPrototypeOf(value, plain);
-      return value;
-    });
+    const value = parse(text);
+    estrange(value);
+    return value;
   }
 
   // --- values on their way out

@@ -36,6 +36,7 @@ __all__ = [
     "connect",
     "connect_beside",
     "file_errors",
+    "leave_event_loop",
 ]
 
 T = TypeVar("T")
@@ -67,6 +68,15 @@ class FileError(Exception):
 
 class BusyError(Exception):
     """A job has to be run on a worker: the connection is in use, or the job takes too long."""
+
+
+def leave_event_loop() -> None:
+    """Raise BusyError in an event loop: a job calls it before it does what may take long."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BusyError
 
 
 def check_version() -> None:

@@ -5,7 +5,6 @@ that are there at that moment. A database without such functions has a mark that
 reads anyway.
 """
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from couchmodel._embedded.design_checks import JAVASCRIPT, check_design, has_fun
 from couchmodel._embedded.documents import Found, document_json
 from couchmodel._embedded.edits import Edit, Incoming
 from couchmodel._embedded.scripts import Context, Scripts
-from couchmodel._embedded.sqlite import BusyError, Connection
+from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel._wire.users import User
@@ -72,7 +71,7 @@ class Validation:
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
         """Raise RefusedError for what is no design document."""
         if has_functions(edit.body):
-            _leave_event_loop()
+            leave_event_loop()
         try:
             check_design(edit.body, partitioned=partitioned)
         except ResponseError as error:
@@ -86,7 +85,7 @@ class Validation:
             ServerError: a function throws what CouchDB has no answer for.
             UnsupportedError: the functions cannot be run.
         """
-        _leave_event_loop()
+        leave_event_loop()
         if self._functions is None:
             self._functions = list(self._find())
         if not self._functions:
@@ -124,15 +123,6 @@ def mark(connection: Connection, database: int) -> None:
         f" AND id < '_design0' AND NOT deleted AND {_MENTIONED}) WHERE number = ?1",
         (database,),
     )
-
-
-def _leave_event_loop() -> None:
-    """Raise BusyError in an event loop, so that the job is done on a thread: a function may take seconds."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise BusyError
 
 
 def _new(edit: Edit, attachments: Sequence[Listed]) -> bytes:

@@ -23,6 +23,7 @@ ALIKE = [
     "changes-normal",
     "conflicts",
     "database-lifecycle",
+    "design-documents",
     "document-bad-input",
     "document-copy",
     "document-crud",
@@ -39,7 +40,7 @@ ALIKE = [
     "view-reduce",
     "view-reduce-new",
 ]
-PARTLY = {"design-documents": 8, "partitions": 16}
+PARTLY = {"partitions": 16}
 """How many exchanges are alike at least where the store does not do everything yet: the rest is answered with 501."""
 
 

@@ -16,11 +16,13 @@ from couchmodel._embedded.arguments import (
     whole_number,
 )
 from couchmodel._embedded.changes import Batch, Change, Filter, Query
-from couchmodel._embedded.documents import Wishes, living, winner
+from couchmodel._embedded.documents import Wishes
+from couchmodel._embedded.functions import FunctionFilter, open_function, seen
+from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.selector import Selector, compile_selector
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
-from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
+from couchmodel.errors import BadRequestError, NotFoundError
 
 __all__ = ["feed"]
 
@@ -218,11 +220,15 @@ async def _filter(store: Store, database: Database, request: Request, body: dict
                 raise BadRequestError("Selector must be specified in POST payload")
             return Filter(selector=_selector(body))
         case "_view":
-            raise UnsupportedError("The embedded store does not run views yet.")
+            if "view" not in request.query:
+                raise BadRequestError("`view` filter parameter is not provided.")
+            design, view = _split(request.query["view"], "`view` must be of the form `designname/viewname`")
+            return await _function_filter(store, database, request, body, design, "views", view, "map")
         case name if name.startswith("_"):
             raise BadRequestError("unknown builtin filter name")
         case name:
-            return await _custom_filter(store, database, name)
+            design, function = _split(name, "`filter` must be of the form `designname/filtername`")
+            return await _function_filter(store, database, request, body, design, "filters", function)
 
 
 def _selector(body: dict[str, Any]) -> Selector:
@@ -232,9 +238,19 @@ def _selector(body: dict[str, Any]) -> Selector:
         raise BadRequestError(error.reason) from None  # CouchDB does not say here which kind of error it is
 
 
-async def _custom_filter(store: Store, database: Database, name: str) -> Filter:
-    design, slash, _ = name.partition("/")
-    if not slash:
-        raise BadRequestError("`filter` must be of the form `designname/filtername`")
-    living(await store.read(partial(winner, database.number, f"_design/{design}")))
-    raise UnsupportedError("The embedded store does not run filter functions yet.")
+async def _function_filter(
+    store: Store, database: Database, request: Request, body: dict[str, Any], *path: str
+) -> Filter:
+    """The filter by a function, ``path`` being the design document's name and where the function is in it."""
+    design, *names = path
+    function = await store.read(partial(open_function, database, design, tuple(names)))
+    info = await store.read(partial(describe, database))
+    told = seen(store, database, request, body if request.method == "POST" else "undefined", info)
+    return Filter(function=FunctionFilter(function, told))
+
+
+def _split(name: str, reason: str) -> tuple[str, str]:
+    design, _, function = name.partition("/")
+    if not design or not function or "/" in function:
+        raise BadRequestError(reason)
+    return design, function
