@@ -6,6 +6,7 @@ about. A connection that is opened for reading only cannot, not even when it is 
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +32,8 @@ def reading(path: Path) -> Generator[Connection]:
         StoreFileError: there is no store at ``path``, or it cannot be read.
     """
     lock = LockFile(f"{path}.lock")
-    ours = _take(path, lock)
     try:
-        with _connected(path, ours=ours) as connection:
+        with _connected(path, _way(path, lock)) as connection:
             yield connection
     finally:
         lock.release()
@@ -69,24 +69,26 @@ def _reported(progress: Progress | None) -> Callable[[int, int, int], None] | No
     return lambda _status, left, total: progress(total - left, total)
 
 
-def _take(path: Path, lock: LockFile) -> bool:
-    """Take the lock if nobody has it; whether it is ours."""
+def _way(path: Path, lock: LockFile) -> Callable[[], Connection]:
+    """The way to open a store, with the lock taken if nobody has it."""
     if not lock.exists():
         files.check(path, writes=False)  # the lock would leave a file beside what is no store
     try:
         ours = lock.try_acquire()
-    except OSError:
-        return False  # a place where nothing can be written: nobody has the store open, and reading does no harm
-    if ours:
+    except OSError:  # nothing can be written there, so nobody has it open, unless with another account
         files.check(path, writes=False)
-    return ours
+        return partial(connect_beside, path, immutable=not files.has_log(path))
+    if not ours:
+        return partial(connect_beside, path)
+    files.check(path, writes=False)
+    return partial(connect, str(path), writes=False)
 
 
 @contextmanager
-def _connected(path: Path, *, ours: bool) -> Generator[Connection]:
+def _connected(path: Path, way: Callable[[], Connection]) -> Generator[Connection]:
     try:
         with file_errors():
-            connection = connect(str(path), writes=False) if ours else connect_beside(path)
+            connection = way()
             try:
                 connection.execute("BEGIN")
                 files.check_header(path, connection)

@@ -12,9 +12,9 @@ from typing import Final
 
 from couchmodel._embedded.schema import APPLICATION_ID, STEPS, VERSION
 from couchmodel._embedded.sqlite import Connection, FileError, check_version, connect, file_errors
-from couchmodel.errors import StoreFileError
+from couchmodel.errors import ServerError, StoreFileError
 
-__all__ = ["check", "check_header", "create_tables", "draft", "open_file", "prepare"]
+__all__ = ["Presence", "check", "check_header", "create_tables", "draft", "has_log", "open_file", "prepare"]
 
 _HEADER_SIZE: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
@@ -89,6 +89,35 @@ def _migrate(path: Path, connection: Connection, version: int) -> None:
         connection.close()
         reason = f"{path} cannot be brought from version {version} to {VERSION}, and was left as it is: {error}"
         raise StoreFileError(reason) from error
+
+
+def has_log(path: Path) -> bool:
+    """Whether there is a log beside a store, with what was written last."""
+    return _beside(path, "-wal").exists()
+
+
+class Presence:
+    """Remembers a file, to notice when it is taken away or replaced while it is open.
+
+    A system that lets a file be removed that somebody has open lets him write to it, too, and it all is lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """Raise ServerError where the file is not there any more."""
+        if self._look() != self._identity:
+            reason = f"{self._path} was removed or replaced while it was open: nothing was written; close the store"
+            raise ServerError(reason, code="storage_error")
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - it is on the way of every write
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def _check_place(path: Path) -> None:

@@ -113,12 +113,14 @@ def connect(target: str, *, writes: bool) -> Connection:
     return connection
 
 
-def connect_beside(path: Path) -> Connection:
+def connect_beside(path: Path, *, immutable: bool = False) -> Connection:
     """A connection that only reads, to a file that another connection or process may write to.
 
-    It cannot write, so it does not even checkpoint when it happens to be the last to be closed.
+    It cannot write, so it does not even checkpoint when it happens to be the last to be closed. ``immutable`` says that
+    nobody can write, so that SQLite needs no files beside it.
     """
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    mode = "mode=ro&immutable=1" if immutable else "mode=ro"
+    return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
 
 
 class Inline:
@@ -141,8 +143,8 @@ class Inline:
         try:
             self._deadline = time.monotonic_ns() + DEADLINE
             return job(self.connection)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise BusyError from None
             raise _translated(error) from error
         finally:
@@ -182,9 +184,17 @@ class Worker:
     """A thread that owns a connection and runs jobs on it in the order in which they come."""
 
     def __init__(
-        self, connection: Connection, lock: threading.Lock, *, name: str, finish: Callable[[Connection], None]
+        self,
+        connection: Connection,
+        lock: threading.Lock,
+        *,
+        name: str,
+        finish: Callable[[Connection], None],
+        before_writing: Callable[[], None] | None = None,
     ) -> None:
+        """``before_writing`` raises an error where nothing may be written any more."""
         self._connection = connection
+        self._before_writing = before_writing
         self._lock = lock
         self._finish = finish
         self._queue: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
@@ -281,6 +291,8 @@ class Worker:
                 task.committed(task.result)
 
     def _in_transaction(self, job: Job[T]) -> T:
+        if self._before_writing is not None:
+            self._before_writing()
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             result = job(self._connection)
@@ -291,9 +303,12 @@ class Worker:
         return result
 
     def _commit_together(self, tasks: Sequence[_Task[Any]]) -> None:
-        def everything(_connection: Connection) -> None:
+        def everything(connection: Connection) -> None:
             for task in tasks:
                 _attempt(task, self._in_savepoint)
+                if task.error is not None and not connection.in_transaction:
+                    # The error, such as a full disk, has made SQLite give up what all of them had done.
+                    raise task.error
 
         whole = _Task(everything, writes=True, committed=None)
         _attempt(whole, self._in_transaction)
@@ -302,9 +317,6 @@ class Worker:
                 task.error = whole.error
 
     def _in_savepoint(self, job: Job[T]) -> T:
-        if not self._connection.in_transaction:
-            # An earlier job's error, such as a full disk, has made SQLite give up what all of them had done.
-            raise sqlite3.OperationalError("the transaction was rolled back")
         self._connection.execute("SAVEPOINT job")
         try:
             result = job(self._connection)

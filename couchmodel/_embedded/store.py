@@ -314,7 +314,8 @@ def _open_path(path: Path) -> _Open:
         connection.close()
         lock.release()
 
-    writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish)
+    there = files.Presence(path)
+    writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish, before_writing=there.check)
     reader = Worker(reading, threading.Lock(), name="couchmodel-reader", finish=Connection.close)
     return _Open(writer, reader, inline)
 
