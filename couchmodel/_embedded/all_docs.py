@@ -4,17 +4,18 @@ A result is read in batches, each where the one before ended, so that memory is 
 them the database may change; every row is as it is when its batch is read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.arguments import boolean, integer, json_parameter
-from couchmodel._embedded.documents import FLAGS, NO_WISHES, Found, Wishes, check_database, document_json, open_winner
+from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, check_database, document_json, open_winner
 from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.view_queries import NOTHING, validate_listing
+from couchmodel._embedded.view_queries import Query as Request
 from couchmodel._wire.messages import encode
-from couchmodel.errors import BadRequestError, NotFoundError
+from couchmodel.errors import NotFoundError
 
 __all__ = [
     "ALL",
@@ -25,8 +26,7 @@ __all__ = [
     "Space",
     "first_batch",
     "next_batch",
-    "parse_members",
-    "parse_parameters",
+    "wanted",
 ]
 
 BATCH_BYTES: Final = 524_288
@@ -97,20 +97,29 @@ class First(NamedTuple):
     batch: Batch
 
 
-def parse_parameters(parameters: Mapping[str, str], query: Query) -> Query:
-    """The query with the parameters of a request. Raises BadRequestError."""
-    decoded = {name: _KINDS[name](name, text) for name, text in parameters.items() if name in _KINDS}
-    return parse_members(decoded, query)
-
-
-def parse_members(members: Mapping[str, Any], query: Query) -> Query:
-    """The query with the members of a body. Raises BadRequestError."""
-    changes: dict[str, Any] = {}
-    for name, value in members.items():
-        if name in _FIELDS:
-            changes |= _FIELDS[name](value)
-    wished: dict[str, Any] = {name: members[name] is True for name in FLAGS if name in members}
-    return replace(query, **changes, wishes=query.wishes._replace(**wished) if wished else query.wishes)
+def wanted(request: Request) -> Query:
+    """What a request for a list of documents asks for. Raises BadRequestError."""
+    validate_listing(request)
+    keys = tuple(request.keys) if request.has_keys else None
+    wishes = Wishes(
+        conflicts=bool(request.conflicts),
+        attachments=request.attachments,
+        att_encoding_info=request.att_encoding_info,
+    )
+    return Query(
+        start=request.start,
+        has_start=request.start is not NOTHING,
+        end=request.end,
+        has_end=request.end is not NOTHING,
+        inclusive_end=request.inclusive_end,
+        keys=keys[::-1] if keys and request.descending else keys,
+        limit=request.limit,
+        skip=request.skip,
+        descending=request.descending,
+        include_docs=request.include_docs,
+        update_seq=request.update_seq,
+        wishes=wishes,
+    )
 
 
 def first_batch(database: int, space: Space, query: Query, connection: Connection) -> First:
@@ -290,61 +299,3 @@ def _count(connection: Connection, database: int, space: Space, condition: str, 
         (database, *bound_values, *values) * 2,
     ).fetchone()[0]
     return counted
-
-
-# --- parameters
-
-
-def _start(value: Any) -> dict[str, Any]:
-    return {"start": value, "has_start": True}
-
-
-def _end(value: Any) -> dict[str, Any]:
-    return {"end": value, "has_end": True}
-
-
-def _keys(value: Any) -> dict[str, Any]:
-    if value is not None and not isinstance(value, list):
-        raise BadRequestError("`keys` body member must be an array.")
-    return {"keys": value}
-
-
-def _number(name: str) -> Callable[[Any], dict[str, Any]]:
-    def read(value: Any) -> dict[str, Any]:
-        return {name: value if type(value) is int and value >= 0 else integer(name, str(value))}
-
-    return read
-
-
-def _flag(name: str) -> Callable[[Any], dict[str, Any]]:
-    def read(value: Any) -> dict[str, Any]:
-        return {name: value if isinstance(value, bool) else boolean(name, str(value))}
-
-    return read
-
-
-def _json(_name: str, text: str) -> Any:
-    return json_parameter(text)
-
-
-_FIELDS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
-    "key": lambda value: _start(value) | _end(value),
-    "startkey": _start,
-    "start_key": _start,
-    "endkey": _end,
-    "end_key": _end,
-    "keys": _keys,
-    "limit": _number("limit"),
-    "skip": _number("skip"),
-    "descending": _flag("descending"),
-    "inclusive_end": _flag("inclusive_end"),
-    "include_docs": _flag("include_docs"),
-    "update_seq": _flag("update_seq"),
-}
-
-_KINDS: Final[dict[str, Callable[[str, str], Any]]] = {
-    **dict.fromkeys(("key", "startkey", "start_key", "endkey", "end_key", "keys"), _json),
-    **dict.fromkeys(("limit", "skip"), integer),
-    **dict.fromkeys(("descending", "inclusive_end", "include_docs", "update_seq"), boolean),
-    **dict.fromkeys(("conflicts", "attachments", "att_encoding_info"), boolean),
-}

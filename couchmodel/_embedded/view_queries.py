@@ -1,15 +1,16 @@
 """What a request asks of a view, checked as CouchDB checks it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from couchmodel._embedded.arguments import json_parameter
+from couchmodel._embedded.arguments import LARGEST, json_parameter, whole_number
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.erlang import erlang_term
 from couchmodel.errors import BadRequestError
 
-__all__ = ["Query", "Update", "parse_body", "parse_members", "parse_parameters", "validate"]
+__all__ = ["Query", "Update", "parse_body", "parse_members", "parse_parameters", "validate", "validate_listing"]
 
 Update: TypeAlias = Literal["true", "false", "lazy"]
 """Whether the view is brought up to date first, not at all, or behind the request's back."""
@@ -92,13 +93,7 @@ def _check_list(body: Mapping[str, Any], name: str) -> None:
 def validate(query: Query, view: View) -> bool:
     """Whether the query is for reduced rows. Raises BadRequestError where it cannot be put to the view."""
     reduced = view.reduce is not None and query.reduce is not False
-    if query.group is False and (query.group_level or 0) > 0:
-        raise _refusal("Can't specify group=false and group_level>0 at the same time")
-    if not reduced and query.reduce:
-        raise _refusal("Reduce is invalid for map-only views.")
-    _validate_keys(query, reduced)
-    if not reduced and query.level != 0:
-        raise _refusal("Invalid use of grouping on a map view.")
+    _validate_grouping(query, reduced)
     if reduced and query.include_docs:
         raise _refusal("`include_docs` is invalid for reduce")
     if reduced and query.conflicts is not None:
@@ -109,6 +104,21 @@ def validate(query: Query, view: View) -> bool:
     return reduced
 
 
+def validate_listing(query: Query) -> None:
+    """Raise BadRequestError where the query cannot be put to a list of documents."""
+    _validate_grouping(query, reduced=False)
+
+
+def _validate_grouping(query: Query, reduced: bool) -> None:
+    if query.group is False and (query.group_level or 0) > 0:
+        raise _refusal("Can't specify group=false and group_level>0 at the same time")
+    if not reduced and query.reduce:
+        raise _refusal("Reduce is invalid for map-only views.")
+    _validate_keys(query, reduced)
+    if not reduced and query.level != 0:
+        raise _refusal("Invalid use of grouping on a map view.")
+
+
 def _validate_keys(query: Query, reduced: bool) -> None:
     if not query.has_keys:
         return
@@ -116,7 +126,8 @@ def _validate_keys(query: Query, reduced: bool) -> None:
         raise _refusal("Multi-key fetches for reduce views must use `group=true`")
     if not isinstance(query.keys, list):
         raise _refusal("`keys` must be an array of strings.")
-    if query.keys and not (query.start is NOTHING and query.end is NOTHING):
+    bounds = [bound for bound in (query.start, query.end) if bound is not NOTHING]
+    if query.keys and bounds and bounds != query.keys * 2:
         raise _refusal("`keys` is incompatible with `key`, `start_key` and `end_key`")
 
 
@@ -173,20 +184,30 @@ def _boolean(value: Any) -> bool:
     raise _refusal(f"Invalid boolean parameter: {_shown(value)}")
 
 
+def _limit(value: Any) -> int:
+    limit = _integer(value)
+    if limit > LARGEST:
+        raise _refusal(f"Limit is too large, must not exceed {LARGEST}")
+    return limit
+
+
 def _not_negative(value: Any) -> int:
-    number = _integer(value)
+    return min(_integer(value), LARGEST)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, _Text) and _INTEGER.fullmatch(value):
+        number = -1 if value[0] == "-" and value.strip("-0") else whole_number(value.lstrip("+-"))
+    elif type(value) is int:
+        number = value
+    else:
+        raise _refusal(f"Invalid value for integer: {_shown(value)}")
     if number < 0:
         raise _refusal(f"Invalid value for positive integer: {_shown(value)}")
     return number
 
 
-def _integer(value: Any) -> int:
-    if type(value) is int:
-        return value
-    try:
-        return int(value if isinstance(value, _Text) else "")
-    except ValueError:
-        raise _refusal(f"Invalid value for integer: {_shown(value)}") from None
+_INTEGER: Final = re.compile("[+-]?[0-9]+")
 
 
 def _shown(value: Any) -> str:
@@ -241,7 +262,8 @@ _KEYS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
 _OPTIONS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     **{name: _option("start_id", _text) for name in ("startkey_docid", "start_key_doc_id")},
     **{name: _option("end_id", _text) for name in ("endkey_docid", "end_key_doc_id")},
-    **{name: _option(name, _not_negative) for name in ("limit", "skip", "group_level")},
+    "limit": _option("limit", _limit),
+    **{name: _option(name, _not_negative) for name in ("skip", "group_level")},
     **{name: _option(name, _boolean) for name in ("inclusive_end", "descending", "reduce", "group", "include_docs")},
     **{name: _option(name, _boolean) for name in ("conflicts", "attachments", "att_encoding_info", "update_seq")},
     "partition": _option("partition", _text),

@@ -4,13 +4,15 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Final
 
-from couchmodel._embedded import all_docs
+from couchmodel._embedded import all_docs, view_queries
 from couchmodel._embedded.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.answers import JSON_HEADERS, streamed
+from couchmodel._embedded.arguments import json_parameter
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.partitions import check_access, check_partition
 from couchmodel._embedded.sqlite import Job
 from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.view_queries import NOTHING, parse_members, parse_parameters
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 
@@ -24,10 +26,7 @@ _SPACES: Final = {"_all_docs": all_docs.ALL, "_design_docs": all_docs.DESIGN, "_
 
 async def list_documents(store: Store, database: Database, request: Request) -> Response:
     """``GET /{db}/_all_docs`` and ``POST /{db}/_all_docs``."""
-    query = all_docs.parse_parameters(request.query, Query())
-    if request.method == "POST":
-        query = all_docs.parse_members(await json_object(request), query)
-    query = _within(database, request, query)
+    query = _within(database, request, all_docs.wanted(await _parsed(request)))
     space = _SPACES[request.path[1]]
     first = await _run(store, query, partial(all_docs.first_batch, database.number, space, query))
     batch = first.batch
@@ -38,12 +37,25 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_all_docs/queries``."""
-    base = all_docs.parse_parameters(request.query, Query())
+    base = parse_parameters(request.query, view_queries.Query())
     listed = (await json_object(request)).get("queries")
     if not isinstance(listed, list) or not all(isinstance(members, dict) for members in listed):
         raise BadRequestError("POST body must include `queries` parameter.")
-    queries = [_within(database, request, all_docs.parse_members(members, base)) for members in listed]
+    queries = [_within(database, request, all_docs.wanted(parse_members(members, base))) for members in listed]
     return Response(200, JSON_HEADERS, stream=_results(store, database, _SPACES[request.path[1]], queries))
+
+
+async def _parsed(request: Request) -> view_queries.Query:
+    """The body's members, and the parameters, which stand above them."""
+    body = await json_object(request) if request.method == "POST" else {}
+    if request.method == "POST":
+        keys, place = body.get("keys", NOTHING), "body member"
+    else:
+        text = request.query.get("keys")
+        keys, place = NOTHING if text is None else json_parameter(text), "parameter"
+    if keys is not NOTHING and not isinstance(keys, list):
+        raise BadRequestError(f"`keys` {place} must be an array.")
+    return parse_parameters(request.query, parse_members(body, view_queries.Query(keys=keys)))
 
 
 def _within(database: Database, request: Request, query: Query) -> Query:
