@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import signal
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
+from couchmodel._embedded.configuration import MAX_REQUEST, SESSION, Configuration
+from couchmodel._embedded.cors import Cors
 from couchmodel._embedded.serve import serve as start_server
 from couchmodel._embedded.store import Store
 from couchmodel.errors import CouchModelError
@@ -24,6 +27,9 @@ except ImportError as error:
 
 __all__ = ["main"]
 
+_USERS: Final[Any] = {"rich_help_panel": "Users"}
+_WEB: Final[Any] = {"rich_help_panel": "HTTP"}
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Typed documents for Apache CouchDB.")
 
 
@@ -39,12 +45,71 @@ def serve(
     ] = None,
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5984,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    admin: Annotated[str | None, typer.Option(metavar="NAME:PASSWORD", help="Ask for this name and password.")] = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. One that others can reach needs an administrator.")
+    ] = "127.0.0.1",
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:PASSWORD",
+            envvar="COUCHMODEL_ADMIN",
+            help="An administrator, also several times; the variable has them with spaces between. "
+            "A password may be hashed as in CouchDB's configuration.",
+        ),
+    ] = None,
+    require_valid_user: Annotated[
+        bool, typer.Option("--require-valid-user", help="Answer nobody who does not say who they are.", **_USERS)
+    ] = False,
+    session_timeout: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="How long a cookie is good that is not used.", **_USERS)
+    ] = SESSION,
+    jwt_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=KEY",
+            help="Take JSON Web Tokens that this key has signed, also several times: hmac:ID=BASE64, "
+            "rsa:ID=@FILE.pem or ec:ID=@FILE.pem; ID is _default where tokens name none.",
+            **_USERS,
+        ),
+    ] = None,
+    proxy_secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="COUCHMODEL_PROXY_SECRET",
+            help="Take the X-Auth-CouchDB headers of a proxy that proves to know this secret.",
+            **_USERS,
+        ),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Let the pages of an origin in, also several times; * is any.", **_WEB),
+    ] = None,
+    cors_credentials: Annotated[
+        bool, typer.Option("--cors-credentials", help="Let those pages send cookies and passwords along.", **_WEB)
+    ] = False,
+    max_request_size: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="The largest body of a request.", **_WEB)
+    ] = MAX_REQUEST,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Listen with TLS: the certificate and its chain.", **_WEB)
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate's key, if it is not in the same file.", **_WEB)
+    ] = None,
 ) -> None:
     """Serve an embedded store over HTTP, as a CouchDB would, until it is interrupted."""
     with _refusing("serve"):
-        asyncio.run(_serve(file, host, port, _credentials(admin)))
+        pairs = [_pair(text, "=", "--jwt-key", "NAME=KEY") for text in jwt_key or ()]
+        configuration = Configuration(
+            admins=dict(_pair(text, ":", "--admin", "NAME:PASSWORD") for text in admin or ()),
+            require_valid_user=require_valid_user,
+            session_timeout=session_timeout,
+            jwt_keys={name: _key(text) for name, text in pairs},
+            proxy_secret=proxy_secret or None,
+            cors=Cors(tuple(cors), cors_credentials) if cors else None,
+            max_request_size=max_request_size,
+        )
+        asyncio.run(_serve(file, host, port, configuration, _tls(tls_certificate, tls_key)))
 
 
 @app.command()
@@ -107,27 +172,43 @@ def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-async def _serve(file: str | None, host: str, port: int, admin: tuple[str, str] | None) -> None:
+async def _serve(
+    file: str | None, host: str, port: int, configuration: Configuration, tls: ssl.SSLContext | None
+) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     with suppress(NotImplementedError):  # Windows: there, a KeyboardInterrupt ends it
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
     store = Store(file)
     try:
-        server = await start_server(store, host, port, admin)
+        server = await start_server(store, host, port, configuration=configuration, tls=tls)
         # A full collection reads every object and holds up everybody; what is there by now stays for good.
         gc.freeze()
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")
+        if server.is_open_to_all:
+            typer.echo("whoever can reach it is an administrator: see --admin", err=True)
         await stopped.wait()
         await server.close()
     finally:
         await store.close()
 
 
-def _credentials(admin: str | None) -> tuple[str, str] | None:
-    if admin is None:
+def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
+    left, found, right = text.partition(separator)
+    if not left or not found or not right:
+        raise typer.BadParameter(f"write {form}", param_hint=option)
+    return left, right
+
+
+def _key(text: str) -> str:
+    return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        if key is not None:
+            raise typer.BadParameter("a key needs a certificate", param_hint="--tls-key")
         return None
-    name, colon, password = admin.partition(":")
-    if not name or not colon or not password:
-        raise typer.BadParameter("write NAME:PASSWORD", param_hint="--admin")
-    return name, password
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context

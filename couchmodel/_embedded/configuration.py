@@ -6,7 +6,7 @@ from typing import Final
 
 from couchmodel._embedded.cors import Cors
 
-__all__ = ["Configuration"]
+__all__ = ["MAX_REQUEST", "SESSION", "Configuration"]
 
 MAX_REQUEST: Final = 4_294_967_296
 """Bytes of a request body: CouchDB's ``max_http_request_size``."""

@@ -43,11 +43,16 @@ class Server:
         self._front = front
         self.url = url
 
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether everybody is an administrator."""
+        return self._front.is_open_to_all
+
     async def close(self) -> None:
         """Listen no more, end the feeds, and let other requests come to their end. The store stays open."""
         for site in tuple(self._runner.sites):
             await site.stop()
-        self._front.end_feeds()
+        await self._front.finish()
         await self._runner.cleanup()
 
 
@@ -102,10 +107,25 @@ class _Front:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._configuration = router.authentication.configuration
+        self._running: set[asyncio.Future[None]] = set()
         self._feeds: set[asyncio.Task[Any] | None] = set()
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether there is no administrator."""
+        return not self._router.authentication.admins and not self._configuration.require_valid_user
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The answer to one HTTP request, sent."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running.add(done)
+        try:
+            return await self._answer(http)
+        finally:
+            done.set_result(None)
+            self._running.discard(done)
+
+    async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in http.headers.items()}
         try:
             path, query = parse_target(http.raw_path)
@@ -122,10 +142,15 @@ class _Front:
             request.body = await _body(http, headers, largest)
         return await self._finish(http, request, await self._router.answer_anybody(request))
 
-    def end_feeds(self) -> None:
-        """End the answers that would go on for ever."""
+    async def finish(self) -> None:
+        """End the answers that would go on for ever, and give the others some time.
+
+        aiohttp, which closes after this, takes nothing more from a client that is still sending.
+        """
         for task in filter(None, tuple(self._feeds)):
             task.cancel()
+        if self._running:
+            await asyncio.wait(tuple(self._running), timeout=PATIENCE)
 
     async def _finish(self, http: web.BaseRequest, request: Request, answer: Response) -> web.StreamResponse:
         cors = self._configuration.cors

@@ -1,0 +1,240 @@
+"""What a server does as a server of HTTP: pages of other origins, limits, many clients, and its end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+
+from couchmodel._embedded.configuration import Configuration
+from couchmodel._embedded.cors import Cors
+from couchmodel._embedded.serve import Server, serve
+from couchmodel._embedded.store import Store
+
+PAGE = "http://page.example"
+FEEDS = 300
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts a server that everybody administers, with a database, and gives a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def started(**configured: Any) -> tuple[Server, aiohttp.ClientSession]:
+            store = Store(None)
+            stack.push_async_callback(store.close)
+            await store.create_database("db")
+            server = await serve(store, "127.0.0.1", 0, configuration=Configuration(**configured))
+            stack.push_async_callback(server.close)
+            connector = aiohttp.TCPConnector(limit=0)
+            return server, await stack.enter_async_context(aiohttp.ClientSession(server.url, connector=connector))
+
+        yield started
+
+
+async def connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = server.url.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+# --- pages of other origins
+
+
+async def test_a_page_of_an_origin_that_is_let_in(start: Start) -> None:
+    _, http = await start(cors=Cors((PAGE,)))
+    async with http.get("/db", headers={"Origin": PAGE}) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+        assert answer.headers["Access-Control-Expose-Headers"].startswith("content-type, cache-control, accept-ranges")
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+async def test_a_refusal_is_told_to_the_page_too(start: Start) -> None:
+    _, http = await start(cors=Cors(("*",), credentials=True), require_valid_user=True)
+    async with http.get("/db", headers={"Origin": PAGE}) as answer:
+        assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (401, PAGE)
+        assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("configured", "origin"),
+    [({"cors": Cors((PAGE,))}, "http://evil.example"), ({}, PAGE), ({"cors": Cors((PAGE,))}, "")],
+)
+async def test_another_page_is_told_nothing(start: Start, configured: dict[str, Any], origin: str) -> None:
+    _, http = await start(**configured)
+    async with http.get("/db", headers={"Origin": origin} if origin else {}) as answer:
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+async def test_a_browser_that_asks_beforehand(start: Start) -> None:
+    _, http = await start(cors=Cors((PAGE,)), require_valid_user=True)
+    wanted = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "Content-Type, X-Couch-Id"}
+    async with http.options("/db/a", headers={"Origin": PAGE, **wanted}) as answer:
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type, X-Couch-Id"
+        assert "COPY" in answer.headers["Access-Control-Allow-Methods"]
+        assert answer.headers["Access-Control-Max-Age"] == "600"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"Access-Control-Request-Method": "PATCH"},
+        {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-Other"},
+        {},
+    ],
+)
+async def test_a_browser_that_asks_for_too_much(start: Start, wanted: dict[str, str]) -> None:
+    _, http = await start(cors=Cors((PAGE,)))
+    async with http.options("/db/a", headers={"Origin": PAGE, **wanted}) as answer:
+        assert answer.status == 405
+
+
+# --- limits
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("target", ["/db/a", "/db/a/file"])
+async def test_a_body_that_is_too_large(start: Start, target: str, chunked: bool) -> None:
+    _, http = await start(max_request_size=200_000)
+    body = b'{"a":"' + b"x" * 300_000 + b'"}'
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for place in range(0, len(body), 50_000):
+            yield body[place : place + 50_000]
+
+    async with http.put(target, data=pieces() if chunked else body) as answer:
+        assert (answer.status, (await answer.json())["error"]) == (413, "too_large")
+    async with http.get("/db/a") as answer:
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize("head", ["GET /" + "x" * 100_000, "GET / HTTP/1.1\r\nX: " + "x" * 100_000])
+async def test_a_head_that_is_too_large(start: Start, head: str) -> None:
+    server, _ = await start()
+    reader, writer = await connect(server)
+    with suppress(ConnectionError):
+        writer.write(head.encode())
+        await writer.drain()
+    assert (await reader.readline()).startswith(b"HTTP/1.0 400") or reader.at_eof()
+    writer.close()
+
+
+async def test_a_long_query_is_taken(start: Start) -> None:
+    _, http = await start()
+    keys = json.dumps([f"key-{number}" for number in range(3000)])
+    async with http.get("/db/_all_docs", params={"keys": keys}) as answer:
+        assert len((await answer.json())["rows"]) == 3000
+
+
+# --- the protocol
+
+
+async def test_requests_in_a_row_on_one_connection(start: Start) -> None:
+    server, _ = await start()
+    reader, writer = await connect(server)
+    put = b"PUT /db/%d HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    writer.write(b"".join(put % number for number in range(20)) + b"GET /db HTTP/1.0\r\n\r\n")
+    answer = await reader.read()
+    assert answer.count(b"HTTP/1.1 201") == 20
+    assert b'"doc_count":20' in answer
+    writer.close()
+
+
+async def test_every_answer_has_a_name_and_a_date(start: Start) -> None:
+    _, http = await start()
+    names = []
+    for _ in range(2):
+        async with http.get("/") as answer:
+            assert answer.headers["Server"].startswith("CouchDB/")
+            assert answer.headers["Date"].endswith("GMT")
+            names.append(answer.headers["X-Couch-Request-ID"])
+    assert len(set(names)) == 2
+
+
+async def test_there_are_no_pages(start: Start) -> None:
+    _, http = await start()
+    for path in ("/_utils", "/_utils/", "/_utils/index.html"):
+        async with http.get(path) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (404, "not_found")
+
+
+# --- many clients
+
+
+async def test_whoever_is_slow_is_in_nobodys_way(start: Start) -> None:
+    server, http = await start()
+    slow = [await connect(server) for _ in range(100)]
+    for _, writer in slow:
+        writer.write(b"GET /db HTTP/1.1\r\nHost:")
+    async with asyncio.timeout(5), http.get("/db") as answer:
+        assert answer.status == 200
+    for _, writer in slow:
+        writer.close()
+
+
+async def test_many_wait_for_one_change(start: Start) -> None:
+    _, http = await start()
+    answers = [await http.get("/db/_changes?feed=longpoll&since=now") for _ in range(FEEDS)]
+    async with asyncio.timeout(10), http.put("/db/a", json={}) as answer:
+        assert answer.status == 201
+    found = await asyncio.gather(*(answer.json() for answer in answers))
+    assert [row["id"] for changes in found for row in changes["results"]] == ["a"] * FEEDS
+
+
+# --- the end
+
+
+async def test_the_end_of_a_server_is_the_end_of_its_feeds(start: Start) -> None:
+    server, http = await start()
+    answers = [await http.get("/db/_changes?feed=continuous&since=now") for _ in range(20)]
+    async with asyncio.timeout(2):
+        await server.close()
+    for answer in answers:
+        with suppress(aiohttp.ClientError):
+            await answer.read()
+
+
+async def test_a_request_that_runs_comes_to_its_end(start: Start) -> None:
+    server, http = await start()
+    closing = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"a":'
+        await closing.wait()
+        yield b"1}"
+
+    upload = asyncio.create_task(http.put("/db/a", data=pieces()))
+    while not server._front._running:  # noqa: ASYNC110 - nothing tells when a request has arrived
+        await asyncio.sleep(0)
+    end = asyncio.create_task(server.close())
+    await asyncio.sleep(0)
+    closing.set()
+    await end
+    assert (await upload).status == 201
+
+
+def test_it_runs_on_another_loop() -> None:
+    async def talk() -> int:
+        store = Store(None)
+        server = await serve(store, "127.0.0.1", 0)
+        async with aiohttp.ClientSession(server.url) as http:
+            async with http.put("/db") as answer:
+                await answer.read()
+            feed = await http.get("/db/_changes?feed=continuous&since=now")
+            async with http.put("/db/a", json={"a": 1}) as answer:
+                await answer.read()
+            while not (line := (await feed.content.readline()).strip()):
+                pass
+            assert json.loads(line)["id"] == "a"
+            await server.close()
+        await store.close()
+        return answer.status
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(talk()) == 201
