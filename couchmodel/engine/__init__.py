@@ -12,6 +12,7 @@ from couchmodel.engine.database import Database
 from couchmodel.engine.design import DesignDocument
 from couchmodel.engine.document import Document
 from couchmodel.engine.events import BaseChangeEvent, ChangedEvent, DeletedEvent
+from couchmodel.engine.find import Find
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument
 from couchmodel.engine.partition import Partition
 from couchmodel.engine.replication import Replication, ReplicationEnd, Replications, replication_end
@@ -31,32 +32,40 @@ from couchmodel.errors import (
     UnauthorizedError,
     UnsupportedMediaTypeError,
 )
+from couchmodel.transports import BasicAuth, CookieAuth, Credentials, JWTAuth, Patience, ProxyAuth
 
 __all__ = [
     "AllDocsView",
     "Attachment",
     "BadRequestError",
     "BaseChangeEvent",
+    "BasicAuth",
     "BulkCreateOperation",
     "BulkOperation",
     "BulkUpdateOperation",
     "ChangedEvent",
     "Changes",
     "ConflictError",
+    "CookieAuth",
     "CouchDB",
+    "Credentials",
     "Database",
     "DeletedEvent",
     "DesignDocument",
     "Document",
     "ExpectationFailedError",
+    "Find",
     "ForbiddenError",
     "HTTPResponse",
     "IncomingAttachment",
     "IncomingDocument",
+    "JWTAuth",
     "NotFoundError",
     "Page",
     "Partition",
+    "Patience",
     "PreconditionFailedError",
+    "ProxyAuth",
     "RemoteResponseError",
     "Replication",
     "ReplicationEnd",

@@ -124,7 +124,9 @@ async def _follow(place: Place, question: Question, position: Position) -> Async
             losses = 1 if clock() - began > LONGEST_PAUSE else losses + 1
             if not _passes(error, losses, question, position):
                 raise
-            await _pause(place, losses, error)
+            # Whoever closes the client ends its feeds, those that wait to ask again not before they would.
+            if place.session.closings == closings:
+                await _pause(place, losses, error)
             if place.session.closings != closings:
                 raise
         else:

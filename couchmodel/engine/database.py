@@ -8,7 +8,7 @@ from couchmodel.engine.bulk import BulkCreateOperation, BulkUpdateOperation, wri
 from couchmodel.engine.changes import Changes
 from couchmodel.engine.design import DesignDocument
 from couchmodel.engine.document import Document
-from couchmodel.engine.find import explain, find_documents, find_rows
+from couchmodel.engine.find import Find, explain, find_rows
 from couchmodel.engine.parameters import exact
 from couchmodel.engine.partition import Partition
 from couchmodel.engine.security import SecurityDocument
@@ -150,13 +150,14 @@ class Database:
 
     # Queries
 
-    def find(self, selector: JSONObject, limit: int | None = None, **params: Any) -> AsyncGenerator[Document, None]:
+    def find(self, selector: JSONObject, limit: int | None = None, **params: Any) -> Find:
         """The documents that a Mango selector matches: all of them, or ``limit``.
 
         ``params`` are further members of ``_find``'s body, such as ``sort``, ``skip`` and ``use_index``. Raises
         BadRequestError for what CouchDB cannot answer, QueryError for ``fields``, which would make torn documents.
+        What CouchDB says beside the documents is said in :class:`Find`.
         """
-        return find_documents(self, self.path, selector, limit, params)
+        return Find(self, self.path, selector, limit, params)
 
     async def explain(self, selector: JSONObject, **params: Any) -> JSONObject:
         """How :meth:`find` would be answered, and by which index."""

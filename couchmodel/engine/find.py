@@ -1,6 +1,7 @@
 """Mango queries: ``_find`` and ``_explain``."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 from couchmodel._wire.messages import Request, decode, encode
@@ -10,7 +11,7 @@ from couchmodel.engine.session import Session
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["explain", "find_documents", "find_rows"]
+__all__ = ["Find", "explain", "find_rows"]
 
 _PAGE: Final = 10_000
 """How many rows a request of a paged read asks for. They are streamed, so this bounds no memory of ours."""
@@ -19,9 +20,16 @@ _BODY: Final = frozenset({"selector", "limit", "skip", "sort", "fields", "use_in
 
 
 async def find_rows(
-    session: Session, database: tuple[str, ...], body: JSONObject, limit: int | None
+    session: Session,
+    database: tuple[str, ...],
+    body: JSONObject,
+    limit: int | None,
+    tell: Callable[[JSONObject], None] | None = None,
 ) -> AsyncGenerator[list[bytes], None]:
-    """The documents that ``_find`` answers, as JSON texts, page after page: all of them, or ``limit``."""
+    """The documents that ``_find`` answers, as JSON texts, page after page: all of them, or ``limit``.
+
+    ``tell`` is called at the end of each page with what it says beside its documents.
+    """
     body = dict(body)
     while limit is None or limit > 0:
         body["limit"] = _PAGE if limit is None else min(limit, _PAGE)
@@ -30,6 +38,8 @@ async def find_rows(
         async for batch in rows.batches():
             count += len(batch)
             yield batch
+        if tell is not None:
+            tell(rows.members)
         if count < body["limit"] or "bookmark" not in rows.members:
             return
         # CouchDB would skip again on every page.
@@ -37,16 +47,51 @@ async def find_rows(
         limit = None if limit is None else limit - count
 
 
-async def find_documents(
-    database: Place, scope: tuple[str, ...], selector: JSONObject, limit: int | None, params: JSONObject
-) -> AsyncGenerator[Document, None]:
-    """The documents of a database that a selector matches; ``scope`` is its path, or a partition's."""
-    if "fields" in params:
-        raise QueryError("a document cannot be made of some fields only: leave fields out")
-    _check(selector)
-    async for batch in find_rows(database.session, scope, {"selector": selector, **params}, limit):
-        for row in batch:
-            yield Document.read(database, row, decode(row))
+class Find:
+    """The documents that a query matches, an asynchronous iterator; :func:`anext` and ``async for`` send it.
+
+    ``warning`` is what CouchDB says of a query that no index serves; ``bookmark`` is where the next one may go on,
+    given as ``bookmark=`` with the same ``selector`` and ``sort``; ``execution_stats`` are counts, where
+    ``execution_stats=True`` asks for them, summed up over all requests. They are None before the end.
+    """
+
+    def __init__(
+        self, database: Place, scope: tuple[str, ...], selector: JSONObject, limit: int | None, params: JSONObject
+    ) -> None:
+        """``scope`` is the path of the database, or of a partition. Raises QueryError."""
+        if "fields" in params:
+            raise QueryError("a document cannot be made of some fields only: leave fields out")
+        _check(selector)
+        self.warning: str | None = None
+        self.bookmark: str | None = None
+        self.execution_stats: dict[str, float] | None = None
+        self._database = database
+        body = {"selector": selector, **params}
+        self._documents = self._read(find_rows(database.session, scope, body, limit, self._learn))
+
+    def __aiter__(self) -> AsyncIterator[Document]:
+        return self._documents
+
+    async def __anext__(self) -> Document:
+        """The next document. Raises BadRequestError, NotFoundError; TransportError."""
+        return await anext(self._documents)
+
+    async def aclose(self) -> None:
+        """End it, and give its connection up. Closing twice is harmless."""
+        await self._documents.aclose()
+
+    async def _read(self, batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[Document, None]:
+        async with aclosing(batches):
+            async for batch in batches:
+                for row in batch:
+                    yield Document.read(self._database, row, decode(row))
+
+    def _learn(self, members: JSONObject) -> None:
+        self.warning = members.get("warning", self.warning)
+        self.bookmark = members.get("bookmark", self.bookmark)
+        if stats := members.get("execution_stats"):
+            before = self.execution_stats or {}
+            self.execution_stats = {name: before.get(name, 0) + count for name, count in stats.items()}
 
 
 async def explain(session: Session, scope: tuple[str, ...], selector: JSONObject, params: JSONObject) -> JSONObject:

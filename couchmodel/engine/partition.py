@@ -1,11 +1,10 @@
 """A partition of a database: the documents whose ids begin with its name and a colon."""
 
-from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from couchmodel._wire.messages import document_path
-from couchmodel.engine.document import Document, Place
-from couchmodel.engine.find import explain, find_documents
+from couchmodel.engine.document import Place
+from couchmodel.engine.find import Find, explain
 from couchmodel.engine.view import AllDocsView, View
 from couchmodel.errors import BadRequestError
 from couchmodel.types import JSONObject
@@ -44,9 +43,9 @@ class Partition:
         """A view of the design document, of this partition's documents; nothing is sent."""
         return View(self._database, design_doc, view, self.path)
 
-    def find(self, selector: JSONObject, limit: int | None = None, **params: Any) -> AsyncGenerator[Document, None]:
+    def find(self, selector: JSONObject, limit: int | None = None, **params: Any) -> Find:
         """Its documents that a Mango selector matches, as :meth:`Database.find` has them."""
-        return find_documents(self._database, self.path, selector, limit, params)
+        return Find(self._database, self.path, selector, limit, params)
 
     async def explain(self, selector: JSONObject, **params: Any) -> JSONObject:
         """How :meth:`find` would be answered, and by which index."""

@@ -67,15 +67,20 @@ class _Cutter:
     def __init__(self) -> None:
         self._head = b""
         self._tail: bytearray | None = None
-        self._rest = b""
+        # The pieces of a row that is not complete: a long one comes in many, which are joined once.
+        self._rest: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The rows that this piece completes."""
         if self._tail is not None:
             self._tail += piece
             return []
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        if lines and not self._head:
+        first, *lines = piece.split(b"\n")
+        self._rest.append(first)
+        if not lines:
+            return []
+        lines, self._rest = [b"".join(self._rest), *lines[:-1]], lines[-1:]
+        if not self._head:
             self._head = lines.pop(0).rstrip()
             if not self._head.endswith(b"["):
                 self._end([self._head, *lines])
@@ -90,11 +95,11 @@ class _Cutter:
 
     def finish(self) -> tuple[JSONObject, list[bytes]]:
         """The members of the answer beside its rows, and the rows not seen before. Raises ValueError for a torn one."""
-        members = decode(self._head + (self._rest if self._tail is None else bytes(self._tail)))
+        members = decode(self._head + (b"".join(self._rest) if self._tail is None else bytes(self._tail)))
         for name in _LISTS:
             if isinstance(members, dict) and isinstance(members.get(name), list):
                 return members, [encode(row) for row in members.pop(name)]
         raise ValueError("no rows")
 
     def _end(self, lines: list[bytes]) -> None:
-        self._tail = bytearray(b"\n".join([*lines, self._rest]))
+        self._tail = bytearray(b"\n".join([*lines, *self._rest]))

@@ -1,10 +1,11 @@
 """The users of a server, which are documents of its ``_users`` database."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final
 
 from couchmodel.engine.document import Document, Place
 from couchmodel.engine.session import Session
+from couchmodel.engine.view import AllDocsView
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["User", "Users"]
@@ -35,6 +36,11 @@ class Users:
         user.update({**members, "name": name, "type": "user", "roles": list(roles)})
         await user.change_password(password)
         return user
+
+    async def names(self, prefix: str = "") -> AsyncGenerator[str, None]:
+        """The names of all users, in their order, or of those that begin with ``prefix``."""
+        async for id in AllDocsView(self).ids(prefix=_PREFIX + prefix):
+            yield id.removeprefix(_PREFIX)
 
     async def get(self, name: str) -> "User":
         """The user of this name. Raises NotFoundError."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 from yarl import URL
@@ -93,6 +93,7 @@ class HTTPTransport:
         self._attempt = self._renewed if self._auth and self._auth.renews else self._try
         self._repeats = Repeats(self._patience, self._attempt)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._arriving: WeakSet[_Body] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<HTTPTransport {self.url}>"
@@ -108,7 +109,11 @@ class HTTPTransport:
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        loop = asyncio.get_running_loop()
+        # aiohttp would leave whoever waits for more of an answer waiting.
+        for body in [body for body in self._arriving if body.loop is loop]:
+            body.cut()
+        session = self._sessions.pop(loop, None)
         if session is not None:
             await session.close()
 
@@ -196,7 +201,9 @@ class HTTPTransport:
             middlewares=None if is_harmless(request) else self._middlewares,
         )
         if request.stream and answer.status < 400:
-            return Response(answer.status, answer.headers, stream=_Body(self, request, answer))
+            arriving = _Body(self, request, answer)
+            self._arriving.add(arriving)
+            return Response(answer.status, answer.headers, stream=arriving)
         return Response(answer.status, answer.headers, await answer.read())
 
     def _open(self) -> aiohttp.ClientSession:
@@ -231,6 +238,7 @@ class _Body:
         self._transport = transport
         self._request = request
         self._answer = answer
+        self.loop = asyncio.get_running_loop()
         # What a feed tells is wanted at once.
         self._gathers = not is_feed(request)
 
@@ -245,6 +253,10 @@ class _Body:
             self._transport.translate(error, self._request)
         finally:
             self._answer.close()
+
+    def cut(self) -> None:
+        """End it as if the connection were lost, for whoever waits for more of it."""
+        self._answer.content.set_exception(aiohttp.ClientConnectionError("the client was closed"))
 
     async def aclose(self) -> None:
         """Give the connection up. One that has delivered its whole body went back to the pool by itself."""

@@ -464,8 +464,7 @@ async def test_a_server_that_never_answers_well_is_an_error(monkeypatch: pytest.
             await anext(database.changes(feed="continuous"))
 
 
-async def test_a_feed_does_not_open_a_closed_client_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "LEAST_SILENCE", 0.03)
+async def test_a_feed_ends_at_once_with_its_client_and_does_not_open_it_again() -> None:
     async with scripted((HEAD + row(1), None)) as (database, script):
         await _ends_when_closed(database)
     assert len(script.asked) == 1
@@ -485,7 +484,7 @@ async def _ends_when_closed(database: Database) -> None:
     await asyncio.sleep(0.01)
     await database.session.close()
     with pytest.raises(TransportError):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 1)
 
 
 class Whole:

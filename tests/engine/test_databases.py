@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from contextlib import aclosing
 
 import pytest
 
@@ -171,3 +172,24 @@ async def test_an_awaitable_database_can_be_a_task(couch: Connection, database: 
 async def test_an_index_is_created_once(database: Database) -> None:
     assert (await database.index({"fields": ["n"]}, name="by-n"))["result"] == "created"
     assert (await database.index({"fields": ["n"]}, name="by-n"))["result"] == "exists"
+
+
+async def test_what_is_said_beside_the_documents_found_is_told(database: Database) -> None:
+    async with database.create_docs(list("abc")):
+        pass
+    found = database.find({"_id": {"$gt": None}}, limit=2, execution_stats=True)
+    assert (found.bookmark, found.execution_stats) == (None, None)
+    assert [document.id async for document in found] == ["a", "b"]
+    assert (found.execution_stats or {})["results_returned"] == 2
+    rest = database.find({"_id": {"$gt": None}}, bookmark=found.bookmark)
+    assert [document.id async for document in rest] == ["c"]
+
+
+async def test_a_query_without_an_index_is_warned_of(database: Database) -> None:
+    async with database.create_docs(list("a")):
+        pass
+    async with aclosing(database.find({"n": {"$exists": False}})) as found:
+        assert (await anext(found)).id == "a"
+        with pytest.raises(StopAsyncIteration):
+            await anext(found)
+    assert "No matching index" in (found.warning or "")

@@ -35,6 +35,11 @@ async def test_a_user_can_log_in(couch: Connection, ada: User) -> None:
     assert (again.roles, again["born"], again.rev) == (["cook"], 1815, ada.rev)
 
 
+async def test_users_are_listed_by_name(couch: Connection, ada: User) -> None:
+    assert ada.name in [name async for name in couch.users.names()]
+    assert [name async for name in couch.users.names(ada.name)] == [ada.name]
+
+
 async def test_a_password_is_kept_nowhere(ada: User) -> None:
     assert "password" not in ada
     assert PASSWORD not in f"{ada!r} {dict(ada)} {vars(ada)}"
