@@ -47,7 +47,11 @@ def clear_indexes(connection: Connection) -> bool:
     found = connection.execute("SELECT number FROM view_index WHERE database IS NULL LIMIT 1").fetchone()
     if found is None:
         return False
-    for table, key in (("view_row", "view, key, id, position"), ("view_document", "document")):
+    for table, key in (
+        ("view_row", "view, key, id, position"),
+        ("view_block", "view, key, id"),
+        ("view_document", "document"),
+    ):
         removed = connection.execute(
             f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
             f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",

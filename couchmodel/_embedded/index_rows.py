@@ -8,12 +8,13 @@ so it is right whenever it is looked at.
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.collation import COLLATOR
 from couchmodel._embedded.designs import Design
 from couchmodel._embedded.documents import Found, check_database, document_json
 from couchmodel._embedded.revtree import RevTree
+from couchmodel._embedded.row_counts import Position, count_between, record
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import NotFoundError
@@ -230,55 +231,63 @@ def write_rows(database: int, changes: Changes, written: Sequence[Written], conn
     """
     state = changes.state
     row = connection.execute(
-        "SELECT totals FROM view_index WHERE number = ? AND database = ? AND update_seq = ?"
+        "SELECT number, totals FROM view_index WHERE number = ? AND database = ? AND update_seq = ?"
         " AND (SELECT purge_seq FROM database WHERE number = ? AND name IS NOT NULL) = ?",
         (state.number, database, state.update_seq, database, state.purge_seq),
     ).fetchone()
     if row is None:
         return False
-    totals: list[int] = decode(row[0])
+    index, totals = row
+    done: list[_Step] = []
     for document in changes.documents:
-        _remove(connection, state.number, document.number, document.id, totals)
-    _insert(connection, state.number, written, totals)
-    connection.execute(
-        "UPDATE view_index SET update_seq = ?, totals = ? WHERE number = ?",
-        (changes.upto, encode(totals), state.number),
-    )
+        done += _remove(connection, index, document.number, document.id)
+    done += _insert(connection, index, written)
+    _record(connection, index, totals, done)
+    connection.execute("UPDATE view_index SET update_seq = ? WHERE number = ?", (changes.upto, index))
     return True
 
 
 def discard_rows(database: int, number: int, id: str, connection: Connection) -> None:
     """Remove the rows of a document that is purged from the indexes of its database."""
     indexes = connection.execute("SELECT number, totals FROM view_index WHERE database = ?", (database,)).fetchall()
-    for index, stored in indexes:
-        totals: list[int] = decode(stored)
-        _remove(connection, index, number, id, totals)
-        connection.execute("UPDATE view_index SET totals = ? WHERE number = ?", (encode(totals), index))
+    for index, totals in indexes:
+        _record(connection, index, totals, _remove(connection, index, number, id))
 
 
-def _remove(connection: Connection, index: int | None, number: int, id: str, totals: list[int]) -> None:
+_Step: TypeAlias = tuple[int, bytes, str, int]
+"""What was done to a row of a view, by its key and id: 1 for one more, -1 for one less."""
+
+
+def _record(connection: Connection, index: int, totals: bytes, steps: Sequence[_Step]) -> None:
+    if steps:
+        record(connection, index, steps)
+        summed: list[int] = decode(totals)
+        for view, _, _, step in steps:
+            summed[view] += step
+        connection.execute("UPDATE view_index SET totals = ? WHERE number = ?", (encode(summed), index))
+
+
+def _remove(connection: Connection, index: int, number: int, id: str) -> list[_Step]:
     found = connection.execute(
         "SELECT rows FROM view_document WHERE view_index = ? AND document = ?", (index, number)
     ).fetchone()
     if found is None:
-        return
+        return []
     places = [(index, view, key, id, position) for view, key, position in _places(found[0])]
     connection.executemany(
         "DELETE FROM view_row WHERE view_index = ? AND view = ? AND key = ? AND id = ? AND position = ?", places
     )
     connection.execute("DELETE FROM view_document WHERE view_index = ? AND document = ?", (index, number))
-    for _, view, *_ in places:
-        totals[view] -= 1
+    return [(view, key, id, -1) for _, view, key, _, _ in places]
 
 
-def _insert(connection: Connection, index: int | None, written: Iterable[Written], totals: list[int]) -> None:
+def _insert(connection: Connection, index: int, written: Iterable[Written]) -> list[_Step]:
     rows = [(index, *row) for document in written for row in document.rows]
     rows.sort()  # neighbours in the table are cheaper to write together
     connection.executemany("INSERT INTO view_row VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     listed = [(index, document.number, document.places) for document in written if document.rows]
     connection.executemany("INSERT INTO view_document VALUES (?, ?, ?)", listed)
-    for row in rows:
-        totals[row[1]] += 1
+    return [(view, key, id, 1) for _, view, key, id, *_ in rows]
 
 
 # --- reading
@@ -290,8 +299,8 @@ class Span(NamedTuple):
     The beginning is part of it, the end only with ``includes_end``. An id is ``""``, HIGHEST_ID, or one in between.
     """
 
-    start: tuple[bytes, str | bytes] | None = None
-    end: tuple[bytes, str | bytes] | None = None
+    start: Position | None = None
+    end: Position | None = None
     includes_end: bool = True
     descending: bool = False
 
@@ -328,11 +337,9 @@ def read_rows(
 
 def count_rows(index: int, view: int, span: Span, connection: Connection) -> int:
     """How many rows there are in a span."""
-    condition, values = _condition(span, None)
-    counted: int = connection.execute(
-        f"SELECT count(*) FROM view_row WHERE view_index = ? AND view = ?{condition}", (index, view, *values)
-    ).fetchone()[0]
-    return counted
+    if span.descending:
+        return count_between(connection, index, view, span.end, span.start, ends=(span.includes_end, True))
+    return count_between(connection, index, view, span.start, span.end, ends=(True, span.includes_end))
 
 
 def measure(index: int, connection: Connection) -> int:

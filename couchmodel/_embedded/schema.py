@@ -115,6 +115,15 @@ CREATE TABLE view_row (
     PRIMARY KEY (view_index, view, key, id, position)
 ) WITHOUT ROWID;
 
+CREATE TABLE view_block (                   -- how many rows there are from here to the next block
+    view_index INTEGER NOT NULL,
+    view INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    id TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (view_index, view, key, id)
+) WITHOUT ROWID;
+
 CREATE TABLE view_document (                -- which rows a document has, for when it changes
     view_index INTEGER NOT NULL,
     document INTEGER NOT NULL,
