@@ -109,7 +109,7 @@ def seen(
         "query": dict(request.query),
         "headers": {name.title(): value for name, value in request.headers.items() if name not in SECRET},
         "body": body,
-        "peer": "127.0.0.1",
+        "peer": request.peer or "127.0.0.1",
         "form": _form(request, body),
         "cookie": {},
         "userCtx": context,

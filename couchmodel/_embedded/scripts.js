@@ -14,6 +14,7 @@
   const { isArray } = Array;
   const { join } = Array.prototype;
   const { includes, matchAll, replace, split, startsWith, substring } = String.prototype;
+  const toText = Object.prototype.toString;
   const evaluate = globalThis.eval; // called by this name it evaluates in the global scope
   const Text = String;
   const Compiled = Function;
@@ -288,7 +289,7 @@
       if (isExhausted(error)) throw error;
       throw new Failure("compilation_error", `${wording(error)} (${source})`, 400);
     }
-    if (typeof found !== "function") {
+    if (typeof found !== "function" || apply(includes, apply(toText, found, []), ["Async"])) {
       const reason = `Expression does not eval to a function. (${source})`;
       throw new Failure("compilation_error", reason, 400);
     }
@@ -302,6 +303,7 @@
   let passes = false; // whether it has emitted anything
 
   const maps = [];
+  const nobody = freeze(setPrototypeOf([], list)); // what `this` is
 
   function emit(key, value) {
     passes = true;
@@ -334,7 +336,7 @@
     emitted = [];
     values = [];
     try {
-      map(document);
+      apply(map, nobody, [document]);
     } catch (error) {
       failure(error, document);
       return [];
@@ -354,7 +356,7 @@
     const line = received(text);
     let reduction = null;
     try {
-      reduction = line.length === 1 ? reducer(null, line[0], true) : reducer(line[0], line[1], false);
+      reduction = apply(reducer, nobody, line.length === 1 ? [null, line[0], true] : [line[0], line[1], false]);
     } catch (error) {
       refuseFatal(error);
       log(`function raised exception ${Text(error)}`);
@@ -476,7 +478,6 @@
     call: (name, text) => { const [path, ...values] = received(text); return responders[name](path, ...values); },
   };
   const reducers = create(null);
-  const toText = Object.prototype.toString;
 
   return function (command, a, b, c) {
     lines = [];
@@ -486,6 +487,7 @@
     } catch (error) {
       outcome = `!${failed(error)}`;
     }
-    return lines.length === 0 ? `\n${outcome}` : `${json(lines)}\n${outcome}`;
+    // Joined and not added, for Python cannot read a string that is still in pieces.
+    return apply(join, [lines.length === 0 ? "" : json(lines), outcome], ["\n"]);
   };
 })()

@@ -59,6 +59,12 @@ def test_a_map_function_sees_and_emits_what_it_does_in_couchdb(source: str, emit
     assert rows(source, {"_id": "a", "tags": ["x"]}) == [emitted]
 
 
+@pytest.mark.parametrize("length", [1, 1000, 100_000])
+def test_a_value_may_be_long(length: int) -> None:
+    source = "function (doc) { var text = ''; for (var i = 0; i < doc.length; i++) text += 'é💥'; emit(text, text) }"
+    assert rows(source, {"_id": "a", "length": length}) == [[("é💥" * length, "é💥" * length)]]
+
+
 def test_a_map_function_requires_modules_of_the_views() -> None:
     source = "function (doc) { emit(require('views/lib/text').shout(doc._id), require('views/lib/deep/one').two) }"
     lib = {
@@ -76,6 +82,7 @@ def test_a_module_that_is_not_there_is_an_exception() -> None:
     ("source", "reason"),
     [
         ("function named(doc) {}", "Expression does not eval to a function. (function named(doc) {})"),
+        ("async (doc) => {}", "Expression does not eval to a function. (async (doc) => {})"),
         ("async function (doc) {}", "SyntaxError: function name expected (async function (doc) {})"),
         ("function* (doc) {}", "SyntaxError: function name expected (function* (doc) {})"),
         ("class A {}", "Expression does not eval to a function. (class A {})"),
