@@ -76,7 +76,8 @@ _LONGEST_KNOWN_KEY: Final = 64
 
 def _text(value: str, out: _Out) -> None:
     data = value.encode()
-    out += (_tag_and_length(b"m", len(data)), data)
+    out.append(_tag_and_length(b"m", len(data)))
+    out.append(data)
 
 
 def _binary(value: bytes, out: _Out) -> None:
@@ -105,7 +106,9 @@ def _big(value: int, out: _Out) -> None:
 
 
 def _float(value: float, out: _Out) -> None:
-    out.append(_tag_and_float(b"F", normalize_number(value)))
+    if -_UNREADABLE <= value <= _UNREADABLE:
+        value = normalize_number(value)
+    out.append(_tag_and_float(b"F", value))
 
 
 def _boolean(value: bool, out: _Out) -> None:
@@ -125,10 +128,16 @@ def _tuple(value: tuple[Any, ...], out: _Out) -> None:
 def _object(value: dict[str, Any], out: _Out) -> None:
     out.append(b"h\1")
     if value:
-        out.append(_tag_and_length(b"l", len(value)))
+        append = out.append
+        append(_tag_and_length(b"l", len(value)))
         for key, member in value.items():
-            out.append(_known_key(key) if len(key) <= _LONGEST_KNOWN_KEY else _key(key))
-            _ENCODERS[type(member)](member, out)
+            append(_known_key(key) if len(key) <= _LONGEST_KNOWN_KEY else _key(key))
+            if type(member) is str:  # most members are, and a call for each would cost as much as its bytes
+                data = member.encode()
+                append(_tag_and_length(b"m", len(data)))
+                append(data)
+            else:
+                _ENCODERS[type(member)](member, out)
     out.append(_NIL)
 
 
