@@ -1,6 +1,7 @@
 """Reading over HTTP, against raw aiohttp with json, and beside aiocouch."""
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiocouch
@@ -19,7 +21,8 @@ from couchmodel import Repository, connect
 
 
 async def rows() -> AsyncIterator[Row]:
-    """``get`` of 1 KB: wall time against raw aiohttp, processor time of the client against aiocouch."""
+    """``get`` of 1 KB: wall time against raw aiohttp, processor time of the client against aiocouch; and the server."""
+    yield await served()
     async with server() as url, connect(url) as couch, aiohttp.ClientSession() as raw:
         database = await couch.create(f"benchmark-{secrets.token_hex(4)}")
         recipes = Repository(Recipe, database)
@@ -47,19 +50,78 @@ async def rows() -> AsyncIterator[Row]:
         await database.delete()
 
 
+async def served() -> Row:
+    """A document from ``couchmodel serve``, against a server of aiohttp's that has nothing but the bytes to send."""
+    document = json.dumps({"_id": "a", "_rev": "1-x", "text": "x" * 1000})
+    bare = (sys.executable, "-c", BARE, document)
+    async with listening(*bare) as floor, listening(*SERVE) as ours, Exchange(floor) as theirs, Exchange(ours) as mine:
+        await mine.ask("PUT", "/db")
+        await mine.ask("PUT", "/db/a", json.dumps({"text": "x" * 1000}).encode())
+        floor_us, ours_us = await best_of_async(lambda: theirs.ask("GET", "/db/a"), lambda: mine.ask("GET", "/db/a"))
+    return Row("serve a document", "aiohttp, fixed bytes", floor_us, ours_us, 2.00)
+
+
+BARE = """
+import asyncio, sys
+from aiohttp import web
+
+async def answer(request):
+    return web.Response(body=sys.argv[1].encode(), content_type="application/json")
+
+async def main():
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(f"serving at http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+SERVE = (sys.executable, "-m", "couchmodel", "serve", "--port", "0", "--admin", "bench:mark")
+
+
+class Exchange:
+    """One connection, as bare as can be: what it takes is what the server takes."""
+
+    def __init__(self, url: str) -> None:
+        self._port = urlsplit(url).port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> None:
+        login = base64.b64encode(b"bench:mark").decode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\nContent-Length: {len(body)}"
+        self._writer.write(f"{head}\r\n\r\n".encode() + body)
+        answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = answer.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        await self._reader.readexactly(int(length))
+
+
 @asynccontextmanager
 async def server() -> AsyncGenerator[str]:
     """The URL of a server in another process: a real CouchDB where there is one."""
     if live := os.environ.get("COUCHMODEL_TEST_URL"):
         yield live.rstrip("/")
         return
-    command = (sys.executable, "-m", "couchmodel", "serve", "--port", "0", "--admin", "bench:mark")
+    async with listening(*SERVE) as url:
+        yield url.replace("://", "://bench:mark@").rstrip("/")
+
+
+@asynccontextmanager
+async def listening(*command: str) -> AsyncGenerator[str]:
+    """The URL that a command says last in its first line."""
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         if process.stdout is None:
             raise RuntimeError("the server has no output")
         line = (await process.stdout.readline()).decode().split()
-        yield line[-1].replace("://", "://bench:mark@").rstrip("/")
+        yield line[-1]
     finally:
         process.terminate()
         await process.wait()

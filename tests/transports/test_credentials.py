@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -14,7 +15,6 @@ from couchmodel import ConfigurationError, ProtocolError, UnauthorizedError
 from couchmodel._wire.messages import Request
 from couchmodel.engine import CouchDB, Session
 from couchmodel.transports import BasicAuth, CookieAuth, Credentials, JWTAuth, ProxyAuth
-from tests.conftest import LIVE_URL
 from tests.transports.conftest import Scripted, say
 
 Start = Callable[..., Awaitable[Scripted]]
@@ -22,7 +22,15 @@ Open = Callable[..., Session]
 
 REFUSED = say("401 Unauthorized", b'{"error":"unauthorized","reason":"You are not authorized."}')
 
-live = pytest.mark.skipif(not LIVE_URL, reason="COUCHMODEL_TEST_URL is not set")
+
+@pytest.fixture
+def server(url: str, backend: str) -> tuple[str, tuple[str, str]]:
+    """The URL of a server, and the name and the password of its administrator."""
+    if backend in ("memory", "file"):
+        pytest.skip("no server")
+    parts = urlsplit(url)
+    login = unquote(parts.username or ""), unquote(parts.password or "")
+    return f"{parts.scheme}://{parts.hostname}:{parts.port}", login
 
 
 def cookie(value: str, life: int | None = 600, *more: str) -> bytes:
@@ -245,18 +253,16 @@ def test_no_repr_shows_a_secret(auth: Credentials) -> None:
     assert "secret" not in f"{auth!r} {couch!r} {auth}"
 
 
-@live
-async def test_a_session_with_a_real_couchdb_lives_on() -> None:
-    url, login = split(LIVE_URL or "")
+async def test_a_session_with_a_server_lives_on(server: tuple[str, tuple[str, str]]) -> None:
+    url, login = server
     async with CouchDB(url, auth=CookieAuth(*login)) as couch:
         await couch.keys()
         answer = await couch.session.get(("_session",))
         assert answer["info"]["authenticated"] == "cookie"
 
 
-@live
-async def test_a_cookie_of_a_real_couchdb_is_enough() -> None:
-    url, login = split(LIVE_URL or "")
+async def test_a_cookie_of_a_server_is_enough(server: tuple[str, tuple[str, str]]) -> None:
+    url, login = server
     auth = CookieAuth(*login)
     async with CouchDB(url, auth=auth) as couch:
         await couch.keys()
@@ -265,16 +271,8 @@ async def test_a_cookie_of_a_real_couchdb_is_enough() -> None:
         await couch.keys()
 
 
-@live
-async def test_a_real_couchdb_refuses_a_wrong_password() -> None:
-    url, (user, _) = split(LIVE_URL or "")
+async def test_a_server_refuses_a_wrong_password(server: tuple[str, tuple[str, str]]) -> None:
+    url, (user, _) = server
     async with CouchDB(url, auth=CookieAuth(user, "wrong")) as couch:
         with pytest.raises(UnauthorizedError, match=r"Name or password is incorrect.*POST /_session"):
             await couch.keys()
-
-
-def split(url: str) -> tuple[str, tuple[str, str]]:
-    scheme, _, rest = url.rstrip("/").partition("://")
-    login, _, host = rest.rpartition("@")
-    user, _, password = login.partition(":")
-    return f"{scheme}://{host}", (user, password)
