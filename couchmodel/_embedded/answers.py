@@ -52,7 +52,7 @@ def error_answer(error: ResponseError) -> Response:
 
 def location(headers: Mapping[str, str], *path: str) -> str:
     """The address of a resource, as the client has addressed the server."""
-    address = "/" + "/".join(quote(segment, safe=":") for segment in path)
+    address = "/" + "/".join(quote(segment, safe=":").replace("~", "%7E") for segment in path)
     host = headers.get("host")
     return f"http://{host}{address}" if host else address
 
@@ -60,7 +60,7 @@ def location(headers: Mapping[str, str], *path: str) -> str:
 def matches(headers: Mapping[str, str], tag: str) -> bool:
     """Whether the client has this ETag's answer already."""
     known = headers.get("if-none-match")
-    return known is not None and tag in (part.strip() for part in known.split(","))
+    return known is not None and tag in (part.strip().removeprefix("W/") for part in known.split(","))
 
 
 async def streamed(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:

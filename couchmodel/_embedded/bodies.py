@@ -83,4 +83,4 @@ def _unpacked(text: bytes) -> bytes:
 
 
 def _bad_gzip() -> BadRequestError:
-    return BadRequestError("Invalid gzip request body.")
+    return BadRequestError("Request body is not properly gzipped.")

@@ -119,7 +119,7 @@ def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) 
         living(found)
     tree = RevTree.from_bytes(tree_bytes)
     meta = _meta(connection, number, seq, tree, wishes)
-    return _opened(connection, id, found, tree, wishes, meta)
+    return _opened(connection, database, id, found, tree, wishes, meta)
 
 
 def open_revisions(
@@ -145,7 +145,7 @@ def open_revisions(
     opened: list[Opened | Rev] = []
     for rev in _wanted(tree, revs, latest=latest):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
-        opened.append(_opened(connection, id, found, tree, wishes, {}) if found else rev)
+        opened.append(_opened(connection, database, id, found, tree, wishes, {}) if found else rev)
     return opened
 
 
@@ -167,6 +167,7 @@ def document_json(id: str, found: Found, more: bytes = b"") -> bytes:
 
 def _opened(
     connection: Connection,
+    database: int,
     id: str,
     found: Found,
     tree: RevTree,
@@ -176,7 +177,7 @@ def _opened(
     path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
     if wishes.revs:
-        members["_revisions"] = revisions_member(path)
+        members["_revisions"] = revisions_member(path[: _revs_limit(connection, database)])
     members |= meta
     listed, follow = unpack(found.attachments), list[Attachment]()
     if listed and (wishes.attachments or wishes.att_encoding_info):
@@ -191,6 +192,11 @@ def _opened(
         found = found._replace(attachments=None)
     text = document_json(id, found, b"," + encode(members)[1:-1] if members else b"")
     return Opened(found.rev, text, follow, bool(meta))
+
+
+def _revs_limit(connection: Connection, database: int) -> int:
+    row = connection.execute("SELECT revs_limit FROM database WHERE number = ?", (database,)).fetchone()
+    return int(row[0]) if row else 1
 
 
 def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wishes) -> list[Attachment]:
@@ -231,12 +237,13 @@ class Loaded(NamedTuple):
 
     document: dict[str, Any]
     attachments: list[Attachment]
+    deleted: bool = False
 
 
 def load(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
     """The winner or another revision of a document. Raises NotFoundError."""
     found = _revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
-    return Loaded(decode(found.body), unpack(found.attachments))
+    return Loaded(decode(found.body), unpack(found.attachments), bool(found.deleted))
 
 
 def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:
@@ -253,14 +260,15 @@ def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found
 
 
 def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool) -> Iterable[Rev]:
-    """In CouchDB's order: what is there, then what is missing. All leaves come by rank, whether deleted or not."""
+    """In CouchDB's order: what is there by rank, whether deleted or not, then what is missing."""
     if revs is None:
-        return sorted(tree.leaves, key=lambda rev: rev.rank)
-    if latest:
+        found = [*tree.leaves]
+    elif latest:
         found = [leaf for rev in revs if rev in tree for leaf in tree.latest(rev)]
     else:
         found = [rev for rev in revs if rev in tree]
-    return [*dict.fromkeys(found), *(rev for rev in revs if rev not in tree)]
+    missing = [rev for rev in revs or () if rev not in tree]
+    return [*sorted(dict.fromkeys(found), key=lambda rev: rev.rank), *missing]
 
 
 def stored_revision(connection: Connection, number: int, rev: Rev | str) -> Found | None:

@@ -77,9 +77,9 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
         _read_special(document, edit)
         if not follows:
             _refuse_announced(edit)
+    edit.text = _text(edit)
     if id is not None:
         edit.id = id
-    edit.text = _text(edit)
     return edit
 
 
@@ -129,18 +129,18 @@ def _read_deleted(value: object, edit: Edit) -> None:
 def _read_attachments(value: object, edit: Edit) -> None:
     if not isinstance(value, dict):
         raise _special("_attachments")
-    edit.attachments = [_attachment(name, member) for name, member in value.items()]
+    # CouchDB passes over a member that is no object.
+    edit.attachments = [_attachment(name, member) for name, member in value.items() if isinstance(member, dict)]
 
 
-def _attachment(name: str, member: object) -> Incoming | Stub:
+def _attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
     validate_attachment_name(name)
-    if not isinstance(member, dict):
-        raise BadRequestError(f"Invalid attachment data for {name}")
     if member.get("stub") is True:
         return Stub(name, member.get("revpos"))
     content_type, revpos = member.get("content_type", DEFAULT_TYPE), member.get("revpos", 0)
-    if not isinstance(content_type, str) or not isinstance(revpos, int):
+    if not isinstance(content_type, str):
         raise BadRequestError(f"Invalid attachment data for {name}")
+    revpos = revpos if isinstance(revpos, int) else 0
     if member.get("follows") is True:
         return _announced(name, content_type, revpos, member)
     try:

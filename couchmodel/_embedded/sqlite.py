@@ -57,6 +57,9 @@ TOGETHER: Final = 128
 STATEMENTS: Final = 256
 """Prepared statements that a connection keeps."""
 
+ROUTINE: Final = "CREATE TEMP TABLE routine (database INTEGER PRIMARY KEY)"
+"""The databases to which documents have been written since they were opened: see ``writing``."""
+
 _NEVER: Final = 2**63
 
 _log = logging.getLogger("couchmodel.embedded")
@@ -107,6 +110,7 @@ def connect(target: str, *, writes: bool) -> Connection:
     connection.execute("PRAGMA temp_store = MEMORY")
     if writes:
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(ROUTINE)
     else:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")

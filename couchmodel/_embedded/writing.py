@@ -47,7 +47,12 @@ class _Stored(NamedTuple):
 
 
 class Writing:
-    """The writes of one request to one database, inside its transaction. ``finish`` ends it."""
+    """The writes of one request to one database, inside its transaction. ``finish`` ends it.
+
+    CouchDB looks documents up before it writes, and is stricter then, where functions may check them. It does not know
+    whether there are any in a database that it has just opened, or to which a design document was written, until
+    another document has been.
+    """
 
     def __init__(self, connection: Connection, database: int, check: Check | None = None) -> None:
         """``check`` is put to each write that would be done.
@@ -55,7 +60,9 @@ class Writing:
         Raises NotFoundError where the database has been dropped meanwhile.
         """
         row = connection.execute(
-            "SELECT update_seq, revs_limit, validated, partitioned FROM database WHERE number = ? AND name IS NOT NULL",
+            "SELECT update_seq, revs_limit, validated, partitioned,"
+            " EXISTS (SELECT 1 FROM temp.routine WHERE database = number)"
+            " FROM database WHERE number = ? AND name IS NOT NULL",
             (database,),
         ).fetchone()
         if row is None:
@@ -63,7 +70,8 @@ class Writing:
         self._connection = connection
         self._admit = check and check.admit
         self._database = database
-        self._seq, self._revs_limit, self._validated, self._partitioned = row
+        self._seq, self._revs_limit, self._validated, self._partitioned, self._is_routine = row
+        self._looks_up = bool(self._validated) or not self._is_routine
         self._validation = Validation(connection, database, check.author) if check else None
         self._designed = False
         self._living = self._deleted = 0
@@ -77,6 +85,13 @@ class Writing:
         )
         if self._designed:
             mark(self._connection, self._database)
+            self._connection.execute("DELETE FROM temp.routine WHERE database = ?", (self._database,))
+        elif self._sequences and not self._is_routine:
+            self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database,))
+
+    def expect(self, edits: Iterable[Edit]) -> None:
+        """The request has these writes: one with an attachment or a design document lets CouchDB look all up."""
+        self._looks_up |= any(edit.attachments or edit.id.startswith("_design/") for edit in edits)
 
     def edit(self, edit: Edit) -> str:
         """Write a new revision on top of the one that the edit names. The new revision.
@@ -131,7 +146,7 @@ class Writing:
 
     def _parent(self, edit: Edit, stored: _Stored | None) -> Rev | None:
         given, older = (edit.path[0], edit.path[1:]) if edit.path else (None, [])
-        looked_up = bool(edit.attachments) or edit.id.startswith("_design/")
+        looked_up = self._looks_up or bool(edit.attachments) or edit.id.startswith("_design/")
         tree = stored.tree if stored else None
         return parent_for(tree, given, edit.deleted, older=older, looked_up=looked_up)
 

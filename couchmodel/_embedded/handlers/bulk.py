@@ -31,11 +31,20 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     documents, new_edits = await hash_passwords(database, _documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
+    if new_edits and body.get("all_or_nothing") is True:
+        return json_answer(417, [_without_transactions(document) for document in documents])
     # The documents are taken apart where they are written: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
     job = partial(write_all, store, database.number, documents, check_for(database, request.user))
     short = len(documents) <= FEW and isinstance(request.body, bytes) and len(request.body) <= SMALL
     return json_answer(201, await store.write(job, committed=database.notify, short=short))
+
+
+def _without_transactions(document: Any) -> dict[str, Any]:
+    """What CouchDB, too, says to whoever wants all documents to be written or none."""
+    edit = parse_document(document)
+    rev = str(edit.path[0]) if edit.path else "0-"
+    return {"id": edit.id, "rev": rev, "error": "not_implemented", "reason": "all_or_nothing is not supported"}
 
 
 def _documents(body: dict[str, Any]) -> list[Any]:
@@ -59,6 +68,7 @@ def _write_new(
 ) -> list[dict[str, Any]]:
     edits = _edits(store, documents)
     writing = Writing(connection, database, check)
+    writing.expect(edits)
     rows: list[dict[str, Any]] = [{}] * len(edits)
     for place in _order(edits):
         edit = edits[place]
@@ -66,6 +76,10 @@ def _write_new(
             rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
         except (ConflictError, *REFUSALS) as error:
             rows[place] = {"id": edit.id, "error": error.code, "reason": error.reason}
+        except BadRequestError as error:
+            if not edit.id.startswith("_local/"):
+                raise
+            rows[place] = {"id": edit.id, "error": "error", "reason": error.reason}
     writing.finish()
     return rows
 

@@ -10,6 +10,7 @@ from couchmodel._embedded.arguments import expected_revision, parse_json
 from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.documents import (
     Found,
+    Loaded,
     document_json,
     living,
     load,
@@ -22,8 +23,8 @@ from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for, hash_password
 from couchmodel._embedded.writing import Check, Writing
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, is_text, parse_target
-from couchmodel._wire.revisions import Rev
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, decode, encode, is_text, parse_target
+from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError, UnsupportedError
 
@@ -37,7 +38,7 @@ _LOCAL = "_local/"
 
 async def get(store: Store, database: Database, request: Request, id: str) -> Response:
     """``GET /{db}/{id}``."""
-    if id.startswith(_LOCAL):
+    if id.startswith(_LOCAL) and "open_revs" not in request.query and "rev" not in request.query:
         return await _get_local(store, database, request, id)
     if request.query:
         return await reading.get(store, database, request, id)
@@ -117,7 +118,7 @@ async def _read_edit(request: Request, id: str) -> Edit:
     """The document of a request, taken apart; its attachments are compressed and hashed, too."""
     text = await read_text(request)
     if len(text) > LARGEST_TEXT and b'"_attachments"' not in text:
-        raise ContentTooLargeError(id, code="document_too_large")
+        raise ContentTooLargeError("", code="document_too_large")
     return await parsed(text, lambda text: parse_document(parse_json(text), id=id))
 
 
@@ -152,7 +153,9 @@ async def _get_local(store: Store, database: Database, request: Request, id: str
     tag = f'"{hashlib.md5(found.rev.encode() + found.body, usedforsecurity=False).hexdigest()}"'
     if matches(request.headers, tag):
         return unchanged(tag)
-    answer = revision_answer(found.rev, document_json(id, Found(found.rev, 0, None, found.body)))
+    revs = encode({"_revisions": revisions_member([Rev.parse(found.rev)])})
+    more = b"," + revs[1:-1] if request.query.get("revs") == "true" else b""
+    answer = revision_answer(found.rev, document_json(id, Found(found.rev, 0, None, found.body), more))
     answer.headers = {**answer.headers, "etag": tag}
     return answer
 
@@ -173,10 +176,19 @@ def _destination(request: Request) -> tuple[str, Rev | None]:
         raise BadRequestError("Destination header is mandatory for COPY.")
     if "://" in header:
         raise BadRequestError("Destination URL must be relative.")
-    path, query = parse_target(header.removeprefix("/"))
+    path, query = parse_target(header)
     if not all(map(is_text, path)):
         raise BadRequestError("Document id must be valid UTF-8", code="illegal_docid")
-    return "/".join(path), Rev.parse(query["rev"]) if "rev" in query else None
+    return "/" * header.startswith("/") + "/".join(path), Rev.parse(query["rev"]) if "rev" in query else None
+
+
+def _source(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+    if not id.startswith(_LOCAL) or rev is not None:
+        return load(database, id, rev, connection)
+    found = local.read(database, id, connection)
+    if found is None:
+        raise NotFoundError("missing")
+    return Loaded(decode(found.body), [])
 
 
 def _copy(
@@ -188,10 +200,11 @@ def _copy(
     check: Check | None,
     connection: Connection,
 ) -> str:
-    source = load(database, source_id, source_rev, connection)
+    source = _source(database, source_id, source_rev, connection)
     edit = parse_document(source.document, id=id)
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)
+    edit.deleted = source.deleted
     writing = Writing(connection, database, check)
     written = writing.edit(edit)
     writing.finish()
