@@ -10,7 +10,7 @@ from couchmodel._wire.messages import encode
 from couchmodel.errors import NotFoundError
 from couchmodel.types import JSON
 
-__all__ = ["JAVASCRIPT", "QUERY", "Design", "View", "parse_design"]
+__all__ = ["JAVASCRIPT", "QUERY", "Design", "View", "parse_design", "partition_prefix"]
 
 QUERY: Final = "query"
 """The language of declarative views: what ``_index`` makes."""
@@ -26,11 +26,25 @@ class View(NamedTuple):
     map: Any
     reduce: str | None
     raw: bool
+    prefix: bytes = b""
 
     @property
-    def key_of(self) -> Callable[[JSON], bytes]:
-        """What makes bytes of a key that sort as the view does."""
+    def order(self) -> Callable[[JSON], bytes]:
+        """What makes bytes of a key that sort as the view does, inside of a partition."""
         return raw_key if self.raw else sort_key
+
+    def key_of(self, value: JSON) -> bytes:
+        """The bytes of a key, in the partition that the view is narrowed to."""
+        return self.prefix + self.order(value)
+
+    def narrowed(self, partition: str) -> "View":
+        """The view as far as it goes in a partition."""
+        return self._replace(prefix=partition_prefix(partition))
+
+
+def partition_prefix(partition: str) -> bytes:
+    """What the keys of a partition begin with: their rows lie together, as in CouchDB."""
+    return partition.encode() + b"\0"
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,6 +58,7 @@ class Design:
     signature: str
     include_design: bool
     local_seq: bool
+    partitioned: bool
 
     def view(self, name: str) -> View:
         """The view of that name. Raises NotFoundError."""
@@ -53,8 +68,8 @@ class Design:
         raise NotFoundError("missing_named_view")
 
 
-def parse_design(id: str, body: Mapping[str, Any]) -> Design:
-    """The views of a design document. What is no view, such as ``lib``, is passed over."""
+def parse_design(id: str, body: Mapping[str, Any], *, partitioned: bool = False) -> Design:
+    """The views of a design document of a database, ``partitioned`` or not. What is no view is passed over."""
     language = body.get("language", JAVASCRIPT)
     options = _object(body.get("options"))
     views = _object(body.get("views"))
@@ -69,6 +84,7 @@ def parse_design(id: str, body: Mapping[str, Any]) -> Design:
         _signature(language, options, views.get("lib"), mapped),
         options.get("include_design") is True,
         options.get("local_seq") is True,
+        partitioned and options.get("partitioned") is not False,
     )
 
 

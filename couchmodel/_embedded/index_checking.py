@@ -12,6 +12,7 @@ from couchmodel._embedded.collation import COLLATOR
 from couchmodel._embedded.designs import Design, parse_design
 from couchmodel._embedded.index_rows import Changed, State, Written, read_changes, row_tuples
 from couchmodel._embedded.mappers import Mapper, open_mapper
+from couchmodel._embedded.row_counts import count_between
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import decode
 from couchmodel.errors import ResponseError
@@ -37,6 +38,7 @@ class _Index(NamedTuple):
     database: int
     name: str
     database_seq: int
+    partitioned: int
 
 
 def check_indexes(connection: Connection) -> Iterator[Fault]:
@@ -60,6 +62,9 @@ _ORPHANS: Final = {
     "rows of an index (number {}) that is not there": (
         "SELECT DISTINCT view_index FROM view_row WHERE view_index NOT IN (SELECT number FROM view_index)"
     ),
+    "blocks of an index (number {}) that is not there": (
+        "SELECT DISTINCT view_index FROM view_block WHERE view_index NOT IN (SELECT number FROM view_index)"
+    ),
     "documents of an index (number {}) that is not there": (
         "SELECT DISTINCT view_index FROM view_document WHERE view_index NOT IN (SELECT number FROM view_index)"
     ),
@@ -69,7 +74,7 @@ _ORPHANS: Final = {
 }
 
 _INDEXES: Final = """
-SELECT view_index.number, signature, view_index.update_seq, totals, database, name, database.update_seq
+SELECT view_index.number, signature, view_index.update_seq, totals, database, name, database.update_seq, partitioned
 FROM view_index JOIN database ON database.number = view_index.database WHERE name IS NOT NULL AND collator = ?
 """
 
@@ -80,7 +85,7 @@ def _design(connection: Connection, index: _Index) -> Design | None:
         "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
         (index.database,),
     )
-    designs = (parse_design(id, decode(body)) for id, body in rows)
+    designs = (parse_design(id, decode(body), partitioned=bool(index.partitioned)) for id, body in rows)
     return next((design for design in designs if design.signature == index.signature), None)
 
 
@@ -93,6 +98,9 @@ def _index_faults(connection: Connection, index: _Index, design: Design | None) 
         ).fetchone()[0]
         if stated != found:
             yield f"its view number {view} counts {stated} rows, and has {found}"
+        in_blocks = count_between(connection, index.number, view, None, None, ends=(True, True))
+        if in_blocks != found:
+            yield f"the blocks of its view number {view} count {in_blocks} rows, and it has {found}"
     gone = connection.execute(_GONE, (index.number,)).fetchone()[0]
     if gone:
         yield f"it has rows of {gone} documents that are not there"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.collation import COLLATOR
-from couchmodel._embedded.designs import Design
+from couchmodel._embedded.designs import Design, partition_prefix
 from couchmodel._embedded.documents import Found, check_database, document_json
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.row_counts import Position, count_between, record
@@ -206,10 +206,11 @@ def row_tuples(design: Design, changed: Changed, mapped: Sequence[Sequence[tuple
     """The rows that a document has given, with the keys by which they sort."""
     rows: list[tuple[int, bytes, str, int, bytes, bytes]] = []
     places: list[bytes] = []
+    prefix = partition_prefix(changed.id.partition(":")[0]) if design.partitioned else b""
     for view, emitted in zip(design.views, mapped, strict=True):
-        key_of = view.key_of
+        order = view.order
         for position, (value, text) in enumerate(emitted):
-            key = key_of(value)
+            key = prefix + order(value)
             rows.append((view.place, key, changed.id, position, encode(value), text))
             places += (_HEAD.pack(view.place, position, len(key)), key)
     return Written(changed.number, rows, b"".join(places))

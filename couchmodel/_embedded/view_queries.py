@@ -90,15 +90,20 @@ def _check_list(body: Mapping[str, Any], name: str) -> None:
         raise BadRequestError(f"`{name}` member must be an array.")
 
 
-def validate(query: Query, view: View) -> bool:
-    """Whether the query is for reduced rows. Raises BadRequestError where it cannot be put to the view."""
+def validate(query: Query, view: View, *, partitioned: bool = False) -> bool:
+    """Whether the query is for reduced rows; a view that is ``partitioned`` is asked for one partition of it.
+
+    Raises BadRequestError where the query cannot be put to the view.
+    """
     reduced = view.reduce is not None and query.reduce is not False
     _validate_grouping(query, reduced)
     if reduced and query.include_docs:
         raise _refusal("`include_docs` is invalid for reduce")
     if reduced and query.conflicts is not None:
         raise _refusal("`conflicts` is invalid for reduce views.")
-    if query.partition is not None:
+    if partitioned and query.partition is None:
+        raise _refusal("`partition` parameter is mandatory for queries to this view.")
+    if query.partition is not None and not partitioned:
         raise _refusal("`partition` parameter is not supported in this design doc")
     _validate_range(query, view)
     return reduced

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded.collation import HIGHEST
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import NO_WISHES, Opened, Wishes, open_revisions, open_winner
 from couchmodel._embedded.index_rows import HIGHEST_ID, Place, Row, Span, count_rows, read_rows
@@ -70,6 +71,12 @@ def spans(query: Query, view: View) -> list[Span]:
         keys = list(map(view.key_of, query.keys))
         return [_span(query, key, key) for key in (keys[::-1] if query.descending and not query.level else keys)]
     start, end = (None if key is NOTHING else view.key_of(key) for key in (query.start, query.end))
+    if view.prefix:  # all of the partition
+        lowest, highest = view.prefix, view.prefix + HIGHEST
+        start, end = (
+            start or (highest if query.descending else lowest),
+            end or (lowest if query.descending else highest),
+        )
     return [_span(query, start, end)]
 
 

@@ -34,11 +34,28 @@ async def test_a_query_stays_inside(live: None, sensor: Partition) -> None:
     assert (await sensor.explain({"n": 1}))["partitioned"]
 
 
-async def test_a_view_stays_inside(live: None, sensor: Partition) -> None:
+async def test_a_view_stays_inside(sensor: Partition) -> None:
     database: Database = sensor._database  # type: ignore[assignment]
     design = await database.design_doc("by")
     await design.create_view("n", "function (doc) { emit(doc.n, null); }")
-    assert [key async for key, _ in sensor.view("by", "n").aitems()] == [0, 1, 2]
+    view = sensor.view("by", "n")
+    assert [key async for key, _ in view.aitems()] == [0, 1, 2]
+    assert [key async for key, _ in view.aitems(descending=True, startkey=1)] == [1, 0]
+    with pytest.raises(BadRequestError, match="`partition` parameter is mandatory"):
+        await database.view("by", "n").get()
+
+
+async def test_a_reduced_view_stays_inside_and_a_global_one_does_not(sensor: Partition) -> None:
+    database: Database = sensor._database  # type: ignore[assignment]
+    views = {"n": {"map": {"fields": {"n": "asc"}}, "reduce": "_count"}}
+    for name, options in (("by", {}), ("all", {"options": {"partitioned": False}})):
+        await (await database.create(f"_design/{name}", data={"language": "query", "views": views, **options})).save()
+    inside = await sensor.view("by", "n").get(group_level=1)
+    assert [(row["key"], row.get("value")) for row in inside.rows] == [([0], 1), ([1], 1), ([2], 1)]
+    assert (await sensor.view("by", "n").get()).rows == [{"key": None, "value": 3}]
+    assert (await database.view("all", "n").get()).rows == [{"key": None, "value": 4}]
+    with pytest.raises(BadRequestError, match="is not supported in this design doc"):
+        await sensor.view("all", "n").get()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "_x", "a:b"])

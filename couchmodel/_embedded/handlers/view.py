@@ -16,6 +16,7 @@ from couchmodel._embedded.collation import COLLATOR
 from couchmodel._embedded.designs import Design, View, parse_design
 from couchmodel._embedded.documents import living, winner
 from couchmodel._embedded.index_rows import Span, State, count_rows, measure, read_state
+from couchmodel._embedded.partitions import check_partition
 from couchmodel._embedded.reduced_views import Grouping
 from couchmodel._embedded.reducers import Maker, open_reducer
 from couchmodel._embedded.sqlite import Connection
@@ -98,11 +99,12 @@ async def clean_up(store: Store, database: Database, request: Request) -> Respon
 
 
 async def _design(store: Store, database: Database, name: str) -> Design:
-    return await store.read(partial(_read_design, database.number, f"_design/{name}"))
+    return await store.read(partial(_read_design, database, f"_design/{name}"))
 
 
-def _read_design(database: int, id: str, connection: Connection) -> Design:
-    return parse_design(id, decode(living(winner(database, id, connection)).body))
+def _read_design(database: Database, id: str, connection: Connection) -> Design:
+    body = living(winner(database.number, id, connection)).body
+    return parse_design(id, decode(body), partitioned=database.partitioned)
 
 
 # --- one query
@@ -110,7 +112,10 @@ def _read_design(database: int, id: str, connection: Connection) -> Design:
 
 def _reading(store: Store, database: Database, design: Design, name: str, query: Query) -> "_Reading":
     view = design.view(name)
-    reduced = validate(query, view)
+    reduced = validate(query, view, partitioned=design.partitioned)
+    if query.partition is not None:
+        check_partition(query.partition)
+        view = view.narrowed(query.partition)
     reducer = open_reducer(design, view, backwards=query.descending) if reduced else None
     return _Reading(store, database, design, view, query, reducer)
 
