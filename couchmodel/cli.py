@@ -14,6 +14,7 @@ from couchmodel._embedded.cors import Cors
 from couchmodel._embedded.serve import serve as start_server
 from couchmodel._embedded.store import Store
 from couchmodel.errors import CouchModelError
+from couchmodel.transports import HTTPTransport
 from couchmodel.upkeep import Checked
 from couchmodel.upkeep import backup as make_backup
 from couchmodel.upkeep import check as check_file
@@ -181,7 +182,7 @@ async def _serve(
             loop.add_signal_handler(number, stopped.set)
     store = Store(file)
     try:
-        server = await start_server(store, host, port, configuration=configuration, tls=tls)
+        server = await start_server(store, host, port, configuration=configuration, tls=tls, remote=HTTPTransport)
         # A full collection reads every object and holds up everybody; what is there by now stays for good.
         gc.freeze()
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")

@@ -59,7 +59,7 @@ async def replicate(
     """Bring what the source has, and the target lacks, to the target, once.
 
     Of ``doc_ids``, ``selector`` (Mango) and ``filter`` (``design/function``, with ``query_params``) one may say which
-    documents; the source sorts them out. ``since_seq`` is where to begin if there is no checkpoint.
+    documents; the source sorts them out. ``since_seq`` is where to begin, whatever a checkpoint says.
 
     Raises NotFoundError for a database that is not there, unless ``create_target``; UnauthorizedError, ForbiddenError;
     TransportError where the connection was lost, after which the same call goes on from the last checkpoint.

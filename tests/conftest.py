@@ -13,6 +13,7 @@ from couchmodel._embedded.passwords import admin_line
 from couchmodel._embedded.serve import serve
 from couchmodel._embedded.store import Store
 from couchmodel.engine import Database
+from couchmodel.transports import HTTPTransport
 from tests.models import Recipe
 
 LIVE_URL = os.environ.get("COUCHMODEL_TEST_URL")
@@ -51,7 +52,7 @@ async def url(backend: str, tmp_path: Path) -> AsyncIterator[str]:
             case "serve":
                 store = Store(None)
                 stack.push_async_callback(store.close)
-                server = await serve(store, "127.0.0.1", 0, (ADMIN[0], HASHED))
+                server = await serve(store, "127.0.0.1", 0, (ADMIN[0], HASHED), remote=HTTPTransport)
                 stack.push_async_callback(server.close)
                 yield server.url.replace("://", "://admin:a%20secret%3A%20of%2Fthe%20%40house@")
             case _:

@@ -203,7 +203,7 @@ def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wish
     """The attachments whose contents the reader wants."""
     if not wishes.attachments:
         return []
-    known = next((rev.generation for rev in path if rev in wishes.atts_since), 0)
+    known = next((rev.generation for rev in path if rev in wishes.atts_since), -1)
     return [attachment for attachment in listed if attachment.revpos > known]
 
 

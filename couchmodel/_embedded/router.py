@@ -26,12 +26,15 @@ from couchmodel._embedded.handlers import (
     partition,
     purge,
     replication,
+    replicator,
     server,
     session,
     update,
     view,
 )
 from couchmodel._embedded.partitions import check_access
+from couchmodel._embedded.peers import Remote
+from couchmodel._embedded.replicator import REPLICATOR, Replicator
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import ADMIN, User
@@ -58,10 +61,25 @@ _log = logging.getLogger("couchmodel.embedded")
 class Router:
     """Answers requests to a store as a CouchDB server does."""
 
-    def __init__(self, store: Store, configuration: Configuration | None = None) -> None:
-        """Raises ConfigurationError for a configuration that cannot work."""
+    def __init__(
+        self, store: Store, configuration: Configuration | None = None, *, remote: Remote | None = None
+    ) -> None:
+        """``remote`` opens the way to other servers for replication.
+
+        Raises ConfigurationError for a configuration that cannot work.
+        """
         self.store = store
         self.authentication = Authentication(store, configuration or Configuration())
+        self.replicator = Replicator(store, self.answer, remote)
+
+    async def open(self) -> None:
+        """Open the store, and go on with its replications. Raises StoreFileError where it cannot be opened."""
+        await self.store.open()
+        self.replicator.watch()
+
+    async def close(self) -> None:
+        """End the replications. The store stays open."""
+        await self.replicator.close()
 
     async def answer_anybody(self, request: Request) -> Response:
         """The answer to whoever the request's headers say. Raises StoreFileError."""
@@ -89,7 +107,7 @@ class Router:
         request.user = user
         try:
             if not self.store.is_open:
-                await self.store.open()
+                await self.open()
             answer = await self._route(request)
         except ResponseError as error:
             answer = error_answer(error)
@@ -112,10 +130,8 @@ class Router:
         if not path:
             return _ROOT.handler(request)(self.store, request, user)
         first = path[0]
-        if first[:1] == "_" and first in _OWN:
-            return _own_endpoint(path).handler(request)(self.authentication, request)
-        if first[:1] == "_" and first in _SERVER:
-            return _server_endpoint(path).handler(request)(self.store, request, user)
+        if first[:1] == "_" and (answering := self._route_server(request, first)) is not None:
+            return answering
         if len(path) == 1:
             return self._route_database(request, first)
         database = self.store.database(first)
@@ -127,6 +143,19 @@ class Router:
         if len(path) == 2:
             return _DOCUMENT.handler(request)(self.store, database, request, second)
         return self._route_attachment(database, request, second, path[2:])
+
+    def _route_server(self, request: Request, first: str) -> Answering | None:
+        """What is no database, although it begins with an underscore."""
+        path = request.path
+        if first in _OWN:
+            return _own_endpoint(path).handler(request)(self.authentication, request)
+        if first in _REPLICATING:
+            return _replicating_endpoint(path).handler(request)(self.replicator, request)
+        if first in _SERVER:
+            return _server_endpoint(path).handler(request)(self.store, request, request.user)
+        if first == REPLICATOR:
+            self.replicator.watch()
+        return None
 
     def _route_database(self, request: Request, name: str) -> Answering:
         match request.method:
@@ -219,6 +248,13 @@ def _own_endpoint(path: tuple[str, ...]) -> _Endpoint:
     return _OWN[path[0]]
 
 
+def _replicating_endpoint(path: tuple[str, ...]) -> _Endpoint:
+    endpoint = _REPLICATING[path[0]]
+    if len(path) > 1 and path[0] != "_scheduler":
+        raise NotFoundError("missing")
+    return endpoint
+
+
 def _server_endpoint(path: tuple[str, ...]) -> _Endpoint:
     endpoint = _SERVER[path[0]]
     if endpoint is None:
@@ -262,15 +298,21 @@ _OWN: Final[Mapping[str, _Endpoint]] = {
 }
 """Endpoints of the server that are about its users and its configuration."""
 
+_REPLICATING: Final[Mapping[str, _Endpoint]] = {
+    "_active_tasks": _Endpoint("GET,HEAD", {"GET": replicator.active_tasks}),
+    "_replicate": _Endpoint("POST", {"POST": replicator.replicate}),
+    "_scheduler": _Endpoint("GET,HEAD", {"GET": replicator.scheduler}),
+}
+"""Endpoints of the server that are about its replications."""
+
 _SERVER: Final[Mapping[str, _Endpoint | None]] = {
     "_up": _Endpoint("GET,HEAD", {"GET": server.up}),
     "_uuids": _Endpoint("GET", {"GET": server.uuids}),
     "_all_dbs": _Endpoint("GET,HEAD", {"GET": server.databases}),
     "_dbs_info": _Endpoint("GET,HEAD,POST", {"GET": server.databases_info, "POST": server.databases_info}),
-    "_active_tasks": _Endpoint("GET,HEAD", {"GET": server.active_tasks}),
     "_utils": _Endpoint("GET,HEAD", {"GET": server.utils}),
     "_membership": _Endpoint("GET,HEAD", {"GET": server.membership}),
-    **dict.fromkeys(("_cluster_setup", "_db_updates", "_replicate", "_reshard", "_scheduler")),
+    **dict.fromkeys(("_cluster_setup", "_db_updates", "_reshard")),
 }
 """Endpoints of the server; those that have none answer 501."""
 

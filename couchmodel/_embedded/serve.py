@@ -14,6 +14,7 @@ from aiohttp import web
 
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.configuration import Configuration
+from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
@@ -38,9 +39,10 @@ FEEDS: Final = ("continuous", "eventsource", "longpoll")
 class Server:
     """A server that listens. ``url`` is its address."""
 
-    def __init__(self, runner: web.ServerRunner, front: "_Front", url: str) -> None:
+    def __init__(self, runner: web.ServerRunner, front: "_Front", router: Router, url: str) -> None:
         self._runner = runner
         self._front = front
+        self._router = router
         self.url = url
 
     @property
@@ -49,11 +51,12 @@ class Server:
         return self._front.is_open_to_all
 
     async def close(self) -> None:
-        """Listen no more, end the feeds, and let other requests come to their end. The store stays open."""
+        """Listen no more, end feeds and replications, and let other requests come to an end. The store stays open."""
         for site in tuple(self._runner.sites):
             await site.stop()
         await self._front.finish()
         await self._runner.cleanup()
+        await self._router.close()
 
 
 async def serve(
@@ -64,11 +67,13 @@ async def serve(
     *,
     configuration: Configuration | None = None,
     tls: ssl.SSLContext | None = None,
+    remote: Remote | None = None,
 ) -> Server:
     """Listen for requests to a store; with port 0, on any free port.
 
     ``admin`` is a name and a password, one more beside the ``admins`` of the configuration. Without any everybody is an
-    administrator, and the server only listens where nobody else can reach it.
+    administrator, and the server only listens where nobody else can reach it. ``remote`` opens the way to other servers
+    for replication.
 
     Raises:
         ConfigurationError: the server would be open to other machines, or the configuration cannot work.
@@ -78,10 +83,11 @@ async def serve(
     if admin is not None:
         settled.admins = {**settled.admins, admin[0]: admin[1]}
     settled.secure_cookies |= tls is not None
-    router = Router(store, settled)
+    router = Router(store, settled, remote=remote)
     await router.authentication.open()
     if not router.authentication.admins and not _is_loopback(host):
         raise ConfigurationError(f"everybody who reaches {host} could change everything: set an admin and a password")
+    await router.open()
     front = _Front(router)
     server = web.Server(
         front.handle,
@@ -97,8 +103,9 @@ async def serve(
         await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
     except BaseException:
         await runner.cleanup()
+        await router.close()
         raise
-    return Server(runner, front, _url("http" if tls is None else "https", host, runner.addresses[0][1]))
+    return Server(runner, front, router, _url("http" if tls is None else "https", host, runner.addresses[0][1]))
 
 
 class _Front:

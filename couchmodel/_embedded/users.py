@@ -12,12 +12,13 @@ from typing import Any, Final, NamedTuple
 from couchmodel._embedded import passwords
 from couchmodel._embedded.documents import Wishes, open_winner
 from couchmodel._embedded.edits import Edit
+from couchmodel._embedded.jobs import parse_asked
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.validation import Author
 from couchmodel._embedded.writing import Check
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.users import User
-from couchmodel.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, ServerError, UnauthorizedError
 
 __all__ = ["HASHING", "PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "read_user"]
 
@@ -70,6 +71,8 @@ def check_for(database: Database, user: User) -> Check:
     author = Author(user, database.name, database.security.document, database.scripts)
     if database.name == USERS:
         return Check(author, partial(_check_user, database, user))
+    if database.name == "_replicator":
+        return Check(author, partial(_check_replication, database, user))
     if database.security.is_admin(user):
         return Check(author)
     return Check(author, partial(_check_design, database, user))
@@ -137,3 +140,14 @@ def _check_name(name: object, roles: list[str]) -> None:
         raise ForbiddenError("Username may not start with underscore.")
     if ":" in name:
         raise ForbiddenError("Character `:` is not allowed in usernames.")
+
+
+def _check_replication(database: Database, user: User, edit: Edit) -> None:
+    """Refuse a document that asks for no replication, as CouchDB does."""
+    if edit.id.startswith("_design/"):
+        database.security.require_admin(user)
+    elif not edit.deleted and edit.body.get("_replication_state") != "failed":
+        try:
+            parse_asked(edit.body)
+        except (BadRequestError, ServerError) as error:
+            raise ForbiddenError(error.reason) from None

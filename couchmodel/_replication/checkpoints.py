@@ -35,6 +35,8 @@ class Checkpoints:
         self._past: list[Any] = []
         self._began = formatdate(usegmt=True)
         self.start: str | int = 0
+        self.before: Mapping[str, int] = {}
+        """The counts of the sessions before this one, which CouchDB goes on with."""
         self.log: dict[str, Any] = {}
 
     async def read(self) -> str | int:
@@ -44,6 +46,7 @@ class Checkpoints:
             if "_rev" in log:
                 self._revs[peer] = log["_rev"]
         self.start, self._past = _common_point(*logs)
+        self.before = {name: count for name, count in (self._past or [{}])[0].items() if isinstance(count, int)}
         self.log = {name: value for name, value in logs[0].items() if name[:1] != "_"} if self._past else {}
         return self.start
 

@@ -14,7 +14,7 @@ from couchmodel._replication.options import Counts, Options, replication_id
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.transfer import Transfer
 from couchmodel._wire.messages import encode
-from couchmodel.errors import CouchModelError, NotFoundError, PreconditionFailedError
+from couchmodel.errors import CouchModelError, NotFoundError, PreconditionFailedError, ProtocolError
 
 __all__ = ["Replication"]
 
@@ -59,6 +59,15 @@ class Replication:
         Raises NotFoundError where an end is not there, and what else an end answers or fails with.
         """
         await self._verify()
+        try:
+            return await self._run()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, CouchModelError):
+                raise
+            message = f"the answers of {self.source.name} or {self.target.name} are not CouchDB's: {error!r}"
+            raise ProtocolError(message) from error
+
+    async def _run(self) -> dict[str, Any]:
         start = await self._begin()
         try:
             await self._replicate()
@@ -74,6 +83,11 @@ class Replication:
             return {"no_changes": True, **self._checkpoints.log}
         await self._save()
         return self._checkpoints.log
+
+    def totals(self) -> dict[str, int]:
+        """The counts of this session and of those before it, as CouchDB tells them."""
+        before = self._checkpoints.before
+        return {name: count + before.get(name, 0) for name, count in asdict(self.counts).items()}
 
     async def is_behind(self) -> bool:
         """Whether the source has changes that have not been dealt with."""
@@ -92,7 +106,7 @@ class Replication:
         start: str | int = 0
         if self.options.use_checkpoints:
             start = await self._checkpoints.read()
-        if self.options.since_seq is not None and not start:
+        if self.options.since_seq is not None:
             self._checkpoints.start = start = self.options.since_seq
         self.through = self.committed = start
         return start
@@ -168,7 +182,7 @@ class Replication:
         if not self.options.use_checkpoints or self.through == self.committed:
             return
         by_ids = self.options.doc_ids is not None
-        await self._checkpoints.write(self.through, asdict(self.counts), by_ids=by_ids)
+        await self._checkpoints.write(self.through, self.totals(), by_ids=by_ids)
         self.committed, self._saved = self.through, time.monotonic()
 
 

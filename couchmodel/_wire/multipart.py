@@ -81,7 +81,7 @@ class Mixed:
     def __init__(self, kind: str = MIXED) -> None:
         boundary = secrets.token_hex(16)
         self.content_type = f'{kind}; boundary="{boundary}"'
-        self.tail = f"\r\n--{boundary}--\r\n".encode()
+        self.tail = f"\r\n--{boundary}--".encode()
         self._delimiter = f"\r\n--{boundary}\r\n"
 
     def frame(self, content_type: str, headers: Mapping[str, str] = NOTHING) -> bytes:

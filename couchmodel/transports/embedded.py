@@ -9,6 +9,7 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.outgoing import Outgoing
 from couchmodel.errors import TransportError
 from couchmodel.transports.credentials import Credentials, set_cookies
+from couchmodel.transports.http import HTTPTransport
 
 __all__ = ["EmbeddedTransport"]
 
@@ -25,7 +26,8 @@ class EmbeddedTransport:
         self._path = path
         self._auth = auth
         self._store = Store(path)
-        self._router = Router(self._store, Configuration(require_valid_user=auth is not None))
+        configuration = Configuration(require_valid_user=auth is not None)
+        self._router = Router(self._store, configuration, remote=HTTPTransport)
 
     def __repr__(self) -> str:
         return f"<EmbeddedTransport {'memory:' if self._path is None else f'sqlite:{self._path}'}>"
@@ -48,6 +50,7 @@ class EmbeddedTransport:
 
     async def close(self) -> None:
         """Finish what is queued and let go of the file."""
+        await self._router.close()
         await self._store.close()
 
     async def _answer(self, request: Request) -> Response:

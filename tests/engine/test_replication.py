@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -13,7 +13,13 @@ from couchmodel.engine import Database, Replication, replication_end
 from couchmodel.errors import ReplicationError
 from couchmodel.types import JSONObject
 
-pytestmark = pytest.mark.usefixtures("live")
+
+@pytest.fixture(autouse=True)
+async def served(backend: str, couch: Connection) -> None:
+    """Runs the test where there is a server: in a process of its own, an embedded store has no URL."""
+    if backend in ("memory", "file"):
+        pytest.skip("an embedded store has no URL")
+    await couch.create("_replicator", exists_ok=True)
 
 
 @pytest.fixture
@@ -31,7 +37,9 @@ def of(url: str) -> Callable[[str], JSONObject]:
     parts = urlsplit(url)
 
     def of(name: str) -> JSONObject:
-        return replication_end(f"http://{parts.hostname}:{parts.port}/{name}", parts.username, parts.password)
+        return replication_end(
+            f"http://{parts.hostname}:{parts.port}/{name}", unquote(parts.username or ""), unquote(parts.password or "")
+        )
 
     return of
 

@@ -12,7 +12,7 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["active_tasks", "databases", "databases_info", "membership", "up", "utils", "uuids", "welcome"]
+__all__ = ["databases", "databases_info", "membership", "up", "utils", "uuids", "welcome"]
 
 VERSION: Final = "3.5.0"
 """The CouchDB whose semantics the store has."""
@@ -54,11 +54,6 @@ async def uuids(store: Store, request: Request, user: User) -> Response:
     if whole_number(count) > MOST_UUIDS:
         raise BadRequestError("count parameter too large")
     return json_answer(200, {"uuids": [store.uuids.next() for _ in range(whole_number(count))]})
-
-
-async def active_tasks(store: Store, request: Request, user: User) -> Response:
-    """``GET /_active_tasks``."""
-    return json_answer(200, [])
 
 
 async def membership(store: Store, request: Request, user: User) -> Response:

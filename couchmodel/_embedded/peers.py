@@ -1,0 +1,112 @@
+"""The ends of a replication that a client asks for: databases of this store by name, others by URL."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from couchmodel._replication.peer import Peer
+from couchmodel._wire.messages import Request, Response, Transport, database_path
+from couchmodel._wire.users import User
+from couchmodel.errors import BadRequestError, ServerError, UnsupportedError
+
+__all__ = ["Answer", "End", "Remote", "open_end", "parse_end"]
+
+Answer: TypeAlias = Callable[[Request, User], Awaitable[Response]]
+"""What answers requests to this store."""
+
+Remote: TypeAlias = Callable[..., Transport]
+"""What opens a way to another server: by its URL, and ``user``, ``password`` and ``headers``."""
+
+_SCHEMES: Final = ("http", "https")
+
+
+class End(NamedTuple):
+    """A database to replicate from or to. ``name`` is how it is shown, without a password; no ``url`` is this store."""
+
+    name: str
+    database: str
+    url: str | None = None
+    user: str | None = None
+    password: str | None = None
+    headers: Mapping[str, str] = {}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a database of this store."""
+        return self.url is None
+
+
+def parse_end(given: Any) -> End:
+    """What ``source`` or ``target`` names: a URL, an object with one, or a name.
+
+    Raises ServerError where it is missing, as CouchDB does, and BadRequestError where it is no such thing.
+    """
+    if given is None or given == "":
+        raise ServerError("Missing replicator database", code="error")
+    end = {"url": given} if isinstance(given, str) else given
+    if not isinstance(end, dict) or not isinstance(url := end.get("url"), str) or not url:
+        raise BadRequestError("endpoint has an invalid url")
+    if "://" not in url:
+        return End(url, url)
+    return _remote_end(_split(url), end)
+
+
+def open_end(end: End, store: str, answer: Answer, remote: Remote | None, user: User) -> Peer:
+    """The database as a peer; ``store`` is this store's id. Whoever opens it closes its transport."""
+    if end.url is None:
+        return Peer(_Own(answer, user), database_path(end.database), f"{store}/{end.database}")
+    if remote is None:
+        raise UnsupportedError("The embedded store was opened without a way to reach other servers.")
+    transport = remote(end.url, user=end.user, password=end.password, headers=end.headers)
+    return Peer(transport, database_path(end.database), end.name)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise BadRequestError("endpoint has an invalid url") from None
+    if not has_host or parts.scheme not in _SCHEMES or parts.query or not parts.path.strip("/"):
+        raise BadRequestError("endpoint has an invalid url")
+    return parts
+
+
+def _remote_end(parts: SplitResult, end: Mapping[str, Any]) -> End:
+    headers, basic = end.get("headers", {}), _basic(end.get("auth", {}))
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise BadRequestError("endpoint has invalid headers")
+    user, password = basic or (parts.username and unquote(parts.username), unquote(parts.password or ""))
+    *prefix, database = parts.path.strip("/").split("/")
+    host = parts.netloc.rpartition("@")[2]
+    url = "/".join([f"{parts.scheme}://{host}", *prefix])
+    database = unquote(database)
+    return End(f"{url}/{quote(database, safe='')}/", database, url, user or None, password, headers)
+
+
+def _basic(auth: Any) -> tuple[str, str] | None:
+    """The name and the password of an ``auth`` object; CouchDB knows no other kind either."""
+    basic = auth.get("basic") if isinstance(auth, dict) else None
+    if basic is None:
+        return None
+    if not isinstance(basic, dict):
+        raise BadRequestError("endpoint has an invalid auth object")
+    return str(basic.get("username", "")), str(basic.get("password", ""))
+
+
+class _Own:
+    """This store, as one of its users."""
+
+    def __init__(self, answer: Answer, user: User) -> None:
+        self._answer = answer
+        self._user = user
+
+    async def send(self, request: Request) -> Response:
+        """The answer."""
+        response = await self._answer(request, self._user)
+        if response.stream is not None and not request.stream:
+            await response.collect()
+        return response
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
