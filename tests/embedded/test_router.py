@@ -45,7 +45,6 @@ async def test_another_method_is_answered_with_the_ones_that_are_allowed(
     [
         "/db/_design/app/_show/it",
         "/db/_shards",
-        "/_replicate",
     ],
 )
 async def test_what_the_store_does_not_do_yet_is_named(client: Client, database: str, target: str) -> None:
