@@ -36,11 +36,11 @@ async def rows() -> AsyncIterator[Row]:
                     operation.create(f"filled-{n:02}", data=CONTENT)
             case = _Case(database, aiocouch.Database(peer, database.id), raw, f"{url}/{database.id}")
             for name, bars, contenders in (
-                ("save a new document", (1.10, None), (case.raw_save, case.save, case.their_save)),
-                (f"bulk create {DOCUMENTS:,}", (1.15, 2.0), (case.raw_bulk, case.bulk, case.their_bulk)),
-                (f"iterate {DOCUMENTS:,}", (1.10, None), (case.raw_iterate, case.iterate, case.their_iterate)),
-                (f"find {DOCUMENTS:,}", (1.05, None), (case.raw_find, case.find, case.their_find)),
-                ("64 gets at once", (1.05, None), (case.raw_gets, case.gets, case.their_gets)),
+                ("save a new document", (1.10, None, None), (case.raw_save, case.save, case.their_save)),
+                (f"bulk create {DOCUMENTS:,}", (1.15, 2.0, None), (case.raw_bulk, case.bulk, case.their_bulk)),
+                (f"iterate {DOCUMENTS:,}", (1.10, None, 0.67), (case.raw_iterate, case.iterate, case.their_iterate)),
+                (f"find {DOCUMENTS:,}", (1.05, None, None), (case.raw_find, case.find, case.their_find)),
+                ("64 gets at once", (1.05, None, None), (case.raw_gets, case.gets, case.their_gets)),
             ):
                 async for row in _measured(name, bars, contenders):
                     yield row
@@ -48,7 +48,7 @@ async def rows() -> AsyncIterator[Row]:
 
 
 async def _measured(
-    name: str, bars: tuple[float | None, float | None], contenders: tuple[Contender, Contender, Contender]
+    name: str, bars: tuple[float | None, float | None, float | None], contenders: tuple[Contender, Contender, Contender]
 ) -> AsyncIterator[Row]:
     """The rows of one job: the best of each contender's rounds, taken in turns."""
     walls, cpus = [float("inf")] * 3, [float("inf")] * 3
@@ -63,6 +63,7 @@ async def _measured(
     yield Row(f"{name}, client CPU", "aiohttp + orjson", cpus[0], cpus[1], bars[1])
     yield Row("  aiocouch's wall", "aiohttp + orjson", walls[0], walls[2])
     yield Row("  aiocouch's client CPU", "aiohttp + orjson", cpus[0], cpus[2])
+    yield Row("  our client CPU", "aiocouch", cpus[2], cpus[1], bars[2])
 
 
 class _Case:

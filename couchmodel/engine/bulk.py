@@ -68,13 +68,15 @@ class BulkOperation:
 
     def create(self, id: str, data: Mapping[str, Any] | None = None) -> Document:
         """A new document, to be stored with the others. Raises ConfigurationError for an id that is among them."""
-        self._check_new(id)
+        if id in self._docs:
+            raise _twice(id)
         document = self._docs[id] = Document(self._database, id, data)
         return document
 
     def append(self, doc: Document) -> Document:
         """Store this document with the others. Raises ConfigurationError for an id that is among them."""
-        self._check_new(doc.id)
+        if doc.id in self._docs:
+            raise _twice(doc.id)
         self._docs[doc.id] = doc
         return doc
 
@@ -90,10 +92,6 @@ class BulkOperation:
             self.append(doc)
         self._deleted.add(doc.id)
         return doc
-
-    def _check_new(self, id: str) -> None:
-        if id in self._docs:
-            raise ConfigurationError(f"{id!r} is among the documents of this bulk operation already")
 
     def _forget(self) -> None:
         self._docs.clear()
@@ -112,16 +110,14 @@ class BulkOperation:
             rows = told if self._new_edits else _complete(part, told)
             response += rows
             for place, (document, row) in enumerate(zip(part, rows, strict=True)):
-                (error if "error" in row else ok).append(document)
-                self._settle(document, pack, place, row)
-
-    def _settle(self, document: Document, pack: Pack, place: int, row: BulkRow) -> None:
-        if "error" in row:
-            return
-        if document.id in self._deleted:
-            document.clear_stored()
-        elif "rev" in row:
-            document.stored_among(pack, place, row["rev"])
+                if "error" in row:
+                    error.append(document)
+                    continue
+                ok.append(document)
+                if self._deleted and document.id in self._deleted:
+                    document.clear_stored()
+                elif "rev" in row:
+                    document.stored_among(pack, place, row["rev"])
 
     async def _packs(self) -> tuple[list[Document], list[Pack]]:
         """The documents that have something to send, and what: all of it, before anything is sent."""
@@ -201,6 +197,10 @@ def refusal(row: BulkRow, path: str) -> CouchModelError:
     """The error that a row of the answer stands for, which has no ``rev``."""
     code = row.get("error", "unknown_error")
     return response_error(_STATUS.get(code, 500), code, row.get("reason", ""), method="POST", path=path)
+
+
+def _twice(id: str) -> ConfigurationError:
+    return ConfigurationError(f"{id!r} is among the documents of this bulk operation already")
 
 
 async def _requests(

@@ -15,6 +15,8 @@ from couchmodel.types import JSONObject, ViewRow
 __all__ = ["AllDocsView", "Page", "Rows", "View", "ViewResponse"]
 
 _DESIGN: Final = "_design/"
+_LAST: Final[JSONObject] = {"\uffff": {}}
+"""What comes after every key in use: objects are the last of all, by the order of their first names."""
 
 
 class KeyParameterError(QueryError, AttributeError):
@@ -123,7 +125,7 @@ class View:
         if after is not None:
             params = {**params, "skip": 0, **after}
         rows = [row async for row in self.rows(**params, limit=size + 1)]
-        return Page(rows[:size], _start(rows[size]) if len(rows) > size else None)
+        return Page(rows[:size], _start(rows[size], params) if len(rows) > size else None)
 
     async def queries(self, queries: Iterable[Mapping[str, Any]]) -> list[ViewResponse]:
         """The answers to several sets of parameters, in one request."""
@@ -244,8 +246,12 @@ def _is_design(row: ViewRow) -> bool:
     return row.get("id", "").startswith(_DESIGN)
 
 
-def _start(row: ViewRow) -> JSONObject:
-    start: JSONObject = {"startkey": row["key"]}
+def _start(row: ViewRow, params: Mapping[str, Any]) -> JSONObject:
+    key: Any = row["key"]
+    if params.get("descending") and isinstance(key, list) and len(key) == int(params.get("group_level") or 0):
+        # A group's key is the beginning of those of its rows, which lie before it from behind.
+        key = [*key, _LAST]
+    start: JSONObject = {"startkey": key}
     return {**start, "startkey_docid": row["id"]} if "id" in row else start
 
 

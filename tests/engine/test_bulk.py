@@ -8,7 +8,7 @@ from couchmodel import ConfigurationError, NotFoundError
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import BulkOperation, CouchDB, Database, Document
 from couchmodel.engine.bulk import write_documents
-from couchmodel.errors import ContentTooLargeError
+from couchmodel.errors import ContentTooLargeError, ProtocolError
 
 
 async def fill(database: Database, ids: str) -> None:
@@ -169,6 +169,41 @@ async def test_a_request_that_is_too_large_is_halved() -> None:
     database = Database(CouchDB(small), "db")
     rows = await write_documents(database.session, database.path, [b'{"_id":"x"}'] * 5)
     assert (small.sizes, [row["id"] for row in rows]) == ([5, 2, 3, 1, 2], ["2", "2", "4", "5", "5"])
+
+
+async def test_documents_of_requests_that_were_halved_know_what_is_stored() -> None:
+    async with BulkOperation(Database(CouchDB(Small()), "db")) as bulk:
+        for id in "abcde":
+            bulk.create(id)
+    assert ([document.id for document in bulk.ok or []], [document.changed for document in bulk]) == (
+        list("abcde"),
+        [False] * 5,
+    )
+
+
+async def test_new_changed_and_unchanged_documents_go_together(database: Database) -> None:
+    await fill(database, "ab")
+    async with database.update_docs(list("abcd"), create=True) as bulk:
+        for id, document in zip("abcd", bulk, strict=True):
+            document.update({"n": id} if id != "a" else {})
+    assert [row["id"] for row in bulk.response or []] == ["b", "c", "d"]
+    for document in bulk:
+        document["n"] = "b"
+    async with BulkOperation(database) as again:
+        for document in bulk:
+            again.append(document)
+    assert [row["id"] for row in again.response or []] == ["a", "c", "d"]
+    assert [document["n"] async for document in database.docs()] == ["b"] * 4
+
+
+async def test_an_answer_without_a_row_for_each_document_is_an_error() -> None:
+    class Silent(Small):
+        async def send(self, request: Request) -> Response:
+            return Response(201, body=b"[]")
+
+    with pytest.raises(ProtocolError, match="1 documents were sent, and 0 rows came"):
+        async with BulkOperation(Database(CouchDB(Silent()), "db")) as bulk:
+            bulk.create("a")
 
 
 async def test_what_was_stored_before_a_failure_is_known() -> None:

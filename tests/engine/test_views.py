@@ -8,6 +8,7 @@ from couchmodel import BadRequestError, CouchModelError, NotFoundError, QueryErr
 from couchmodel.engine import AllDocsView, Database, DesignDocument, View
 from couchmodel.engine.parameters import exact, lenient
 from couchmodel.engine.view import Page
+from couchmodel.types import ViewRow
 
 BY_TAG = "function (doc) { for (var n in doc.tags) emit(doc.tags[n], doc.n); }"
 LINKS = "function (doc) { if (doc.next) emit(doc._id, {_id: doc.next}); }"
@@ -167,6 +168,23 @@ async def test_a_reduced_view_has_a_value_and_a_grouped_one_keys(by_tag: View) -
     assert [key async for key in by_tag.akeys(group=True, limit=2)] == ["a", "b"]
     page = await by_tag.page(6, group=True)
     assert [row["key"] for row in (await by_tag.page(6, page.next, group=True)).rows] == ["g", "x"]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_pages_divide_groups_of_a_level_in_either_direction(database: Database, descending: bool) -> None:
+    async with database.create_docs() as bulk:
+        for n, key in enumerate([["a"], ["a", 1], ["a", {"z": 1}], ["b", 1], ["b", "x"], ["c"], "d"]):
+            bulk.create(str(n), data={"key": key})
+    design = await database.design_doc("by")
+    view = await design.create_view("key", "function (doc) { emit(doc.key, 1); }", "_count")
+    whole = (await view.get(group_level=1, descending=descending)).rows
+    assert sorted(str(row.get("value")) for row in whole) == ["1", "1", "2", "3"]
+    rows: list[ViewRow] = []
+    page = Page([], next=None)
+    while not rows or page.next:
+        page = await view.page(1, page.next, group_level=1, descending=descending)
+        rows += page.rows
+    assert rows == whole
 
 
 async def test_pages_divide_rows_of_one_key(by_tag: View) -> None:
