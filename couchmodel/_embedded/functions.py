@@ -1,13 +1,12 @@
 """Functions of design documents that are asked for by name, and what they are told of a request."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from couchmodel._embedded.design_checks import JAVASCRIPT, language_of
 from couchmodel._embedded.documents import document_json, living, winner
-from couchmodel._embedded.scripts import Context
+from couchmodel._embedded.scripts import Context, parsed
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, decode, encode, target
@@ -42,7 +41,7 @@ class Function(NamedTuple):
         """What a responder of ``scripts.js`` makes of it. Raises ResponseError, and UnsupportedError without ``js``."""
         text = b"[%b]" % b",".join((encode(self.path), *arguments))
         try:
-            return json.loads(self.context.ask("call", responder, text.decode()))
+            return parsed(self.context.ask("call", responder, text.decode()))
         except ResponseError as error:
             error.status = STATUSES.get(error.code, error.status if isinstance(error, ServerError) else 500)
             raise

@@ -28,6 +28,7 @@ __all__ = [
     "is_available",
     "open_mapper",
     "open_reducer",
+    "parsed",
 ]
 
 SECONDS: Final = 5.0
@@ -76,10 +77,11 @@ class Context:
         UnsupportedError: the extra ``js`` is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *prepared: tuple[str, str]) -> None:
+        """``prepared`` are commands that are carried out when it is first asked."""
         self._engine = _engine()
         self._lock = threading.Lock()
-        self._prepared: list[tuple[str, str]] = []
+        self._prepared = list(prepared)
         self._run: Any = None
 
     def prepare(self, command: str, text: str) -> None:
@@ -148,15 +150,15 @@ class Scripts:
     def open(self, design: bytes) -> Context:
         """The context of a design document with all its functions, by its JSON: another revision has another.
 
+        Nothing is run yet, so an event loop may ask.
+
         Raises:
             UnsupportedError: the extra ``js`` is not installed.
         """
         with self._lock:
             context = self._contexts.get(design)
             if context is None:
-                context = Context()
-                context.prepare("design", design.decode())
-                self._contexts[design] = context
+                context = self._contexts[design] = Context(("design", design.decode()))
                 if len(self._contexts) > CONTEXTS:
                     self._contexts.popitem(last=False)
             self._contexts.move_to_end(design)
@@ -199,7 +201,7 @@ class Mapper:
         answer = self._context.ask("map", (b"[%b]" % b",".join(documents)).decode())
         keys, *values = answer.encode().split(b"\n")
         left = iter(values)
-        return [[_rows(emitted, left) for emitted in views] for views in decode(keys)]
+        return [[_rows(emitted, left) for emitted in views] for views in parsed(keys)]
 
 
 def _rows(keys: list[Any], values: Iterator[bytes]) -> list[tuple[Any, bytes]]:
@@ -265,6 +267,14 @@ def open_reducer(design: Mapping[str, Any], source: str) -> Reducer:
     context = Context()
     context.prepare("check", source)
     return Reducer(context, source)
+
+
+def parsed(text: bytes | str) -> Any:
+    """The value that a function has made. Raises ServerError where it is nested deeper than the store reads JSON."""
+    try:
+        return decode(text if isinstance(text, bytes) else text.encode())
+    except ValueError as error:
+        raise ServerError(f"what a function has made cannot be read: {error}", code="invalid_json") from None
 
 
 def _exhausted(reason: str) -> ServerError:

@@ -5,7 +5,6 @@ that are there at that moment. A database without such functions has a mark that
 reads anyway.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from couchmodel._embedded.attachments import Attachment, shown
 from couchmodel._embedded.design_checks import JAVASCRIPT, check_design, has_functions, language_of
 from couchmodel._embedded.documents import Found, document_json
 from couchmodel._embedded.edits import Edit, Incoming
-from couchmodel._embedded.scripts import Context, Scripts
+from couchmodel._embedded.scripts import Context, Scripts, parsed
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
@@ -152,7 +151,7 @@ def _shown(item: Listed) -> dict[str, Any]:
 def _call(function: _Function, text: bytes) -> Mapping[str, Any]:
     arguments = (b'[["validate_doc_update"],%b]' % text).decode()
     try:
-        outcome: dict[str, Any] = json.loads(function.context.ask("call", "validate", arguments))
+        outcome: dict[str, Any] = parsed(function.context.ask("call", "validate", arguments))
     except UnsupportedError:
         raise
     except ResponseError as error:

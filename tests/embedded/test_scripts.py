@@ -103,17 +103,19 @@ def test_what_is_no_function_does_not_compile(source: str, reason: str) -> None:
         ("function (doc) { throw 'fatal_error' }", "map_runtime_error", "function raised 'fatal_error'"),
         ("function (doc) { throw ['fatal', 'mine', 'why'] }", "mine", "why"),
         ("function (doc) { var a = {}; a.a = a; emit(a) }", "TypeError", "{[]}"),
+        ("function (doc) { { let a = []; for (let i = 0; i < 999; i++) a = [a]; emit(a) } }", "invalid_json", None),
         ("function (doc) { (function f() { f() })() }", "os_process_error", "{exit_status,1}"),
         ("function (doc) { var a = []; while (1) a.push('x'.repeat(9999) + a.length) }", "os_process_error",
          "{exit_status,1}"),
         ("function (doc) { emit('x'.repeat(9e7)) }", "os_process_error", "{exit_status,1}"),
     ],
 )  # fmt: skip
-def test_some_errors_are_the_whole_views(source: str, code: str, reason: str) -> None:
+def test_some_errors_are_the_whole_views(source: str, code: str, reason: str | None) -> None:
     mapper = open_mapper({"views": {"view": {"map": source.replace("{", "{ if (doc.bad)", 1)}}})
     with pytest.raises(ResponseError) as failed:
         mapper.map([b'{"_id":"a"}', b'{"_id":"b","bad":true}'])
-    assert (failed.value.status, failed.value.code, failed.value.reason) == (500, code, reason)
+    assert (failed.value.status, failed.value.code) == (500, code)
+    assert reason in (None, failed.value.reason)
     assert mapper.map([b'{"_id":"a"}']) == [[[]]]
 
 

@@ -18,6 +18,7 @@ FILTERS = {
         throw({error: 'told', reason: JSON.stringify([this.x, doc].concat(said))});
     }""",
     "throws": "function () { throw({error: 'odd', reason: 'no reason'}) }",
+    "late": "function (doc) { if (doc.bad) throw({error: 'odd', reason: 'too late'}); return true }",
     "odd": "5",
 }
 VIEWS = {
@@ -126,6 +127,24 @@ async def test_a_filter_that_fails_is_the_requests_failure(filled: Database, par
     assert reason in failed.value.reason
 
 
+@pytest.mark.parametrize("feed", ["longpoll", "continuous", "eventsource"])
+async def test_a_waiting_feed_does_not_begin_with_a_filter_that_fails(filled: Database, feed: str) -> None:
+    with pytest.raises(ResponseError) as failed:
+        await call(filled, "GET", f"_changes?filter=d/throws&feed={feed}&timeout=100")
+    assert failed.value.status == 500
+
+
+async def test_a_filter_that_fails_later_ends_the_feed_with_its_error(filled: Database, backend: str) -> None:
+    if backend == "live":
+        pytest.skip("CouchDB lets such a feed wait")
+    path = (*filled.path, "_changes")
+    query = {"filter": "d/late", "feed": "continuous", "since": "now", "timeout": "9000"}
+    waiting = asyncio.create_task(filled.session.send(Request("GET", path, query=query)))
+    await asyncio.sleep(0.05)
+    await call(filled, "PUT", "late", {"bad": True})
+    assert (await waiting).body.endswith(b'{"error":"odd","reason":"too late"}\n')
+
+
 async def test_a_waiting_feed_is_filtered_too(filled: Database) -> None:
     waiting = asyncio.create_task(call(filled, "GET", "_changes?filter=d/big&least=8&feed=longpoll&timeout=9000"))
     await asyncio.sleep(0.05)
@@ -163,6 +182,8 @@ UPDATES = {
     "throws": "function () { throw 'x' }",
     "error": "function () { throw(['error', 'mine', 'why']) }",
     "odd": "function named() {}",
+    "code": "function () { return [{_id: 'x'}, {code: 99}] }",
+    "split": "function () { return [{_id: 'x'}, {headers: {A: 'b\\r\\nc: d'}}] }",
 }
 
 
@@ -251,6 +272,16 @@ async def test_an_update_that_fails_is_an_error(
         await update(updating, name)
     assert (failed.value.status, failed.value.code) == (status, code)
     assert failed.value.reason.startswith(reason)
+
+
+async def test_an_update_that_cannot_be_answered_writes_nothing(updating: Database, backend: str) -> None:
+    if backend == "live":
+        pytest.skip("CouchDB writes first, and breaks the answer off")
+    for name in ("code", "split"):
+        with pytest.raises(ResponseError, match="Invalid data from external server"):
+            await update(updating, f"{name}/x")
+    with pytest.raises(NotFoundError):
+        await call(updating, "GET", "x")
 
 
 async def test_an_update_is_no_get(updating: Database) -> None:

@@ -1,12 +1,13 @@
 """The changes feed: normal, longpoll, continuous and eventsource."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import changes
-from couchmodel._embedded.answers import JSON_HEADERS
+from couchmodel._embedded.answers import JSON_HEADERS, error_answer
 from couchmodel._embedded.arguments import (
     LARGEST,
     integer,
@@ -22,7 +23,7 @@ from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.selector import Selector, compile_selector
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
-from couchmodel.errors import BadRequestError, NotFoundError
+from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
 __all__ = ["feed"]
 
@@ -48,11 +49,13 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     if kind == "normal":
         return await _normal(store, database, query)
     waiting = _Waiting(store, database, query, request)
+    if query.filter.function is not None:
+        await waiting.read_first()
     if kind == "longpoll":
-        return Response(200, JSON_HEADERS, stream=waiting.longpoll())
+        return Response(200, JSON_HEADERS, stream=_told(waiting.longpoll()))
     if kind == "eventsource":
-        return Response(200, _EVENT_HEADERS, stream=waiting.eventsource())
-    return Response(200, JSON_HEADERS, stream=waiting.continuous())
+        return Response(200, _EVENT_HEADERS, stream=_told(waiting.eventsource()))
+    return Response(200, JSON_HEADERS, stream=_told(waiting.continuous()))
 
 
 async def _normal(store: Store, database: Database, query: Query) -> Response:
@@ -62,7 +65,17 @@ async def _normal(store: Store, database: Database, query: Query) -> Response:
     if batch.rest is None:
         rows = b",\n".join(change.text for change in batch.rows)
         return Response(200, JSON_HEADERS, b'{"results":[\n%b%b' % (rows, _end(database, batch)))
-    return Response(200, JSON_HEADERS, stream=_pieces(store, database, batch))
+    return Response(200, JSON_HEADERS, stream=_told(_pieces(store, database, batch)))
+
+
+async def _told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """A feed, with a line at its end that tells of an error that has come in between."""
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except ResponseError as error:
+            yield b"\n" + error_answer(error).body
 
 
 async def _pieces(store: Store, database: Database, batch: Batch) -> AsyncGenerator[bytes, None]:
@@ -91,6 +104,14 @@ class _Waiting:
         timeout = integer("timeout", request.query.get("timeout", str(int(TIMEOUT * 1000)))) / 1000
         self._timeout = min(timeout, TIMEOUT)
         self._heartbeat = _heartbeat(request.query.get("heartbeat"))
+        self._first: Batch | None = None
+
+    async def read_first(self) -> None:
+        """Read what there is before the answer begins, so that a function that fails is the answer."""
+        self._first = await self._read(self._query)
+
+    async def _read(self, query: Query) -> Batch:
+        return await self._store.scan(partial(changes.read_batch, self._database, query))
 
     async def longpoll(self) -> AsyncGenerator[bytes, None]:
         """The changes there are, or else the first to come."""
@@ -132,19 +153,21 @@ class _Waiting:
 
     async def _batches(self) -> AsyncGenerator[Batch | None, None]:
         """Changes as they come, None for each heartbeat; it ends at the limit, or when nothing comes in time."""
-        query = self._query
+        query, first = self._query, self._first
         with self._database.watch() as watch:
             while True:
                 try:
-                    batch = await self._store.scan(partial(changes.read_batch, self._database, query))
+                    batch = first or await self._read(query)
                 except NotFoundError:
                     return  # the database has been dropped
                 yield batch
                 remaining = None if query.limit is None else query.limit - len(batch.rows)
                 if remaining == 0:
                     return
-                if batch.rest is not None:
-                    query = batch.rest
+                if batch.rest is not None or first is not None:
+                    # After the first there may have been changes that nobody was watching for yet.
+                    query = batch.rest or replace(query, since=batch.last_seq, limit=remaining)
+                    first = None
                     continue
                 while not await watch.changed(self._heartbeat or self._timeout):
                     if self._heartbeat is None:

@@ -5,7 +5,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.documents import Wishes, open_winner
 from couchmodel._embedded.edits import parse_document, validate_id
@@ -20,6 +20,10 @@ from couchmodel._wire.users import User
 from couchmodel.errors import NotFoundError, ServerError
 
 __all__ = ["update"]
+
+
+FRAMING: Final = frozenset(("connection", "content-length", "transfer-encoding"))
+"""Headers that a function does not set: they are about how the answer is sent."""
 
 
 class _Subject(NamedTuple):
@@ -37,13 +41,19 @@ async def update(store: Store, database: Database, request: Request) -> Response
         raise NotFoundError("Invalid path.", code="update_error")
     id = "/".join(names[1:]) or None
     subject = await store.read(partial(_open, database, design, names[0], id))
-    body = (await request.read()).decode(errors="replace")
-    told = seen(store, database, request, body, subject.info, id)
-    document, answer = await asyncio.to_thread(subject.function.call, "update", subject.document or b"null", told)
-    headers: dict[str, str] = {}
-    if isinstance(document, dict):
-        headers = await _save(store, database, document, request.user)
-    return _answer(answer, 201 if headers else 200, headers)
+    body = await request.read()
+
+    def run() -> Any:
+        told = seen(store, database, request, body.decode(errors="replace"), subject.info, id)
+        return subject.function.call("update", subject.document or b"null", told)
+
+    document, answer = await asyncio.to_thread(run)
+    writes = isinstance(document, dict)
+    response = _answer(answer, 201 if writes else 200)
+    if writes:
+        written = await _save(store, database, document, request.user)
+        response.headers = {**written, **response.headers}
+    return response
 
 
 def _open(database: Database, design: str, name: str, id: str | None, connection: Connection) -> _Subject:
@@ -62,13 +72,13 @@ async def _save(store: Store, database: Database, document: dict[str, Any], user
     edit = await asyncio.to_thread(parse_document, document)
     validate_id(edit.id)
     rev = await write(store, database, edit, user)
-    return {"x-couch-update-newrev": rev, "x-couch-id": edit.id}
+    return {"x-couch-update-newrev": rev} | ({"x-couch-id": edit.id} if edit.id.isprintable() else {})
 
 
 # --- the answer
 
 
-def _answer(members: Mapping[str, Any], status: int, headers: dict[str, str]) -> Response:
+def _answer(members: Mapping[str, Any], status: int) -> Response:
     """What a function says of its answer: ``code``, ``headers``, and ``json``, ``body`` or ``base64``.
 
     Raises:
@@ -78,10 +88,10 @@ def _answer(members: Mapping[str, Any], status: int, headers: dict[str, str]) ->
     given: dict[str, str] = {}
     for name, value in members.items():
         match name, value:
-            case "code", int():
+            case "code", int() if not isinstance(value, bool):
                 status = value
             case "headers", dict():
-                given = {key.lower(): _text(key, text) for key, text in value.items()}
+                given = {key.lower(): _text(key, text) for key, text in value.items() if key.lower() not in FRAMING}
             case "json", _:
                 content, content_type, isolated = encode(value) + b"\n", JSON_TYPE, False
             case "body", str():
@@ -90,11 +100,11 @@ def _answer(members: Mapping[str, Any], status: int, headers: dict[str, str]) ->
                 content, content_type = _decoded(value), "application/binary"
             case _:
                 raise _invalid(name, value)
-    if not 100 <= status <= 999:
+    if not 200 <= status <= 999:
         raise _invalid("code", status)
     # A page that a design document has made does nothing in the name of whoever looks at it.
     policy = {"content-security-policy": "sandbox"} if isolated else {}
-    return Response(status, {"content-type": content_type, **policy, **headers, **given}, content)
+    return Response(status, {"content-type": content_type, **policy, **given}, content)
 
 
 def _text(name: str, value: Any) -> str:
