@@ -47,7 +47,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"password_scheme": "pbkdf2"}, "iterations must be a number."),
     ({"password_scheme": "pbkdf2", "iterations": 1}, "derived_key must be a string."),
     ({"roles": ["_admin"]}, "No system roles (starting with underscore) in users db."),
-    ({"password": 1}, "Password value of '1' is invalid."),
+    *(
+        ({"password": password}, f"Password value of '{shown}' is invalid.")
+        for password, shown in ((1, "1"), (1.5, "1.5"), (True, "true"), ([1], "[1]"), ({}, "{[]}"))
+    ),
 ]
 
 

@@ -40,4 +40,4 @@ async def test_closing_twice_is_harmless_and_a_closed_one_opens_again(couch: Con
 
 async def test_a_server_says_who_asks(couch: Connection) -> None:
     context = (await couch.session.get(("_session",)))["userCtx"]
-    assert (context["name"], context["roles"]) == ("admin", ["_admin"])
+    assert "_admin" in context["roles"]
