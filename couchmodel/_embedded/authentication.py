@@ -24,7 +24,7 @@ from couchmodel._embedded.passwords import admin_line, is_password, parse_admin_
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.tokens import Tokens
 from couchmodel._embedded.users import HASHING, USERS, UserDocument, read_user
-from couchmodel._wire.messages import Request, decode, encode
+from couchmodel._wire.messages import Request, decode, encode, is_text
 from couchmodel._wire.users import NOBODY, User
 from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError
 
@@ -148,12 +148,15 @@ class Authentication:
         name = headers.get("x-auth-couchdb-username")
         if name is None:
             return None
+        listed = headers.get("x-auth-couchdb-roles", "")
+        if not is_text(name + listed):
+            raise BadRequestError("What a proxy says has to be UTF-8.")
         if secret := (self.configuration.proxy_secret or "").encode():
-            token = headers.get("x-auth-couchdb-token", "").encode()
+            token = headers.get("x-auth-couchdb-token", "").encode(errors="replace")
             proofs = [hmac.digest(secret, name.encode(), kind).hex().encode() for kind in cookies.ALGORITHMS]
             if not any(hmac.compare_digest(proof, token) for proof in proofs):
                 return None
-        roles = (role.strip() for role in headers.get("x-auth-couchdb-roles", "").split(","))
+        roles = (role.strip() for role in listed.split(","))
         return User(name, tuple(filter(None, roles)), "proxy")
 
     async def _by_cookie(self, header: str) -> Identity | None:

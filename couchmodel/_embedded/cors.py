@@ -73,7 +73,7 @@ class Cors:
         return {**allowed, "access-control-expose-headers": ", ".join([*readable, *EXPOSED])}
 
     def _allowed(self, origin: str | None) -> dict[str, str] | None:
-        if origin is None or not ("*" in self.origins or origin in self.origins):
+        if origin is None or not origin.isascii() or not ("*" in self.origins or origin in self.origins):
             return None
         allowed = {"access-control-allow-origin": origin, "vary": "Origin"}
         return {**allowed, "access-control-allow-credentials": "true"} if self.credentials else allowed

@@ -36,7 +36,7 @@ from couchmodel._embedded.partitions import check_access
 from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.replicator import REPLICATOR, Replicator
 from couchmodel._embedded.store import Database, Store
-from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.messages import Request, Response, is_text
 from couchmodel._wire.users import ADMIN, User
 from couchmodel.errors import (
     BadRequestError,
@@ -83,10 +83,15 @@ class Router:
 
     async def answer_anybody(self, request: Request) -> Response:
         """The answer to whoever the request's headers say. Raises StoreFileError."""
+        cookie = None
         try:
             user, cookie = await self.authentication.identify(request)
         except ResponseError as error:
-            answer, cookie = error_answer(error), None
+            answer = error_answer(error)
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
+            answer = _failure(request, error)
         else:
             answer = await self.answer(request, user)
         if cookie is not None and "set-cookie" not in answer.headers:
@@ -100,7 +105,7 @@ class Router:
         wanted = request.headers.get("x-couchdb-www-authenticate")
         if wanted is None and self.authentication.configuration.require_valid_user:
             wanted = 'Basic realm="server"'
-        return {} if wanted is None else {"www-authenticate": wanted}
+        return {} if wanted is None or not is_text(wanted) else {"www-authenticate": wanted}
 
     async def answer(self, request: Request, user: User = ADMIN) -> Response:
         """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
@@ -116,8 +121,7 @@ class Router:
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
-            _log.exception("%r failed", request)
-            answer = error_answer(ServerError(type(error).__name__))
+            answer = _failure(request, error)
         return await _without_body(answer) if request.method == "HEAD" else answer
 
     def _route(self, request: Request) -> Answering:
@@ -240,6 +244,11 @@ class _Endpoint(NamedTuple):
         if handler is None:
             raise _NotAllowedError(self.allow)
         return handler
+
+
+def _failure(request: Request, error: Exception) -> Response:
+    _log.error("%r failed", request, exc_info=error)
+    return error_answer(ServerError(type(error).__name__))
 
 
 def _own_endpoint(path: tuple[str, ...]) -> _Endpoint:

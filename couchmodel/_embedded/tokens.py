@@ -62,7 +62,7 @@ class Tokens:
     def _check_header(self, header: dict[str, Any]) -> None:
         if "alg" not in header:
             raise BadRequestError("Missing alg header parameter")
-        if header["alg"] not in self._algorithms:
+        if not isinstance(header["alg"], str) or header["alg"] not in self._algorithms:
             raise BadRequestError("Invalid alg header parameter")
         if header.get("typ", "JWT") != "JWT":
             raise BadRequestError("Invalid typ header parameter")

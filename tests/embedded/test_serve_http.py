@@ -164,6 +164,31 @@ async def test_there_are_no_pages(start: Start) -> None:
             assert (answer.status, (await answer.json())["error"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Authorization: Basic \xff\xfe",
+        b"Authorization: Basic /////w==",
+        b"Authorization: Bearer \xff.\xff.\xff",
+        b"Authorization: Bearer eyJhbGciOltdfQ.e30.eA",
+        b"Cookie: AuthSession=\xff",
+        b"Cookie: AuthSession=//8-",
+        b"Cookie: AuthSession=OjpA; =; ;;",
+        b"X-Auth-CouchDB-UserName: \xff",
+        b"X-CouchDB-WWW-Authenticate: \xff",
+        b"Origin: http://\xff",
+    ],
+)
+async def test_credentials_that_nobody_can_read_are_no_fault_of_the_server(start: Start, header: bytes) -> None:
+    configured = {"jwt_keys": {"hmac:_default": "YWJj"}, "proxy_secret": "x", "cors": Cors(("*",))}
+    server, _ = await start(require_valid_user=True, **configured)
+    reader, writer = await connect(server)
+    writer.write(b"GET /db HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + header + b"\r\n\r\n")
+    line = await reader.readline()
+    assert line.split()[1] in (b"400", b"401")
+    writer.close()
+
+
 # --- many clients
 
 
