@@ -11,10 +11,11 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -29,6 +30,9 @@ from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileE
 __all__ = ["Database", "Store"]
 
 T = TypeVar("T")
+
+WAKEN: Final = 20
+"""How many of those who wait for a change hear of it in one turn of their event loop."""
 
 SYSTEM: Final = ("_replicator", "_users")
 """Databases that a server has from its start."""
@@ -67,8 +71,12 @@ class Database:
     def notify(self, _result: object = None) -> None:
         """The database has changed. From any thread."""
         self.changes += 1
+        waiting: dict[asyncio.AbstractEventLoop, list[Watch]] = {}
         for watch in tuple(self.watches):
-            watch.wake()
+            waiting.setdefault(watch.loop, []).append(watch)
+        for loop, watches in waiting.items():
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_wake, iter(watches), loop)
 
 
 class Watch:
@@ -76,7 +84,7 @@ class Watch:
 
     def __init__(self, watches: set["Watch"]) -> None:
         self._watches = watches
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -96,9 +104,17 @@ class Watch:
         return was_set
 
     def wake(self) -> None:
-        """There was a change. From any thread."""
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._event.set)
+        """There was a change. From the watch's event loop."""
+        self._event.set()
+
+
+def _wake(watches: Iterator[Watch], loop: asyncio.AbstractEventLoop) -> None:
+    """Wake some, and the others when those have had their turn: thousands at once would hold up everybody else."""
+    some = tuple(islice(watches, WAKEN))
+    for watch in some:
+        watch.wake()
+    if len(some) == WAKEN:
+        loop.call_soon(_wake, watches, loop)
 
 
 class Store:

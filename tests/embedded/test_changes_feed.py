@@ -109,3 +109,21 @@ async def test_a_feed_begins_behind_a_sequence(client: Client, database: str, si
 @pytest.mark.parametrize("since", ["rubbish", "-1", "", "1-", "3-é"])
 async def test_what_is_no_sequence_is_refused(client: Client, database: str, since: str) -> None:
     assert (await client.json("GET", f"/db/_changes?since={since}"))["error"] == "bad_request"
+
+
+async def test_a_thousand_feeds_hear_of_a_change(client: Client, database: str) -> None:
+    feeds = [await feed(client, "feed=longpoll") for _ in range(1000)]
+    waiting = [asyncio.create_task(text(pieces)) for pieces in feeds]
+    await asyncio.sleep(0.1)
+    await client.ask("PUT", "/db/a", {})
+    assert (await client.ask("GET", "/db/a")).status == 200
+    assert {json.loads(body)["results"][0]["id"] for body in await asyncio.gather(*waiting)} == {"a"}
+
+
+async def test_a_feed_that_nobody_reads_does_no_harm(client: Client, database: str) -> None:
+    pieces = await feed(client, "feed=continuous&timeout=50")
+    assert await anext(pieces)
+    for n in range(3):
+        await client.ask("POST", "/db/_bulk_docs", {"docs": [{"n": n}] * 500})
+    lines = [json.loads(line) for line in (await text(pieces)).split(b"\n") if line]
+    assert len({line["id"] for line in lines[:-1]}) == 1500

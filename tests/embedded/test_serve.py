@@ -130,6 +130,22 @@ async def test_a_feed_over_http_tells_changes_as_they_come(http: aiohttp.ClientS
         assert json.loads(await answer.content.readline())["id"] == "a"
 
 
+async def test_a_client_that_does_not_read_holds_up_nobody(server: Server, http: aiohttp.ClientSession) -> None:
+    for _ in range(10):
+        async with http.post("/db/_bulk_docs", json={"docs": [{"text": "x" * 1000}] * 500}) as answer:
+            assert answer.status == 201
+    host, port = server.url.removeprefix("http://").split(":")
+    idle = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+    for _, writer in idle:
+        writer.write(head("GET", "/db/_changes?include_docs=true&feed=continuous").encode())
+    for _ in range(20):
+        async with http.get("/db") as answer:
+            assert (await answer.json())["doc_count"] == 5000
+    for _, writer in idle:
+        writer.close()
+    await asyncio.wait_for(server.close(), 10)
+
+
 async def test_closing_ends_a_feed_that_waits(server: Server, http: aiohttp.ClientSession) -> None:
     async with http.get("/db/_changes?feed=continuous&since=now") as answer:
         await answer.content.readline()
