@@ -1,6 +1,7 @@
 """Which reduction a view has: a built-in one, or its own function of JavaScript."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import scripts
@@ -25,9 +26,8 @@ class Maker(NamedTuple):
 def open_reducer(design: Design, view: View, *, backwards: bool) -> Maker:
     """What makes the reductions of a view, which may be read ``backwards``.
 
-    Raises:
-        ServerError: there is no built-in function of that name.
-        UnsupportedError: it takes the extra ``js``.
+    Raises ServerError where there is no built-in function of that name. What is wrong with a function of the design
+    document is told by the first reduction that gets rows.
     """
     source = view.reduce or ""
     builtin = builtin_reduction(source, backwards=backwards)
@@ -35,8 +35,9 @@ def open_reducer(design: Design, view: View, *, backwards: bool) -> Maker:
         return Maker(builtin, False)
     if design.language == QUERY:
         return Maker(_Nothing, False)
-    reducer = scripts.open_reducer(design.body, source)
-    return Maker(lambda: _Script(reducer), True)
+    # It is compiled where it runs, which is not in the event loop.
+    opened = cache(lambda: scripts.open_reducer(design.body, source))
+    return Maker(lambda: _Script(opened), True)
 
 
 class _Nothing:
@@ -56,17 +57,17 @@ class _Script:
     As in CouchDB it gets the rows from the last to the first, and is asked even for what it has said of a single batch.
     """
 
-    def __init__(self, reducer: Reducer) -> None:
-        self._reducer = reducer
+    def __init__(self, opened: Callable[[], Reducer]) -> None:
+        self._opened = opened
         self._pieces: list[bytes] = []
 
     def add(self, rows: Sequence[Item]) -> None:
         """Take in some rows. Raises ResponseError."""
         keys = [(decode(emitted), id) for emitted, id, _ in reversed(rows)]
-        self._pieces.append(self._reducer.reduce(keys, [value for *_, value in reversed(rows)]))
+        self._pieces.append(self._opened().reduce(keys, [value for *_, value in reversed(rows)]))
         if len(self._pieces) >= PIECES:
-            self._pieces = [self._reducer.rereduce(self._pieces)]
+            self._pieces = [self._opened().rereduce(self._pieces)]
 
     def result(self) -> Any:
         """What they have come to. Raises ResponseError."""
-        return decode(self._reducer.rereduce(self._pieces))
+        return decode(self._opened().rereduce(self._pieces))

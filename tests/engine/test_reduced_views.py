@@ -84,6 +84,13 @@ async def test_statistics_of_what_is_no_number_are_refused(numbers: Database) ->
         await reduced(numbers, "function (doc) { emit(doc.n, 'x'); }", "_stats")
 
 
+async def test_what_is_wrong_with_an_index_is_said_by_several_queries_too(numbers: Database) -> None:
+    with pytest.raises(ServerError):
+        await reduced(numbers, "function (doc) { emit(doc.n, 'x'); }", "_stats")
+    with pytest.raises(ServerError):
+        await numbers.view("by", "it").queries([{}, {"group": True}])
+
+
 async def test_a_function_gets_the_rows_and_then_its_own_results(numbers: Database) -> None:
     [(_, value)] = await reduced(numbers, NUMBERS, ROWS, key=[1, 3])
     assert value == [True, None, [[False, [[[1, 3], "d3"]], [1.5]]]]

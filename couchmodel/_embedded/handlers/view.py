@@ -60,6 +60,8 @@ async def list_queries(store: Store, database: Database, request: Request) -> Re
     design.view(name)
     base = replace(parse_parameters(request.query, Query()), keys=NOTHING, group=None, group_level=None)
     readings = [_reading(store, database, design, name, parse_members(query, base)) for query in listed]
+    if listed:
+        await readings[0].prepare()  # what goes wrong with the index is told by the status
     return Response(200, JSON_HEADERS, stream=_results(readings))
 
 
@@ -130,6 +132,10 @@ class _Reading:
     view: View
     query: Query
     reducer: Maker | None
+
+    async def prepare(self) -> None:
+        """See to it that the index is as the query wants it. Raises ResponseError."""
+        await self._state()
 
     async def begin(self) -> tuple[bytes, AsyncGenerator[list[bytes], None]]:
         """What stands before the rows, and the rows, batch by batch."""
