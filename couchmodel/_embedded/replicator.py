@@ -59,10 +59,8 @@ class Replicator:
         found = self._tasks.get(id)
         if found is None:
             raise NotFoundError("missing")
-        job, task = found
-        if not user.is_admin and job.user != user:
-            raise UnauthorizedError("You are not the owner of this replication.")
-        await _end(task)
+        _require_owner(found[0], user)
+        await _end(found[1])
 
     def jobs(self) -> list[Job]:
         """Those that are in hand, by their ids."""
@@ -95,6 +93,7 @@ class Replicator:
         id = asked.id(self.store.uuid)
         found = self._tasks.get(id)
         if found is not None:
+            _require_owner(found[0], user)
             return found[1]
         job = self._job(asked, user, None)
         task = asyncio.create_task(job.run_steadily() if asked.options.continuous else job.run())
@@ -224,6 +223,11 @@ class _Document:
 
     async def _tell(self, state: Mapping[str, Any]) -> None:
         await self._replicator.tell(self._id, self.content, state)
+
+
+def _require_owner(job: Job, user: User) -> None:
+    if not user.is_admin and job.user != user:
+        raise UnauthorizedError("You are not the owner of this replication.")
 
 
 def _content(body: Mapping[str, Any]) -> dict[str, Any]:

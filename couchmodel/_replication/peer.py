@@ -8,11 +8,11 @@ from typing import Any, Final, cast
 from couchmodel._wire.messages import NOTHING, Request, Response, Transport, document_path, encode
 from couchmodel._wire.refusals import asked, refusal
 from couchmodel.errors import (
+    ConnectError,
     NotFoundError,
     ProtocolError,
     RequestTimeoutError,
     ResponseError,
-    TLSError,
     TransportError,
 )
 
@@ -147,7 +147,7 @@ class Peer:
         for _ in range(_TRIES - 1 if request.body is None or isinstance(request.body, bytes) else 0):
             try:
                 response = await self.transport.send(request)
-            except (RequestTimeoutError, TLSError):
+            except (ConnectError, RequestTimeoutError):  # the transport has had patience enough with these
                 raise
             except TransportError as error:
                 _log.debug("%r is sent again: %s", request, error)

@@ -46,8 +46,8 @@ async def couchdb() -> AsyncIterator[Place]:
 @pytest.fixture
 async def served() -> AsyncIterator[Place]:
     store = Store(None)
-    server = await serve(store, "127.0.0.1", 0, remote=HTTPTransport)
-    async for found in place(server.url):
+    server = await serve(store, "127.0.0.1", 0, ("ada", "sesame"), remote=HTTPTransport)
+    async for found in place(server.url.replace("://", "://ada:sesame@")):
         yield found
     await server.close()
     await store.close()

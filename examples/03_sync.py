@@ -1,0 +1,47 @@
+"""Offline first: two kitchens write recipes without a network, and bring both sides together when there is one.
+
+    python examples/03_sync.py
+
+One kitchen keeps its recipes in memory, the other where $COUCHMODEL_URL says.
+"""
+
+import asyncio
+import os
+import secrets
+
+from couchmodel.engine import CouchDB, Database
+from couchmodel.sync import follow, synchronize
+
+
+async def write(database: Database, id: str, **fields: object) -> None:
+    """Create a recipe, or change it."""
+    recipe = await database.create(id, exists_ok=True)
+    recipe.update(fields)
+    await recipe.save()
+
+
+async def main() -> None:
+    """Work apart, come together, and stay together."""
+    name = f"kitchen-{secrets.token_hex(4)}"
+    async with CouchDB("memory:") as here, CouchDB(os.environ.get("COUCHMODEL_URL", "memory:")) as there:
+        ours, theirs = await here.create(name), await there.create(name)
+
+        await write(ours, "apple_pie", title="Apple pie", by="us")
+        await write(theirs, "apple_pie", title="Apple tart", by="them")
+        await write(theirs, "soup", title="Onion soup")
+
+        pushed, pulled = await synchronize(ours, theirs)
+        print(f"pushed {pushed.docs_written}, pulled {pulled.docs_written}")
+
+        mine, other = await ours["apple_pie"], await theirs["apple_pie"]
+        print(f"both show {mine['title']!r}: {mine.rev == other.rev}")
+
+        async with follow(ours, theirs) as push:
+            await write(ours, "bread", title="Bread")
+            await push.caught_up()
+            print("and there is", (await theirs["bread"])["title"])
+
+        await theirs.delete()
+
+
+asyncio.run(main())
