@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from couchmodel import upkeep
 from couchmodel._embedded.store import Store
+from couchmodel.cli import app
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 
@@ -18,6 +20,7 @@ WRITE = """
 import asyncio, sys
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
+from couchmodel.cli import app
 from couchmodel._wire.messages import Request
 
 async def write():
@@ -203,3 +206,29 @@ async def test_what_is_no_store_is_refused_and_left_alone(tmp_path: Path, conten
     with pytest.raises(StoreFileError):
         await upkeep.backup(path, tmp_path / "copy.db")
     assert [each.read_bytes() for each in tmp_path.iterdir()] == ([] if content is None else [content])
+
+
+@pytest.mark.parametrize(
+    ("statements", "status", "output"),
+    [
+        ("", 0, "5 documents and 1 deleted, 1 stored attachment: all is well"),
+        ("UPDATE database SET living = 7 WHERE name = 'db'", 1, "store.db: 1 problem\n"),
+    ],
+)
+def test_the_command_says_what_it_has_found(path: Path, statements: str, status: int, output: str) -> None:
+    spoil(path, statements)
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert (result.exit_code, output in result.output) == (status, True), result.output
+
+
+def test_the_commands_name_what_they_cannot_do(path: Path, tmp_path: Path) -> None:
+    missing = CliRunner().invoke(app, ["check", str(tmp_path / "missing.db")])
+    assert (missing.exit_code, "there is no store" in missing.output) == (2, True)
+    refused = CliRunner().invoke(app, ["backup", str(path), str(path)])
+    assert (refused.exit_code, "is there already" in refused.output) == (1, True)
+
+
+def test_the_command_makes_a_copy(path: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["backup", str(path), str(tmp_path / "copy.db")])
+    assert (result.exit_code, "copied to" in result.output) == (0, True), result.output
+    assert CliRunner().invoke(app, ["check", str(tmp_path / "copy.db")]).exit_code == 0
