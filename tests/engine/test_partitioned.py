@@ -176,6 +176,46 @@ async def test_a_design_document_says_whether_its_views_are_partitioned(shop: Da
     assert caught.value.code == "invalid_design_doc"
 
 
+def design(**options: bool) -> dict[str, object]:
+    """A view of ids by number that needs no JavaScript."""
+    view = {"map": {"fields": {"n": "asc"}, "partial_filter_selector": {}}, "reduce": "_count", "options": {"def": {}}}
+    return {"language": "query", "views": {"by": view}, **({"options": options} if options else {})}
+
+
+@pytest.mark.parametrize(
+    ("query", "offset", "ids"),
+    [
+        ({}, 1, ["soup:a", "soup:b", "soup:c"]),
+        ({"descending": "true", "limit": "1"}, 0, ["soup:c"]),
+        ({"skip": "1", "limit": "1"}, 2, ["soup:b"]),
+        ({"startkey": "[9]"}, 4, []),
+    ],
+)
+async def test_a_view_shows_one_partition(shop: Database, query: dict[str, str], offset: int, ids: list[str]) -> None:
+    await ask(shop, "PUT", "_design/v", body=design())
+    path = ("_partition", "soup", "_design", "v", "_view", "by")
+    answer = await ask(shop, "GET", *path, reduce="false", **query)
+    assert (answer["total_rows"], answer["offset"]) == (4, offset)
+    assert [row["id"] for row in answer["rows"]] == ids
+    assert (await ask(shop, "GET", *path))["rows"] == [{"key": None, "value": 3}]
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "reason"),
+    [
+        ({}, (), "`partition` parameter is mandatory for queries to this view."),
+        ({"partitioned": False}, ("_partition", "soup"), "`partition` parameter is not supported in this design doc"),
+    ],
+)
+async def test_a_view_is_of_partitions_or_of_the_database(
+    shop: Database, options: dict[str, bool], path: tuple[str, ...], reason: str
+) -> None:
+    await ask(shop, "PUT", "_design/v", body=design(**options))
+    with pytest.raises(BadRequestError) as caught:
+        await ask(shop, "GET", *path, "_design", "v", "_view", "by", reduce="false")
+    assert (caught.value.code, caught.value.reason) == ("query_parse_error", reason)
+
+
 async def test_another_database_has_no_partitions(database: Database) -> None:
     assert (await ask(database, "GET"))["props"] == {}
     for path in ("_partition", "x"), ("_partition", "x", "_all_docs"):
