@@ -8,7 +8,7 @@ from couchmodel._embedded.answers import json_answer, location, matches, unchang
 from couchmodel._embedded.arguments import expected_revision
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, Content
-from couchmodel._embedded.documents import load
+from couchmodel._embedded.documents import Loaded, load
 from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_attachment_name, validate_id
 from couchmodel._embedded.handlers.streams import chunks, give_up, part, receive, unpacked
 from couchmodel._embedded.ranges import parse_range
@@ -148,9 +148,10 @@ def _edit(change: _Change, connection: Connection) -> Edit:
     if change.content is None:
         _named(loaded.attachments, change.name)
     if change.rev is None:
-        loaded = loaded._replace(document={}, attachments=[])
+        loaded = Loaded({}, [])
     edit = parse_document(loaded.document, id=change.id)
     edit.path = [change.rev] if change.rev else []
+    edit.deleted = loaded.deleted  # a losing tombstone stays one
     others = [attachment for attachment in loaded.attachments if attachment.name != change.name]
     edit.attachments = [*([change.content] if change.content else []), *others]
     return edit
