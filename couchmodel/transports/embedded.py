@@ -1,6 +1,6 @@
 """The embedded store, reached by a call: the router of :mod:`couchmodel._embedded` in this process."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.router import Router
@@ -34,8 +34,9 @@ class EmbeddedTransport:
 
     async def send(self, request: Request) -> Response:
         """The router's answer."""
-        if isinstance(request.body, AsyncIterable):
-            request.body = outgoing = _Body(request.body)
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            request.body = outgoing = _Body(body)
             try:
                 response = await self._answer(request)
             except TransportError:
