@@ -33,8 +33,10 @@ async def unpacked(store: Store, attachment: Attachment) -> AsyncGenerator[bytes
     """A content that is stored as gzip, without that."""
     decompressor = Decompressor()
     async for chunk in chunks(store, attachment):
-        for piece in decompressor.feed(chunk):
+        for number, piece in enumerate(decompressor.feed(chunk), 1):
             yield piece
+            if number % TURN == 0:
+                await asyncio.sleep(0)  # a chunk may unpack to a thousand times its size
 
 
 async def part(store: Store, attachment: Attachment, wanted: Range) -> AsyncGenerator[bytes, None]:
