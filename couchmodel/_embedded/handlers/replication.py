@@ -1,6 +1,6 @@
 """Revisions by the many: what is missing here, and reading what another database lacks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from couchmodel._embedded.edits import validate_id
 from couchmodel._embedded.handlers.reading import ERROR_TYPE, bundled
 from couchmodel._embedded.partitions import check_access, check_id
 from couchmodel._embedded.replication import BATCH, Difference, Found, Wanted
+from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, Mixed
@@ -33,14 +34,20 @@ SHORT: Final = 20
 
 async def revisions_difference(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_revs_diff``."""
-    found = await _differences(store, database, request)
-    return json_answer(200, {id: _shown(difference) for id, difference in found.items()})
+
+    def show(found: dict[str, Difference]) -> dict[str, Any]:
+        return {id: _shown(difference) for id, difference in found.items()}
+
+    return await _differences(store, database, request, show)
 
 
 async def missing_revisions(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_missing_revs``."""
-    found = await _differences(store, database, request)
-    return json_answer(200, {"missing_revs": {id: difference.missing for id, difference in found.items()}})
+
+    def show(found: dict[str, Difference]) -> dict[str, Any]:
+        return {"missing_revs": {id: difference.missing for id, difference in found.items()}}
+
+    return await _differences(store, database, request, show)
 
 
 async def bulk_get(store: Store, database: Database, request: Request) -> Response:
@@ -67,13 +74,21 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
     return Response(200, headers, stream=_mixed(store, mixed, batches) if wanted else None)
 
 
-async def _differences(store: Store, database: Database, request: Request) -> dict[str, Difference]:
-    asked = replication.parse_revisions(await json_object(request))
-    if database.partitioned:
-        for id in asked:
-            check_access(id)
-    read = store.read if len(asked) <= SHORT else store.scan
-    return await read(partial(replication.differences, database.number, asked))
+async def _differences(
+    store: Store, database: Database, request: Request, show: Callable[[dict[str, Difference]], dict[str, Any]]
+) -> Response:
+    """What is missing, shown. All of it is done where the documents are read: there may be very many of them."""
+    body = await json_object(request)
+
+    def answer(connection: Connection) -> Response:
+        asked = replication.parse_revisions(body)
+        if database.partitioned:
+            for id in asked:
+                check_access(id)
+        return json_answer(200, show(replication.differences(database.number, asked, connection)))
+
+    read = store.read if len(body) <= SHORT else store.scan
+    return await read(answer)
 
 
 def _check_partitioned_id(id: Any) -> None:
