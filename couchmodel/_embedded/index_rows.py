@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from couchmodel._embedded.collation import COLLATOR
+from couchmodel._embedded.collation import COLLATOR, raw_key
 from couchmodel._embedded.designs import Design, partition_prefix
 from couchmodel._embedded.documents import Found, check_database, document_json
 from couchmodel._embedded.revtree import RevTree
@@ -209,11 +209,19 @@ def row_tuples(design: Design, changed: Changed, mapped: Sequence[Sequence[tuple
     prefix = partition_prefix(changed.id.partition(":")[0]) if design.partitioned else b""
     for view, emitted in zip(design.views, mapped, strict=True):
         order = view.order
-        for position, (value, text) in enumerate(emitted):
-            key = prefix + order(value)
+        keyed = [(prefix + order(value), value, text) for value, text in emitted]
+        if len(keyed) > 1 and len({key for key, _, _ in keyed}) < len(keyed):
+            keyed.sort(key=_rank)
+        for position, (key, value, text) in enumerate(keyed):
             rows.append((view.place, key, changed.id, position, encode(value), text))
             places += (_HEAD.pack(view.place, position, len(key)), key)
     return Written(changed.number, rows, b"".join(places))
+
+
+def _rank(row: tuple[bytes, Any, bytes]) -> tuple[bytes, bytes]:
+    """How a document's row stands among those of the same key: in Erlang's order, by what it has emitted."""
+    _, key, text = row
+    return raw_key(key), raw_key(decode(text))
 
 
 def _places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:

@@ -55,13 +55,14 @@ async def test_it_sees_conflicts(database: Database) -> None:
     assert found == [("a", ["1-00000000000000000000000000000000"], None)]
 
 
-async def test_rows_of_one_key_and_document_stay_as_they_were_emitted(database: Database) -> None:
+async def test_rows_of_one_key_and_document_are_in_erlangs_order_of_their_values(database: Database) -> None:
     await fill(database, a=1, b=1)
-    twice = "function (doc) { emit(1, 'first'); emit(1, 'then'); }"
-    forward = await rows(database, twice)
-    assert [(id, value) for id, _, value in forward] == [("a", "first"), ("a", "then"), ("b", "first"), ("b", "then")]
-    backward = await database.view("by", "it").get(descending=True, limit=2)
-    assert [row.get("value") for row in backward.rows] == ["first", "then"]
+    often = "function (doc) { for (const value of ['x', [2], {b: 1}, {a: 2}, true, null, 10, 9]) emit(1, value); }"
+    order = [9, 10, None, True, {"a": 2}, {"b": 1}, [2], "x"]
+    forward = await rows(database, often)
+    assert [(id, value) for id, _, value in forward] == [(id, value) for id in "ab" for value in order]
+    backward = await database.view("by", "it").get(descending=True, limit=len(order))
+    assert [(row["id"], row.get("value")) for row in backward.rows] == [("b", value) for value in order]
 
 
 async def test_a_document_at_which_it_throws_has_no_rows(database: Database) -> None:
