@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import random
 import socket
 import ssl
@@ -21,6 +22,8 @@ from couchmodel._wire.messages import Request, Response, parse_target
 from couchmodel.errors import BadRequestError, ConfigurationError, ContentTooLargeError
 
 __all__ = ["Server", "serve"]
+
+_log = logging.getLogger("couchmodel.embedded")
 
 SERVER: Final = "CouchDB/3.5.0 (couchmodel)"
 
@@ -203,21 +206,26 @@ def _too_large() -> ContentTooLargeError:
 
 
 async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
+    """The answer, sent; a client that does not wait for it is no error."""
+    response = _response(http, answer)
+    try:
+        await response.prepare(http)
+        if answer.stream is not None:
+            async with aclosing(answer.stream) as pieces:
+                async for piece in pieces:
+                    await response.write(piece)
+        await response.write_eof()
+    except ConnectionResetError:
+        _log.debug("%s %s: the client has gone", http.method, http.path)
+    return response
+
+
+def _response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     headers = {**answer.headers, "server": SERVER, "x-couch-request-id": f"{random.getrandbits(40):010x}"}
     headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
-        whole = web.Response(status=answer.status, headers=headers, body=answer.body)
-        await whole.prepare(http)
-        await whole.write_eof()
-        return whole
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(http)
-    if answer.stream is not None:
-        async with aclosing(answer.stream) as pieces:
-            async for piece in pieces:
-                await response.write(piece)
-    await response.write_eof()
-    return response
+        return web.Response(status=answer.status, headers=headers, body=answer.body)
+    return web.StreamResponse(status=answer.status, headers=headers)
 
 
 def _is_loopback(host: str) -> bool:
