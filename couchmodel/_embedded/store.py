@@ -43,6 +43,7 @@ class Database:
     """A database of the store: its number in the tables, and what is asked of it often.
 
     ``changes`` counts those since it was opened: what was read of it is good for as long as it stands still.
+    ``compactions`` counts those under way.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Database:
     watches: set["Watch"] = field(default_factory=set)
     scripts: Scripts = field(default_factory=Scripts)
     changes: int = 0
+    compactions: int = 0
 
     def __post_init__(self) -> None:
         self.opaque = f"-{self.uuid}".encode()

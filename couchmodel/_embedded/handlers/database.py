@@ -1,8 +1,9 @@
 """One database: create, describe, drop, and its settings."""
 
+import asyncio
+import logging
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from couchmodel._embedded.security import Security, check_security
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
-from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, StoreFileError
+from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError
 
 __all__ = [
     "compact",
@@ -31,6 +32,8 @@ __all__ = [
     "set_limit",
     "set_security",
 ]
+
+_log = logging.getLogger("couchmodel.embedded")
 
 SYSTEM: Final = ("_users", "_replicator", "_global_changes")
 """Databases whose names may begin with an underscore."""
@@ -88,8 +91,27 @@ async def create_document(store: Store, database: Database, request: Request) ->
 async def compact(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_compact``."""
     require_json_type(request)
-    _compact(store, database, 0)
+    database.compactions += 1
+    task = asyncio.create_task(_compact(store, database))
+    _compacting.add(task)
+    task.add_done_callback(_compacting.discard)
     return json_answer(202, OK)
+
+
+_compacting: Final[set[asyncio.Task[None]]] = set()
+"""An event loop alone would let go of what nobody waits for."""
+
+
+async def _compact(store: Store, database: Database) -> None:
+    """Compact a database a piece at a time, so that other writes come in between."""
+    last: int | None = 0
+    try:
+        while last is not None:
+            last = await store.write(partial(compact_some, database.number, last))
+    except CouchModelError as error:  # closed meanwhile, or a full disk: the next compaction does it
+        _log.debug("%s is not compacted: %s", database.name, error)
+    finally:
+        database.compactions -= 1
 
 
 async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
@@ -165,17 +187,6 @@ def _check_placement(text: str) -> None:
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 
 
-def _compact(store: Store, database: Database, after: int) -> None:
-    """Compact a database a piece at a time, so that other writes come in between."""
-
-    def again(last: int | None) -> None:
-        if last is not None:
-            with suppress(StoreFileError):  # closed meanwhile
-                _compact(store, database, last)
-
-    store.enqueue(partial(compact_some, database.number, after), committed=again)
-
-
 def describe(database: Database, connection: Connection) -> dict[str, Any]:
     """What ``GET /{db}`` says. Raises NotFoundError."""
     row = connection.execute(
@@ -196,7 +207,7 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
         "doc_del_count": deleted,
         "doc_count": living,
         "disk_format_version": 8,
-        "compact_running": False,
+        "compact_running": database.compactions > 0,
         "cluster": {"q": database.shards, "n": 1, "w": 1, "r": 1},
     }
 
