@@ -82,16 +82,18 @@ def _shown(
     return member
 
 
-def stage(content: Content, connection: Connection) -> None:
-    """Write what has arrived of a content, where no document can see it yet."""
-    if content.blob is None:
-        content.blob = connection.execute("INSERT INTO blob DEFAULT VALUES").lastrowid
-    _write_chunks(connection, content, content.take())
+def stage(content: Content, connection: Connection) -> int:
+    """Write what has arrived of a content, where no document can see it yet. The blob that it is to be.
+
+    It is the content's once it is committed: after a transaction that fails, another content may get its number.
+    """
+    return _write_chunks(connection, content.blob, content.take())
 
 
-def _write_chunks(connection: Connection, content: Content, chunks: Iterable[tuple[int, bytes]]) -> None:
-    rows = ((content.blob, position, data) for position, data in chunks)
-    connection.executemany("INSERT INTO chunk VALUES (?, ?, ?)", rows)
+def _write_chunks(connection: Connection, staged: int | None, chunks: Iterable[tuple[int, bytes]]) -> int:
+    blob = connection.execute("INSERT INTO blob DEFAULT VALUES").lastrowid or 0 if staged is None else staged
+    connection.executemany("INSERT INTO chunk VALUES (?, ?, ?)", ((blob, *chunk) for chunk in chunks))
+    return blob
 
 
 def save(connection: Connection, content: Content) -> int:
@@ -103,12 +105,13 @@ def save(connection: Connection, content: Content) -> int:
         if content.blob is not None:
             discard_blob(content.blob, connection)
         return int(row[0])
-    stage(content, connection)
-    _write_chunks(connection, content, content.take(everything=True))
-    connection.execute(
-        "UPDATE blob SET sha256 = ?, encoding = ? WHERE number = ?", (content.sha256, content.encoding, content.blob)
+    blob = _write_chunks(connection, content.blob, content.take(everything=True))
+    cursor = connection.execute(
+        "UPDATE blob SET sha256 = ?, encoding = ? WHERE number = ?", (content.sha256, content.encoding, blob)
     )
-    return content.blob or 0
+    if cursor.rowcount != 1:
+        raise ServerError("the attachment was given up while it arrived")
+    return blob
 
 
 def read_chunk(blob: int, position: int, connection: Connection) -> bytes:

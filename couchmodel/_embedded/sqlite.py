@@ -8,7 +8,8 @@ A *job* is a function of a connection. It runs in one of three places:
   deadline interrupts the one that is not short after all; it is then run again on a worker.
 - in memory there is a single connection, which both share under one lock.
 
-A read may run twice, so it changes nothing at all. Only this module sees SQLite's exceptions.
+A read may run twice, so it changes nothing at all. All that it sees is of one moment. Only this module sees SQLite's
+exceptions.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
@@ -146,7 +148,7 @@ class Inline:
             raise BusyError
         try:
             self._deadline = time.monotonic_ns() + DEADLINE
-            return job(self.connection)
+            return _of_one_moment(self.connection, job)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise BusyError from None
@@ -290,7 +292,7 @@ class Worker:
             self._commit_together(writing)
         for task in tasks:
             if not task.writes:
-                _attempt(task, lambda job: job(self._connection))
+                _attempt(task, partial(_of_one_moment, self._connection))
             if task.error is None and task.committed is not None:
                 task.committed(task.result)
 
@@ -336,6 +338,15 @@ class Worker:
         # SQLite has already done so after some errors, such as a full disk.
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+
+def _of_one_moment(connection: Connection, job: Job[T]) -> T:
+    """What a job reads, in a transaction, so that no write comes between two of its statements."""
+    connection.execute("BEGIN")
+    try:
+        return job(connection)
+    finally:
+        connection.rollback()
 
 
 def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:

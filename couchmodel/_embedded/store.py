@@ -238,8 +238,8 @@ class Store:
                     if name not in self.databases:
                         connections.writer.run_here(partial(_insert_database, name, 2, False), self._add)
                 weakref.finalize(self, connections.abandon)
+                connections.clear_leftovers()  # before anybody can begin with what would look like that
                 self._open = connections
-                connections.clear_leftovers()
 
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]

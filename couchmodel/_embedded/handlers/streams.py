@@ -98,7 +98,10 @@ class Gathering:
         else:
             await asyncio.to_thread(self._content.feed, piece)
         if self._content.is_due:
-            await self._store.write(partial(stage, self._content))
+            await self._store.write(partial(stage, self._content), committed=self._staged)
+
+    def _staged(self, blob: int) -> None:
+        self._content.blob = blob
 
 
 SMALL = 16_384
