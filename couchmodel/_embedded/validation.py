@@ -118,9 +118,9 @@ _MENTIONED = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
 def mark(connection: Connection, database: int) -> None:
     """Note whether a database has functions that check its documents."""
     connection.execute(
-        "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ?1 AND id >= '_design/'"
-        f" AND id < '_design0' AND NOT deleted AND {_MENTIONED}) WHERE number = ?1",
-        (database,),
+        "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ? AND id >= '_design/'"
+        f" AND id < '_design0' AND NOT deleted AND {_MENTIONED}) WHERE number = ?",
+        (database, database),
     )
 
 
