@@ -5,18 +5,12 @@ import binascii
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final
 
 from couchmodel._wire.messages import decode
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ConfigurationError, UnauthorizedError
-
-try:
-    import jwt.algorithms
-    from jwt.exceptions import InvalidKeyError
-except ImportError:
-    jwt = None  # type: ignore[assignment]
-    InvalidKeyError = ValueError  # type: ignore[assignment, misc]
 
 __all__ = ["Tokens"]
 
@@ -36,11 +30,11 @@ class Tokens:
 
         Raises ConfigurationError for a key that is none.
         """
-        if jwt is None:
-            raise ConfigurationError("JSON Web Tokens need an extra: pip install 'couchmodel[jwt]'")
+        jwt = _jwt()
         known = jwt.algorithms.get_default_algorithms()
         self._algorithms = {name: known[name] for name in ALGORITHMS if name in known}
         self._keys: dict[tuple[str, str], Any] = {}
+        self._unreadable: tuple[type[Exception], ...] = (ValueError, TypeError, jwt.exceptions.InvalidKeyError)
         for name, text in keys.items():
             self._add(name, text)
         self._required = required_claims
@@ -100,11 +94,19 @@ class Tokens:
         if not wanted or not kid:
             raise ConfigurationError(f"{name!r} names no key: write hmac:ID, rsa:ID or ec:ID")
         for algorithm in wanted:
-            with suppress(ValueError, TypeError, InvalidKeyError):
+            with suppress(*self._unreadable):
                 key = base64.b64decode(text, validate=True) if kind == "hmac" else text.replace("\\n", "\n").encode()
                 self._keys[algorithm, kid] = self._algorithms[algorithm].prepare_key(key)
         if not any((algorithm, kid) in self._keys for algorithm in wanted):
             raise ConfigurationError(f"the key {name!r} cannot be read")
+
+
+def _jwt() -> Any:
+    """The package, imported by whoever has keys: what it verifies with takes a tenth of a second to load."""
+    try:
+        return import_module("jwt")
+    except ImportError:
+        raise ConfigurationError("JSON Web Tokens need an extra: pip install 'couchmodel[jwt]'") from None
 
 
 def _object(part: str) -> dict[str, Any]:

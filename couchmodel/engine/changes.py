@@ -71,7 +71,7 @@ class Changes(AsyncIterator[BaseChangeEvent]):
 
     @property
     def last_seq(self) -> str | None:
-        """The sequence to go on from: that of the last change, and at the end of a feed its own.
+        """The sequence to go on from, which is that of the last change, and at the end of a feed its own.
 
         At the beginning it is what was asked for; None where that was nothing.
         """

@@ -58,7 +58,7 @@ class HTTPResponse(Mapping[str, Any]):
 
     @property
     def etag(self) -> str | None:
-        """The entity tag without its quotes: the revision of a document."""
+        """The entity tag without its quotes; a document's is its revision."""
         return etag(self.headers)
 
 

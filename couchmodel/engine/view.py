@@ -230,7 +230,7 @@ class AllDocsView(View):
 
     @property
     def prefix_sentinel(self) -> str:
-        """What comes, appended to a prefix, after all ids that begin with it: ids are in the order of their bytes."""
+        """What comes, appended to a prefix, after all ids that begin with it; ids are in the order of their bytes."""
         return chr(0x10FFFE)
 
 

@@ -101,7 +101,7 @@ class HTTPTransport:
     async def send(self, request: Request) -> Response:
         """The server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError where none came.
 
-        Where a repeat is safe it is tried again, as :class:`~couchmodel.transports.Patience` says.
+        Where a repeat is safe it is tried again, as :class:`~couchmodel.engine.Patience` says.
         """
         if self._patience.total is not None:
             return await self._within(self._patience.total, request)
