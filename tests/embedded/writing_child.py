@@ -1,6 +1,6 @@
 """A process that writes to a store in every way until it is killed: ``python writing_child.py FILE NAME``.
 
-It prints a line for each write that was acknowledged: the document's id and its revision.
+It prints a line for all that was acknowledged: see ``killing.Told``.
 """
 
 import asyncio
@@ -10,8 +10,9 @@ from typing import Any
 
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
-from couchmodel._wire.messages import Request, Response, encode
-from tests.embedded.killing import DESIGN
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
+from couchmodel._wire.multipart import Part, Related
+from tests.embedded.killing import COPY, DESIGN, PURGED, SCRIPT
 
 
 class Writer:
@@ -22,16 +23,20 @@ class Writer:
         self.name = name
         self.revs: dict[str, str] = {}
 
-    async def ask(self, method: str, *path: str, body: Any = None, **query: str) -> Response:
-        headers = {"content-type": "application/json"}
+    async def ask(self, method: str, *path: str, body: Any = None, kind: str = JSON_TYPE, **query: str) -> Response:
+        return await self.ask_server(method, "db", *path, body=body, kind=kind, **query)
+
+    async def ask_server(
+        self, method: str, *path: str, body: Any = None, kind: str = JSON_TYPE, **query: str
+    ) -> Response:
         raw = body if body is None or isinstance(body, bytes) or hasattr(body, "__aiter__") else encode(body)
-        answer = await self.router.answer(Request(method, ("db", *path), query, headers, raw))
+        answer = await self.router.answer(Request(method, path, query, {"content-type": kind}, raw))
         await answer.collect()
         return answer
 
     def note(self, row: Any, *, deleted: bool = False) -> None:
         """Tell of a write that was acknowledged."""
-        print(row["id"], row["rev"], flush=True)
+        print("written", row["id"], row["rev"], flush=True)
         if deleted:
             self.revs.pop(row["id"], None)
         else:
@@ -62,7 +67,7 @@ class Writer:
             document = {"_id": found[0], "_rev": f"1-{n:032x}", "n": -1}
             answer = await self.ask("POST", "_bulk_docs", body={"docs": [document], "new_edits": False})
             if answer.status == 201:
-                print(found[0], document["_rev"], flush=True)
+                print("written", found[0], document["_rev"], flush=True)
 
     async def attach(self, n: int) -> None:
         async def pieces() -> Any:
@@ -71,9 +76,44 @@ class Writer:
 
         self.note((await self.ask("PUT", f"{self.name}-{n}", "file", body=pieces())).json())
 
+    async def upload(self, n: int) -> None:
+        """A document with two attachments in one body, one of them too large to wait in memory."""
+        contents = [bytes([n % 5 + 1]) * size for size in (70_000, random.choice((10, 3_000_000)))]
+        parts = [Part(name, "image/png", len(content)) for name, content in zip("ab", contents, strict=True)]
+        follow = {part.name: {"follows": True, "length": part.length, "content_type": "image/png"} for part in parts}
+        related = Related(encode({"n": n, "_attachments": follow}), parts)
+
+        async def pieces() -> Any:
+            yield related.head
+            for part, content in zip(parts, contents, strict=True):
+                yield related.frame(part)
+                for start in range(0, len(content), 100_000):
+                    yield content[start : start + 100_000]
+            yield related.tail
+
+        self.note((await self.ask("PUT", f"{self.name}-{n}", body=pieces(), kind=related.content_type)).json())
+
+    async def purge(self, n: int) -> None:
+        id = f"{self.name}-{n}-{PURGED}"
+        rev = (await self.ask("PUT", id, body={"n": n, "_attachments": {"a": {"data": "AAAA"}}})).json()["rev"]
+        print("written", id, rev, flush=True)
+        await self.query(n)
+        print("purging", id, flush=True)
+        await self.ask("POST", "_purge", body={id: [rev]})
+        print("purged", id, flush=True)
+
+    async def copy(self, n: int) -> None:
+        ids = [*self.revs][-50:]
+        if ids:
+            print("copying", f"{self.name}-{n}", ",".join(ids), flush=True)
+            asked = {"source": "db", "target": COPY, "create_target": True, "doc_ids": ids}
+            if (await self.ask_server("POST", "_replicate", body=asked)).status == 200:
+                print("copied", f"{self.name}-{n}", flush=True)
+
     async def query(self, n: int) -> None:
         """Queries, which build the indexes."""
         await self.ask("GET", "_design", DESIGN, "_view", "by-n", limit="1")
+        await self.ask("GET", "_design", SCRIPT, "_view", "by-n", group_level="1")
         await self.ask("POST", "_find", body={"selector": {"n": n}, "sort": ["n"], "limit": 1})
 
     async def compact(self, n: int) -> None:
@@ -89,6 +129,9 @@ WAYS = [
     Writer.bulk,
     Writer.conflict,
     Writer.attach,
+    Writer.upload,
+    Writer.purge,
+    Writer.copy,
     Writer.query,
     Writer.compact,
 ]
