@@ -103,6 +103,11 @@
     return apply(replace, text, [halves, (escape) => (escape === "\\\\" ? escape : "\\ufffd")]);
   }
 
+  // An array that is what is put into it, whatever a function has made of the arrays and their `toJSON`.
+  function bare(...items) {
+    return setPrototypeOf(items, null);
+  }
+
   // An error has no members that stringify would see.
   function shown(value) {
     if (typeof value === "object" && value !== null && "stack" in value && "name" in value && "message" in value) {
@@ -122,13 +127,18 @@
   }
 
   function failed(error) {
-    if (error instanceof Failure) return stringify({ code: error.code, reason: error.reason, status: error.status });
-    if (error === null || error === undefined) return stringify({ code: "TypeError", reason: "{[]}" });
-    if (error[0] === "fatal" || error[0] === "error") return stringify({ code: described(error[1]), reason: described(error[2]) });
-    if (isExhausted(error)) return stringify({ code: "os_process_error", reason: Text(error.message) });
-    if (error.error && error.reason) return stringify({ code: described(error.error), reason: described(error.reason) });
-    if (error.name) return stringify({ code: described(error.name), reason: "{[]}" });
-    return stringify({ code: "unnamed_error", reason: "null" });
+    if (error instanceof Failure) return told(error.code, error.reason, error.status);
+    if (error === null || error === undefined) return told("TypeError", "{[]}");
+    if (error[0] === "fatal" || error[0] === "error") return told(described(error[1]), described(error[2]));
+    if (isExhausted(error)) return told("os_process_error", Text(error.message));
+    if (error.error && error.reason) return told(described(error.error), described(error.reason));
+    if (error.name) return told(described(error.name), "{[]}");
+    return told("unnamed_error", "null");
+  }
+
+  // Without a prototype, for a function may have given all objects a `toJSON`.
+  function told(code, reason, status) {
+    return stringify({ __proto__: null, code, reason, status });
   }
 
   // Out of memory or of stack: no function may go on after that.
@@ -151,7 +161,7 @@
 
   const LINES = 100;
   const LINE = 1000;
-  let lines = [];
+  let lines = bare();
 
   function log(message) {
     if (lines.length >= LINES) return;
@@ -298,8 +308,8 @@
 
   // --- map
 
-  let emitted = []; // keys
-  let values = []; // their values, both of the function that is running
+  let emitted = bare(); // keys
+  let values = bare(); // their values, both of the function that is running
   let passes = false; // whether it has emitted anything
 
   const maps = [];
@@ -319,12 +329,12 @@
   // A line of the keys, by document and view, and a line for each value, in the same order.
   function map(text) {
     const documents = parse(text);
-    const byDocument = [];
-    const written = [""];
+    const byDocument = bare();
+    const written = bare("");
     for (let d = 0; d < documents.length; d++) {
       const document = documents[d];
       seal(document);
-      const byView = [];
+      const byView = bare();
       for (let m = 0; m < maps.length; m++) byView[m] = rows(maps[m], document, written);
       byDocument[d] = json(byView);
     }
@@ -333,13 +343,13 @@
   }
 
   function rows(map, document, written) {
-    emitted = [];
-    values = [];
+    emitted = bare();
+    values = bare();
     try {
       apply(map, nobody, [document]);
     } catch (error) {
       failure(error, document);
-      return [];
+      return bare();
     }
     for (let i = 0; i < values.length; i++) {
       const value = values[i];
@@ -388,17 +398,17 @@
 
   function filter(path, documents, request) {
     const run = callable(path);
-    const passing = [];
+    const passing = bare();
     for (let i = 0; i < documents.length; i++) passing[i] = !!apply(run, design, [documents[i], request]);
     return json(passing);
   }
 
   function filterView(path, documents) {
     const run = callable(path);
-    const passing = [];
+    const passing = bare();
     for (let i = 0; i < documents.length; i++) {
       passes = false;
-      emitted = values = [];
+      emitted = values = bare();
       run(documents[i]);
       passing[i] = passes;
     }
@@ -411,7 +421,9 @@
       apply(run, design, [newDocument, oldDocument, user, security]);
     } catch (error) {
       if (error === null || error === undefined || (error.name && error.stack)) throw error;
-      return json({ thrown: error });
+      // What has no JSON is thrown all the same, so it must not look like a function that threw nothing.
+      if (stringify(error) === undefined) throw new Failure("parse_error", "bad_token");
+      return `{"thrown":${json(error)}}`;
     }
     return "{}";
   }
@@ -425,7 +437,7 @@
       if (typeof answer !== "string" && (typeof answer !== "object" || answer === null || answer instanceof Array)) {
         throw ["error", "render_error", "undefined response from update function"];
       }
-      return json([result[0], typeof answer === "string" ? { body: answer } : answer]);
+      return json(bare(result[0], typeof answer === "string" ? { body: answer } : answer));
     } catch (error) {
       throw rendering(error);
     }
@@ -480,7 +492,7 @@
   const reducers = create(null);
 
   return function (command, a, b, c) {
-    lines = [];
+    lines = bare();
     let outcome;
     try {
       outcome = commands[command](a, b, c);
@@ -488,6 +500,6 @@
       outcome = `!${failed(error)}`;
     }
     // Joined and not added, for Python cannot read a string that is still in pieces.
-    return apply(join, [lines.length === 0 ? "" : json(lines), outcome], ["\n"]);
+    return apply(join, bare(lines.length === 0 ? "" : json(lines), outcome), ["\n"]);
   };
 })()

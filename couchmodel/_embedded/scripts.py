@@ -286,4 +286,5 @@ def _exhausted(reason: str) -> ServerError:
 
 def _write_log(lines: str) -> None:
     for line in json.loads(lines):
-        _log.info("%s", line)
+        # One line is one line: a function may not write what looks like somebody else's.
+        _log.info("%s", line if line.isprintable() else repr(line))

@@ -139,6 +139,19 @@ def test_what_a_function_breaks_stays_broken_for_its_own_design_document_only() 
     assert rows("function (doc) { emit([typeof leaked, [].push(1)]) }", {"_id": "a"}) == [[(["undefined", 1], None)]]
 
 
+def test_a_function_logs_lines_of_its_own_only(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rows(r"function () { log('a\nERROR: b') }", {"_id": "a"})
+    assert caplog.messages == [r"'a\nERROR: b'"]
+
+
+def test_a_function_that_throws_in_spite_of_all_objects_is_told_as_it_is() -> None:
+    mend = "Object.prototype.toJSON = function () { return {code: 'x', reason: 'y', status: 99999} }"
+    with pytest.raises(ResponseError) as failed:
+        rows(f"function () {{ {mend}; throw ['fatal', 'mine', 'why'] }}", {"_id": "a"})
+    assert (failed.value.status, failed.value.code, failed.value.reason) == (500, "mine", "why")
+
+
 def test_a_reducer_reduces_and_reduces_again() -> None:
     reducer = open_reducer({}, "function (keys, values, rereduce) { return [keys, values, rereduce] }")
     assert reducer.reduce([("k", "a"), ("k", "b")], [b"1", b"2"]) == b'[[["k","a"],["k","b"]],[1,2],false]'

@@ -185,6 +185,9 @@ async def test_in_bulk_each_document_is_refused_by_itself(database: Database) ->
         ("5", 500, "unknown_error", "function_clause"),
         ("null", 500, "TypeError", "{[]}"),
         ("new Error('x')", 500, "Error", "{[]}"),
+        ("function () {}", 500, "parse_error", "bad_token"),
+        ("Symbol('x')", 500, "parse_error", "bad_token"),
+        ("{forbidden: 'x', toJSON: function () {}}", 500, "parse_error", "bad_token"),
     ],
 )
 async def test_what_a_function_throws_is_the_answer(
@@ -194,6 +197,14 @@ async def test_what_a_function_throws_is_the_answer(
     with pytest.raises(ResponseError) as refused:
         await call(database, "PUT", "a", {})
     assert (refused.value.status, refused.value.code, refused.value.reason) == (status, code, reason)
+
+
+async def test_a_function_that_breaks_its_surroundings_refuses_all_the_same(database: Database) -> None:
+    broken = "Object.prototype.toJSON = Array.prototype.toJSON = function () { return {} }; log('x')"
+    await validate(database, f"function () {{ {broken}; throw('no') }}")
+    with pytest.raises(ResponseError) as refused:
+        await call(database, "PUT", "a", {})
+    assert (refused.value.code, refused.value.reason) == ("unknown_error", "no")
 
 
 @pytest.mark.parametrize(
