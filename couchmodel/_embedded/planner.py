@@ -6,6 +6,7 @@ The choice is CouchDB's, for it shows: in the order of results without a ``sort`
 refused. A selector is always one that CouchDB has rewritten, an object with a single member or none.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -14,7 +15,21 @@ from couchmodel._embedded.collation import compare, sort_key
 from couchmodel._embedded.selector import Selector
 from couchmodel.errors import BadRequestError
 
-__all__ = ["ALL_DOCS", "Index", "Plan", "Range", "Sort", "choose"]
+__all__ = [
+    "ALL_DOCS",
+    "Candidate",
+    "Index",
+    "Plan",
+    "Range",
+    "Sort",
+    "Survey",
+    "Verdict",
+    "choose",
+    "in_scope",
+    "indexable_fields",
+    "ranked",
+    "survey",
+]
 
 Direction: TypeAlias = Literal["asc", "desc"]
 Sort: TypeAlias = Sequence[tuple[str, Direction]]
@@ -29,11 +44,16 @@ class Index:
     columns: tuple[str, ...]
     partial: Selector | None = None
     definition: Mapping[str, Any] | None = None
+    partitioned: bool = False
 
     @property
     def rank(self) -> tuple[str, str]:
-        """The key of the order in which indexes are listed, ``_all_docs`` first."""
+        """The key of the order in which indexes are listed, ``_all_docs`` first. No two indexes have the same."""
         return self.design or "", self.name
+
+    def covers(self, fields: Iterable[str]) -> bool:
+        """Whether its keys tell all of these fields, so that no document has to be read for them."""
+        return self.design is not None and {"_id", *self.columns}.issuperset(fields)
 
 
 ALL_DOCS: Final = Index(None, "_all_docs", ("_id",))
@@ -86,53 +106,112 @@ class Plan:
         high = None if isinstance(bounds.high, _Highest) else (bounds.high,)
         return low, high
 
+    @property
+    def low(self) -> list[Any]:
+        """What the first columns begin with, as far as the ranges say."""
+        return _values(bounds.low for bounds in self.ranges)
+
+    @property
+    def high(self) -> list[Any]:
+        """What the first columns end with, as far as the ranges say."""
+        return _values(bounds.high for bounds in self.ranges)
+
     def key_bounds(self) -> tuple[bytes, bytes]:
         """The lowest and the highest key of the index in the range, as concatenated sort keys, both included."""
-        return _bound([bounds.low for bounds in self.ranges]), _bound([bounds.high for bounds in self.ranges]) + b"\xff"
+        return b"".join(map(sort_key, self.low)), b"".join(map(sort_key, self.high)) + b"\xff"
 
 
-def _bound(values: Iterable[Any]) -> bytes:
-    key = b""
-    for value in values:
-        if isinstance(value, _Lowest | _Highest):
-            break
-        key += sort_key(value)
-    return key
+def _values(bounds: Iterable[Any]) -> list[Any]:
+    return list(itertools.takewhile(lambda bound: not isinstance(bound, _Lowest | _Highest), bounds))
 
 
-def choose(indexes: Iterable[Index], selector: Selector, sort: Sort, asked: tuple[str, ...], *, fallback: bool) -> Plan:
-    """The plan for a query; ``asked`` is its ``use_index``, the id of a design document and maybe the name of an index.
+@dataclass(slots=True, frozen=True)
+class Verdict:
+    """What is to be said of an index for a query: it serves where there are no reasons against it."""
 
-    Raises:
-        BadRequestError: no index serves the ``sort``, or there is none but ``_all_docs`` and that is not allowed.
+    index: Index
+    reasons: list[str]
+
+
+@dataclass(slots=True, frozen=True)
+class Candidate:
+    """An index that serves, the ranges of its first columns, and how many of the selector's fields it leaves out."""
+
+    index: Index
+    prefix: list[Range | None]
+    distance: int
+
+
+@dataclass(slots=True, frozen=True)
+class Survey:
+    """The indexes of a database in the light of a query, which ``choose`` decides about.
+
+    ``everything`` are all of them; ``verdicts`` are about those that may be considered at all, in their order.
     """
+
+    everything: Sequence[Index]
+    verdicts: Sequence[Verdict]
+    asked: tuple[str, ...]
+
+    @property
+    def usable(self) -> list[Index]:
+        """The indexes that serve the query."""
+        return [verdict.index for verdict in self.verdicts if not verdict.reasons]
+
+    @property
+    def favoured(self) -> list[Index]:
+        """Those among them that the query has named; all of them, where it names none of them."""
+        return [index for index in self.usable if _is_asked(index, self.asked)] or self.usable
+
+    @property
+    def of_type(self) -> list[Index]:
+        """Those among them that are real indexes, if there are any: what the choice is made from."""
+        return [index for index in self.favoured if index.design is not None] or self.favoured
+
+    def refuse(self, *, fallback: bool) -> None:
+        """Raise BadRequestError where the query insists on an index that does not serve it."""
+        named = any(_is_asked(index, self.asked) for index in self.usable)
+        if not (named or fallback or (not self.asked and len(self.usable) > 1)):
+            raise _refusal(self.asked)
+
+
+def survey(
+    indexes: Iterable[Index], selector: Selector, sort: Sort, asked: tuple[str, ...], partition: str = ""
+) -> Survey:
+    """The indexes for a query; ``asked`` is its ``use_index``, a design document's id and maybe an index's name."""
     fields = [field for field, _ in sort]
-    offered = [ALL_DOCS, *(index for index in indexes if index.partial is None or _is_asked(index, asked))]
-    usable = [index for index in offered if _is_usable(index, selector, fields)]
-    if not usable:
-        reason = "No index exists for this sort, try indexing by the sort fields."
-        raise BadRequestError(reason, code="no_usable_index")
-    favoured = [index for index in usable if _is_asked(index, asked)]
-    if not favoured and not fallback and (asked or len(usable) == 1):
-        raise _refusal(asked)
-    return _best(favoured or usable, selector, sort, None if favoured or not asked else asked)
+    everything = [ALL_DOCS, *sorted(indexes, key=lambda index: index.rank)]
+    verdicts = [
+        Verdict(index, _reasons_against(index, selector, fields))
+        for index in everything
+        if (index.partial is None or _is_asked(index, asked)) and in_scope(index, partition)
+    ]
+    return Survey(everything, verdicts, asked)
 
 
-def _best(indexes: Sequence[Index], selector: Selector, sort: Sort, asked: tuple[str, ...] | None) -> Plan:
+def in_scope(index: Index, partition: str) -> bool:
+    """Whether it may be used for a query of a partition, or of the whole database."""
+    return index.design is None or index.partitioned == bool(partition)
+
+
+def choose(found: Survey, selector: Selector, sort: Sort) -> Plan:
+    """The plan for a query. There must be an index that is usable."""
+    first = ranked(found.of_type, selector)[0]
+    best, ranges = first.index, tuple(bounds for bounds in first.prefix if bounds is not None)
+    nothing = first.prefix == [None] or _is_noop(selector.normalized)
+    vain = found.asked if found.asked and not _is_asked(best, found.asked) else None
+    return Plan(best, ranges, nothing, bool(sort) and sort[0][1] == "desc", vain)
+
+
+def ranked(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
+    """Indexes that serve, the one that CouchDB takes first: it leaves out least of the selector, and is short."""
     found = _field_ranges(selector.normalized)
     empty = next((field for field, bounds in found.items() if bounds is None), None)
     if empty is not None:
         found = {empty: None}
-    real = [index for index in indexes if index.design is not None] or indexes
-
-    def preference(index: Index) -> tuple[int, int, tuple[str, str]]:
-        return len(found) - len(_prefix(index, found)), len(index.columns), index.rank
-
-    best = min(real, key=preference)
-    prefix = _prefix(best, found)
-    ranges = tuple(bounds for bounds in prefix if bounds is not None)
-    nothing = prefix == [None] or _is_noop(selector.normalized)
-    return Plan(best, ranges, nothing, bool(sort) and sort[0][1] == "desc", asked)
+    prefixes = [(index, _prefix(index, found)) for index in indexes]
+    candidates = [Candidate(index, prefix, len(found) - len(prefix)) for index, prefix in prefixes]
+    return sorted(candidates, key=lambda one: (one.distance, len(one.index.columns), one.index.rank))
 
 
 def _prefix(index: Index, ranges: Mapping[str, Range | None]) -> list[Range | None]:
@@ -153,17 +232,23 @@ def _is_noop(selector: Mapping[str, Any]) -> bool:
 
 
 def _is_asked(index: Index, asked: tuple[str, ...]) -> bool:
+    """Whether a query's ``use_index`` names it."""
     if not asked or index.design is None:
         return False
     design = asked[0] if asked[0].startswith("_design/") else f"_design/{asked[0]}"
     return index.design == design and asked[1:] in ((), (index.name,))
 
 
-def _is_usable(index: Index, selector: Selector, sort: Sequence[str]) -> bool:
+def _reasons_against(index: Index, selector: Selector, sort: Sequence[str]) -> list[str]:
     if index.design is None:
-        return not sort or ("_id" in _indexable(selector.normalized) and list(sort) == ["_id"])
+        mismatch = bool(sort) and "_id" not in indexable_fields(selector)
+        disordered = bool(sort) and list(sort) != ["_id"]
+        return ["field_mismatch"] * mismatch + ["sort_order_mismatch"] * disordered
     required = set(index.columns) - set(sort) - {"_id", "_rev"}
-    return selector.has_required_fields(sorted(required)) and _serves(index.columns, sort, selector.normalized)
+    mismatch = not selector.has_required_fields(sorted(required))
+    disordered = not _serves(index.columns, sort, selector.normalized)
+    text = ["needs_text_search"] * selector.is_text_search
+    return text + ["field_mismatch"] * mismatch + ["sort_order_mismatch"] * disordered
 
 
 def _serves(columns: Sequence[str], sort: Sequence[str], selector: Mapping[str, Any]) -> bool:
@@ -199,8 +284,12 @@ def _refusal(asked: tuple[str, ...]) -> BadRequestError:
 _COMPARISONS: Final = frozenset(("$lt", "$lte", "$eq", "$gt", "$gte", "$beginsWith", "$exists"))
 
 
-def _indexable(selector: Mapping[str, Any]) -> set[str]:
+def indexable_fields(selector: Selector) -> set[str]:
     """The fields that the selector compares, down through ``$and``."""
+    return _indexable(selector.normalized)
+
+
+def _indexable(selector: Mapping[str, Any]) -> set[str]:
     fields: set[str] = set()
     for name, condition in selector.items():
         if name == "$and":

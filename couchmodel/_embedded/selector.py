@@ -68,6 +68,11 @@ class Selector:
         return frozenset(_fields(self.normalized))
 
     @property
+    def is_text_search(self) -> bool:
+        """Whether it asks for ``$text``, which no other index can answer."""
+        return _is_text_search(self.normalized)
+
+    @property
     def finds_nothing(self) -> bool:
         """Whether ``_find`` answers with no document although every document matches: CouchDB's whim for ``$and: []``.
 
@@ -99,6 +104,16 @@ def _fields(selector: JSONObject) -> Iterator[str]:
                 yield from _fields(part)
         else:
             yield name
+
+
+def _is_text_search(selector: JSONObject) -> bool:
+    for name, argument in selector.items():
+        if name == "$default":
+            return True
+        if name.startswith("$"):
+            parts = argument if isinstance(argument, list) else [argument]
+            return any(isinstance(part, dict) and _is_text_search(part) for part in parts)
+    return False
 
 
 def _not_required(selector: JSONObject, columns: frozenset[str]) -> frozenset[str]:

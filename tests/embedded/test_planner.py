@@ -1,5 +1,6 @@
 """A plan narrows, and never misses what the selector matches."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,13 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from couchmodel._embedded.collation import sort_key
-from couchmodel._embedded.planner import ALL_DOCS, Index, choose
+from couchmodel._embedded.planner import ALL_DOCS, Index, Plan, choose, survey
+from couchmodel._embedded.projection import parse_sort
 from couchmodel._embedded.selector import compile_selector
-from couchmodel.errors import BadRequestError
 
 ONE = Index("_design/one", "one", ("a",))
 TWO = Index("_design/two", "two", ("a", "b"))
 OTHER = Index("_design/other", "other", ("c",))
+
+
+def plan_for(
+    indexes: list[Index], selector: dict[str, Any], sort: Sequence[str] = (), asked: tuple[str, ...] = ()
+) -> Plan:
+    compiled, order = compile_selector(selector), parse_sort(list(sort))
+    return choose(survey(indexes, compiled, order, asked), compiled, order)
+
 
 values = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "A", "ab", "b"]) | st.just([1])
 operators = st.sampled_from(["$lt", "$lte", "$eq", "$gte", "$gt"])
@@ -25,7 +34,7 @@ documents = st.fixed_dictionaries({"a": values, "b": values})
 @given(selector=selectors, document=documents)
 def test_what_matches_lies_in_the_range(selector: dict[str, Any], document: dict[str, Any]) -> None:
     compiled = compile_selector(selector)
-    plan = choose([ONE, TWO], compiled, [], (), fallback=True)
+    plan = plan_for([ONE, TWO], selector)
     if compiled.matches(document):
         key = b"".join(sort_key(document[column]) for column in plan.index.columns)
         low, high = plan.key_bounds()
@@ -50,7 +59,7 @@ def test_what_matches_lies_in_the_range(selector: dict[str, Any], document: dict
     ],
 )
 def test_the_index_is_couchdbs_choice(selector: dict[str, Any], sort: list[str], name: str) -> None:
-    plan = choose([ONE, OTHER, TWO], compile_selector(selector), [(field, "asc") for field in sort], (), fallback=True)
+    plan = plan_for([ONE, OTHER, TWO], selector, sort)
     assert plan.index.name == name
 
 
@@ -58,10 +67,9 @@ def test_the_index_is_couchdbs_choice(selector: dict[str, Any], sort: list[str],
     ("selector", "sort"),
     [({"a": 1}, ["d"]), ({}, ["_id"]), ({"a": {"$gt": 1}}, ["b"]), ({"a": 1}, ["b", "a"])],
 )
-def test_a_sort_without_an_index_is_refused(selector: dict[str, Any], sort: list[str]) -> None:
-    with pytest.raises(BadRequestError) as caught:
-        choose([ONE, TWO], compile_selector(selector), [(field, "asc") for field in sort], (), fallback=True)
-    assert caught.value.code == "no_usable_index"
+def test_no_index_serves_a_sort_by_other_fields(selector: dict[str, Any], sort: list[str]) -> None:
+    found = survey([ONE, TWO], compile_selector(selector), parse_sort(sort), ())
+    assert found.usable == []
 
 
 @pytest.mark.parametrize(
@@ -76,15 +84,15 @@ def test_a_sort_without_an_index_is_refused(selector: dict[str, Any], sort: list
 def test_a_hint_that_does_not_fit_is_passed_over(
     asked: tuple[str, ...], index: str, vain: tuple[str, ...] | None
 ) -> None:
-    plan = choose([ONE, TWO, OTHER], compile_selector({"a": 1, "c": {"$exists": False}}), [], asked, fallback=True)
+    plan = plan_for([ONE, TWO, OTHER], {"a": 1, "c": {"$exists": False}}, asked=asked)
     assert (plan.index.name, plan.asked) == (index, vain)
 
 
 @pytest.mark.parametrize("selector", [{"a": {"$gt": 3, "$lt": 1}}, {"a": {"$gt": 3, "$eq": 3}}, {"$or": []}])
 def test_what_nothing_can_match_is_not_looked_for(selector: dict[str, Any]) -> None:
-    assert choose([ONE], compile_selector(selector), [], (), fallback=True).nothing
+    assert plan_for([ONE], selector).nothing
 
 
 def test_ids_bound_a_scan() -> None:
-    plan = choose([], compile_selector({"_id": {"$gt": "a", "$lt": "b"}}), [], (), fallback=True)
+    plan = plan_for([], {"_id": {"$gt": "a", "$lt": "b"}})
     assert (plan.index, plan.id_bounds()) == (ALL_DOCS, (("a",), ("b",)))

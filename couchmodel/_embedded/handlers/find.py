@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import explaining, planner
 from couchmodel._embedded import find as finding
-from couchmodel._embedded import planner
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.find import Batch, Position, Search, Statistics, pack_bookmark, unpack_bookmark
 from couchmodel._embedded.indexes import read_indexes, shown
-from couchmodel._embedded.planner import Plan
+from couchmodel._embedded.planner import Plan, Survey
 from couchmodel._embedded.queries import Options, parse_options
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response, encode
@@ -51,22 +51,27 @@ async def find(store: Store, database: Database, request: Request) -> Response:
 async def explain(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_explain``."""
     options = parse_options(await _body(request))
-    try:
-        plan = await _plan(store, database, options)
-    except BadRequestError as error:
-        if error.code != "no_usable_index":
-            raise
-        plan = None
+    found = await _survey(store, database, options)
+    found.refuse(fallback=options.allow_fallback)
+    plan = planner.choose(found, options.selector, options.sort) if found.usable else None
     said: dict[str, Any] = {
         "dbname": database.name,
         "index": plan and shown(plan.index),
-        "partitioned": False,
+        "partitioned": database.partitioned,
         "selector": options.selector.normalized,
         "opts": options.shown(),
         "limit": options.limit,
         "skip": options.skip,
         "fields": options.fields.fields,
+        "index_candidates": [
+            {"index": shown(index), "analysis": analysis}
+            for index, analysis in explaining.analyses(found, plan, options)
+        ],
+        "selector_hints": explaining.selector_hints(options.selector),
     }
+    if plan is not None:
+        said["mrargs"] = explaining.view_arguments(plan, options)
+        said["covering"] = explaining.is_covered(plan.index, options)
     return json_answer(200, said)
 
 
@@ -82,8 +87,17 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 async def _plan(store: Store, database: Database, options: Options) -> Plan:
+    found = await _survey(store, database, options)
+    if not found.usable:
+        reason = "No index exists for this sort, try indexing by the sort fields."
+        raise BadRequestError(reason, code="no_usable_index")
+    found.refuse(fallback=options.allow_fallback)
+    return planner.choose(found, options.selector, options.sort)
+
+
+async def _survey(store: Store, database: Database, options: Options) -> Survey:
     indexes = await store.read(partial(read_indexes, database.number))
-    return planner.choose(indexes, options.selector, options.sort, options.use_index, fallback=options.allow_fallback)
+    return planner.survey(indexes, options.selector, options.sort, options.use_index, options.partition)
 
 
 class _Pieces:
