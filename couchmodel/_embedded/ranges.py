@@ -1,14 +1,19 @@
 """The ``Range`` header of an attachment's reader, as CouchDB reads it."""
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from couchmodel._embedded.arguments import whole_number
 from couchmodel.errors import RangeNotSatisfiableError
 
-__all__ = ["Range", "parse_range"]
+__all__ = ["Range", "parse_ranges"]
 
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*")
+MOST: Final = 9
+"""Ranges of one request; CouchDB answers more of them with the whole."""
+
+_PAIR: Final = re.compile(r"\+?(\d+)(?:-+\+?(\d+))?-*", re.ASCII)
+_LAST: Final = re.compile(r"-([+-]?)(\d+)", re.ASCII)
 
 
 class Range(NamedTuple):
@@ -18,26 +23,45 @@ class Range(NamedTuple):
     last: int
 
 
-def parse_range(header: str | None, length: int) -> Range | None:
-    """The part that is asked for; None for all of it, which is also the answer to a range that makes no sense.
+def parse_ranges(header: str | None, length: int) -> Sequence[Range] | None:
+    """The parts that are asked for; None for all of it, which is also the answer to what cannot be read.
 
-    Several ranges are answered with the whole, as a server may.
+    There may be none among them, for CouchDB takes an empty list at its word.
 
     Raises:
-        RangeNotSatisfiableError: the part lies behind the end.
+        RangeNotSatisfiableError: a part lies behind the end.
     """
-    found = _RANGE.fullmatch(header) if header else None
-    if found is None or found.groups() == ("", ""):
+    if header is None or not header.startswith("bytes="):
         return None
-    first, last = found.groups()
-    if not first:
-        return _checked(max(0, length - whole_number(last)), length - 1)
-    if not last:
-        return None if whole_number(first) == 0 else _checked(whole_number(first), length - 1)
-    return _checked(whole_number(first), min(whole_number(last), length - 1))
+    parts = (part.strip(" ") for part in header.removeprefix("bytes=").split(","))
+    try:
+        asked = [_read(part) for part in parts if part]
+    except ValueError:
+        return None
+    ranges: list[Range] = []
+    for first, last in asked:
+        if (first, last) == (0, None):
+            return None
+        ranges.append(_bounded(first, last, length))
+    return ranges if len(ranges) <= MOST else None
 
 
-def _checked(first: int, last: int) -> Range:
+def _read(text: str) -> tuple[int | None, int | None]:
+    """The numbers of a range, of which one may not be there. Raises ValueError."""
+    if found := _LAST.fullmatch(text):
+        count = whole_number(found[2])
+        return None, -count if found[1] == "-" else count
+    if found := _PAIR.fullmatch(text):
+        return whole_number(found[1]), whole_number(found[2]) if found[2] else None
+    raise ValueError(f"{text!r} is no range")
+
+
+def _bounded(first: int | None, last: int | None, length: int) -> Range:
+    if last is not None and last >= length:
+        last = length - 1  # also the number of bytes at the end: one byte less than there are, where more is asked for
+    if first is None:
+        first, last = length - (last or 0), None
+    last = length - 1 if last is None else last
     if last < first:
         raise RangeNotSatisfiableError("Requested range not satisfiable")
     return Range(first, last)

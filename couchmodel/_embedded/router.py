@@ -189,9 +189,15 @@ class Router:
             return endpoint.handler(request)(self.store, database, request)
         if second in _NOT_YET:
             raise UnsupportedError(f"The embedded store does not know {second} yet.")
-        if len(path) == 2:
-            return _DOCUMENT.handler(request)(self.store, database, request, second)
-        return self._route_attachment(database, request, second, path[2:])
+        return self._route_odd(database, request, second)
+
+    def _route_odd(self, database: Database, request: Request, id: str) -> Answering:
+        """What names no endpoint, although it begins with an underscore: a document, if at all."""
+        if id.startswith("_design/") and request.method in ("GET", "HEAD"):
+            return document.redirect(request)
+        if len(request.path) == 2:
+            return _DOCUMENT.handler(request)(self.store, database, request, id)
+        return self._route_attachment(database, request, id, request.path[2:])
 
     def _route_partition(self, database: Database, request: Request) -> Answering:
         """What is inside a partition, as some endpoints show it."""

@@ -172,7 +172,9 @@ def target(path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> str:
 
 
 def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The path and the query of a request target, as CouchDB reads it: ``+`` is a space in the path, too.
+    """The path and the query of a request target, as CouchDB reads it.
+
+    A ``+`` is a space in the path, too, and of several slashes one counts.
 
     What is no UTF-8 comes as lone surrogates, which :func:`is_text` tells.
 
@@ -182,10 +184,8 @@ def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
     if _BAD_QUOTE.search(text):
         raise BadRequestError("invalid_url_encoding")
     path, _, query = text.partition("?")
-    segments = [unquote_plus(segment, errors="surrogateescape") for segment in path.removeprefix("/").split("/")]
-    while segments and not segments[-1]:
-        segments.pop()
-    return tuple(segments), dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+    segments = tuple(unquote_plus(segment, errors="surrogateescape") for segment in path.split("/") if segment)
+    return segments, dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
 
 
 def decode(body: bytes) -> Any:

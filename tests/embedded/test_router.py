@@ -216,3 +216,26 @@ async def test_a_write_to_a_database_that_was_just_dropped_is_refused(database: 
 async def test_a_store_that_cannot_be_opened_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(StoreFileError, match="there is no folder"):
         await Client(Store(tmp_path / "missing" / "store.db")).ask("GET", "/")
+
+
+@pytest.mark.parametrize("target", ["//db/a", "/db//a", "/db/a/", "/db///a//"])
+async def test_of_several_slashes_one_counts(client: Client, database: str, target: str) -> None:
+    await client.ask("PUT", "/db/a", {})
+    assert (await client.json("GET", target))["_id"] == "a"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("target", "address"),
+    [
+        ("/db/_design%2Fa", "http://here/db/_design/a"),
+        ("/db/_design%2fa?rev=1-x", "http://here/db/_design/a?rev=1-x"),
+        ("/db/_design%2Fa/_view/b?key=%22c+d%22", "http://here/db/_design/a/_view/b?key=%22c+d%22"),
+    ],
+)
+async def test_a_design_document_has_one_address(
+    client: Client, database: str, method: str, target: str, address: str
+) -> None:
+    answer = await client.ask(method, target, headers={"host": "here"})
+    assert (answer.status, answer.headers["location"]) == (301, address)
+    assert (await client.ask("PUT", "/db/_design%2Fa", {})).status == 201

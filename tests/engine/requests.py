@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from couchmodel._wire.messages import Request, encode, parse_target
+from couchmodel._wire.messages import Request, Response, encode, parse_target
 from couchmodel.engine import Database
 
 
@@ -21,3 +21,14 @@ async def call(
         body=b"" if body is None else encode(body),
     )
     return (await database.session.send(request)).json()
+
+
+async def ask(
+    database: Database, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to a request to a database, whole; one that is an error is raised."""
+    path, query = parse_target(target)
+    request = Request(method, (*database.path, *path), query=query, headers=headers or {}, body=body)
+    answer = await database.session.send(request)
+    await answer.collect()
+    return answer

@@ -1,17 +1,18 @@
 """One attachment: read, write, delete. Contents stream both ways."""
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from couchmodel._embedded.answers import json_answer, location, matches, unchanged
+from couchmodel._embedded.answers import JSON_HEADERS, json_answer, location, matches, unchanged
 from couchmodel._embedded.arguments import expected_revision
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents import Loaded, load
 from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_attachment_name, validate_id
 from couchmodel._embedded.handlers.streams import chunks, give_up, part, receive, unpacked
-from couchmodel._embedded.ranges import parse_range
+from couchmodel._embedded.ranges import Range, parse_ranges
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for
@@ -39,13 +40,15 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
     }
     if attachment.encoding:
         return _encoded(store, request, attachment, headers)
-    wanted = parse_range(request.headers.get("range"), attachment.length)
-    if wanted is None:
+    ranges = parse_ranges(request.headers.get("range"), attachment.length)
+    if ranges is None:
         headers["content-length"] = str(attachment.length)
         return Response(200, headers, stream=chunks(store, attachment))
-    headers["content-range"] = f"bytes {wanted.first}-{wanted.last}/{attachment.length}"
-    headers["content-length"] = str(wanted.last - wanted.first + 1)
-    return Response(206, headers, stream=part(store, attachment, wanted))
+    if len(ranges) != 1:
+        return _byte_ranges(store, attachment, ranges)
+    headers["content-range"] = _content_range(ranges[0], attachment)
+    headers["content-length"] = str(ranges[0].last - ranges[0].first + 1)
+    return Response(206, headers, stream=part(store, attachment, ranges[0]))
 
 
 async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
@@ -65,7 +68,7 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     finally:
         give_up(store, [content])
     headers = {
-        "content-type": "application/json",
+        **JSON_HEADERS,
         "location": location(request.headers, database.name, id, name),
     }
     return json_answer(201, {"ok": True, "id": id, "rev": written}, headers)
@@ -103,6 +106,30 @@ def _encoded(store: Store, request: Request, attachment: Attachment, headers: di
         headers["content-length"] = str(attachment.length)
     # Otherwise it came as gzip: nobody knows how long it will be.
     return Response(200, headers, stream=unpacked(store, attachment))
+
+
+def _byte_ranges(store: Store, attachment: Attachment, ranges: Sequence[Range]) -> Response:
+    """Several parts of a content, or none at all, with the one header that CouchDB sends with them."""
+    boundary = secrets.token_hex(16)
+    headers = {"content-type": f'multipart/byteranges; boundary="{boundary}"'}
+    return Response(206, headers, stream=_framed(store, attachment, ranges, boundary.encode()))
+
+
+async def _framed(
+    store: Store, attachment: Attachment, ranges: Sequence[Range], boundary: bytes
+) -> AsyncGenerator[bytes, None]:
+    yield b"--" + boundary
+    for wanted in ranges:
+        head = f"\r\nContent-Type: {attachment.content_type}\r\nContent-Range: {_content_range(wanted, attachment)}"
+        yield head.encode() + b"\r\n\r\n"
+        async for piece in part(store, attachment, wanted):
+            yield piece
+        yield b"\r\n--" + boundary
+    yield b"--"
+
+
+def _content_range(wanted: Range, attachment: Attachment) -> str:
+    return f"bytes {wanted.first}-{wanted.last}/{attachment.length}"
 
 
 # --- writing

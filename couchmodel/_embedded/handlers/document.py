@@ -3,6 +3,7 @@
 import hashlib
 from functools import partial
 from typing import Final
+from urllib.parse import urlencode
 
 from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
@@ -28,7 +29,7 @@ from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError, UnsupportedError
 
-__all__ = ["copy", "delete", "get", "post", "put", "write"]
+__all__ = ["copy", "delete", "get", "post", "put", "redirect", "write"]
 
 LARGEST_TEXT: Final = 6 * LARGEST_DOCUMENT
 """Bytes of a document's JSON that are not even parsed: an escaped character takes six of them."""
@@ -98,6 +99,14 @@ async def post(store: Store, database: Database, request: Request, id: str) -> R
     if "referer" not in request.headers:
         raise BadRequestError("Referer header required.")
     raise UnsupportedError("The embedded store does not read forms.")
+
+
+async def redirect(request: Request) -> Response:
+    """``GET /{db}/_design%2F{name}``, for which CouchDB has another address."""
+    name, *rest = request.path
+    address = location(request.headers, name, *rest[0].split("/", 1), *rest[1:])
+    query = "?" + urlencode(request.query) if request.query else ""
+    return Response(301, {"location": address + query})
 
 
 async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
@@ -176,10 +185,11 @@ def _destination(request: Request) -> tuple[str, Rev | None]:
         raise BadRequestError("Destination header is mandatory for COPY.")
     if "://" in header:
         raise BadRequestError("Destination URL must be relative.")
-    path, query = parse_target(header)
-    if not all(map(is_text, path)):
+    path, query = parse_target(header.replace("/", "%2F"))  # the slashes are the id's own
+    id = "".join(path)
+    if not is_text(id):
         raise BadRequestError("Document id must be valid UTF-8", code="illegal_docid")
-    return "/" * header.startswith("/") + "/".join(path), Rev.parse(query["rev"]) if "rev" in query else None
+    return id, Rev.parse(query["rev"]) if "rev" in query else None
 
 
 def _source(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
