@@ -16,8 +16,8 @@ __all__ = ["Function", "FunctionFilter", "open_function", "seen"]
 
 FORM: Final = "application/x-www-form-urlencoded"
 
-SECRET: Final = frozenset(("authorization", "cookie"))
-"""Headers that functions are not told, and so no cookies."""
+SECRET: Final = frozenset(("authorization", "cookie", "x-auth-couchdb-token"))
+"""Headers that functions are not told, and so no cookies: with them their author could be somebody else."""
 
 STATUSES: Final = {
     "bad_request": 400,

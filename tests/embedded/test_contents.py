@@ -22,6 +22,17 @@ async def in_pieces(data: bytes, size: int = 60_000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
+async def test_a_media_type_that_would_be_several_headers_is_in_the_document_only(
+    client: Client, database: str
+) -> None:
+    kind = "text/html\r\nSet-Cookie: AuthSession=x"
+    await client.ask("PUT", "/db/a", {"_attachments": {"page": {"content_type": kind, "data": "aGk="}}})
+    assert (await client.json("GET", "/db/a"))["_attachments"]["page"]["content_type"] == kind
+    answer = await client.ask("GET", "/db/a/page")
+    await answer.collect()
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
 async def put(client: Client, target: str, body: Any, headers: dict[str, str] = PNG) -> str:
     """The revision after an attachment is put."""
     answer = await client.ask("PUT", target, body, headers=headers)

@@ -200,6 +200,13 @@ async def test_a_client_is_sent_where_it_wants_to_go(stranger: Stranger, method:
     assert "set-cookie" in answer.headers
 
 
+@pytest.mark.parametrize("page", ["page", "", "/a%0d%0aX-Header:%20b", "%0d%0a"])
+async def test_a_client_is_not_sent_to_what_is_no_page(stranger: Stranger, page: str) -> None:
+    answer = await stranger.ask("POST", f"/_session?next={page}", FORM, b"name=ada&password=sesame")
+    assert (answer.status, answer.json()["reason"]) == (400, "path must begin with a /.")
+    assert "location" not in answer.headers
+
+
 def cookie(name: str, age: int, key: str) -> str:
     signed = f"{name}:{int(time.time()) - age:X}".encode()
     mac = hmac.digest(key.encode(), signed, hashlib.sha1)  # an older server's

@@ -184,6 +184,10 @@ UPDATES = {
     "odd": "function named() {}",
     "code": "function () { return [{_id: 'x'}, {code: 99}] }",
     "split": "function () { return [{_id: 'x'}, {headers: {A: 'b\\r\\nc: d'}}] }",
+    "split_name": "function () { return [{_id: 'x'}, {headers: {'A\\r\\nB': 'c'}}] }",
+    "spaced": "function () { return [{_id: 'x'}, {headers: {'A B': 'c'}}] }",
+    "proof": "function (doc, req) { return [null, typeof req.headers['X-Auth-Couchdb-Token']] }",
+    "policy": "function () { return [null, {body: '', headers: {'Content-Security-Policy': 'none'}}] }",
 }
 
 
@@ -277,11 +281,24 @@ async def test_an_update_that_fails_is_an_error(
 async def test_an_update_that_cannot_be_answered_writes_nothing(updating: Database, backend: str) -> None:
     if backend == "live":
         pytest.skip("CouchDB writes first, and breaks the answer off")
-    for name in ("code", "split"):
+    for name in ("code", "split", "split_name", "spaced"):
         with pytest.raises(ResponseError, match="Invalid data from external server"):
             await update(updating, f"{name}/x")
     with pytest.raises(NotFoundError):
         await call(updating, "GET", "x")
+
+
+async def test_an_update_does_not_see_what_a_proxy_proves_itself_by(updating: Database, backend: str) -> None:
+    if backend == "live":
+        pytest.skip("CouchDB shows it, and passwords only are hidden")
+    answer = await update(updating, "proof", "POST", b"", **{"x-auth-couchdb-token": "x"})
+    assert answer.body == b"undefined"
+
+
+async def test_an_update_cannot_free_its_page(updating: Database) -> None:
+    answer = await update(updating, "policy")
+    policies = [value for name, value in answer.headers.items() if name.lower() == "content-security-policy"]
+    assert policies[0].startswith("sandbox")
 
 
 async def test_an_update_is_no_get(updating: Database) -> None:

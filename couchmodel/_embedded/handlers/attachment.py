@@ -34,7 +34,7 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
     headers = {
         "etag": tag,
         "cache-control": "must-revalidate",
-        "content-type": attachment.content_type,
+        "content-type": _media_type(attachment),
         "content-security-policy": "sandbox",  # a page among the attachments may not act for its reader
         "accept-ranges": "none" if attachment.encoding else "bytes",
     }
@@ -94,6 +94,11 @@ def _named(attachments: Iterable[Attachment], name: str) -> Attachment:
         if attachment.name == name:
             return attachment
     raise NotFoundError("Document is missing attachment")
+
+
+def _media_type(attachment: Attachment) -> str:
+    """The header of a content. What would be several of them is none, and stands in the document only."""
+    return attachment.content_type if attachment.content_type.isprintable() else DEFAULT_TYPE
 
 
 def _encoded(store: Store, request: Request, attachment: Attachment, headers: dict[str, str]) -> Response:

@@ -47,11 +47,16 @@ async def end(authentication: Authentication, request: Request) -> Response:
 def _answer(
     request: Request, redirects: str, status: int, value: Mapping[str, object], headers: dict[str, str]
 ) -> Response:
-    """An answer, or the way to the page of this server that the client asks to be sent to."""
+    """An answer, or the way to the page of this server that the client asks to be sent to.
+
+    Raises BadRequestError for what is no page, or would be a header more.
+    """
     page = request.query.get(redirects)
     if page is not None:
+        if page[:1] != "/" or not page.isprintable():
+            raise BadRequestError("path must begin with a /.")
         status = 302
-        headers["location"] = f"http://{request.headers.get('host', '')}/{page.removeprefix('/')}"
+        headers["location"] = f"http://{request.headers.get('host', '')}{page}"
     return json_answer(status, value, {**JSON_HEADERS, **headers})
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -22,8 +23,12 @@ from couchmodel.errors import NotFoundError, ServerError
 __all__ = ["update"]
 
 
-FRAMING: Final = frozenset(("connection", "content-length", "transfer-encoding"))
+FRAMING: Final = frozenset(("connection", "content-length", "trailer", "transfer-encoding", "upgrade"))
 """Headers that a function does not set: they are about how the answer is sent."""
+
+_POLICY: Final = "content-security-policy"
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What may be a header's name."""
 
 
 class _Subject(NamedTuple):
@@ -102,13 +107,14 @@ def _answer(members: Mapping[str, Any], status: int) -> Response:
                 raise _invalid(name, value)
     if not 200 <= status <= 999:
         raise _invalid("code", status)
-    # A page that a design document has made does nothing in the name of whoever looks at it.
-    policy = {"content-security-policy": "sandbox"} if isolated else {}
-    return Response(status, {"content-type": content_type, **policy, **given}, content)
+    if isolated:
+        # A page that a design document has made does nothing in the name of whoever looks at it.
+        given[_POLICY] = f"sandbox, {given[_POLICY]}" if _POLICY in given else "sandbox"
+    return Response(status, {"content-type": content_type, **given}, content)
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not (name.isascii() and value.isprintable()):
+    if not isinstance(value, str) or not (_HEADER.fullmatch(name) and value.isprintable()):
         raise _invalid(name, value)
     return value
 
