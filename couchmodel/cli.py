@@ -1,11 +1,13 @@
 """The command line: an embedded store on a socket, where any CouchDB client can use it, and the care of its file."""
 
 import asyncio
+import errno
 import gc
 import signal
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -31,11 +33,22 @@ __all__ = ["main"]
 _USERS: Final[Any] = {"rich_help_panel": "Users"}
 _WEB: Final[Any] = {"rich_help_panel": "HTTP"}
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Typed documents for Apache CouchDB.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"couchmodel {version('couchmodel')}")
+        raise typer.Exit
 
 
 @app.callback()
-def _couchmodel() -> None:
+def _couchmodel(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
     """Typed documents for Apache CouchDB, with or without a server."""
 
 
@@ -156,7 +169,9 @@ def _refusing(command: str, *, status: int = 1) -> Generator[None]:
     try:
         yield
     except (CouchModelError, OSError) as error:
-        typer.echo(f"couchmodel {command}: {error}", err=True)
+        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        hint = "; give another --port, or 0 for a free one" if in_use else ""
+        typer.echo(f"couchmodel {command}: {error}{hint}", err=True)
         raise typer.Exit(status) from None
 
 

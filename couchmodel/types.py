@@ -52,6 +52,7 @@ class DatabaseInfo(TypedDict):
     purge_seq: str
     sizes: dict[str, int]
     props: JSONObject
+    compact_running: bool
     instance_start_time: str
 
 

@@ -3,6 +3,7 @@
 from types import ModuleType
 
 import couchmodel
+from couchmodel import errors
 
 
 def test_exports_are_sorted() -> None:
@@ -16,3 +17,8 @@ def test_exports_are_the_public_names() -> None:
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
     assert set(couchmodel.__all__) == public
+
+
+def test_every_error_is_among_the_exports() -> None:
+    raised = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
+    assert raised <= set(couchmodel.__all__)

@@ -1,6 +1,7 @@
 """``couchmodel serve``: what it takes, what it refuses, and how it ends."""
 
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -85,3 +86,11 @@ def test_what_cannot_work_is_told_at_once(options: list[str], status: int, said:
     command = [*COMMAND, *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own words
     assert (ended.returncode, said in ended.stderr) == (status, True)
+
+
+def test_a_port_in_use_is_told_with_a_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = (*COMMAND[:-1], str(taken.getsockname()[1]))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    assert done.returncode == 1
+    assert "give another --port" in done.stderr

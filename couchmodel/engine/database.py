@@ -69,6 +69,14 @@ class Database:
         """Delete it with all its documents. Raises NotFoundError."""
         await self.session.send(Request("DELETE", self.path))
 
+    async def compact(self) -> None:
+        """Have the server give up the bodies of old revisions, which it does after this returns.
+
+        ``info()["compact_running"]`` tells whether it still does. Raises UnauthorizedError for whoever is no admin of
+        the database.
+        """
+        await self.session.send(Request("POST", (*self.path, "_compact"), body=b"{}"))
+
     async def security(self) -> SecurityDocument:
         """Who may read and who may administer it."""
         document = SecurityDocument(self)

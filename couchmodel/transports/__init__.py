@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from couchmodel._wire.messages import Transport
+from couchmodel._wire.messages import Request, Response, Transport
 from couchmodel.errors import ConfigurationError
 from couchmodel.transports.credentials import (
     BasicAuth,
@@ -25,6 +25,9 @@ __all__ = [
     "JWTAuth",
     "Patience",
     "ProxyAuth",
+    "Request",
+    "Response",
+    "Transport",
     "open_transport",
 ]
 

@@ -67,6 +67,21 @@ async def test_info_counts_documents(database: Database) -> None:
     assert (info["doc_count"], info["doc_del_count"]) == (2, 1)
 
 
+async def test_a_compacted_database_forgets_the_bodies_of_old_revisions(database: Database) -> None:
+    document = await database.create("a", data={"n": 1})
+    await document.save()
+    old = document.rev
+    document["n"] = 2
+    await document.save()
+    await database.compact()
+    async with asyncio.timeout(20):
+        while (await database.info())["compact_running"]:  # noqa: ASYNC110 - nothing tells when it is done
+            await asyncio.sleep(0.05)
+    assert (await database["a"])["n"] == 2
+    with pytest.raises(NotFoundError):
+        await database.get("a", rev=old)
+
+
 async def test_keys_and_documents_come_in_the_order_of_their_ids(database: Database) -> None:
     for id in ("b", "ä", "B", "a", "_design/x"):
         await (await database.create(id, data={"n": id})).save()
