@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import cookies
 from couchmodel._embedded.configuration import Configuration
-from couchmodel._embedded.lockout import Lockout
+from couchmodel._embedded.lockout import Guess, Lockout
 from couchmodel._embedded.meta import read_meta, write_meta
 from couchmodel._embedded.passwords import admin_line, is_password, parse_admin_line
 from couchmodel._embedded.store import Database, Store
@@ -167,8 +167,10 @@ class Authentication:
             self._secret = await self._store.read(partial(read_meta, "secret"))
         user = await self._user(ticket.name) if self._secret else None
         life = self.configuration.session_timeout
+        if user is None or not cookies.verifies(ticket, self._signing_key(user)):
+            return None
         left = ticket.time + life - time.time()
-        if user is None or left <= 0 or not cookies.verifies(ticket, self._signing_key(user)):
+        if left <= 0:
             return None
         cookie = self._cookie(ticket.name, user) if left < life * 0.9 else None
         return Identity(User(ticket.name, user.roles, "cookie"), cookie)
@@ -191,15 +193,17 @@ class Authentication:
     # --- passwords
 
     async def _check(self, name: str, password: str, user: UserDocument | None, peer: str) -> bool:
-        salt = str(user.kept.get("salt", "")) if user else ""
-        if self.configuration.lockout and self._lockout.is_locked_out(peer, name, salt):
-            raise ForbiddenError(LOCKED)
-        if user is not None and await self._is_password(password, user):
-            return True
-        self._lockout.note(peer, name, salt)
-        return False
+        if user is None:
+            return False  # and nothing is noted: any number of names would push out those that were guessed at
+        guess = Guess(peer, name, str(user.kept.get("salt", "")))
+        self._refuse_guessing(guess)
+        return await self._is_password(password, user, guess)
 
-    async def _is_password(self, password: str, user: UserDocument) -> bool:
+    def _refuse_guessing(self, guess: Guess) -> None:
+        if self.configuration.lockout and self._lockout.is_locked_out(guess):
+            raise ForbiddenError(LOCKED)
+
+    async def _is_password(self, password: str, user: UserDocument, guess: Guess) -> bool:
         kept = user.kept
         # The hash stands in it, so that another password of the user is another digest.
         told = f"{kept.get('derived_key') or kept.get('password_sha')}:{password}"
@@ -208,11 +212,13 @@ class Authentication:
             return True
         loop = asyncio.get_running_loop()
         # Many may ask with the same password at once: the first on the thread hashes for all that follow.
-        return await loop.run_in_executor(HASHING, self._compare, digest, password, kept)
+        return await loop.run_in_executor(HASHING, self._compare, digest, password, kept, guess)
 
-    def _compare(self, digest: bytes, password: str, kept: dict[str, Any]) -> bool:
+    def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
+            self._refuse_guessing(guess)  # again, for those that failed while this one waited
             if not is_password(password, kept):
+                self._lockout.note(guess)
                 return False
             _remember(self._passwords, digest, None)
         return True

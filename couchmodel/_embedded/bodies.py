@@ -36,47 +36,47 @@ async def parsed(text: bytes, parse: Callable[[bytes], T]) -> T:
     return parse(text) if len(text) <= LARGE else await asyncio.to_thread(parse, text)
 
 
-async def read_text(request: Request) -> bytes:
-    """The request's body without its Content-Encoding.
+async def read_text(request: Request, largest: int = LARGEST) -> bytes:
+    """The request's body without its Content-Encoding, of ``largest`` bytes at most.
 
     Raises:
         UnsupportedMediaTypeError: it is encoded in an unknown way.
         BadRequestError: it is not what its encoding says.
         ContentTooLargeError: it is larger than the store takes.
     """
-    text = await _read(request)
+    text = await _read(request, largest)
     encoding = request.headers.get("content-encoding", "identity")
     if encoding == "identity":
         return text
     if encoding != "gzip":
         raise UnsupportedMediaTypeError(f"{encoding} is not a supported content encoding.")
-    return await asyncio.to_thread(_unpacked, text)
+    return await asyncio.to_thread(_unpacked, text, largest)
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, largest: int) -> bytes:
     body = request.body
     if body is None or isinstance(body, bytes):
-        _check(len(body or b""))
+        _check(len(body or b""), largest)
         return body or b""
     whole = bytearray()
     async for piece in body:
         whole += piece
-        _check(len(whole))
+        _check(len(whole), largest)
     return bytes(whole)
 
 
-def _check(size: int) -> None:
-    if size > LARGEST:
+def _check(size: int, largest: int) -> None:
+    if size > largest:
         raise ContentTooLargeError("the request entity is too large", code="too_large")
 
 
-def _unpacked(text: bytes) -> bytes:
+def _unpacked(text: bytes, largest: int) -> bytes:
     inflate = zlib.decompressobj(31)  # a gzip envelope
     try:
-        whole = inflate.decompress(text, LARGEST + 1)
+        whole = inflate.decompress(text, largest + 1)
     except zlib.error:
         raise _bad_gzip() from None
-    _check(len(whole))
+    _check(len(whole), largest)
     if not inflate.eof:
         raise _bad_gzip()
     return whole

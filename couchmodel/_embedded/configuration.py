@@ -24,15 +24,15 @@ class Configuration:
     an empty one trusts whoever says to be one.
     """
 
-    admins: Mapping[str, str] = field(default_factory=dict)
+    admins: Mapping[str, str] = field(default_factory=dict, repr=False)
     require_valid_user: bool = False
     session_timeout: int = SESSION
     secure_cookies: bool = False
-    secret: str | None = None
-    jwt_keys: Mapping[str, str] = field(default_factory=dict)
+    secret: str | None = field(default=None, repr=False)
+    jwt_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     jwt_required_claims: tuple[str, ...] = ("exp",)
     jwt_roles_claim: str = "_couchdb.roles"
-    proxy_secret: str | None = None
+    proxy_secret: str | None = field(default=None, repr=False)
     cors: Cors | None = None
     max_request_size: int = MAX_REQUEST
     lockout: bool = True

@@ -15,6 +15,9 @@ __all__ = ["admin_line", "hash_password", "is_password", "parse_admin_line", "wi
 ITERATIONS: Final = 600_000
 """CouchDB 3.5's default: some 150 milliseconds. Nobody waits that long in the event loop."""
 
+MOST_ITERATIONS: Final = 1_000_000_000
+"""CouchDB's ``max_iterations``: a hash that takes longer is not computed."""
+
 PRF: Final = "sha256"
 
 _PRFS: Final[Mapping[str, str]] = {"sha": "sha1", **{name: name for name in ("sha224", "sha256", "sha384", "sha512")}}
@@ -61,6 +64,8 @@ def with_hash(document: Mapping[str, Any]) -> dict[str, Any]:
 def is_password(password: str, kept: Mapping[str, Any]) -> bool:
     """Whether this is the password that the members keep. Raises ForbiddenError for a hash that nobody computes."""
     scheme, salt = kept.get("password_scheme", "simple"), kept.get("salt", "")
+    if not isinstance(salt, str):
+        return False
     given = password.encode()
     if scheme == "pbkdf2":
         return _is_derived(given, salt, kept)
@@ -95,6 +100,8 @@ def _is_derived(password: bytes, salt: str, kept: Mapping[str, Any]) -> bool:
         raise ForbiddenError("PRF is invalid")
     if type(iterations) is not int or iterations < 1:
         raise ForbiddenError("Iteration count is too low for this server")
+    if iterations > MOST_ITERATIONS:
+        raise ForbiddenError("Iteration count is too high for this server")
     return _equal(_derive(prf, password, salt, iterations), kept.get("derived_key"))
 
 

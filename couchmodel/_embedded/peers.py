@@ -30,6 +30,9 @@ class End(NamedTuple):
     password: str | None = None
     headers: Mapping[str, str] = {}
 
+    def __repr__(self) -> str:
+        return f"<End {self.name}>"  # without the password, and headers may hold one, too
+
     @property
     def is_local(self) -> bool:
         """Whether it is a database of this store."""

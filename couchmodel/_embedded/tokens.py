@@ -93,6 +93,8 @@ class Tokens:
         wanted = [algorithm for algorithm, of in ALGORITHMS.items() if of == kind and algorithm in self._algorithms]
         if not wanted or not kid:
             raise ConfigurationError(f"{name!r} names no key: write hmac:ID, rsa:ID or ec:ID")
+        if not text.strip():
+            raise ConfigurationError(f"the key {name!r} is empty: anybody could sign with it")
         for algorithm in wanted:
             with suppress(*self._unreadable):
                 key = base64.b64decode(text, validate=True) if kind == "hmac" else text.replace("\\n", "\n").encode()

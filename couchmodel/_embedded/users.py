@@ -35,6 +35,9 @@ class UserDocument(NamedTuple):
     roles: tuple[str, ...]
     kept: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<UserDocument {list(self.roles)}>"  # without the hash
+
 
 async def read_user(store: Store, name: str) -> UserDocument | None:
     """The user of that name, if there is one. Raises UnauthorizedError where their document has conflicts."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -18,8 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from couchmodel import ConfigurationError
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.passwords import admin_line, hash_password
+from couchmodel._embedded.peers import parse_end
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
+from couchmodel._embedded.users import UserDocument
 from couchmodel._wire.messages import Request, Response, parse_target
 
 SECRET = "the secret of the server"
@@ -136,6 +139,43 @@ async def test_whoever_guesses_is_locked_out(stranger: Stranger) -> None:
     assert (await stranger.who(authorization=basic("admin:secret")))[0] == "admin"
 
 
+async def test_many_guesses_at_a_time_are_no_more_than_one_by_one(stranger: Stranger) -> None:
+    answers = await asyncio.gather(*(stranger.log_in("ada", f"wrong {number}") for number in range(30)))
+    refused = [answer.status for answer in answers].count(401)
+    assert 5 <= refused <= 6  # two passwords are hashed at a time
+
+
+async def test_guesses_at_nobody_do_not_push_others_out(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("couchmodel._embedded.lockout.MOST", 3)
+    for _ in range(5):
+        await stranger.log_in("ada", "wrong")
+    for number in range(3):
+        await stranger.log_in(f"nobody {number}", "wrong")
+    assert (await stranger.log_in("ada", "sesame")).status == 403
+
+
+@pytest.mark.parametrize("member", [{"iterations": 10**12}, {"salt": 5}])
+async def test_a_hash_that_nobody_computes_lets_nobody_in(
+    store: Store, stranger: Stranger, member: dict[str, Any]
+) -> None:
+    await put_user(store, {"name": "eve", "roles": [], "type": "user", **hash_password("x", iterations=1), **member})
+    assert (await stranger.log_in("eve", "x")).status in (401, 403)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+async def test_who_begins_a_session_does_not_send_much(stranger: Stranger, packed: bool) -> None:
+    body = b'{"name":"ada","password":"%b"}' % (b" " * 100_000)
+    headers = {**JSON, "content-encoding": "gzip"} if packed else JSON
+    answer = await stranger.ask("POST", "/_session", headers, gzip.compress(body) if packed else body)
+    assert answer.status == 413
+
+
+def test_no_secret_is_shown() -> None:
+    settled = Configuration({"admin": "mine"}, secret="mine", jwt_keys={"hmac:a": "mine"}, proxy_secret="mine")
+    end = parse_end({"url": "http://bob:mine@h/db", "headers": {"Authorization": "mine"}})
+    assert "mine" not in f"{settled} {end} {UserDocument((), {'derived_key': 'mine'})}"
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -179,6 +219,11 @@ async def test_a_session_that_does_not_begin(
     answer = await stranger.ask("POST", "/_session", headers, body)
     assert (answer.status, answer.json()["reason"]) == (status, reason)
     assert (status == 401) == ("AuthSession=;" in answer.headers.get("set-cookie", ""))
+
+
+async def test_a_cookie_of_a_time_that_is_none_is_nobodys(stranger: Stranger) -> None:
+    forged = base64.urlsafe_b64encode(b"ada:" + b"F" * 1000 + b":x").decode()
+    assert (await stranger.who(cookie=f"AuthSession={forged}"))[0] is None
 
 
 async def test_a_session_ends(stranger: Stranger) -> None:
@@ -357,7 +402,9 @@ async def test_without_keys_no_token_says_anything(stranger: Stranger) -> None:
     assert await stranger.who(authorization=token({"sub": "ada"})) == (None, [], None)
 
 
-@pytest.mark.parametrize("keys", [{"hmac:a": "!"}, {"rsa:a": "no key"}, {"dsa:a": "x"}, {"hmac": "YQ=="}])
+@pytest.mark.parametrize(
+    "keys", [{"hmac:a": "!"}, {"rsa:a": "no key"}, {"dsa:a": "x"}, {"hmac": "YQ=="}, {"hmac:a": ""}]
+)
 def test_a_key_that_is_none_is_told_at_the_start(keys: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="key"):
         Router(Store(None), Configuration(jwt_keys=keys))

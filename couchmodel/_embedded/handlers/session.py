@@ -5,14 +5,18 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer
+from couchmodel._embedded.arguments import parse_json
 from couchmodel._embedded.authentication import Authentication
-from couchmodel._embedded.bodies import json_body, read_text
+from couchmodel._embedded.bodies import read_text
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel.errors import BadRequestError, UnauthorizedError, UnsupportedMediaTypeError
 
 __all__ = ["begin", "end", "get"]
 
 FORM: Final = "application/x-www-form-urlencoded"
+
+LARGEST: Final = 65_536
+"""Bytes of a name and a password, which anybody may send."""
 
 
 async def get(authentication: Authentication, request: Request) -> Response:
@@ -63,10 +67,10 @@ def _answer(
 async def _form(request: Request) -> dict[str, str]:
     kind = request.headers.get("content-type", "")
     if kind.startswith(FORM):
-        return dict(parse_qsl((await read_text(request)).decode(errors="replace"), keep_blank_values=True))
+        return dict(parse_qsl((await read_text(request, LARGEST)).decode(errors="replace"), keep_blank_values=True))
     if not kind.startswith(JSON_TYPE):
         raise UnsupportedMediaTypeError(f"Content-Type must be '{FORM}' or '{JSON_TYPE}'")
-    value = await json_body(request)
+    value = parse_json(await read_text(request, LARGEST))
     if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
         raise BadRequestError("request body must be an object of strings")  # where CouchDB fails with 500
     return value
