@@ -62,7 +62,7 @@ async def test_rows_of_one_key_and_document_are_in_erlangs_order_of_their_values
     forward = await rows(database, often)
     assert [(id, value) for id, _, value in forward] == [(id, value) for id in "ab" for value in order]
     backward = await database.view("by", "it").get(descending=True, limit=len(order))
-    assert [(row["id"], row.get("value")) for row in backward.rows] == [("b", value) for value in order]
+    assert [(row.get("id"), row.get("value")) for row in backward.rows] == [("b", value) for value in order]
 
 
 async def test_a_document_at_which_it_throws_has_no_rows(database: Database) -> None:
