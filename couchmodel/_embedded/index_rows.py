@@ -1,4 +1,4 @@
-"""The rows of indexes as they are stored: put in for the documents that have changed, counted, and read in order.
+"""The rows of indexes as they are stored: put in for the documents that have changed, and taken out.
 
 A row's place is its view, its key as bytes that sort as CouchDB sorts, the document's id, and its position among what
 the document gave the view. What an index says, and up to which change of the database, is written in one transaction,
@@ -6,35 +6,31 @@ so it is right whenever it is looked at.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.collation import COLLATOR, raw_key
 from couchmodel._embedded.designs import Design, partition_prefix
 from couchmodel._embedded.documents import Found, check_database, document_json
 from couchmodel._embedded.revtree import RevTree
-from couchmodel._embedded.row_counts import Position, count_between, record
+from couchmodel._embedded.row_counts import record
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import NotFoundError
 
 __all__ = [
-    "HIGHEST_ID",
     "Changed",
     "Changes",
-    "Place",
-    "Row",
-    "Span",
     "State",
     "Written",
     "begin_index",
-    "count_rows",
     "discard_rows",
     "drop_stale_indexes",
-    "measure",
     "read_changes",
-    "read_rows",
     "read_state",
     "row_tuples",
     "write_rows",
@@ -43,8 +39,8 @@ __all__ = [
 BATCH: Final = 400
 BATCH_BYTES: Final = 1_048_576
 
-HIGHEST_ID: Final = b""
-"""What comes after every id: to SQLite any BLOB is greater than any text."""
+AT_ONCE: Final = 100
+"""Rows that are put into a table by one statement."""
 
 
 class State(NamedTuple):
@@ -171,29 +167,6 @@ _HEAD: Final = struct.Struct(">HII")
 """The view, the position and the length of a key that follows."""
 
 
-class Row(NamedTuple):
-    """A row of a view: where it stands, and what it says."""
-
-    key: bytes
-    id: str
-    position: int
-    emitted: bytes
-    value: bytes
-
-    @property
-    def place(self) -> "Place":
-        """Where the row stands in its view."""
-        return Place(self.key, self.id, self.position)
-
-
-class Place(NamedTuple):
-    """Where a row stands in its view."""
-
-    key: bytes
-    id: str
-    position: int
-
-
 class Written(NamedTuple):
     """A document's rows, ready to be stored: those of all views, and a list of where they stand."""
 
@@ -247,11 +220,9 @@ def write_rows(database: int, changes: Changes, written: Sequence[Written], conn
     if row is None:
         return False
     index, totals = row
-    done: list[_Step] = []
-    for document in changes.documents:
-        done += _remove(connection, index, document.number, document.id)
-    done += _insert(connection, index, written)
-    _record(connection, index, totals, done)
+    removed = _remove(connection, index, {document.number: document.id for document in changes.documents})
+    inserted = _insert(connection, index, written)
+    _record(connection, index, totals, removed, inserted)
     connection.execute("UPDATE view_index SET update_seq = ? WHERE number = ?", (changes.upto, index))
     return True
 
@@ -260,119 +231,73 @@ def discard_rows(database: int, number: int, id: str, connection: Connection) ->
     """Remove the rows of a document that is purged from the indexes of its database."""
     indexes = connection.execute("SELECT number, totals FROM view_index WHERE database = ?", (database,)).fetchall()
     for index, totals in indexes:
-        _record(connection, index, totals, _remove(connection, index, number, id))
+        _record(connection, index, totals, _remove(connection, index, {number: id}), {})
 
 
-_Step: TypeAlias = tuple[int, bytes, str, int]
-"""What was done to a row of a view, by its key and id: 1 for one more, -1 for one less."""
+Places: TypeAlias = Mapping[int, Sequence[tuple[bytes, str]]]
+"""The keys and ids of rows, for each view."""
 
 
-def _record(connection: Connection, index: int, totals: bytes, steps: Sequence[_Step]) -> None:
-    if steps:
-        record(connection, index, steps)
+def _record(connection: Connection, index: int, totals: bytes, removed: Places, inserted: Places) -> None:
+    if removed or inserted:
         summed: list[int] = decode(totals)
-        for view, _, _, step in steps:
-            summed[view] += step
+        for view in {*removed, *inserted}:
+            record(connection, (index, view), removed.get(view, ()), inserted.get(view, ()))
+            summed[view] += len(inserted.get(view, ())) - len(removed.get(view, ()))
         connection.execute("UPDATE view_index SET totals = ? WHERE number = ?", (encode(summed), index))
 
 
-def _remove(connection: Connection, index: int, number: int, id: str) -> list[_Step]:
+def _remove(connection: Connection, index: int, documents: Mapping[int, str]) -> Places:
+    """Remove the rows of documents, by number and id."""
+    numbers = encode(list(documents)).decode()
     found = connection.execute(
-        "SELECT rows FROM view_document WHERE view_index = ? AND document = ?", (index, number)
-    ).fetchone()
-    if found is None:
-        return []
-    places = [(index, view, key, id, position) for view, key, position in _places(found[0])]
+        "SELECT document, rows FROM view_document"
+        " WHERE view_index = ? AND document IN (SELECT value FROM json_each(?))",
+        (index, numbers),
+    ).fetchall()
+    places = [
+        (view, key, documents[number], position) for number, packed in found for view, key, position in _places(packed)
+    ]
     connection.executemany(
-        "DELETE FROM view_row WHERE view_index = ? AND view = ? AND key = ? AND id = ? AND position = ?", places
+        "DELETE FROM view_row WHERE view_index = ? AND view = ? AND key = ? AND id = ? AND position = ?",
+        ((index, *place) for place in places),
     )
-    connection.execute("DELETE FROM view_document WHERE view_index = ? AND document = ?", (index, number))
-    return [(view, key, id, -1) for _, view, key, _, _ in places]
+    if found:
+        connection.execute(
+            "DELETE FROM view_document WHERE view_index = ? AND document IN (SELECT value FROM json_each(?))",
+            (index, numbers),
+        )
+    return _by_view(places)
 
 
-def _insert(connection: Connection, index: int, written: Iterable[Written]) -> list[_Step]:
-    rows = [(index, *row) for document in written for row in document.rows]
+def _insert(connection: Connection, index: int, written: Iterable[Written]) -> Places:
+    rows = [row for document in written for row in document.rows]
     rows.sort()  # neighbours in the table are cheaper to write together
-    connection.executemany("INSERT INTO view_row VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-    listed = [(index, document.number, document.places) for document in written if document.rows]
-    connection.executemany("INSERT INTO view_document VALUES (?, ?, ?)", listed)
-    return [(view, key, id, 1) for _, view, key, id, *_ in rows]
+    _insert_many(connection, "view_row", index, rows)
+    listed = [(document.number, document.places) for document in written if document.rows]
+    _insert_many(connection, "view_document", index, listed)
+    return _by_view(rows)
 
 
-# --- reading
+def _by_view(rows: Iterable[tuple[Any, ...]]) -> Places:
+    places: defaultdict[int, list[tuple[bytes, str]]] = defaultdict(list)
+    for view, key, id, *_ in rows:
+        places[view].append((key, id))
+    return places
 
 
-class Span(NamedTuple):
-    """A part of a view, in one direction: from a key and an id on, up to others. None is no bound.
-
-    The beginning is part of it, the end only with ``includes_end``. An id is ``""``, HIGHEST_ID, or one in between.
-    """
-
-    start: Position | None = None
-    end: Position | None = None
-    includes_end: bool = True
-    descending: bool = False
-
-    def before(self) -> "Span | None":
-        """What comes before it in its direction; None where nothing does."""
-        if self.start is None:
-            return None
-        return Span(end=self.start, includes_end=False, descending=self.descending)
+def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[tuple[object, ...]]) -> None:
+    """Put rows of an index into a table, many by one statement: each statement is a wait for Python's lock."""
+    whole = len(rows) - len(rows) % AT_ONCE
+    for start in range(0, whole, AT_ONCE):
+        values = chain.from_iterable(rows[start : start + AT_ONCE])
+        connection.execute(_insertion(table, len(rows[0]), AT_ONCE), (index, *values))
+    if whole < len(rows):
+        one = _insertion(table, len(rows[0]), 1)
+        connection.executemany(one, ((index, *row) for row in rows[whole:]))
 
 
-def read_rows(
-    index: int,
-    view: int,
-    span: Span,
-    connection: Connection,
-    *,
-    after: Place | None = None,
-    limit: int = -1,
-    skip: int = 0,
-) -> Iterator[Row]:
-    """The rows of a span in its order, from behind a place on.
-
-    Rows of one key of one document come in the order in which they were emitted, whatever the direction.
-    """
-    condition, values = _condition(span, after)
-    order = "key DESC, id DESC, position" if span.descending else "key, id, position"
-    rows = connection.execute(
-        "SELECT key, id, position, emitted, value FROM view_row WHERE view_index = ? AND view = ?"
-        f"{condition} ORDER BY {order} LIMIT ? OFFSET ?",
-        (index, view, *values, limit, skip),
-    )
-    return (Row(*row) for row in rows)
-
-
-def count_rows(index: int, view: int, span: Span, connection: Connection) -> int:
-    """How many rows there are in a span."""
-    if span.descending:
-        return count_between(connection, index, view, span.end, span.start, ends=(span.includes_end, True))
-    return count_between(connection, index, view, span.start, span.end, ends=(True, span.includes_end))
-
-
-def measure(index: int, connection: Connection) -> int:
-    """How many bytes the rows of an index have."""
-    size: int = connection.execute(
-        "SELECT coalesce(sum(length(key) + length(emitted) + length(value) + length(id)), 0)"
-        " FROM view_row WHERE view_index = ?",
-        (index,),
-    ).fetchone()[0]
-    return size
-
-
-def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
-    conditions: list[str] = []
-    values: list[object] = []
-    low, high = ("<=", ">") if span.descending else (">=", "<")
-    start = span.start if after is None else after[:2]
-    if start is not None:
-        conditions.append(f" AND (key, id) {low} (?, ?)")
-        values += start
-    if after is not None:
-        conditions.append(" AND NOT (key = ? AND id = ? AND position <= ?)")
-        values += after
-    if span.end is not None:
-        conditions.append(f" AND (key, id) {high}{'=' if span.includes_end else ''} (?, ?)")
-        values += span.end
-    return "".join(conditions), values
+@cache
+def _insertion(table: str, columns: int, rows: int) -> str:
+    row = f"(?1, {', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"

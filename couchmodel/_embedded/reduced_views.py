@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from couchmodel._embedded.designs import View
-from couchmodel._embedded.index_rows import Row
+from couchmodel._embedded.index_reading import Row
 from couchmodel._embedded.reducing import Item, Reduction
 from couchmodel._embedded.view_queries import EXACT
 from couchmodel._wire.messages import decode, encode

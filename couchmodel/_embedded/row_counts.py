@@ -5,9 +5,9 @@ many rows it has. So a part is counted by adding up blocks, and counting rows on
 has become too large is divided; where it began, a block begins for ever.
 """
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from couchmodel._embedded.sqlite import Connection
@@ -26,16 +26,8 @@ _Begin: TypeAlias = tuple[bytes, str]
 _FIRST: Final[_Begin] = (b"", "")
 
 
-def record(connection: Connection, index: int, changed: Iterable[tuple[int, bytes, str, int]]) -> None:
-    """Note what was done to the rows of an index: for each its view, key and id, and 1 or -1. They are done already."""
-    by_view: defaultdict[int, list[tuple[_Begin, int]]] = defaultdict(list)
-    for view, key, id, step in changed:
-        by_view[view].append(((key, id), step))
-    for view, steps in by_view.items():
-        _record(connection, (index, view), steps)
-
-
-def _record(connection: Connection, view: _View, steps: Iterable[tuple[_Begin, int]]) -> None:
+def record(connection: Connection, view: _View, removed: Sequence[_Begin], inserted: Sequence[_Begin]) -> None:
+    """Note which rows were taken from a view and put into it, by key and id. That is done already."""
     blocks = connection.execute(
         "SELECT key, id, count FROM view_block WHERE view_index = ? AND view = ? ORDER BY key, id", view
     ).fetchall()
@@ -43,14 +35,25 @@ def _record(connection: Connection, view: _View, steps: Iterable[tuple[_Begin, i
         blocks = [(*_FIRST, 0)]
         connection.execute("INSERT INTO view_block VALUES (?, ?, ?, ?, 0)", (*view, *_FIRST))
     begins: list[_Begin] = [(key, id) for key, id, _ in blocks]
-    changes: Counter[int] = Counter()
-    for begin, step in steps:
-        changes[bisect_right(begins, begin) - 1] += step
+    changes = _tally(begins, inserted)
+    changes.subtract(_tally(begins, removed))
     for place, change in changes.items():
         count = blocks[place][2] + change
         _set(connection, view, begins[place], count)
         if count > LARGEST:
             _divide(connection, view, begins[place], count)
+
+
+def _tally(begins: Sequence[_Begin], rows: Iterable[_Begin]) -> Counter[int]:
+    """How many of the rows are in each block."""
+    tally: Counter[int] = Counter()
+    ordered, at = sorted(rows), 0
+    while at < len(ordered):
+        place = bisect_right(begins, ordered[at]) - 1
+        end = bisect_left(ordered, begins[place + 1], at) if place + 1 < len(begins) else len(ordered)
+        tally[place] = end - at
+        at = end
+    return tally
 
 
 def _set(connection: Connection, view: _View, begin: _Begin, count: int) -> None:

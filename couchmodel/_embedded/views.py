@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from couchmodel._embedded.collation import HIGHEST
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import NO_WISHES, Opened, Wishes, open_revisions, open_winner
-from couchmodel._embedded.index_rows import HIGHEST_ID, Place, Row, Span, count_rows, read_rows
+from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, count_rows, read_rows
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.view_queries import NOTHING, Query
 from couchmodel._wire.messages import decode

@@ -15,7 +15,8 @@ from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.collation import COLLATOR
 from couchmodel._embedded.designs import Design, View, parse_design
 from couchmodel._embedded.documents import living, winner
-from couchmodel._embedded.index_rows import Span, State, count_rows, measure, read_state
+from couchmodel._embedded.index_reading import Span, count_rows, measure
+from couchmodel._embedded.index_rows import State, read_state
 from couchmodel._embedded.partitions import check_partition
 from couchmodel._embedded.reduced_views import Grouping
 from couchmodel._embedded.reducers import Maker, open_reducer
