@@ -9,9 +9,11 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.configuration import Configuration
@@ -19,7 +21,7 @@ from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
-from couchmodel.errors import BadRequestError, ConfigurationError, ContentTooLargeError
+from couchmodel.errors import BadRequestError, ConfigurationError, ContentTooLargeError, ForbiddenError, ResponseError
 
 __all__ = ["Server", "serve"]
 
@@ -35,6 +37,12 @@ LONGEST_LINE: Final = 65_536
 
 PATIENCE: Final = 3.0
 """Seconds that running requests have when the server is closed."""
+
+IDLE: Final = 75.0
+"""Seconds in which the head of a request has to come, on a new connection and after the last answer."""
+
+SILENCE: Final = 300.0
+"""Seconds in which the next piece of a body has to come; CouchDB waits as long."""
 
 FEEDS: Final = ("continuous", "eventsource", "longpoll")
 
@@ -91,10 +99,11 @@ async def serve(
     if not router.authentication.admins and not _is_loopback(host):
         raise ConfigurationError(f"everybody who reaches {host} could change everything: set an admin and a password")
     await router.open()
-    front = _Front(router)
-    server = web.Server(
-        front.handle,
+    front = _Front(router, host)
+    server = _Connections(
+        front,
         handler_cancellation=True,
+        keepalive_timeout=IDLE,
         access_log=None,
         auto_decompress=False,  # an attachment that comes as gzip is stored as gzip
         max_line_size=LONGEST_LINE,
@@ -111,11 +120,38 @@ async def serve(
     return Server(runner, front, router, _url("http" if tls is None else "https", host, runner.addresses[0][1]))
 
 
-class _Front:
-    """Turns HTTP into requests, and answers into HTTP."""
+class _Connections(web.Server):
+    """The connections of a server. One on which no request begins is closed: aiohttp waits for the first for ever."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, front: "_Front", **options: Any) -> None:
+        super().__init__(self._handle, **options)
+        self._front = front
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._silent[handler] = asyncio.get_running_loop().call_later(IDLE, handler.force_close)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._heard(handler)
+        super().connection_lost(handler, exc)
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        self._heard(http.protocol)
+        return await self._front.handle(http)
+
+    def _heard(self, handler: web.RequestHandler) -> None:
+        timer = self._silent.pop(handler, None)
+        if timer is not None:
+            timer.cancel()
+
+
+class _Front:
+    """Turns HTTP into requests, and answers into HTTP. ``host`` is the name by which the server listens."""
+
+    def __init__(self, router: Router, host: str) -> None:
         self._router = router
+        self._host = host
         self._configuration = router.authentication.configuration
         self._running: set[asyncio.Future[None]] = set()
         self._feeds: set[asyncio.Task[Any] | None] = set()
@@ -141,6 +177,8 @@ class _Front:
             path, query = parse_target(http.raw_path)
         except BadRequestError as error:
             return await _send(http, error_answer(error))
+        if self.is_open_to_all and not _is_here(headers.get("host", "localhost"), self._host):
+            return await _send(http, error_answer(_not_here()))
         request = Request(http.method, path, query, headers, stream=True)
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
             return await _send(http, answer)
@@ -149,7 +187,10 @@ class _Front:
         if (http.content_length or 0) > largest:
             return await self._finish(http, request, error_answer(_too_large()))
         if http.body_exists:
-            request.body = await _body(http, headers, largest)
+            try:
+                request.body = await _body(http, headers, largest)
+            except ResponseError as error:
+                return await self._finish(http, request, error_answer(error))
         return await self._finish(http, request, await self._router.answer_anybody(request))
 
     async def finish(self) -> None:
@@ -186,19 +227,31 @@ async def _body(http: web.BaseRequest, headers: dict[str, str], largest: int) ->
     if headers.get("expect", "").lower() == "100-continue":
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = http.content_length
-    if length is not None and length <= WHOLE:
+    if length is None or length > WHOLE:
+        return _pieces(http.content, largest)
+    if http.content.is_eof():
         return await http.content.read()
-    return _pieces(http.content.iter_any(), largest)
+    return b"".join([piece async for piece in _pieces(http.content, largest)])
 
 
-async def _pieces(body: AsyncIterator[bytes], largest: int) -> AsyncIterator[bytes]:
-    """The pieces of a body whose length nobody has told. Raises ContentTooLargeError where it does not end."""
+async def _pieces(body: StreamReader, largest: int) -> AsyncIterator[bytes]:
+    """The pieces of a body. Raises ContentTooLargeError where it does not end, and 408 where it does not go on."""
     length = 0
-    async for piece in body:
+    while piece := await _piece(body):
         length += len(piece)
         if length > largest:
             raise _too_large()
         yield piece
+
+
+async def _piece(body: StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(SILENCE):
+            return await body.readany()
+    except TimeoutError:
+        error = ResponseError("The request did not go on.", code="timeout")
+        error.status = 408
+        raise error from None
 
 
 def _too_large() -> ContentTooLargeError:
@@ -226,6 +279,27 @@ def _response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     if answer.stream is None and http.method != "HEAD":
         return web.Response(status=answer.status, headers=headers, body=answer.body)
     return web.StreamResponse(status=answer.status, headers=headers)
+
+
+@lru_cache(maxsize=256)
+def _is_here(asked: str, host: str) -> bool:
+    """Whether the Host header names this machine, as nobody but its own programs calls it."""
+    try:
+        name = urlsplit(f"//{asked}").hostname or ""
+    except ValueError:
+        return False
+    if name in (host.lower(), "localhost") or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _not_here() -> ForbiddenError:
+    # A browser that is told that a name of somebody else's is this machine's lets their pages in: nothing but the name
+    # that they ask for gives them away.
+    return ForbiddenError("Without an administrator the server answers on this machine only, as localhost.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ import uvloop
 
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.cors import Cors
+from couchmodel._embedded.passwords import admin_line
 from couchmodel._embedded.serve import Server, serve
 from couchmodel._embedded.store import Store
 
@@ -138,7 +139,7 @@ async def test_a_long_query_is_taken(start: Start) -> None:
 async def test_requests_in_a_row_on_one_connection(start: Start) -> None:
     server, _ = await start()
     reader, writer = await connect(server)
-    put = b"PUT /db/%d HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    put = b"PUT /db/%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
     writer.write(b"".join(put % number for number in range(20)) + b"GET /db HTTP/1.0\r\n\r\n")
     answer = await reader.read()
     assert answer.count(b"HTTP/1.1 201") == 20
@@ -201,6 +202,67 @@ async def test_whoever_is_slow_is_in_nobodys_way(start: Start) -> None:
         assert answer.status == 200
     for _, writer in slow:
         writer.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /db HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"])
+async def test_whoever_does_not_end_a_head_is_let_go(
+    start: Start, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.serve.IDLE", 0.1)
+    server, _ = await start()
+    reader, writer = await connect(server)
+    writer.write(begun)
+    async with asyncio.timeout(5):
+        await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 9", b"Content-Length: 9000000", b"Transfer-Encoding: chunked"])
+async def test_whoever_does_not_go_on_with_a_body_is_told_so(
+    start: Start, length: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.serve.SILENCE", 0.1)
+    server, http = await start()
+    reader, writer = await connect(server)
+    writer.write(b"PUT /db/a HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n3\r\n{" % length)
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"408"
+    writer.close()
+    async with http.get("/db/a") as answer:
+        assert answer.status == 404
+
+
+# --- without an administrator
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:5984", 200),
+        ("couch.localhost", 200),
+        ("127.1.2.3:80", 200),
+        ("[::1]:5984", 200),
+        ("evil.example", 403),
+        ("evil.example:5984", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("10.0.0.1", 403),
+        ("[", 403),
+        ("", 403),
+    ],
+)
+async def test_without_an_administrator_a_server_answers_to_its_own_name_only(
+    start: Start, host: str, status: int
+) -> None:
+    _, http = await start()
+    async with http.get("/_all_dbs", headers={"Host": host}) as answer:
+        assert answer.status == status
+
+
+async def test_with_an_administrator_a_server_has_any_name(start: Start) -> None:
+    _, http = await start(admins={"ada": admin_line("sesame", iterations=1)})
+    async with http.get("/", headers={"Host": "kitchen.example"}) as answer:
+        assert answer.status == 200
 
 
 async def test_many_wait_for_one_change(start: Start) -> None:
