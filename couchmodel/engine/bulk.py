@@ -113,8 +113,9 @@ class BulkOperation:
             part = documents[position : position + pack.count]
             position += pack.count
             rows = told if self._new_edits else _complete(part, told)
+            pack.told(rows)
             response += rows
-            for place, (document, row) in enumerate(zip(part, rows, strict=True)):
+            for document, row in zip(part, rows, strict=True):
                 if "error" in row:
                     error.append(document)
                     continue
@@ -122,7 +123,7 @@ class BulkOperation:
                 if self._deleted and document.id in self._deleted:
                     document.clear_stored()
                 elif "rev" in row:
-                    document.stored_among(pack, place, row["rev"])
+                    document.stored_among(pack, row["rev"])
 
     async def _packs(self) -> tuple[list[Document], list[Pack]]:
         """The documents that have something to send, and what: all of it, before anything is sent."""

@@ -35,9 +35,9 @@ class Place(Protocol):
 
 
 class Texts(Protocol):
-    """The JSON texts of documents that were sent together."""
+    """The JSON texts of documents that were stored together."""
 
-    def __getitem__(self, place: int, /) -> bytes: ...
+    def text(self, document_id: str, /) -> bytes: ...
 
 
 class Document(MutableMapping[str, Any]):
@@ -47,23 +47,24 @@ class Document(MutableMapping[str, Any]):
     loaded where it exists, and saved at the end unless an exception ends it.
     """
 
-    __slots__ = ("__weakref__", "_data", "_database", "_id", "_sent", "_stored")
+    __slots__ = ("__weakref__", "_data", "_database", "_id", "_stored")
 
     _database: Place
     _id: str
     _data: JSONObject
-    _stored: bytes | None
-    """The JSON text of what is stored."""
-    _sent: tuple[Texts, int, str | None, str] | None
-    """What was stored with others instead: their texts, its place among them, and the revisions before and after."""
+    _stored: bytes | Texts | None
+    """The JSON text of what is stored, or where to find it."""
 
     def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
         """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
-        document_path((), id)
+        # Many are made at a time: what is certainly an id is looked at no further, and a dictionary copied by itself.
+        if not (type(id) is str and id.isalnum() and id.isascii()):
+            document_path((), id)
         self._database = database
         self._id = id
-        self._data = {**_members(data), "_id": id}
-        self._stored = self._sent = None
+        self._data = members = data.copy() if type(data) is dict else {**_members(data)}
+        members["_id"] = id
+        self._stored = None
 
     @classmethod
     def read(cls, database: Place, text: bytes, data: JSONObject) -> Self:
@@ -199,7 +200,7 @@ class Document(MutableMapping[str, Any]):
         """
         answer, stubs = await write_document(self.session, self.path, self._data, attachments)
         self._data |= {"_attachments": stubs, "_rev": answer["rev"]}
-        self._keep(encode(self._data))
+        self._stored = encode(self._data)
         return answer
 
     async def fetch_with(self, discard_changes: bool = False) -> AsyncGenerator[IncomingAttachment, None]:
@@ -295,7 +296,7 @@ class Document(MutableMapping[str, Any]):
         if text is not None:
             stored = decode(text)
             _attach(stored, rev, name, stub)
-            self._keep(encode(stored))
+            self._stored = encode(stored)
         _attach(self._data, rev, name, stub)
 
     def change(self) -> bytes | None:
@@ -310,14 +311,14 @@ class Document(MutableMapping[str, Any]):
 
     def unsent(self) -> JSONObject | None:
         """The members of a document of which nothing is stored, as far as is known here; None of another."""
-        if self._stored is not None or self._sent is not None or self._data.get("_id") != self._id:
+        if self._stored is not None or self._data.get("_id") != self._id:
             return None
         return self._data
 
     def load(self, body: bytes, data: JSONObject | None = None) -> None:
         """Take over what is stored, as its JSON text, and as the dictionary of it where that is at hand."""
         self._data = decode(body) if data is None else data
-        self._keep(body.rstrip())  # CouchDB ends a line, our own texts do not
+        self._stored = body.rstrip()  # CouchDB ends a line, our own texts do not
 
     def stored(self, body: bytes, rev: str) -> None:
         """Take note that ``body``, which :meth:`change` gave, is stored as this revision."""
@@ -325,41 +326,35 @@ class Document(MutableMapping[str, Any]):
             self.clear_stored()
             return
         # Of what was sent, and not of what is here by now: that may have been changed since.
-        self._keep(_with_rev(body, self._data.get("_rev"), rev))
+        self._stored = _with_rev(body, self._data.get("_rev"), rev)
         self._data["_rev"] = rev
 
-    def stored_among(self, texts: Texts, place: int, rev: str) -> None:
+    def stored_among(self, texts: Texts, rev: str) -> None:
         """The same for a document that was sent with others; its text is taken from theirs when it is needed."""
         data = self._data
-        if "_deleted" in data:
-            self.stored(texts[place], rev)
+        if data.get("_deleted"):
+            self.clear_stored()
             return
-        self._sent = texts, place, data.get("_rev"), rev
+        self._stored = texts
         data["_rev"] = rev
 
     def clear_stored(self) -> None:
         """Take note that it is deleted."""
         self._data = {"_id": self._id}
-        self._keep(None)
-
-    def _keep(self, text: bytes | None) -> None:
-        """Take note of the JSON text of what is stored."""
-        self._stored = text
-        self._sent = None
+        self._stored = None
 
     def _text(self) -> bytes | None:
         """The JSON text of what is stored."""
-        if self._sent is not None:
-            texts, place, old, new = self._sent
-            self._keep(_with_rev(texts[place], old, new))
-        return self._stored
+        stored = self._stored
+        if stored is not None and not isinstance(stored, bytes):
+            self._stored = stored = stored.text(self._id)
+        return stored
 
     def _fill(self, database: Place, id: str, data: JSONObject, stored: bytes | None) -> None:
         self._database = database
         self._id = id
         self._data = data
         self._stored = stored
-        self._sent = None
 
     def _check_discard(self, discard_changes: bool) -> None:
         if not discard_changes and len(self._data) > 1 and self.changed:
@@ -379,8 +374,6 @@ class Document(MutableMapping[str, Any]):
 
 
 def _members(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if type(data) is dict:
-        return data
     if isinstance(data, Document):
         raise TypeError("a document's data is a dictionary: give document.json for a copy without its revision")
     if data is not None and not isinstance(data, Mapping):

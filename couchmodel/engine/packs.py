@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from couchmodel._wire.messages import decode, encode
+from couchmodel.types import BulkRow, JSONObject
 
 __all__ = ["Pack", "next_count", "pack_texts", "requests_of"]
 
@@ -17,36 +18,45 @@ _BYTES: Final = 8 * 1024 * 1024
 these keep the server's memory and ours within bounds. Smaller ones cost: of 1,000 documents, an eighth more time."""
 
 _PACK: Final = 256 * 1024
-_MOST: Final = 256
+_MOST: Final = 1024
 _FIRST: Final = 16
 """About how many bytes a pack has, how many documents at the most, and how many before their size is known: so much is
 encoded before others in the loop have their turn."""
 
 
 class Pack:
-    """Documents one after the other: their JSON texts with commas between them, each by its place."""
+    """Documents one after the other: their JSON texts with commas between them."""
 
-    __slots__ = ("_texts", "body", "count")
+    __slots__ = ("_rows", "_stored", "_texts", "body", "count")
 
     def __init__(self, body: bytes, count: int, texts: Sequence[bytes] | None = None) -> None:
         self.body = body
         self.count = count
         self._texts = texts
+        self._rows: Sequence[BulkRow] = ()
+        self._stored: dict[str, bytes] | None = None
 
-    def __getitem__(self, place: int) -> bytes:
-        return self._apart()[place]
+    def told(self, rows: Sequence[BulkRow]) -> None:
+        """Take note of CouchDB's row for each document."""
+        self._rows = rows
+
+    def text(self, document_id: str) -> bytes:
+        """The JSON text of a document as it is stored by now."""
+        if self._stored is None:
+            sent = zip(self._apart(), self._rows, strict=True)
+            self._stored = {each["_id"]: encode({**each, "_rev": row["rev"]}) for each, row in sent if "rev" in row}
+            self.body, self._texts, self._rows = b"", None, ()
+        return self._stored[document_id]
 
     def halves(self) -> "tuple[Pack, Pack]":
         """The same documents in two packs. One document cannot be halved."""
-        texts = self._apart()
+        texts = self._texts or [encode(document) for document in self._apart()]
         middle = self.count // 2
         return _pack(texts[:middle]), _pack(texts[middle:])
 
-    def _apart(self) -> Sequence[bytes]:
-        if self._texts is None:
-            self._texts = [encode(document) for document in decode(b"[%b]" % self.body)]
-            self.body = b",".join(self._texts)
-        return self._texts
+    def _apart(self) -> list[JSONObject]:
+        documents: list[JSONObject] = decode(b"[%b]" % self.body)
+        return documents
 
 
 def next_count(before: Pack | None) -> int:
