@@ -1,54 +1,75 @@
-"""``_find``: the documents that a selector matches, by the range of ids or through the order of an index.
+"""``_find``: the documents that a selector matches, in the order of an index or of their ids, a batch at a time.
 
-Without an index the documents are read in the order of their ids, in batches. An index gives its order to the result:
-the documents that belong to it are gathered by their keys first, as many as are wanted, and then read in batches.
+The plan only narrows: what lies in its range is read one after the other, and put to the selector. An index that has
+all that is wanted in its keys is read alone; with any other one, the documents are read as they are by then.
 """
 
 import base64
 import binascii
-import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
+from pydantic_core import to_json
+
+from couchmodel._embedded.arguments import LARGE
 from couchmodel._embedded.attachments import shown, unpack
-from couchmodel._embedded.collation import sort_key
-from couchmodel._embedded.documents import Found, Wishes, check_database, document_json, open_winner
+from couchmodel._embedded.designs import View
+from couchmodel._embedded.documents import Found, Wishes, check_database, document_json, open_winner, winner
+from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, read_rows
+from couchmodel._embedded.large_json import decode_large
 from couchmodel._embedded.planner import Plan
 from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.queries import bad_bookmark
-from couchmodel._embedded.selector import Absent, Selector, get_path, parse_path
-from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.selector import Selector, parse_path
+from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["Batch", "Position", "Search", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
+__all__ = ["Batch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
 BATCH_EXAMINED: Final = 5000
-"""Documents that are looked at before others get a turn on the reading thread."""
+"""Rows that are looked at before others get a turn on the reading thread."""
+
+INLINE_BYTES: Final = 131_072
+"""JSON that is parsed in the event loop."""
 
 
 class Position(NamedTuple):
-    """Where a page ends: the values of the index's columns in the last document, None without an index, and its id."""
+    """Where a page ends: the key of the index's last row as JSON, None without an index, and the document's id."""
 
-    values: list[Any] | None
+    key: bytes | None
     id: str
 
 
 @dataclass(slots=True, frozen=True)
+class Source:
+    """The view of an index: the number is None where the index is yet to be built, so that it has no rows."""
+
+    number: int | None
+    view: View
+
+
+@dataclass(slots=True, frozen=True)
 class Search:
-    """A query that is planned. ``queue`` are the documents that an index has found and that are yet to be read."""
+    """A query that is planned; without a ``source`` the documents are read by their ids.
+
+    ``covered`` says that the keys of the index tell everything. ``counts`` says that the rows are wanted to be counted
+    as CouchDB counts them, which goes on to the first document behind the last one that is returned.
+    """
 
     database: int
     selector: Selector
     plan: Plan
+    source: Source | None
     projection: Projection
     limit: int
     skip: int
     after: Position | None
     conflicts: bool
-    queue: tuple["_Entry", ...] | None = None
+    covered: bool
+    counts: bool
 
 
 @dataclass(slots=True)
@@ -69,73 +90,77 @@ class Batch:
     last: Position | None = None
     rest: Search | None = None
     size: int = 0
+    parsed: int = 0
 
-    def add(self, row: bytes, position: Position) -> bool:
-        """Whether the batch is full with this row."""
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to hand it over."""
+        return self.size > BATCH_BYTES or len(self.rows) >= BATCH_ROWS or self.statistics.keys >= BATCH_EXAMINED
+
+    def add(self, row: bytes) -> None:
+        """Put in a document."""
         self.rows.append(row)
         self.size += len(row)
-        self.last = position
         self.statistics.returned += 1
-        return self.size > BATCH_BYTES or len(self.rows) >= BATCH_ROWS
 
 
 def read_batch(search: Search, connection: Connection) -> Batch:
-    """The next documents. Raises NotFoundError where the database has been dropped."""
+    """The next documents. Raises NotFoundError where the database or the index has been dropped."""
     check_database(search.database, connection)
-    if search.plan.index.design is None:
-        return _batch_by_id(connection, search)
-    if search.queue is None:
-        return _first_by_index(connection, search)
-    return _batch_of_queue(connection, search, Batch())
-
-
-def pack_bookmark(position: Position) -> str:
-    """A position as the client carries it around."""
-    return base64.urlsafe_b64encode(encode(position)).rstrip(b"=").decode()
-
-
-def unpack_bookmark(text: str) -> Position | None:
-    """The position that a client has brought back; None for the beginning. Raises BadRequestError."""
-    if text in ("", "nil"):
-        return None
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        values, id = decode(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValueError, TypeError, binascii.Error):
-        raise bad_bookmark(text) from None
-    if not isinstance(id, str) or not isinstance(values, list | None):
-        raise bad_bookmark(text)
-    return Position(values, id)
-
-
-# --- by id
-
-
-def _batch_by_id(connection: Connection, search: Search) -> Batch:
     batch = Batch()
     skip, limit = search.skip, search.limit
-    if limit == 0:
-        return batch
-    for id, found in _range(connection, search):
+    for entry in _entries(connection, search, batch):
         batch.statistics.keys += 1
-        batch.statistics.documents += 1
-        full = batch.statistics.documents >= BATCH_EXAMINED
-        document = _matching(connection, search, id, found)
-        if document is not None and not id.startswith("_design/"):
+        if entry.document is not None and search.selector.matches(entry.document) and not entry.is_design:
+            if limit == 0:
+                return batch
+            batch.last = entry.position
             if skip:
                 skip -= 1
             else:
                 limit -= 1
-                full |= batch.add(_row(search, id, found, document), Position(None, id))
-        if limit == 0:
-            break
-        if full:
-            batch.rest = replace(search, skip=skip, limit=limit, after=Position(None, id))
-            break
+                batch.add(entry.shown(search))
+        if limit == 0 and not search.counts:
+            return batch
+        if batch.is_full:
+            batch.rest = replace(search, skip=skip, limit=limit, after=entry.position)
+            return batch
     return batch
 
 
-def _range(connection: Connection, search: Search) -> Iterator[tuple[str, Found]]:
+# --- what lies in the range
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A row in the plan's range: the document as the selector sees it, None where it is gone."""
+
+    position: Position
+    document: dict[str, Any] | None
+    found: Found | None = None
+
+    @property
+    def is_design(self) -> bool:
+        """Whether it is a design document, which no query shows."""
+        return self.position.id.startswith("_design/")
+
+    def shown(self, search: Search) -> bytes:
+        """What the query wants to see of the document."""
+        document = self.document or {}
+        if search.projection.fields:
+            return encode(search.projection.pick(document))
+        return document_json(self.position.id, self.found) if self.found else encode(document)
+
+
+def _entries(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
+    if search.limit == 0 and not search.counts:
+        return iter(())
+    if search.source is None:
+        return _by_id(connection, search, batch)
+    return _by_index(connection, search, search.source, batch)
+
+
+def _by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
     """The living documents in the plan's range of ids, from where the page before has ended."""
     backwards = search.plan.descending
     conditions, values = [], list[object]()
@@ -157,121 +182,98 @@ def _range(connection: Connection, search: Search) -> Iterator[tuple[str, Found]
         (search.database, *values),
     )
     for id, *found in rows:
-        yield id, Found(*found)
+        yield _read(connection, search, Position(None, id), Found(*found), batch)
 
 
-# --- through an index
-
-
-class _Entry(NamedTuple):
-    """A row of an index: the sort keys of its columns, and the document."""
-
-    key: bytes
-    id: str
-
-
-def _first_by_index(connection: Connection, search: Search) -> Batch:
-    batch = Batch()
-    wanted = search.skip + search.limit
-    missed: list[_Entry] = []
-    choose = heapq.nlargest if search.plan.descending else heapq.nsmallest
-    # One more than is wanted tells where CouchDB would have stopped to look.
-    found = choose(wanted + 1, _entries(connection, search, missed))
-    batch.statistics.keys = batch.statistics.documents = len(found) + _passed(search, missed, found[wanted:])
-    return _batch_of_queue(connection, replace(search, queue=tuple(found[search.skip : wanted])), batch)
-
-
-def _passed(search: Search, missed: Iterable[_Entry], stop: list[_Entry]) -> int:
-    """How many rows that the selector does not match lie before the one where the search ends."""
-    if not stop:
-        return sum(1 for _ in missed)
-    if search.plan.descending:
-        return sum(entry > stop[0] for entry in missed)
-    return sum(entry < stop[0] for entry in missed)
-
-
-def _entries(connection: Connection, search: Search, missed: list[_Entry]) -> Iterator[_Entry]:
-    """The rows of the index that the selector matches; what lies in the range besides goes to ``missed``."""
-    index = search.plan.index
-    columns = [parse_path(column) for column in index.columns]
-    low, high = search.plan.key_bounds()
-    after = _entry_after(search, columns)
-    whole = replace(search, after=None, plan=replace(search.plan, ranges=(), descending=False))
-    for id, found in _range(connection, whole):
-        if id.startswith("_design/"):
-            continue
-        document = _document(connection, search, id, found)
-        key = _key(document, columns)
-        if key is None or not low <= key <= high:
-            continue
-        if index.partial is not None and not index.partial.matches(document):
-            continue
-        entry = _Entry(key, id)
-        if after is not None and (entry >= after if search.plan.descending else entry <= after):
-            continue
-        if search.selector.matches(document):
-            yield entry
+def _by_index(connection: Connection, search: Search, source: Source, batch: Batch) -> Iterator[_Entry]:
+    """The rows in the plan's range of the index, likewise."""
+    if source.number is None:
+        return
+    check_index(search.database, source.number, connection)
+    columns = [parse_path(column) for column in search.plan.index.columns]
+    after = _place_after(search, source.view)
+    for row in read_rows(source.number, source.view.place, _span(search, source.view), connection, after=after):
+        position = Position(row.emitted, row.id)
+        if search.covered:
+            yield _Entry(position, _told(columns, row))
         else:
-            missed.append(entry)
+            yield _read(connection, search, position, winner(search.database, row.id, connection), batch)
 
 
-def _entry_after(search: Search, columns: list[tuple[str, ...]]) -> _Entry | None:
+def _span(search: Search, view: View) -> Span:
+    low, high = search.plan.key_bounds(view.order)
+    start, end = (view.prefix + low, ""), (view.prefix + high, HIGHEST_ID)
+    return Span(end, start, descending=True) if search.plan.descending else Span(start, end)
+
+
+def _place_after(search: Search, view: View) -> Place | None:
     if search.after is None:
         return None
-    values = search.after.values
-    if values is None or len(values) != len(columns):
+    key, id = search.after
+    if key is None:
         raise bad_bookmark(pack_bookmark(search.after))
-    return _Entry(b"".join(map(sort_key, values)), search.after.id)
-
-
-def _key(document: Mapping[str, Any], columns: Iterable[tuple[str, ...]]) -> bytes | None:
-    values = _values(document, columns)
-    return None if values is None else b"".join(map(sort_key, values))
-
-
-def _values(document: Mapping[str, Any], columns: Iterable[tuple[str, ...]]) -> list[Any] | None:
-    values = [get_path(document, column) for column in columns]
-    return None if any(isinstance(value, Absent) for value in values) else values
-
-
-def _batch_of_queue(connection: Connection, search: Search, batch: Batch) -> Batch:
-    queue = search.queue or ()
-    columns = [parse_path(column) for column in search.plan.index.columns]
-    for read, entry in enumerate(queue, 1):
-        row = connection.execute(
-            "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ? AND NOT deleted",
-            (search.database, entry.id),
-        ).fetchone()
-        document = row and _matching(connection, search, entry.id, Found(*row))
-        if not document:
-            continue  # changed since the index was read
-        position = Position(_values(document, columns), entry.id)
-        if batch.add(_row(search, entry.id, Found(*row), document), position) and read < len(queue):
-            batch.rest = replace(search, queue=queue[read:])
-            break
-    return batch
+    return Place(view.key_of(decode(key)), id, 0)
 
 
 # --- documents
 
 
-def _matching(connection: Connection, search: Search, id: str, found: Found) -> dict[str, Any] | None:
-    document = _document(connection, search, id, found)
-    return document if search.selector.matches(document) else None
-
-
-def _document(connection: Connection, search: Search, id: str, found: Found) -> dict[str, Any]:
+def _read(connection: Connection, search: Search, position: Position, found: Found | None, batch: Batch) -> _Entry:
+    if found is None or found.deleted:
+        return _Entry(position, None)
+    batch.statistics.documents += 1
     if search.conflicts:
-        opened = open_winner(search.database, id, Wishes(conflicts=True), connection)
-        whole: dict[str, Any] = decode(opened.text)
-        return whole
-    document = {"_id": id, "_rev": found.rev, **decode(found.body)}
+        opened = open_winner(search.database, position.id, Wishes(conflicts=True), connection)
+        return _Entry(position, _parsed(opened.text, batch))
+    document = {"_id": position.id, "_rev": found.rev, **_parsed(found.body, batch)}
     if found.attachments:
         document["_attachments"] = shown(unpack(found.attachments))
+    return _Entry(position, document, found)
+
+
+def _parsed(text: bytes, batch: Batch) -> dict[str, Any]:
+    batch.parsed += len(text)
+    if batch.parsed > INLINE_BYTES:
+        leave_event_loop()
+    document: dict[str, Any] = decode(text) if len(text) <= LARGE else decode_large(text)
     return document
 
 
-def _row(search: Search, id: str, found: Found, document: dict[str, Any]) -> bytes:
-    if search.projection.fields:
-        return encode(search.projection.pick(document))
-    return encode(document) if search.conflicts else document_json(id, found)
+def _told(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:
+    """What the row of an index tells of its document."""
+    document: dict[str, Any] = {"_id": row.id}
+    for path, value in zip(columns, decode(row.emitted), strict=True):
+        _put(document, path, value)
+    return document
+
+
+def _put(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    *parents, last = path
+    inner: object = document
+    for name in parents:
+        inner = inner.setdefault(name, {}) if isinstance(inner, dict) else None
+    if isinstance(inner, dict):  # else another column has told it already, with all around it
+        inner[last] = value
+
+
+# --- bookmarks
+
+
+def pack_bookmark(position: Position) -> str:
+    """A position as the client carries it around."""
+    text = b"[%b,%b]" % (position.key or b"null", to_json(position.id))
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def unpack_bookmark(text: str) -> Position | None:
+    """The position that a client has brought back; None for the beginning. Raises BadRequestError."""
+    if text in ("", "nil"):
+        return None
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        key, id = decode(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, TypeError, binascii.Error):
+        raise bad_bookmark(text) from None
+    if not isinstance(id, str) or not isinstance(key, list | None):
+        raise bad_bookmark(text)
+    return Position(None if key is None else encode(key), id)

@@ -5,8 +5,9 @@ from typing import Final, NamedTuple
 
 from couchmodel._embedded.row_counts import Position, count_between
 from couchmodel._embedded.sqlite import Connection
+from couchmodel.errors import NotFoundError
 
-__all__ = ["HIGHEST_ID", "Place", "Row", "Span", "count_rows", "measure", "read_rows"]
+__all__ = ["HIGHEST_ID", "Place", "Row", "Span", "check_index", "count_rows", "measure", "read_rows"]
 
 HIGHEST_ID: Final = b""
 """What comes after every id: to SQLite any BLOB is greater than any text."""
@@ -51,6 +52,13 @@ class Span(NamedTuple):
         if self.start is None:
             return None
         return Span(end=self.start, includes_end=False, descending=self.descending)
+
+
+def check_index(database: int, index: int, connection: Connection) -> None:
+    """Raise NotFoundError where an index has been dropped: its rows are being cleared away."""
+    row = connection.execute("SELECT database FROM view_index WHERE number = ?", (index,)).fetchone()
+    if row is None or row[0] != database:
+        raise NotFoundError("missing")
 
 
 def read_rows(

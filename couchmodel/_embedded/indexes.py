@@ -1,21 +1,31 @@
 """Mango indexes as they stand in design documents: read, made, and named as CouchDB names them."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
+from couchmodel._embedded.designs import QUERY, Design, parse_design
+from couchmodel._embedded.documents import living, winner
 from couchmodel._embedded.erlang import Atom, erlang_term, term_to_binary
 from couchmodel._embedded.planner import Index
 from couchmodel._embedded.projection import parse_sort
 from couchmodel._embedded.selector import compile_selector
 from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database
 from couchmodel._wire.messages import decode
 from couchmodel.errors import BadRequestError, UnavailableError
 
-__all__ = ["Definition", "indexes_of", "parse_definition", "read_indexes", "shown", "with_index", "without_index"]
-
-QUERY: Final = "query"
-"""The language of a design document that holds indexes."""
+__all__ = [
+    "Catalogue",
+    "Definition",
+    "indexes_of",
+    "parse_definition",
+    "read_catalogue",
+    "shown",
+    "with_index",
+    "without_index",
+]
 
 
 class Definition(NamedTuple):
@@ -26,15 +36,46 @@ class Definition(NamedTuple):
     view: dict[str, Any]
 
 
-def read_indexes(database: int, connection: Connection) -> list[Index]:
-    """The indexes of a database, in CouchDB's order, without ``_all_docs``."""
+class Catalogue(NamedTuple):
+    """The design documents of a database that are there for indexes, by id, and the indexes in CouchDB's order."""
+
+    designs: dict[str, Design]
+    indexes: list[Index]
+
+
+def read_catalogue(database: Database, connection: Connection) -> Catalogue:
+    """The indexes of a database, without ``_all_docs``."""
     rows = connection.execute(
-        "SELECT id, body FROM document"
+        "SELECT id, seq, rev FROM document"
         " WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id",
-        (database,),
-    )
-    found = [index for id, body in rows for index in indexes_of(id, decode(body))]
-    return sorted(found, key=lambda index: index.rank)
+        (database.number,),
+    ).fetchall()
+    known = _known.get(database)
+    if known is None or known.rows != rows:
+        known = _known[database] = _Known(rows, _catalogue(database, connection, [id for id, *_ in rows]))
+    return known.catalogue
+
+
+class _Known(NamedTuple):
+    """A catalogue, and the sequences and revisions of the design documents that it was read from."""
+
+    rows: list[tuple[str, int, str]]
+    catalogue: Catalogue
+
+
+_known: Final[WeakKeyDictionary[Database, _Known]] = WeakKeyDictionary()
+"""What was read last, for every query asks."""
+
+
+def _catalogue(database: Database, connection: Connection, ids: Sequence[str]) -> Catalogue:
+    designs: dict[str, Design] = {}
+    indexes: list[Index] = []
+    for id in ids:
+        body = decode(living(winner(database.number, id, connection)).body)
+        if body.get("language") == QUERY:
+            designs[id] = parse_design(id, body, partitioned=database.partitioned)
+            indexes += indexes_of(id, body)
+    return Catalogue(designs, sorted(indexes, key=lambda index: index.rank))
 
 
 def indexes_of(id: str, design: Mapping[str, Any]) -> Iterator[Index]:

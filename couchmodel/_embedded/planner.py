@@ -7,13 +7,14 @@ refused. A selector is always one that CouchDB has rewritten, an object with a s
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from couchmodel._embedded.collation import compare, sort_key
+from couchmodel._embedded.collation import HIGHEST, compare, sort_key
 from couchmodel._embedded.selector import Selector
 from couchmodel.errors import BadRequestError
+from couchmodel.types import JSON
 
 __all__ = [
     "ALL_DOCS",
@@ -116,9 +117,10 @@ class Plan:
         """What the first columns end with, as far as the ranges say."""
         return _values(bounds.high for bounds in self.ranges)
 
-    def key_bounds(self) -> tuple[bytes, bytes]:
-        """The lowest and the highest key of the index in the range, as concatenated sort keys, both included."""
-        return b"".join(map(sort_key, self.low)), b"".join(map(sort_key, self.high)) + b"\xff"
+    def key_bounds(self, order: Callable[[JSON], bytes] = sort_key) -> tuple[bytes, bytes]:
+        """Between what the keys of the index lie in the range: a key is an array, whose bytes ``order`` makes."""
+        # Without its end, an array's key comes before the keys of all arrays that begin like it.
+        return order(self.low)[:-1], order(self.high)[:-1] + HIGHEST
 
 
 def _values(bounds: Iterable[Any]) -> list[Any]:

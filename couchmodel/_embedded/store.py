@@ -38,7 +38,7 @@ SYSTEM: Final = ("_replicator", "_users")
 """Databases that a server has from its start."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Database:
     """A database of the store: its number in the tables, and what is asked of it often.
 

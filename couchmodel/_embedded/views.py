@@ -12,14 +12,14 @@ from pydantic_core import to_json
 from couchmodel._embedded.collation import HIGHEST
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import NO_WISHES, Opened, Wishes, open_revisions, open_winner
-from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, count_rows, read_rows
+from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, count_rows, read_rows
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.view_queries import NOTHING, Query
 from couchmodel._wire.messages import decode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["Batch", "Cursor", "Source", "check_index", "offset", "read_batch", "row_texts", "spans"]
+__all__ = ["Batch", "Cursor", "Source", "offset", "read_batch", "row_texts", "spans"]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
@@ -58,13 +58,6 @@ class Batch(NamedTuple):
     rest: Cursor | None
 
 
-def check_index(source: Source, connection: Connection) -> None:
-    """Raise NotFoundError where an index has been dropped: its rows are being cleared away."""
-    row = connection.execute("SELECT database FROM view_index WHERE number = ?", (source.index,)).fetchone()
-    if row is None or row[0] != source.database:
-        raise NotFoundError("missing")
-
-
 def spans(query: Query, view: View) -> list[Span]:
     """The parts of a view that a query is about, in the order in which they are read."""
     if query.has_keys:
@@ -97,7 +90,7 @@ def _span(query: Query, start: bytes | None, end: bytes | None) -> Span:
 
 def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
     """The rows that come next. Raises NotFoundError where the index has been dropped."""
-    check_index(source, connection)
+    check_index(source.database, source.index, connection)
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
     for number, span in enumerate(cursor.spans):

@@ -36,7 +36,7 @@ def test_what_matches_lies_in_the_range(selector: dict[str, Any], document: dict
     compiled = compile_selector(selector)
     plan = plan_for([ONE, TWO], selector)
     if compiled.matches(document):
-        key = b"".join(sort_key(document[column]) for column in plan.index.columns)
+        key = sort_key([document[column] for column in plan.index.columns])
         low, high = plan.key_bounds()
         assert not plan.nothing
         assert low <= key <= high

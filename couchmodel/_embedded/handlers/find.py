@@ -5,12 +5,14 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, Final
 
-from couchmodel._embedded import explaining, planner
+from couchmodel._embedded import explaining, indexing, planner
 from couchmodel._embedded import find as finding
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.bodies import json_object
-from couchmodel._embedded.find import Batch, Position, Search, Statistics, pack_bookmark, unpack_bookmark
-from couchmodel._embedded.indexes import read_indexes, shown
+from couchmodel._embedded.explaining import is_covered
+from couchmodel._embedded.find import Batch, Position, Search, Source, Statistics, pack_bookmark, unpack_bookmark
+from couchmodel._embedded.index_rows import read_state
+from couchmodel._embedded.indexes import Catalogue, read_catalogue, shown
 from couchmodel._embedded.planner import Plan, Survey
 from couchmodel._embedded.queries import Options, parse_options
 from couchmodel._embedded.store import Database, Store
@@ -18,6 +20,9 @@ from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.errors import BadRequestError
 
 __all__ = ["explain", "find"]
+
+SHORT: Final = 50
+"""Documents that are read in the event loop."""
 
 FEW_PER_RESULT: Final = 10
 """Documents looked at for each one found, above which CouchDB warns."""
@@ -27,21 +32,25 @@ async def find(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_find``."""
     options = parse_options(await _body(request))
     started = time.perf_counter()
-    plan = await _plan(store, database, options)
+    catalogue = await store.read(partial(read_catalogue, database))
+    plan = _plan(catalogue, options)
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     search = Search(
         database.number,
         options.selector,
         plan,
+        await _source(store, database, catalogue, plan, options),
         options.fields,
         options.limit,
         options.skip,
         unpack_bookmark(options.bookmark),
         options.conflicts,
+        is_covered(plan.index, options),
+        options.execution_stats,
     )
     job = partial(finding.read_batch, search)
-    batch = await (store.read(job) if plan.is_short else store.scan(job))
+    batch = await (store.read(job) if _is_short(search) else store.scan(job))
     pieces = _Pieces(store, options, plan, started)
     if batch.rest is None:
         return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.end())))
@@ -51,7 +60,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
 async def explain(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_explain``."""
     options = parse_options(await _body(request))
-    found = await _survey(store, database, options)
+    found = _survey(await store.read(partial(read_catalogue, database)), options)
     found.refuse(fallback=options.allow_fallback)
     plan = planner.choose(found, options.selector, options.sort) if found.usable else None
     said: dict[str, Any] = {
@@ -71,7 +80,7 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
     }
     if plan is not None:
         said["mrargs"] = explaining.view_arguments(plan, options)
-        said["covering"] = explaining.is_covered(plan.index, options)
+        said["covering"] = is_covered(plan.index, options)
     return json_answer(200, said)
 
 
@@ -86,8 +95,8 @@ async def _body(request: Request) -> dict[str, Any]:
     return {**body, "partition": partition}
 
 
-async def _plan(store: Store, database: Database, options: Options) -> Plan:
-    found = await _survey(store, database, options)
+def _plan(catalogue: Catalogue, options: Options) -> Plan:
+    found = _survey(catalogue, options)
     if not found.usable:
         reason = "No index exists for this sort, try indexing by the sort fields."
         raise BadRequestError(reason, code="no_usable_index")
@@ -95,9 +104,27 @@ async def _plan(store: Store, database: Database, options: Options) -> Plan:
     return planner.choose(found, options.selector, options.sort)
 
 
-async def _survey(store: Store, database: Database, options: Options) -> Survey:
-    indexes = await store.read(partial(read_indexes, database.number))
-    return planner.survey(indexes, options.selector, options.sort, options.use_index, options.partition)
+def _survey(catalogue: Catalogue, options: Options) -> Survey:
+    return planner.survey(catalogue.indexes, options.selector, options.sort, options.use_index, options.partition)
+
+
+async def _source(
+    store: Store, database: Database, catalogue: Catalogue, plan: Plan, options: Options
+) -> Source | None:
+    """The index of a plan, as up to date as the query wants it; None where the plan has none."""
+    if plan.index.design is None:
+        return None
+    design = catalogue.designs[plan.index.design]
+    if options.update and not options.stale:
+        state = await indexing.bring_up_to_date(store, database, design)
+    else:
+        state = await store.read(partial(read_state, database.number, design.signature))
+    return Source(state.number, design.view(plan.index.name))
+
+
+def _is_short(search: Search) -> bool:
+    """Whether it may be done in the event loop, at first."""
+    return search.plan.is_short or (search.source is not None and search.limit + search.skip <= SHORT)
 
 
 class _Pieces:
@@ -138,8 +165,8 @@ class _Pieces:
         if self._options.execution_stats:
             members["execution_stats"] = {
                 "total_keys_examined": self._total.keys,
-                "total_docs_examined": self._total.documents,
-                "total_quorum_docs_examined": 0,
+                "total_docs_examined": 0 if self._options.r > 1 else self._total.documents,
+                "total_quorum_docs_examined": self._total.documents if self._options.r > 1 else 0,
                 "results_returned": self._total.returned,
                 "execution_time_ms": round((time.perf_counter() - self._started) * 1000, 3),
             }

@@ -6,13 +6,13 @@ from typing import Any, Final
 from couchmodel._embedded.answers import OK, json_answer
 from couchmodel._embedded.arguments import whole_number
 from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.designs import QUERY
 from couchmodel._embedded.documents import winner
 from couchmodel._embedded.edits import parse_document, validate_id
 from couchmodel._embedded.indexes import (
-    QUERY,
     Definition,
     parse_definition,
-    read_indexes,
+    read_catalogue,
     shown,
     with_index,
     without_index,
@@ -38,7 +38,7 @@ async def create(store: Store, database: Database, request: Request) -> Response
 
 async def list_indexes(store: Store, database: Database, request: Request) -> Response:
     """``GET /{db}/_index``."""
-    indexes = [ALL_DOCS, *await store.read(partial(read_indexes, database.number))]
+    indexes = [ALL_DOCS, *(await store.read(partial(read_catalogue, database))).indexes]
     skip = _parameter(request, "skip", 0, lowest=0)
     limit = _parameter(request, "limit", len(indexes), lowest=1)
     listed = [shown(index) for index in indexes[skip : skip + limit]]
@@ -51,7 +51,7 @@ async def delete(store: Store, database: Database, request: Request) -> Response
     id = _design_id("/".join(design))
     if kind != "json":
         raise NotFoundError("missing")
-    await store.write(partial(_delete, database.number, id, name), committed=database.notify)
+    await store.write(partial(_delete, database, id, name), committed=database.notify)
     return json_answer(200, OK)
 
 
@@ -65,7 +65,7 @@ async def delete_many(store: Store, database: Database, request: Request) -> Res
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, listed):
         try:
-            await store.write(partial(_delete, database.number, id, None), committed=database.notify)
+            await store.write(partial(_delete, database, id, None), committed=database.notify)
             success.insert(0, {"id": id, "ok": True})
         except NotFoundError as error:
             fail.insert(0, {"id": id, "error": error.code})
@@ -95,15 +95,15 @@ def _create(database: int, definition: Definition, connection: Connection) -> st
     return "created"
 
 
-def _delete(database: int, id: str, name: str | None, connection: Connection) -> None:
+def _delete(database: Database, id: str, name: str | None, connection: Connection) -> None:
     """Remove the index of that name from a design document, or its only one."""
-    indexes = [index for index in read_indexes(database, connection) if index.design == id]
+    indexes = [index for index in read_catalogue(database, connection).indexes if index.design == id]
     found = [index for index in indexes if name in (None, index.name)]
-    design, rev = _design(connection, database, id)
+    design, rev = _design(connection, database.number, id)
     if len(found) != 1 or design is None:
         raise NotFoundError("missing")
     changed = without_index(design, found[0].name)
-    _write(connection, database, id, {"_deleted": True} if changed == _EMPTY else changed, rev)
+    _write(connection, database.number, id, {"_deleted": True} if changed == _EMPTY else changed, rev)
 
 
 _EMPTY: Final = {"language": QUERY}
