@@ -134,28 +134,28 @@ class Replicator:
         try:
             with database.watch() as watch, suppress(CouchModelError):  # it was dropped, or the store is closed
                 while True:
-                    since = await self._look(database, since)
+                    since = await self._look(since)
                     await watch.changed(_LONG)
         finally:
             for document in list(self._documents.values()):
                 await document.end()
             self._documents.clear()
 
-    async def _look(self, database: Database, since: str) -> str:
+    async def _look(self, since: str) -> str:
         query = {"since": since, "include_docs": "true"}
         answer = await self._ask(Request("GET", (REPLICATOR, "_changes"), query))
         for row in answer["results"]:
-            await self._see(database, row["id"], row["doc"])
+            await self._see(row["id"], row["doc"])
         return str(answer["last_seq"])
 
-    async def _see(self, database: Database, id: str, body: Mapping[str, Any]) -> None:
+    async def _see(self, id: str, body: Mapping[str, Any]) -> None:
         known = self._documents.get(id)
         if id.startswith("_design/") or (known and known.content == _content(body)):
             return
         if known:
             await self._documents.pop(id).end()
         if not body.get("_deleted") and body.get("_replication_state") not in _ENDED:
-            self._documents[id] = _Document(self, database, id, body)
+            self._documents[id] = _Document(self, id, body)
 
     async def _ask(self, request: Request) -> Any:
         response = await self._answer(request, ADMIN)
@@ -165,13 +165,9 @@ class Replicator:
             raise response_error(response.status, answer["error"], answer["reason"])
         return answer
 
-    def job_for(self, database: Database, id: str, body: Mapping[str, Any]) -> Job:
-        """The job that a document asks for. Raises BadRequestError."""
-        asked = parse_asked(body)
-        # Whoever may write into _replicator could otherwise read and write any database of this store.
-        if database.security.text is not None and (asked.source.is_local or asked.target.is_local):
-            raise UnauthorizedError("local_endpoints_not_supported")
-        return self._job(asked, ADMIN, id)
+    def job_for(self, id: str, body: Mapping[str, Any]) -> Job:
+        """The job that a document asks for, as the administrators who alone write it. Raises BadRequestError."""
+        return self._job(parse_asked(body), ADMIN, id)
 
     async def tell(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Write a state into a document, unless somebody has changed what it asks for."""
@@ -193,11 +189,10 @@ class Replicator:
 class _Document:
     """A document of ``_replicator``, and the replication that it asks for."""
 
-    def __init__(self, replicator: Replicator, database: Database, id: str, body: Mapping[str, Any]) -> None:
+    def __init__(self, replicator: Replicator, id: str, body: Mapping[str, Any]) -> None:
         self.content = _content(body)
         self.job: Job | None = None
         self._replicator = replicator
-        self._database = database
         self._id = id
         self._task = asyncio.create_task(self._run(body))
 
@@ -212,7 +207,7 @@ class _Document:
 
     async def _run(self, body: Mapping[str, Any]) -> None:
         try:
-            self.job = self._replicator.job_for(self._database, self._id, body)
+            self.job = self._replicator.job_for(self._id, body)
         except CouchModelError as error:
             reason = error.reason if isinstance(error, ResponseError) else str(error)
             await self._tell({"_replication_state": "failed", "_replication_state_reason": reason})

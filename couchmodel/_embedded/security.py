@@ -7,7 +7,7 @@ from couchmodel._wire.messages import decode
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ForbiddenError, ResponseError, UnauthorizedError
 
-__all__ = ["Security", "check_security"]
+__all__ = ["DEFAULT", "Security", "check_security"]
 
 DEFAULT: Final = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
 

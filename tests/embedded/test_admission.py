@@ -129,6 +129,14 @@ async def test_what_is_no_security_object_is_refused(client: Client, database: s
     assert await client.json("GET", "/db/_security") == SECURITY
 
 
+async def test_nobody_else_is_let_into_the_replicators_documents(client: Client) -> None:
+    default = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
+    assert (await client.ask("PUT", "/_replicator/_security", default)).status == 200
+    assert (await client.ask("PUT", "/_replicator/_security", SECURITY)).status == 501
+    assert await client.json("GET", "/_replicator/_security") == default
+    assert (await client.ask("GET", "/_replicator/a", user=BOB)).status == 403
+
+
 async def test_security_outlives_the_store(tmp_path: Path) -> None:
     for _ in range(2):
         store = Store(tmp_path / "couch.db")

@@ -13,11 +13,11 @@ from couchmodel._embedded.bodies import json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import parse_document
 from couchmodel._embedded.handlers.document import write
-from couchmodel._embedded.security import Security, check_security
+from couchmodel._embedded.security import DEFAULT, Security, check_security
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
-from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError
+from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError, UnsupportedError
 
 __all__ = [
     "compact",
@@ -148,6 +148,9 @@ async def set_security(store: Store, database: Database, request: Request) -> Re
         raise ForbiddenError("You can't edit the security object of the user database.")
     database.security.require_admin(request.user)
     check_security(value)
+    if database.name == "_replicator" and value != DEFAULT:
+        # Its documents hold passwords, and what they ask for is done in an administrator's name.
+        raise UnsupportedError("In the embedded store only administrators of the server use _replicator.")
     text = encode(value)
 
     def committed(_: object) -> None:
