@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel._embedded.large_json import decode_large
-from couchmodel._wire.messages import JSON_TYPE, Request, decode, is_text
+from couchmodel._embedded.large_json import decode_large, decode_small
+from couchmodel._wire.messages import JSON_TYPE, Request, is_text
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedMediaTypeError
 
@@ -51,9 +51,10 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def parse_json(text: bytes) -> Any:
     """The value of a JSON text as CouchDB reads it. Raises BadRequestError."""
     try:
-        value = decode(text) if len(text) <= LARGE else decode_large(text)
-    except ValueError:
-        raise BadRequestError("invalid UTF-8 JSON") from None
+        value = decode_small(text) if len(text) <= LARGE else decode_large(text)
+    except ValueError as error:
+        too_deep = str(error).startswith("recursion limit")
+        raise BadRequestError("JSON is nested too deeply" if too_deep else "invalid UTF-8 JSON") from None
     # CouchDB's parser takes the smallest number that there is for 0, and it may be part of a revision id.
     return _without_smallest(value) if b"-324" in text else value
 

@@ -3,8 +3,10 @@
 Rule: nothing here asks what is stored.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from couchmodel._embedded.attachments import Attachment
@@ -179,9 +181,28 @@ def _text(edit: Edit) -> bytes:
         text = encode(edit.body)
     except DocumentError:
         raise BadRequestError("invalid UTF-8 JSON") from None  # a number such as 1e400
+    if b"e+" in text or b"e-6" in text or b"-0.0" in text:
+        text = _respelled(text)
     if len(text) > LARGEST_DOCUMENT:
         raise ContentTooLargeError(edit.id, code="document_too_large")
     return text
+
+
+def _respelled(text: bytes) -> bytes:
+    """A text whose numbers are spelled as CouchDB does: from 1e-6 to 1e21 with all digits, and without -0.0."""
+    pieces: list[bytes] = []
+    copied = 0
+    for found in _SPELLED_OTHERWISE.finditer(text):  # each match is a turn for other threads
+        if not found[0].startswith(b'"'):
+            pieces += (text[copied : found.start()], _with_all_digits(found[0]))
+            copied = found.end()
+    return b"".join((*pieces, text[copied:]))
+
+
+def _with_all_digits(number: bytes) -> bytes:
+    # The shortest digits that make the number, and zeros; the digits of the float itself would be others.
+    digits = b"0.0" if number == b"-0.0" else f"{Decimal(number.decode()):f}".encode()
+    return digits if b"." in digits else digits + b".0"
 
 
 def _illegal(reason: str) -> BadRequestError:
@@ -191,6 +212,11 @@ def _illegal(reason: str) -> BadRequestError:
 def _special(name: str) -> BadRequestError:
     return BadRequestError(f"Bad special document member: {name}", code="doc_validation")
 
+
+_SPELLED_OTHERWISE: Final = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|-0\.0(?![0-9])|-?[0-9](?:\.[0-9]+)?e(?:\+1[6-9]|\+20|-6)(?![0-9])', re.DOTALL
+)
+"""Numbers, and strings, in which there may be anything."""
 
 _KEPT: Final = frozenset(
     (

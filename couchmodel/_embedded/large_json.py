@@ -1,4 +1,8 @@
-"""Large JSON texts, taken apart so that other threads get their turn.
+"""JSON texts as CouchDB reads them, large ones taken apart so that other threads get their turn.
+
+Of a key that an object has twice, the last value counts, and stands where it stood. The parser leaves it where the
+first one was, which would make another revision id. It does not tell when it has met one; but the text has more
+quotation marks then than what was made of it.
 
 A JSON parser written in C or Rust holds Python's lock from the beginning of a text to its end, and an event loop in
 another thread stands still that long. So a large object is cut where that is easy, at its members and at the items of
@@ -11,9 +15,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from couchmodel._wire.messages import decode
 
-__all__ = ["decode_large"]
+__all__ = ["decode_large", "decode_small"]
 
 PIECE: Final = 262_144
 """Characters that are parsed at a time, if there is a cut."""
@@ -22,12 +28,29 @@ _scan = json.JSONDecoder().raw_decode
 _space = re.compile(r"[ \t\r\n]*").match
 
 
+def decode_small(text: bytes) -> Any:
+    """The value of a JSON text, parsed at once. Raises ValueError where it is none, or is not UTF-8."""
+    value = decode(text)
+    # A mark that is spelled like this is one more in what was made of the text.
+    if text.count(b'"') != to_json(value).count(b'"') or b"\\u0022" in text:
+        return json.loads(text.decode(), object_pairs_hook=_members)
+    return value
+
+
 def decode_large(text: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none, or is not UTF-8."""
+    """The value of a JSON text, parsed piece by piece. Raises ValueError where it is none, or is not UTF-8."""
     try:
         return _object(text.decode())
     except (_NoCutError, RecursionError):
-        return decode(text)
+        return decode_small(text)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, member in pairs:
+        members.pop(name, None)
+        members[name] = member
+    return members
 
 
 class _NoCutError(ValueError):
@@ -36,6 +59,7 @@ class _NoCutError(ValueError):
 
 def _object(text: str) -> dict[str, Any]:
     members: dict[str, Any] = {}
+    member: Any
     place = _expect(text, 0, "{")
     while True:
         key_end = _end(text, place)
@@ -44,10 +68,12 @@ def _object(text: str) -> dict[str, Any]:
         if not isinstance(name, str):
             raise _NoCutError
         if text[value : value + 1] == "[":
-            members[name], end = _array(text, value)
+            member, end = _array(text, value)
         else:
             end = _end(text, value)
-            members[name] = decode(text[value:end].encode())
+            member = decode_small(text[value:end].encode())
+        members.pop(name, None)
+        members[name] = member
         place = _after(text, end)
         if text[place : place + 1] == "}":
             break
@@ -63,7 +89,7 @@ def _array(text: str, start: int) -> tuple[list[Any], int]:
     cut = start + 1
     for end in _ends_of_items(text, cut):
         if end - cut >= PIECE or text[end] == "]":
-            items += decode(f"[{text[cut:end]}]".encode())
+            items += decode_small(f"[{text[cut:end]}]".encode())
             cut = end + 1
     return items, cut
 

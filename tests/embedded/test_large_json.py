@@ -1,6 +1,7 @@
 """Large JSON is cut, and means what it means when it is parsed at once."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from couchmodel._embedded import large_json
-from couchmodel._embedded.large_json import decode_large
+from couchmodel._embedded.large_json import decode_large, decode_small
 from couchmodel._wire.messages import decode
 
 json_values = st.recursive(
@@ -80,3 +81,19 @@ def test_what_is_no_json_is_refused(text: bytes) -> None:
         decode(text)
     with pytest.raises(ValueError):
         decode_large(text)
+
+
+@pytest.mark.parametrize("read", [decode_small, decode_large])
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ('{"a":1,"b":2,"a":3}', '{"b":2,"a":3}'),
+        ('{"a":[{"x":1,"y":2,"x":3}],"b":[]}', '{"a":[{"y":2,"x":3}],"b":[]}'),
+        ('{"a":{"x":[1],"y":2,"x":{}}}', '{"a":{"y":2,"x":{}}}'),
+        ('{"a":"\\u0022","a":"\\""}', '{"a":"\\""}'),
+        ('{"a":"\\u0022","\\u0061":1}', '{"a":1}'),
+        ('{"a":1,"b":{"a":1,"a":1},"a":2}', '{"b":{"a":1},"a":2}'),
+    ],
+)
+def test_the_last_value_of_a_key_counts_where_it_stands(read: Callable[[bytes], Any], text: str, same: str) -> None:
+    assert json.dumps(read(text.encode())) == json.dumps(json.loads(same))

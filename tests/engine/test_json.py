@@ -1,0 +1,71 @@
+"""JSON that few programs write, as CouchDB reads it and answers it."""
+
+import json
+
+import pytest
+
+from couchmodel import BadRequestError
+from couchmodel._wire.messages import Request
+from couchmodel.engine import Database
+
+JSON = {"accept": "application/json", "content-type": "application/json"}
+
+
+async def ask(database: Database, method: str, *path: str, body: bytes | None = None) -> bytes:
+    return (await database.session.send(Request(method, (*database.path, *path), headers=JSON, body=body))).body
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "rev"),
+    [
+        ('{"a":1,"b":2,"a":3}', '"b":2,"a":3', "1-cf8195ee4268460f49235c8e98d42c6f"),
+        ('{"a":{"x":"\\"","y":2,"x":3}}', '"a":{"y":2,"x":3}', "1-bfdfa791990e8c4d93cd81aa079f75e2"),
+        ('{"a":"\\u0022","b":1,"\\u0061":2}', '"b":1,"a":2', "1-afc27c384a7b497e8b717857527a0dc7"),
+        ('{"a":[-0.0,-0,0.0]}', '"a":[0.0,0,0.0]', "1-354ebe77f56ecb000af111596bc86083"),
+        (
+            '{"a":[1e16,-1.5E+20,1e21,915944811730981111111.5]}',
+            '"a":[10000000000000000.0,-150000000000000000000.0,1e+21,915944811730981100000.0]',
+            "1-abdd1155f68459268ef46ec13f41fba5",
+        ),
+        ('{"a":[1e-6,1.25e-6,1e-7]}', '"a":[0.000001,0.00000125,1e-7]', "1-74765f323126c1cbaafb7bb2220dff0c"),
+        ('{"a":"-0.0 1e+16","b":-0.0}', '"a":"-0.0 1e+16","b":0.0', "1-2ca26966067d3e649196a38940d1271f"),
+        (
+            '{"a":[100.0,1E+2,123456789012345678901234567890]}',
+            '"a":[100.0,100.0,123456789012345678901234567890]',
+            "1-148b8ef2e69f00af717ee6545150c1c6",
+        ),
+    ],
+)
+async def test_a_document_is_answered_in_couchdbs_spelling(
+    database: Database, sent: str, answered: str, rev: str
+) -> None:
+    await ask(database, "PUT", "a", body=sent.encode())
+    text = (await ask(database, "GET", "a")).decode()
+    assert text == f'{{"_id":"a","_rev":"{rev}",{answered}}}\n'
+
+
+@pytest.mark.parametrize("length", [1, 2_000_000])
+async def test_the_last_value_of_a_key_counts_in_every_document_of_a_request(database: Database, length: int) -> None:
+    document = '{"_id":"%s","x":{"a":"y"},"b":%d,"x":{"a":1,"a":2}}'
+    listed = ",".join(document % (id, number) for number, id in enumerate("abc"))
+    text = f'{{"docs":[],"docs":[{listed}],"space":"{"s" * length}"}}'
+    rows = json.loads(await ask(database, "POST", "_bulk_docs", body=text.encode()))
+    assert len(rows) == 3
+    for number, row in enumerate(rows):
+        text = (await ask(database, "GET", row["id"])).decode()
+        assert text == f'{{"_id":"{row["id"]}","_rev":"{row["rev"]}","b":{number},"x":{{"a":2}}}}\n'
+
+
+async def test_the_last_value_of_a_key_counts_in_a_query(database: Database) -> None:
+    for n in range(3):
+        await ask(database, "PUT", f"d{n}", body=b'{"n":%d}' % n)
+    text = b'{"selector":{},"fields":["n"],"selector":{"n":{"$gt":0,"$gt":1}}}'
+    assert json.loads(await ask(database, "POST", "_find", body=text))["docs"] == [{"n": 2}]
+
+
+@pytest.mark.parametrize("text", [b'{"a":' * 300 + b"1" + b"}" * 300, b'{"a":' + b"[" * 300 + b"]" * 300 + b"}"])
+async def test_json_that_is_nested_too_deeply_is_refused(database: Database, backend: str, text: bytes) -> None:
+    if backend == "live":
+        pytest.skip("CouchDB takes any depth")
+    with pytest.raises(BadRequestError, match="nested too deeply"):
+        await ask(database, "PUT", "a", body=text)
