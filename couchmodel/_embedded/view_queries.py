@@ -137,7 +137,7 @@ def _validate_keys(query: Query, reduced: bool) -> None:
 
 
 def _validate_range(query: Query, view: View) -> None:
-    if query.start is NOTHING or query.end is NOTHING or query.has_keys:
+    if query.start is NOTHING or query.end is NOTHING or (query.has_keys and query.keys):
         return
     start, end = view.key_of(query.start), view.key_of(query.end)
     if (start < end) if query.descending else (start > end):
