@@ -65,7 +65,7 @@ def open_function(database: Database, design: str, path: tuple[str, ...], connec
         member = member[name]
     if language_of(body) != JAVASCRIPT:
         raise ServerError(language_of(body), code="unknown_query_language")
-    return Function(path, database.scripts.open(document_json(id, found)))
+    return Function(path, database.scripts.open(path, document_json(id, found)))
 
 
 class FunctionFilter:

@@ -221,7 +221,7 @@ class _Document:
 
 
 def _require_owner(job: Job, user: User) -> None:
-    if not user.is_admin and job.user != user:
+    if not user.is_admin and job.user.name != user.name:
         raise UnauthorizedError("You are not the owner of this replication.")
 
 

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module, resources
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ResponseError, ServerError, UnsupportedError
 
 __all__ = [
+    "RUNNING",
     "Context",
     "Mapper",
     "Reducer",
@@ -40,8 +42,11 @@ MEMORY: Final = 64 * 1024 * 1024
 STACK: Final = 512 * 1024
 """Bytes for calls within calls, well inside of what a thread has on any system."""
 
-CONTEXTS: Final = 8
-"""Design documents of a database that are kept ready."""
+CONTEXTS: Final = 16
+"""Functions of a database that are kept ready: each takes 0.3 MB and what it holds on to."""
+
+RUNNING: Final = ThreadPoolExecutor(4, thread_name_prefix="couchmodel-functions")
+"""Where functions run that nothing but a request waits for: none of them holds up what is not of their kind."""
 
 _FAILED: Final = "!"
 
@@ -141,14 +146,17 @@ class Context:
 
 
 class Scripts:
-    """The contexts of a database's design documents, those that were used last."""
+    """The contexts of the functions of a database's design documents, those that were used last.
+
+    Each function has its own, as in CouchDB: none breaks what another sees, nor waits until another has run.
+    """
 
     def __init__(self) -> None:
-        self._contexts: OrderedDict[bytes, Context] = OrderedDict()
+        self._contexts: OrderedDict[tuple[tuple[str, ...], bytes], Context] = OrderedDict()
         self._lock = threading.Lock()
 
-    def open(self, design: bytes) -> Context:
-        """The context of a design document with all its functions, by its JSON: another revision has another.
+    def open(self, path: tuple[str, ...], design: bytes) -> Context:
+        """The context of a function by its path in a design document, which is JSON: another revision has another.
 
         Nothing is run yet, so an event loop may ask.
 
@@ -156,12 +164,13 @@ class Scripts:
             UnsupportedError: the extra ``js`` is not installed.
         """
         with self._lock:
-            context = self._contexts.get(design)
+            key = path, design
+            context = self._contexts.get(key)
             if context is None:
-                context = self._contexts[design] = Context(("design", design.decode()))
+                context = self._contexts[key] = Context(("design", design.decode()))
                 if len(self._contexts) > CONTEXTS:
                     self._contexts.popitem(last=False)
-            self._contexts.move_to_end(design)
+            self._contexts.move_to_end(key)
             return context
 
 

@@ -6,7 +6,7 @@ reads anyway.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -103,16 +103,18 @@ class Validation:
             f" AND NOT deleted AND {_MENTIONED} ORDER BY id",
             (self._database,),
         )
-        return [self._open(id, rev, body) for id, rev, body in rows if "validate_doc_update" in decode(body)]
+        return [self._open(id, rev, body) for id, rev, body in rows if _MEMBER in decode(body)]
 
     def _open(self, id: str, rev: str, body: bytes) -> _Function:
         language = language_of(decode(body))
         if language != JAVASCRIPT:
             raise ServerError(language, code="unknown_query_language")
-        return _Function(id, self._author.scripts.open(document_json(id, Found(rev, 0, None, body))))
+        design = document_json(id, Found(rev, 0, None, body))
+        return _Function(id, self._author.scripts.open((_MEMBER,), design))
 
 
-_MENTIONED = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
+_MEMBER: Final = "validate_doc_update"
+_MENTIONED: Final = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
 
 
 def mark(connection: Connection, database: int) -> None:

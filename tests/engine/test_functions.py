@@ -306,6 +306,30 @@ async def test_an_update_is_no_get(updating: Database) -> None:
         await update(updating, "bump/a", "GET")
 
 
+async def test_functions_of_a_design_document_share_nothing(database: Database) -> None:
+    update_function = "function () { Object.prototype.broken = 1; return [{_id: 'b'}, typeof broken] }"
+    check = "function () { if (typeof broken !== 'undefined') throw({forbidden: 'broken'}) }"
+    await call(database, "PUT", "_design/d", {"updates": {"break": update_function}, "validate_doc_update": check})
+    assert (await update(database, "break")).body == b"number"
+    assert (await call(database, "PUT", "a", {}))["ok"]
+
+
+async def test_whoever_writes_does_not_wait_for_an_update(
+    database: Database, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend == "live":
+        pytest.skip("it takes five seconds there")
+    monkeypatch.setattr("couchmodel._embedded.scripts.SECONDS", 1)
+    functions = {"updates": {"endless": "function () { while (true); }"}, "validate_doc_update": "function () {}"}
+    await call(database, "PUT", "_design/d", functions)
+    endless = [asyncio.create_task(update(database, "endless")) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    assert (await call(database, "PUT", "a", {}))["ok"]
+    assert not any(task.done() for task in endless)
+    failed = await asyncio.gather(*endless, return_exceptions=True)
+    assert all("OS process timed out." in str(error) for error in failed)
+
+
 async def test_an_update_is_checked_as_any_write(updating: Database) -> None:
     source = "function (newDoc) { if (newDoc.n > 1) throw({forbidden: 'too much'}) }"
     await call(updating, "PUT", "_design/check", {"validate_doc_update": source})
