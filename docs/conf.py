@@ -1,5 +1,7 @@
 """How the documentation is built: ``sphinx-build -W -b html docs docs/_build/html``."""
 
+import subprocess
+import sys
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -35,6 +37,15 @@ def without_arguments(
     return ("", None) if kind == "exception" and arguments else None
 
 
+def with_commands(_app: Sphinx, page: str, source: list[str]) -> None:
+    """The page of the command line ends with what the commands say of themselves."""
+    if page == "reference/cli":
+        command = (sys.executable, "-m", "typer", "couchmodel.cli", "utils", "docs", "--name", "couchmodel")
+        told = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603  our own words
+        source[0] += told.partition("\n")[2].replace("**Usage**:\n\n", "")
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx's hook."""
     app.connect("autodoc-process-signature", without_arguments)
+    app.connect("source-read", with_commands)
