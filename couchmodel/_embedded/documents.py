@@ -129,10 +129,13 @@ def open_revisions(
     wishes: Wishes,
     latest: bool,
     connection: Connection,
+    *,
+    drawn: bool = False,
 ) -> list[Opened | Rev]:
     """Revisions, or all leaves with ``revs`` None: each as it is answered, or itself where it is missing.
 
-    With ``latest``, each of the revisions stands for the leaves that descend from it.
+    With ``latest``, each of the revisions stands for the leaves that descend from it. They come by rank, or with
+    ``drawn`` in the order of the tree.
     """
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
@@ -143,7 +146,7 @@ def open_revisions(
     number, *content, tree_bytes = row
     winning, tree = Found(*content), RevTree.from_bytes(tree_bytes)
     opened: list[Opened | Rev] = []
-    for rev in _wanted(tree, revs, latest=latest):
+    for rev in _wanted(tree, revs, latest=latest, drawn=drawn):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
         opened.append(_opened(connection, database, id, found, tree, wishes, {}) if found else rev)
     return opened
@@ -259,8 +262,8 @@ def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found
     return found
 
 
-def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool) -> Iterable[Rev]:
-    """In CouchDB's order: what is there by rank, whether deleted or not, then what is missing."""
+def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool, drawn: bool) -> Iterable[Rev]:
+    """In CouchDB's order: what is there, whether deleted or not, then what is missing."""
     if revs is None:
         found = [*tree.leaves]
     elif latest:
@@ -268,7 +271,8 @@ def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool) -> Itera
     else:
         found = [rev for rev in revs if rev in tree]
     missing = [rev for rev in revs or () if rev not in tree]
-    return [*sorted(dict.fromkeys(found), key=lambda rev: rev.rank), *missing]
+    there = dict.fromkeys(found)
+    return [*(tree.drawn(there) if drawn else sorted(there, key=lambda rev: rev.rank)), *missing]
 
 
 def stored_revision(connection: Connection, number: int, rev: Rev | str) -> Found | None:

@@ -120,7 +120,7 @@ def _open(
     revs = None if wanted.rev is None else [wanted.rev]
     if wanted.atts_since:
         wishes = wishes._replace(attachments=True, atts_since=wanted.atts_since)
-    found = open_revisions(database, wanted.id, revs, wishes, latest, connection)
+    found = open_revisions(database, wanted.id, revs, wishes, latest, connection, drawn=True)
     if not found:
         return [_error(wanted.id, "undefined", "not_found", "missing")]
     return [_error(wanted.id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]

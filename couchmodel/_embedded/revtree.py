@@ -180,6 +180,12 @@ class RevTree:
         """The leaves that are a revision or descend from it, in CouchDB's order."""
         return [leaf for leaf in self.leaves if rev in self.path(leaf)]
 
+    def drawn(self, revs: Iterable[Rev]) -> list[Rev]:
+        """Revisions in the order of the tree as CouchDB walks it: the last root first, and children in order."""
+        paths = sorted((self.path(rev) for rev in revs), key=lambda path: [rev.rank for rev in reversed(path)])
+        paths.sort(key=lambda path: path[-1].rank, reverse=True)
+        return [path[0] for path in paths]
+
     def missing(self, revs: Iterable[Rev]) -> list[Rev]:
         """Those of the revisions that the tree does not know."""
         return [rev for rev in revs if rev not in self]

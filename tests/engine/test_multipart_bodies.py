@@ -230,6 +230,31 @@ async def test_many_documents_come_as_parts(database: Database, kind: str) -> No
     assert [error["error"] for error in errors] == ["not_found", "not_found", "illegal_docid", "bad_request"]
 
 
+@pytest.mark.parametrize("latest", ["false", "true"])
+async def test_leaves_come_in_the_order_of_the_tree(database: Database, latest: str) -> None:
+    for letters in ["c", "ba", "da", "edca", "f", "0"]:
+        ids = [letter * 32 for letter in letters]
+        document = {"_id": "pie", "_revisions": {"start": len(ids), "ids": ids}}
+        await database.session.json(
+            Request("POST", (*database.path, "_bulk_docs"), body=encode({"new_edits": False, "docs": [document]}))
+        )
+    wanted = [{"id": "pie"}, {"id": "pie", "rev": f"1-{'a' * 32}"}]
+    answer = await ask(database, "application/json", {"latest": latest}, ("_bulk_get",), {"docs": wanted})
+    every, under = (
+        [document.get("ok", {}).get("_rev", "")[:3] for document in row["docs"]] for row in answer.json()["results"]
+    )
+    assert every == ["1-f", "1-c", "2-b", "4-e", "2-d", "1-0"]
+    assert under == (["2-b", "4-e", "2-d"] if latest == "true" else [""])
+
+
+async def test_the_last_boundary_is_a_line(database: Database) -> None:
+    answer = await ask(
+        database, "multipart/mixed", {}, ("_bulk_get",), {"docs": [{"id": "a"}, {"id": "b", "rev": "1-x"}]}
+    )
+    assert answer.body.endswith(b"--\r\n")
+    assert [decode(content).get("id") for _, content in parts(answer)] == ["a", None]
+
+
 async def test_many_documents_come_with_the_attachments_that_are_new(database: Database) -> None:
     first, _ = await two_revisions(database)
     wanted = [{"id": "pie", "atts_since": [first]}, {"id": "pie", "atts_since": []}, {"id": "pie", "atts_since": 3}]

@@ -1,6 +1,6 @@
 """Revisions by the many: what is missing here, and reading what another database lacks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -95,6 +95,13 @@ def _check_partitioned_id(id: Any) -> None:
     check_id(validate_id(id), validate_id)
 
 
+def _told(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is wrong, as a part tells it: without the id where it is a revision that is missing."""
+    if error["reason"] != "missing" or error["rev"] == "undefined":
+        return error
+    return {name: value for name, value in error.items() if name != "id"}
+
+
 def _shown(difference: Difference) -> dict[str, Any]:
     shown = {"missing": difference.missing}
     if difference.possible_ancestors:
@@ -128,11 +135,11 @@ async def _mixed(store: Store, mixed: Mixed, batches: AsyncIterator[list[Found]]
         for id, documents in found:
             for document in documents:
                 if not isinstance(document, Opened):
-                    yield mixed.frame(ERROR_TYPE) + to_json(document)
+                    yield mixed.frame(ERROR_TYPE) + to_json(_told(document))
                     continue
                 whole = bundled(store, document)
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else NOTHING
                 yield mixed.frame(whole.content_type, names)
                 async for piece in whole.pieces:
                     yield piece
-    yield mixed.tail
+    yield mixed.tail + b"\r\n"
