@@ -1,5 +1,6 @@
 """Answers: JSON bodies and their headers, errors among them, and results that are sent as they are read."""
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -19,6 +20,7 @@ __all__ = [
     "matches",
     "revision_answer",
     "streamed",
+    "tagged_answer",
     "unchanged",
 ]
 
@@ -38,6 +40,16 @@ def revision_answer(rev: str, text: bytes) -> Response:
     """An answer whose body is one revision of a document, with the ETag that names it."""
     headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
     return Response(200, headers, text + b"\n")
+
+
+def tagged_answer(asked: Mapping[str, str], value: object) -> Response:
+    """An answer whose body is the JSON of a value, with an ETag that names just this value."""
+    answer = json_answer(200, value)
+    tag = f'"{hashlib.md5(answer.body, usedforsecurity=False).hexdigest()}"'
+    if matches(asked, tag):
+        return unchanged(tag)
+    answer.headers = {**JSON_HEADERS, "etag": tag}
+    return answer
 
 
 def unchanged(tag: str) -> Response:

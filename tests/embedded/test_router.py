@@ -41,15 +41,28 @@ async def test_another_method_is_answered_with_the_ones_that_are_allowed(
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("method", "target"),
     [
-        "/db/_design/app/_show/it",
-        "/db/_shards",
+        ("POST", "/db/_design/app/_show/it"),
+        ("GET", "/db/_design/app/_list/it/view"),
+        ("GET", "/db/_design/app/_rewrite/it"),
+        ("GET", "/_reshard"),
+        ("PUT", "/_reshard/state"),
+        ("GET", "/_node/_local/_stats"),
+        ("GET", "/_node/_local/_system"),
+        ("POST", "/_node/_local/_restart"),
+        ("POST", "/_node/_local/_config/_reload"),
     ],
 )
-async def test_what_the_store_does_not_do_yet_is_named(client: Client, database: str, target: str) -> None:
-    answer = await client.json("POST", target, {})
-    assert answer["error"] == "not_implemented"
+async def test_what_the_store_does_not_do_is_named(client: Client, database: str, method: str, target: str) -> None:
+    await client.ask("PUT", "/db/_design/app", {})
+    assert (await client.json(method, target, {}))["error"] == "not_implemented"
+
+
+async def test_feeds_of_databases_want_a_database_that_is_not_there_from_the_start(client: Client) -> None:
+    assert (await client.ask("GET", "/_db_updates")).status == 404
+    await client.ask("PUT", "/_global_changes")
+    assert (await client.ask("GET", "/_db_updates")).status == 501
 
 
 @pytest.mark.parametrize(

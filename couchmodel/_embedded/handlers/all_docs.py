@@ -38,7 +38,9 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_all_docs/queries``."""
     base = parse_parameters(request.query, view_queries.Query())
-    listed = (await json_object(request)).get("queries")
+    listed = (await json_object(request)).get("queries", NOTHING)
+    if listed is not NOTHING and not isinstance(listed, list):
+        raise BadRequestError("`queries` member must be an array.")
     if not isinstance(listed, list) or not all(isinstance(members, dict) for members in listed):
         raise BadRequestError("POST body must include `queries` parameter.")
     queries = [_within(database, request, all_docs.wanted(parse_members(members, base))) for members in listed]

@@ -17,9 +17,12 @@ from couchmodel.errors import (
     UnsupportedError,
 )
 
-__all__ = ["delete", "get", "put"]
+__all__ = ["delete", "get", "post", "put"]
 
 ADMINS: Final = "admins"
+
+ICU: Final = "72.1"
+"""The version of ICU whose order of strings the store has."""
 
 
 async def get(authentication: Authentication, request: Request) -> Response:
@@ -27,6 +30,8 @@ async def get(authentication: Authentication, request: Request) -> Response:
     _check_node(request.path)
     if len(request.path) == 2:
         return json_answer(200, {"name": NODE})
+    if request.path[2:] == ("_versions",):
+        return json_answer(200, {"collation_driver": {"name": "libicu", "library_version": ICU}})
     keys = _keys(request.path)
     sections = await _sections(authentication)
     if not keys:
@@ -56,6 +61,12 @@ async def delete(authentication: Authentication, request: Request) -> Response:
     return json_answer(200, before)
 
 
+async def post(authentication: Authentication, request: Request) -> Response:
+    """``POST /_node/{node}/_config/_reload`` and ``_restart``, for which there is no need."""
+    _check_node(request.path)
+    raise UnsupportedError("The embedded store is started, and configured, by the program that holds it.")
+
+
 def _check_node(path: tuple[str, ...]) -> None:
     if len(path) < 2:
         raise BadRequestError("Incomplete path to _node request")
@@ -66,7 +77,7 @@ def _check_node(path: tuple[str, ...]) -> None:
 def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
     """The section and the key that are asked for, as far as they are."""
     if path[2] != "_config":
-        raise UnsupportedError(f"The embedded store does not know {path[2]} of a node.")
+        raise UnsupportedError(f"The embedded store keeps no {path[2]}: it has no node of Erlang to tell of.")
     if len(path) > 5:
         raise NotFoundError("missing")
     return path[3:]

@@ -1,10 +1,12 @@
 """The server: who it is, and which databases it has."""
 
+import secrets
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import boolean, integer, json_parameter, whole_number
+from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, tagged_answer
+from couchmodel._embedded.arguments import boolean, integer, json_parameter, require_json_type, whole_number
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.store import Store
@@ -12,7 +14,7 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["databases", "databases_info", "membership", "up", "utils", "uuids", "welcome"]
+__all__ = ["databases", "databases_info", "reload_functions", "up", "utils", "uuids", "welcome"]
 
 VERSION: Final = "3.5.0"
 """The CouchDB whose semantics the store has."""
@@ -30,7 +32,7 @@ async def welcome(store: Store, request: Request, user: User) -> Response:
             "couchdb": "Welcome",
             "version": VERSION,
             "uuid": store.uuid,
-            "features": [],
+            "features": ["partitioned", "scheduler"],
             "vendor": {"name": "couchmodel"},
         },
     )
@@ -53,27 +55,39 @@ async def uuids(store: Store, request: Request, user: User) -> Response:
         raise BadRequestError("count must be a positive integer")
     if whole_number(count) > MOST_UUIDS:
         raise BadRequestError("count parameter too large")
-    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(whole_number(count))]})
+    headers = {**_NOT_KEPT, "etag": f'"{secrets.token_hex(16)}"'}
+    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(whole_number(count))]}, headers)
 
 
-async def membership(store: Store, request: Request, user: User) -> Response:
-    """``GET /_membership``."""
-    return json_answer(200, {"all_nodes": [NODE], "cluster_nodes": [NODE]})
+_NOT_KEPT: Final = {
+    **JSON_HEADERS,
+    "cache-control": "no-cache",
+    "expires": "Mon, 01 Jan 1990 00:00:00 GMT",
+    "pragma": "no-cache",
+}
+"""No cache may answer a second client with the ids of the first."""
+
+
+async def reload_functions(store: Store, request: Request, user: User) -> Response:
+    """``POST /_reload_query_servers``: functions are made anew whenever their design document is another one."""
+    require_json_type(request)
+    return json_answer(200, OK)
 
 
 async def databases(store: Store, request: Request, user: User) -> Response:
     """``GET /_all_dbs``."""
-    return json_answer(200, _listed(store, request))
+    return tagged_answer(request.headers, _listed(store, request))
 
 
 async def databases_info(store: Store, request: Request, user: User) -> Response:
     """``GET /_dbs_info`` and ``POST /_dbs_info``."""
     if request.method != "POST":
-        names: list[Any] = _listed(store, request)
-    else:
-        names = _keys(await json_object(request))
-    infos = [await _info(store, name) for name in names]
-    return json_answer(200, infos)
+        return tagged_answer(request.headers, await _infos(store, _listed(store, request)))
+    return json_answer(200, await _infos(store, _keys(await json_object(request))))
+
+
+async def _infos(store: Store, names: Sequence[Any]) -> list[dict[str, Any]]:
+    return [await _info(store, name) for name in names]
 
 
 async def _info(store: Store, name: Any) -> dict[str, Any]:
@@ -87,9 +101,11 @@ async def _info(store: Store, name: Any) -> dict[str, Any]:
 
 
 def _keys(body: dict[str, Any]) -> list[Any]:
-    keys = body.get("keys")
-    if not isinstance(keys, list):
+    if "keys" not in body:
         raise BadRequestError("`keys` member must exist.")
+    keys = body["keys"]
+    if not isinstance(keys, list):
+        raise BadRequestError("`keys` member must be an array.")
     if len(keys) > MOST_DATABASES:
         raise BadRequestError("`keys` member exceeds max number of dbs.")
     return keys
