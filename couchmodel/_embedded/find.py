@@ -53,8 +53,9 @@ class Source:
 
 @dataclass(slots=True, frozen=True)
 class Search:
-    """A query that is planned; without a ``source`` the documents are read by their ids.
+    """A query that is planned, of all documents or of a ``partition``.
 
+    Without a ``source`` the documents are read by their ids.
     ``covered`` says that the keys of the index tell everything. ``counts`` says that the rows are wanted to be counted
     as CouchDB counts them, which goes on to the first document behind the last one that is returned.
     """
@@ -63,6 +64,7 @@ class Search:
     selector: Selector
     plan: Plan
     source: Source | None
+    partition: str
     projection: Projection
     limit: int
     skip: int
@@ -162,27 +164,34 @@ def _entries(connection: Connection, search: Search, batch: Batch) -> Iterator[_
 
 def _by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
     """The living documents in the plan's range of ids, from where the page before has ended."""
-    backwards = search.plan.descending
-    conditions, values = [], list[object]()
-    low, high = search.plan.id_bounds()
-    for bound, operator in ((low, ">="), (high, "<=")):
-        if bound is None:
-            continue
-        if isinstance(bound[0], str):
-            conditions.append(f"AND id {operator} ?")
-            values.append(bound[0])
-        elif operator == "<=":
-            return  # an id is higher than everything that is no string
-    if search.after is not None:
-        conditions.append(f"AND id {'<' if backwards else '>'} ?")
-        values.append(search.after.id)
+    condition, values = _id_condition(search)
+    order = "DESC" if search.plan.descending else "ASC"
     rows = connection.execute(
         "SELECT id, rev, deleted, attachments, body FROM document WHERE database = ? AND NOT deleted"
-        f" {' '.join(conditions)} ORDER BY id {'DESC' if backwards else 'ASC'}",
+        f"{condition} ORDER BY id {order}",
         (search.database, *values),
     )
     for id, *found in rows:
         yield _read(connection, search, Position(None, id), Found(*found), batch)
+
+
+def _id_condition(search: Search) -> tuple[str, list[str]]:
+    bounds = [(operator, id) for operator, id in _id_bounds(search) if isinstance(id, str)]
+    return "".join(f" AND id {operator} ?" for operator, _ in bounds), [id for _, id in bounds]
+
+
+def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
+    low, high = search.plan.id_bounds()
+    if low is not None:
+        yield ">=", low[0]
+    if high is not None:
+        # An id is higher than everything that is no string.
+        yield "<=", high[0] if isinstance(high[0], str) else ""
+    if search.partition:
+        yield ">=", f"{search.partition}:"
+        yield "<", f"{search.partition};"
+    if search.after is not None:
+        yield "<" if search.plan.descending else ">", search.after.id
 
 
 def _by_index(connection: Connection, search: Search, source: Source, batch: Batch) -> Iterator[_Entry]:

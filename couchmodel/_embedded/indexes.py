@@ -29,11 +29,15 @@ __all__ = [
 
 
 class Definition(NamedTuple):
-    """An index that is to be made: where, and what its view says."""
+    """An index that is to be made: where, and what its view says.
+
+    ``partitioned`` says whether its design document is so; None is for what its database is.
+    """
 
     design: str
     name: str
     view: dict[str, Any]
+    partitioned: bool | None
 
 
 class Catalogue(NamedTuple):
@@ -74,26 +78,26 @@ def _catalogue(database: Database, connection: Connection, ids: Sequence[str]) -
         body = decode(living(winner(database.number, id, connection)).body)
         if body.get("language") == QUERY:
             designs[id] = parse_design(id, body, partitioned=database.partitioned)
-            indexes += indexes_of(id, body)
+            indexes += indexes_of(designs[id])
     return Catalogue(designs, sorted(indexes, key=lambda index: index.rank))
 
 
-def indexes_of(id: str, design: Mapping[str, Any]) -> Iterator[Index]:
+def indexes_of(design: Design) -> Iterator[Index]:
     """The indexes of one design document. What is none, or makes no sense, is passed over."""
-    views = design.get("views")
-    if design.get("language") != QUERY or not isinstance(views, dict):
+    views = design.body.get("views")
+    if design.language != QUERY or not isinstance(views, dict):
         return
     for name, view in views.items():
         try:
-            yield _index(id, name, view["map"])
+            yield _index(design, name, view["map"])
         except (BadRequestError, KeyError, TypeError, AttributeError):
             continue
 
 
-def _index(id: str, name: str, definition: Mapping[str, Any]) -> Index:
+def _index(design: Design, name: str, definition: Mapping[str, Any]) -> Index:
     filter = definition.get("partial_filter_selector")
     selector = compile_selector(filter) if filter else None
-    return Index(id, name, tuple(definition["fields"].keys()), selector, definition)
+    return Index(design.id, name, tuple(definition["fields"].keys()), selector, definition, design.partitioned)
 
 
 def shown(index: Index) -> dict[str, Any]:
@@ -105,7 +109,8 @@ def shown(index: Index) -> dict[str, Any]:
     definition["fields"] = [{field: direction} for field, direction in definition["fields"].items()]
     if not definition.get("partial_filter_selector"):
         definition.pop("partial_filter_selector", None)
-    return {"ddoc": index.design, "name": index.name, "type": "json", "partitioned": False, "def": definition}
+    partitioned = index.partitioned
+    return {"ddoc": index.design, "name": index.name, "type": "json", "partitioned": partitioned, "def": definition}
 
 
 def parse_definition(body: Mapping[str, Any]) -> Definition:
@@ -125,7 +130,7 @@ def parse_definition(body: Mapping[str, Any]) -> Definition:
         design = automatic
     if not design.startswith("_design/"):
         design = f"_design/{design}"
-    return Definition(design, automatic if name is None else name, view)
+    return Definition(design, automatic if name is None else name, view, options["partitioned"])
 
 
 def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:
@@ -135,6 +140,14 @@ def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict
         raise BadRequestError("Invalid design document query language.", code="invalid_index")
     views = body.get("views")
     body["views"] = {**(views if isinstance(views, dict) else {}), definition.name: definition.view}
+    options = body.get("options") or {}
+    if options.get("partitioned") is not definition.partitioned:
+        if design is not None:
+            reason = (
+                f"Requested partitioned option does not match existing value on design document {definition.design}"
+            )
+            raise BadRequestError(reason, code="invalid_partitioned_option")
+        body["options"] = {"partitioned": definition.partitioned}
     return body
 
 
@@ -203,7 +216,7 @@ def _check_positive(value: Any) -> None:
 
 
 def _check_partitioned(value: Any) -> None:
-    if value is not False:
+    if not isinstance(value, bool):
         raise BadRequestError(f"Invalid value for partitioned: {erlang_term(value)}", code="invalid_partitioned_value")
 
 

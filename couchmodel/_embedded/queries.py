@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.erlang import erlang_term
+from couchmodel._embedded.partitions import check_partition
 from couchmodel._embedded.planner import Sort
 from couchmodel._embedded.projection import Projection, parse_fields, parse_sort
 from couchmodel._embedded.selector import Selector, compile_selector
 from couchmodel._wire.messages import encode
-from couchmodel.errors import BadRequestError, UnsupportedError
+from couchmodel.errors import BadRequestError
 
 __all__ = ["Options", "bad_bookmark", "parse_options"]
 
@@ -108,9 +109,11 @@ def _boolean(value: Any) -> bool:
 
 
 def _partition(value: Any) -> str:
-    if value != "":
-        raise UnsupportedError("The embedded store has no partitioned databases yet.")
-    return ""
+    if not isinstance(value, str):
+        raise BadRequestError("Partition must be a string", code="illegal_partition")
+    if value:
+        check_partition(value)
+    return value
 
 
 def _stale(value: Any) -> bool:

@@ -32,6 +32,7 @@ ALIKE = [
     "find-options",
     "indexes",
     "local-documents",
+    "partitions",
     "replication-protocol",
     "revisions-diff",
     "security",
@@ -40,8 +41,6 @@ ALIKE = [
     "view-reduce",
     "view-reduce-new",
 ]
-PARTLY = {"partitions": 19}
-"""How many exchanges are alike at least where the store does not do everything yet: the rest is answered with 501."""
 
 
 HASHED = admin_line("admin", iterations=1)
@@ -101,10 +100,3 @@ async def send(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 async def test_every_answer_is_couchdbs(name: str, send: Send) -> None:
     differences = await replay(load(name), send, reasons=True)
     assert not differences, "\n".join(map(str, differences))
-
-
-@pytest.mark.parametrize(("name", "alike"), PARTLY.items())
-async def test_what_is_not_done_yet_is_refused_and_not_answered_wrongly(name: str, alike: int, send: Send) -> None:
-    conversation = load(name)
-    differing = {difference.step for difference in await replay(conversation, send)}
-    assert len(conversation["exchanges"]) - len(differing) >= alike

@@ -33,14 +33,17 @@ async def find(store: Store, database: Database, request: Request) -> Response:
     options = parse_options(await _body(request))
     started = time.perf_counter()
     catalogue = await store.read(partial(read_catalogue, database))
-    plan = _plan(catalogue, options)
+    plan = _plan(database, catalogue, options)
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
+    if options.partition and not database.partitioned:
+        raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
     search = Search(
         database.number,
         options.selector,
         plan,
         await _source(store, database, catalogue, plan, options),
+        options.partition,
         options.fields,
         options.limit,
         options.skip,
@@ -95,10 +98,11 @@ async def _body(request: Request) -> dict[str, Any]:
     return {**body, "partition": partition}
 
 
-def _plan(catalogue: Catalogue, options: Options) -> Plan:
+def _plan(database: Database, catalogue: Catalogue, options: Options) -> Plan:
     found = _survey(catalogue, options)
     if not found.usable:
-        reason = "No index exists for this sort, try indexing by the sort fields."
+        kind = ("partitioned " if options.partition else "global ") if database.partitioned else ""
+        reason = f"No {kind}index exists for this sort, try indexing by the sort fields."
         raise BadRequestError(reason, code="no_usable_index")
     found.refuse(fallback=options.allow_fallback)
     return planner.choose(found, options.selector, options.sort)
@@ -119,7 +123,8 @@ async def _source(
         state = await indexing.bring_up_to_date(store, database, design)
     else:
         state = await store.read(partial(read_state, database.number, design.signature))
-    return Source(state.number, design.view(plan.index.name))
+    view = design.view(plan.index.name)
+    return Source(state.number, view.narrowed(options.partition) if options.partition else view)
 
 
 def _is_short(search: Search) -> bool:
