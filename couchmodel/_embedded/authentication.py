@@ -53,6 +53,8 @@ class Authentication:
     def __init__(self, store: Store, configuration: Configuration) -> None:
         """Raises ConfigurationError for a key for tokens that cannot be read."""
         self.configuration = configuration
+        self.is_exposed = False
+        """Whether others than this machine's own programs come."""
         self.admins: dict[str, str] = {}
         self._store = store
         self._tokens = _tokens(configuration)
@@ -134,7 +136,12 @@ class Authentication:
         await self._keep_admins()
 
     async def remove_admin(self, name: str) -> None:
-        """Make somebody no administrator any more."""
+        """Make somebody no administrator any more.
+
+        Raises ForbiddenError for the last one, where everybody who comes would then be one.
+        """
+        if self.is_exposed and len(self.admins) == 1:
+            raise ForbiddenError("Others reach this server, so it needs an administrator: make another one first.")
         del self.admins[name]
         await self._keep_admins()
 

@@ -96,7 +96,8 @@ async def serve(
     settled.secure_cookies |= tls is not None
     router = Router(store, settled, remote=remote)
     await router.authentication.open()
-    if not router.authentication.admins and not _is_loopback(host):
+    router.authentication.is_exposed = not _is_loopback(host)
+    if router.authentication.is_exposed and not router.authentication.admins:
         raise ConfigurationError(f"everybody who reaches {host} could change everything: set an admin and a password")
     await router.open()
     front = _Front(router, host)

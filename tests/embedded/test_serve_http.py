@@ -1,6 +1,7 @@
 """What a server does as a server of HTTP: pages of other origins, limits, many clients, and its end."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
@@ -27,11 +28,11 @@ async def start() -> AsyncIterator[Start]:
     """Starts a server that everybody administers, with a database, and gives a client of it."""
     async with AsyncExitStack() as stack:
 
-        async def started(**configured: Any) -> tuple[Server, aiohttp.ClientSession]:
+        async def started(host: str = "127.0.0.1", **configured: Any) -> tuple[Server, aiohttp.ClientSession]:
             store = Store(None)
             stack.push_async_callback(store.close)
             await store.create_database("db")
-            server = await serve(store, "127.0.0.1", 0, configuration=Configuration(**configured))
+            server = await serve(store, host, 0, configuration=Configuration(**configured))
             stack.push_async_callback(server.close)
             connector = aiohttp.TCPConnector(limit=0)
             return server, await stack.enter_async_context(aiohttp.ClientSession(server.url, connector=connector))
@@ -257,6 +258,21 @@ async def test_without_an_administrator_a_server_answers_to_its_own_name_only(
     _, http = await start()
     async with http.get("/_all_dbs", headers={"Host": host}) as answer:
         assert answer.status == status
+
+
+async def test_where_others_come_the_last_administrator_stays(start: Start) -> None:
+    admins = {name: admin_line("sesame", iterations=1) for name in ("ada", "eve")}
+    _, http = await start(host="0.0.0.0", admins=admins)  # noqa: S104 - it is for that
+    config = "/_node/_local/_config/admins/"
+    ada = {"Authorization": "Basic " + base64.b64encode(b"ada:sesame").decode()}
+    async with http.delete(f"{config}eve", headers=ada) as answer:
+        assert answer.status == 200
+    async with http.delete(f"{config}ada", headers=ada) as answer:
+        assert answer.status == 403
+    async with http.get("/_all_dbs", headers=ada) as answer:
+        assert answer.status == 200
+    async with http.get("/_all_dbs") as answer:
+        assert answer.status == 401
 
 
 async def test_with_an_administrator_a_server_has_any_name(start: Start) -> None:
