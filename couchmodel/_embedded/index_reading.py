@@ -1,16 +1,20 @@
 """The rows of indexes, read in their order and counted."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.row_counts import Position, count_between
 from couchmodel._embedded.sqlite import Connection
 from couchmodel.errors import NotFoundError
 
-__all__ = ["HIGHEST_ID", "Place", "Row", "Span", "check_index", "count_rows", "measure", "read_rows"]
+__all__ = ["HIGHEST_ID", "Moment", "Place", "Row", "Span", "check_index", "count_rows", "measure", "read_rows"]
 
 HIGHEST_ID: Final = b""
 """What comes after every id: to SQLite any BLOB is greater than any text."""
+
+
+Moment: TypeAlias = tuple[int, int]
+"""Up to which change and which purge of its database an index goes. Its rows change with one of them only."""
 
 
 class Row(NamedTuple):
@@ -54,11 +58,17 @@ class Span(NamedTuple):
         return Span(end=self.start, includes_end=False, descending=self.descending)
 
 
-def check_index(database: int, index: int, connection: Connection) -> None:
-    """Raise NotFoundError where an index has been dropped: its rows are being cleared away."""
-    row = connection.execute("SELECT database FROM view_index WHERE number = ?", (index,)).fetchone()
-    if row is None or row[0] != database:
+def check_index(database: int, index: int, connection: Connection) -> Moment:
+    """How far an index is. Raises NotFoundError where it has been dropped: its rows are being cleared away."""
+    row = connection.execute(
+        "SELECT view_index.update_seq, purge_seq FROM view_index JOIN database ON database.number = database"
+        " WHERE view_index.number = ? AND database = ?",
+        (index, database),
+    ).fetchone()
+    if row is None:
         raise NotFoundError("missing")
+    update_seq, purge_seq = row
+    return update_seq, purge_seq
 
 
 def read_rows(

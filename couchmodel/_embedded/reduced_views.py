@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from couchmodel._embedded.designs import View
-from couchmodel._embedded.index_reading import Row
+from couchmodel._embedded.index_reading import Moment, Place, Row
 from couchmodel._embedded.reducing import Item, Reduction
 from couchmodel._embedded.view_queries import EXACT
 from couchmodel._wire.messages import decode, encode
@@ -55,7 +55,8 @@ def _overflow(error: ResponseError) -> ResponseError:
 class Grouping:
     """The groups of a view's rows, which are fed to it in order.
 
-    The keys of a group begin alike, as bytes: whole keys with the level EXACT, the first items of arrays otherwise.
+    The keys of a group begin alike, as bytes: whole keys with the level EXACT, the first items of arrays otherwise. All
+    rows of a group are of one moment, or what they come to would be what has never been.
     """
 
     def __init__(self, view: View, level: int, make: Callable[[], Reduction]) -> None:
@@ -63,9 +64,26 @@ class Grouping:
         self._level = level
         self._make = make
         self._group: _Group | None = None
+        self._moment: Moment | None = None
+        self._last: Place | None = None
+        self._before: Place | None = None
+        self.restarts = 0
+        """How often the group that is open has been begun anew."""
 
-    def feed(self, rows: Sequence[Row]) -> list[bytes]:
+    def is_of(self, moment: Moment) -> bool:
+        """Whether what the open group has so far is of that moment, too. Otherwise ``restart``."""
+        return self._group is None or self._moment == moment
+
+    def restart(self) -> Place | None:
+        """Give up the open group. The row behind which it is to be read again; None for the first of all."""
+        self._group = None
+        self._last = self._before
+        self.restarts += 1
+        return self._before
+
+    def feed(self, rows: Sequence[Row], moment: Moment) -> list[bytes]:
         """The groups that are complete before the last of these rows, as they are answered. Raises ResponseError."""
+        self._moment = moment
         done: list[bytes] = []
         begin = 0
         for place, row in enumerate(rows):
@@ -73,8 +91,11 @@ class Grouping:
                 self._add(rows[begin:place])
                 done += self.finish()
                 self._group = self._begin(row)
+                self._before = rows[place - 1].place if place else self._last
                 begin = place
         self._add(rows[begin:])
+        self._last = rows[-1].place if rows else self._last
+        self.restarts = 0 if done else self.restarts
         return done
 
     def finish(self) -> list[bytes]:

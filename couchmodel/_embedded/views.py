@@ -1,6 +1,7 @@
 """Views: the rows that a query wants, or what they come to, read in batches.
 
-Between two batches the index may change; every row is as it is when its batch is read.
+Between two batches the index may change: every row is as it is when its batch is read. Whoever puts the rows of several
+batches together looks whether they are of one moment.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pydantic_core import to_json
 from couchmodel._embedded.collation import HIGHEST
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import NO_WISHES, Opened, Wishes, open_revisions, open_winner
-from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, count_rows, read_rows
+from couchmodel._embedded.index_reading import HIGHEST_ID, Moment, Place, Row, Span, check_index, count_rows, read_rows
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.view_queries import NOTHING, Query
 from couchmodel._wire.messages import decode
@@ -52,10 +53,11 @@ class Cursor:
 
 
 class Batch(NamedTuple):
-    """Some rows, and what is left to be read; None behind the last."""
+    """Some rows, and what is left to be read; None behind the last. The index stands still with its ``moment``."""
 
     rows: list[Row]
     rest: Cursor | None
+    moment: Moment
 
 
 def spans(query: Query, view: View) -> list[Span]:
@@ -90,12 +92,12 @@ def _span(query: Query, start: bytes | None, end: bytes | None) -> Span:
 
 def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
     """The rows that come next. Raises NotFoundError where the index has been dropped."""
-    check_index(source.database, source.index, connection)
+    moment = check_index(source.database, source.index, connection)
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
     for number, span in enumerate(cursor.spans):
         if number == BATCH_SPANS:
-            return Batch(rows, cursor.behind(number, None, len(rows), skip))
+            return Batch(rows, cursor.behind(number, None, len(rows), skip), moment)
         limit = -1 if cursor.limit is None else cursor.limit - len(rows)
         if limit == 0:
             break
@@ -105,11 +107,11 @@ def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
             rows.append(row)
             size += len(row.value) + len(row.emitted)
             if size > BATCH_BYTES or len(rows) >= BATCH_ROWS:
-                return Batch(rows, cursor.behind(number, row.place, len(rows), 0))
+                return Batch(rows, cursor.behind(number, row.place, len(rows), 0), moment)
         if skip:
             skip = 0 if found else max(0, skip - count_rows(source.index, source.view.place, span, connection))
         after = None
-    return Batch(rows, None)
+    return Batch(rows, None, moment)
 
 
 def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connection: Connection) -> int:

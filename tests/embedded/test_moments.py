@@ -1,5 +1,7 @@
 """What one read sees is of one moment, whatever is written meanwhile."""
 
+import asyncio
+import itertools
 import sqlite3
 import time
 from functools import partial
@@ -9,6 +11,7 @@ import pytest
 
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Store
+from tests.embedded.conftest import Client
 
 COUNT = "SELECT count(*) FROM database"
 
@@ -38,3 +41,31 @@ async def test_a_read_does_not_see_what_is_written_while_it_runs(tmp_path: Path,
     before, after = await getattr(store, way)(partial(reads_twice, store, path))
     assert before == after
     await store.close()
+
+
+@pytest.mark.parametrize("reduce", ["_sum", "function (keys, values, again) { return sum(values); }"])
+@pytest.mark.parametrize("query", ["", "?group_level=1"])
+async def test_a_reduction_is_of_one_moment(tmp_path: Path, reduce: str, query: str) -> None:
+    pytest.importorskip("quickjs")
+    client = Client(Store(tmp_path / "store.db"))
+    await client.ask("PUT", "/db")
+    view = {"map": "function (doc) { emit([0, doc.n], doc.n); }", "reduce": reduce}
+    await client.ask("PUT", "/db/_design/by", {"views": {"n": view}})
+    docs = [{"_id": f"{n:05}", "n": n - 1499.5} for n in range(3000)]
+    revs = {row["id"]: row["rev"] for row in await client.json("POST", "/db/_bulk_docs", {"docs": docs})}
+
+    async def move() -> None:
+        """Turn the signs of the two ends: what they come to together stays what it was."""
+        for n in itertools.count():
+            docs = [
+                {"_id": id, "_rev": revs[id], "n": sign * (-1) ** n} for id, sign in (("00000", 5000), ("02999", -5000))
+            ]
+            revs.update({row["id"]: row["rev"] for row in await client.json("POST", "/db/_bulk_docs", {"docs": docs})})
+            await client.json("GET", "/db/_design/by/_view/n?limit=1&reduce=false")
+
+    moving = asyncio.create_task(move())
+    found = [await client.json("GET", f"/db/_design/by/_view/n{query}") for _ in range(8)]
+    moving.cancel()
+    await asyncio.gather(moving, return_exceptions=True)
+    await client.store.close()
+    assert [row["value"] for answer in found for row in answer["rows"]] == [0] * 8

@@ -23,7 +23,7 @@ from couchmodel._embedded.reducers import Maker, open_reducer
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.view_queries import NOTHING, Query, parse_body, parse_members, parse_parameters, validate
-from couchmodel._embedded.views import Cursor, Source
+from couchmodel._embedded.views import Batch, Cursor, Source
 from couchmodel._wire.messages import Request, Response, decode, encode
 from couchmodel.errors import BadRequestError
 
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 SHORT: Final = 50
 """Rows that are read in the event loop."""
+
+RESTARTS: Final = 3
+"""How often a group is begun anew because the index has changed, before nothing else is read meanwhile."""
 
 
 async def list_rows(store: Store, database: Database, request: Request) -> Response:
@@ -217,10 +220,10 @@ class _Reading:
     async def _step(
         self, source: Source, cursor: Cursor, grouping: Grouping, thread: "_ScriptThread | None"
     ) -> tuple[list[bytes], Cursor | None]:
-        if thread is None:
+        if thread is None or grouping.restarts > RESTARTS:
             return await self.store.scan(partial(_read_and_feed, source, cursor, grouping))
         batch = await self.store.scan(partial(views.read_batch, source, cursor))
-        return await thread.run(partial(grouping.feed, batch.rows)), batch.rest
+        return await thread.run(partial(_feed, batch, cursor, grouping))
 
 
 class _ScriptThread:
@@ -269,8 +272,18 @@ def _texts(source: Source, query: Query, cursor: Cursor, connection: Connection)
 def _read_and_feed(
     source: Source, cursor: Cursor, grouping: Grouping, connection: Connection
 ) -> tuple[list[bytes], Cursor | None]:
-    batch = views.read_batch(source, cursor, connection)
-    return grouping.feed(batch.rows), batch.rest
+    groups, rest = _feed(views.read_batch(source, cursor, connection), cursor, grouping)
+    # An index that changes all the time is read without a pause until the group is complete.
+    while grouping.restarts > RESTARTS and rest is not None:
+        groups, rest = _feed(views.read_batch(source, rest, connection), rest, grouping)
+    return groups, rest
+
+
+def _feed(batch: Batch, cursor: Cursor, grouping: Grouping) -> tuple[list[bytes], Cursor | None]:
+    """The groups that are complete now, and what is to be read next: the open group again if the index has changed."""
+    if not grouping.is_of(batch.moment):
+        return [], replace(cursor, after=grouping.restart())
+    return grouping.feed(batch.rows, batch.moment), batch.rest
 
 
 # --- pieces of an answer
