@@ -14,6 +14,8 @@ from pydantic_core import to_json
 from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
 from couchmodel._embedded.functions import FunctionFilter
+from couchmodel._embedded.projection import Projection
+from couchmodel._embedded.projection import parse_fields as parse_projection
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.selector import Selector
 from couchmodel._embedded.sqlite import Connection
@@ -35,12 +37,17 @@ BATCH_ASKED: Final = 50
 _SINCE = re.compile(r'"?([0-9]+)(?:-([A-Za-z0-9_-]+))?"?')
 
 
+ALL_FIELDS: Final = Projection([])
+
+
 class Filter(NamedTuple):
     """Which documents' changes are told."""
 
     ids: tuple[str, ...] | None = None
     design: bool = False
     selector: Selector | None = None
+    fields: Projection = ALL_FIELDS
+    """What is shown of their documents."""
     function: FunctionFilter | None = None
 
 
@@ -223,6 +230,9 @@ def _row(
         document = document_json(id, found)
     else:
         document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
+    fields = query.filter.fields
+    if fields is not ALL_FIELDS:
+        document = encode(fields.pick(decode(document)))
     return b'%b,"doc":%b}' % (row, document)
 
 
@@ -253,3 +263,11 @@ def parse_selector(body: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise BadRequestError("Selector error: expected a JSON object")
     return value
+
+
+def parse_fields(body: Mapping[str, Any]) -> Projection:
+    """What the filter ``_selector`` shows of a document. Raises BadRequestError."""
+    value = body.get("fields", [])
+    if not isinstance(value, list):
+        raise BadRequestError("Selector error: fields must be JSON array")
+    return parse_projection(value) if value else ALL_FIELDS

@@ -115,6 +115,7 @@ def _ascii_key(text: str) -> bytes:
 
 
 _REPLACEMENT = "\ufffd"
+_LONGEST_CONTRACTION = 3
 _HANGUL = range(0xAC00, 0xD7A4)
 _SURROGATES = range(0xD800, 0xE000)
 _MADE_UP = -1
@@ -165,40 +166,51 @@ class _Table:
 
     def units(self, text: str) -> Iterable[str]:
         """The parts of a text that have weights of their own: characters and contractions."""
-        return self._contracted(list(text)) if self.contextual.search(text) else text
+        return self._contracted(text) if self.contextual.search(text) else text
 
-    def _contracted(self, text: list[str]) -> list[str]:
+    def _contracted(self, text: str) -> list[str]:
         units: list[str] = []
-        at = 0
+        after = list(range(1, len(text) + 1))  # where the next character is that no contraction has taken yet
+        at = seen = 0
         while at < len(text):
-            unit = self._longest(text, at)
-            at += len(unit)
-            units.append(self._extended(unit, text, at))
+            unit, last = self._longest(text, after, at)
+            if text[at] in self.marks:
+                # A run of marks may have many that look for another one in it, all the same: one goes on where the
+                # one before it has stopped, or a long run would take for ever.
+                unit, seen = self._extended(unit, text, after, last, max(last, seen))
+            else:
+                unit, _ = self._extended(unit, text, after, last, last)
+            units.append(unit)
+            at = after[last]
         return units
 
-    def _longest(self, text: list[str], at: int) -> str:
-        """The longest contraction that begins here, else the one character."""
+    def _longest(self, text: str, after: list[int], at: int) -> tuple[str, int]:
+        """The longest contraction that begins here, else the one character; and where its last character is."""
         if text[at] in self.openings:
-            for size in (3, 2):
-                unit = "".join(text[at : at + size])
+            places = [at]
+            while len(places) < _LONGEST_CONTRACTION and after[places[-1]] < len(text):
+                places.append(after[places[-1]])
+            for size in range(len(places), 1, -1):
+                unit = "".join([text[place] for place in places[:size]])
                 if unit in self.contractions:
-                    return unit
-        return text[at]
+                    return unit, places[size - 1]
+        return text[at], at
 
-    def _extended(self, unit: str, text: list[str], at: int) -> str:
+    def _extended(self, unit: str, text: str, after: list[int], last: int, stays: int) -> tuple[str, int]:
         """The contraction of a unit with marks further on, which leave the text; UTS #10 calls it discontiguous.
 
-        A mark counts unless the one before it, of those that stay, has its combining class or a higher one.
+        A mark counts unless the one before it, of those that stay, has its combining class or a higher one. ``stays``
+        is that one, to begin with and in the end.
         """
-        blocked = 0
-        while unit in self.openings and at < len(text) and text[at] in self.marks:
+        blocked = self.marks[text[stays]][1] if stays > last else 0
+        while unit in self.openings and (at := after[stays]) < len(text) and text[at] in self.marks:
             lead, trail = self.marks[text[at]]
             if blocked < lead and unit + text[at] in self.contractions:
-                unit += text.pop(at)
+                unit += text[at]
+                after[stays] = after[at]
             else:
-                blocked = trail
-                at += 1
-        return unit
+                blocked, stays = trail, at
+        return unit, stays
 
     def elements(self, unit: str) -> Iterable[_Element]:
         """The collation elements of a character or a contraction."""

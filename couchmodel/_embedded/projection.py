@@ -95,14 +95,16 @@ def _sort_field(field: object) -> tuple[str, Direction]:
 
 def _independent_paths(fields: list[Any]) -> list[tuple[str, ...]]:
     """The paths without those that lie below an earlier one."""
-    paths: list[tuple[str, ...]] = []
+    paths: dict[tuple[str, ...], None] = {}
+    lengths: set[int] = set()
     for field in fields:
         if not isinstance(field, str):
             raise ServerError("badarg", code="unknown_error")
         path = parse_path(field)
-        if not any(path[: len(earlier)] == earlier for earlier in paths):
-            paths.append(path)
-    return paths
+        if not any(path[:length] in paths for length in lengths):
+            paths[path] = None
+            lengths.add(len(path))
+    return list(paths)
 
 
 def _put(picked: JSONObject, path: tuple[str, ...], value: object) -> None:

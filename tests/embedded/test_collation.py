@@ -344,3 +344,7 @@ def test_random_strings_sort_as_in_icu(root: Any, alphabets: list[Sequence[str]]
 @given(left=texts, right=texts)
 def test_icu_compares_as_its_keys_do(root: Any, left: str, right: str) -> None:
     assert root.compare(left, right) == compare(left, right)
+
+
+def test_of_many_marks_in_a_row_each_finds_its_own() -> None:
+    assert string_key("\u0f71" * 20_000 + "\u0f74" * 20_000) == string_key("\u0f71\u0f74" * 20_000)

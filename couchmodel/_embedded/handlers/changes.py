@@ -16,11 +16,12 @@ from couchmodel._embedded.arguments import (
     require_json_type,
     whole_number,
 )
+from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.changes import Batch, Change, Filter, Query
 from couchmodel._embedded.documents import Wishes
 from couchmodel._embedded.functions import FunctionFilter, open_function, seen
 from couchmodel._embedded.handlers.database import describe
-from couchmodel._embedded.selector import Selector, compile_selector
+from couchmodel._embedded.selector import compile_selector
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
@@ -199,11 +200,10 @@ def _heartbeat(text: str | None) -> float | None:
 
 async def _parse(store: Store, database: Database, request: Request) -> Query:
     parameters = request.query
-    body: dict[str, Any] = {}
+    text = b""
     if request.method == "POST":
         require_json_type(request)
-        text = await request.read()
-        body = parse_object(text) if text else {}
+        text = await read_text(request)
     since = parameters.get("since", parameters.get("last-event-id", "0"))
     if parameters.get("feed") == "eventsource":
         since = request.headers.get("last-event-id", since)
@@ -215,7 +215,7 @@ async def _parse(store: Store, database: Database, request: Request) -> Query:
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
         wishes=Wishes(**wished),
-        filter=await _filter(store, database, request, body),
+        filter=await _filter(store, database, request, text),
     )
 
 
@@ -229,8 +229,15 @@ def _limit(text: str | None) -> int | None:
     return min(whole_number(text), LARGEST) if text.isdecimal() else integer("limit", text)
 
 
-async def _filter(store: Store, database: Database, request: Request, body: dict[str, Any]) -> Filter:
-    match request.query.get("filter", ""):
+async def _filter(store: Store, database: Database, request: Request, text: bytes) -> Filter:
+    name = request.query.get("filter", "")
+    if name == "_selector":
+        if request.method != "POST":
+            raise BadRequestError("Selector must be specified in POST payload")
+        return await parsed(text, _parse_selector)
+    needed = request.method == "POST" and name == "_doc_ids"
+    body = await parsed(text, parse_object) if text or needed else {}
+    match name:
         case "":
             return Filter()
         case "_doc_ids":
@@ -238,10 +245,6 @@ async def _filter(store: Store, database: Database, request: Request, body: dict
             return Filter(ids=changes.parse_ids(listed))
         case "_design":
             return Filter(design=True)
-        case "_selector":
-            if request.method != "POST":
-                raise BadRequestError("Selector must be specified in POST payload")
-            return Filter(selector=_selector(body))
         case "_view":
             if "view" not in request.query:
                 raise BadRequestError("`view` filter parameter is not provided.")
@@ -254,9 +257,10 @@ async def _filter(store: Store, database: Database, request: Request, body: dict
             return await _function_filter(store, database, request, body, design, "filters", function)
 
 
-def _selector(body: dict[str, Any]) -> Selector:
+def _parse_selector(text: bytes) -> Filter:
+    body = parse_object(text)
     try:
-        return compile_selector(changes.parse_selector(body))
+        return Filter(selector=compile_selector(changes.parse_selector(body)), fields=changes.parse_fields(body))
     except BadRequestError as error:
         raise BadRequestError(error.reason) from None  # CouchDB does not say here which kind of error it is
 
