@@ -8,7 +8,8 @@ from typing import Any, Final
 from couchmodel._embedded import explaining, indexing, planner
 from couchmodel._embedded import find as finding
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
-from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.arguments import parse_object, require_json_type
+from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.explaining import is_covered
 from couchmodel._embedded.find import Batch, Position, Search, Source, Statistics, pack_bookmark, unpack_bookmark
 from couchmodel._embedded.index_rows import read_state
@@ -30,7 +31,7 @@ FEW_PER_RESULT: Final = 10
 
 async def find(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_find``."""
-    options = parse_options(await _body(request))
+    options = await _options(request)
     started = time.perf_counter()
     catalogue = await store.read(partial(read_catalogue, database))
     plan = _plan(database, catalogue, options)
@@ -62,7 +63,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
 
 async def explain(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_explain``."""
-    options = parse_options(await _body(request))
+    options = await _options(request)
     found = _survey(await store.read(partial(read_catalogue, database)), options)
     found.refuse(fallback=options.allow_fallback)
     plan = planner.choose(found, options.selector, options.sort) if found.usable else None
@@ -87,15 +88,19 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
     return json_answer(200, said)
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """The query, which stays in the partition that the request names."""
-    body = await json_object(request)
-    partition = request.query.get("partition", "")
+async def _options(request: Request) -> Options:
+    """The query, which stays in the partition that the request names. A large one is read on a thread."""
+    require_json_type(request)
+    return await parsed(await read_text(request), partial(_parse, request.query.get("partition", "")))
+
+
+def _parse(partition: str, text: bytes) -> Options:
+    body = parse_object(text)
     if not partition:
-        return body
+        return parse_options(body)
     if body.get("partition", partition) != partition:
         raise BadRequestError("The query is put to another partition.", code="bad_partition")
-    return {**body, "partition": partition}
+    return parse_options({**body, "partition": partition})
 
 
 def _plan(database: Database, catalogue: Catalogue, options: Options) -> Plan:
