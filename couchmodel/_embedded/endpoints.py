@@ -35,7 +35,6 @@ __all__ = [
     "INDEX",
     "INFO",
     "IN_PARTITIONS",
-    "NAMED_INDEX",
     "NO_VIEW",
     "OWN",
     "PARTITION",
@@ -130,8 +129,6 @@ IN_PARTITIONS: Final = ("_all_docs", "_explain", "_find", "_index")
 LISTED: Final = Endpoint("GET,HEAD,POST", {"GET": all_docs.list_documents, "POST": all_docs.list_documents})
 QUERIES: Final = Endpoint("POST", {"POST": all_docs.list_queries})
 INDEX: Final = Endpoint("DELETE", {"DELETE": index.delete})
-NAMED_INDEX: Final = (5, 6)
-"""Segments of an index's path, as ``_design`` may stand in it or not."""
 
 VIEW: Final = Endpoint("GET,POST,HEAD", {"GET": view.list_rows, "POST": view.list_rows})
 VIEW_QUERIES: Final = Endpoint("POST", {"POST": view.list_queries})

@@ -21,6 +21,7 @@ __all__ = [
     "Definition",
     "indexes_of",
     "parse_definition",
+    "parse_removal",
     "read_catalogue",
     "shown",
     "with_index",
@@ -131,6 +132,24 @@ def parse_definition(body: Mapping[str, Any]) -> Definition:
     if not design.startswith("_design/"):
         design = f"_design/{design}"
     return Definition(design, automatic if name is None else name, view, options["partitioned"])
+
+
+def parse_removal(body: Mapping[str, Any]) -> list[str]:
+    """The ids of design documents in the body of ``POST /{db}/_index/_bulk_delete``. Raises BadRequestError."""
+    if "docids" not in body:
+        raise _missing("docids")
+    listed = body["docids"]
+    if not isinstance(listed, list):
+        reason = f"Bulk Delete requires an array of non-null docids. Docids: {erlang_term(listed)}"
+        raise BadRequestError(reason, code="invalid_bulk_docs")
+    for item in listed:
+        if not isinstance(item, str):
+            raise BadRequestError(f"Invalid index name: {erlang_term(item)}", code="invalid_index_name")
+    _check_positive(body.get("w", 2))
+    for name in body:
+        if name not in ("docids", "w"):
+            raise BadRequestError(f"Invalid key {name} for this request.", code="invalid_key")
+    return listed
 
 
 def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from couchmodel._embedded.endpoints import (
     IN_PARTITIONS,
     INDEX,
     INFO,
-    NAMED_INDEX,
     NO_VIEW,
     OWN,
     PARTITION,
@@ -55,8 +54,13 @@ __all__ = ["Router"]
 _log = logging.getLogger("couchmodel.embedded")
 
 
-_WITH_A_NAME: Final = {"_compact": COMPACT_DESIGN, "_shards": SHARDS}
-"""Endpoints of a database whose path ends with the name of a design document, or the id of a document."""
+_LONGER: Final = {
+    "_compact": COMPACT_DESIGN,
+    "_shards": SHARDS,
+    "_find": ENDPOINTS["_find",],
+    "_explain": ENDPOINTS["_explain",],
+}
+"""Endpoints of a database whose path may go on: with a design document's name, a document's id, or anything."""
 
 
 class Router:
@@ -179,16 +183,24 @@ class Router:
             return self._route_partition(database, request)
         if second == "_local":
             return DOCUMENT.handler(request)(self.store, database, request, _local_id(path[2:]))
-        endpoint = ENDPOINTS.get(path[1:])
-        if endpoint is None and second == "_index" and len(path) in NAMED_INDEX:
-            endpoint = INDEX
-        if second == "_index" and request.method != "GET":
-            database.security.require_admin(request.user)
-        if endpoint is None:
-            endpoint = _WITH_A_NAME.get(second)
+        if second == "_index":
+            return self._route_index(database, request)
+        endpoint = ENDPOINTS.get(path[1:]) or _LONGER.get(second)
         if endpoint is not None:
             return endpoint.handler(request)(self.store, database, request)
         return self._route_odd(database, request, second)
+
+    def _route_index(self, database: Database, request: Request) -> Answering:
+        """Mango's indexes, all of them or one by its name."""
+        path = request.path
+        if request.method != "GET":
+            database.security.require_admin(request.user)
+        endpoint = ENDPOINTS.get(path[1:])
+        if endpoint is None and (len(path) == 5 or (len(path) == 6 and path[2] == "_design")):
+            endpoint = INDEX
+        if endpoint is None:
+            raise NotFoundError("missing")
+        return endpoint.handler(request)(self.store, database, request)
 
     def _route_odd(self, database: Database, request: Request, id: str) -> Answering:
         """What names no endpoint, although it begins with an underscore: a document, if at all."""

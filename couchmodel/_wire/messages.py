@@ -174,7 +174,7 @@ def target(path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> str:
 def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """The path and the query of a request target, as CouchDB reads it.
 
-    A ``+`` is a space in the path, too, and of several slashes one counts.
+    A ``+`` is a space in the path, too, of several slashes one counts, and ``;`` is as good as ``&``.
 
     What is no UTF-8 comes as lone surrogates, which :func:`is_text` tells.
 
@@ -185,6 +185,7 @@ def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
         raise BadRequestError("invalid_url_encoding")
     path, _, query = text.partition("?")
     segments = tuple(unquote_plus(segment, errors="surrogateescape") for segment in path.split("/") if segment)
+    query = query.replace(";", "&")
     return segments, dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
 
 

@@ -40,6 +40,25 @@ async def test_another_method_is_answered_with_the_ones_that_are_allowed(
     assert answer.json() == {"error": "method_not_allowed", "reason": f"Only {allow} allowed"}
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "PATCH", "COPY"])
+@pytest.mark.parametrize("target", ["/db/_index/a", "/db/_index/a/b", "/db/_index/a/b/c/d", "/db/_index/a/b/c/d/e"])
+async def test_a_path_of_no_index_leads_nowhere(client: Client, database: str, method: str, target: str) -> None:
+    answer = await client.ask(method, target, {})
+    assert (answer.status, answer.json()) == (404, {"error": "not_found", "reason": "missing"})
+
+
+async def test_more_behind_a_query_means_nothing(client: Client, database: str) -> None:
+    assert (await client.ask("POST", "/db/_find/more", {"selector": {}})).status == 200
+    assert (await client.ask("GET", "/db/_explain/more")).headers["allow"] == "POST"
+
+
+async def test_parameters_may_have_semicolons_between_them(client: Client, database: str) -> None:
+    await client.ask("POST", "/db/_bulk_docs", {"docs": [{"_id": id} for id in "a;c"]})
+    rows = (await client.json("GET", "/db/_all_docs?limit=1;skip=1;"))["rows"]
+    assert [row["id"] for row in rows] == ["a"]
+    assert len((await client.json("GET", '/db/_all_docs?key="%3B"'))["rows"]) == 1
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [

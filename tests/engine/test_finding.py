@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from couchmodel import NotFoundError
+from couchmodel import BadRequestError
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
+from tests.engine.requests import call
 
 COUNT = 40
 _COUNTS = ("total_keys_examined", "total_docs_examined", "total_quorum_docs_examined", "results_returned")
@@ -145,15 +146,31 @@ async def test_a_changed_index_is_another_one(indexed: Database) -> None:
     assert "was not used" in answer["warning"]
 
 
-async def test_a_database_that_is_gone_has_no_documents(indexed: Database) -> None:
-    await indexed.delete()
-    with pytest.raises(NotFoundError):
-        await find(indexed, {"n": 1})
-
-
 async def test_many_documents_come_through_an_index(database: Database) -> None:
     async with database.create_docs() as bulk:
         for n in range(2500):
             bulk.create(f"{n:04}", data={"n": -n})
     await database.index({"fields": ["n"]})
     assert await numbers(database, {"n": {"$lt": 0}}, sort=["n"], limit=2400, skip=50) == [*range(-2449, -49)]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "missing_required_key"),
+        ({"docids": "n"}, "invalid_bulk_docs"),
+        ({"docids": [1]}, "invalid_index_name"),
+        ({"docids": ["n"], "w": 0}, "invalid_pos_integer"),
+        ({"docids": ["n"], "more": 1}, "invalid_key"),
+    ],
+)
+async def test_only_indexes_that_are_named_are_removed_together(
+    indexed: Database, body: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        await call(indexed, "POST", "_index/_bulk_delete", body)
+    assert caught.value.code == code
+    removed = await call(indexed, "POST", "_index/_bulk_delete", {"docids": ["n", "other"]})
+    assert removed["success"] == [{"id": "_design/n", "ok": True}]
+    assert removed["fail"] == [{"id": "_design/other", "error": "not_found"}]
+    assert len(await indexed.indexes()) == 1

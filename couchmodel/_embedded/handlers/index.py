@@ -12,6 +12,7 @@ from couchmodel._embedded.edits import parse_document, validate_id
 from couchmodel._embedded.indexes import (
     Definition,
     parse_definition,
+    parse_removal,
     read_catalogue,
     shown,
     with_index,
@@ -57,10 +58,7 @@ async def delete(store: Store, database: Database, request: Request) -> Response
 
 async def delete_many(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_index/_bulk_delete``."""
-    listed = (await json_object(request)).get("docids")
-    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
-        reason = "Bulk Delete requires an array of non-null docids."
-        raise BadRequestError(reason, code="invalid_bulk_docs")
+    listed = parse_removal(await json_object(request))
     success: list[dict[str, Any]] = []
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, listed):
