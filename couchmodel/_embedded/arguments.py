@@ -16,6 +16,7 @@ __all__ = [
     "check_text",
     "expected_revision",
     "integer",
+    "is_only_accepted",
     "json_parameter",
     "parse_json",
     "parse_object",
@@ -100,6 +101,22 @@ def _accepted(item: str) -> tuple[str, bool]:
 
 
 _REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
+
+
+def is_only_accepted(query: Mapping[str, str]) -> bool:
+    """Whether a write is wanted on more copies than the one there is: then CouchDB answers 202 to it.
+
+    Raises BadRequestError.
+    """
+    text = query.get("w")
+    if text is None:
+        return False
+    if not _INTEGER.fullmatch(text):
+        raise BadRequestError("`w` must be an integer.")
+    return not text.startswith("-") and whole_number(text.removeprefix("+")) > 1
+
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 def boolean(name: str, text: str) -> bool:

@@ -24,7 +24,7 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "read_batch"]
+__all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "read_batch", "tag"]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
@@ -102,6 +102,16 @@ def parse_since(text: str, database: Database) -> int | None:
     if number > LARGEST:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
     return number if opaque in (None, database.uuid) else 0
+
+
+def tag(database: Database, connection: Connection) -> str:
+    """An ETag of the database as it stands. Raises NotFoundError."""
+    row = connection.execute(
+        "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database.number,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    return f'"{row[0]}-{row[1]}-{database.uuid}"'
 
 
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:

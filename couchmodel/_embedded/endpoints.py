@@ -13,6 +13,7 @@ from couchmodel._embedded.handlers import (
     database,
     document,
     find,
+    form,
     index,
     node,
     partition,
@@ -115,7 +116,7 @@ DOCUMENT: Final = Endpoint(
         "PUT": document.put,
         "DELETE": document.delete,
         "COPY": document.copy,
-        "POST": document.post,
+        "POST": form.post,
     },
 )
 

@@ -10,6 +10,7 @@ from couchmodel import Connection
 from couchmodel._wire.messages import Request, Response, encode, parse_target
 from couchmodel.engine import Database
 from couchmodel.errors import ResponseError
+from tests.engine import requests
 from tests.engine.requests import call
 
 JSON = {"content-type": "application/json"}
@@ -135,3 +136,32 @@ async def test_queries_are_an_array(database: Database, target: str, body: Any, 
     with pytest.raises(ResponseError) as refusal:
         await call(database, "POST", target, body)
     assert (refusal.value.status, refusal.value.reason) == (400, reason)
+
+
+@pytest.mark.parametrize("parameters", ["", "?include_docs=true&limit=5"])
+async def test_who_has_all_changes_is_told_so(database: Database, parameters: str) -> None:
+    await call(database, "PUT", "pie", {})
+    target = f"_changes{parameters}"
+    tag = (await requests.ask(database, "GET", target)).headers["etag"]
+    again = await requests.ask(database, "GET", target, headers={"if-none-match": tag})
+    await call(database, "PUT", "pizza", {})
+    then = await requests.ask(database, "GET", target, headers={"if-none-match": tag})
+    assert (again.status, again.body, then.status) == (304, b"", 200)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "reason"),
+    [
+        ("jobs?limit=x", 400, "limit must be an integer"),
+        ("jobs?skip=-1", 400, "skip not in range of [0,infinity]"),
+        ("docs?states=x,running", 400, "Unknown states [x]. Choose from: [initializing,"),
+        ("docs/nobody/_replicator/x", 404, "Database does not exist."),
+        ("docs/nobody", 400, ""),
+    ],
+)
+async def test_a_page_of_replications_is_asked_for_in_numbers(
+    couch: Connection, target: str, status: int, reason: str
+) -> None:
+    with pytest.raises(ResponseError) as refusal:
+        await ask(couch, "GET", f"/_scheduler/{target}")
+    assert (refusal.value.status, refusal.value.reason[: len(reason)]) == (status, reason)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer, location, matches, unchanged
-from couchmodel._embedded.arguments import expected_revision
+from couchmodel._embedded.arguments import expected_revision, is_only_accepted
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents import Loaded, load
@@ -54,6 +54,7 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
 async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
     """``PUT /{db}/{id}/{name}``."""
     validate_attachment_name(name)
+    status = 202 if is_only_accepted(request.query) else 201
     rev = expected_revision(request.query, request.headers)
     if rev is None:
         validate_id(id)
@@ -71,7 +72,7 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
         **JSON_HEADERS,
         "location": location(request.headers, database.name, id, name),
     }
-    return json_answer(201, {"ok": True, "id": id, "rev": written}, headers)
+    return json_answer(status, {"ok": True, "id": id, "rev": written}, headers)
 
 
 async def delete(store: Store, database: Database, request: Request, id: str, name: str) -> Response:

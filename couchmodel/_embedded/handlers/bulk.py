@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import json_answer
+from couchmodel._embedded.arguments import is_only_accepted
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.edits import Edit, parse_document
 from couchmodel._embedded.sqlite import Connection
@@ -33,11 +34,22 @@ async def write(store: Store, database: Database, request: Request) -> Response:
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     if new_edits and body.get("all_or_nothing") is True:
         return json_answer(417, [_without_transactions(document) for document in documents])
+    accepted = _is_only_accepted(request, body)
     # The documents are taken apart where they are written: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
     job = partial(write_all, store, database.number, documents, check_for(database, request.user))
     short = len(documents) <= FEW and isinstance(request.body, bytes) and len(request.body) <= SMALL
-    return json_answer(201, await store.write(job, committed=database.notify, short=short))
+    rows = await store.write(job, committed=database.notify, short=short)
+    written = [row for row in rows if "ok" in row] if accepted else ()
+    for row in written:
+        row["accepted"] = True
+    return json_answer(202 if written else 201, rows)
+
+
+def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
+    """As :func:`is_only_accepted`; here ``w`` may be in the body, too."""
+    wanted = {"w": str(body["w"])} if "w" in body else request.query
+    return is_only_accepted(wanted)
 
 
 def _without_transactions(document: Any) -> dict[str, Any]:

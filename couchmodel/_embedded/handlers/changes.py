@@ -1,13 +1,13 @@
 """The changes feed: normal, longpoll, continuous and eventsource."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import changes
-from couchmodel._embedded.answers import JSON_HEADERS, error_answer
+from couchmodel._embedded.answers import JSON_HEADERS, error_answer, matches, unchanged
 from couchmodel._embedded.arguments import (
     LARGEST,
     integer,
@@ -48,7 +48,10 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
         raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
     query = await _parse(store, database, request)
     if kind == "normal":
-        return await _normal(store, database, query)
+        tag = await store.read(partial(changes.tag, database))
+        if request.method != "POST" and matches(request.headers, tag):
+            return unchanged(tag)
+        return await _normal(store, database, query, {**JSON_HEADERS, "etag": tag})
     waiting = _Waiting(store, database, query, request)
     if query.filter.function is not None:
         await waiting.read_first()
@@ -59,14 +62,14 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     return Response(200, JSON_HEADERS, stream=_told(waiting.continuous()))
 
 
-async def _normal(store: Store, database: Database, query: Query) -> Response:
+async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
     short = query.limit is not None and query.limit <= SHORT
     job = partial(changes.read_batch, database, query)
     batch = await (store.read(job) if short else store.scan(job))
     if batch.rest is None:
         rows = b",\n".join(change.text for change in batch.rows)
-        return Response(200, JSON_HEADERS, b'{"results":[\n%b%b' % (rows, _end(database, batch)))
-    return Response(200, JSON_HEADERS, stream=_told(_pieces(store, database, batch)))
+        return Response(200, headers, b'{"results":[\n%b%b' % (rows, _end(database, batch)))
+    return Response(200, headers, stream=_told(_pieces(store, database, batch)))
 
 
 async def _told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

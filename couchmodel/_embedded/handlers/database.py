@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
-from couchmodel._embedded.arguments import LARGEST, parse_json, require_json_type
+from couchmodel._embedded.arguments import LARGEST, is_only_accepted, parse_json, require_json_type
 from couchmodel._embedded.bodies import json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import parse_document
@@ -81,11 +81,12 @@ async def create_document(store: Store, database: Database, request: Request) ->
     require_json_type(request)
     edit = await parsed(await read_text(request), lambda text: parse_document(parse_json(text)))
     edit.id = edit.id or store.uuids.next()
+    status = 202 if is_only_accepted(request.query) else 201
     rev = await write(store, database, edit, request.user)
     if request.query.get("batch") == "ok":
         return json_answer(202, {"ok": True, "id": edit.id})
     headers = {**JSON_HEADERS, "location": location(request.headers, database.name, edit.id)}
-    return json_answer(201, {"ok": True, "id": edit.id, "rev": rev}, headers)
+    return json_answer(status, {"ok": True, "id": edit.id, "rev": rev}, headers)
 
 
 async def compact(store: Store, database: Database, request: Request) -> Response:

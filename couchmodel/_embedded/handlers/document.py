@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
-from couchmodel._embedded.arguments import expected_revision, parse_json
+from couchmodel._embedded.arguments import expected_revision, is_only_accepted, parse_json
 from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.documents import (
     Found,
@@ -27,9 +27,9 @@ from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, decode, encode, is_text, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
-from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError, UnsupportedError
+from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError
 
-__all__ = ["copy", "delete", "get", "post", "put", "redirect", "write"]
+__all__ = ["LARGEST_TEXT", "copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
 
 LARGEST_TEXT: Final = 6 * LARGEST_DOCUMENT
 """Bytes of a document's JSON that are not even parsed: an escaped character takes six of them."""
@@ -62,13 +62,16 @@ async def put(store: Store, database: Database, request: Request, id: str) -> Re
 
 
 async def _put(store: Store, database: Database, request: Request, edit: Edit) -> Response:
-    _settle_revision(request, edit)
+    settle_revision(request, edit)
     replicated = request.query.get("new_edits") == "false"
     if replicated and not edit.path:
         reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
         raise BadRequestError(reason)
+    status = 200 if edit.deleted else 201
+    if is_only_accepted(request.query) and not replicated:
+        status = 202
     rev = await write(store, database, edit, request.user, replicated=replicated)
-    return _written(request, database, edit.id, rev, 200 if edit.deleted else 201, located=True)
+    return _written(request, database, edit.id, rev, status, located=True)
 
 
 async def delete(store: Store, database: Database, request: Request, id: str) -> Response:
@@ -78,9 +81,10 @@ async def delete(store: Store, database: Database, request: Request, id: str) ->
     else:
         living(await store.read(partial(winner, database.number, id)))
     edit = parse_document({"_deleted": True}, id=id)
-    _settle_revision(request, edit)
+    settle_revision(request, edit)
+    status = 202 if is_only_accepted(request.query) else 200
     rev = await write(store, database, edit, request.user)
-    return _written(request, database, id, rev, 200, located=False)
+    return _written(request, database, id, rev, status, located=False)
 
 
 async def copy(store: Store, database: Database, request: Request, id: str) -> Response:
@@ -92,13 +96,6 @@ async def copy(store: Store, database: Database, request: Request, id: str) -> R
     job = partial(_copy, database.number, id, source, target_id, target_rev, check)
     rev = await store.write(job, committed=database.notify)
     return _written(request, database, target_id, rev, 201, located=True)
-
-
-async def post(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``POST /{db}/{id}``: an HTML form, which CouchDB takes from its own pages only."""
-    if "referer" not in request.headers:
-        raise BadRequestError("Referer header required.")
-    raise UnsupportedError("The embedded store does not read forms.")
 
 
 async def redirect(request: Request) -> Response:
@@ -131,7 +128,7 @@ async def _read_edit(request: Request, id: str) -> Edit:
     return await parsed(text, lambda text: parse_document(parse_json(text), id=id))
 
 
-def _settle_revision(request: Request, edit: Edit) -> None:
+def settle_revision(request: Request, edit: Edit) -> None:
     """The request may name the revision in three places."""
     given = edit.path[0] if edit.path else None
     rev = expected_revision(request.query, request.headers, given)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from couchmodel._embedded import purging
 from couchmodel._embedded.answers import json_answer
+from couchmodel._embedded.arguments import is_only_accepted
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.partitions import check_access
 from couchmodel._embedded.store import Database, Store
@@ -21,12 +22,12 @@ MOST_REVISIONS: Final = 1000
 
 async def purge(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_purge``."""
-    asked = _asked(await json_object(request))
+    asked, accepted = _asked(await json_object(request)), is_only_accepted(request.query)
     if database.partitioned:
         for id in asked:
             check_access(id)
     gone = await store.write(partial(purging.purge, database.number, asked), committed=database.notify)
-    return json_answer(201, {"purge_seq": None, "purged": gone})
+    return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 
 
 async def infos(store: Store, database: Database, request: Request) -> Response:

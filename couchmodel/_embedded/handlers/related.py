@@ -15,7 +15,7 @@ from couchmodel._wire.messages import JSON_TYPE, Request
 from couchmodel._wire.multipart import Event, PartEnd, PartHead, Reader
 from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
 
-__all__ = ["Related", "is_related"]
+__all__ = ["Related", "events", "is_related"]
 
 
 def is_related(request: Request) -> bool:
@@ -45,12 +45,12 @@ class Related:
             UnsupportedMediaTypeError: the first part is no JSON.
             ContentTooLargeError: the document or an attachment is larger than CouchDB takes.
         """
-        async with aclosing(_events(self._request)) as events:
-            text = await _document(events)
+        async with aclosing(events(self._request)) as arriving:
+            text = await _document(arriving)
             edit = await parsed(text, lambda text: parse_document(parse_json(text), id=id, follows=True))
             waiting = [item for item in edit.attachments if isinstance(item, Incoming) and item.announced is not None]
             self._contents += [item.content for item in waiting]
-            await self._receive(events, [_Arrival(self._store, item) for item in waiting])
+            await self._receive(arriving, [_Arrival(self._store, item) for item in waiting])
         return edit
 
     async def _receive(self, events: AsyncIterator[Event], waiting: list["_Arrival"]) -> None:
@@ -105,7 +105,7 @@ async def _document(events: AsyncIterator[Event]) -> bytes:
     return bytes(text)
 
 
-async def _events(request: Request) -> AsyncGenerator[Event, None]:
+async def events(request: Request) -> AsyncGenerator[Event, None]:
     """What the body brings. Raises BadRequestError where it is malformed."""
     try:
         reader = Reader(request.headers["content-type"])

@@ -1,9 +1,10 @@
 """The replications that the store runs: ``_replicate``, ``_scheduler`` and ``_active_tasks``."""
 
+import re
 from typing import Any, Final, NoReturn
 
 from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.arguments import boolean, integer
+from couchmodel._embedded.arguments import LARGEST, boolean, whole_number
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.jobs import Asked, parse_asked
 from couchmodel._embedded.replicator import REPLICATOR, Replicator
@@ -79,11 +80,19 @@ async def scheduler(replicator: Replicator, request: Request) -> Response:
             return await _documents(replicator, request)
         case ("docs", "_replicator", id):
             return await _document(replicator, id)
+        case ("docs", *name, _) if name and name[-1] == "_replicator":
+            replicator.store.database("/".join(name))
+            raise _no_other()
         case ("docs", name, *_) if name.endswith("/_replicator"):
-            raise UnsupportedError("The embedded store runs the replications of its database _replicator only.")
+            replicator.store.database(name)
+            raise _no_other()
         case ("docs", *_):
             raise BadRequestError("Invalid path")
     return json_answer(404, {"error": "not found"})
+
+
+def _no_other() -> UnsupportedError:
+    return UnsupportedError("The embedded store runs the replications of its database _replicator only.")
 
 
 def _jobs(replicator: Replicator, request: Request) -> Response:
@@ -137,11 +146,26 @@ def _shown(replicator: Replicator, body: dict[str, Any]) -> dict[str, Any]:
 def _wanted_states(request: Request) -> list[str]:
     states = [state for state in request.query.get("states", "").split(",") if state]
     if not all(state in _STATES for state in states):
-        reason = f"States must be one or more of [{','.join(_STATES)}]"
-        raise BadRequestError(reason, code="query_parse_error")
+        unknown = ",".join(state for state in states if state not in _STATES)
+        raise _unparsable(f"Unknown states [{unknown}]. Choose from: [{','.join(_STATES)}]")
     return states
 
 
 def _page(request: Request) -> tuple[int, int]:
     query = request.query
-    return integer("skip", query.get("skip", "0")), integer("limit", query.get("limit", _LIMIT))
+    return _number("skip", query.get("skip", "0")), _number("limit", query.get("limit", _LIMIT))
+
+
+def _number(name: str, text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise _unparsable(f"{name} must be an integer")
+    if text.startswith("-") and whole_number(text[1:]):
+        raise _unparsable(f"{name} not in range of [0,infinity]")
+    return min(whole_number(text.lstrip("+-")), LARGEST)
+
+
+_INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+def _unparsable(reason: str) -> BadRequestError:
+    return BadRequestError(reason, code="query_parse_error")

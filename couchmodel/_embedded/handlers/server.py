@@ -114,6 +114,11 @@ def _keys(body: dict[str, Any]) -> list[Any]:
 def _listed(store: Store, request: Request) -> list[str]:
     """The names of the databases in a range, in the order of their bytes."""
     query = request.query
+    if "keys" in query:
+        keys = json_parameter(query["keys"])
+        if not isinstance(keys, list):
+            raise BadRequestError("`keys` parameter must be an array.")
+        return [name for name in keys if isinstance(name, str) and name in store.databases]
     key = query.get("key")
     low = _bound(key or query.get("startkey", query.get("start_key")))
     high = _bound(key or query.get("endkey", query.get("end_key")))
