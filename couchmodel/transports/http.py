@@ -29,6 +29,7 @@ from couchmodel.errors import (
 from couchmodel.transports.credentials import Credentials, credentials_of, set_cookies
 from couchmodel.transports.patience import Patience, is_feed, silence_of_feed
 from couchmodel.transports.repeats import BUSY, Repeats, is_harmless
+from couchmodel.transports.sockets import open_socket
 from couchmodel.transports.urls import redact, split_credentials
 
 __all__ = ["HTTPTransport", "redact"]
@@ -204,13 +205,13 @@ class HTTPTransport:
             arriving = _Body(self, request, answer)
             self._arriving.add(arriving)
             return Response(answer.status, answer.headers, stream=arriving)
-        return Response(answer.status, answer.headers, await answer.read())
+        return Response(answer.status, answer.headers, await _whole(answer))
 
     def _open(self) -> aiohttp.ClientSession:
         options = dict(self._options)
         if "connector" not in options:
             tls = True if self._context is None else self._context
-            options["connector"] = aiohttp.TCPConnector(limit=self._connections, ssl=tls)
+            options["connector"] = aiohttp.TCPConnector(limit=self._connections, ssl=tls, socket_factory=open_socket)
         if not options.keys() & {"cookie_jar", "cookies"}:
             # Credentials keep their own cookie: aiohttp's jar would drop that of a host without a name.
             options["cookie_jar"] = aiohttp.DummyCookieJar()
@@ -261,6 +262,16 @@ class _Body:
     async def aclose(self) -> None:
         """Give the connection up. One that has delivered its whole body went back to the pool by itself."""
         self._answer.close()
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer. Of an error that is cut off the status is told all the same: it says enough."""
+    try:
+        return await answer.read()
+    except aiohttp.ClientPayloadError:
+        if answer.status < 400:
+            raise
+        return b""
 
 
 async def _gather(content: aiohttp.StreamReader) -> None:
