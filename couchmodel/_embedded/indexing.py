@@ -121,16 +121,21 @@ async def _advance(store: Store, database: Database, design: Design, state: Stat
     """Index what has changed. The next batch is made into rows while one is written."""
     writing: asyncio.Future[bool] | None = None
     more = True
-    while more:
-        changes = await store.scan(partial(read_changes, database.number, design, state))
-        written = await mapping.rows(changes)
-        if writing is not None and not await writing:
-            return  # another build has been faster
-        writing = asyncio.ensure_future(store.write(partial(write_rows, database.number, changes, written)))
-        state = state._replace(update_seq=changes.upto)
-        more = changes.more
-    if writing is not None:
-        await writing
+    try:
+        while more:
+            changes = await store.scan(partial(read_changes, database.number, design, state))
+            written = await mapping.rows(changes)
+            if writing is not None and not await writing:
+                return  # another build has been faster
+            writing = asyncio.ensure_future(store.write(partial(write_rows, database.number, changes, written)))
+            state = state._replace(update_seq=changes.upto)
+            more = changes.more
+        if writing is not None:
+            await writing
+    finally:
+        if writing is not None:
+            # What ends the build here, such as a store that is closed, ends the write as well: somebody has to hear it.
+            await asyncio.gather(writing, return_exceptions=True)
 
 
 class _Mapping:

@@ -1,6 +1,7 @@
 """Indexes: built by whoever asks, once, and cleared away when nobody can ask any more."""
 
 import asyncio
+import gc
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from couchmodel._embedded.store import Store
+from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 
 COUNT = 3000
@@ -189,3 +191,22 @@ async def test_the_event_loop_goes_on_while_an_index_is_built(filled: Client) ->
         beats += 1
     assert await building == list(range(COUNT))
     assert beats > 20
+
+
+async def test_a_store_may_be_closed_during_a_build(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("couchmodel._embedded.index_rows.BATCH", 50)
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    asking = asyncio.create_task(filled.ask("GET", "/db/_design/by/_view/n"))
+    await until(lambda: is_past(filled, 100))
+    await filled.store.close()
+    with pytest.raises(StoreFileError):
+        await asking
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert unheard == []
+
+
+async def is_past(client: Client, number: int) -> bool:
+    """Whether the index has some changes."""
+    return await sequence(client) > number
