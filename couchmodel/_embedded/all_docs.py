@@ -106,11 +106,14 @@ def wanted(request: Request) -> Query:
         attachments=request.attachments,
         att_encoding_info=request.att_encoding_info,
     )
+    # The id that is for views stands for the key that is not there.
+    start = request.start_id or NOTHING if request.start is NOTHING else request.start
+    end = request.end_id or NOTHING if request.end is NOTHING else request.end
     return Query(
-        start=request.start,
-        has_start=request.start is not NOTHING,
-        end=request.end,
-        has_end=request.end is not NOTHING,
+        start=start,
+        has_start=start is not NOTHING,
+        end=end,
+        has_end=end is not NOTHING,
         inclusive_end=request.inclusive_end,
         keys=keys[::-1] if keys and request.descending else keys,
         limit=request.limit,

@@ -139,12 +139,13 @@ def _collect(connection: Connection, database: Database, query: Query, end: int)
             rows.append(Change(seq, text))
             size += len(text)
         if len(rows) == query.limit:
-            return Batch(rows, seq, _pending(connection, database, seq), None)
+            return Batch(rows, seq, _pending(connection, database, query, seq), None)
         if size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED:
             limit = None if query.limit is None else query.limit - len(rows)
             return Batch(rows, seq, 0, replace(query, since=seq, before=seq, limit=limit))
     if query.limit == 0:
-        return Batch([], last, _pending(connection, database, last), None)
+        last = end if query.descending else last
+        return Batch([], last, _pending(connection, database, query, last + query.descending), None)
     return Batch(rows, last if query.descending else end, 0, None)
 
 
@@ -246,9 +247,11 @@ def _row(
     return b'%b,"doc":%b}' % (row, document)
 
 
-def _pending(connection: Connection, database: Database, seq: int) -> int:
+def _pending(connection: Connection, database: Database, query: Query, seq: int) -> int:
+    """How many changes lie behind one, in the order of the query."""
     counted: int = connection.execute(
-        "SELECT count(*) FROM document WHERE database = ? AND seq > ?", (database.number, seq)
+        f"SELECT count(*) FROM document WHERE database = ? AND seq {'<' if query.descending else '>'} ?",
+        (database.number, seq),
     ).fetchone()[0]
     return counted
 

@@ -47,6 +47,8 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     if kind not in _FEEDS:
         raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
     query = await _parse(store, database, request)
+    _timeout(request)
+    _heartbeat(request.query.get("heartbeat"))
     if kind == "normal":
         tag = await store.read(partial(changes.tag, database))
         if request.method != "POST" and matches(request.headers, tag):
@@ -105,8 +107,7 @@ class _Waiting:
         self._store = store
         self._database = database
         self._query = query
-        timeout = integer("timeout", request.query.get("timeout", str(int(TIMEOUT * 1000)))) / 1000
-        self._timeout = min(timeout, TIMEOUT)
+        self._timeout = _timeout(request)
         self._heartbeat = _heartbeat(request.query.get("heartbeat"))
         self._first: Batch | None = None
 
@@ -182,6 +183,11 @@ class _Waiting:
 
 def _event(change: Change, database: Database) -> bytes:
     return b'data: %b\nid: "%d%b"\n\n' % (change.text, change.seq, database.opaque)
+
+
+def _timeout(request: Request) -> float:
+    text = request.query.get("timeout")
+    return TIMEOUT if text is None else min(integer("timeout", text) / 1000, TIMEOUT)
 
 
 def _heartbeat(text: str | None) -> float | None:

@@ -16,7 +16,7 @@ from couchmodel._embedded.handlers.document import write
 from couchmodel._embedded.security import DEFAULT, Security, check_security
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
+from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError, UnsupportedError
 
 __all__ = [
@@ -58,7 +58,7 @@ async def create(store: Store, request: Request, name: str) -> Response:
     if partitioned and name in SYSTEM:
         raise BadRequestError("Cannot partition a system database")
     await store.create_database(name, shards=shards, partitioned=partitioned)
-    headers = {"content-type": JSON_TYPE, "location": location(request.headers, name)}
+    headers = {**JSON_HEADERS, "location": location(request.headers, name)}
     return json_answer(201, OK, headers)
 
 
