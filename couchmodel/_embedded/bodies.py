@@ -9,12 +9,15 @@ from couchmodel._embedded.arguments import parse_json, parse_object, require_jso
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
-__all__ = ["LARGE", "json_body", "json_object", "parsed", "read_text"]
+__all__ = ["LARGE", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
 
 T = TypeVar("T")
 
 LARGE: Final = 65_536
 """Bytes of a body that is not taken apart in the event loop."""
+
+LARGE_QUERY: Final = 1024
+"""Bytes of a query, in which a regular expression may be that is compiled as long as a hundred times as much JSON."""
 
 LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a body that is JSON; there is no way to read it without keeping all of it."""
@@ -31,9 +34,9 @@ async def json_object(request: Request) -> dict[str, Any]:
     return await parsed(await read_text(request), parse_object)
 
 
-async def parsed(text: bytes, parse: Callable[[bytes], T]) -> T:
-    """What a function makes of a text; of a large one on a thread."""
-    return parse(text) if len(text) <= LARGE else await asyncio.to_thread(parse, text)
+async def parsed(text: bytes, parse: Callable[[bytes], T], large: int = LARGE) -> T:
+    """What a function makes of a text; of a ``large`` one on a thread."""
+    return parse(text) if len(text) <= large else await asyncio.to_thread(parse, text)
 
 
 async def read_text(request: Request, largest: int = LARGEST) -> bytes:

@@ -68,6 +68,11 @@ class Selector:
         return frozenset(_fields(self.normalized))
 
     @property
+    def may_take_long(self) -> bool:
+        """Whether a single value may take it long, as it may a regular expression."""
+        return _mentions(self.normalized, "$regex")
+
+    @property
     def is_text_search(self) -> bool:
         """Whether it asks for ``$text``, which no other index can answer."""
         return _is_text_search(self.normalized)
@@ -104,6 +109,12 @@ def _fields(selector: JSONObject) -> Iterator[str]:
                 yield from _fields(part)
         else:
             yield name
+
+
+def _mentions(value: object, name: str) -> bool:
+    if isinstance(value, dict):
+        return name in value or any(_mentions(part, name) for part in value.values())
+    return isinstance(value, list) and any(_mentions(part, name) for part in value)
 
 
 def _is_text_search(selector: JSONObject) -> bool:

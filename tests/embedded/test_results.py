@@ -1,5 +1,6 @@
 """Large results come in pieces, and pages join without a gap or an overlap."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -135,3 +136,18 @@ async def test_a_partial_index_holds_only_what_its_filter_matches(client: Client
     query = {"selector": {"n": {"$gt": 3}}, "sort": ["n"], "use_index": ["part", "fours"], "fields": ["n"]}
     found = await client.json("POST", f"{numbers}/_find", query)
     assert [document["n"] for document in found["docs"]] == [4, 8, 12, 16, 20, 24]
+
+
+async def test_a_pattern_that_takes_long_is_in_nobodys_way(
+    client: Client, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.selector_operators.REGEX_TIMEOUT", 0.2)
+    await client.ask("PUT", "/db/a", {"x": "x" * 60})
+    query = {"selector": {"_id": "a", "x": {"$regex": "(x|xx)+!"}}}
+    asking = asyncio.create_task(client.json("POST", "/db/_find", query))
+    turns = 0
+    while not asking.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert (await asking)["error"] == "regex_timeout"
+    assert turns > 2

@@ -16,7 +16,7 @@ from couchmodel._embedded.arguments import (
     require_json_type,
     whole_number,
 )
-from couchmodel._embedded.bodies import parsed, read_text
+from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.changes import Batch, Change, Filter, Query
 from couchmodel._embedded.documents import Wishes
 from couchmodel._embedded.functions import FunctionFilter, open_function, seen
@@ -243,7 +243,7 @@ async def _filter(store: Store, database: Database, request: Request, text: byte
     if name == "_selector":
         if request.method != "POST":
             raise BadRequestError("Selector must be specified in POST payload")
-        return await parsed(text, _parse_selector)
+        return await parsed(text, _parse_selector, LARGE_QUERY)
     needed = request.method == "POST" and name == "_doc_ids"
     body = await parsed(text, parse_object) if text or needed else {}
     match name:

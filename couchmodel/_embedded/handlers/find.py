@@ -9,7 +9,7 @@ from couchmodel._embedded import explaining, indexing, planner
 from couchmodel._embedded import find as finding
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.arguments import parse_object, require_json_type
-from couchmodel._embedded.bodies import parsed, read_text
+from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.explaining import is_covered
 from couchmodel._embedded.find import Batch, Position, Search, Source, Statistics, pack_bookmark, unpack_bookmark
 from couchmodel._embedded.index_rows import read_state
@@ -91,7 +91,7 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
 async def _options(request: Request) -> Options:
     """The query, which stays in the partition that the request names. A large one is read on a thread."""
     require_json_type(request)
-    return await parsed(await read_text(request), partial(_parse, request.query.get("partition", "")))
+    return await parsed(await read_text(request), partial(_parse, request.query.get("partition", "")), LARGE_QUERY)
 
 
 def _parse(partition: str, text: bytes) -> Options:
@@ -134,6 +134,8 @@ async def _source(
 
 def _is_short(search: Search) -> bool:
     """Whether it may be done in the event loop, at first."""
+    if search.selector.may_take_long:
+        return False
     return search.plan.is_short or (search.source is not None and search.limit + search.skip <= SHORT)
 
 
