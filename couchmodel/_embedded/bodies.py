@@ -74,15 +74,21 @@ def _check(size: int, largest: int) -> None:
 
 
 def _unpacked(text: bytes, largest: int) -> bytes:
-    inflate = zlib.decompressobj(31)  # a gzip envelope
+    """A text out of its gzip envelope, a piece at a time: other threads wait where much memory is asked for at once."""
+    whole = bytearray()
+    inflate = zlib.decompressobj(31)
     try:
-        whole = inflate.decompress(text, largest + 1)
+        for start in range(0, len(text), LARGE):
+            rest = text[start : start + LARGE]
+            while rest and not inflate.eof:
+                whole += inflate.decompress(rest, LARGE)
+                _check(len(whole), largest)
+                rest = inflate.unconsumed_tail
     except zlib.error:
         raise _bad_gzip() from None
-    _check(len(whole), largest)
     if not inflate.eof:
         raise _bad_gzip()
-    return whole
+    return bytes(whole)
 
 
 def _bad_gzip() -> BadRequestError:

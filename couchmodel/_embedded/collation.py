@@ -23,11 +23,12 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib import resources
 from itertools import accumulate, chain
 from operator import itemgetter
+from re import Match
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from couchmodel.types import JSON
@@ -64,6 +65,8 @@ _SEPARATOR = b"\x01"
 _COMMON = "\0"
 _UNCOMMON = re.compile(f"({_COMMON}*)([^{_COMMON}])")
 _LONGEST_RUN = 124
+_PIECE = 2000
+"""Units, or weights, that are gone through in one call, in which other threads have to wait."""
 
 
 def _weight(rank: int) -> str:
@@ -74,7 +77,10 @@ def _weight(rank: int) -> str:
 def _level(weights: str) -> bytes:
     """The uncommon weights of a level, each after the length of the run of common ones before it."""
     weights = weights.rstrip(_COMMON)
-    return "".join([_run(len(run)) + weight for run, weight in _UNCOMMON.findall(weights)]).encode() if weights else b""
+    if not weights:
+        return b""
+    found = _UNCOMMON.findall(weights) if len(weights) <= _PIECE else map(Match.groups, _UNCOMMON.finditer(weights))
+    return "".join([_run(len(run)) + weight for run, weight in found]).encode()
 
 
 def _run(length: int) -> str:
@@ -126,8 +132,15 @@ _Element: TypeAlias = tuple[int, int, int]
 
 
 def _unicode_key(text: str) -> bytes:
-    primary, accents, case = zip(*map(_weights, _table().units(text)), strict=True)
+    units = _table().units(text)
+    pieces = [_weighed(units[start : start + _PIECE]) for start in range(0, len(units), _PIECE)]
+    primary, accents, case = zip(*pieces, strict=True)
     return _join(b"".join(primary), _level("".join(accents)), _level("".join(case)))
+
+
+def _weighed(units: Sequence[str]) -> tuple[bytes, str, str]:
+    primary, accents, case = zip(*map(_weights, units), strict=True)
+    return b"".join(primary), "".join(accents), "".join(case)
 
 
 @lru_cache(2**15)
@@ -164,7 +177,7 @@ class _Table:
         self.openings = {string[:size] for string in self.contractions for size in range(1, len(string))}
         self.contextual = _contextual(self.contractions, self.marks)
 
-    def units(self, text: str) -> Iterable[str]:
+    def units(self, text: str) -> Sequence[str]:
         """The parts of a text that have weights of their own: characters and contractions."""
         return self._contracted(text) if self.contextual.search(text) else text
 

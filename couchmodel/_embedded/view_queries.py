@@ -5,12 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from couchmodel._embedded.arguments import LARGEST, json_parameter, whole_number
+from couchmodel._embedded.arguments import LARGEST, json_parameter, parse_object, whole_number
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.erlang import erlang_term
 from couchmodel.errors import BadRequestError
 
-__all__ = ["Query", "Update", "parse_body", "parse_members", "parse_parameters", "validate", "validate_listing"]
+__all__ = [
+    "Query",
+    "Update",
+    "parse_body",
+    "parse_members",
+    "parse_parameters",
+    "parse_queries",
+    "validate",
+    "validate_listing",
+]
 
 Update: TypeAlias = Literal["true", "false", "lazy"]
 """Whether the view is brought up to date first, not at all, or behind the request's back."""
@@ -69,6 +78,17 @@ class Query:
 def parse_parameters(parameters: Mapping[str, str], query: Query) -> Query:
     """The query with the parameters of a request. Raises BadRequestError."""
     return _parse(parameters, query, decoded=False)
+
+
+def parse_queries(base: Query, text: bytes) -> list[Query]:
+    """The body of ``queries``: several queries in one request, each on top of ``base``. Raises BadRequestError."""
+    body = parse_object(text)
+    listed = body.get("queries")
+    if "queries" in body and not isinstance(listed, list):
+        raise BadRequestError("`queries` member must be an array.")
+    if not isinstance(listed, list) or not all(isinstance(members, dict) for members in listed):
+        raise BadRequestError("POST body must include `queries` parameter.")
+    return [parse_members(members, base) for members in listed]
 
 
 def parse_members(members: Mapping[str, Any], query: Query) -> Query:

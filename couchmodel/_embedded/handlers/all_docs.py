@@ -7,12 +7,12 @@ from typing import Final
 from couchmodel._embedded import all_docs, view_queries
 from couchmodel._embedded.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.answers import JSON_HEADERS, streamed
-from couchmodel._embedded.arguments import json_parameter
-from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.arguments import json_parameter, require_json_type
+from couchmodel._embedded.bodies import json_object, parsed, read_text
 from couchmodel._embedded.partitions import check_access, check_partition
 from couchmodel._embedded.sqlite import Job
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.view_queries import NOTHING, parse_members, parse_parameters
+from couchmodel._embedded.view_queries import NOTHING, parse_members, parse_parameters, parse_queries
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 
@@ -38,12 +38,12 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_all_docs/queries``."""
     base = parse_parameters(request.query, view_queries.Query())
-    listed = (await json_object(request)).get("queries", NOTHING)
-    if listed is not NOTHING and not isinstance(listed, list):
-        raise BadRequestError("`queries` member must be an array.")
-    if not isinstance(listed, list) or not all(isinstance(members, dict) for members in listed):
-        raise BadRequestError("POST body must include `queries` parameter.")
-    queries = [_within(database, request, all_docs.wanted(parse_members(members, base))) for members in listed]
+    require_json_type(request)
+
+    def parse(text: bytes) -> list[Query]:
+        return [_within(database, request, all_docs.wanted(query)) for query in parse_queries(base, text)]
+
+    queries = await parsed(await read_text(request), parse)
     return Response(200, JSON_HEADERS, stream=_results(store, database, _SPACES[request.path[1]], queries))
 
 

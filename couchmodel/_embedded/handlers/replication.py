@@ -15,7 +15,7 @@ from couchmodel._embedded.documents import Opened, Wishes
 from couchmodel._embedded.edits import validate_id
 from couchmodel._embedded.handlers.reading import ERROR_TYPE, bundled
 from couchmodel._embedded.partitions import check_access, check_id
-from couchmodel._embedded.replication import BATCH, Difference, Found, Wanted
+from couchmodel._embedded.replication import BATCH, Difference, Found
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
@@ -59,19 +59,18 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     check = _check_partitioned_id if database.partitioned else validate_id
-    wanted = [replication.parse_wanted(member, check) for member in listed]
     asked: dict[str, Any] = {name: True for name in _WISHES if request.query.get(name) == "true"}
     wishes = Wishes(**asked)
     latest = request.query.get("latest") == "true"
     kind = _multipart_type(request)
     if kind is None:
-        rows = _rows(_batches(store, database, wanted, wishes, latest))
+        rows = _rows(_batches(store, database, listed, check, wishes, latest))
         return Response(200, JSON_HEADERS, stream=streamed(b'{"results":[', rows, b"\n]}\n"))
     mixed = Mixed(kind)
     wishes = wishes._replace(attachments=True, follows=True, att_encoding_info=True)
-    batches = _batches(store, database, wanted, wishes, latest)
+    batches = _batches(store, database, listed, check, wishes, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
-    return Response(200, headers, stream=_mixed(store, mixed, batches) if wanted else None)
+    return Response(200, headers, stream=_mixed(store, mixed, batches) if listed else None)
 
 
 async def _differences(
@@ -117,12 +116,20 @@ def _multipart_type(request: Request) -> str | None:
 
 
 async def _batches(
-    store: Store, database: Database, wanted: Sequence[Wanted], wishes: Wishes, latest: bool
+    store: Store,
+    database: Database,
+    listed: Sequence[Any],
+    check: Callable[[Any], object],
+    wishes: Wishes,
+    latest: bool,
 ) -> AsyncGenerator[list[Found], None]:
-    read = store.read if len(wanted) <= SHORT else store.scan
-    for start in range(0, len(wanted), BATCH):
-        some = wanted[start : start + BATCH]
-        yield await read(partial(replication.open_many, database.number, some, wishes, latest))
+    def open_some(some: Sequence[Any], connection: Connection) -> list[Found]:
+        wanted = [replication.parse_wanted(member, check) for member in some]
+        return replication.open_many(database.number, wanted, wishes, latest, connection)
+
+    read = store.read if len(listed) <= SHORT else store.scan
+    for start in range(0, len(listed), BATCH):
+        yield await read(partial(open_some, listed[start : start + BATCH]))
 
 
 async def _rows(batches: AsyncIterator[list[Found]]) -> AsyncGenerator[list[bytes], None]:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from couchmodel._embedded import indexing, views
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, streamed
 from couchmodel._embedded.arguments import require_json_type
-from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.bodies import json_object, parsed, read_text
 from couchmodel._embedded.collation import COLLATOR
 from couchmodel._embedded.designs import Design, View, parse_design
 from couchmodel._embedded.documents import living, winner
@@ -22,10 +22,9 @@ from couchmodel._embedded.reduced_views import Grouping
 from couchmodel._embedded.reducers import Maker, open_reducer
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.view_queries import NOTHING, Query, parse_body, parse_members, parse_parameters, validate
+from couchmodel._embedded.view_queries import NOTHING, Query, parse_body, parse_parameters, parse_queries, validate
 from couchmodel._embedded.views import Batch, Cursor, Source
 from couchmodel._wire.messages import Request, Response, decode, encode
-from couchmodel.errors import BadRequestError
 
 __all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
 
@@ -54,17 +53,13 @@ async def list_rows(store: Store, database: Database, request: Request) -> Respo
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_design/{design}/_view/{view}/queries``."""
     design = await _design(store, database, request.path[2])
-    members = await json_object(request)
-    listed = members.get("queries")
-    if "queries" in members and not isinstance(listed, list):
-        raise BadRequestError("`queries` member must be an array.")
-    if not isinstance(listed, list) or not all(isinstance(query, dict) for query in listed):
-        raise BadRequestError("POST body must include `queries` parameter.")
+    require_json_type(request)
     name = request.path[4]
     design.view(name)
     base = replace(parse_parameters(request.query, Query()), keys=NOTHING, group=None, group_level=None)
-    readings = [_reading(store, database, design, name, parse_members(query, base)) for query in listed]
-    if listed:
+    queries = await parsed(await read_text(request), partial(parse_queries, base))
+    readings = [_reading(store, database, design, name, query) for query in queries]
+    if readings:
         await readings[0].prepare()  # what goes wrong with the index is told by the status
     return Response(200, JSON_HEADERS, stream=_results(readings))
 
