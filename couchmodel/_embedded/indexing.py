@@ -162,7 +162,11 @@ class _Mapping:
             return []
         if self._mapper is None:
             self._mapper = open_mapper(self._design)
-        mapped = [rows for some in _batched(documents) for rows in self._mapper.map(some)]
+        # What is emitted is many small objects, which are to be gone before the garbage collector takes them for old.
+        return [written for some in _batched(documents) for written in self._map(self._mapper, some)]
+
+    def _map(self, mapper: Mapper, documents: Sequence[Changed]) -> list[Written]:
+        mapped = mapper.map([document.text or b"" for document in documents])
         for view in self._design.views:
             check_values(view.reduce, [value for rows in mapped for _, value in rows[view.place]])
         return [row_tuples(self._design, *pair) for pair in zip(documents, mapped, strict=True)]
@@ -172,7 +176,7 @@ class _Mapping:
             self._mapper.close()
 
 
-def _batched(documents: Sequence[Changed]) -> Iterator[list[bytes]]:
-    """The documents' JSON, in batches that are fast to map."""
+def _batched(documents: Sequence[Changed]) -> Iterator[Sequence[Changed]]:
+    """The documents, in batches that are fast to map."""
     for begin in range(0, len(documents), TOGETHER):
-        yield [document.text or b"" for document in documents[begin : begin + TOGETHER]]
+        yield documents[begin : begin + TOGETHER]
