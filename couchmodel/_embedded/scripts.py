@@ -65,7 +65,7 @@ def is_available() -> bool:
 
 def _engine() -> Any:
     if not is_available():
-        reason = "The embedded store runs JavaScript with an extra that is not installed: pip install couchmodel[js]"
+        reason = "The embedded store runs JavaScript with an extra that is not installed: pip install 'couchmodel[js]'"
         raise UnsupportedError(reason)
     return import_module("quickjs")
 
