@@ -290,8 +290,8 @@ def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[
     """Put rows of an index into a table, many by one statement: each statement is a wait for Python's lock."""
     whole = len(rows) - len(rows) % AT_ONCE
     for start in range(0, whole, AT_ONCE):
-        values = chain.from_iterable(rows[start : start + AT_ONCE])
-        connection.execute(_insertion(table, len(rows[0]), AT_ONCE), (index, *values))
+        values = chain.from_iterable((index, *row) for row in rows[start : start + AT_ONCE])
+        connection.execute(_insertion(table, len(rows[0]), AT_ONCE), tuple(values))
     if whole < len(rows):
         one = _insertion(table, len(rows[0]), 1)
         connection.executemany(one, ((index, *row) for row in rows[whole:]))
@@ -299,5 +299,5 @@ def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[
 
 @cache
 def _insertion(table: str, columns: int, rows: int) -> str:
-    row = f"(?1, {', '.join('?' * columns)})"
+    row = f"(?, {', '.join('?' * columns)})"
     return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"
