@@ -13,7 +13,8 @@ from couchmodel.errors import BadRequestError
 __all__ = ["Difference", "Found", "Wanted", "differences", "found_json", "open_many", "parse_revisions", "parse_wanted"]
 
 BATCH: Final = 100
-"""Documents that are opened for one piece of an answer."""
+BATCH_BYTES: Final = 1_048_576
+"""Documents that are opened for one piece of an answer, and bytes of them, but for the last."""
 
 
 class Difference(NamedTuple):
@@ -99,8 +100,16 @@ def open_many(
     latest: bool,
     connection: Connection,
 ) -> list[Found]:
-    """What there is of each document."""
-    return [Found(item.id, _open(connection, database, item, wishes, latest)) for item in wanted]
+    """What there is of the first of the documents, as many as make a batch."""
+    opened: list[Found] = []
+    size = 0
+    for item in wanted[:BATCH]:
+        found = Found(item.id, _open(connection, database, item, wishes, latest))
+        opened.append(found)
+        size += sum(len(document.text) for document in found.docs if isinstance(document, Opened))
+        if size > BATCH_BYTES:
+            break
+    return opened
 
 
 def found_json(found: Found) -> bytes:

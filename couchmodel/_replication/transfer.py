@@ -24,8 +24,12 @@ __all__ = ["Transfer"]
 
 _log: Final = logging.getLogger("couchmodel.replication")
 
+_FIRST: Final = 10
 _MOST: Final = 100
-"""Revisions that are read at once, at most."""
+"""Revisions that are read at once, before it is known how large they are, and at most."""
+
+_GROWTH: Final = 4
+"""How many times as many are read the next time, at most: one document may be 8 MB."""
 
 _BYTES: Final = 1024 * 1024
 """Bytes of them that are aimed at."""
@@ -44,7 +48,7 @@ class Transfer:
         self._source = source
         self._target = target
         self._counts = counts
-        self._most = _MOST
+        self._most = _FIRST
         self._knows_bulk_get = True
 
     async def move(self, revs: Mapping[str, Sequence[str]]) -> None:
@@ -78,7 +82,7 @@ class Transfer:
         results, size = await self._source.bulk_get([{"id": id, "rev": rev} for id, rev in wanted])
         found = self._found([row for result in results for row in result["docs"]])
         self._counts.bulk_get_docs += len(found)
-        self._most = max(1, min(_MOST, len(wanted) * _BYTES // max(size, 1)))
+        self._most = max(1, min(_MOST, _GROWTH * self._most, len(wanted) * _BYTES // max(size, 1)))
         return found
 
     def _found(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

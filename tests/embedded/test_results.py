@@ -1,6 +1,7 @@
 """Large results come in pieces, and pages join without a gap or an overlap."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -151,3 +152,13 @@ async def test_a_pattern_that_takes_long_is_in_nobodys_way(
         turns += 1
     assert (await asking)["error"] == "regex_timeout"
     assert turns > 2
+
+
+async def test_documents_that_are_large_are_read_a_few_at_a_time(client: Client, database: str) -> None:
+    docs = [{"_id": f"d{n}", "text": "x" * 400_000} for n in range(30)]
+    await client.ask("POST", f"{database}/_bulk_docs", {"docs": docs})
+    answer = await client.ask("POST", f"{database}/_bulk_get", {"docs": [{"id": doc["_id"]} for doc in docs]})
+    assert answer.stream is not None
+    pieces = [piece async for piece in answer.stream]
+    assert [row["docs"][0]["ok"]["_id"] for row in json.loads(b"".join(pieces))["results"]] == [d["_id"] for d in docs]
+    assert max(map(len, pieces)) < 2_000_000

@@ -128,8 +128,10 @@ async def _batches(
         return replication.open_many(database.number, wanted, wishes, latest, connection)
 
     read = store.read if len(listed) <= SHORT else store.scan
-    for start in range(0, len(listed), BATCH):
-        yield await read(partial(open_some, listed[start : start + BATCH]))
+    while listed:
+        found = await read(partial(open_some, listed[:BATCH]))
+        listed = listed[len(found) :]
+        yield found
 
 
 async def _rows(batches: AsyncIterator[list[Found]]) -> AsyncGenerator[list[bytes], None]:
