@@ -156,3 +156,29 @@ async def test_metrics_have_a_role_of_their_own(client: Client) -> None:
     reason = "You are not a server admin or read-only metrics user"
     assert await refusal(client, "GET", "/_node/_local/_stats", None, BOB) == (401, reason)
     assert (await client.ask("GET", "/_node/_local/_stats", user=METER)).status != 401
+
+
+async def test_a_member_replicates_what_they_may_read_and_write(client: Client) -> None:
+    for name in ("here", "there", "elsewhere"):
+        await client.ask("PUT", f"/{name}")
+    for name in ("here", "there"):
+        await client.ask("PUT", f"/{name}/_security", {"members": {"names": ["bob"]}})
+    await client.ask("PUT", "/here/pie", {})
+    answer = await client.ask("POST", "/_replicate", {"source": "here", "target": "there"}, user=BOB)
+    refused = await client.ask("POST", "/_replicate", {"source": "here", "target": "elsewhere"}, user=BOB)
+    backwards = await client.ask("POST", "/_replicate", {"source": "elsewhere", "target": "here"}, user=BOB)
+    assert (answer.status, (await client.ask("GET", "/there/pie")).status) == (200, 200)
+    assert [refused.status, backwards.status] == [403, 403]
+    assert (await client.ask("GET", "/elsewhere/pie")).status == 404
+
+
+async def test_a_members_replication_writes_no_design_documents(client: Client) -> None:
+    for name in ("here", "there"):
+        await client.ask("PUT", f"/{name}")
+        await client.ask("PUT", f"/{name}/_security", {"members": {"names": ["bob"]}})
+    await client.ask("PUT", "/here/_design/app", {})
+    await client.ask("PUT", "/here/pie", {})
+    answer = await client.ask("POST", "/_replicate", {"source": "here", "target": "there"}, user=BOB)
+    assert (answer.status, answer.json()["history"][0]["doc_write_failures"]) == (200, 1)
+    assert (await client.ask("GET", "/there/_design/app")).status == 404
+    assert (await client.ask("GET", "/there/pie")).status == 200

@@ -95,6 +95,16 @@ async def test_the_source_says_what_travels(
     assert [id async for id in elsewhere.akeys()] == expected
 
 
+async def test_a_filter_function_hears_what_the_replication_says(database: Database, elsewhere: Database) -> None:
+    large = "function (doc, req) { return doc.n >= Number(req.query.least) }"
+    await store(
+        database, {"_id": "_design/d", "filters": {"large": large}}, *({"_id": f"{n}", "n": n} for n in range(5))
+    )
+    await replicate(database, elsewhere, filter="d/large", query_params={"least": "3"})
+    await replicate(database, elsewhere, filter="d/large", query_params={"least": "2"})
+    assert [id async for id in elsewhere.akeys()] == ["2", "3", "4"]
+
+
 async def test_only_winners_travel_where_that_is_asked(database: Database, elsewhere: Database) -> None:
     await store(database, {"_id": "two", "_rev": "1-aa"}, {"_id": "two", "_rev": "1-bb"}, new_edits=False)
     await replicate(database, elsewhere, winning_revs_only=True)
