@@ -43,7 +43,8 @@ async def test_what_is_replicated_is_written(database: Database, target: str) ->
     assert answer.status == 201
 
 
-async def test_a_number_of_copies_is_a_number(database: Database) -> None:
+async def test_a_number_of_copies_is_a_number(database: Database, backend: str) -> None:
     with pytest.raises(ResponseError):
         await call(database, "PUT", "pie?w=x", {})
-    assert (await database.info())["doc_count"] == 0
+    # CouchDB finds out while it stores the document.
+    assert backend == "live" or (await database.info())["doc_count"] == 0
