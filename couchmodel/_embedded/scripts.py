@@ -8,7 +8,8 @@ threads run too. Whoever asks waits for up to five seconds, so it is never the e
 import json
 import logging
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -47,6 +48,13 @@ CONTEXTS: Final = 16
 
 RUNNING: Final = ThreadPoolExecutor(4, thread_name_prefix="couchmodel-functions")
 """Where functions run that nothing but a request waits for: none of them holds up what is not of their kind."""
+
+SLOW: Final = 0.1
+"""Seconds of one call from which on it counts as slow."""
+
+ALLOWANCE: Final = 10.0
+WINDOW: Final = 60.0
+"""Seconds that slow calls of a database's functions may take of so many while writes wait for them."""
 
 _FAILED: Final = "!"
 
@@ -154,6 +162,7 @@ class Scripts:
     def __init__(self) -> None:
         self._contexts: OrderedDict[tuple[tuple[str, ...], bytes], Context] = OrderedDict()
         self._lock = threading.Lock()
+        self._slow: deque[tuple[float, float]] = deque()
 
     def open(self, path: tuple[str, ...], design: bytes) -> Context:
         """The context of a function by its path in a design document, which is JSON: another revision has another.
@@ -172,6 +181,24 @@ class Scripts:
                     self._contexts.popitem(last=False)
             self._contexts.move_to_end(key)
             return context
+
+    def ask(self, context: Context, command: str, *texts: str) -> str:
+        """What comes of a command while the writes of all databases wait for it.
+
+        Raises as a context does, and ServerError without running anything where the database's functions have taken
+        more than their share of late: one that runs for ever would keep everybody from writing.
+        """
+        began = time.monotonic()
+        while self._slow and self._slow[0][0] < began - WINDOW:
+            self._slow.popleft()
+        if sum(taken for _, taken in self._slow) > ALLOWANCE:
+            raise _exhausted("interrupted")
+        try:
+            return context.ask(command, *texts)
+        finally:
+            taken = time.monotonic() - began
+            if taken > SLOW:
+                self._slow.append((began, taken))
 
 
 def check_function(source: str) -> None:

@@ -91,7 +91,7 @@ class Validation:
             return
         text = b"%b,%b,%b" % (_new(edit, attachments), old or b"null", self._author.text)
         for function in self._functions:
-            _judge(_call(function, text))
+            _judge(_call(self._author.scripts, function, text))
 
     def forget(self) -> None:
         """A design document has been written."""
@@ -150,10 +150,10 @@ def _shown(item: Listed) -> dict[str, Any]:
     return member
 
 
-def _call(function: _Function, text: bytes) -> Mapping[str, Any]:
+def _call(scripts: Scripts, function: _Function, text: bytes) -> Mapping[str, Any]:
     arguments = (b'[["validate_doc_update"],%b]' % text).decode()
     try:
-        outcome: dict[str, Any] = parsed(function.context.ask("call", "validate", arguments))
+        outcome: dict[str, Any] = parsed(scripts.ask(function.context, "call", "validate", arguments))
     except UnsupportedError:
         raise
     except ResponseError as error:
