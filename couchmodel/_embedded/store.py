@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import clearing, files
 from couchmodel._embedded.lockfile import LockFile
@@ -55,6 +56,7 @@ class Database:
     partitioned: bool
     opaque: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
+    turns: "Turns" = field(default_factory=WeakKeyDictionary)
     scripts: Scripts = field(default_factory=Scripts)
     changes: int = 0
     compactions: int = 0
@@ -68,7 +70,7 @@ class Database:
 
     def watch(self) -> "Watch":
         """A context in which changes are noticed."""
-        return Watch(self.watches)
+        return Watch(self.watches, self.turns)
 
     def notify(self, _result: object = None) -> None:
         """The database has changed. From any thread."""
@@ -81,12 +83,20 @@ class Database:
                 loop.call_soon_threadsafe(_wake, iter(watches), loop)
 
 
-class Watch:
-    """Whoever waits for a database to change."""
+Turns: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
 
-    def __init__(self, watches: set["Watch"]) -> None:
+
+class Watch:
+    """Whoever waits for a database to change.
+
+    ``turn`` is a context that few of an event loop's are in at a time: the others wait in it until it is theirs to
+    read. Thousands that read at once would have their results at once, and hold up everybody else.
+    """
+
+    def __init__(self, watches: set["Watch"], turns: "Turns") -> None:
         self._watches = watches
         self.loop = asyncio.get_running_loop()
+        self.turn = turns.setdefault(self.loop, asyncio.Semaphore(WAKEN))
         self._event = asyncio.Event()
 
     def __enter__(self) -> Self:

@@ -162,7 +162,8 @@ class _Waiting:
         with self._database.watch() as watch:
             while True:
                 try:
-                    batch = first or await self._read(query)
+                    async with watch.turn:
+                        batch = first or await self._read(query)
                 except NotFoundError:
                     return  # the database has been dropped
                 yield batch
