@@ -12,6 +12,7 @@ from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedMediaTy
 __all__ = [
     "LARGEST",
     "accepts",
+    "accepts_gzip",
     "boolean",
     "check_text",
     "expected_revision",
@@ -93,6 +94,12 @@ def accepts(headers: Mapping[str, str], media_type: str) -> bool:
     if (media_type, False) in listed or (family, False) in listed:
         return False
     return any(wanted and kind in ("*/*", family, media_type) for kind, wanted in listed)
+
+
+def accepts_gzip(headers: Mapping[str, str]) -> bool:
+    """Whether the client takes answers that are packed."""
+    wanted = dict(_accepted(item) for item in headers.get("accept-encoding", "").split(","))
+    return wanted.get("gzip", wanted.get("*", False))
 
 
 def _accepted(item: str) -> tuple[str, bool]:

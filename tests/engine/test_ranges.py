@@ -1,5 +1,7 @@
 """Parts of an attachment, however they are asked for."""
 
+import gzip
+
 import pytest
 
 from couchmodel.engine import Database
@@ -55,6 +57,30 @@ async def test_what_is_no_range_is_answered_with_the_whole(database: Database, f
 async def test_a_range_behind_the_end_is_refused(database: Database, file: str, header: str) -> None:
     with pytest.raises(RangeNotSatisfiableError, match="Requested range not satisfiable"):
         await ask(database, "GET", file, headers={"range": header})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_what_is_packed_has_no_parts(database: Database, encoding: str) -> None:
+    await ask(database, "PUT", "b/text", DATA, {"content-type": "text/plain"})
+    headers = {"accept-encoding": encoding, "range": "bytes=0-3"}
+    answer = await ask(database, "GET", "b/text", headers=headers)
+    assert (answer.status, answer.headers["accept-ranges"]) == (200, "none")
+    with pytest.raises(RangeNotSatisfiableError):
+        await ask(database, "GET", "b/text", headers={**headers, "range": "bytes=900-"})
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_packed"),
+    [
+        *(("gzip", True), ("deflate, gzip;q=0.5", True), ("*", True), ("identity, *;q=0.1", True)),
+        *(("identity", False), ("gzip;q=0", False), ("*, gzip; q=0.0", False), ("deflate", False)),
+    ],
+)
+async def test_a_content_is_packed_for_whoever_takes_that(database: Database, accepted: str, is_packed: bool) -> None:
+    await ask(database, "PUT", "b/text", DATA, {"content-type": "text/plain"})
+    answer = await ask(database, "GET", "b/text", headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") == ("gzip" if is_packed else None)
+    assert (gzip.decompress(answer.body) if is_packed else answer.body) == DATA
 
 
 @pytest.mark.parametrize(

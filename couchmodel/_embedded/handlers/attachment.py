@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer, location, matches, unchanged
-from couchmodel._embedded.arguments import expected_revision, is_only_accepted
+from couchmodel._embedded.arguments import accepts_gzip, expected_revision, is_only_accepted
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents import Loaded, load
@@ -104,7 +104,11 @@ def _media_type(attachment: Attachment) -> str:
 
 def _encoded(store: Store, request: Request, attachment: Attachment, headers: dict[str, str]) -> Response:
     """A content that is stored as gzip: as it is for whoever takes that, and otherwise unpacked."""
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    is_packed = accepts_gzip(request.headers)
+    if is_packed or attachment.length != attachment.encoded_length:
+        # No part is sent, but one behind the end is refused all the same.
+        parse_ranges(request.headers.get("range"), attachment.encoded_length if is_packed else attachment.length)
+    if is_packed:
         headers["content-encoding"] = attachment.encoding
         headers["content-length"] = str(attachment.encoded_length)
         return Response(200, headers, stream=chunks(store, attachment))
