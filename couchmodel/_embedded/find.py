@@ -56,6 +56,7 @@ class Search:
     """A query that is planned, of all documents or of a ``partition``.
 
     Without a ``source`` the documents are read by their ids.
+    ``quorum`` says that documents are wanted to be read from several copies, which shows in how they are counted.
     ``covered`` says that the keys of the index tell everything. ``counts`` says that the rows are wanted to be counted
     as CouchDB counts them, which goes on to the first document behind the last one that is returned.
     """
@@ -70,17 +71,36 @@ class Search:
     skip: int
     after: Position | None
     conflicts: bool
+    quorum: bool
     covered: bool
     counts: bool
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What a search has looked at."""
+    """What a search has looked at.
+
+    CouchDB's counts come along with the rows that its shards send. With a design document, which it leaves out only
+    then, it also drops what was counted since the row before.
+    """
 
     keys: int = 0
     documents: int = 0
     returned: int = 0
+    kept: tuple[int, int] = (0, 0)
+
+    def count(self, entry: "_Entry") -> None:
+        """A row of the range that was looked at."""
+        self.keys += 1
+        self.documents += entry.is_read
+
+    def keep(self) -> None:
+        """A row is sent, and everything that was counted."""
+        self.kept = self.keys, self.documents
+
+    def forget(self) -> None:
+        """What was counted is dropped, as far as it was not kept."""
+        self.keys, self.documents = self.kept
 
 
 @dataclass(slots=True)
@@ -112,16 +132,22 @@ def read_batch(search: Search, connection: Connection) -> Batch:
     batch = Batch()
     skip, limit = search.skip, search.limit
     for entry in _entries(connection, search, batch):
-        batch.statistics.keys += 1
-        if entry.document is not None and search.selector.matches(entry.document) and not entry.is_design:
-            if limit == 0:
-                return batch
-            batch.last = entry.position
+        matches = entry.document is not None and search.selector.matches(entry.document)
+        batch.statistics.count(entry)
+        if matches or search.quorum:
+            if entry.is_design:
+                batch.statistics.forget()
+                continue
+            batch.statistics.keep()
+        if matches:
+            batch.last = entry.position if limit else batch.last
             if skip:
                 skip -= 1
-            else:
+            elif limit:
                 limit -= 1
                 batch.add(entry.shown(search))
+            else:
+                return batch
         if limit == 0 and not search.counts:
             return batch
         if batch.is_full:
@@ -135,11 +161,15 @@ def read_batch(search: Search, connection: Connection) -> Batch:
 
 @dataclass(slots=True)
 class _Entry:
-    """A row in the plan's range: the document as the selector sees it, None where it is gone."""
+    """A row in the plan's range: the document as the selector sees it, None where it is gone.
+
+    ``is_read`` says that it is the document itself and not what an index tells of it.
+    """
 
     position: Position
     document: dict[str, Any] | None
     found: Found | None = None
+    is_read: bool = False
 
     @property
     def is_design(self) -> bool:
@@ -230,14 +260,13 @@ def _place_after(search: Search, view: View) -> Place | None:
 def _read(connection: Connection, search: Search, position: Position, found: Found | None, batch: Batch) -> _Entry:
     if found is None or found.deleted:
         return _Entry(position, None)
-    batch.statistics.documents += 1
     if search.conflicts:
         opened = open_winner(search.database, position.id, Wishes(conflicts=True), connection)
-        return _Entry(position, _parsed(opened.text, batch))
+        return _Entry(position, _parsed(opened.text, batch), is_read=True)
     document = {"_id": position.id, "_rev": found.rev, **_parsed(found.body, batch)}
     if found.attachments:
         document["_attachments"] = shown(unpack(found.attachments))
-    return _Entry(position, document, found)
+    return _Entry(position, document, found, is_read=True)
 
 
 def _parsed(text: bytes, batch: Batch) -> dict[str, Any]:

@@ -323,28 +323,36 @@ def _narrowed(bounds: Range, operator: str, operand: Any) -> Range | None:
     """The part of a range that also fulfils a comparison; None where nothing is left."""
     match operator:
         case "$gt" | "$gte":
-            return _checked(_raised(bounds, operand, includes=operator == "$gte"))
+            return _raised(bounds, operand, includes=operator == "$gte")
         case "$lt" | "$lte":
-            return _checked(_lowered(bounds, operand, includes=operator == "$lte"))
+            return _lowered(bounds, operand, includes=operator == "$lte")
         case "$eq":
-            return _checked(_lowered(_raised(bounds, operand, includes=True), operand, includes=True))
+            return _between(bounds, operand, operand)
         case "$beginsWith":
-            return _checked(_lowered(_raised(bounds, operand, includes=True), f"{operand}\uffff", includes=True))
+            return _between(bounds, operand, f"{operand}\uffff")
     return bounds
 
 
-def _raised(bounds: Range, value: Any, *, includes: bool) -> Range:
+def _between(bounds: Range, low: Any, high: Any) -> Range | None:
+    raised = _raised(bounds, low, includes=True)
+    return raised and _lowered(raised, high, includes=True)
+
+
+def _raised(bounds: Range, value: Any, *, includes: bool) -> Range | None:
     order = 1 if isinstance(bounds.low, _Lowest) else compare(value, bounds.low)
     if order > 0:
-        return bounds._replace(low=value, includes_low=includes)
+        return _checked(bounds._replace(low=value, includes_low=includes))
+    # CouchDB does not see that a value which is above itself is none: it reads what has the value.
     return bounds._replace(includes_low=bounds.includes_low and includes) if order == 0 else bounds
 
 
-def _lowered(bounds: Range, value: Any, *, includes: bool) -> Range:
+def _lowered(bounds: Range, value: Any, *, includes: bool) -> Range | None:
     order = -1 if isinstance(bounds.high, _Highest) else compare(value, bounds.high)
     if order < 0:
-        return bounds._replace(high=value, includes_high=includes)
-    return bounds._replace(includes_high=bounds.includes_high and includes) if order == 0 else bounds
+        return _checked(bounds._replace(high=value, includes_high=includes))
+    if order == 0:
+        return _checked(bounds._replace(includes_high=bounds.includes_high and includes))
+    return bounds
 
 
 def _checked(bounds: Range) -> Range | None:

@@ -22,8 +22,11 @@ Call = Callable[..., Any]
 
 
 @contextmanager
-def fresh_database(name: str) -> Generator[Call]:
-    """Sends a request to a database of its own, and gives the JSON of the answer whatever its status is."""
+def fresh_database(name: str, options: str = "?q=1") -> Generator[Call]:
+    """Sends a request to a database of its own, and gives the JSON of the answer whatever its status is.
+
+    ``options`` are those of its making.
+    """
     address = urllib.parse.urlsplit(URL)
     user = f"{urllib.parse.unquote(address.username or '')}:{urllib.parse.unquote(address.password or '')}"
     headers = {
@@ -45,7 +48,7 @@ def fresh_database(name: str) -> Generator[Call]:
         except http.client.IncompleteRead:  # an error that came when the answer had begun
             return {"error": "incomplete", "reason": ""}
 
-    send("PUT", "?q=1")
+    send("PUT", options)
     try:
         yield send
     finally:

@@ -50,6 +50,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
         options.skip,
         unpack_bookmark(options.bookmark),
         options.conflicts,
+        options.r > 1,
         is_covered(plan.index, options),
         options.execution_stats,
     )
