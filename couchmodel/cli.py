@@ -33,6 +33,9 @@ __all__ = ["main"]
 _USERS: Final[Any] = {"rich_help_panel": "Users"}
 _WEB: Final[Any] = {"rich_help_panel": "HTTP"}
 
+COLLECTIONS: Final = 10_000, 100, 20
+"""Objects made before Python looks for garbage among them, and how many such rounds come before longer ones."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
@@ -198,8 +201,10 @@ async def _serve(
     store = Store(file)
     try:
         server = await start_server(store, host, port, configuration=configuration, tls=tls, remote=HTTPTransport)
-        # A full collection reads every object and holds up everybody; what is there by now stays for good.
+        # A collection of all objects holds up everybody, for longer than half a second where thousands wait for
+        # changes. What is there by now stays for good; of the rest, mostly the youngest can be garbage.
         gc.freeze()
+        gc.set_threshold(*COLLECTIONS)
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")
         if server.is_open_to_all:
             typer.echo("whoever can reach it is an administrator: see --admin", err=True)

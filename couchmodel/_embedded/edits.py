@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
-from couchmodel._wire.messages import encode
+from couchmodel._embedded.large_json import encode_object
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
@@ -178,7 +178,7 @@ def _read_elsewhere(_value: object, _edit: Edit) -> None:
 
 def _text(edit: Edit) -> bytes:
     try:
-        text = encode(edit.body)
+        text = encode_object(edit.body)
     except DocumentError:
         raise BadRequestError("invalid UTF-8 JSON") from None  # a number such as 1e400
     if b"e+" in text or b"e-6" in text or b"-0.0" in text:

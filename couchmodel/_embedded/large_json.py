@@ -17,12 +17,15 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from couchmodel._wire.messages import decode
+from couchmodel._wire.messages import decode, encode
 
-__all__ = ["decode_large", "decode_small"]
+__all__ = ["decode_large", "decode_small", "encode_object"]
 
 PIECE: Final = 262_144
 """Characters that are parsed at a time, if there is a cut."""
+
+ITEMS: Final = 250
+"""Items of an array that are written at a time."""
 
 _scan = json.JSONDecoder().raw_decode
 _space = re.compile(r"[ \t\r\n]*").match
@@ -43,6 +46,20 @@ def decode_large(text: bytes) -> Any:
         return _object(text.decode())
     except (_NoCutError, RecursionError):
         return decode_small(text)
+
+
+def encode_object(value: dict[str, Any]) -> bytes:
+    """The JSON text of an object; long arrays that it has are written piece by piece. Raises DocumentError."""
+    if not any(type(member) is list and len(member) > ITEMS for member in value.values()):
+        return encode(value)
+    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), _encoded(member)) for name, member in value.items()])
+
+
+def _encoded(value: Any) -> bytes:
+    if type(value) is not list or len(value) <= ITEMS:
+        return encode(value)
+    pieces = [encode(value[start : start + ITEMS])[1:-1] for start in range(0, len(value), ITEMS)]
+    return b"[%b]" % b",".join(pieces)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from couchmodel._embedded import large_json
-from couchmodel._embedded.large_json import decode_large, decode_small
-from couchmodel._wire.messages import decode
+from couchmodel._embedded.large_json import decode_large, decode_small, encode_object
+from couchmodel._wire.messages import decode, encode
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -97,3 +97,9 @@ def test_what_is_no_json_is_refused(text: bytes) -> None:
 )
 def test_the_last_value_of_a_key_counts_where_it_stands(read: Callable[[bytes], Any], text: str, same: str) -> None:
     assert json.dumps(read(text.encode())) == json.dumps(json.loads(same))
+
+
+@pytest.mark.parametrize("length", [0, 249, 250, 251, 500, 1001])
+def test_a_long_array_is_written_as_it_is_written_at_once(length: int) -> None:
+    value = {"a": [*range(length)], 'b"': [[]] * length, "c": {"d": [1.5] * length}, "e": "é"}
+    assert encode_object(value) == encode(value)
