@@ -55,17 +55,28 @@ def open_file(path: Path) -> Connection:
     try:
         with file_errors():
             connection = connect(str(path), writes=True)
+    except FileError as error:
+        raise StoreFileError(f"{path} cannot be opened: {error}") from error
+    try:
+        _make_ready(path, connection)
+    except StoreFileError:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_ready(path: Path, connection: Connection) -> None:
+    try:
+        with file_errors():
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
     except FileError as error:
         raise StoreFileError(f"{path} cannot be opened: {error}") from error
     if mode != "wal":
-        connection.close()
         raise StoreFileError(f"{path} lies where SQLite cannot share memory, such as on a network: move it to a disk")
     _check_version(path, version)
     if version < VERSION:
         _migrate(path, connection, version)
-    return connection
 
 
 def create_tables(connection: Connection) -> None:
@@ -86,7 +97,6 @@ def _migrate(path: Path, connection: Connection, version: int) -> None:
         with file_errors():
             _take_steps(connection, version)
     except FileError as error:
-        connection.close()
         reason = f"{path} cannot be brought from version {version} to {VERSION}, and was left as it is: {error}"
         raise StoreFileError(reason) from error
 

@@ -100,6 +100,10 @@ def file_errors() -> Generator[None]:
         raise FileError(str(error)) from error
 
 
+_WRITES: Final = ("PRAGMA synchronous = FULL", ROUTINE)
+_READS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
+
+
 def connect(target: str, *, writes: bool) -> Connection:
     """A connection whose transactions are begun and ended by hand.
 
@@ -108,14 +112,14 @@ def connect(target: str, *, writes: bool) -> Connection:
     connection = sqlite3.connect(
         target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=60
     )
-    connection.execute("PRAGMA cache_size = -16384")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if writes:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(ROUTINE)
-    else:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    try:
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        for statement in _WRITES if writes else _READS:
+            connection.execute(statement)
+    except sqlite3.Error:
+        connection.close()  # what is broken shows at the first statement
+        raise
     return connection
 
 
