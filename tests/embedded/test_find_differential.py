@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pytest
@@ -15,7 +15,7 @@ QUERIES: Final = 40
 PAGES: Final = 8
 PARTITIONS: Final = ("p", "q", "é")
 IDS: Final = [f"{partition}:{name}" for partition in PARTITIONS for name in ("1", "2", "a", "B", "b", "ä", "z")]
-PATHS: Final[tuple[str, ...]] = ("a", "a", "b", "b", "c.d", "c", "_id")
+PATHS: Final = ("a", "a", "b", "b", "c.d", "c", "_id")
 VALUES: Final = [None, False, True, 0, 1, 1.5, 2, -3, "", "a", "A", "ä", "b c", [], [1], [1, "x"], {}, {"d": 1}]
 SCALARS: Final = [value for value in VALUES if not isinstance(value, list | dict)]
 COMPARISONS: Final = ("$eq", "$gt", "$gte", "$lt", "$lte")
@@ -66,7 +66,7 @@ class Requests:
         members = {name: self.random.choice(VALUES) for name in ("a", "b", "c") if self.random.random() < 0.85}
         return {"_id": id, **members}
 
-    def _selector(self, paths: list[str]) -> dict[str, Any]:
+    def _selector(self, paths: Sequence[str]) -> dict[str, Any]:
         parts = {path: self._condition(path) for path in paths}
         if self.random.random() < 0.2:
             return {self.random.choice(("$and", "$or")): [{path: condition} for path, condition in parts.items()]}
