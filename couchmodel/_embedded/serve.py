@@ -44,6 +44,9 @@ IDLE: Final = 75.0
 SILENCE: Final = 300.0
 """Seconds in which the next piece of a body has to come; CouchDB waits as long."""
 
+OVERRIDING: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
+"""Methods that a POST may stand for."""
+
 FEEDS: Final = ("continuous", "eventsource", "longpoll")
 
 
@@ -180,7 +183,7 @@ class _Front:
             return await _send(http, error_answer(error))
         if self.is_open_to_all and not _is_here(headers.get("host", "localhost"), self._host):
             return await _send(http, error_answer(_not_here()))
-        request = Request(http.method, path, query, headers, stream=True)
+        request = Request(_method(http.method, headers), path, query, headers, stream=True)
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
             return await _send(http, answer)
         request.peer = http.remote or ""
@@ -222,6 +225,14 @@ class _Front:
         cors = self._configuration.cors
         allowed = None if cors is None else cors.preflight(request.headers)
         return None if allowed is None else Response(204, allowed)
+
+
+def _method(method: str, headers: dict[str, str]) -> str:
+    """The method that is meant: a client that knows no others than GET and POST names it in a header."""
+    meant = headers.get("x-http-method-override") if method == "POST" else None
+    if meant not in OVERRIDING:
+        return method
+    return "GET" if meant == "HEAD" else meant
 
 
 async def _body(http: web.BaseRequest, headers: dict[str, str], largest: int) -> bytes | AsyncIterable[bytes]:

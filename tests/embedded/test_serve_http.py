@@ -148,6 +148,16 @@ async def test_requests_in_a_row_on_one_connection(start: Start) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("method", "meant", "status"),
+    [("POST", "PUT", 201), ("POST", "GET", 404), ("POST", "HEAD", 404), ("POST", "put", 400), ("PUT", "DELETE", 201)],
+)
+async def test_a_post_may_stand_for_another_method(start: Start, method: str, meant: str, status: int) -> None:
+    _, http = await start()
+    async with http.request(method, "/db/a", json={}, headers={"X-HTTP-Method-Override": meant}) as answer:
+        assert answer.status == status
+
+
 async def test_every_answer_has_a_name_and_a_date(start: Start) -> None:
     _, http = await start()
     names = []
