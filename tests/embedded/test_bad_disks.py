@@ -69,7 +69,7 @@ async def test_what_is_too_much_for_a_full_disk_is_not_written_in_part(client: C
 
     assert (await client.ask("POST", "/db/_bulk_docs", {"docs": [{"text": TEXT}] * 500})).status == 507
     assert (await client.ask("PUT", "/db/a/file", pieces(), headers={"content-type": "image/png"})).status == 507
-    together = [client.ask("PUT", f"/db/{n}", {"text": TEXT * 50}) for n in range(10)]
+    together = [client.ask("PUT", f"/db/{n}", {"text": TEXT * 500}) for n in range(10)]
     assert {answer.status for answer in await asyncio.gather(*together)} == {507}
     assert (await client.ask("PUT", "/db/small", {})).status == 201
 
