@@ -142,10 +142,14 @@ def _ordered(accepts: Callable[[Any, Any], bool]) -> Condition:
         key = raw_key if raw else sort_key
         operand_key = key(operand)
         numeric = _is_number(operand)
+        textual = _is_string(operand)
+        any_text = key("")
 
         def test(value: Any) -> bool:
             if numeric and (type(value) is int or type(value) is float):
                 return accepts(value, operand)
+            if type(value) is str and not textual:
+                return accepts(any_text, operand_key)  # its type decides, and the key of a long text is dear
             return accepts(key(value), operand_key)
 
         return test
