@@ -33,7 +33,7 @@ async def rows() -> AsyncIterator[Row]:
                 _insert(connection)
 
             floor, ours = await best_of_async(insert, lambda: recipe(secrets.token_hex(8)).save(), rounds=20, calls=25)
-            yield Row("save new, embedded in a file", "model_dump_json + sqlite3, durable", floor, ours, 1.5)
+            yield Row("save new, embedded in a file", "model_dump_json + sqlite3, durable", floor, ours, None)
 
 
 def _plain(file: Path) -> sqlite3.Connection:
