@@ -127,3 +127,11 @@ async def test_a_feed_that_nobody_reads_does_no_harm(client: Client, database: s
         await client.ask("POST", "/db/_bulk_docs", {"docs": [{"n": n}] * 500})
     lines = [json.loads(line) for line in (await text(pieces)).split(b"\n") if line]
     assert len({line["id"] for line in lines[:-1]}) == 1500
+
+
+@pytest.mark.parametrize("kind", ["longpoll", "continuous", "eventsource"])
+async def test_a_feed_from_now_on_begins_with_its_answer(client: Client, database: str, kind: str) -> None:
+    answer = await client.ask("GET", f"{database}/_changes?feed={kind}&since=now&timeout=50")
+    await client.ask("PUT", f"{database}/after", {})
+    assert answer.stream is not None
+    assert b'"after"' in b"".join([piece async for piece in answer.stream])

@@ -55,7 +55,7 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
             return unchanged(tag)
         return await _normal(store, database, query, {**JSON_HEADERS, "etag": tag})
     waiting = _Waiting(store, database, query, request)
-    if query.filter.function is not None:
+    if query.filter.function is not None or query.since is None:
         await waiting.read_first()
     if kind == "longpoll":
         return Response(200, JSON_HEADERS, stream=_told(waiting.longpoll()))
@@ -112,7 +112,10 @@ class _Waiting:
         self._first: Batch | None = None
 
     async def read_first(self) -> None:
-        """Read what there is before the answer begins, so that a function that fails is the answer."""
+        """Read what there is before the answer begins.
+
+        So a function that fails is the answer, and whoever has the answer's beginning misses nothing from then on.
+        """
         self._first = await self._read(self._query)
 
     async def _read(self, query: Query) -> Batch:
