@@ -24,7 +24,7 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "read_batch", "tag"]
+__all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "present", "read_batch", "tag"]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
@@ -106,12 +106,22 @@ def parse_since(text: str, database: Database) -> int | None:
 
 def tag(database: Database, connection: Connection) -> str:
     """An ETag of the database as it stands. Raises NotFoundError."""
-    row = connection.execute(
+    update_seq, purge_seq = _standing(database, connection)
+    return f'"{update_seq}-{purge_seq}-{database.uuid}"'
+
+
+def present(database: Database, connection: Connection) -> int:
+    """The sequence number behind which changes are yet to come. Raises NotFoundError."""
+    return _standing(database, connection)[0]
+
+
+def _standing(database: Database, connection: Connection) -> tuple[int, int]:
+    row: tuple[int, int] | None = connection.execute(
         "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database.number,)
     ).fetchone()
     if row is None:
         raise NotFoundError("Database does not exist.")
-    return f'"{row[0]}-{row[1]}-{database.uuid}"'
+    return row
 
 
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:

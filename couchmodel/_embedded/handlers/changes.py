@@ -54,8 +54,11 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
         if request.method != "POST" and matches(request.headers, tag):
             return unchanged(tag)
         return await _normal(store, database, query, {**JSON_HEADERS, "etag": tag})
+    if query.since is None:
+        # Whoever has the beginning of the answer misses nothing from then on.
+        query = replace(query, since=await store.read(partial(changes.present, database)))
     waiting = _Waiting(store, database, query, request)
-    if query.filter.function is not None or query.since is None:
+    if query.filter.function is not None:
         await waiting.read_first()
     if kind == "longpoll":
         return Response(200, JSON_HEADERS, stream=_told(waiting.longpoll()))
@@ -112,10 +115,7 @@ class _Waiting:
         self._first: Batch | None = None
 
     async def read_first(self) -> None:
-        """Read what there is before the answer begins.
-
-        So a function that fails is the answer, and whoever has the answer's beginning misses nothing from then on.
-        """
+        """Read what there is before the answer begins, so that a function that fails is the answer."""
         self._first = await self._read(self._query)
 
     async def _read(self, query: Query) -> Batch:
