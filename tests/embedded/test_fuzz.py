@@ -44,7 +44,9 @@ class Conversation:
             answer = await self.ask(ask)
             assert 200 <= answer.status < 600
             if answer.status >= 400 and ask.method != "HEAD":
-                assert {"error", "reason"} <= answer.json().keys(), ask
+                # CouchDB gives no reason where its scheduler has nothing of that name.
+                needed = {"error"} if ask.path[:1] == ("_scheduler",) else {"error", "reason"}
+                assert needed <= answer.json().keys(), ask
         assert await self.store.scan(lambda connection: checking.check(connection, 5).problems) == []
         await self.store.close()
 
