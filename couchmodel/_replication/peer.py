@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from couchmodel._wire.messages import NOTHING, Request, Response, Transport, document_path, encode
-from couchmodel._wire.refusals import asked, refusal
+from couchmodel._wire.refusals import decoded, refusal
 from couchmodel.errors import (
     ConnectError,
     NotFoundError,
-    ProtocolError,
     RequestTimeoutError,
     ResponseError,
     TransportError,
@@ -55,11 +54,7 @@ class Peer:
 
     async def json(self, request: Request) -> Any:
         """The decoded answer."""
-        response = await self.send(request)
-        try:
-            return response.json()
-        except ValueError:
-            raise ProtocolError(f"the answer is not JSON: {response.body[:80]!r} ({asked(request)})") from None
+        return decoded(request, await self.send(request))
 
     async def exists(self) -> bool:
         """Whether the database is there. Raises UnauthorizedError, ForbiddenError."""

@@ -1,13 +1,13 @@
 """The error of the tree for an answer that is one."""
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from couchmodel._wire.messages import Request, Response, decode, target
 from couchmodel.errors import CouchModelError, ProtocolError, response_error
 
-__all__ = ["asked", "refusal"]
+__all__ = ["asked", "decoded", "refusal"]
 
 _HINTS: Final = {401: "check the credentials of the connection"}
 _SHOWN: Final = 200
@@ -21,6 +21,14 @@ def refusal(request: Request, response: Response, hint: str = "") -> CouchModelE
     code, reason = _said(response)
     hint = hint or _HINTS.get(response.status) or _patience(response)
     return response_error(response.status, code, reason, method=request.method, path=target(request.path), hint=hint)
+
+
+def decoded(request: Request, response: Response) -> Any:
+    """The body of an answer that is no error, and has arrived. Raises ProtocolError where it is no JSON."""
+    try:
+        return response.json()
+    except ValueError:
+        raise ProtocolError(f"the answer is not JSON: {response.body[:80]!r} ({asked(request)})") from None
 
 
 def asked(request: Request) -> str:

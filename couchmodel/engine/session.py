@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from couchmodel._wire.messages import NOTHING, Request, Response, Transport
-from couchmodel._wire.refusals import asked, refusal
-from couchmodel.errors import ProtocolError
+from couchmodel._wire.refusals import decoded, refusal
 
 __all__ = ["Session"]
 
@@ -39,11 +38,7 @@ class Session:
 
     async def json(self, request: Request) -> Any:
         """The decoded body of the answer."""
-        response = await self.send(request)
-        try:
-            return response.json()
-        except ValueError:
-            raise ProtocolError(f"the answer is not JSON: {response.body[:80]!r} ({asked(request)})") from None
+        return decoded(request, await self.send(request))
 
     async def get(self, path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> Any:
         """The decoded answer to a GET."""
