@@ -12,14 +12,20 @@ from tests.engine.requests import call
 
 
 @pytest.fixture
-async def sensor(couch: Connection) -> AsyncIterator[Partition]:
-    """A partition with three of four documents."""
+async def readings(couch: Connection) -> AsyncIterator[Database]:
+    """A partitioned database with four documents."""
     database = await couch.create(f"test-{secrets.token_hex(6)}", partitioned=True)
     async with database.create_docs() as bulk:
         for n, id in enumerate(["s/1:a", "s/1:b", "s/1:c", "s2:a"]):
             bulk.create(id, data={"n": n})
-    yield database.partition("s/1")
+    yield database
     await database.delete()
+
+
+@pytest.fixture
+def sensor(readings: Database) -> Partition:
+    """A partition with three of its documents."""
+    return readings.partition("s/1")
 
 
 async def test_its_documents_are_listed_and_saved(sensor: Partition) -> None:
@@ -36,26 +42,24 @@ async def test_a_query_stays_inside(sensor: Partition) -> None:
     assert (await sensor.explain({"n": 1}))["partitioned"]
 
 
-async def test_a_view_stays_inside(sensor: Partition) -> None:
-    database: Database = sensor._database  # type: ignore[assignment]
-    design = await database.design_doc("by")
+async def test_a_view_stays_inside(readings: Database, sensor: Partition) -> None:
+    design = await readings.design_doc("by")
     await design.create_view("n", "function (doc) { emit(doc.n, null); }")
     view = sensor.view("by", "n")
     assert [key async for key, _ in view.aitems()] == [0, 1, 2]
     assert [key async for key, _ in view.aitems(descending=True, startkey=1)] == [1, 0]
     with pytest.raises(BadRequestError, match="`partition` parameter is mandatory"):
-        await database.view("by", "n").get()
+        await readings.view("by", "n").get()
 
 
-async def test_a_reduced_view_stays_inside_and_a_global_one_does_not(sensor: Partition) -> None:
-    database: Database = sensor._database  # type: ignore[assignment]
+async def test_a_reduced_view_stays_inside_and_a_global_one_does_not(readings: Database, sensor: Partition) -> None:
     views = {"n": {"map": {"fields": {"n": "asc"}}, "reduce": "_count"}}
     for name, options in (("by", {}), ("all", {"options": {"partitioned": False}})):
-        await (await database.create(f"_design/{name}", data={"language": "query", "views": views, **options})).save()
+        await (await readings.create(f"_design/{name}", data={"language": "query", "views": views, **options})).save()
     inside = await sensor.view("by", "n").get(group_level=1)
     assert [(row["key"], row.get("value")) for row in inside.rows] == [([0], 1), ([1], 1), ([2], 1)]
     assert (await sensor.view("by", "n").get()).rows == [{"key": None, "value": 3}]
-    assert (await database.view("all", "n").get()).rows == [{"key": None, "value": 4}]
+    assert (await readings.view("all", "n").get()).rows == [{"key": None, "value": 4}]
     with pytest.raises(BadRequestError, match="is not supported in this design doc"):
         await sensor.view("all", "n").get()
 
