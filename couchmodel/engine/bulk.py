@@ -37,8 +37,7 @@ class BulkOperation:
         self.error: list[Document] | None = None
         self._database = database
         self._new_edits = new_edits
-        self._docs: list[Document] = []
-        self._known: set[str] = set()
+        self._docs: dict[str, Document] = {}
         self._deleted: set[str] = set()
 
     def __repr__(self) -> str:
@@ -56,10 +55,10 @@ class BulkOperation:
             await self._write()
 
     def __iter__(self) -> Iterator[Document]:
-        return iter(self._docs)
+        return iter(list(self._docs.values()))
 
     async def __aiter__(self) -> AsyncIterator[Document]:
-        for document in self._docs:
+        for document in self:
             yield document
 
     @property
@@ -69,19 +68,16 @@ class BulkOperation:
 
     def create(self, id: str, data: Mapping[str, Any] | None = None) -> Document:
         """A new document, to be stored with the others. Raises ConfigurationError for an id that is among them."""
-        if id in self._known:
+        if id in self._docs:
             raise _twice(id)
-        document = Document(self._database, id, data)
-        self._known.add(id)
-        self._docs.append(document)
+        self._docs[id] = document = Document(self._database, id, data)
         return document
 
     def append(self, doc: Document) -> Document:
         """Store this document with the others. Raises ConfigurationError for an id that is among them."""
-        if doc.id in self._known:
+        if doc.id in self._docs:
             raise _twice(doc.id)
-        self._known.add(doc.id)
-        self._docs.append(doc)
+        self._docs[doc.id] = doc
         return doc
 
     def update(self, doc: Document) -> Document:
@@ -92,14 +88,13 @@ class BulkOperation:
         """Delete this document with the rest; it may be among them already. Its unsaved changes are dropped."""
         if doc.rev is None:
             raise ConfigurationError(f"{doc.id!r} is not stored, so it cannot be deleted")
-        if doc.id not in self._known:
+        if doc.id not in self._docs:
             self.append(doc)
         self._deleted.add(doc.id)
         return doc
 
     def _forget(self) -> None:
         self._docs.clear()
-        self._known.clear()
         self._deleted.clear()
 
     async def _write(self) -> None:
@@ -115,21 +110,15 @@ class BulkOperation:
             rows = told if self._new_edits else _complete(part, told)
             pack.told(rows)
             response += rows
-            for document, row in zip(part, rows, strict=True):
-                if "error" in row:
-                    error.append(document)
-                    continue
-                ok.append(document)
-                if self._deleted and document.id in self._deleted:
-                    document.clear_stored()
-                elif "rev" in row:
-                    document.stored_among(pack, row["rev"])
+            refused = Document.stored_together(part, rows, pack, self._deleted)
+            error += refused
+            ok += [each for each, row in zip(part, rows, strict=True) if "error" not in row] if refused else part
 
     async def _packs(self) -> tuple[list[Document], list[Pack]]:
         """The documents that have something to send, and what: all of it, before anything is sent."""
         sent: list[Document] = []
         packs: list[Pack] = []
-        documents, start, pack = list(self._docs), 0, None
+        documents, start, pack = list(self._docs.values()), 0, None
         while start < len(documents):
             part = documents[start : start + next_count(pack)]
             start += len(part)
@@ -141,13 +130,13 @@ class BulkOperation:
         return sent, packs
 
     def _pack(self, documents: list[Document]) -> tuple[list[Document], Pack]:
-        members = [document.unsent() for document in documents]
-        if all(members) and not self._deleted:
-            return documents, Pack(encode(members)[1:-1], len(members))
+        members = Document.unsent(documents)
+        if len(members) == len(documents) and not self._deleted:
+            return documents, Pack(encode(members), len(members))
         changes = [(document, self._change(document)) for document in documents]
         sent = [(document, body) for document, body in changes if body is not None]
         texts = [body for _, body in sent]
-        return [document for document, _ in sent], Pack(b",".join(texts), len(texts), texts)
+        return [document for document, _ in sent], Pack(b"[%b]" % b",".join(texts), len(texts), texts)
 
     def _change(self, document: Document) -> bytes | None:
         if document.id in self._deleted:
@@ -234,9 +223,9 @@ async def _requests(
 
 
 def _body(packs: Iterable[Pack], new_edits: bool) -> bytes:
-    parts = [b'{"docs":[' if new_edits else b'{"new_edits":false,"docs":[']
+    parts: list[bytes | memoryview] = [b'{"docs":[' if new_edits else b'{"new_edits":false,"docs":[']
     for pack in packs:
-        parts += pack.body, b","
+        parts += memoryview(pack.array)[1:-1], b","
     return b"".join((*parts[:-1], b"]}"))
 
 

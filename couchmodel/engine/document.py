@@ -1,7 +1,7 @@
 """A document as a mutable mapping, with the address it is stored at."""
 
 import copy
-from collections.abc import AsyncGenerator, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
@@ -13,7 +13,7 @@ from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, re
 from couchmodel.engine.responses import HTTPResponse, etag, write
 from couchmodel.engine.session import Session
 from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError, ProtocolError
-from couchmodel.types import JSONObject, WriteAnswer
+from couchmodel.types import BulkRow, JSONObject, WriteAnswer
 
 __all__ = ["Document", "Place"]
 
@@ -58,7 +58,7 @@ class Document(MutableMapping[str, Any]):
     def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
         """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
         # Many are made at a time: what is certainly an id is looked at no further, and a dictionary copied by itself.
-        if not (type(id) is str and id.isalnum() and id.isascii()):
+        if not (type(id) is str and id.isalnum()):
             document_path((), id)
         self._database = database
         self._id = id
@@ -309,11 +309,28 @@ class Document(MutableMapping[str, Any]):
             return body
         return None if body == stored or _same(decode(stored), decode(body)) else body
 
-    def unsent(self) -> JSONObject | None:
-        """The members of a document of which nothing is stored, as far as is known here; None of another."""
-        if self._stored is not None or self._data.get("_id") != self._id:
-            return None
-        return self._data
+    @staticmethod
+    def unsent(documents: "Iterable[Document]") -> list[JSONObject]:
+        """The members of those documents of which nothing is stored, as far as is known here."""
+        # A method's call for each would cost as much as all of this.
+        return [each._data for each in documents if each._stored is None and each._data.get("_id") == each._id]
+
+    @staticmethod
+    def stored_together(
+        documents: "Iterable[Document]", rows: Iterable[BulkRow], texts: Texts, deleted: Container[str]
+    ) -> "list[Document]":
+        """Take note of the row that each document got, their texts being there when needed; those that were refused."""
+        refused: list[Document] = []
+        for document, row in zip(documents, rows, strict=True):
+            data = document._data
+            if "error" in row:
+                refused.append(document)
+            elif data.get("_deleted") or document._id in deleted:
+                document.clear_stored()
+            elif "rev" in row:
+                document._stored = texts
+                data["_rev"] = row["rev"]
+        return refused
 
     def load(self, body: bytes, data: JSONObject | None = None) -> None:
         """Take over what is stored, as its JSON text, and as the dictionary of it where that is at hand."""
@@ -328,15 +345,6 @@ class Document(MutableMapping[str, Any]):
         # Of what was sent, and not of what is here by now: that may have been changed since.
         self._stored = _with_rev(body, self._data.get("_rev"), rev)
         self._data["_rev"] = rev
-
-    def stored_among(self, texts: Texts, rev: str) -> None:
-        """The same for a document that was sent with others; its text is taken from theirs when it is needed."""
-        data = self._data
-        if data.get("_deleted"):
-            self.clear_stored()
-            return
-        self._stored = texts
-        data["_rev"] = rev
 
     def clear_stored(self) -> None:
         """Take note that it is deleted."""

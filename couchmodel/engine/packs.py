@@ -25,12 +25,12 @@ encoded before others in the loop have their turn."""
 
 
 class Pack:
-    """Documents one after the other: their JSON texts with commas between them."""
+    """Documents one after the other: ``array`` is the JSON text of all of them."""
 
-    __slots__ = ("_rows", "_stored", "_texts", "body", "count")
+    __slots__ = ("_rows", "_stored", "_texts", "array", "count")
 
-    def __init__(self, body: bytes, count: int, texts: Sequence[bytes] | None = None) -> None:
-        self.body = body
+    def __init__(self, array: bytes, count: int, texts: Sequence[bytes] | None = None) -> None:
+        self.array = array
         self.count = count
         self._texts = texts
         self._rows: Sequence[BulkRow] = ()
@@ -45,7 +45,7 @@ class Pack:
         if self._stored is None:
             sent = zip(self._apart(), self._rows, strict=True)
             self._stored = {each["_id"]: encode({**each, "_rev": row["rev"]}) for each, row in sent if "rev" in row}
-            self.body, self._texts, self._rows = b"", None, ()
+            self.array, self._texts, self._rows = b"", None, ()
         return self._stored[document_id]
 
     def halves(self) -> "tuple[Pack, Pack]":
@@ -55,7 +55,7 @@ class Pack:
         return _pack(texts[:middle]), _pack(texts[middle:])
 
     def _apart(self) -> list[JSONObject]:
-        documents: list[JSONObject] = decode(b"[%b]" % self.body)
+        documents: list[JSONObject] = decode(self.array)
         return documents
 
 
@@ -63,7 +63,7 @@ def next_count(before: Pack | None) -> int:
     """How many documents to encode together next, in view of the pack before."""
     if before is None or not before.count:
         return _FIRST
-    return max(1, min(_MOST, _PACK * before.count // len(before.body)))
+    return max(1, min(_MOST, _PACK * before.count // len(before.array)))
 
 
 def pack_texts(texts: Sequence[bytes]) -> Iterator[Pack]:
@@ -83,15 +83,15 @@ def requests_of(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
     held: list[Pack] = []
     count = size = 0
     for pack in packs:
-        if held and (count + pack.count > _DOCUMENTS or size + len(pack.body) > _BYTES):
+        if held and (count + pack.count > _DOCUMENTS or size + len(pack.array) > _BYTES):
             yield held
             held, count, size = [], 0, 0
         held.append(pack)
         count += pack.count
-        size += len(pack.body)
+        size += len(pack.array)
     if held:
         yield held
 
 
 def _pack(texts: Sequence[bytes]) -> Pack:
-    return Pack(b",".join(texts), len(texts), texts)
+    return Pack(b"[%b]" % b",".join(texts), len(texts), texts)
