@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, Self, cast
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
 from couchmodel.engine.attachment import Attachment
 from couchmodel.engine.content import Upload
+from couchmodel.engine.members import attach, same, with_rev
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, read_documents, write_document
 from couchmodel.engine.responses import HTTPResponse, etag, write
 from couchmodel.engine.session import Session
@@ -295,9 +296,9 @@ class Document(MutableMapping[str, Any]):
         text = self._text()
         if text is not None:
             stored = decode(text)
-            _attach(stored, rev, name, stub)
+            attach(stored, rev, name, stub)
             self._stored = encode(stored)
-        _attach(self._data, rev, name, stub)
+        attach(self._data, rev, name, stub)
 
     def change(self) -> bytes | None:
         """The JSON text that :meth:`save` sends; None where the same is stored. Raises DocumentError for no JSON."""
@@ -307,7 +308,7 @@ class Document(MutableMapping[str, Any]):
         stored = self._text()
         if stored is None:
             return body
-        return None if body == stored or _same(decode(stored), decode(body)) else body
+        return None if body == stored or same(decode(stored), decode(body)) else body
 
     @staticmethod
     def unsent(documents: "Iterable[Document]") -> list[JSONObject]:
@@ -343,7 +344,7 @@ class Document(MutableMapping[str, Any]):
             self.clear_stored()
             return
         # Of what was sent, and not of what is here by now: that may have been changed since.
-        self._stored = _with_rev(body, self._data.get("_rev"), rev)
+        self._stored = with_rev(body, self._data.get("_rev"), rev)
         self._data["_rev"] = rev
 
     def clear_stored(self) -> None:
@@ -401,36 +402,5 @@ def _document(response: Response, request: Request) -> JSONObject:
     return data
 
 
-def _with_rev(body: bytes, old: str | None, new: str) -> bytes:
-    """A document's text with another revision."""
-    if old is None:
-        return b'%b,"_rev":"%b"}' % (body[:-1], new.encode())
-    member = b'"_rev":' + encode(old)
-    if body.count(member) == 1:
-        return body.replace(member, b'"_rev":' + encode(new))
-    return encode({**decode(body), "_rev": new})
-
-
 def _revision(row: JSONObject) -> str:
     return cast(str, row["ok"]["_rev"] if "ok" in row else row["missing"])
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; Python alone takes ``True`` for ``1``, and ``1`` for ``1.0``."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other)
-
-
-def _attach(document: JSONObject, rev: str, name: str, stub: JSONObject | None) -> None:
-    document["_rev"] = rev
-    stubs = {key: value for key, value in document.get("_attachments", {}).items() if key != name}
-    if stub is not None:
-        stubs[name] = stub
-    document.pop("_attachments", None)
-    if stubs:
-        document["_attachments"] = stubs
