@@ -113,6 +113,12 @@ async def test_an_attachment_may_be_empty(pie: Document) -> None:
     assert (await attachment.fetch(), attachment.length) == (b"", 0)
 
 
+async def test_an_attachment_that_calls_itself_json_is_not_read_as_json(pie: Document) -> None:
+    attachment = pie.attachment("x")
+    await attachment.save(b'{"cut', "application/json")
+    assert await attachment.fetch() == b'{"cut'
+
+
 async def test_many_bytes_are_sent_in_pieces(pie: Document) -> None:
     attachment = pie.attachment("x")
     await attachment.save(LARGE, "image/png")

@@ -1,10 +1,12 @@
 """The line to a server, on every backend."""
 
+from typing import Any
+
 import pytest
 
 from couchmodel import Connection, NotFoundError, ResponseError
-from couchmodel._wire.messages import Request
-from couchmodel.engine import Database
+from couchmodel._wire.messages import Request, Response
+from couchmodel.engine import CouchDB, Database
 
 
 async def test_an_error_says_what_was_asked_and_why_not(database: Database) -> None:
@@ -22,6 +24,29 @@ async def test_an_error_without_a_body_says_what_its_status_means(database: Data
 async def test_a_streamed_answer_that_is_an_error_is_raised(database: Database) -> None:
     with pytest.raises(ResponseError, match="missing"):
         await database.session.send(Request("GET", (*database.path, "nobody"), stream=True))
+
+
+class _Counted(Response):
+    decodings = 0
+
+    def json(self) -> Any:
+        self.decodings += 1
+        return super().json()
+
+
+async def test_an_answer_is_decoded_once() -> None:
+    answers: list[_Counted] = []
+
+    class Answering:
+        async def send(self, request: Request) -> Response:
+            answers.append(_Counted(200, body=b'{"_id":"a","_rev":"1-a","title":"Apple pie"}'))
+            return answers[-1]
+
+        async def close(self) -> None:
+            """Nothing to close."""
+
+    document = await CouchDB(Answering()).database("db").get("a")
+    assert (document["title"], [answer.decodings for answer in answers]) == ("Apple pie", [1])
 
 
 async def test_what_has_not_changed_is_no_error(database: Database) -> None:
