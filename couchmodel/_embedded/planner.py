@@ -303,19 +303,24 @@ def _indexable(selector: Mapping[str, Any]) -> set[str]:
 
 def _field_ranges(selector: Mapping[str, Any]) -> dict[str, Range | None]:
     """The range of each field that is compared; None where it is empty."""
-    return {field: _range(selector, field, Range()) for field in sorted(_indexable(selector))}
+    ranges: dict[str, Range | None] = {}
+    _narrow(selector, ranges)
+    return {field: ranges[field] for field in sorted(_indexable(selector))}
 
 
-def _range(selector: Mapping[str, Any], field: str, bounds: Range | None) -> Range | None:
+def _narrow(selector: Mapping[str, Any], ranges: dict[str, Range | None]) -> None:
+    """Narrow the ranges of the fields by all that the selector says of them."""
     for name, condition in selector.items():
-        if bounds is None:
-            break
         if name == "$and":
             for part in condition:
-                bounds = _range(part, field, bounds) if bounds is not None else None
-        elif name == field:
-            for operator, operand in condition.items():
-                bounds = _narrowed(bounds, operator, operand) if bounds is not None else None
+                _narrow(part, ranges)
+        elif not name.startswith("$"):
+            ranges[name] = _narrowed_by(condition, ranges.get(name, Range()))
+
+
+def _narrowed_by(condition: Mapping[str, Any], bounds: Range | None) -> Range | None:
+    for operator, operand in condition.items():
+        bounds = bounds and _narrowed(bounds, operator, operand)
     return bounds
 
 

@@ -17,11 +17,14 @@ division by zero, is one only when a document gets that far.
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import groupby
 from typing import Any, Final
 
 from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.selector_operators import (
     CONDITIONS,
+    JOINT_CONDITIONS,
     OPPOSITES,
     QUANTIFIERS,
     Test,
@@ -163,10 +166,24 @@ def parse_path(text: str) -> tuple[str, ...]:
     Raises:
         BadRequestError: where a name is empty.
     """
-    names = re.split(r"(?<!\\)\.", text)
+    names = list(_names(text))
     if "" in names:
         raise BadRequestError(f"Invalid field name: {text}", code="invalid_field_name")
     return tuple(name.replace("\\", "") for name in names)
+
+
+def is_path(text: str) -> bool:
+    """Whether the text is a path."""
+    return "" not in _names(text)
+
+
+def _names(text: str) -> Iterator[str]:
+    """What stands between the dots, as it is written; one after the other, for a path may have a million of them."""
+    start = 0
+    for dot in _DOT.finditer(text):
+        yield text[start : dot.start()]
+        start = dot.end()
+    yield text[start:]
 
 
 def get_path(document: object, path: Iterable[str]) -> object:
@@ -188,6 +205,8 @@ def _element(values: list[object], name: str) -> object:
     index = int(number[1])
     return values[index] if index < len(values) else BAD_PATH
 
+
+_DOT = re.compile(r"(?<!\\)\.")
 
 # As Erlang reads an integer. 18 digits are more than any array has elements, and there is no -1.
 _INDEX = re.compile(r"(?:\+?0*|-0*(?=0$))([0-9]{1,18})")
@@ -284,7 +303,7 @@ _COMBINATIONS = frozenset({"$and", "$or", "$nor"})
 def _compile(selector: JSONObject, *, raw: bool) -> Test:
     name, argument = _only_member(selector)
     if name in {"$and", "$or"}:
-        tests = [_compile(part, raw=raw) for part in argument]
+        tests = _compile_parts(argument, "$eq" if name == "$or" else "$ne", raw=raw)
         return _all_of(tests) if name == "$and" or not tests else _any_of(tests)
     if name == "$not":
         test = _compile(argument, raw=raw)
@@ -300,7 +319,39 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
     return _compile_field(name, argument, raw=raw or name == "_id")
 
 
+def _compile_parts(parts: Iterable[JSONObject], operator: str, *, raw: bool) -> list[Test]:
+    """The tests of some selectors; those that follow each other and only have this operator are one for each field.
+
+    Such a test never fails, so which of them comes first does not matter. Between others it does.
+    """
+    tests: list[Test] = []
+    for joint, run in groupby(parts, partial(_has_only, operator)):
+        if joint:
+            tests += _compile_jointly(run, operator, raw=raw)
+        else:
+            tests += [_compile(part, raw=raw) for part in run]
+    return tests
+
+
+def _has_only(operator: str, selector: JSONObject) -> bool:
+    name, condition = _only_member(selector)
+    return bool(name) and not name.startswith("$") and operator in condition and is_path(name)
+
+
+def _compile_jointly(parts: Iterable[JSONObject], operator: str, *, raw: bool) -> list[Test]:
+    operands: dict[str, list[Any]] = {}
+    for name, condition in map(_only_member, parts):
+        operands.setdefault(name, []).append(condition[operator])
+    return [
+        _test_field(parse_path(name), JOINT_CONDITIONS[operator](values, raw or name == "_id"))
+        for name, values in operands.items()
+    ]
+
+
 def _all_of(tests: list[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+
     def test_all(value: Any) -> bool:
         for test in tests:  # noqa: SIM110 -- all() over a generator takes half as long again
             if not test(value):
@@ -311,6 +362,9 @@ def _all_of(tests: list[Test]) -> Test:
 
 
 def _any_of(tests: list[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+
     def test_any(value: Any) -> bool:
         for test in tests:  # noqa: SIM110 -- likewise
             if test(value):
@@ -334,9 +388,10 @@ def _compile_field(name: str, condition: JSONObject, *, raw: bool) -> Test:
         path = parse_path(name)
     except BadRequestError:
         return lambda _: bool(parse_path(name))  # it fails again, in time
-    test = _compile(condition, raw=raw)
-    when_missing = condition == {"$exists": False}
+    return _test_field(path, _compile(condition, raw=raw), when_missing=condition == {"$exists": False})
 
+
+def _test_field(path: tuple[str, ...], test: Test, *, when_missing: bool = False) -> Test:
     def test_field(document: Any) -> bool:
         value = get_path(document, path)
         if value is MISSING:

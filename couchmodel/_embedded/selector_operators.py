@@ -19,6 +19,7 @@ from couchmodel.errors import BadRequestError, ResponseError, ServerError
 
 __all__ = [
     "CONDITIONS",
+    "JOINT_CONDITIONS",
     "OPPOSITES",
     "QUANTIFIERS",
     "REGEX_TIMEOUT",
@@ -278,6 +279,9 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "$default": _is_found,
 }
 """The operators that take a value and no selector."""
+
+JOINT_CONDITIONS: Final[Mapping[str, Condition]] = {"$eq": _equals_any, "$ne": _not(_equals_any)}
+"""What an operator means that is there several times: these take all its operands, and look a value up among them."""
 
 OPPOSITES: Final[Mapping[str, str]] = {
     "$eq": "$ne",

@@ -474,6 +474,28 @@ def test_text_is_neither_asked_of_a_field_nor_negated() -> None:
         compile_selector({"$not": {"$text": "x"}})
 
 
+EQUALS = [1, 1.0, True, None, "a", "A", "a\u200b", [1], {"b": 1}]
+
+
+@pytest.mark.parametrize("path", ["a", "_id", "o.a", "l.0"])
+@given(values=st.lists(st.sampled_from(EQUALS), min_size=2), value=st.sampled_from(EQUALS))
+def test_alternatives_of_one_field_match_as_each_of_them_does(path: str, values: list[Any], value: Any) -> None:
+    document = {"_id": value, "a": value, "o": {"a": value}, "l": [value]}
+    equal = [{path: {"$eq": operand}} for operand in values]
+    expected = any(matches(part, document) for part in equal)
+    assert matches({"$or": equal}, document) == expected
+    assert matches({"$nor": equal}, document) != expected
+    assert not matches({"$nor": equal}, {})
+
+
+def test_alternatives_are_tried_in_their_order() -> None:
+    selector = compile_selector({"$or": [{"a": 1}, {"b": 1}, {"a..b": 1}, {"a": 2}]})
+    assert selector.matches({"a": 1})
+    assert selector.matches({"b": 1})
+    with pytest.raises(BadRequestError, match="invalid_field_name"):
+        selector.matches({"a": 2})
+
+
 def test_some_errors_take_a_document() -> None:
     path = compile_selector({"$and": [{"b": 1}, {"a..b": 1}]})
     assert not path.matches({"b": 2})
