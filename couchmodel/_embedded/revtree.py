@@ -12,23 +12,17 @@ the number of revisions, but for the speed of the JSON parser.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from couchmodel._wire.revisions import Rev
-from couchmodel.errors import ConflictError, NotFoundError
 
-__all__ = ["Outcome", "RevTree", "living_winner", "parent_for"]
+__all__ = ["RevTree"]
 
 
-class Outcome(Enum):
-    """What the arrival of a history has changed, in CouchDB's words."""
-
-    NEW_LEAF = "new_leaf"
-    NEW_BRANCH = "new_branch"
-    INTERNAL_NODE = "internal_node"
+_FEW: Final = 4
+"""Branches that are looked through faster than an index of their revisions is made."""
 
 
 class Branch(NamedTuple):
@@ -65,6 +59,11 @@ class Branch(NamedTuple):
         """Whether the leaf is a tombstone."""
         return bool(self.tombstones) and self.tombstones[-1] == self.start + len(self.digests) - 1
 
+    @property
+    def order(self) -> tuple[bool, tuple[int, bytes]]:
+        """The higher its leaf, the earlier the branch: the highest undeleted one wins."""
+        return not self.deleted, self.leaf.rank
+
     def has(self, rev: Rev) -> bool:
         """Whether a revision is on this branch."""
         age = rev.generation - self.start
@@ -82,10 +81,14 @@ class Branch(NamedTuple):
         """Whether its newest revisions are a path, which is newest first."""
         return path[0] == self.leaf and self.digests[-len(path) :] == [rev.digest for rev in reversed(path)]
 
-    def appended(self, rev: Rev, *, deleted: bool) -> "Branch":
-        """The branch with a child of its leaf."""
-        tombstones = [*self.tombstones, rev.generation] if deleted else self.tombstones
-        return self._replace(digests=[*self.digests, rev.digest], tombstones=tombstones)
+    def continued(self, revs: Sequence[Rev], *, deleted: bool) -> "Branch":
+        """The branch with descendants of its leaf, newest first; only the newest one has a body."""
+        newest = revs[0].generation
+        return self._replace(
+            digests=[*self.digests, *(rev.digest for rev in reversed(revs))],
+            tombstones=[*self.tombstones, newest] if deleted else self.tombstones,
+            bodiless=[*self.bodiless, *range(revs[-1].generation, newest)],
+        )
 
     def stemmed(self, limit: int) -> "Branch":
         """The newest revisions of the branch."""
@@ -98,10 +101,12 @@ class Branch(NamedTuple):
 class RevTree:
     """The revisions of one document, those that are no longer stored included."""
 
-    __slots__ = ("_branches",)
+    __slots__ = ("_branches", "_places", "_span")
 
     def __init__(self, branches: Sequence[Branch]) -> None:
         self._branches = branches
+        self._places: dict[Rev, Branch] | None = None
+        self._span: tuple[int, int] | None = None
 
     @classmethod
     def empty(cls) -> "RevTree":
@@ -157,6 +162,11 @@ class RevTree:
         """The deleted leaves beside the winner."""
         return [branch.leaf for branch in self._branches[1:] if branch.deleted]
 
+    def is_leaf(self, rev: Rev | None) -> bool:
+        """Whether nothing descends from a revision that is there."""
+        branch = self._branch(rev) if rev else None
+        return branch is not None and branch.leaf == rev
+
     def is_deleted(self, rev: Rev) -> bool:
         """Whether a revision is a tombstone."""
         branch = self._branch(rev)
@@ -178,7 +188,7 @@ class RevTree:
 
     def latest(self, rev: Rev) -> list[Rev]:
         """The leaves that are a revision or descend from it, in CouchDB's order."""
-        return [leaf for leaf in self.leaves if rev in self.path(leaf)]
+        return [rev] if self.is_leaf(rev) else [leaf for leaf in self.leaves if rev in self.path(leaf)]
 
     def drawn(self, revs: Iterable[Rev]) -> list[Rev]:
         """Revisions in the order of the tree as CouchDB walks it: the last root first, and children in order."""
@@ -190,22 +200,24 @@ class RevTree:
         """Those of the revisions that the tree does not know."""
         return [rev for rev in revs if rev not in self]
 
-    def merge(self, path: Sequence[Rev], *, deleted: bool = False, stored: bool = True) -> tuple["RevTree", Outcome]:
-        """The tree with a revision and its history, newest first, and what that has changed.
+    def merge(self, path: Sequence[Rev], *, deleted: bool = False, stored: bool = True) -> "RevTree":
+        """The tree with a revision and its history, newest first.
 
         ``deleted`` and ``stored`` describe the newest one; its ancestors become known, no more. What is known already
         stays as it is, but for a body and a parent that were missing.
         """
         if not self._branches:
-            return RevTree([Branch.of(path, deleted=deleted, stored=stored)]), Outcome.NEW_LEAF
-        if stored and len(self._branches) == 1 and path[1:] and self._branches[0].ends_with(path[1:]):
-            return RevTree([self._branches[0].appended(path[0], deleted=deleted)]), Outcome.NEW_LEAF
-        return self._merged(path, deleted=deleted, stored=stored), self._outcome(path)
+            return RevTree([Branch.of(path, deleted=deleted, stored=stored)])
+        if not stored:
+            return self._merged(path, deleted=deleted, stored=False)
+        if len(self._branches) == 1 and path[1:] and self._branches[0].ends_with(path[1:]):
+            return RevTree([self._branches[0].continued(path[:1], deleted=deleted)])
+        quick = self._with_path(path, deleted=deleted)
+        return self._merged(path, deleted=deleted, stored=True) if quick is None else quick
 
     def extend(self, parent: Rev | None, new: Rev, *, deleted: bool = False) -> "RevTree":
         """The tree with one more revision, which is stored, on top of ``parent``."""
-        tree, _ = self.merge([new] if parent is None else [new, parent], deleted=deleted)
-        return tree
+        return self.merge([new] if parent is None else [new, parent], deleted=deleted)
 
     def without(self, leaves: Collection[Rev]) -> "RevTree":
         """The tree without those of the leaves, and without the ancestors that only they had."""
@@ -218,22 +230,78 @@ class RevTree:
 
     def stem(self, limit: int) -> "RevTree":
         """The tree without the revisions that are ``limit`` or more generations older than the nearest leaf."""
-        if sum(len(branch.digests) for branch in self._branches) <= limit:
-            return self
         if len(self._branches) == 1:
-            return RevTree([self._branches[0].stemmed(limit)])
+            branch = self._branches[0]
+            return self if len(branch.digests) <= limit else RevTree([branch.stemmed(limit)])
+        oldest, newest = self._generations()
+        if newest - oldest < limit:
+            return self
         kept = {rev for leaf in self.leaves for rev in self.path(leaf)[:limit]}
         parents = {rev: parent if parent in kept else None for rev, parent in self._parents().items() if rev in kept}
         return _grown(parents, self._tombstones(), self._bodiless())
+
+    # --- a path that changes no more than one branch
+
+    def _with_path(self, path: Sequence[Rev], *, deleted: bool) -> "RevTree | None":
+        """The tree with a path that begins a branch or continues one; None where it does more than that."""
+        known = next((place for place, rev in enumerate(path) if rev in self), len(path))
+        new, old = path[:known], path[known:]
+        if not old:
+            return self._with(Branch.of(new, deleted=deleted, stored=True))
+        branch = self._branch(old[0])
+        if branch is None or not new or self.path(old[0])[: len(old)] != [*old]:
+            return None
+        if branch.leaf == old[0]:
+            return self._continued(branch, branch.continued(new, deleted=deleted))
+        fork = Branch.of(new, deleted=deleted, stored=True)._replace(fork=old[0].digest)
+        return self._with(fork) if fork.order < branch.order else None
+
+    def _continued(self, branch: Branch, longer: Branch) -> "RevTree | None":
+        """The tree with a longer branch, unless another one has the revisions that both descend from by now."""
+        owner = self._branch(branch.root) if branch.root else None
+        if owner and owner.order < longer.order:
+            return None
+        if longer.order < branch.order and any(
+            each.root and branch.has(each.root) and each.order > longer.order for each in self._branches
+        ):
+            return None
+        return self._with(longer, instead_of=branch)
+
+    def _with(self, branch: Branch, instead_of: Branch | None = None) -> "RevTree":
+        branches = [*self._branches]
+        if instead_of:
+            del branches[_place(branches, instead_of) - 1]
+        branches.insert(_place(branches, branch), branch)
+        oldest, newest = self._generations()
+        tree = RevTree(branches)
+        tree._span = min(oldest, branch.start), max(newest, branch.leaf.generation)
+        # The next tree needs the index, and this one hardly any more.
+        tree._places, self._places = self._places, None
+        if tree._places is not None:
+            tree._places.update(dict.fromkeys(branch.revs(), branch))
+        return tree
+
+    def _generations(self) -> tuple[int, int]:
+        """The lowest and the highest generation."""
+        if self._span is None:
+            newest = max((branch.leaf.generation for branch in self._branches), default=0)
+            self._span = min((branch.start for branch in self._branches), default=0), newest
+        return self._span
+
+    def _branch(self, rev: Rev) -> Branch | None:
+        if len(self._branches) <= _FEW:
+            return next((branch for branch in self._branches if branch.has(rev)), None)
+        if self._places is None:
+            self._places = {each: branch for branch in self._branches for each in branch.revs()}
+        return self._places.get(rev)
+
+    # --- any other path
 
     def _merged(self, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "RevTree":
         newest = {path[0]} if stored and not self.is_stored(path[0]) else set[Rev]()
         tombstones = self._tombstones() | (newest if deleted else set())
         bodiless = self._bodiless().union(self.missing(path)) - newest
         return _grown(self._joined(path), tombstones, bodiless)
-
-    def _branch(self, rev: Rev) -> Branch | None:
-        return next((branch for branch in self._branches if branch.has(rev)), None)
 
     def _parents(self) -> dict[Rev, Rev | None]:
         parents: dict[Rev, Rev | None] = {}
@@ -248,12 +316,6 @@ class RevTree:
     def _bodiless(self) -> set[Rev]:
         return {rev for branch in self._branches for rev in branch.at(branch.bodiless)}
 
-    def _outcome(self, path: Sequence[Rev]) -> Outcome:
-        if path[0] in self:
-            return Outcome.INTERNAL_NODE
-        known = next((rev for rev in path if rev in self), None)
-        return Outcome.NEW_LEAF if known in self.leaves else Outcome.NEW_BRANCH
-
     def _joined(self, path: Sequence[Rev]) -> dict[Rev, Rev | None]:
         parents = self._parents()
         for child, parent in zip(path, [*path[1:], None], strict=True):
@@ -262,6 +324,18 @@ class RevTree:
             elif parents[child] != parent:
                 break  # the history ends here; or it is forged, and this revision has another parent
         return parents
+
+
+def _place(branches: Sequence[Branch], branch: Branch) -> int:
+    """The place behind all branches that are as high as this one, or higher."""
+    low, high, order = 0, len(branches), branch.order
+    while low < high:
+        middle = (low + high) // 2
+        if branches[middle].order >= order:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _grown(parents: Mapping[Rev, Rev | None], tombstones: Collection[Rev], bodiless: Collection[Rev]) -> RevTree:
@@ -295,61 +369,3 @@ def _untaken(leaf: Rev, parents: Mapping[Rev, Rev | None], taken: Collection[Rev
         revs.append(step)
         step = parents[step]
     return revs[::-1]
-
-
-def parent_for(
-    tree: RevTree | None,
-    given: Rev | None,
-    deleting: bool,
-    *,
-    older: Sequence[Rev] = (),
-    looked_up: bool = False,
-) -> Rev | None:
-    """The revision that an interactive write continues; None where it begins a document.
-
-    ``given`` is the revision that the write names, ``older`` are its ancestors where the write has ``_revisions``.
-    CouchDB takes a write that names a revision of a document it does not have, unless it has ``looked_up`` documents
-    before it writes: it does so in a database with a validation function, and for all documents of a request with a
-    design document or an attachment in it. (And it does in a database it has just opened; that is left out here.)
-
-    Raises:
-        ConflictError: the write continues another revision than a leaf, or begins a document that is there.
-    """
-    if not tree:
-        if looked_up and given is not None:
-            raise _conflict()
-        return given
-    if tree.deleted:
-        return _revived(tree, given, deleting=deleting)
-    if given not in tree.leaves and not _ends_in_leaf(tree, given, () if looked_up else older):
-        raise _conflict()
-    return given
-
-
-def living_winner(tree: RevTree | None) -> Rev:
-    """The winner of a document that is there and not deleted, as a DELETE requires before all else.
-
-    Raises:
-        NotFoundError: the document is ``missing`` or ``deleted``.
-    """
-    if not tree:
-        raise NotFoundError("missing")
-    if tree.deleted:
-        raise NotFoundError("deleted")
-    return tree.winner
-
-
-def _revived(tree: RevTree, given: Rev | None, *, deleting: bool) -> Rev:
-    """A deleted document comes back on top of its winning tombstone, but only to a write that names no revision."""
-    if deleting or (given is not None and given.generation != 0):
-        raise _conflict()
-    return tree.winner
-
-
-def _ends_in_leaf(tree: RevTree, given: Rev | None, older: Sequence[Rev]) -> bool:
-    """Whether a revision is unknown, but its history leads to a leaf."""
-    return given is not None and next((rev for rev in (given, *older) if rev in tree), None) in tree.leaves
-
-
-def _conflict() -> ConflictError:
-    return ConflictError("Document update conflict.")

@@ -7,9 +7,10 @@ from couchmodel._embedded import clearing, local
 from couchmodel._embedded.attachments import Attachment, pack, save, unpack
 from couchmodel._embedded.documents import Found, document_json, stored_revision
 from couchmodel._embedded.edits import Edit, Incoming, Stub, validate_id
+from couchmodel._embedded.parents import parent_for
 from couchmodel._embedded.partitions import check_id
 from couchmodel._embedded.revision_ids import revision_id
-from couchmodel._embedded.revtree import RevTree, parent_for
+from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.validation import Author, Listed, Validation, mark
 from couchmodel._wire.messages import encode
@@ -40,6 +41,7 @@ class _Content(NamedTuple):
 class _Stored(NamedTuple):
     """A document as it is before a write."""
 
+    id: str
     number: int
     rev: str
     content: _Content
@@ -48,6 +50,9 @@ class _Stored(NamedTuple):
 
 class Writing:
     """The writes of one request to one database, inside its transaction. ``finish`` ends it.
+
+    The document of the last write is kept, and its row only written when another one's turn comes: a request may have
+    thousands of revisions of one document.
 
     CouchDB looks documents up before it writes, and is stricter then, where functions may check them. It does not know
     whether there are any in a database that it has just opened, or to which a design document was written, until
@@ -76,9 +81,12 @@ class Writing:
         self._designed = False
         self._living = self._deleted = 0
         self._sequences: dict[str, int] = {}
+        self._last: _Stored | None = None
+        self._last_is_newer = False
 
     def finish(self) -> None:
-        """Bring the database's row up to date."""
+        """Bring the rows of the last document and of the database up to date."""
+        self._put_back()
         self._connection.execute(
             "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
             (self._seq, self._living, self._deleted, self._database),
@@ -219,6 +227,12 @@ class Writing:
     # --- rows
 
     def _stored(self, id: str) -> _Stored | None:
+        if self._last is None or self._last.id != id:
+            self._put_back()
+            self._last = self._read(id)
+        return self._last
+
+    def _read(self, id: str) -> _Stored | None:
         row = self._connection.execute(
             "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
             (self._database, id),
@@ -226,13 +240,20 @@ class Writing:
         if row is None:
             return None
         number, rev, deleted, attachments, body, tree = row
-        return _Stored(number, rev, _Content(bool(deleted), attachments, body), RevTree.from_bytes(tree))
+        return _Stored(id, number, rev, _Content(bool(deleted), attachments, body), RevTree.from_bytes(tree))
+
+    def _put_back(self) -> None:
+        """Bring the row of the last document up to date."""
+        if self._last is None or not self._last_is_newer:
+            return
+        id, number, rev, content, tree = self._last
+        self._connection.execute(
+            "UPDATE document SET seq = ?, rev = ?, deleted = ?, attachments = ?, body = ?, tree = ? WHERE number = ?",
+            (self._sequence(id), rev, *content, tree.to_bytes(), number),
+        )
+        self._last_is_newer = False
 
     def _write(self, edit: Edit, stored: _Stored | None, path: list[Rev], attachments: list[Attachment]) -> None:
-        if edit.id.startswith("_design/"):
-            self._designed = self._validated = True
-            if self._validation is not None:
-                self._validation.forget()
         content = _Content(edit.deleted, pack(attachments), edit.text)
         if stored is None:
             number = self._insert(edit.id, path, content)
@@ -242,16 +263,22 @@ class Writing:
         if attachments:
             uses = [(attachment.blob, number) for attachment in attachments]
             self._connection.executemany("INSERT OR IGNORE INTO attachment_use VALUES (?, ?)", uses)
+        if edit.id.startswith("_design/"):
+            self._designed = self._validated = True
+            if self._validation is not None:
+                self._validation.forget()
 
     def _insert(self, id: str, path: list[Rev], content: _Content) -> int:
-        tree, _ = RevTree.empty().merge(path, deleted=content.deleted)
+        tree = RevTree.empty().merge(path, deleted=content.deleted).stem(self._revs_limit)
         cursor = self._connection.execute(
             "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._database, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
+            (self._database, id, self._sequence(id), str(path[0]), *content, tree.to_bytes()),
         )
         self._count(content.deleted, 1)
-        return cursor.lastrowid or 0
+        number = cursor.lastrowid or 0
+        self._last = _Stored(id, number, str(path[0]), content, tree)
+        return number
 
     def _update(
         self,
@@ -260,7 +287,7 @@ class Writing:
         path: list[Rev],
         content: _Content,
     ) -> None:
-        grown, _ = stored.tree.merge(path, deleted=content.deleted)
+        grown = stored.tree.merge(path, deleted=content.deleted)
         tree = grown.stem(self._revs_limit)
         winner, new = str(tree.winner), str(path[0])
         if winner == stored.rev:
@@ -271,10 +298,8 @@ class Writing:
             if winner != new:
                 self._keep(stored.number, new, content)
                 content = self._take(stored.number, winner)
-        self._connection.execute(
-            "UPDATE document SET seq = ?, rev = ?, deleted = ?, attachments = ?, body = ?, tree = ? WHERE number = ?",
-            (self._sequence(id), winner, *content, tree.to_bytes(), stored.number),
-        )
+        self._sequence(id)
+        self._last, self._last_is_newer = _Stored(id, stored.number, winner, content, tree), True
         self._count(stored.content.deleted, -1)
         self._count(content.deleted, 1)
         if tree is not grown:
@@ -305,6 +330,7 @@ class Writing:
             ).fetchone()
             had_attachments |= row is not None and row[0] is not None
         if had_attachments:
+            self._put_back()
             clearing.discard_uses(self._connection, number, keep=used_blobs(self._connection, number))
 
     def _count(self, deleted: bool, documents: int) -> None:

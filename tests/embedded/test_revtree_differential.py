@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from couchmodel._embedded.parents import parent_for
 from couchmodel._embedded.revision_ids import revision_id
-from couchmodel._embedded.revtree import RevTree, parent_for
+from couchmodel._embedded.revtree import RevTree
 from couchmodel._wire.revisions import Rev, ancestry, revisions_member
 from couchmodel.errors import ConflictError
 from tests.embedded.oracle import Call, fresh_database, needs_oracle
@@ -69,7 +70,7 @@ class Replica:
         """A write with ``new_edits=false``: a history that may begin, branch and end anywhere."""
         path = self._history(name)
         deleted = self.tombstones.setdefault(path[0], self.random.random() < 0.3)
-        tree, _ = self.trees[name].merge(path, deleted=deleted)
+        tree = self.trees[name].merge(path, deleted=deleted)
         self.trees[name] = tree.stem(self.limit)
         return {"_id": name, **body, "_revisions": revisions_member(path), "_deleted": deleted}
 

@@ -1,5 +1,6 @@
 """Rules of CouchDB's that few programs meet, as it answers them."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,3 +121,30 @@ async def test_there_are_no_transactions(database: Database) -> None:
         await ask(database, "POST", "_bulk_docs", body={"docs": [{"_id": "a"}], "all_or_nothing": True})
     assert caught.value.status == 417
     assert [id async for id in database.akeys()] == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_revisions_in_one_request_are_what_they_are_one_by_one(database: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    revisions = [_revision(chance) for _ in range(40)]
+    together = [{**revision, "_id": "together"} for revision in revisions]
+    await ask(database, "POST", "_bulk_docs", body={"docs": together, "new_edits": False})
+    for revision in revisions:
+        await ask(database, "PUT", "apart", body=revision, new_edits="false")
+    assert await _shown(database, "together") == await _shown(database, "apart")
+
+
+async def _shown(database: Database, id: str) -> list[Any]:
+    meta = await ask(database, "GET", id, conflicts="true", deleted_conflicts="true", revs="true")
+    changes = await ask(database, "GET", "_changes", style="all_docs")
+    leaves = [row["changes"] for row in changes["results"] if row["id"] == id]
+    return [{**meta, "_id": ""}, leaves, str(await ask(database, "GET", id, open_revs="all")).replace(id, "")]
+
+
+def _revision(chance: random.Random) -> dict[str, Any]:
+    """One of a tree in which each revision of a generation may descend from each of the one before."""
+    generation = chance.randrange(1, 5)
+    history = [f"{generation - age:x}{chance.randrange(3):x}" * 16 for age in range(generation)]
+    ids = [digest if age else digest[:30] + f"{chance.randrange(100):02}" for age, digest in enumerate(history)]
+    deleted = chance.random() < 0.3 and generation < 4
+    return {"_revisions": {"start": generation, "ids": ids}, "_deleted": deleted, "n": chance.randrange(9)}
