@@ -3,7 +3,9 @@
 They are read in batches, each behind the last number of the one before, so that nothing is missed or told twice.
 """
 
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded.arguments import LARGEST, whole_number
+from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
 from couchmodel._embedded.functions import FunctionFilter
 from couchmodel._embedded.projection import Projection
@@ -20,6 +23,7 @@ from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.selector import Selector
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database
+from couchmodel._embedded.turns import TIMEOUT, TURN, bounded
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
@@ -125,7 +129,7 @@ def _standing(database: Database, connection: Connection) -> tuple[int, int]:
 
 
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:
-    """The next changes. Raises NotFoundError where the database has been dropped."""
+    """The next changes. Raises NotFoundError where the database has been dropped, ServerError for a slow selector."""
     row = connection.execute(
         "SELECT update_seq, (SELECT max(seq) FROM document WHERE database = database.number) FROM database"
         " WHERE number = ? AND name IS NOT NULL",
@@ -136,12 +140,14 @@ def read_batch(database: Database, query: Query, connection: Connection) -> Batc
     update_seq, last = row  # there is no change behind the last one of a document, but a purge may have been
     since = update_seq if query.since is None else query.since
     query = replace(query, since=since)
-    return _collect(connection, database, query, max(last or 0, since))
+    with bounded(TIMEOUT):
+        return _collect(connection, database, query, max(last or 0, since))
 
 
 def _collect(connection: Connection, database: Database, query: Query, end: int) -> Batch:
     rows: list[Change] = []
-    size, last = 0, query.since or 0
+    size, last, started = 0, query.since or 0, time.monotonic()
+    turn = TURN if query.filter.function is None else math.inf  # it would be asked again what it has answered
     found = enumerate(_rows(connection, database, query), 1) if query.limit != 0 else ()
     for examined, (seq, text) in found:
         last = seq
@@ -150,7 +156,8 @@ def _collect(connection: Connection, database: Database, query: Query, end: int)
             size += len(text)
         if len(rows) == query.limit:
             return Batch(rows, seq, _pending(connection, database, query, seq), None)
-        if size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED:
+        full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
+        if full or time.monotonic() - started > turn:
             limit = None if query.limit is None else query.limit - len(rows)
             return Batch(rows, seq, 0, replace(query, since=seq, before=seq, limit=limit))
     if query.limit == 0:
@@ -171,6 +178,7 @@ def _rows(connection: Connection, database: Database, query: Query) -> Iterator[
         yield from _passing(connection, database, query, rows, query.filter.function)
         return
     for seq, id, number, *content, tree in rows:
+        check_time()
         found = Found(*content)
         revs = _revs(connection, id, number, found, tree, query)
         yield seq, _row(connection, database, seq, id, found, revs, query) if revs else None

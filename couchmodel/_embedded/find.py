@@ -6,6 +6,7 @@ all that is wanted in its keys is read alone; with any other one, the documents 
 
 import base64
 import binascii
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
@@ -14,6 +15,7 @@ from pydantic_core import to_json
 
 from couchmodel._embedded.arguments import LARGE
 from couchmodel._embedded.attachments import shown, unpack
+from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import Found, Wishes, check_database, document_json, open_winner, winner
 from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, read_rows
@@ -23,6 +25,7 @@ from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.queries import bad_bookmark
 from couchmodel._embedded.selector import Selector, parse_path
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
+from couchmodel._embedded.turns import TIMEOUT, TURN, bounded
 from couchmodel._wire.messages import decode, encode
 
 __all__ = ["Batch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
@@ -58,7 +61,8 @@ class Search:
     Without a ``source`` the documents are read by their ids.
     ``quorum`` says that documents are wanted to be read from several copies, which shows in how they are counted.
     ``covered`` says that the keys of the index tell everything. ``counts`` says that the rows are wanted to be counted
-    as CouchDB counts them, which goes on to the first document behind the last one that is returned.
+    as CouchDB counts them, which goes on to the first document behind the last one that is returned. ``seconds`` are
+    those that are left.
     """
 
     database: int
@@ -74,6 +78,7 @@ class Search:
     quorum: bool
     covered: bool
     counts: bool
+    seconds: float = TIMEOUT
 
 
 @dataclass(slots=True)
@@ -113,11 +118,22 @@ class Batch:
     rest: Search | None = None
     size: int = 0
     parsed: int = 0
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to hand it over."""
-        return self.size > BATCH_BYTES or len(self.rows) >= BATCH_ROWS or self.statistics.keys >= BATCH_EXAMINED
+        return (
+            self.size > BATCH_BYTES
+            or len(self.rows) >= BATCH_ROWS
+            or self.statistics.keys >= BATCH_EXAMINED
+            or self.seconds > TURN
+        )
+
+    @property
+    def seconds(self) -> float:
+        """The time that it has taken."""
+        return time.monotonic() - self.started
 
     def add(self, row: bytes) -> None:
         """Put in a document."""
@@ -127,11 +143,25 @@ class Batch:
 
 
 def read_batch(search: Search, connection: Connection) -> Batch:
-    """The next documents. Raises NotFoundError where the database or the index has been dropped."""
+    """The next documents.
+
+    Raises:
+        NotFoundError: the database or the index has been dropped.
+        ServerError: the query takes too long.
+    """
     check_database(search.database, connection)
     batch = Batch()
+    with bounded(search.seconds):
+        rest = _fill(batch, search, connection)
+    batch.rest = rest and replace(rest, seconds=search.seconds - batch.seconds)
+    return batch
+
+
+def _fill(batch: Batch, search: Search, connection: Connection) -> Search | None:
+    """Put documents into a batch, and say what is left of the search."""
     skip, limit = search.skip, search.limit
     for entry in _entries(connection, search, batch):
+        check_time()
         matches = entry.document is not None and search.selector.matches(entry.document)
         batch.statistics.count(entry)
         if matches or search.quorum:
@@ -147,13 +177,12 @@ def read_batch(search: Search, connection: Connection) -> Batch:
                 limit -= 1
                 batch.add(entry.shown(search))
             else:
-                return batch
+                return None
         if limit == 0 and not search.counts:
-            return batch
+            return None
         if batch.is_full:
-            batch.rest = replace(search, skip=skip, limit=limit, after=entry.position)
-            return batch
-    return batch
+            return replace(search, skip=skip, limit=limit, after=entry.position)
+    return None
 
 
 # --- what lies in the range

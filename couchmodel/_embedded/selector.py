@@ -21,6 +21,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
+from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.selector_operators import (
     CONDITIONS,
@@ -35,6 +36,9 @@ from couchmodel.errors import BadRequestError
 from couchmodel.types import JSONObject
 
 __all__ = ["BAD_PATH", "MISSING", "Absent", "Selector", "compile_selector", "get_path", "parse_path"]
+
+PIECE: Final = 100
+"""Conditions that are tried between two looks at the clock."""
 
 
 class Selector:
@@ -61,6 +65,7 @@ class Selector:
 
         Raises:
             BadRequestError: where a path of the selector cannot be read, or a ``$regex`` takes too long.
+            OverdueError: where there is a time limit, and it is over.
             ServerError: for a division by zero.
         """
         return self._test(document if isinstance(document, dict) else dict(document))
@@ -351,8 +356,11 @@ def _compile_jointly(parts: Iterable[JSONObject], operator: str, *, raw: bool) -
 def _all_of(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
+    if len(tests) > PIECE:
+        return _all_of([_all_of(tests[start : start + PIECE]) for start in range(0, len(tests), PIECE)])
 
     def test_all(value: Any) -> bool:
+        check_time()
         for test in tests:  # noqa: SIM110 -- all() over a generator takes half as long again
             if not test(value):
                 return False
@@ -364,8 +372,11 @@ def _all_of(tests: list[Test]) -> Test:
 def _any_of(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
+    if len(tests) > PIECE:
+        return _any_of([_any_of(tests[start : start + PIECE]) for start in range(0, len(tests), PIECE)])
 
     def test_any(value: Any) -> bool:
+        check_time()
         for test in tests:  # noqa: SIM110 -- likewise
             if test(value):
                 return True

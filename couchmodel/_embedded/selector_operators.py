@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias, TypeGuard
 import regex
 
 from couchmodel._embedded.collation import raw_compare, raw_key, sort_key
+from couchmodel._embedded.deadlines import check_time, in_pieces, time_left
 from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.selector_regex import bytewise, compile_pattern, is_pattern
 from couchmodel.errors import BadRequestError, ResponseError, ServerError
@@ -41,6 +42,9 @@ REGEX_TIMEOUT: Final = 1.0
 CouchDB gives up after ten million steps and takes the value for one that does not match. Here the query fails instead,
 because that is no answer.
 """
+
+SHORTEST: Final = 0.001
+"""Seconds; 0 would mean no limit."""
 
 _TIMED_OUT: Final = "regex_timeout"
 
@@ -177,11 +181,15 @@ def _has_all(operands: list[Any], _raw: bool) -> Test:
     def test(value: Any) -> bool:
         if not _is_list(value) or not operands:
             return False
-        if all(any(_is_identical(operand, element) for element in value) for operand in operands):
+        if all(_is_element(operand, value) for operand in operands):
             return True
         return whole is not None and raw_compare(value, whole) == 0
 
     return test
+
+
+def _is_element(operand: Any, values: list[Any]) -> bool:
+    return any(any(_is_identical(operand, element) for element in piece) for piece in in_pieces(values))
 
 
 def _is_identical(one: Any, other: Any) -> bool:
@@ -247,9 +255,11 @@ def _matches_regex(pattern: str, _raw: bool) -> Test:
     def test(value: Any) -> bool:
         if not _is_string(value):
             return False
+        check_time()
         try:
-            return search(bytewise(value), timeout=REGEX_TIMEOUT) is not None
+            return search(bytewise(value), timeout=min(REGEX_TIMEOUT, max(time_left(), SHORTEST))) is not None
         except (TimeoutError, MemoryError):  # the latter where a pattern calls itself without end
+            check_time()
             reason = f"$regex took longer than {REGEX_TIMEOUT:g} s on one value: {pattern}"
             raise BadRequestError(reason, code=_TIMED_OUT) from None
 
@@ -300,15 +310,19 @@ OPPOSITES: Final[Mapping[str, str]] = {
 
 
 def _any_element(test: Test) -> Test:
-    return lambda value: _is_list(value) and any(map(test, value))
+    return lambda value: _is_list(value) and _any(test, value)
 
 
 def _every_element(test: Test) -> Test:
-    return lambda value: _is_list(value) and bool(value) and all(map(test, value))
+    return lambda value: _is_list(value) and bool(value) and all(all(map(test, piece)) for piece in in_pieces(value))
 
 
 def _any_key(test: Test) -> Test:
-    return lambda value: _is_object(value) and any(map(test, value))
+    return lambda value: _is_object(value) and _any(test, list(value))
+
+
+def _any(test: Test, values: list[Any]) -> bool:
+    return any(any(map(test, piece)) for piece in in_pieces(values))
 
 
 def _quietly(quantifier: Callable[[Test], Test]) -> Callable[[Test], Test]:

@@ -38,6 +38,7 @@ __all__ = [
     "connect",
     "connect_beside",
     "file_errors",
+    "in_event_loop",
     "leave_event_loop",
 ]
 
@@ -75,13 +76,19 @@ class BusyError(Exception):
     """A job has to be run on a worker: the connection is in use, or the job takes too long."""
 
 
-def leave_event_loop() -> None:
-    """Raise BusyError in an event loop: a job calls it before it does what may take long."""
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop at the moment."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return
-    raise BusyError
+        return False
+    return True
+
+
+def leave_event_loop() -> None:
+    """Raise BusyError in an event loop: a job calls it before it does what may take long."""
+    if in_event_loop():
+        raise BusyError
 
 
 def check_version() -> None:

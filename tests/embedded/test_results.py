@@ -8,6 +8,7 @@ import pytest
 
 from couchmodel._embedded import all_docs, changes, find
 from couchmodel._wire.messages import Response
+from couchmodel.errors import ServerError
 from tests.embedded.conftest import Client
 
 COUNT = 25
@@ -152,6 +153,54 @@ async def test_a_pattern_that_takes_long_is_in_nobodys_way(
         turns += 1
     assert (await asking)["error"] == "regex_timeout"
     assert turns > 2
+
+
+async def test_a_query_that_goes_on_for_too_long_is_ended(
+    client: Client, numbers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.turns.TIMEOUT", 0.0)
+    answer = await client.ask("POST", f"{numbers}/_find", {"selector": {"n": -1}})
+    assert (answer.status, answer.json()) == (
+        500,
+        {"error": "timeout", "reason": "The request could not be processed in a reasonable amount of time."},
+    )
+
+
+@pytest.mark.parametrize("condition", [{"$regex": "y|(x|xx)+!"}, {"$not": {"$elemMatch": {"$regex": "y|(x|xx)+!"}}}])
+async def test_an_answer_that_goes_on_for_too_long_breaks_off(
+    client: Client, database: str, condition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.turns.TIMEOUT", 0.5)
+    monkeypatch.setattr("couchmodel._embedded.find.BATCH_ROWS", 1)
+    hard: Any = "x" * 60
+    docs = [{"x": "y"}, {"x": hard}] if "$regex" in condition else [{"x": []}, {"x": [hard]}]
+    docs = [{"_id": f"d{n}", **doc} for n, doc in enumerate(docs)]
+    await client.ask("POST", f"{database}/_bulk_docs", {"docs": docs})
+    answer = await client.ask("POST", f"{database}/_find", {"selector": {"x": condition}})
+    assert answer.stream is not None
+    with pytest.raises(ServerError, match="500 timeout: "):
+        _ = [piece async for piece in answer.stream]
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("_find", {"selector": {"mod": 1}, "limit": 5, "execution_stats": True, "sort": ["mod"]}),
+        ("_find", {"selector": {"n": {"$in": [3, 4]}}}),
+        ("_changes?filter=_selector", {"selector": {"mod": 1}}),
+        ("_changes?filter=_selector&limit=3&descending=true", {"selector": {"mod": 1}}),
+    ],
+)
+async def test_a_read_that_takes_long_goes_on_in_its_next_turn(
+    client: Client, numbers: str, target: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = await client.json("POST", f"{numbers}/{target}", body)
+    monkeypatch.setattr("couchmodel._embedded.find.TURN", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.changes.TURN", 0.0)
+    found = await client.json("POST", f"{numbers}/{target}", body)
+    for answer in (expected, found):
+        answer.get("execution_stats", {}).pop("execution_time_ms", None)
+    assert found == expected
 
 
 async def test_documents_that_are_large_are_read_a_few_at_a_time(client: Client, database: str) -> None:

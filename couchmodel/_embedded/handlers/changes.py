@@ -68,7 +68,8 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
 
 
 async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
-    short = query.limit is not None and query.limit <= SHORT
+    slow = query.filter.selector is not None and query.filter.selector.may_take_long
+    short = query.limit is not None and query.limit <= SHORT and not slow
     job = partial(changes.read_batch, database, query)
     batch = await (store.read(job) if short else store.scan(job))
     if batch.rest is None:

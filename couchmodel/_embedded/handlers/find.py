@@ -1,11 +1,11 @@
 """Mango queries."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
 from typing import Any, Final
 
-from couchmodel._embedded import explaining, indexing, planner
+from couchmodel._embedded import explaining, indexing, planner, turns
 from couchmodel._embedded import find as finding
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.arguments import parse_object, require_json_type
@@ -53,10 +53,12 @@ async def find(store: Store, database: Database, request: Request) -> Response:
         options.r > 1,
         is_covered(plan.index, options),
         options.execution_stats,
+        turns.TIMEOUT,
     )
     job = partial(finding.read_batch, search)
     batch = await (store.read(job) if _is_short(search) else store.scan(job))
     pieces = _Pieces(store, options, plan, started)
+    batch = await pieces.begun(batch)
     if batch.rest is None:
         return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.end())))
     return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
@@ -152,6 +154,13 @@ class _Pieces:
         self._total = Statistics()
         self._last: Position | None = None
 
+    async def begun(self, batch: Batch) -> Batch:
+        """The first batch that has documents, or the last: until then, the answer may become an error."""
+        while batch.rest is not None and not batch.rows:
+            self._count(batch)
+            batch = await self._next(batch.rest)
+        return batch
+
     async def stream(self, batch: Batch) -> AsyncGenerator[bytes, None]:
         """The answer, a batch at a time."""
         while True:
@@ -160,17 +169,23 @@ class _Pieces:
                 yield piece
             if batch.rest is None:
                 break
-            batch = await self._store.scan(partial(finding.read_batch, batch.rest))
+            batch = await self._next(batch.rest)
         yield self.end()
 
     def rows(self, batch: Batch) -> bytes:
         """The documents of a batch."""
+        self._count(batch)
+        separator, self._separator = self._separator, b",\n" if batch.rows else self._separator
+        return separator + b",\n".join(batch.rows) if batch.rows else b""
+
+    def _next(self, rest: Search) -> Awaitable[Batch]:
+        return self._store.scan(partial(finding.read_batch, rest))
+
+    def _count(self, batch: Batch) -> None:
         self._total.keys += batch.statistics.keys
         self._total.documents += batch.statistics.documents
         self._total.returned += batch.statistics.returned
         self._last = batch.last or self._last
-        separator, self._separator = self._separator, b",\n" if batch.rows else self._separator
-        return separator + b",\n".join(batch.rows) if batch.rows else b""
 
     def end(self) -> bytes:
         """What stands behind the documents."""

@@ -1,0 +1,37 @@
+"""Reads that may take long: in turns on the reading thread, hardly in the event loop, and not for ever."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from couchmodel._embedded.deadlines import OverdueError, time_limit
+from couchmodel._embedded.sqlite import in_event_loop, leave_event_loop
+from couchmodel.errors import ServerError
+
+__all__ = ["TIMEOUT", "TURN", "bounded"]
+
+TURN: Final = 0.1
+"""Seconds after which a read lets others on the reading thread, and goes on in its next turn."""
+
+TIMEOUT: Final = 60.0
+"""Seconds that a query may take, CouchDB's ``request_timeout``."""
+
+INLINE: Final = 0.005
+"""Seconds that a read may take in the event loop, before it is begun anew on the thread."""
+
+
+@contextmanager
+def bounded(seconds: float) -> Generator[None]:
+    """A context for what may take some time, as far as it looks at the clock.
+
+    Raises:
+        BusyError: in the event loop, where it takes long.
+        ServerError: where it takes longer than so many seconds.
+    """
+    try:
+        with time_limit(INLINE if in_event_loop() else seconds):
+            yield
+    except OverdueError:
+        leave_event_loop()
+        reason = "The request could not be processed in a reasonable amount of time."
+        raise ServerError(reason, code="timeout") from None
