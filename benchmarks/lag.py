@@ -26,6 +26,10 @@ TICK = 0.001
 
 _JSON = {"content-type": "application/json"}
 _MIB = 1024 * 1024
+_TORN = json.dumps(
+    {"new_edits": False, "docs": [{"_id": "torn", "_rev": f"1-{n:032x}"} for n in range(20_000)]}
+).encode()
+"""A document of 20,000 conflicts."""
 
 
 class Lag(NamedTuple):
@@ -52,7 +56,10 @@ class Case:
         self, method: str, target: str, body: bytes | AsyncIterator[bytes] | None = None, **query: str
     ) -> None:
         path = ("db", *filter(None, target.split("/")))
-        answer = await self.router.answer(Request(method, path, query, NOTHING if body is None else _JSON, body, True))
+        await self.send(Request(method, path, query, NOTHING if body is None else _JSON, body, True))
+
+    async def send(self, request: Request) -> None:
+        answer = await self.router.answer(request)
         size = len(answer.body)
         if answer.stream is not None:
             async for piece in answer.stream:
@@ -95,6 +102,15 @@ def _large_document(case: Case) -> Callable[[], Awaitable[None]]:
     return lambda: case.ask("PUT", case.fresh(), body)
 
 
+def _conflicts(case: Case) -> Callable[[], Awaitable[None]]:
+    return lambda: case.ask("POST", "_bulk_docs", _TORN.replace(b"torn", case.fresh().encode()))
+
+
+def _replicate(case: Case, ids: list[str]) -> Callable[[], Awaitable[None]]:
+    body = json.dumps({"source": "db", "target": "other", "create_target": True, "doc_ids": ids}).encode()
+    return lambda: case.send(Request("POST", ("_replicate",), NOTHING, _JSON, body))
+
+
 def _plain(case: Case, method: str, target: str, value: object = None, **query: str) -> Callable[[], Awaitable[None]]:
     body = None if value is None else json.dumps(value).encode()
     return lambda: case.ask(method, target, body, **query)
@@ -102,6 +118,7 @@ def _plain(case: Case, method: str, target: str, value: object = None, **query: 
 
 def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
     keys = [f"d{n:06}" for n in range(0, DOCUMENTS, 10)]
+    revs = [f"1-{n:032x}" for n in range(100_000)]
     return {
         "_bulk_docs of 10 MB": _bulk(case),
         "put of an 8 MB document": _large_document(case),
@@ -121,6 +138,12 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "_find of an 8 MB document, by index": _plain(case, "POST", "_find", {"selector": {"rows.1.n": 1}, "limit": 1}),
         "_find that finds 100,000": _plain(case, "POST", "_find", {"selector": {}, "limit": DOCUMENTS}),
         "_compact": _plain(case, "POST", "_compact", {}),
+        "_revs_diff of 100,000 revisions": _plain(case, "POST", "_revs_diff", {"d000001": revs}),
+        "open_revs of 100,000": _plain(case, "GET", "d000001", open_revs=json.dumps(revs)),
+        "20,000 conflicts in": _conflicts(case),
+        "20,000 conflicts out": _plain(case, "GET", "torn", open_revs="all", conflicts="true"),
+        "a write over 20,000 conflicts": _plain(case, "PUT", "torn", {"n": 1}, new_edits="false", rev="9-a"),
+        "_replicate of 90,000 documents": _replicate(case, [f"k{n}" for n in range(90_000)]),
     }
 
 
@@ -160,6 +183,7 @@ async def main() -> None:
         await case.fill()
         await case.ask("PUT", "large/file", _pieces(64))
         await case.ask("PUT", "large-document", _large_body())
+        await case.ask("POST", "_bulk_docs", _TORN)
         await case.ask("POST", "_index", b'{"index": {"fields": ["rows.1.n"]}}')
         await case.ask("POST", "_find", b'{"selector": {"rows.1.n": 1}, "limit": 0}')  # which builds the index
         gc.freeze()  # as ``couchmodel serve`` does, and the next line

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from couchmodel._embedded import attachments as _attachments
 from couchmodel._embedded.attachments import NO_CONTENTS, Attachment, unpack
 from couchmodel._embedded.revtree import RevTree
-from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError
@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "open_revisions",
     "open_winner",
+    "read_tree",
     "stored_revision",
     "winner",
 ]
@@ -69,11 +70,25 @@ FLAGS: Final = ("revs", *META, "local_seq", "attachments", "att_encoding_info", 
 """Wishes that are true or not."""
 
 
+MANY: Final = 100
+"""Revisions that are looked for in the event loop."""
+
+_LARGE_TREE: Final = 65_536
+"""Bytes of a tree that is read there: about a thousand conflicts."""
+
+
 def check_database(database: int, connection: Connection) -> None:
     """Raise NotFoundError where the database has been dropped, and its documents are being cleared away."""
     row = connection.execute("SELECT name FROM database WHERE number = ?", (database,)).fetchone()
     if row is None or row[0] is None:
         raise NotFoundError("Database does not exist.")
+
+
+def read_tree(stored: bytes) -> RevTree:
+    """A revision tree as it is stored."""
+    if len(stored) > _LARGE_TREE:
+        leave_event_loop()
+    return RevTree.from_bytes(stored)
 
 
 def winner(database: int, id: str, connection: Connection) -> Found | None:
@@ -117,7 +132,7 @@ def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) 
     found = Found(*content)
     if not wishes.deleted:
         living(found)
-    tree = RevTree.from_bytes(tree_bytes)
+    tree = read_tree(tree_bytes)
     meta = _meta(connection, number, seq, tree, wishes)
     return _opened(connection, database, id, found, tree, wishes, meta)
 
@@ -141,10 +156,12 @@ def open_revisions(
         "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
         (database, id),
     ).fetchone()
+    if len(revs or ()) > MANY:
+        leave_event_loop()
     if row is None:
         return list(revs or ())
     number, *content, tree_bytes = row
-    winning, tree = Found(*content), RevTree.from_bytes(tree_bytes)
+    winning, tree = Found(*content), read_tree(tree_bytes)
     opened: list[Opened | Rev] = []
     for rev in _wanted(tree, revs, latest=latest, drawn=drawn):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
@@ -206,7 +223,8 @@ def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wish
     """The attachments whose contents the reader wants."""
     if not wishes.attachments:
         return []
-    known = next((rev.generation for rev in path if rev in wishes.atts_since), -1)
+    there = set(wishes.atts_since)
+    known = next((rev.generation for rev in path if rev in there), -1)
     return [attachment for attachment in listed if attachment.revpos > known]
 
 

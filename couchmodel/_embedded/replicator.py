@@ -165,9 +165,9 @@ class Replicator:
             raise response_error(response.status, answer["error"], answer["reason"])
         return answer
 
-    def job_for(self, id: str, body: Mapping[str, Any]) -> Job:
+    async def job_for(self, id: str, body: Mapping[str, Any]) -> Job:
         """The job that a document asks for, as the administrators who alone write it. Raises BadRequestError."""
-        return self._job(parse_asked(body), ADMIN, id)
+        return self._job(await asyncio.to_thread(parse_asked, body), ADMIN, id)
 
     async def tell(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Write a state into a document, unless somebody has changed what it asks for."""
@@ -207,7 +207,7 @@ class _Document:
 
     async def _run(self, body: Mapping[str, Any]) -> None:
         try:
-            self.job = self._replicator.job_for(self._id, body)
+            self.job = await self._replicator.job_for(self._id, body)
         except CouchModelError as error:
             reason = error.reason if isinstance(error, ResponseError) else str(error)
             await self._tell({"_replication_state": "failed", "_replication_state_reason": reason})

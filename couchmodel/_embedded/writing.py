@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from couchmodel._embedded import clearing, local
 from couchmodel._embedded.attachments import Attachment, pack, save, unpack
-from couchmodel._embedded.documents import Found, document_json, stored_revision
+from couchmodel._embedded.documents import Found, document_json, read_tree, stored_revision
 from couchmodel._embedded.edits import Edit, Incoming, Stub, validate_id
 from couchmodel._embedded.parents import parent_for
 from couchmodel._embedded.partitions import check_id
@@ -240,7 +240,7 @@ class Writing:
         if row is None:
             return None
         number, rev, deleted, attachments, body, tree = row
-        return _Stored(id, number, rev, _Content(bool(deleted), attachments, body), RevTree.from_bytes(tree))
+        return _Stored(id, number, rev, _Content(bool(deleted), attachments, body), read_tree(tree))
 
     def _put_back(self) -> None:
         """Bring the row of the last document up to date."""

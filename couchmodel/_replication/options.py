@@ -1,8 +1,10 @@
 """What is asked of a replication, and what it counts."""
 
 import hashlib
+import heapq
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from couchmodel._wire.messages import encode
@@ -11,6 +13,7 @@ from couchmodel.errors import BadRequestError
 __all__ = ["Counts", "Options", "parse_options", "replication_id"]
 
 _SELECTING: Final = ("doc_ids", "filter", "selector")
+_NAMING: Final = (*_SELECTING, "query_params", "winning_revs_only", "since_seq")
 _TYPES: Final[Mapping[str, tuple[type, str]]] = {
     "cancel": (bool, "a boolean"),
     "create_target": (bool, "a boolean"),
@@ -25,6 +28,8 @@ _TYPES: Final[Mapping[str, tuple[type, str]]] = {
     "use_bulk_get": (bool, "a boolean"),
 }
 """Options whose type CouchDB insists on, in its words."""
+
+_PART: Final = 10_000
 
 _INTERVAL: Final = 30_000
 """Milliseconds between checkpoints, as CouchDB has them (manual, ``replicator/checkpoint_interval``)."""
@@ -45,11 +50,14 @@ class Options:
     use_checkpoints: bool = True
     checkpoint_interval: int = _INTERVAL
     winning_revs_only: bool = False
+    selection: bytes = field(init=False, repr=False)
+    """What is selected, as JSON."""
 
     def __post_init__(self) -> None:
         """Raises BadRequestError for what cannot be asked together."""
         if sum(getattr(self, name) is not None for name in _SELECTING) > 1:
             raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
+        object.__setattr__(self, "selection", encode({name: getattr(self, name) for name in _NAMING}))
 
 
 @dataclass(slots=True)
@@ -77,11 +85,17 @@ def parse_options(body: Mapping[str, Any]) -> Options:
     if not all(isinstance(id, str) for id in given.get("doc_ids", ())):
         raise BadRequestError("parameter `doc_ids` must be an array")
     if "doc_ids" in given:
-        given["doc_ids"] = tuple(sorted(set(given["doc_ids"])))
+        given["doc_ids"] = _ordered(given["doc_ids"])
     if "checkpoint_interval" in given:
         given["checkpoint_interval"] = _integer("checkpoint_interval", given["checkpoint_interval"])
-    known = {name: given[name] for name in Options.__slots__ if name in given}
+    known = {each.name: given[each.name] for each in fields(Options) if each.init and each.name in given}
     return Options(**known)
+
+
+def _ordered(ids: Sequence[str]) -> tuple[str, ...]:
+    """Ids in order, each once; sorted a part at a time, for nobody else gets a turn meanwhile."""
+    parts = [sorted(ids[start : start + _PART]) for start in range(0, len(ids), _PART)]
+    return tuple(id for id, _ in itertools.groupby(heapq.merge(*parts)))
 
 
 def _integer(name: str, value: Any) -> int:
@@ -93,6 +107,5 @@ def _integer(name: str, value: Any) -> int:
 
 def replication_id(source: str, target: str, options: Options) -> str:
     """The name under which both ends keep the checkpoints of replications between them that select the same."""
-    named = asdict(options)
-    told = {name: named[name] for name in (*_SELECTING, "query_params", "winning_revs_only", "since_seq")}
-    return hashlib.md5(encode([source, target, told]), usedforsecurity=False).hexdigest()
+    named = b"[%b,%b,%b]" % (encode(source), encode(target), options.selection)
+    return hashlib.md5(named, usedforsecurity=False).hexdigest()

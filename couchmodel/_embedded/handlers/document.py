@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
 from couchmodel._embedded.arguments import expected_revision, is_only_accepted, parse_json
-from couchmodel._embedded.bodies import parsed, read_text
+from couchmodel._embedded.bodies import LARGE, parsed, read_text
 from couchmodel._embedded.documents import (
     Found,
     Loaded,
@@ -110,7 +110,8 @@ async def write(store: Store, database: Database, edit: Edit, user: User, *, rep
     """Write one revision. Its name. Raises UnauthorizedError or ForbiddenError where the user may not."""
     await hash_password(database, edit)
     job = partial(_write, database.number, edit, replicated, check_for(database, user))
-    return await store.write(job, committed=database.notify, short=True)
+    short = len(edit.text) <= LARGE and not edit.attachments
+    return await store.write(job, committed=database.notify, short=short)
 
 
 def _write(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:

@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded.answers import JSON_HEADERS, matches, unchanged
-from couchmodel._embedded.arguments import accepts, json_parameter
+from couchmodel._embedded.arguments import accepts, parse_json
 from couchmodel._embedded.attachments import Attachment
+from couchmodel._embedded.bodies import LARGE_QUERY, parsed
 from couchmodel._embedded.contents import DEFAULT_TYPE
 from couchmodel._embedded.documents import FLAGS, META, Opened, Wishes, open_revisions, open_winner
 from couchmodel._embedded.handlers.streams import chunks
@@ -18,7 +19,7 @@ from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["ERROR_TYPE", "Bundle", "bundled", "get", "parse_wishes"]
+__all__ = ["ERROR_TYPE", "Bundle", "bundled", "get"]
 
 ERROR_TYPE: Final = f'{JSON_TYPE}; error="true"'
 """The media type of a part that says what is wrong."""
@@ -27,8 +28,10 @@ ERROR_TYPE: Final = f'{JSON_TYPE}; error="true"'
 async def get(store: Store, database: Database, request: Request, id: str) -> Response:
     """``GET /{db}/{id}`` with parameters."""
     query = request.query
-    wishes = parse_wishes(request)
-    revs = _open_revs(query["open_revs"]) if "open_revs" in query else []
+    wishes = _parse_wishes(request)
+    if "atts_since" in query:
+        wishes = wishes._replace(attachments=True, atts_since=await _revisions(query["atts_since"]))
+    revs = await _open_revs(query["open_revs"]) if "open_revs" in query else []
     if revs is None or revs:
         return await _get_revisions(store, database, request, id, revs, wishes)
     wishes = _with_follows(request, wishes, RELATED)
@@ -44,14 +47,12 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
     return Response(200, headers, stream=whole.pieces)
 
 
-def parse_wishes(request: Request) -> Wishes:
-    """What the parameters wish for. Raises BadRequestError."""
+def _parse_wishes(request: Request) -> Wishes:
+    """Which of the parameters that are true or not are true."""
     query = request.query
     asked: dict[str, Any] = {name: True for name in FLAGS if query.get(name) == "true"}
     if query.get("meta") == "true":
         asked |= dict.fromkeys(META, True)
-    if "atts_since" in query:
-        asked |= {"attachments": True, "atts_since": _revisions(json_parameter(query["atts_since"]))}
     return Wishes(**asked)
 
 
@@ -86,24 +87,40 @@ async def _get_revisions(
         wishes = wishes._replace(attachments=True, follows=True, att_encoding_info=True)
     latest = request.query.get("latest") == "true"
     read = store.scan if wishes.attachments else store.read
-    found = await read(partial(open_revisions, database.number, id, revs, wishes, latest))
-    if not found and revs is None:
-        raise NotFoundError("missing")
+    open_all = partial(open_revisions, database.number, id, revs, wishes, latest)
     if not is_mixed:
-        return Response(200, JSON_HEADERS, b"[" + b",".join(map(_listed, found)) + b"]\n")
+        return Response(200, JSON_HEADERS, await read(lambda connection: _array(_there(open_all(connection), revs))))
+    found = _there(await read(open_all), revs)
     mixed = Mixed()
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
     return Response(200, headers, stream=_mixed(store, mixed, found))
 
 
-def _open_revs(text: str) -> list[Rev] | None:
-    return None if text == "all" else _revisions(json_parameter(text))
+async def _open_revs(text: str) -> list[Rev] | None:
+    return None if text == "all" else await _revisions(text)
 
 
-def _revisions(value: object) -> list[Rev]:
+async def _revisions(text: str) -> list[Rev]:
+    """The revisions of an array. Raises BadRequestError."""
+    return await parsed(text.encode(), _parse_revisions, LARGE_QUERY)
+
+
+def _parse_revisions(text: bytes) -> list[Rev]:
+    value = parse_json(text)
     if not isinstance(value, list):
         raise BadRequestError("Invalid list of revisions")
     return [Rev.parse(item) for item in value]
+
+
+def _there(found: list[Opened | Rev], revs: Sequence[Rev] | None) -> list[Opened | Rev]:
+    """What was found, where all there are were asked for. Raises NotFoundError."""
+    if not found and revs is None:
+        raise NotFoundError("missing")
+    return found
+
+
+def _array(found: Sequence[Opened | Rev]) -> bytes:
+    return b"[" + b",".join(map(_listed, found)) + b"]\n"
 
 
 def _listed(found: Opened | Rev) -> bytes:

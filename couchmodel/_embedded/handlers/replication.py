@@ -29,7 +29,7 @@ _WISHES: Final = ("revs", "attachments", "att_encoding_info")
 
 
 SHORT: Final = 20
-"""Documents that are looked up in the event loop."""
+"""Documents, and revisions of them, that are looked up in the event loop."""
 
 
 async def revisions_difference(store: Store, database: Database, request: Request) -> Response:
@@ -86,7 +86,8 @@ async def _differences(
                 check_access(id)
         return json_answer(200, show(replication.differences(database.number, asked, connection)))
 
-    read = store.read if len(body) <= SHORT else store.scan
+    count = sum(len(revs) for revs in body.values() if isinstance(revs, list))
+    read = store.read if max(len(body), count) <= SHORT else store.scan
     return await read(answer)
 
 

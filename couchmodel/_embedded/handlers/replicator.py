@@ -1,5 +1,6 @@
 """The replications that the store runs: ``_replicate``, ``_scheduler`` and ``_active_tasks``."""
 
+import asyncio
 import re
 from typing import Any, Final, NoReturn
 
@@ -31,7 +32,7 @@ async def replicate(replicator: Replicator, request: Request) -> Response:
     body = await json_object(request)
     if body.get("cancel") is True:
         return await _cancel(replicator, request, body)
-    asked = parse_asked(body)
+    asked = await asyncio.to_thread(parse_asked, body)  # which may name very many documents
     if asked.options.continuous:
         return json_answer(202, {**OK, "_local_id": replicator.start(asked, request.user)})
     try:
