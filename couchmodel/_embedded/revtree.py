@@ -24,6 +24,9 @@ __all__ = ["RevTree"]
 _FEW: Final = 4
 """Branches that are looked through faster than an index of their revisions is made."""
 
+_PART: Final = 1000
+"""Branches that are written at once: nobody else gets a turn meanwhile."""
+
 
 class Branch(NamedTuple):
     """A leaf and those of its ancestors that no earlier branch of the tree has, oldest first.
@@ -120,7 +123,10 @@ class RevTree:
 
     def to_bytes(self) -> bytes:
         """The tree for a BLOB column. Equal trees have equal bytes."""
-        return to_json(self._branches)
+        if len(self._branches) <= _PART:
+            return to_json(self._branches)
+        parts = range(0, len(self._branches), _PART)
+        return b"[%b]" % b",".join(to_json(self._branches[start : start + _PART])[1:-1] for start in parts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RevTree) and [*self._branches] == [*other._branches]
