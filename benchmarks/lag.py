@@ -144,7 +144,13 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "20,000 conflicts out": _plain(case, "GET", "torn", open_revs="all", conflicts="true"),
         "a write over 20,000 conflicts": _plain(case, "PUT", "torn", {"n": 1}, new_edits="false", rev="9-a"),
         "_replicate of 90,000 documents": _replicate(case, [f"k{n}" for n in range(90_000)]),
+        "put of 2.6 million arrays": lambda: case.ask("PUT", case.fresh(), _ARRAYS),
+        "put of 550,000 members": lambda: case.ask("PUT", case.fresh(), _MEMBERS),
     }
+
+
+_ARRAYS = b'{"a":[%s1]}' % (b"[]," * 2_600_000)
+_MEMBERS = b'{"a":{%s}}' % b",".join(b'"k%d":1' % n for n in range(550_000))
 
 
 async def _lag(name: str, request: Callable[[], Awaitable[None]]) -> Lag:

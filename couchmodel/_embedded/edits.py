@@ -3,19 +3,21 @@
 Rule: nothing here asks what is stored.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
 
+from couchmodel._embedded.arguments import LARGE, bad_json, parse_json
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
-from couchmodel._embedded.large_json import encode_object
+from couchmodel._embedded.large_documents import TooLargeError, read_large
+from couchmodel._embedded.large_json import decode_large, encode_object, first_sign
+from couchmodel._embedded.revision_ids import Term
+from couchmodel._embedded.spelling import respelled
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
-__all__ = ["LARGEST_DOCUMENT", "Edit", "Incoming", "Stub", "parse_document", "validate_id"]
+__all__ = ["LARGEST_DOCUMENT", "Edit", "Incoming", "Stub", "parse_document", "read_document", "validate_id"]
 
 LARGEST_DOCUMENT: Final = 8_000_000
 """CouchDB's ``max_document_size``."""
@@ -50,16 +52,25 @@ class Edit:
     """A revision that is to be written.
 
     ``path`` is the revision that the document names and its ancestors, newest first: what an interactive write is
-    based on, and what a replicated one is. ``body`` is the document without its special members, ``text`` is its JSON.
+    based on, and what a replicated one is. ``content`` is the document without its special members, and nothing but
+    its term where it is large; ``text`` is its JSON.
     An attachment comes with its content, or the document has it already, or it is one that is stored with another.
     """
 
     id: str
     path: list[Rev]
     deleted: bool
-    body: dict[str, Any]
+    content: dict[str, Any] | Term
     text: bytes
     attachments: list[Incoming | Stub | Attachment] = field(default_factory=list)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The document without its special members."""
+        if isinstance(self.content, Term):
+            body: dict[str, Any] = decode_large(self.text)
+            return body
+        return self.content
 
 
 def parse_document(document: object, *, id: str | None = None, follows: bool = False) -> Edit:
@@ -77,12 +88,37 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
     edit = Edit("", [], False, body, b"")
     if len(body) < len(document):
         _read_special(document, edit)
+        if not _KEPT.isdisjoint(document):
+            edit.content = {name: value for name, value in document.items() if name[:1] != "_" or name in _KEPT}
         if not follows:
             _refuse_announced(edit)
     edit.text = _text(edit)
     if id is not None:
         edit.id = id
     return edit
+
+
+def read_document(text: bytes, *, id: str | None = None, follows: bool = False) -> Edit:
+    """A JSON text as a write, as :func:`parse_document` reads its value; a large one is never a value as a whole."""
+    if len(text) <= LARGE or first_sign(text) != b"{":
+        return parse_document(parse_json(text), id=id, follows=follows)
+    try:
+        document = read_large(text, _KEPT, LARGEST_DOCUMENT)
+    except TooLargeError as error:
+        raise ContentTooLargeError(_id_of(error.special), code="document_too_large") from None
+    except ValueError as error:
+        raise bad_json(error) from None
+    edit = Edit("", [], False, document.term, document.text)
+    _read_special(document.special, edit)
+    if not follows:
+        _refuse_announced(edit)
+    if id is not None:
+        edit.id = id
+    return edit
+
+
+def _id_of(special: dict[str, Any]) -> str:
+    return validate_id(special["_id"]) if "_id" in special else ""
 
 
 def validate_id(id: object) -> str:
@@ -114,8 +150,6 @@ def _read_special(document: dict[str, Any], edit: Edit) -> None:
                 raise _special(name)
             reader(value, edit)
     edit.path = ancestry(document)
-    if not _KEPT.isdisjoint(document):
-        edit.body = {name: value for name, value in document.items() if name[:1] != "_" or name in _KEPT}
 
 
 def _read_id(value: object, edit: Edit) -> None:
@@ -178,31 +212,12 @@ def _read_elsewhere(_value: object, _edit: Edit) -> None:
 
 def _text(edit: Edit) -> bytes:
     try:
-        text = encode_object(edit.body)
+        text = respelled(encode_object(edit.body))
     except DocumentError:
         raise BadRequestError("invalid UTF-8 JSON") from None  # a number such as 1e400
-    if b"e+" in text or b"e-6" in text or b"-0.0" in text:
-        text = _respelled(text)
     if len(text) > LARGEST_DOCUMENT:
         raise ContentTooLargeError(edit.id, code="document_too_large")
     return text
-
-
-def _respelled(text: bytes) -> bytes:
-    """A text whose numbers are spelled as CouchDB does: from 1e-6 to 1e21 with all digits, and without -0.0."""
-    pieces: list[bytes] = []
-    copied = 0
-    for found in _SPELLED_OTHERWISE.finditer(text):  # each match is a turn for other threads
-        if not found[0].startswith(b'"'):
-            pieces += (text[copied : found.start()], _with_all_digits(found[0]))
-            copied = found.end()
-    return b"".join((*pieces, text[copied:]))
-
-
-def _with_all_digits(number: bytes) -> bytes:
-    # The shortest digits that make the number, and zeros; the digits of the float itself would be others.
-    digits = b"0.0" if number == b"-0.0" else f"{Decimal(number.decode()):f}".encode()
-    return digits if b"." in digits else digits + b".0"
 
 
 def _illegal(reason: str) -> BadRequestError:
@@ -212,11 +227,6 @@ def _illegal(reason: str) -> BadRequestError:
 def _special(name: str) -> BadRequestError:
     return BadRequestError(f"Bad special document member: {name}", code="doc_validation")
 
-
-_SPELLED_OTHERWISE: Final = re.compile(
-    rb'"(?:[^"\\]|\\.)*"|-0\.0(?![0-9])|-?[0-9](?:\.[0-9]+)?e(?:\+1[6-9]|\+20|-6)(?![0-9])', re.DOTALL
-)
-"""Numbers, and strings, in which there may be anything."""
 
 _KEPT: Final = frozenset(
     (

@@ -5,30 +5,71 @@ first one was, which would make another revision id. It does not tell when it ha
 quotation marks then than what was made of it.
 
 A JSON parser written in C or Rust holds Python's lock from the beginning of a text to its end, and an event loop in
-another thread stands still that long. So a large object is cut where that is easy, at its members and at the items of
-those that are arrays, and parsed piece by piece. The scanner that finds the cuts is only trusted to find them: every
-piece goes through the parser that small texts go through.
+another thread stands still that long. So a large text is cut between the members and the items of whatever is large in
+it, however deep, and parsed piece by piece. What becomes of the pieces is a :class:`Sink`'s business: who makes
+no value of the whole spares Python's collector from looking at millions of objects, too. The regular expression
+that finds the cuts is only trusted to find them: every piece goes through the parser that small texts go through.
 """
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol, cast
 
 from pydantic_core import to_json
 
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["decode_large", "decode_small", "encode_object"]
+__all__ = ["PIECE", "Sink", "cut", "decode_large", "decode_small", "encode_object", "first_sign"]
 
-PIECE: Final = 262_144
-"""Characters that are parsed at a time, if there is a cut."""
+PIECE: Final = 65_536
+"""Bytes that are parsed at a time, more or less."""
 
 ITEMS: Final = 250
 """Items of an array that are written at a time."""
 
-_scan = json.JSONDecoder().raw_decode
-_space = re.compile(r"[ \t\r\n]*").match
+_OPENING: Final = (b"[", b"{")
+_CLOSING: Final = (b"]", b"}")
+_SPACE: Final = b" \t\r\n"
+
+_STRING: Final = rb'" (?: [^"\\]++ | \\. )*+ "'
+_FLAT: Final = rb'(?: [^][{}"]++ | %b )*+' % _STRING
+_BETWEEN: Final = rb"""(?: [^][{}"%%b]++ | %b | \[ %b \] | \{ %b \} )*+""" % (_STRING, _FLAT, _FLAT)
+
+_Find = Callable[[bytes, int, int], re.Match[bytes]]
+
+
+def _finder(pattern: bytes) -> _Find:
+    """What finds a pattern at a place; it is one that finds something always, be it nothing at all."""
+    return cast(_Find, re.compile(pattern, re.DOTALL | re.VERBOSE).match)
+
+
+# The next comma or bracket, and the next bracket, that is in no string, and in no array or object that is flat.
+_next_sign: Final = _finder(rb"%b ([][{},])?" % (_BETWEEN % b","))
+_next_bracket: Final = _finder(rb"%b ([][{}])?" % (_BETWEEN % b""))
+
+_space: Final = _finder(rb"[ \t\r\n]*+")
+
+# As much of a string as ends between two characters: an astral one may be written as two, both escaped.
+_characters: Final = _finder(
+    rb"""(?: [^"\\]++ | \\[^u] | \\u(?![dD][89abAB])[0-9a-fA-F]{4} | \\u[dD][89abAB]..\\u.... )*+"""
+)
+
+
+class Sink(Protocol):
+    """What takes in a large value: objects, arrays and strings that are entered and left, and runs of what they have.
+
+    A run is a dict of members, a list of items, or a part of a string.
+    """
+
+    def enter(self, name: str | None, sign: bytes) -> None:
+        """A value begins with this sign, under this name in an object."""
+
+    def take(self, run: Any) -> None:
+        """More of what was entered last."""
+
+    def leave(self) -> None:
+        """It ends."""
 
 
 def decode_small(text: bytes) -> Any:
@@ -36,16 +77,29 @@ def decode_small(text: bytes) -> Any:
     value = decode(text)
     # A mark that is spelled like this is one more in what was made of the text.
     if text.count(b'"') != to_json(value).count(b'"') or b"\\u0022" in text:
-        return json.loads(text.decode(), object_pairs_hook=_members)
-    return value
+        value = json.loads(text.decode(), object_pairs_hook=_members)
+    # CouchDB's parser takes the smallest number that there is for 0, and it may be part of a revision id.
+    return _without_smallest(value) if b"-324" in text else value
 
 
 def decode_large(text: bytes) -> Any:
     """The value of a JSON text, parsed piece by piece. Raises ValueError where it is none, or is not UTF-8."""
-    try:
-        return _object(text.decode())
-    except (_NoCutError, RecursionError):
+    if first_sign(text) not in (*_OPENING, b'"'):
         return decode_small(text)
+    values = Values()
+    cut(text, values)
+    return values.value
+
+
+def first_sign(text: bytes) -> bytes:
+    """What a JSON text begins with; ``{`` says that it is an object, if it is JSON at all."""
+    place = _after_space(text, 0)
+    return text[place : place + 1]
+
+
+def cut(text: bytes, sink: Sink) -> None:
+    """Hand the value of a JSON text to a sink. Raises ValueError where it is none, or is not UTF-8."""
+    _Cutter(text, sink).cut()
 
 
 def encode_object(value: dict[str, Any]) -> bytes:
@@ -70,81 +124,211 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-class _NoCutError(ValueError):
-    """The text is no object that could be cut, or no JSON."""
+def _without_smallest(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_smallest(member) for name, member in value.items()}
+        case list():
+            return [_without_smallest(item) for item in value]
+        case float() if abs(value) == 5e-324:
+            return 0.0
+    return value
 
 
-def _object(text: str) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    member: Any
-    place = _expect(text, 0, "{")
-    while True:
-        key_end = _end(text, place)
-        value, end = _expect(text, key_end, ":"), 0
-        name = decode(text[place:key_end].encode())
-        if not isinstance(name, str):
-            raise _NoCutError
-        if text[value : value + 1] == "[":
-            member, end = _array(text, value)
+class Values:
+    """The sink that makes a value."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self._entered: list[tuple[str | None, bytes, Any]] = []
+
+    def enter(self, name: str | None, sign: bytes) -> None:
+        """A value begins."""
+        self._entered.append((name, sign, {} if sign == b"{" else []))
+
+    def take(self, run: Any) -> None:
+        """More of it."""
+        _, sign, value = self._entered[-1]
+        if sign == b"{":
+            _put_last(value, run)
+        elif sign == b"[":
+            value.extend(run)
         else:
-            end = _end(text, value)
-            member = decode_small(text[value:end].encode())
-        members.pop(name, None)
-        members[name] = member
-        place = _after(text, end)
-        if text[place : place + 1] == "}":
-            break
-        place = _expect(text, place, ",")
-    if _after(text, place + 1) != len(text):
-        raise _NoCutError
-    return members
+            value.append(run)
+
+    def leave(self) -> None:
+        """It ends."""
+        name, sign, value = self._entered.pop()
+        self.value = "".join(value) if sign == b'"' else value
+        if self._entered:
+            self.take([self.value] if name is None else {name: self.value})
 
 
-def _array(text: str, start: int) -> tuple[list[Any], int]:
-    """The array that begins there, and where it ends."""
-    items: list[Any] = []
-    cut = start + 1
-    for end in _ends_of_items(text, cut):
-        if end - cut >= PIECE or text[end] == "]":
-            items += decode_small(f"[{text[cut:end]}]".encode())
-            cut = end + 1
-    return items, cut
+def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add members, of which those that are there already leave their place."""
+    if not members.keys().isdisjoint(more):
+        for name in more:
+            members.pop(name, None)
+    members.update(more)
 
 
-def _ends_of_items(text: str, place: int) -> Iterator[int]:
-    """Where each item's comma is, and the bracket behind the last one."""
-    place = _after(text, place)
-    if text[place : place + 1] == "]":
-        yield place
-        return
-    while True:
-        place = _after(text, _end(text, place))
-        sign = text[place : place + 1]
-        if sign not in (",", "]") or not sign:
-            raise _NoCutError
-        yield place
-        if sign == "]":
+class _Cutter:
+    def __init__(self, text: bytes, sink: Sink) -> None:
+        self._text = text
+        self._sink = sink
+        self._entered: list[bytes] = []
+        self._open: list[int] = []
+        """Where those begin that are open, and not entered."""
+        self._start = 0
+        """What is before has been handed over."""
+        self._goes_on = False
+        """Whether some of what was entered last is before, so that a comma or the end comes next."""
+
+    def cut(self) -> None:
+        place = _after_space(self._text, 0)
+        if self._text[place : place + 1] == b'"':
+            place = self._take_string(place)
+        else:
+            self._enter(place)
+            place = self._take_members(place + 1)
+        if _after_space(self._text, place) != len(self._text):
+            raise ValueError("trailing characters")
+
+    def _take_members(self, place: int) -> int:
+        """Take in what was entered, to its end. The place behind it."""
+        while self._entered:
+            is_full = place - self._start > PIECE
+            find = _next_sign if is_full and not self._open else _next_bracket  # commas are many
+            found = find(self._text, place, place + PIECE)
+            came_from, place = place, found.end()
+            sign = found[1]
+            if sign in _OPENING:
+                self._open.append(place - 1)
+            elif sign in _CLOSING:
+                self._close(place - 1, sign)
+            elif sign:
+                self._hand_over(place - 1, sign)
+            else:
+                place = self._pass(place, stuck=place == came_from)
+            if self._open and place - self._start > 2 * PIECE:
+                self._enter_open()
+        return place
+
+    def _pass(self, place: int, stuck: bool) -> int:
+        """Go on where no sign was found in a piece. Where to."""
+        if place == len(self._text):
+            raise ValueError("EOF while parsing a value")
+        return self._pass_string(place) if stuck else place
+
+    def _pass_string(self, place: int) -> int:
+        """Take in a string that is longer than a piece. The place behind it."""
+        end = _end_of_string(self._text, place)
+        after = _after_space(self._text, end)
+        if self._text[after : after + 1] == b":":  # a name is not cut
+            return end
+        self._enter_open()
+        return self._take_string(place)
+
+    def _take_string(self, place: int) -> int:
+        name = self._hand_over(place, b'"') if self._entered else None
+        self._sink.enter(name, b'"')
+        end = place + 1
+        for start, end in _pieces_of_string(self._text, place):
+            self._sink.take(decode(b'"%b"' % self._text[start:end]))
+        self._sink.leave()
+        self._go_on(end + 1)
+        return end + 1
+
+    def _enter_open(self) -> None:
+        opened, self._open = self._open, []
+        for place in opened:
+            self._enter(place)
+
+    def _enter(self, place: int) -> None:
+        sign = self._text[place : place + 1]
+        name = self._hand_over(place, sign) if self._entered else None
+        self._sink.enter(name, sign)
+        self._entered.append(sign)
+        self._start, self._goes_on = place + 1, False
+
+    def _close(self, place: int, sign: bytes) -> None:
+        if self._open:
+            self._open.pop()
             return
-        place = _after(text, place + 1)
+        if self._entered[-1] + sign not in (b"{}", b"[]"):
+            raise ValueError("another bracket was expected")
+        self._hand_over(place, sign)
+        self._entered.pop()
+        self._sink.leave()
+        self._go_on(place + 1)
+
+    def _go_on(self, place: int) -> None:
+        self._start, self._goes_on = place, True
+
+    def _hand_over(self, end: int, sign: bytes) -> str | None:
+        """Give the sink what comes before a sign: a comma, a bracket, or a quotation mark.
+
+        The name of what begins there, if anything with a name does.
+        """
+        begins = sign == b'"' or sign in _OPENING
+        piece = self._piece(end, sign) + (b"null" if begins else b"")
+        name = None
+        if piece:
+            run = self._parsed(piece)
+            if begins and isinstance(run, dict):
+                name, _ = run.popitem()
+            elif begins:
+                run.pop()
+            if run:
+                self._sink.take(run)
+        self._go_on(end)
+        return name
+
+    def _piece(self, end: int, sign: bytes) -> bytes:
+        """What is to be handed over, without a comma before it."""
+        piece = self._text[self._start : end].strip(_SPACE)
+        if not self._goes_on:
+            if not piece and sign == b",":
+                raise ValueError("a value was expected")
+        elif piece or sign == b'"' or sign in _OPENING:
+            piece, comma = piece[1:], piece[:1]
+            if comma != b"," or not (piece or sign == b'"' or sign in _OPENING):
+                raise ValueError("a comma or the end was expected")
+        return piece
+
+    def _parsed(self, piece: bytes) -> Any:
+        """The members or items in a piece, parsed as deep as they stand in the text."""
+        depth = len(self._entered) - 1
+        whole = b"{%b}" if self._entered[-1] == b"{" else b"[%b]"
+        run = decode_small(b"[" * depth + whole % piece + b"]" * depth)
+        for _ in range(depth):
+            [run] = run
+        return run
 
 
-def _end(text: str, place: int) -> int:
-    """Where the value ends that begins there."""
-    try:
-        return _scan(text, place)[1]
-    except ValueError:
-        raise _NoCutError from None
+def _end_of_string(text: bytes, place: int) -> int:
+    """The place behind a string. Raises ValueError where it does not end."""
+    ends = [end for _, end in _pieces_of_string(text, place)]
+    return ends[-1] + 1 if ends else place + 2
 
 
-def _after(text: str, place: int) -> int:
-    """The place behind white space."""
-    found = _space(text, place)
-    return found.end() if found else place
+def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
+    """Where the pieces of a string begin and end; the last ends at the quotation mark. Raises ValueError."""
+    start = place + 1
+    while text[start : start + 1] != b'"':
+        end = _characters(text, start, start + PIECE).end()
+        while end > start and text[end : end + 1] and text[end] & 0xC0 == 0x80:  # inside of a character
+            end -= 1
+        if end == start:
+            raise ValueError("EOF while parsing a string")
+        yield start, end
+        start = end
 
 
-def _expect(text: str, place: int, sign: str) -> int:
-    """The place behind a sign and white space around it."""
-    place = _after(text, place)
-    if text[place : place + 1] != sign:
-        raise _NoCutError
-    return _after(text, place + 1)
+def _after_space(text: bytes, place: int) -> int:
+    """The place behind white space, which is looked for a piece at a time."""
+    end = _space(text, place, place + PIECE).end()
+    while end == place + PIECE:
+        place = end
+        end = _space(text, place, place + PIECE).end()
+    return end

@@ -15,10 +15,24 @@ from typing import Any, Final
 
 from couchmodel._wire.revisions import digest_bytes
 
-__all__ = ["normalize_number", "revision_id"]
+__all__ = [
+    "LONGEST_STRING",
+    "NIL",
+    "Term",
+    "characters_of",
+    "head",
+    "inner_term",
+    "key_term",
+    "normalize_number",
+    "revision_id",
+    "string",
+]
 
 PIECE: Final = 20_000
 """Parts of a term that are joined at a time."""
+
+LONGEST_STRING: Final = 0xFFFF
+"""Items of an array that may be a string to Erlang."""
 
 
 def revision_id(
@@ -66,6 +80,40 @@ def normalize_number(value: float) -> float:
     return math.copysign(0.0, value) if -_UNREADABLE <= value <= _UNREADABLE else value
 
 
+NIL: Final = b"j"
+"""What objects and arrays end with."""
+
+
+class Term:
+    """A value that is encoded already, in parts."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+
+
+def inner_term(run: dict[str, Any] | list[Any] | str) -> bytes:
+    """Some members of an object, items of an array, or a part of a string, without what stands around all of them."""
+    if isinstance(run, str):
+        return run.encode()
+    out: _Out = []
+    _members(run, out) if isinstance(run, dict) else _items(run, out)
+    return b"".join(out)
+
+
+def head(sign: bytes, count: int) -> bytes:
+    """What an object, an array or a string begins with that has so many members, items or bytes."""
+    if sign == b'"':
+        return _tag_and_length(b"m", count)
+    return (b"h\1" if sign == b"{" else b"") + (_tag_and_length(b"l", count) if count else b"")
+
+
+def string(characters: bytes) -> bytes:
+    """The term of an array that is a string to Erlang."""
+    return _tag_and_short(b"k", len(characters)) + characters
+
+
 class _Atom(str):
     __slots__ = ()
 
@@ -73,7 +121,6 @@ class _Atom(str):
 _Out = list[bytes]
 
 _FORGOTTEN: Final = (_Atom("undefined"),) * 3
-_NIL: Final = b"j"
 _MEMBER: Final = b"h\2"
 _TRUE: Final = b"d\0\4true"
 _FALSE: Final = b"d\0\5false"
@@ -86,7 +133,6 @@ _tag_and_int = struct.Struct(">ci").pack
 _tag_and_float = struct.Struct(">cd").pack
 
 _UNREADABLE: Final = 5e-324
-_LONGEST_STRING: Final = 0xFFFF
 _LONGEST_KNOWN_KEY: Final = 64
 
 
@@ -144,43 +190,56 @@ def _tuple(value: tuple[Any, ...], out: _Out) -> None:
 def _object(value: dict[str, Any], out: _Out) -> None:
     out.append(b"h\1")
     if value:
-        append = out.append
-        append(_tag_and_length(b"l", len(value)))
-        for key, member in value.items():
-            append(_known_key(key) if len(key) <= _LONGEST_KNOWN_KEY else _key(key))
-            if type(member) is str:  # most members are, and a call for each would cost as much as its bytes
-                data = member.encode()
-                append(_tag_and_length(b"m", len(data)))
-                append(data)
-            else:
-                _ENCODERS[type(member)](member, out)
-    out.append(_NIL)
+        out.append(_tag_and_length(b"l", len(value)))
+        _members(value, out)
+    out.append(NIL)
 
 
-def _key(key: str) -> bytes:
+def _members(value: dict[str, Any], out: _Out) -> None:
+    append = out.append
+    for key, member in value.items():
+        append(_known_key(key) if len(key) <= _LONGEST_KNOWN_KEY else key_term(key))
+        if type(member) is str:  # most members are, and a call for each would cost as much as its bytes
+            data = member.encode()
+            append(_tag_and_length(b"m", len(data)))
+            append(data)
+        else:
+            _ENCODERS[type(member)](member, out)
+
+
+def key_term(key: str) -> bytes:
+    """What stands before the value of a member."""
     data = key.encode()
     return _MEMBER + _tag_and_length(b"m", len(data)) + data
 
 
 # The documents of a database share most of their keys.
-_known_key = functools.lru_cache(maxsize=4096)(_key)
+_known_key = functools.lru_cache(maxsize=4096)(key_term)
 
 
 def _array(value: list[Any], out: _Out) -> None:
-    characters = _characters(value)
+    characters = characters_of(value)
     if characters is not None:
-        out += (_tag_and_short(b"k", len(characters)), characters)
+        out.append(string(characters))
         return
     if value:
         out.append(_tag_and_length(b"l", len(value)))
-        for item in value:
-            _ENCODERS[type(item)](item, out)
-    out.append(_NIL)
+        _items(value, out)
+    out.append(NIL)
 
 
-def _characters(value: list[Any]) -> bytes | None:
+def _items(value: list[Any], out: _Out) -> None:
+    for item in value:
+        _ENCODERS[type(item)](item, out)
+
+
+def _term(value: Term, out: _Out) -> None:
+    out += value.parts
+
+
+def characters_of(value: list[Any]) -> bytes | None:
     """The bytes of a list that Erlang takes for a string: integers below 256, and not too many of them."""
-    if not 0 < len(value) <= _LONGEST_STRING or type(value[0]) is not int:
+    if not 0 < len(value) <= LONGEST_STRING or type(value[0]) is not int:
         return None
     try:
         characters = bytes(value)
@@ -200,4 +259,5 @@ _ENCODERS: Final[dict[type, Callable[[Any, _Out], None]]] = {
     tuple: _tuple,
     bytes: _binary,
     _Atom: _atom,
+    Term: _term,
 }

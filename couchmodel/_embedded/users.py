@@ -58,8 +58,8 @@ async def read_user(store: Store, name: str) -> UserDocument | None:
 async def hash_password(database: Database, edit: Edit) -> None:
     """Put the hash in the place of the password of a user's document. Raises ForbiddenError."""
     if database.name == USERS and edit.body.get("password") is not None:
-        edit.body = await _run(edit.body)
-        edit.text = encode(edit.body)
+        edit.content = await _run(edit.body)
+        edit.text = encode(edit.content)
 
 
 async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:

@@ -124,7 +124,7 @@ class Writing:
         attachments = self._save_all(listed, generation + 1)
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
         revives = stored is not None and stored.tree.deleted
-        digest = revision_id(edit.deleted, generation, previous, edit.body, digested, revives=revives)
+        digest = revision_id(edit.deleted, generation, previous, edit.content, digested, revives=revives)
         history = edit.path if parent in edit.path else [parent] if parent else []
         new = Rev(generation + 1, digest)
         self._write(edit, stored, [new, *history], attachments)

@@ -18,16 +18,16 @@ json_values = st.recursive(
 )
 
 
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_json, "PIECE", 20)
+@pytest.fixture(autouse=True, params=[12, 20])
+def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_json, "PIECE", request.param)
 
 
 @settings(max_examples=100)
 @given(st.dictionaries(st.text(), json_values) | json_values, st.sampled_from([None, 1]), st.booleans())
 def test_a_text_is_read_as_it_is_read_at_once(value: Any, indent: int | None, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
-    assert decode_large(text) == decode(text)
+    assert decode_large(text) == decode_small(text)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,11 @@ def test_a_text_is_read_as_it_is_read_at_once(value: Any, indent: int | None, as
         "[]",
         "1",
         '{"a":"\\u00e9"}',
+        '{"a":"%s"}' % ("\\u00e9" * 20),
+        '{"a":["%s"]}' % ("\\ud83d\\ude00\\\\ud83d\\\\" * 20),
+        '{{"{}":["{}"]}}'.format("é" * 100, "😀é" * 100),
+        '"%s"' % ("é\\n" * 100),
+        "[{}1,[]{}]".format(" " * 100, " " * 100),
         json.dumps({"a": [{"n": n} for n in range(100)]}),
     ],
 )
@@ -74,6 +79,27 @@ def test_white_space_and_the_empty_do_no_harm(text: str) -> None:
         b'{"a" 1}',
         b"\xef\xbb\xbf{}",
         b'{"a":[\x00]}',
+        b'{"a":[1],}',
+        b'{"a":[1]"b":[1]}',
+        b'{"a":[1],[1]}',
+        b'{"a":1[1]}',
+        b'{"a" [1]}',
+        b'{"a":[[1][1]]}',
+        b'{"a":[[1],,[1]]}',
+        b'{"a":[,[1]]}',
+        b'{"a":[[1],]}',
+        b'{"a":[[1]}]',
+        b'{"a":[[1}]}',
+        b'{"a":[\f[1]]}',
+        b'"' + b"x" * 100,
+        b'"' + b"\x80" * 100 + b'"',
+        b'["%s"]' % (b"\\ud800" * 10),
+        b'["%s\\"]' % (b"x" * 100),
+        b'{"a":["%s"1]}' % (b"x" * 100),
+        b'{"%s" 1}' % (b"x" * 100),
+        b"[%s,1]" % (b" " * 100),
+        b"[1%s,]" % (b" " * 100),
+        b"[1%s" % (b" " * 100),
     ],
 )
 def test_what_is_no_json_is_refused(text: bytes) -> None:

@@ -44,6 +44,28 @@ async def test_a_document_is_answered_in_couchdbs_spelling(
     assert text == f'{{"_id":"a","_rev":"{rev}",{answered}}}\n'
 
 
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ('{"a":1,"b":"PAD","a":{"c":1,"d":"PAD","c":[]}}', '{"b":"PAD","a":{"d":"PAD","c":[]}}'),
+        ('{"n":[1,[%s[1e16,-0.0]]]}' % ('"PAD",' * 2), '{"n":[1,["PAD","PAD",[10000000000000000.0,0.0]]]}'),
+        (' {"a" : [ %s {} ] } ' % ("[ ], " * 100_000), '{"a":[%s{}]}' % ("[]," * 100_000)),
+    ],
+)
+async def test_a_large_document_is_stored_as_a_small_one_is(database: Database, sent: str, stored: str) -> None:
+    sent, stored = (text.replace("PAD", "\\n" * 150_000) for text in (sent, stored))
+    rev = json.loads(await ask(database, "PUT", "a", body=sent.encode()))["rev"]
+    text = (await ask(database, "GET", "a")).decode()
+    assert text == f'{{"_id":"a","_rev":"{rev}",{stored[1:-1]}}}\n'
+
+
+async def test_a_large_document_has_couchdbs_revision(database: Database) -> None:
+    body = json.dumps({"bytes": [1] * 65_535, "list": [1] * 65_536, "é": ["é" * 100_000, {"a": [[]] * 20_000}]})
+    assert (
+        json.loads(await ask(database, "PUT", "a", body=body.encode()))["rev"] == "1-e10d8f850c61855fab7d6901887964f4"
+    )
+
+
 @pytest.mark.parametrize("length", [1, 2_000_000])
 async def test_the_last_value_of_a_key_counts_in_every_document_of_a_request(database: Database, length: int) -> None:
     document = '{"_id":"%s","x":{"a":"y"},"b":%d,"x":{"a":1,"a":2}}'

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
-from couchmodel._embedded.arguments import LARGEST, is_only_accepted, parse_json, require_json_type
+from couchmodel._embedded.arguments import LARGEST, is_only_accepted, require_json_type
 from couchmodel._embedded.bodies import json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
-from couchmodel._embedded.edits import parse_document
+from couchmodel._embedded.edits import read_document
 from couchmodel._embedded.handlers.document import write
 from couchmodel._embedded.security import DEFAULT, Security, check_security
 from couchmodel._embedded.sqlite import Connection
@@ -79,7 +79,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
 async def create_document(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}``."""
     require_json_type(request)
-    edit = await parsed(await read_text(request), lambda text: parse_document(parse_json(text)))
+    edit = await parsed(await read_text(request), read_document)
     edit.id = edit.id or store.uuids.next()
     status = 202 if is_only_accepted(request.query) else 201
     rev = await write(store, database, edit, request.user)

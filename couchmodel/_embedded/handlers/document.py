@@ -2,12 +2,11 @@
 
 import hashlib
 from functools import partial
-from typing import Final
 from urllib.parse import urlencode
 
 from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
-from couchmodel._embedded.arguments import expected_revision, is_only_accepted, parse_json
+from couchmodel._embedded.arguments import expected_revision, is_only_accepted
 from couchmodel._embedded.bodies import LARGE, parsed, read_text
 from couchmodel._embedded.documents import (
     Found,
@@ -17,7 +16,7 @@ from couchmodel._embedded.documents import (
     load,
     winner,
 )
-from couchmodel._embedded.edits import LARGEST_DOCUMENT, Edit, parse_document, validate_id
+from couchmodel._embedded.edits import Edit, parse_document, read_document, validate_id
 from couchmodel._embedded.handlers import reading
 from couchmodel._embedded.handlers.related import Related, is_related
 from couchmodel._embedded.sqlite import Connection
@@ -27,12 +26,9 @@ from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, decode, encode, is_text, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
-from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError
+from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["LARGEST_TEXT", "copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
-
-LARGEST_TEXT: Final = 6 * LARGEST_DOCUMENT
-"""Bytes of a document's JSON that are not even parsed: an escaped character takes six of them."""
+__all__ = ["copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
 
 _LOCAL = "_local/"
 
@@ -123,10 +119,7 @@ def _write(database: int, edit: Edit, replicated: bool, check: Check | None, con
 
 async def _read_edit(request: Request, id: str) -> Edit:
     """The document of a request, taken apart; its attachments are compressed and hashed, too."""
-    text = await read_text(request)
-    if len(text) > LARGEST_TEXT and b'"_attachments"' not in text:
-        raise ContentTooLargeError("", code="document_too_large")
-    return await parsed(text, lambda text: parse_document(parse_json(text), id=id))
+    return await parsed(await read_text(request), partial(read_document, id=id))
 
 
 def settle_revision(request: Request, edit: Edit) -> None:

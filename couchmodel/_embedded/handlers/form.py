@@ -8,12 +8,19 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
-from couchmodel._embedded.arguments import parse_json
 from couchmodel._embedded.bodies import parsed
 from couchmodel._embedded.contents import Content
 from couchmodel._embedded.documents import load
-from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_attachment_name, validate_id
-from couchmodel._embedded.handlers.document import LARGEST_TEXT, settle_revision, write
+from couchmodel._embedded.edits import (
+    LARGEST_DOCUMENT,
+    Edit,
+    Incoming,
+    parse_document,
+    read_document,
+    validate_attachment_name,
+    validate_id,
+)
+from couchmodel._embedded.handlers.document import settle_revision, write
 from couchmodel._embedded.handlers.related import events
 from couchmodel._embedded.handlers.streams import Gathering, give_up
 from couchmodel._embedded.sqlite import Connection
@@ -26,6 +33,9 @@ from couchmodel.errors import BadRequestError, ContentTooLargeError, Unsupported
 __all__ = ["post"]
 
 FORM: Final = "multipart/form-data"
+
+LARGEST_TEXT: Final = 6 * LARGEST_DOCUMENT
+"""Bytes of all fields that are no files: an escaped character takes six of them."""
 
 _PARAMETER: Final = re.compile(r';\s*(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -61,7 +71,7 @@ def _check(request: Request) -> None:
 async def _edit(store: Store, database: Database, request: Request, id: str, form: "_Form") -> Edit:
     """The document that the form has, or the one of which it has the revision."""
     if "_doc" in form.fields:
-        edit = await parsed(bytes(form.fields["_doc"]), lambda text: parse_document(parse_json(text), id=id))
+        edit = await parsed(bytes(form.fields["_doc"]), partial(read_document, id=id))
         settle_revision(request, edit)
         return edit
     rev = Rev.parse(form.fields.get("_rev", bytearray()).decode("utf-8", "replace"))

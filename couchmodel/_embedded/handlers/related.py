@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Self
 
-from couchmodel._embedded.arguments import parse_json
 from couchmodel._embedded.bodies import parsed
 from couchmodel._embedded.contents import Content
-from couchmodel._embedded.edits import Edit, Incoming, parse_document
+from couchmodel._embedded.edits import Edit, Incoming, read_document
 from couchmodel._embedded.handlers.streams import Gathering, give_up, pieces
 from couchmodel._embedded.store import Store
 from couchmodel._wire.contents import Digest
@@ -47,7 +47,7 @@ class Related:
         """
         async with aclosing(events(self._request)) as arriving:
             text = await _document(arriving)
-            edit = await parsed(text, lambda text: parse_document(parse_json(text), id=id, follows=True))
+            edit = await parsed(text, partial(read_document, id=id, follows=True))
             waiting = [item for item in edit.attachments if isinstance(item, Incoming) and item.announced is not None]
             self._contents += [item.content for item in waiting]
             await self._receive(arriving, [_Arrival(self._store, item) for item in waiting])
