@@ -9,7 +9,7 @@ from couchmodel._embedded.arguments import parse_json, parse_object, require_jso
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
-__all__ = ["LARGE", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
+__all__ = ["LARGE", "LARGEST_QUERY", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
 
 T = TypeVar("T")
 
@@ -18,6 +18,9 @@ LARGE: Final = 65_536
 
 LARGE_QUERY: Final = 1024
 """Bytes of a query, in which a regular expression may be that is compiled as long as a hundred times as much JSON."""
+
+LARGEST_QUERY: Final = 8 * 1024 * 1024
+"""Bytes of a query, as much as a document may have."""
 
 LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a body that is JSON; there is no way to read it without keeping all of it."""

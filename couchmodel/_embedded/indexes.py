@@ -11,7 +11,7 @@ from couchmodel._embedded.erlang import Atom, erlang_term, term_to_binary
 from couchmodel._embedded.planner import Index
 from couchmodel._embedded.projection import parse_sort
 from couchmodel._embedded.selector import compile_selector
-from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._embedded.store import Database
 from couchmodel._wire.messages import decode
 from couchmodel.errors import BadRequestError, UnavailableError
@@ -68,6 +68,9 @@ class _Known(NamedTuple):
     catalogue: Catalogue
 
 
+LARGE: Final = 16_384
+"""Bytes of a design document whose selectors are not compiled in the event loop."""
+
 _known: Final[WeakKeyDictionary[Database, _Known]] = WeakKeyDictionary()
 """What was read last, for every query asks."""
 
@@ -76,7 +79,10 @@ def _catalogue(database: Database, connection: Connection, ids: Sequence[str]) -
     designs: dict[str, Design] = {}
     indexes: list[Index] = []
     for id in ids:
-        body = decode(living(winner(database.number, id, connection)).body)
+        text = living(winner(database.number, id, connection)).body
+        if len(text) > LARGE:
+            leave_event_loop()
+        body = decode(text)
         if body.get("language") == QUERY:
             designs[id] = parse_design(id, body, partitioned=database.partitioned)
             indexes += indexes_of(designs[id])

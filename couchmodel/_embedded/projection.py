@@ -1,6 +1,6 @@
 """The options ``fields`` and ``sort`` of ``_find``: what of a document is shown, and in which order documents come."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from couchmodel._embedded.erlang import erlang_term
@@ -12,13 +12,30 @@ __all__ = ["Direction", "Projection", "parse_fields", "parse_sort"]
 
 Direction: TypeAlias = Literal["asc", "desc"]
 
+FEW: Final = 20
+"""Paths that are followed one after the other; of more, a document is only asked for those that it may have."""
+
+DEEPEST: Final = 1000
+"""Names in a path, and more than any document has objects within each other."""
+
 _DIRECTIONS: Final[Mapping[object, Direction]] = {"asc": "asc", "desc": "desc"}
+
+
+class _Names(dict[str, "_Names"]):
+    """The names that may come next in a path; and which one has ended here, and its place among all, if any."""
+
+    __slots__ = ("path", "place")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place: int | None = None
+        self.path: tuple[str, ...] = ()
 
 
 class Projection:
     """The fields that are shown of each document that is found: all of them, if none is named."""
 
-    __slots__ = ("_paths", "fields")
+    __slots__ = ("_names", "_paths", "fields")
 
     fields: list[Any]
     """The paths as they were asked."""
@@ -26,6 +43,7 @@ class Projection:
     def __init__(self, fields: list[Any]) -> None:
         self.fields = fields
         self._paths: list[tuple[str, ...]] | None = None
+        self._names = _Names()
 
     def __repr__(self) -> str:
         return f"Projection({self.fields!r})"
@@ -43,13 +61,21 @@ class Projection:
         if not self.fields:
             return document
         if self._paths is None:
-            self._paths = _independent_paths(self.fields)
+            self._paths = _independent_paths(self.fields, self._names)
         picked: JSONObject = {}
+        if len(self._paths) > FEW:
+            for _, path, value in sorted(_found(self._names, document), key=_place):
+                _put(picked, path, value)
+            return picked
         for path in self._paths:
             value = get_path(document, path)
             if not isinstance(value, Absent):
                 _put(picked, path, value)
         return picked
+
+    def dissolve(self) -> None:
+        """Free all that it is made of, in this thread: it takes long where it is much. It is good for nothing then."""
+        self.fields, self._paths, self._names = [], None, _Names()
 
 
 def parse_fields(fields: object) -> Projection:
@@ -93,18 +119,51 @@ def _sort_field(field: object) -> tuple[str, Direction]:
     raise BadRequestError(f"Invalid sort field: {erlang_term(field, readable=True)}", code="invalid_sort_field")
 
 
-def _independent_paths(fields: list[Any]) -> list[tuple[str, ...]]:
-    """The paths without those that lie below an earlier one."""
-    paths: dict[tuple[str, ...], None] = {}
-    lengths: set[int] = set()
+def _independent_paths(fields: list[Any], names: _Names) -> list[tuple[str, ...]]:
+    """The paths without those that lie below an earlier one, and joined in ``names`` where they begin alike."""
+    paths: list[tuple[str, ...]] = []
     for field in fields:
         if not isinstance(field, str):
             raise ServerError("badarg", code="unknown_error")
         path = parse_path(field)
-        if not any(path[:length] in paths for length in lengths):
-            paths[path] = None
-            lengths.add(len(path))
-    return list(paths)
+        if len(path) <= DEEPEST and _insert(names, path, len(paths)):
+            paths.append(path)
+    return paths
+
+
+def _insert(names: _Names, path: tuple[str, ...], place: int) -> bool:
+    for name in path:
+        names = names.setdefault(name, _Names())
+        if names.place is not None:
+            return False
+    names.place, names.path = place, path
+    return True
+
+
+_Found: TypeAlias = tuple[int, tuple[str, ...], Any]
+"""The place of a path among those that are asked for, the path, and what is there."""
+
+
+def _found(names: _Names, value: object) -> Iterator[_Found]:
+    for name, after in _common(names, value):
+        part = get_path(value, (name,))
+        if isinstance(part, Absent):
+            continue
+        if after.place is not None:
+            yield after.place, after.path, part
+        if after:
+            yield from _found(after, part)
+
+
+def _common(names: _Names, value: object) -> Iterable[tuple[str, _Names]]:
+    """The names that a value may have."""
+    if isinstance(value, dict):
+        return [(name, names[name]) for name in names.keys() & value.keys()]
+    return names.items() if isinstance(value, list) else ()
+
+
+def _place(found: _Found) -> int:
+    return found[0]
 
 
 def _put(picked: JSONObject, path: tuple[str, ...], value: object) -> None:

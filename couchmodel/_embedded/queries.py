@@ -46,6 +46,11 @@ class Options(NamedTuple):
         }
         return {name: changed.get(name, value) for name, value in self._asdict().items() if name != "selector"}
 
+    def dissolve(self) -> None:
+        """Free what may be much of it, in this thread."""
+        self.selector.dissolve()
+        self.fields.dissolve()
+
 
 def parse_options(body: Mapping[str, Any]) -> Options:
     """The options of a query. Raises BadRequestError, with CouchDB's code and reason."""

@@ -44,7 +44,7 @@ PIECE: Final = 100
 class Selector:
     """A selector, ready to be put to documents."""
 
-    __slots__ = ("_test", "normalized", "source")
+    __slots__ = ("_test", "may_take_long", "normalized", "source")
 
     source: JSONObject
     """The selector as it was asked."""
@@ -52,9 +52,13 @@ class Selector:
     normalized: JSONObject
     """The selector as CouchDB rewrites it, and shows it in ``_explain``."""
 
+    may_take_long: bool
+    """Whether a single value may take it long, as it may a regular expression."""
+
     def __init__(self, source: JSONObject, normalized: JSONObject) -> None:
         self.source = source
         self.normalized = normalized
+        self.may_take_long = _mentions(normalized, "$regex")
         self._test = _compile(normalized, raw=False) if normalized else _matches_everything
 
     def __repr__(self) -> str:
@@ -70,15 +74,14 @@ class Selector:
         """
         return self._test(document if isinstance(document, dict) else dict(document))
 
+    def dissolve(self) -> None:
+        """Free all that it is made of, in this thread: it takes long where it is much. It is good for nothing then."""
+        self.source, self.normalized, self._test = {}, {}, _matches_everything
+
     @property
     def fields(self) -> frozenset[str]:
         """The paths that the selector says something about, down through ``$and`` and ``$or``."""
         return frozenset(_fields(self.normalized))
-
-    @property
-    def may_take_long(self) -> bool:
-        """Whether a single value may take it long, as it may a regular expression."""
-        return _mentions(self.normalized, "$regex")
 
     @property
     def is_text_search(self) -> bool:

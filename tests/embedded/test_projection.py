@@ -1,10 +1,14 @@
 """What of a document is shown, and how a sort is read."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from couchmodel._embedded import projection
 from couchmodel._embedded.projection import parse_fields, parse_sort
 from couchmodel.errors import BadRequestError, ServerError
 
@@ -40,6 +44,22 @@ DOCUMENT = {
 )
 def test_fields_are_picked(fields: list[str], picked: Any) -> None:
     assert parse_fields(fields).pick(DOCUMENT) == picked
+
+
+NAMES = st.sampled_from(["a", "b", "0", "1"])
+FIELDS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map(".".join), min_size=1, max_size=20)
+VALUES = st.recursive(st.integers(), lambda parts: st.lists(parts, max_size=2) | st.dictionaries(NAMES, parts))
+
+
+@given(fields=FIELDS, document=st.dictionaries(NAMES, VALUES))
+def test_many_fields_are_picked_as_few_are(fields: list[str], document: Any) -> None:
+    absent = [f"zz{n}.a" for n in range(projection.FEW)]
+    picked = parse_fields(fields).pick(document)
+    assert json.dumps(parse_fields([*absent, *fields]).pick(document)) == json.dumps(picked)
+
+
+def test_a_path_may_be_longer_than_any_document_is_deep() -> None:
+    assert parse_fields(["a" + ".a" * 5000, "a"]).pick(DOCUMENT) == {"a": 1}
 
 
 def test_fields_come_in_the_order_in_which_they_are_named() -> None:

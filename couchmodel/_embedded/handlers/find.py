@@ -1,23 +1,26 @@
 """Mango queries."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import explaining, indexing, planner, turns
 from couchmodel._embedded import find as finding
-from couchmodel._embedded.answers import JSON_HEADERS, json_answer
+from couchmodel._embedded.answers import JSON_HEADERS
 from couchmodel._embedded.arguments import parse_object, require_json_type
-from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
+from couchmodel._embedded.bodies import LARGE, LARGE_QUERY, LARGEST_QUERY, parsed, read_text
 from couchmodel._embedded.explaining import is_covered
 from couchmodel._embedded.find import Batch, Position, Search, Source, Statistics, pack_bookmark, unpack_bookmark
+from couchmodel._embedded.gradual_json import encode_gradually
 from couchmodel._embedded.index_rows import read_state
 from couchmodel._embedded.indexes import Catalogue, read_catalogue, shown
 from couchmodel._embedded.planner import Plan, Survey
 from couchmodel._embedded.queries import Options, parse_options
 from couchmodel._embedded.store import Database, Store
-from couchmodel._wire.messages import Request, Response, encode
+from couchmodel._wire.messages import Request, Response, Stream, encode
 from couchmodel.errors import BadRequestError
 
 __all__ = ["explain", "find"]
@@ -31,10 +34,28 @@ FEW_PER_RESULT: Final = 10
 
 async def find(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_find``."""
-    options = await _options(request)
-    started = time.perf_counter()
+    text = await _text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    plan = _plan(database, catalogue, options)
+    query = await parsed(text, partial(_query, database, catalogue, _partition(request)), LARGE_QUERY)
+    if len(text) <= LARGE:
+        return await _found(store, database, catalogue, query)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, query.options.dissolve)
+        answer = await _found(store, database, catalogue, query)
+        if answer.stream is not None:
+            answer.stream = _with(stack.pop_all(), answer.stream)
+    return answer
+
+
+async def _with(stack: AsyncExitStack, stream: Stream) -> AsyncGenerator[bytes, None]:
+    """An answer, and what is to be done behind it."""
+    async with stack, aclosing(stream):
+        async for piece in stream:
+            yield piece
+
+
+async def _found(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
+    options, plan, covered, started = query
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     if options.partition and not database.partitioned:
@@ -51,7 +72,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
         unpack_bookmark(options.bookmark),
         options.conflicts,
         options.r > 1,
-        is_covered(plan.index, options),
+        covered,
         options.execution_stats,
         turns.TIMEOUT,
     )
@@ -66,8 +87,14 @@ async def find(store: Store, database: Database, request: Request) -> Response:
 
 async def explain(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_explain``."""
-    options = await _options(request)
-    found = _survey(await store.read(partial(read_catalogue, database)), options)
+    text = await _text(request)
+    catalogue = await store.read(partial(read_catalogue, database))
+    return await parsed(text, partial(_explained, database, catalogue, _partition(request)), LARGE_QUERY)
+
+
+def _explained(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
+    options = _options(partition, text)
+    found = _survey(catalogue, options)
     found.refuse(fallback=options.allow_fallback)
     plan = planner.choose(found, options.selector, options.sort) if found.usable else None
     said: dict[str, Any] = {
@@ -88,16 +115,36 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
     if plan is not None:
         said["mrargs"] = explaining.view_arguments(plan, options)
         said["covering"] = is_covered(plan.index, options)
-    return json_answer(200, said)
+    return Response(200, JSON_HEADERS, encode_gradually(said) + b"\n")
 
 
-async def _options(request: Request) -> Options:
-    """The query, which stays in the partition that the request names. A large one is read on a thread."""
+class _Query(NamedTuple):
+    """A query, how it is answered, whether the keys of the index tell all that it takes, and when it has come."""
+
+    options: Options
+    plan: Plan
+    covered: bool
+    started: float
+
+
+async def _text(request: Request) -> bytes:
     require_json_type(request)
-    return await parsed(await read_text(request), partial(_parse, request.query.get("partition", "")), LARGE_QUERY)
+    return await read_text(request, LARGEST_QUERY)
 
 
-def _parse(partition: str, text: bytes) -> Options:
+def _partition(request: Request) -> str:
+    """The partition that the request names, in which the query stays."""
+    return request.query.get("partition", "")
+
+
+def _query(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> _Query:
+    options = _options(partition, text)
+    started = time.perf_counter()
+    plan = _plan(database, catalogue, options)
+    return _Query(options, plan, is_covered(plan.index, options), started)
+
+
+def _options(partition: str, text: bytes) -> Options:
     body = parse_object(text)
     if not partition:
         return parse_options(body)

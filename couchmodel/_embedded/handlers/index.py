@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.arguments import whole_number
-from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.arguments import parse_object, require_json_type, whole_number
+from couchmodel._embedded.bodies import LARGE_QUERY, LARGEST_QUERY, json_object, parsed, read_text
 from couchmodel._embedded.designs import QUERY
 from couchmodel._embedded.documents import winner
 from couchmodel._embedded.edits import parse_document, validate_id
@@ -31,10 +31,16 @@ __all__ = ["create", "delete", "delete_many", "list_indexes"]
 
 async def create(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_index``."""
-    definition = parse_definition(await json_object(request))
-    validate_id(definition.design)
+    require_json_type(request)
+    definition = await parsed(await read_text(request, LARGEST_QUERY), _definition, LARGE_QUERY)
     result = await store.write(partial(_create, database.number, definition), committed=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
+
+
+def _definition(text: bytes) -> Definition:
+    definition = parse_definition(parse_object(text))
+    validate_id(definition.design)
+    return definition
 
 
 async def list_indexes(store: Store, database: Database, request: Request) -> Response:
