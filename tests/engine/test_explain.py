@@ -59,3 +59,10 @@ async def test_a_query_without_an_index_for_its_sort_is_explained_without_one(in
     assert answer["index"] is None
     assert "mrargs" not in answer
     assert answer["selector_hints"] == [{"type": "json", "indexable_fields": ["q"], "unindexable_fields": ["a"]}]
+
+
+async def test_a_large_selector_is_shown_whole(indexed: Database) -> None:
+    selector = {"$or": [{"a": {"$eq": n}, "é": {"$in": [n, {"x": []}]}} for n in range(2000)]}
+    answer = await indexed.explain(selector)
+    assert len(answer["selector"]["$or"]) == 2000
+    assert answer["selector"]["$or"][7] == {"$and": [{"a": {"$eq": 7}}, {"é": {"$in": [7, {"x": []}]}}]}

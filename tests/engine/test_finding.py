@@ -174,3 +174,13 @@ async def test_only_indexes_that_are_named_are_removed_together(
     assert removed["success"] == [{"id": "_design/n", "ok": True}]
     assert removed["fail"] == [{"id": "_design/other", "error": "not_found"}]
     assert len(await indexed.indexes()) == 1
+
+
+async def test_a_large_query_is_answered_as_a_small_one(indexed: Database) -> None:
+    many = {"n": {"$in": [3, 4, *range(1000, 20_000)]}}
+    assert await numbers(indexed, many) == [3, 4]
+    assert await numbers(indexed, many, limit=1) == [3]
+    with pytest.raises(BadRequestError, match="invalid_bookmark"):
+        await find(indexed, many, bookmark="?")
+    everything = await find(indexed, {"$or": [{"n": {"$gte": 0}}, *[{"n": -n} for n in range(8000)]]}, limit=1000)
+    assert len(everything["docs"]) == COUNT
