@@ -7,10 +7,24 @@ has no translation is refused, never taken for something else.
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import regex
 
 __all__ = ["bytewise", "compile_pattern", "is_pattern"]
+
+
+LONGEST: Final = 65_536
+"""Characters of a pattern, with comments."""
+
+LARGEST: Final = 32_768
+"""Characters that a pattern may have to match. CouchDB has room for about as many: 64 KiB of what it compiles them to.
+
+The compiler writes out what is there a fixed number of times, and all threads wait while it does so.
+"""
+
+_DIGITS: Final = 6
+"""Of a count; more are too many."""
 
 
 def is_pattern(text: str) -> bool:
@@ -24,12 +38,42 @@ def is_pattern(text: str) -> bool:
 
 def compile_pattern(text: str) -> "regex.Pattern[str]":
     """The pattern of a text, to be put to what :func:`bytewise` makes of a value."""
-    return regex.compile(_TOKENS.sub(_translated, bytewise(text)), regex.VERSION1)
+    if len(text) > LONGEST:
+        raise _too_large()
+    pattern = _TOKENS.sub(_translated, bytewise(text))
+    if _size(pattern) > LARGEST:
+        raise _too_large()
+    return regex.compile(pattern, regex.VERSION1)
 
 
 def bytewise(text: str) -> str:
     """A text with a character for each byte of its UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _size(pattern: str) -> int:
+    """How many characters there are to match, as often as they have to be there."""
+    sizes, last = [0], 0
+    for part in _PARTS.finditer(pattern):
+        count = part["count"]
+        if part[0] == "(":
+            sizes.append(last := 0)
+            continue
+        if part[0] == ")" and len(sizes) > 1:
+            last = sizes.pop()
+        elif count is not None:
+            more = last * max(0, int(count[:_DIGITS]) - 1)
+            last += more
+            sizes[-1] += more
+            continue
+        else:
+            last = len(part[0]) if part[0].startswith("[") else 1
+        sizes[-1] += last
+    return sum(sizes)
+
+
+def _too_large() -> regex.error:
+    return regex.error("regular expression is too large")
 
 
 def _translated(token: re.Match[str]) -> str:
@@ -139,3 +183,6 @@ _CLASS_TOKENS = re.compile(
     rf"\[:(?P<posix>\^?\w+):\] | {_CODES} | \\(?P<escape_in_class>.) | (?P<literal>[\[&|~]|\A-|(?<=[^\\-]-)-)",
     re.VERBOSE | re.DOTALL,
 )
+
+# The parts of a pattern for `regex`, as far as they decide how large it is
+_PARTS = re.compile(r"\\. | \[(?:\\.|[^\]\\])*\] | \{(?P<count>\d+)(?:,\d*)?\}[?+]? | .", re.VERBOSE | re.DOTALL)

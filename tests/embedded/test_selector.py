@@ -275,6 +275,30 @@ def test_a_regex_without_a_meaning_is_refused(pattern: str) -> None:
         compile_selector({"a": {"$regex": pattern}})
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "x" * 40_000,
+        "(?#" + "x" * 70_000 + ")",
+        "(?:a{65535}){6552}",
+        "((?:a{300}b){20}){20}",
+        "(a{9})" * 4000,
+        "[" + "ab" * 20_000 + "]",
+        "a{9999999999}",
+    ],
+)
+def test_a_regex_that_is_too_large_is_refused(pattern: str) -> None:
+    with pytest.raises(BadRequestError, match="bad_arg: Bad argument for operator \\$regex: <<"):
+        compile_selector({"a": {"$regex": pattern}})
+
+
+@pytest.mark.parametrize(
+    "pattern", ["x{2}" * 5000, "(?:a{150}){150}|ab", r"(?:[(](a{100}\)\{9\}){3,}){9}|ab", "|ab" * 5000]
+)
+def test_a_regex_may_be_large(pattern: str) -> None:
+    assert matches_value({"$regex": f"^(?:{pattern})$|ab"}, "ab")
+
+
 @pytest.mark.parametrize("condition", [{"$regex": "(x|xx)+!"}, {"$elemMatch": {"$regex": "(x|xx)+!"}}])
 def test_a_regex_that_takes_too_long_is_an_error(condition: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selector_operators, "REGEX_TIMEOUT", 0.02)
