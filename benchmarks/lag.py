@@ -146,11 +146,30 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "_replicate of 90,000 documents": _replicate(case, [f"k{n}" for n in range(90_000)]),
         "put of 2.6 million arrays": lambda: case.ask("PUT", case.fresh(), _ARRAYS),
         "put of 550,000 members": lambda: case.ask("PUT", case.fresh(), _MEMBERS),
+        **_queries(case),
     }
 
 
 _ARRAYS = b'{"a":[%s1]}' % (b"[]," * 2_600_000)
 _MEMBERS = b'{"a":{%s}}' % b",".join(b'"k%d":1' % n for n in range(550_000))
+
+
+def _queries(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Queries that ask much."""
+    alternatives = {"$or": [{"n": -n} for n in range(100_000)]}
+    filter = {"$or": alternatives["$or"][:30_000]}
+    fields = [f"field{n}" for n in range(10_000)]
+    path = "a" + ".a" * 500_000
+    return {
+        "_explain of 100,000 alternatives": _plain(case, "POST", "_explain", {"selector": alternatives}),
+        "_find of 30,000 alternatives": _plain(case, "POST", "_find", {"selector": filter}),
+        "_find of 10,000 fields": _plain(case, "POST", "_find", {"selector": {}, "fields": fields, "limit": 10_000}),
+        "_find of a path of 500,000 names": _plain(case, "POST", "_find", {"selector": {path: 1}, "limit": 1}),
+        "_find by a large pattern": _plain(case, "POST", "_find", {"selector": {"title": {"$regex": "|a" * 13_000}}}),
+        "_index with 30,000 alternatives": _plain(
+            case, "POST", "_index", {"index": {"fields": ["n"], "partial_filter_selector": filter}}
+        ),
+    }
 
 
 async def _lag(name: str, request: Callable[[], Awaitable[None]]) -> Lag:

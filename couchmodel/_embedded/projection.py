@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from couchmodel._embedded.erlang import erlang_term
-from couchmodel._embedded.selector import Absent, get_path, parse_path
+from couchmodel._embedded.selector import DEEPEST, Absent, get_path, parse_path
 from couchmodel.errors import BadRequestError, ServerError
 from couchmodel.types import JSONObject
 
@@ -14,9 +14,6 @@ Direction: TypeAlias = Literal["asc", "desc"]
 
 FEW: Final = 20
 """Paths that are followed one after the other; of more, a document is only asked for those that it may have."""
-
-DEEPEST: Final = 1000
-"""Names in a path, and more than any document has objects within each other."""
 
 _DIRECTIONS: Final[Mapping[object, Direction]] = {"asc": "asc", "desc": "desc"}
 

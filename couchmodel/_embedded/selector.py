@@ -35,7 +35,10 @@ from couchmodel._embedded.selector_operators import (
 from couchmodel.errors import BadRequestError
 from couchmodel.types import JSONObject
 
-__all__ = ["BAD_PATH", "MISSING", "Absent", "Selector", "compile_selector", "get_path", "parse_path"]
+__all__ = ["BAD_PATH", "DEEPEST", "MISSING", "Absent", "Selector", "compile_selector", "get_path", "parse_path"]
+
+DEEPEST: Final = 1000
+"""Names in a path, and more than any document has objects within each other."""
 
 PIECE: Final = 100
 """Conditions that are tried between two looks at the clock."""
@@ -75,8 +78,10 @@ class Selector:
         return self._test(document if isinstance(document, dict) else dict(document))
 
     def dissolve(self) -> None:
-        """Free all that it is made of, in this thread: it takes long where it is much. It is good for nothing then."""
-        self.source, self.normalized, self._test = {}, {}, _matches_everything
+        """Free all that it is made of, a little at a time, as other threads wait. It is good for nothing then."""
+        self._test = _matches_everything
+        _free(self.normalized)
+        _free(self.source)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -111,6 +116,15 @@ def compile_selector(selector: object) -> Selector:
         reason = f"Selector must be a JSON object, not: {erlang_term(selector)}"
         raise BadRequestError(reason, code="invalid_selector_json")
     return Selector(selector, _normalized(selector) if selector else {})
+
+
+def _free(value: Any) -> None:
+    if isinstance(value, dict):
+        while value:
+            _free(value.popitem()[1])
+    elif isinstance(value, list):
+        while value:
+            _free(value.pop())
 
 
 def _fields(selector: JSONObject) -> Iterator[str]:
@@ -171,13 +185,18 @@ BAD_PATH: Final = Absent.BAD_PATH
 def parse_path(text: str) -> tuple[str, ...]:
     r"""The names on the way to a field: ``a.b`` are two, ``a\.b`` is one.
 
+    Behind the deepest place that a document may have they do not matter.
+
     Raises:
         BadRequestError: where a name is empty.
     """
-    names = list(_names(text))
-    if "" in names:
-        raise BadRequestError(f"Invalid field name: {text}", code="invalid_field_name")
-    return tuple(name.replace("\\", "") for name in names)
+    names: list[str] = []
+    for name in _names(text):
+        if not name:
+            raise BadRequestError(f"Invalid field name: {text}", code="invalid_field_name")
+        if len(names) <= DEEPEST:
+            names.append(name.replace("\\", ""))
+    return tuple(names)
 
 
 def is_path(text: str) -> bool:

@@ -115,7 +115,9 @@ def _explained(database: Database, catalogue: Catalogue, partition: str, text: b
     if plan is not None:
         said["mrargs"] = explaining.view_arguments(plan, options)
         said["covering"] = is_covered(plan.index, options)
-    return Response(200, JSON_HEADERS, encode_gradually(said) + b"\n")
+    answer = Response(200, JSON_HEADERS, encode_gradually(said) + b"\n")
+    options.dissolve()
+    return answer
 
 
 class _Query(NamedTuple):
