@@ -146,6 +146,8 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "_replicate of 90,000 documents": _replicate(case, [f"k{n}" for n in range(90_000)]),
         "put of 2.6 million arrays": lambda: case.ask("PUT", case.fresh(), _ARRAYS),
         "put of 550,000 members": lambda: case.ask("PUT", case.fresh(), _MEMBERS),
+        "_bulk_docs of 2.6 million arrays": lambda: case.ask("POST", "_bulk_docs", b'{"docs":[%s]}' % _ARRAYS),
+        "_bulk_docs of 100,000": lambda: case.ask("POST", "_bulk_docs", b'{"docs":[%s{}]}' % (b"{}," * 100_000)),
         **_queries(case),
     }
 

@@ -5,7 +5,7 @@ bytes: nothing is parsed, so numbers and the order of members stay as they came.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -13,7 +13,7 @@ from couchmodel._embedded import attachments as _attachments
 from couchmodel._embedded.attachments import NO_CONTENTS, Attachment, unpack
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
-from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError
 
@@ -254,9 +254,9 @@ def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
 
 
 class Loaded(NamedTuple):
-    """A revision to write another one from: its body decoded, and its attachments."""
+    """A revision to write another one from: its body, and its attachments."""
 
-    document: dict[str, Any]
+    text: bytes
     attachments: list[Attachment]
     deleted: bool = False
 
@@ -264,7 +264,7 @@ class Loaded(NamedTuple):
 def load(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
     """The winner or another revision of a document. Raises NotFoundError."""
     found = _revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
-    return Loaded(decode(found.body), unpack(found.attachments), bool(found.deleted))
+    return Loaded(found.body, unpack(found.attachments), bool(found.deleted))
 
 
 def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:

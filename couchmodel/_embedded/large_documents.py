@@ -69,13 +69,13 @@ class _Document:
         self._largest = largest
         self._depth = 0
 
-    def enter(self, name: str | None, sign: bytes) -> None:
+    def enter(self, name: str | None, sign: bytes, place: int) -> None:
         if self._depth == 0:
-            self.special.enter(None, sign)
+            self.special.enter(None, sign, place)
         elif self._depth == 1:
             self._sink = self.special if self._is_special(name or "") else self.body
         self._depth += 1
-        self._sink.enter(name, sign)
+        self._sink.enter(name, sign, place)
 
     def take(self, run: Any) -> None:
         if self._depth > 1:
@@ -84,18 +84,18 @@ class _Document:
             self._take_members(run)
         self._check_size()
 
-    def leave(self) -> None:
-        self._sink.leave()
+    def leave(self, place: int) -> None:
+        self._sink.leave(place)
         self._check_size()
         self._depth -= 1
         if self._depth == 0:
-            self.special.leave()
+            self.special.leave(place)
         elif self._depth == 1:
             self._sink = self.body
 
     def _check_size(self) -> None:
         if self.body.size > self._largest:
-            self.special.leave()
+            self.special.leave(0)
             raise TooLargeError(self.special.value)
 
     def _take_members(self, run: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ class _Body:
         self._objects = 0
         self._passed_over = 0
 
-    def enter(self, name: str | None, sign: bytes) -> None:
+    def enter(self, name: str | None, sign: bytes, place: int) -> None:
         self._objects += 1
         if self._passed_over or (name is not None and self._comes_again(name)):
             self._passed_over += 1
@@ -169,7 +169,7 @@ class _Body:
             _keep_characters(frame, run)
         frame.count += len(term) if isinstance(run, str) else len(run)
 
-    def leave(self) -> None:
+    def leave(self, place: int) -> None:
         if self._passed_over:
             self._passed_over -= 1
             return

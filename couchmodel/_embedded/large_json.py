@@ -20,7 +20,17 @@ from pydantic_core import to_json
 
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["PIECE", "Sink", "cut", "decode_large", "decode_small", "encode_object", "first_sign"]
+__all__ = [
+    "Sink",
+    "Values",
+    "cut",
+    "decode_large",
+    "decode_small",
+    "encode_array",
+    "encode_object",
+    "first_sign",
+    "release",
+]
 
 PIECE: Final = 65_536
 """Bytes that are parsed at a time, more or less."""
@@ -32,10 +42,6 @@ _OPENING: Final = (b"[", b"{")
 _CLOSING: Final = (b"]", b"}")
 _SPACE: Final = b" \t\r\n"
 
-_STRING: Final = rb'" (?: [^"\\]++ | \\. )*+ "'
-_FLAT: Final = rb'(?: [^][{}"]++ | %b )*+' % _STRING
-_BETWEEN: Final = rb"""(?: [^][{}"%%b]++ | %b | \[ %b \] | \{ %b \} )*+""" % (_STRING, _FLAT, _FLAT)
-
 _Find = Callable[[bytes, int, int], re.Match[bytes]]
 
 
@@ -44,9 +50,20 @@ def _finder(pattern: bytes) -> _Find:
     return cast(_Find, re.compile(pattern, re.DOTALL | re.VERBOSE).match)
 
 
-# The next comma or bracket, and the next bracket, that is in no string, and in no array or object that is flat.
-_next_sign: Final = _finder(rb"%b ([][{},])?" % (_BETWEEN % b","))
-_next_bracket: Final = _finder(rb"%b ([][{}])?" % (_BETWEEN % b""))
+def _between(apart: bytes, depth: int) -> bytes:
+    """A pattern of what is between signs: no ``apart``, but strings, and arrays and objects that are not as deep."""
+    rest = rb'[^][{}"%b]++ | "(?: [^"\\]++ | \\. )*+"' % apart
+    if depth:
+        inner = _between(b"", depth - 1)
+        rest += rb" | \[ %b \] | \{ %b \}" % (inner, inner)
+    return b"(?: %b )*+" % rest
+
+
+_SHALLOW: Final = 4
+"""How deep documents are mostly. What is deeper is passed bracket by bracket."""
+
+_next_sign: Final = _finder(rb"%b ([][{},])?" % _between(b",", _SHALLOW))
+_next_bracket: Final = _finder(rb"%b ([][{}])?" % _between(b"", _SHALLOW))
 
 _space: Final = _finder(rb"[ \t\r\n]*+")
 
@@ -62,14 +79,14 @@ class Sink(Protocol):
     A run is a dict of members, a list of items, or a part of a string.
     """
 
-    def enter(self, name: str | None, sign: bytes) -> None:
-        """A value begins with this sign, under this name in an object."""
+    def enter(self, name: str | None, sign: bytes, place: int) -> None:
+        """A value begins with this sign, at this place of the text, and under this name in an object."""
 
     def take(self, run: Any) -> None:
         """More of what was entered last."""
 
-    def leave(self) -> None:
-        """It ends."""
+    def leave(self, place: int) -> None:
+        """It ends before this place."""
 
 
 def decode_small(text: bytes) -> Any:
@@ -110,10 +127,19 @@ def encode_object(value: dict[str, Any]) -> bytes:
 
 
 def _encoded(value: Any) -> bytes:
-    if type(value) is not list or len(value) <= ITEMS:
-        return encode(value)
+    return encode_array(value) if type(value) is list and len(value) > ITEMS else encode(value)
+
+
+def encode_array(value: list[Any]) -> bytes:
+    """The JSON text of an array, written piece by piece. Raises DocumentError."""
     pieces = [encode(value[start : start + ITEMS])[1:-1] for start in range(0, len(value), ITEMS)]
     return b"[%b]" % b",".join(pieces)
+
+
+def release(values: list[Any]) -> None:
+    """Empty a list piece by piece: nobody else gets a turn while many objects are freed at once."""
+    while values:
+        del values[-ITEMS:]
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -142,7 +168,7 @@ class Values:
         self.value: Any = None
         self._entered: list[tuple[str | None, bytes, Any]] = []
 
-    def enter(self, name: str | None, sign: bytes) -> None:
+    def enter(self, name: str | None, sign: bytes, place: int) -> None:
         """A value begins."""
         self._entered.append((name, sign, {} if sign == b"{" else []))
 
@@ -156,7 +182,7 @@ class Values:
         else:
             value.append(run)
 
-    def leave(self) -> None:
+    def leave(self, place: int) -> None:
         """It ends."""
         name, sign, value = self._entered.pop()
         self.value = "".join(value) if sign == b'"' else value
@@ -231,11 +257,11 @@ class _Cutter:
 
     def _take_string(self, place: int) -> int:
         name = self._hand_over(place, b'"') if self._entered else None
-        self._sink.enter(name, b'"')
+        self._sink.enter(name, b'"', place)
         end = place + 1
         for start, end in _pieces_of_string(self._text, place):
             self._sink.take(decode(b'"%b"' % self._text[start:end]))
-        self._sink.leave()
+        self._sink.leave(end + 1)
         self._go_on(end + 1)
         return end + 1
 
@@ -247,7 +273,7 @@ class _Cutter:
     def _enter(self, place: int) -> None:
         sign = self._text[place : place + 1]
         name = self._hand_over(place, sign) if self._entered else None
-        self._sink.enter(name, sign)
+        self._sink.enter(name, sign, place)
         self._entered.append(sign)
         self._start, self._goes_on = place + 1, False
 
@@ -259,7 +285,7 @@ class _Cutter:
             raise ValueError("another bracket was expected")
         self._hand_over(place, sign)
         self._entered.pop()
-        self._sink.leave()
+        self._sink.leave(place + 1)
         self._go_on(place + 1)
 
     def _go_on(self, place: int) -> None:

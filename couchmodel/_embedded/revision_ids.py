@@ -92,6 +92,13 @@ class Term:
     def __init__(self, parts: Sequence[bytes]) -> None:
         self.parts = parts
 
+    @classmethod
+    def of(cls, value: object) -> "Term":
+        """The term of a value."""
+        out: _Out = []
+        _ENCODERS[type(value)](value, out)
+        return cls((b"".join(out),))
+
 
 def inner_term(run: dict[str, Any] | list[Any] | str) -> bytes:
     """Some members of an object, items of an array, or a part of a string, without what stands around all of them."""

@@ -39,7 +39,7 @@ def check(text: str) -> None:
     assert revision_id(False, 0, None, large.content, []) == revision_id(False, 0, None, small.content, [])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.dictionaries(names, values), st.booleans())
 def test_its_text_and_its_revision_are_the_same(document: dict[str, Any], ascii_only: bool) -> None:
     check(json.dumps(document, ensure_ascii=ascii_only))

@@ -78,6 +78,50 @@ async def test_the_last_value_of_a_key_counts_in_every_document_of_a_request(dat
         assert text == f'{{"_id":"{row["id"]}","_rev":"{row["rev"]}","b":{number},"x":{{"a":2}}}}\n'
 
 
+async def test_large_and_small_documents_of_a_request_are_stored_as_if_they_came_alone(database: Database) -> None:
+    listed: list[dict[str, object]] = [
+        {"_id": "a", "n": -0.0},
+        {"_id": "b", "n": [[[]] * 100_000, {"é": "x" * 200_000}]},
+        {"_id": "c"},
+    ]
+    text = json.dumps({"docs": listed, "new_edits": True})
+    rows = json.loads(await ask(database, "POST", "_bulk_docs", body=text.encode()))
+    for row, document in zip(rows, listed, strict=True):
+        body = json.dumps({**document, "_id": f"{row['id']}2"})
+        assert json.loads(await ask(database, "PUT", f"{row['id']}2", body=body.encode()))["rev"] == row["rev"]
+
+
+@pytest.mark.parametrize("length", [1, 400_000])
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ('{"docs":[{},"PAD",{}]}', "Document must be a JSON object"),
+        ('{"docs":[{"a":"PAD"},{"_a":1}]}', "Bad special document member: _a"),
+        ('{"docs":[{"_a":["PAD"]},{"_b":1}]}', "Bad special document member: _a"),
+        ('{"docs":[{"a":["PAD"]}],"docs":{"a":[]}}', "`docs` parameter must be an array."),
+        ('{"docs":"PAD"}', "`docs` parameter must be an array."),
+        ('{"a":["PAD"]}', "POST body must include `docs` parameter."),
+        ('["PAD"]', "Request body must be a JSON object"),
+        ('{"docs":[{},{"a":["PAD"]}', "invalid UTF-8 JSON"),
+        ('{"docs":[{},{"a":["PAD"]},]}', "invalid UTF-8 JSON"),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_said_of_a_large_one_too(
+    database: Database, sent: str, reason: str, length: int
+) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        await ask(database, "POST", "_bulk_docs", body=sent.replace("PAD", "x" * length).encode())
+    assert caught.value.reason == reason
+    assert (await database.info())["doc_count"] == 0
+
+
+async def test_a_large_document_is_copied(database: Database) -> None:
+    body = json.dumps({"a": [[]] * 200_000, "b": [1e16, -1.5]}).encode()
+    rev = json.loads(await ask(database, "PUT", "a", body=body))["rev"]
+    request = Request("COPY", (*database.path, "a"), headers={**JSON, "destination": "b"})
+    assert json.loads((await database.session.send(request)).body)["rev"] == rev
+
+
 async def test_the_last_value_of_a_key_counts_in_a_query(database: Database) -> None:
     for n in range(3):
         await ask(database, "PUT", f"d{n}", body=b'{"n":%d}' % n)

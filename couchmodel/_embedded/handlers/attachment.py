@@ -10,7 +10,14 @@ from couchmodel._embedded.arguments import accepts_gzip, expected_revision, is_o
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents import Loaded, load
-from couchmodel._embedded.edits import Edit, Incoming, parse_document, validate_attachment_name, validate_id
+from couchmodel._embedded.edits import (
+    Edit,
+    Incoming,
+    parse_document,
+    read_document,
+    validate_attachment_name,
+    validate_id,
+)
 from couchmodel._embedded.handlers.streams import chunks, give_up, part, receive, unpacked
 from couchmodel._embedded.ranges import Range, parse_ranges
 from couchmodel._embedded.sqlite import Connection
@@ -185,8 +192,8 @@ def _edit(change: _Change, connection: Connection) -> Edit:
     if change.content is None:
         _named(loaded.attachments, change.name)
     if change.rev is None:
-        loaded = Loaded({}, [])
-    edit = parse_document(loaded.document, id=change.id)
+        loaded = Loaded(b"{}", [])
+    edit = read_document(loaded.text, id=change.id)
     edit.path = [change.rev] if change.rev else []
     edit.deleted = loaded.deleted  # a losing tombstone stays one
     others = [attachment for attachment in loaded.attachments if attachment.name != change.name]

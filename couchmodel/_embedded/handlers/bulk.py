@@ -1,15 +1,20 @@
 """Many documents at once."""
 
+import asyncio
+from collections.abc import Iterable
 from functools import partial
+from heapq import merge
 from typing import Any, Final
 
-from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import is_only_accepted
-from couchmodel._embedded.bodies import json_object
-from couchmodel._embedded.edits import Edit, parse_document
+from couchmodel._embedded.answers import JSON_HEADERS, json_answer
+from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
+from couchmodel._embedded.bodies import parsed, read_text
+from couchmodel._embedded.bulk_bodies import edit_of, read_bulk
+from couchmodel._embedded.edits import Edit
+from couchmodel._embedded.large_json import encode_array, release
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.users import check_for, hash_passwords
+from couchmodel._embedded.users import USERS, check_for, hash_passwords
 from couchmodel._embedded.validation import RefusedError
 from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
@@ -22,13 +27,18 @@ FEW: Final = 20
 SMALL: Final = 65_536
 """Documents, and bytes of them, that are written as one would be."""
 
+SORTED: Final = 10_000
+"""Documents that are sorted at once, for nobody else gets a turn meanwhile."""
+
 REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
 """Errors of one document, which do not keep the others from being written."""
 
 
 async def write(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_bulk_docs``."""
-    body = await json_object(request)
+    require_json_type(request)
+    text = await read_text(request)
+    body = await parsed(text, parse_object if database.name == USERS else read_bulk)
     documents, new_edits = await hash_passwords(database, _documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
@@ -38,12 +48,23 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     # The documents are taken apart where they are written: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
     job = partial(write_all, store, database.number, documents, check_for(database, request.user))
-    short = len(documents) <= FEW and isinstance(request.body, bytes) and len(request.body) <= SMALL
+    short = len(documents) <= FEW and len(text) <= SMALL
     rows = await store.write(job, committed=database.notify, short=short)
     written = [row for row in rows if "ok" in row] if accepted else ()
     for row in written:
         row["accepted"] = True
-    return json_answer(202 if written else 201, rows)
+    status = 202 if written else 201
+    if len(text) <= SMALL:
+        return json_answer(status, rows)
+    return Response(status, JSON_HEADERS, await asyncio.to_thread(_told, rows, documents))
+
+
+def _told(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
+    """The body of an answer, after which neither its rows nor the documents are needed any more."""
+    text = encode_array(rows) + b"\n"
+    release(rows)
+    release(documents)
+    return text
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
@@ -54,7 +75,7 @@ def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
 
 def _without_transactions(document: Any) -> dict[str, Any]:
     """What CouchDB, too, says to whoever wants all documents to be written or none."""
-    edit = parse_document(document)
+    edit = edit_of(document)
     rev = str(edit.path[0]) if edit.path else "0-"
     return {"id": edit.id, "rev": rev, "error": "not_implemented", "reason": "all_or_nothing is not supported"}
 
@@ -69,7 +90,7 @@ def _documents(body: dict[str, Any]) -> list[Any]:
 
 
 def _edits(store: Store, documents: list[Any]) -> list[Edit]:
-    edits = [parse_document(document) for document in documents]
+    edits = [edit_of(document) for document in documents]
     for edit in edits:
         edit.id = edit.id or store.uuids.next()
     return edits
@@ -115,6 +136,12 @@ def _write_replicated(
     return refused
 
 
-def _order(edits: list[Edit]) -> list[int]:
+def _order(edits: list[Edit]) -> Iterable[int]:
     """CouchDB writes in the order of ids, which shows in the order of changes."""
-    return sorted(range(len(edits)), key=lambda place: edits[place].id)
+
+    def id(place: int) -> str:
+        return edits[place].id
+
+    count = len(edits)
+    sorted_places = [sorted(range(n, min(n + SORTED, count)), key=id) for n in range(0, count, SORTED)]
+    return merge(*sorted_places, key=id)

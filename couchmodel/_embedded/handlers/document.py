@@ -23,7 +23,7 @@ from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import check_for, hash_password
 from couchmodel._embedded.writing import Check, Writing
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, decode, encode, is_text, parse_target
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_text, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
@@ -189,7 +189,7 @@ def _source(database: int, id: str, rev: Rev | None, connection: Connection) -> 
     found = local.read(database, id, connection)
     if found is None:
         raise NotFoundError("missing")
-    return Loaded(decode(found.body), [])
+    return Loaded(found.body, [])
 
 
 def _copy(
@@ -202,7 +202,7 @@ def _copy(
     connection: Connection,
 ) -> str:
     source = _source(database, source_id, source_rev, connection)
-    edit = parse_document(source.document, id=id)
+    edit = read_document(source.text, id=id)
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)
     edit.deleted = source.deleted

@@ -15,7 +15,6 @@ from couchmodel._embedded.edits import (
     LARGEST_DOCUMENT,
     Edit,
     Incoming,
-    parse_document,
     read_document,
     validate_attachment_name,
     validate_id,
@@ -80,7 +79,7 @@ async def _edit(store: Store, database: Database, request: Request, id: str, for
 
 def _stored(database: int, id: str, rev: Rev, connection: Connection) -> Edit:
     loaded = load(database, id, rev, connection)
-    edit = parse_document(loaded.document, id=id)
+    edit = read_document(loaded.text, id=id)
     edit.path, edit.deleted, edit.attachments = [rev], loaded.deleted, [*loaded.attachments]
     return edit
 
