@@ -11,6 +11,9 @@ __all__ = ["Atom", "erlang_term", "term_to_binary"]
 
 _LONGEST_STRING: Final = 0xFFFF
 
+_PIECE: Final = 4096
+"""Bytes that are spelled at once."""
+
 
 class Atom(str):
     """The name of an Erlang atom."""
@@ -88,7 +91,8 @@ def _erlang_list(values: list[Any], *, readable: bool) -> str:
 def _erlang_bytes(data: bytes, *, readable: bool) -> str:
     if readable and data and all(map(_is_printable, data)):
         return '"' + data.decode("utf-8", "replace").translate(_ERLANG_ESCAPES) + '"'
-    return ",".join(map(str, data))
+    # A little at a time: other threads wait meanwhile.
+    return ",".join([",".join(map(str, data[start : start + _PIECE])) for start in range(0, len(data), _PIECE)])
 
 
 def _is_printable(code: int) -> bool:
