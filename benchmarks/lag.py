@@ -149,10 +149,12 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "_bulk_docs of 2.6 million arrays": lambda: case.ask("POST", "_bulk_docs", b'{"docs":[%s]}' % _ARRAYS),
         "_bulk_docs of 100,000": lambda: case.ask("POST", "_bulk_docs", b'{"docs":[%s{}]}' % (b"{}," * 100_000)),
         **_queries(case),
+        "_security of 500,000 names": _plain(case, "PUT", "_security", {"admins": {"names": _NAMES}}),
     }
 
 
 _ARRAYS = b'{"a":[%s1]}' % (b"[]," * 2_600_000)
+_NAMES = [f"n{n}" for n in range(500_000)]
 _MEMBERS = b'{"a":{%s}}' % b",".join(b'"k%d":1' % n for n in range(550_000))
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
-from couchmodel._embedded.arguments import LARGEST, is_only_accepted, require_json_type
+from couchmodel._embedded.arguments import LARGEST, is_only_accepted, parse_json, require_json_type
 from couchmodel._embedded.bodies import json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import read_document
@@ -139,26 +139,33 @@ async def set_limit(store: Store, database: Database, request: Request) -> Respo
 
 async def security(store: Store, database: Database, request: Request) -> Response:
     """``GET /{db}/_security``."""
-    return json_answer(200, database.security.document)
+    text = database.security.text
+    return Response(200, JSON_HEADERS, (encode(DEFAULT) if text is None else text) + b"\n")
 
 
 async def set_security(store: Store, database: Database, request: Request) -> Response:
     """``PUT /{db}/_security``."""
-    value = await json_body(request)
+    text = await read_text(request)
+    value = await parsed(text, parse_json)
     if database.name == "_users":
         raise ForbiddenError("You can't edit the security object of the user database.")
     database.security.require_admin(request.user)
-    check_security(value)
-    if database.name == "_replicator" and value != DEFAULT:
-        # Its documents hold passwords, and what they ask for is done in an administrator's name.
-        raise UnsupportedError("In the embedded store only administrators of the server use _replicator.")
-    text = encode(value)
+    security = await parsed(text, lambda _: _checked(database.name, value))
 
     def committed(_: object) -> None:
-        database.security = Security(text)
+        database.security = security
 
-    await store.write(partial(_write_setting, database.number, "security", text), committed=committed)
+    await store.write(partial(_write_setting, database.number, "security", security.text), committed=committed)
     return json_answer(200, OK)
+
+
+def _checked(name: str, value: Any) -> Security:
+    """A security object as a database's. Raises BadRequestError, UnsupportedError."""
+    check_security(value)
+    if name == "_replicator" and value != DEFAULT:
+        # Its documents hold passwords, and what they ask for is done in an administrator's name.
+        raise UnsupportedError("In the embedded store only administrators of the server use _replicator.")
+    return Security(encode(value), value)
 
 
 def _shape(query: Mapping[str, str]) -> tuple[int, bool]:
