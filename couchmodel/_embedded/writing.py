@@ -228,7 +228,8 @@ class Writing:
 
     def _stored(self, id: str) -> _Stored | None:
         if self._last is None or self._last.id != id:
-            self._put_back()
+            if self._last_is_newer:
+                self._put_back()
             self._last = self._read(id)
         return self._last
 
@@ -269,16 +270,14 @@ class Writing:
                 self._validation.forget()
 
     def _insert(self, id: str, path: list[Rev], content: _Content) -> int:
-        tree = RevTree.empty().merge(path, deleted=content.deleted).stem(self._revs_limit)
+        tree = RevTree.empty().merge(path, deleted=content.deleted)
         cursor = self._connection.execute(
             "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._database, id, self._sequence(id), str(path[0]), *content, tree.to_bytes()),
+            (self._database, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
         )
         self._count(content.deleted, 1)
-        number = cursor.lastrowid or 0
-        self._last = _Stored(id, number, str(path[0]), content, tree)
-        return number
+        return cursor.lastrowid or 0
 
     def _update(
         self,
