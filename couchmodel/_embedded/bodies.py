@@ -22,8 +22,11 @@ LARGE_QUERY: Final = 1024
 LARGEST_QUERY: Final = 8 * 1024 * 1024
 """Bytes of a query, as much as a document may have."""
 
-LARGEST: Final = 256 * 1024 * 1024
-"""Bytes of a body that is JSON; there is no way to read it without keeping all of it."""
+LARGEST: Final = 32 * 1024 * 1024
+"""Bytes of a body that is JSON, of which a value is made that may take twenty times as many."""
+
+LARGEST_DOCUMENTS: Final = 256 * 1024 * 1024
+"""The same of documents, whose attachments may be in them: a large one never is a value, but it is kept whole."""
 
 
 async def json_body(request: Request) -> Any:

@@ -6,9 +6,12 @@ from couchmodel._embedded.arguments import LARGE, bad_json, parse_object
 from couchmodel._embedded.edits import Edit, parse_document, read_document
 from couchmodel._embedded.large_json import Values, cut, first_sign
 from couchmodel._embedded.revision_ids import Term
-from couchmodel.errors import ResponseError
+from couchmodel.errors import ContentTooLargeError, ResponseError
 
 __all__ = ["edit_of", "read_bulk"]
+
+MOST: Final = 500_000
+"""Documents of one request; the smallest takes a kilobyte until all of them are written."""
 
 _DOCUMENTS: Final = "docs"
 
@@ -16,7 +19,7 @@ _DOCUMENTS: Final = "docs"
 def read_bulk(text: bytes) -> dict[str, Any]:
     """The object of a body. Its documents are values in a small one, and for :func:`edit_of` only in any other.
 
-    Raises BadRequestError where it is none.
+    Raises BadRequestError where it is none, ContentTooLargeError where it has too many of them.
     """
     if len(text) <= LARGE or first_sign(text) != b"{":
         return parse_object(text)
@@ -48,6 +51,7 @@ class _Body:
         self._depth = 0
         self._begins = 0
         self._has_documents = False
+        self._count = 0
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
         self._depth += 1
@@ -62,14 +66,20 @@ class _Body:
         if self._depth == 1:
             self.values.take(run)
         elif self._depth == 2 and self._has_documents:
-            self.values.take([_read(document) for document in run])
+            self._take([_read(document) for document in run])
 
     def leave(self, place: int) -> None:
         if self._depth == 3 and self._has_documents:
-            self.values.take([_read_large(self._text[self._begins : place])])
+            self._take([_read_large(self._text[self._begins : place])])
         if self._depth <= 2:
             self.values.leave(place)
         self._depth -= 1
+
+    def _take(self, documents: list[Edit | ResponseError]) -> None:
+        self._count += len(documents)
+        if self._count > MOST:
+            raise ContentTooLargeError(f"a request may have {MOST} documents at most", code="too_large")
+        self.values.take(documents)
 
 
 def _read(document: Any) -> Edit | ResponseError:

@@ -195,6 +195,17 @@ async def test_a_bomb_is_defused(client: Client, database: str, text: bytes) -> 
     assert (await client.ask("PUT", "/db/bomb", text)).status == 400
 
 
+async def test_too_many_documents_at_once_are_refused_and_none_is_written(client: Client, database: str) -> None:
+    answer = await client.ask("POST", f"/{database}/_bulk_docs", b'{"docs":[%b{}]}' % (b"{}," * 500_000))
+    assert (answer.status, answer.json()["error"]) == (413, "too_large")
+    assert (await client.ask("GET", f"/{database}")).json()["doc_count"] == 0
+
+
+async def test_json_that_would_take_too_much_memory_is_refused(client: Client, database: str) -> None:
+    answer = await client.ask("POST", f"/{database}/_revs_diff", b'{"a":[%b1]}' % (b"[]," * 12_000_000))
+    assert (answer.status, answer.json()["error"]) == (413, "too_large")
+
+
 async def test_a_document_that_is_too_large_is_refused(client: Client, database: str) -> None:
     answer = await client.ask("PUT", "/db/large", {"text": "x" * 8_000_001})
     assert (answer.status, answer.json()) == (413, {"error": "document_too_large", "reason": ""})

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
-from couchmodel._embedded.bodies import parsed, read_text
+from couchmodel._embedded.bodies import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.bulk_bodies import edit_of, read_bulk
 from couchmodel._embedded.edits import Edit
 from couchmodel._embedded.large_json import encode_array, release
@@ -37,8 +37,9 @@ REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
 async def write(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_bulk_docs``."""
     require_json_type(request)
-    text = await read_text(request)
-    body = await parsed(text, parse_object if database.name == USERS else read_bulk)
+    plain = database.name == USERS
+    text = await read_text(request, LARGEST if plain else LARGEST_DOCUMENTS)
+    body = await parsed(text, parse_object if plain else read_bulk)
     documents, new_edits = await hash_passwords(database, _documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
 from couchmodel._embedded.arguments import LARGEST, is_only_accepted, parse_json, require_json_type
-from couchmodel._embedded.bodies import json_body, parsed, read_text
+from couchmodel._embedded.bodies import LARGEST_DOCUMENTS, json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import read_document
 from couchmodel._embedded.handlers.document import write
@@ -79,7 +79,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
 async def create_document(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}``."""
     require_json_type(request)
-    edit = await parsed(await read_text(request), read_document)
+    edit = await parsed(await read_text(request, LARGEST_DOCUMENTS), read_document)
     edit.id = edit.id or store.uuids.next()
     status = 202 if is_only_accepted(request.query) else 201
     rev = await write(store, database, edit, request.user)

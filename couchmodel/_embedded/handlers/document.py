@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
 from couchmodel._embedded.arguments import expected_revision, is_only_accepted
-from couchmodel._embedded.bodies import LARGE, parsed, read_text
+from couchmodel._embedded.bodies import LARGE, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.documents import (
     Found,
     Loaded,
@@ -119,7 +119,7 @@ def _write(database: int, edit: Edit, replicated: bool, check: Check | None, con
 
 async def _read_edit(request: Request, id: str) -> Edit:
     """The document of a request, taken apart; its attachments are compressed and hashed, too."""
-    return await parsed(await read_text(request), partial(read_document, id=id))
+    return await parsed(await read_text(request, LARGEST_DOCUMENTS), partial(read_document, id=id))
 
 
 def settle_revision(request: Request, edit: Edit) -> None:
