@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel._embedded.large_json import decode_large, decode_small
+from couchmodel._embedded.large_json import LARGE, decode_large, decode_small
 from couchmodel._wire.messages import JSON_TYPE, Request, is_text
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedMediaTypeError
 
 __all__ = [
-    "LARGE",
     "LARGEST",
     "accepts",
     "accepts_gzip",
@@ -30,10 +29,6 @@ __all__ = [
 
 LARGEST: Final = 2**59 - 1
 """The largest number that CouchDB takes for a limit; SQLite knows larger ones."""
-
-
-LARGE: Final = 262_144
-"""Bytes of JSON that are parsed at once: 5 ms at most."""
 
 
 def whole_number(digits: str) -> int:

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from couchmodel._embedded.arguments import LARGE, bad_json, parse_object
+from couchmodel._embedded.arguments import bad_json, parse_object
 from couchmodel._embedded.edits import Edit, parse_document, read_document
-from couchmodel._embedded.large_json import Values, cut, first_sign
+from couchmodel._embedded.large_json import LARGE, Values, cut, first_sign
 from couchmodel._embedded.revision_ids import Term
 from couchmodel.errors import ContentTooLargeError, ResponseError
 

@@ -17,6 +17,7 @@ from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
 from couchmodel._embedded.functions import FunctionFilter
+from couchmodel._embedded.large_json import decode_stored
 from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.projection import parse_fields as parse_projection
 from couchmodel._embedded.revtree import RevTree
@@ -24,7 +25,7 @@ from couchmodel._embedded.selector import Selector
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database
 from couchmodel._embedded.turns import TIMEOUT, TURN, bounded
-from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
 
@@ -236,7 +237,7 @@ def _revs(connection: Connection, id: str, number: int, found: Found, tree: byte
         rev
         for rev in revs
         if (leaf := found if rev == found.rev else stored_revision(connection, number, rev))
-        and selector.matches(decode(document_json(id, leaf)))
+        and selector.matches(decode_stored(document_json(id, leaf), selector.members))
     ]
 
 
@@ -261,7 +262,7 @@ def _row(
         document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
-        document = encode(fields.pick(decode(document)))
+        document = encode(fields.pick(decode_stored(document, fields.members)))
     return b'%b,"doc":%b}' % (row, document)
 
 

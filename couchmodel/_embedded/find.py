@@ -7,19 +7,18 @@ all that is wanted in its keys is read alone; with any other one, the documents 
 import base64
 import binascii
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.arguments import LARGE
 from couchmodel._embedded.attachments import shown, unpack
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import Found, Wishes, check_database, document_json, open_winner, winner
 from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, read_rows
-from couchmodel._embedded.large_json import decode_large
+from couchmodel._embedded.large_json import decode_stored
 from couchmodel._embedded.planner import Plan
 from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.queries import bad_bookmark
@@ -79,6 +78,11 @@ class Search:
     covered: bool
     counts: bool
     seconds: float = TIMEOUT
+
+    def members(self) -> frozenset[str] | None:
+        """The members of a document that it looks into, or shows by themselves; None where they may be any."""
+        members = self.selector.members()
+        return None if members is None else members | self.projection.members()
 
 
 @dataclass(slots=True)
@@ -291,19 +295,22 @@ def _read(connection: Connection, search: Search, position: Position, found: Fou
         return _Entry(position, None)
     if search.conflicts:
         opened = open_winner(search.database, position.id, Wishes(conflicts=True), connection)
-        return _Entry(position, _parsed(opened.text, batch), is_read=True)
-    document = {"_id": position.id, "_rev": found.rev, **_parsed(found.body, batch)}
+        return _Entry(position, _parsed(opened.text, batch, _all), is_read=True)
+    document = {"_id": position.id, "_rev": found.rev, **_parsed(found.body, batch, search.members)}
     if found.attachments:
         document["_attachments"] = shown(unpack(found.attachments))
     return _Entry(position, document, found, is_read=True)
 
 
-def _parsed(text: bytes, batch: Batch) -> dict[str, Any]:
+def _parsed(text: bytes, batch: Batch, wanted: Callable[[], frozenset[str] | None]) -> dict[str, Any]:
     batch.parsed += len(text)
     if batch.parsed > INLINE_BYTES:
         leave_event_loop()
-    document: dict[str, Any] = decode(text) if len(text) <= LARGE else decode_large(text)
-    return document
+    return decode_stored(text, wanted)
+
+
+def _all() -> None:
+    """Any member may be wanted."""
 
 
 def _told(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:

@@ -13,7 +13,7 @@ that finds the cuts is only trusted to find them: every piece goes through the p
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, Protocol, cast
 
 from pydantic_core import to_json
@@ -21,16 +21,21 @@ from pydantic_core import to_json
 from couchmodel._wire.messages import decode, encode
 
 __all__ = [
+    "LARGE",
     "Sink",
     "Values",
     "cut",
     "decode_large",
     "decode_small",
+    "decode_stored",
     "encode_array",
     "encode_object",
     "first_sign",
     "release",
 ]
+
+LARGE: Final = 262_144
+"""Bytes that are parsed at once: 5 ms at most."""
 
 PIECE: Final = 65_536
 """Bytes that are parsed at a time, more or less."""
@@ -106,6 +111,18 @@ def decode_large(text: bytes) -> Any:
     values = Values()
     cut(text, values)
     return values.value
+
+
+def decode_stored(text: bytes, wanted: Callable[[], Collection[str] | None]) -> dict[str, Any]:
+    """A document that is stored. Of a large one there may be only the members that are ``wanted``, None being all."""
+    if len(text) <= LARGE:
+        document: dict[str, Any] = decode(text)
+        return document
+    names = wanted()
+    sink = Values() if names is None else _Members(names)
+    cut(text, sink)
+    whole: dict[str, Any] = sink.value
+    return whole
 
 
 def first_sign(text: bytes) -> bytes:
@@ -188,6 +205,41 @@ class Values:
         self.value = "".join(value) if sign == b'"' else value
         if self._entered:
             self.take([self.value] if name is None else {name: self.value})
+
+
+class _Members:
+    """The sink that makes an object of some members only, and lets go of the others as they come."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._values = Values()
+        self._names = names
+        self._depth = 0
+        self._is_wanted = True
+
+    @property
+    def value(self) -> Any:
+        """The object."""
+        return self._values.value
+
+    def enter(self, name: str | None, sign: bytes, place: int) -> None:
+        self._depth += 1
+        if self._depth == 2:
+            self._is_wanted = name in self._names
+        if self._is_wanted:
+            self._values.enter(name, sign, place)
+
+    def take(self, run: Any) -> None:
+        if self._depth == 1:
+            run = {name: value for name, value in run.items() if name in self._names}
+        if self._is_wanted:
+            self._values.take(run)
+
+    def leave(self, place: int) -> None:
+        if self._is_wanted:
+            self._values.leave(place)
+        self._depth -= 1
+        if self._depth == 1:
+            self._is_wanted = True
 
 
 def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from couchmodel._embedded import scripts
 from couchmodel._embedded.designs import JAVASCRIPT, QUERY, Design
+from couchmodel._embedded.large_json import decode_stored
 from couchmodel._embedded.selector import Absent, Selector, compile_selector, get_path, parse_path
-from couchmodel._wire.messages import decode
 from couchmodel.errors import BadRequestError, ServerError
 
 __all__ = ["FieldsMapper", "Mapper", "Rows", "open_mapper"]
@@ -53,10 +53,16 @@ class FieldsMapper:
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
         """The rows of each document, for each view of the design document."""
-        return [self._rows(decode(document)) for document in documents]
+        return [self._rows(decode_stored(document, self._members)) for document in documents]
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+    def _members(self) -> frozenset[str] | None:
+        """The members of a document that there are paths to; None where a selector may look into any."""
+        names = [path[0] for paths, _ in filter(None, self._views) for path in paths]
+        asked = [selector.members() for _, selector in filter(None, self._views) if selector]
+        return None if None in asked else frozenset(names).union(*filter(None, asked))
 
     def _rows(self, document: dict[str, Any]) -> list[Rows]:
         return [_entries(view, document) if view else [] for view in self._views]

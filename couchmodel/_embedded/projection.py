@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from couchmodel._embedded.erlang import erlang_term
-from couchmodel._embedded.selector import DEEPEST, Absent, get_path, parse_path
+from couchmodel._embedded.selector import DEEPEST, Absent, first_name, get_path, parse_path
 from couchmodel.errors import BadRequestError, ServerError
 from couchmodel.types import JSONObject
 
@@ -69,6 +69,10 @@ class Projection:
             if not isinstance(value, Absent):
                 _put(picked, path, value)
         return picked
+
+    def members(self) -> frozenset[str]:
+        """The members of a document that the paths begin with."""
+        return frozenset(first_name(field) for field in self.fields if isinstance(field, str))
 
     def dissolve(self) -> None:
         """Free all that it is made of, in this thread: it takes long where it is much. It is good for nothing then."""

@@ -35,7 +35,17 @@ from couchmodel._embedded.selector_operators import (
 from couchmodel.errors import BadRequestError
 from couchmodel.types import JSONObject
 
-__all__ = ["BAD_PATH", "DEEPEST", "MISSING", "Absent", "Selector", "compile_selector", "get_path", "parse_path"]
+__all__ = [
+    "BAD_PATH",
+    "DEEPEST",
+    "MISSING",
+    "Absent",
+    "Selector",
+    "compile_selector",
+    "first_name",
+    "get_path",
+    "parse_path",
+]
 
 DEEPEST: Final = 1000
 """Names in a path, and more than any document has objects within each other."""
@@ -88,6 +98,11 @@ class Selector:
         """The paths that the selector says something about, down through ``$and`` and ``$or``."""
         return frozenset(_fields(self.normalized))
 
+    def members(self) -> frozenset[str] | None:
+        """The members of a document that it looks into; None where they may be any."""
+        names = set(_members(self.normalized))
+        return None if None in names else frozenset(name for name in names if name is not None)
+
     @property
     def is_text_search(self) -> bool:
         """Whether it asks for ``$text``, which no other index can answer."""
@@ -134,6 +149,22 @@ def _fields(selector: JSONObject) -> Iterator[str]:
                 yield from _fields(part)
         else:
             yield name
+
+
+def _members(selector: JSONObject) -> Iterator[str | None]:
+    for name, argument in selector.items():
+        if not name.startswith("$"):
+            yield first_name(name) or None  # which is the document itself
+            continue
+        parts = argument if isinstance(argument, list) else [argument]
+        if name not in _JUNCTIONS or not all(isinstance(part, dict) for part in parts):
+            yield None
+            continue
+        for part in parts:
+            yield from _members(part)
+
+
+_JUNCTIONS: Final = frozenset(("$and", "$or", "$nor", "$not"))
 
 
 def _mentions(value: object, name: str) -> bool:
@@ -197,6 +228,11 @@ def parse_path(text: str) -> tuple[str, ...]:
         if len(names) <= DEEPEST:
             names.append(name.replace("\\", ""))
     return tuple(names)
+
+
+def first_name(text: str) -> str:
+    """The name that a path begins with."""
+    return next(_names(text)).replace("\\", "")
 
 
 def is_path(text: str) -> bool:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from couchmodel._embedded import large_json
-from couchmodel._embedded.large_json import decode_large, decode_small, encode_object
+from couchmodel._embedded.large_json import decode_large, decode_small, decode_stored, encode_object
+from couchmodel._embedded.selector import compile_selector
 from couchmodel._wire.messages import decode, encode
 
 json_values = st.recursive(
@@ -129,3 +130,25 @@ def test_the_last_value_of_a_key_counts_where_it_stands(read: Callable[[bytes], 
 def test_a_long_array_is_written_as_it_is_written_at_once(length: int) -> None:
     value = {"a": [*range(length)], 'b"': [[]] * length, "c": {"d": [1.5] * length}, "e": "é"}
     assert encode_object(value) == encode(value)
+
+
+@settings(max_examples=100)
+@given(st.dictionaries(st.sampled_from("abcd"), json_values), st.sets(st.sampled_from("abcd")))
+def test_of_a_large_document_only_what_is_wanted_is_kept(document: dict[str, Any], wanted: set[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large_json, "LARGE", 0)
+        kept = decode_stored(encode(document), lambda: wanted)
+    assert kept == {name: value for name, value in decode_small(encode(document)).items() if name in wanted}
+
+
+@pytest.mark.parametrize(
+    ("selector", "members"),
+    [
+        ({}, set()),
+        ({"a.b": 1, "c\\.d": {"$gt": 2}}, {"a", "c.d"}),
+        ({"$or": [{"a": 1}, {"$nor": [{"b": {"c": 1}}]}], "$not": {"d": {"$elemMatch": {"e": 1}}}}, {"a", "b", "d"}),
+        ({"$or": [{"a": 1}, {"$gt": {}}]}, None),
+    ],
+)
+def test_a_selector_says_which_members_it_looks_into(selector: dict[str, Any], members: set[str] | None) -> None:
+    assert compile_selector(selector).members() == members
