@@ -17,7 +17,7 @@ from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.documents import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
 from couchmodel._embedded.functions import FunctionFilter
-from couchmodel._embedded.large_json import decode_stored
+from couchmodel._embedded.large_json import LARGE, decode_stored, dissolve
 from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.projection import parse_fields as parse_projection
 from couchmodel._embedded.revtree import RevTree
@@ -237,8 +237,17 @@ def _revs(connection: Connection, id: str, number: int, found: Found, tree: byte
         rev
         for rev in revs
         if (leaf := found if rev == found.rev else stored_revision(connection, number, rev))
-        and selector.matches(decode_stored(document_json(id, leaf), selector.members))
+        and _matches(selector, document_json(id, leaf))
     ]
+
+
+def _matches(selector: Selector, text: bytes) -> bool:
+    document = decode_stored(text, selector.members)
+    try:
+        return selector.matches(document)
+    finally:
+        if len(text) > LARGE:
+            dissolve(document)
 
 
 def _row(

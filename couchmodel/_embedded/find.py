@@ -18,7 +18,7 @@ from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import Found, Wishes, check_database, document_json, open_winner, winner
 from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, read_rows
-from couchmodel._embedded.large_json import decode_stored
+from couchmodel._embedded.large_json import LARGE, decode_stored, dissolve
 from couchmodel._embedded.planner import Plan
 from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.queries import bad_bookmark
@@ -204,6 +204,11 @@ class _Entry:
     found: Found | None = None
     is_read: bool = False
 
+    def dissolve(self) -> None:
+        """Nobody needs the document any more."""
+        if self.found is not None and len(self.found.body) > LARGE:
+            dissolve(self.document)
+
     @property
     def is_design(self) -> bool:
         """Whether it is a design document, which no query shows."""
@@ -235,7 +240,11 @@ def _by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_En
         (search.database, *values),
     )
     for id, *found in rows:
-        yield _read(connection, search, Position(None, id), Found(*found), batch)
+        entry = _read(connection, search, Position(None, id), Found(*found), batch)
+        try:
+            yield entry
+        finally:
+            entry.dissolve()
 
 
 def _id_condition(search: Search) -> tuple[str, list[str]]:
@@ -269,7 +278,11 @@ def _by_index(connection: Connection, search: Search, source: Source, batch: Bat
         if search.covered:
             yield _Entry(position, _told(columns, row))
         else:
-            yield _read(connection, search, position, winner(search.database, row.id, connection), batch)
+            entry = _read(connection, search, position, winner(search.database, row.id, connection), batch)
+            try:
+                yield entry
+            finally:
+                entry.dissolve()
 
 
 def _span(search: Search, view: View) -> Span:

@@ -51,10 +51,15 @@ def revision_id(
     ``revives`` says that the document was deleted and comes back: CouchDB just counts its attachments then, because
     it finds the revision id anew when it has them on disk and does not know their fields any more.
     """
-    parent = 0 if previous is None else digest_bytes(previous)
-    counted = [_FORGOTTEN if revives else attachment for attachment in reversed(attachments)]
-    out: _Out = [b"\x83"]
-    _array([deleted, generation, parent, body, counted], out)
+    out: _Out = [_LIST_OF_FIVE, _TRUE if deleted else _FALSE]
+    _integer(generation, out)
+    if previous is None:
+        _integer(0, out)
+    else:
+        _binary(digest_bytes(previous), out)
+    _ENCODERS[type(body)](body, out)
+    _array([_FORGOTTEN if revives else attachment for attachment in reversed(attachments)], out)
+    out.append(NIL)
     return _digest(out)
 
 
@@ -127,6 +132,7 @@ class _Atom(str):
 
 _Out = list[bytes]
 
+_LIST_OF_FIVE: Final = b"\x83l\0\0\0\5"
 _FORGOTTEN: Final = (_Atom("undefined"),) * 3
 _MEMBER: Final = b"h\2"
 _TRUE: Final = b"d\0\4true"

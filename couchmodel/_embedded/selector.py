@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.erlang import erlang_term
+from couchmodel._embedded.large_json import dissolve
 from couchmodel._embedded.selector_operators import (
     CONDITIONS,
     JOINT_CONDITIONS,
@@ -90,8 +91,8 @@ class Selector:
     def dissolve(self) -> None:
         """Free all that it is made of, a little at a time, as other threads wait. It is good for nothing then."""
         self._test = _matches_everything
-        _free(self.normalized)
-        _free(self.source)
+        dissolve(self.normalized)
+        dissolve(self.source)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -131,15 +132,6 @@ def compile_selector(selector: object) -> Selector:
         reason = f"Selector must be a JSON object, not: {erlang_term(selector)}"
         raise BadRequestError(reason, code="invalid_selector_json")
     return Selector(selector, _normalized(selector) if selector else {})
-
-
-def _free(value: Any) -> None:
-    if isinstance(value, dict):
-        while value:
-            _free(value.popitem()[1])
-    elif isinstance(value, list):
-        while value:
-            _free(value.pop())
 
 
 def _fields(selector: JSONObject) -> Iterator[str]:
