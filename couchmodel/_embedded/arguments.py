@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel._embedded.large_json import LARGE, decode_large, decode_small
+from couchmodel._embedded.large_json import decode_large, decode_small, is_large
 from couchmodel._wire.messages import JSON_TYPE, Request, is_text
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedMediaTypeError
@@ -50,7 +50,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def parse_json(text: bytes) -> Any:
     """The value of a JSON text as CouchDB reads it. Raises BadRequestError."""
     try:
-        return decode_small(text) if len(text) <= LARGE else decode_large(text)
+        return decode_large(text) if is_large(text) else decode_small(text)
     except ValueError as error:
         raise bad_json(error) from None
 

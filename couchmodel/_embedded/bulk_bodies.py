@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from couchmodel._embedded.arguments import bad_json, parse_object
 from couchmodel._embedded.edits import Edit, parse_document, read_document
-from couchmodel._embedded.large_json import LARGE, Values, cut, first_sign
+from couchmodel._embedded.large_json import Values, cut, first_sign, is_large
 from couchmodel._embedded.revision_ids import Term
 from couchmodel.errors import ContentTooLargeError, ResponseError
 
@@ -21,7 +21,7 @@ def read_bulk(text: bytes) -> dict[str, Any]:
 
     Raises BadRequestError where it is none, ContentTooLargeError where it has too many of them.
     """
-    if len(text) <= LARGE or first_sign(text) != b"{":
+    if not is_large(text) or first_sign(text) != b"{":
         return parse_object(text)
     body = _Body(text)
     try:

@@ -11,7 +11,7 @@ from couchmodel._embedded.arguments import bad_json, parse_json
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
 from couchmodel._embedded.large_documents import TooLargeError, read_large
-from couchmodel._embedded.large_json import LARGE, decode_large, encode_object, first_sign
+from couchmodel._embedded.large_json import decode_large, encode_object, first_sign, is_large
 from couchmodel._embedded.revision_ids import Term
 from couchmodel._embedded.spelling import respelled
 from couchmodel._wire.revisions import Rev, ancestry
@@ -100,7 +100,7 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
 
 def read_document(text: bytes, *, id: str | None = None, follows: bool = False) -> Edit:
     """A JSON text as a write, as :func:`parse_document` reads its value; a large one is never a value as a whole."""
-    if len(text) <= LARGE or first_sign(text) != b"{":
+    if not is_large(text) or first_sign(text) != b"{":
         return parse_document(parse_json(text), id=id, follows=follows)
     try:
         document = read_large(text, _KEPT, LARGEST_DOCUMENT)

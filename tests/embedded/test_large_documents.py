@@ -23,7 +23,7 @@ names = st.text().filter(lambda name: not name.startswith("_"))
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_json, "PIECE", 12)
-    monkeypatch.setattr(edits, "LARGE", 0)
+    monkeypatch.setattr(large_json, "LARGE", 0)
 
 
 def check(text: str) -> None:
@@ -93,7 +93,7 @@ def test_the_last_value_of_a_key_counts_where_it_stands(text: str) -> None:
 def test_what_is_refused_is_refused_in_the_same_words(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadRequestError) as large:
         read_document(text.encode())
-    monkeypatch.setattr(edits, "LARGE", len(text))
+    monkeypatch.setattr(large_json, "LARGE", len(text))
     with pytest.raises(BadRequestError) as small:
         read_document(text.encode())
     assert (large.value.code, large.value.reason) == (small.value.code, small.value.reason)
