@@ -13,8 +13,9 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from couchmodel._model import state
 from couchmodel._model.base import DocumentModel
-from couchmodel._model.merging import apply_changes, same
+from couchmodel._model.merging import apply_changes
 from couchmodel._model.storing import is_uneven, writer_of
+from couchmodel._wire.equality import same
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 

@@ -6,10 +6,11 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
 
+from couchmodel._wire.equality import same
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
 from couchmodel.engine.attachment import Attachment
 from couchmodel.engine.content import Upload
-from couchmodel.engine.members import attach, same, with_rev
+from couchmodel.engine.members import attach, with_rev
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, read_documents, write_document
 from couchmodel.engine.responses import HTTPResponse, etag, write
 from couchmodel.engine.session import Session

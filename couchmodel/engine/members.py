@@ -1,11 +1,9 @@
 """What is done to the members of a document and to its JSON text, wherever it is stored."""
 
-from typing import Any
-
 from couchmodel._wire.messages import decode, encode
 from couchmodel.types import JSONObject
 
-__all__ = ["attach", "same", "with_rev"]
+__all__ = ["attach", "with_rev"]
 
 
 def with_rev(body: bytes, old: str | None, new: str) -> bytes:
@@ -16,17 +14,6 @@ def with_rev(body: bytes, old: str | None, new: str) -> bytes:
     if body.count(member) == 1:
         return body.replace(member, b'"_rev":' + encode(new))
     return encode({**decode(body), "_rev": new})
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; Python alone takes ``True`` for ``1``, and ``1`` for ``1.0``."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 def attach(document: JSONObject, rev: str, name: str, stub: JSONObject | None) -> None:
