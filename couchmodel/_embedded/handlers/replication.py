@@ -14,6 +14,7 @@ from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.documents import Opened, Wishes
 from couchmodel._embedded.edits import validate_id
 from couchmodel._embedded.handlers.reading import ERROR_TYPE, bundled
+from couchmodel._embedded.large_json import dissolve
 from couchmodel._embedded.partitions import check_access, check_id
 from couchmodel._embedded.replication import BATCH, Difference, Found
 from couchmodel._embedded.sqlite import Connection
@@ -84,11 +85,14 @@ async def _differences(
         if database.partitioned:
             for id in asked:
                 check_access(id)
-        return json_answer(200, show(replication.differences(database.number, asked, connection)))
+        told = json_answer(200, show(replication.differences(database.number, asked, connection)))
+        if not few:
+            dissolve(body)
+            dissolve(asked)
+        return told
 
-    count = sum(len(revs) for revs in body.values() if isinstance(revs, list))
-    read = store.read if max(len(body), count) <= SHORT else store.scan
-    return await read(answer)
+    few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
+    return await (store.read if few else store.scan)(answer)
 
 
 def _check_partitioned_id(id: Any) -> None:
