@@ -37,7 +37,8 @@ class BulkOperation:
         self.error: list[Document] | None = None
         self._database = database
         self._new_edits = new_edits
-        self._docs: dict[str, Document] = {}
+        self._docs: list[Document] = []
+        self._known: set[str] = set()
         self._deleted: set[str] = set()
 
     def __repr__(self) -> str:
@@ -55,7 +56,7 @@ class BulkOperation:
             await self._write()
 
     def __iter__(self) -> Iterator[Document]:
-        return iter(list(self._docs.values()))
+        return iter(self._docs)
 
     async def __aiter__(self) -> AsyncIterator[Document]:
         for document in self:
@@ -68,16 +69,19 @@ class BulkOperation:
 
     def create(self, id: str, data: Mapping[str, Any] | None = None) -> Document:
         """A new document, to be stored with the others. Raises ConfigurationError for an id that is among them."""
-        if id in self._docs:
+        if id in self._known:
             raise _twice(id)
-        self._docs[id] = document = Document(self._database, id, data)
+        document = Document(self._database, id, data)
+        self._known.add(id)
+        self._docs.append(document)
         return document
 
     def append(self, doc: Document) -> Document:
         """Store this document with the others. Raises ConfigurationError for an id that is among them."""
-        if doc.id in self._docs:
+        if doc.id in self._known:
             raise _twice(doc.id)
-        self._docs[doc.id] = doc
+        self._known.add(doc.id)
+        self._docs.append(doc)
         return doc
 
     def update(self, doc: Document) -> Document:
@@ -88,13 +92,14 @@ class BulkOperation:
         """Delete this document with the rest; it may be among them already. Its unsaved changes are dropped."""
         if doc.rev is None:
             raise ConfigurationError(f"{doc.id!r} is not stored, so it cannot be deleted")
-        if doc.id not in self._docs:
+        if doc.id not in self._known:
             self.append(doc)
         self._deleted.add(doc.id)
         return doc
 
     def _forget(self) -> None:
         self._docs.clear()
+        self._known.clear()
         self._deleted.clear()
 
     async def _write(self) -> None:
@@ -118,7 +123,7 @@ class BulkOperation:
         """The documents that have something to send, and what: all of it, before anything is sent."""
         sent: list[Document] = []
         packs: list[Pack] = []
-        documents, start, pack = list(self._docs.values()), 0, None
+        documents, start, pack = list(self._docs), 0, None
         while start < len(documents):
             part = documents[start : start + next_count(pack)]
             start += len(part)
