@@ -10,8 +10,9 @@ from typing import Any, Final
 from couchmodel._embedded.arguments import bad_json, parse_json
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
+from couchmodel._embedded.gradual_json import encode_object
 from couchmodel._embedded.large_documents import TooLargeError, read_large
-from couchmodel._embedded.large_json import decode_large, encode_object, first_sign, is_large
+from couchmodel._embedded.large_json import decode_large, first_sign, is_large
 from couchmodel._embedded.revision_ids import Term
 from couchmodel._embedded.spelling import respelled
 from couchmodel._wire.revisions import Rev, ancestry

@@ -8,10 +8,30 @@ from typing import Any, Final
 
 from couchmodel._wire.messages import encode
 
-__all__ = ["encode_gradually"]
+__all__ = ["encode_array", "encode_gradually", "encode_object"]
 
 FEW: Final = 100
 """Members or items, none of which has others, that are encoded at once."""
+
+ITEMS: Final = 250
+"""Items of an array that are encoded at once where they are known to be small."""
+
+
+def encode_object(value: dict[str, Any]) -> bytes:
+    """The JSON text of an object; long arrays that it has are written piece by piece. Raises DocumentError."""
+    if not any(type(member) is list and len(member) > ITEMS for member in value.values()):
+        return encode(value)
+    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), _encoded(member)) for name, member in value.items()])
+
+
+def _encoded(value: Any) -> bytes:
+    return encode_array(value) if type(value) is list and len(value) > ITEMS else encode(value)
+
+
+def encode_array(value: list[Any]) -> bytes:
+    """The JSON text of an array, written piece by piece. Raises DocumentError."""
+    pieces = [encode(value[start : start + ITEMS])[1:-1] for start in range(0, len(value), ITEMS)]
+    return b"[%b]" % b",".join(pieces)
 
 
 def encode_gradually(value: Any) -> bytes:

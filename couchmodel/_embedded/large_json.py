@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, cast
 
 from pydantic_core import to_json
 
-from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.messages import decode
 
 __all__ = [
     "LARGE",
@@ -29,8 +29,6 @@ __all__ = [
     "decode_small",
     "decode_stored",
     "dissolve",
-    "encode_array",
-    "encode_object",
     "first_sign",
     "is_large",
     "release",
@@ -46,7 +44,7 @@ PIECE: Final = 65_536
 """Bytes that are parsed at a time, more or less."""
 
 ITEMS: Final = 250
-"""Items of an array that are written at a time."""
+"""Items of an array that are freed at a time."""
 
 _OPENING: Final = (b"[", b"{")
 _CLOSING: Final = (b"]", b"}")
@@ -146,23 +144,6 @@ def first_sign(text: bytes) -> bytes:
 def cut(text: bytes, sink: Sink) -> None:
     """Hand the value of a JSON text to a sink. Raises ValueError where it is none, or is not UTF-8."""
     _Cutter(text, sink).cut()
-
-
-def encode_object(value: dict[str, Any]) -> bytes:
-    """The JSON text of an object; long arrays that it has are written piece by piece. Raises DocumentError."""
-    if not any(type(member) is list and len(member) > ITEMS for member in value.values()):
-        return encode(value)
-    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), _encoded(member)) for name, member in value.items()])
-
-
-def _encoded(value: Any) -> bytes:
-    return encode_array(value) if type(value) is list and len(value) > ITEMS else encode(value)
-
-
-def encode_array(value: list[Any]) -> bytes:
-    """The JSON text of an array, written piece by piece. Raises DocumentError."""
-    pieces = [encode(value[start : start + ITEMS])[1:-1] for start in range(0, len(value), ITEMS)]
-    return b"[%b]" % b",".join(pieces)
 
 
 def release(values: list[Any]) -> None:

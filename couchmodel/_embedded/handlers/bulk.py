@@ -12,7 +12,8 @@ from couchmodel._embedded.arguments import is_only_accepted, parse_object, requi
 from couchmodel._embedded.bodies import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.bulk_bodies import edit_of, read_bulk
 from couchmodel._embedded.edits import Edit
-from couchmodel._embedded.large_json import encode_array, release
+from couchmodel._embedded.gradual_json import encode_array
+from couchmodel._embedded.large_json import release
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import USERS, check_for, hash_passwords
