@@ -66,7 +66,7 @@ _COMMON = "\0"
 _UNCOMMON = re.compile(f"({_COMMON}*)([^{_COMMON}])")
 _LONGEST_RUN = 124
 _PIECE = 2000
-"""Units, or weights, that are gone through in one call, in which other threads have to wait."""
+"""Units, weights or keys that are gone through in one call, in which other threads have to wait."""
 
 
 def _weight(rank: int) -> str:
@@ -378,10 +378,19 @@ def _key(value: JSON, order: _Order) -> bytes:
     if isinstance(value, (int, float)):
         return _number_key(value)
     if isinstance(value, (list, tuple)):
-        return order.array + b"".join([_key(item, order) for item in value]) + _END
+        return order.array + _keys(value, order) + _END
     if isinstance(value, (dict, Mapping)):
-        return order.object + b"".join([_key(part, order) for member in value.items() for part in member]) + _END
+        return order.object + _keys([part for member in value.items() for part in member], order) + _END
     raise TypeError(f"{type(value).__name__} is no type of JSON")
+
+
+def _keys(values: Sequence[JSON], order: _Order) -> bytes:
+    if len(values) <= _PIECE:
+        return b"".join([_key(value, order) for value in values])
+    keys = bytearray()
+    for start in range(0, len(values), _PIECE):
+        keys += _keys(values[start : start + _PIECE], order)
+    return bytes(keys)
 
 
 def _compare(left: JSON, right: JSON, key: Callable[[JSON], bytes]) -> int:
