@@ -33,7 +33,7 @@ __all__ = ["main"]
 _USERS: Final[Any] = {"rich_help_panel": "Users"}
 _WEB: Final[Any] = {"rich_help_panel": "HTTP"}
 
-COLLECTIONS: Final = 10_000, 10, 200
+COLLECTIONS: Final = 5_000, 5, 800
 """Objects made before Python looks for garbage among them, and how many such rounds come before longer ones."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
