@@ -9,7 +9,7 @@ from couchmodel._embedded.arguments import parse_json, parse_object, require_jso
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
-__all__ = ["LARGE", "LARGEST_QUERY", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
+__all__ = ["LARGE", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
 
 T = TypeVar("T")
 
@@ -19,10 +19,7 @@ LARGE: Final = 65_536
 LARGE_QUERY: Final = 1024
 """Bytes of a query, in which a regular expression may be that is compiled as long as a hundred times as much JSON."""
 
-LARGEST_QUERY: Final = 8 * 1024 * 1024
-"""Bytes of a query, as much as a document may have."""
-
-LARGEST: Final = 32 * 1024 * 1024
+LARGEST: Final = 8 * 1024 * 1024
 """Bytes of a body that is JSON, of which a value is made that may take twenty times as many."""
 
 LARGEST_DOCUMENTS: Final = 256 * 1024 * 1024

@@ -12,6 +12,7 @@ that finds the cuts is only trusted to find them: every piece goes through the p
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, Protocol, cast
@@ -23,7 +24,9 @@ from couchmodel._wire.messages import decode
 __all__ = [
     "LARGE",
     "Sink",
+    "TooManyError",
     "Values",
+    "containers",
     "cut",
     "decode_large",
     "decode_small",
@@ -40,7 +43,7 @@ LARGE: Final = 262_144
 _CONTAINERS: Final = 25_000
 """Arrays and objects that are parsed at once: what most of all takes time, 5 ms of it."""
 
-PIECE: Final = 65_536
+PIECE: Final = 32_768
 """Bytes that are parsed at a time, more or less."""
 
 ITEMS: Final = 250
@@ -114,11 +117,14 @@ def decode_small(text: bytes) -> Any:
     return _without_smallest(value) if b"-324" in text else value
 
 
-def decode_large(text: bytes) -> Any:
-    """The value of a JSON text, parsed piece by piece. Raises ValueError where it is none, or is not UTF-8."""
+def decode_large(text: bytes, most: float = math.inf) -> Any:
+    """The value of a JSON text, parsed piece by piece.
+
+    Raises ValueError where it is none, or is not UTF-8, and TooManyError where more than ``most`` values are in it.
+    """
     if first_sign(text) not in (*_OPENING, b'"'):
         return decode_small(text)
-    values = Values()
+    values = Values(most)
     cut(text, values)
     return values.value
 
@@ -144,6 +150,16 @@ def first_sign(text: bytes) -> bytes:
 def cut(text: bytes, sink: Sink) -> None:
     """Hand the value of a JSON text to a sink. Raises ValueError where it is none, or is not UTF-8."""
     _Cutter(text, sink).cut()
+
+
+def containers(value: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any] | list[Any]]:
+    """An array or object, and all that are in it."""
+    waiting = [value]
+    while waiting:
+        container = waiting.pop()
+        parts = container.values() if isinstance(container, dict) else container
+        waiting += [part for part in parts if isinstance(part, dict | list)]
+        yield container
 
 
 def release(values: list[Any]) -> None:
@@ -181,11 +197,19 @@ def _without_smallest(value: Any) -> Any:
     return value
 
 
-class Values:
-    """The sink that makes a value."""
+class TooManyError(Exception):
+    """There are more values in a text than may be."""
 
-    def __init__(self) -> None:
+
+class Values:
+    """The sink that makes a value.
+
+    Raises TooManyError where it has more than ``most`` others in it.
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
         self.value: Any = None
+        self._left = most
         self._entered: list[tuple[str | None, bytes, Any]] = []
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
@@ -194,6 +218,20 @@ class Values:
 
     def take(self, run: Any) -> None:
         """More of it."""
+        if self._left < math.inf and not isinstance(run, str):
+            self._left -= sum(map(len, containers(run)))
+            if self._left < 0:
+                raise TooManyError
+        self._put(run)
+
+    def leave(self, place: int) -> None:
+        """It ends."""
+        name, sign, value = self._entered.pop()
+        self.value = "".join(value) if sign == b'"' else value
+        if self._entered:
+            self._put([self.value] if name is None else {name: self.value})
+
+    def _put(self, run: Any) -> None:
         _, sign, value = self._entered[-1]
         if sign == b"{":
             _put_last(value, run)
@@ -201,13 +239,6 @@ class Values:
             value.extend(run)
         else:
             value.append(run)
-
-    def leave(self, place: int) -> None:
-        """It ends."""
-        name, sign, value = self._entered.pop()
-        self.value = "".join(value) if sign == b'"' else value
-        if self._entered:
-            self.take([self.value] if name is None else {name: self.value})
 
 
 class _Members:

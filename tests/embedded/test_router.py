@@ -201,9 +201,40 @@ async def test_too_many_documents_at_once_are_refused_and_none_is_written(client
     assert (await client.ask("GET", f"/{database}")).json()["doc_count"] == 0
 
 
-async def test_json_that_would_take_too_much_memory_is_refused(client: Client, database: str) -> None:
-    answer = await client.ask("POST", f"/{database}/_revs_diff", b'{"a":[%b1]}' % (b"[]," * 12_000_000))
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("_revs_diff", {"a": "x" * 8_400_000}),
+        ("_revs_diff", {"a": [[]] * 500_000}),
+        ("_all_docs", {"keys": [[]] * 500_000}),
+        ("_find", {"selector": {"title": "x" * 2_100_000}}),
+        ("_find", {"selector": {"$or": [{}] * 50_000}}),
+        ("_find", {"selector": {"$and": [1] * 50_000}}),
+        ("_find", {"selector": {f"n{n}": n for n in range(50_000)}}),
+        ("_find", {"selector": {}, "fields": ["n"] * 50_000}),
+        ("_explain", {"selector": {"n": {"$in": [[]] * 50_000}}}),
+        ("_index", {"index": {"fields": ["n"] * 50_000}}),
+        ("_index/_bulk_delete", {"docids": ["n"] * 50_000}),
+        ("_changes?filter=_selector", {"selector": {"$nor": [{}] * 50_000}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_asks_for_too_much_is_refused(client: Client, database: str, target: str, body: object) -> None:
+    answer = await client.ask("POST", f"/{database}/{target}", body)
     assert (answer.status, answer.json()["error"]) == (413, "too_large")
+
+
+async def test_a_query_may_have_many_values_in_one_list(client: Client, database: str) -> None:
+    await client.ask("PUT", f"/{database}/pie", {"n": 99_999})
+    answer = await client.ask("POST", f"/{database}/_find", {"selector": {"n": {"$in": list(range(100_000))}}})
+    assert [document["_id"] for document in answer.json()["docs"]] == ["pie"]
+
+
+async def test_a_query_may_look_for_a_long_array(client: Client, database: str) -> None:
+    await client.ask("PUT", f"/{database}/pie", {"n": list(range(10_000))})
+    await client.ask("POST", f"/{database}/_index", {"index": {"fields": ["n"]}})
+    answer = await client.ask("POST", f"/{database}/_find", {"selector": {"n": list(range(10_000))}})
+    assert [document["_id"] for document in answer.json()["docs"]] == ["pie"]
 
 
 async def test_a_document_that_is_too_large_is_refused(client: Client, database: str) -> None:

@@ -13,6 +13,7 @@ from couchmodel._embedded.arguments import (
     integer,
     json_parameter,
     parse_object,
+    parse_query,
     require_json_type,
     whole_number,
 )
@@ -272,7 +273,7 @@ async def _filter(store: Store, database: Database, request: Request, text: byte
 
 
 def _parse_selector(text: bytes) -> Filter:
-    body = parse_object(text)
+    body = parse_query(text)
     try:
         return Filter(selector=compile_selector(changes.parse_selector(body)), fields=changes.parse_fields(body))
     except BadRequestError as error:

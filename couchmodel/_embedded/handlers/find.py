@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from couchmodel._embedded import explaining, indexing, planner, turns
 from couchmodel._embedded import find as finding
 from couchmodel._embedded.answers import JSON_HEADERS
-from couchmodel._embedded.arguments import parse_object, require_json_type
-from couchmodel._embedded.bodies import LARGE, LARGE_QUERY, LARGEST_QUERY, parsed, read_text
+from couchmodel._embedded.arguments import parse_query, require_json_type
+from couchmodel._embedded.bodies import LARGE, LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.explaining import is_covered
 from couchmodel._embedded.find import Batch, Position, Search, Source, Statistics, pack_bookmark, unpack_bookmark
 from couchmodel._embedded.gradual_json import encode_gradually
@@ -55,7 +55,7 @@ async def _with(stack: AsyncExitStack, stream: Stream) -> AsyncGenerator[bytes, 
 
 
 async def _found(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
-    options, plan, covered, started = query
+    options, plan, covered, started, small = query
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     if options.partition and not database.partitioned:
@@ -77,7 +77,7 @@ async def _found(store: Store, database: Database, catalogue: Catalogue, query: 
         turns.TIMEOUT,
     )
     job = partial(finding.read_batch, search)
-    batch = await (store.read(job) if _is_short(search) else store.scan(job))
+    batch = await (store.read(job) if small and _is_short(search) else store.scan(job))
     pieces = _Pieces(store, options, plan, started)
     batch = await pieces.begun(batch)
     if batch.rest is None:
@@ -121,17 +121,21 @@ def _explained(database: Database, catalogue: Catalogue, partition: str, text: b
 
 
 class _Query(NamedTuple):
-    """A query, how it is answered, whether the keys of the index tell all that it takes, and when it has come."""
+    """A query, how it is answered, whether the keys of the index tell all that it takes, and when it has come.
+
+    What is not ``small`` may look for large values, too.
+    """
 
     options: Options
     plan: Plan
     covered: bool
     started: float
+    small: bool
 
 
 async def _text(request: Request) -> bytes:
     require_json_type(request)
-    return await read_text(request, LARGEST_QUERY)
+    return await read_text(request)
 
 
 def _partition(request: Request) -> str:
@@ -143,11 +147,11 @@ def _query(database: Database, catalogue: Catalogue, partition: str, text: bytes
     options = _options(partition, text)
     started = time.perf_counter()
     plan = _plan(database, catalogue, options)
-    return _Query(options, plan, is_covered(plan.index, options), started)
+    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= LARGE_QUERY)
 
 
 def _options(partition: str, text: bytes) -> Options:
-    body = parse_object(text)
+    body = parse_query(text)
     if not partition:
         return parse_options(body)
     if body.get("partition", partition) != partition:

@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.arguments import parse_object, require_json_type, whole_number
-from couchmodel._embedded.bodies import LARGE_QUERY, LARGEST_QUERY, json_object, parsed, read_text
+from couchmodel._embedded.arguments import parse_query, require_json_type, whole_number
+from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.designs import QUERY
 from couchmodel._embedded.documents import winner
 from couchmodel._embedded.edits import parse_document, validate_id
@@ -32,13 +32,13 @@ __all__ = ["create", "delete", "delete_many", "list_indexes"]
 async def create(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_index``."""
     require_json_type(request)
-    definition = await parsed(await read_text(request, LARGEST_QUERY), _definition, LARGE_QUERY)
+    definition = await parsed(await read_text(request), _definition, LARGE_QUERY)
     result = await store.write(partial(_create, database.number, definition), committed=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 
 
 def _definition(text: bytes) -> Definition:
-    definition = parse_definition(parse_object(text))
+    definition = parse_definition(parse_query(text))
     validate_id(definition.design)
     return definition
 
@@ -64,16 +64,17 @@ async def delete(store: Store, database: Database, request: Request) -> Response
 
 async def delete_many(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_index/_bulk_delete``."""
-    listed = parse_removal(await json_object(request))
+    require_json_type(request)
+    listed = parse_removal(await parsed(await read_text(request), parse_query))
     success: list[dict[str, Any]] = []
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, listed):
         try:
             await store.write(partial(_delete, database, id, None), committed=database.notify)
-            success.insert(0, {"id": id, "ok": True})
+            success.append({"id": id, "ok": True})
         except NotFoundError as error:
-            fail.insert(0, {"id": id, "error": error.code})
-    return json_answer(200, {"success": success, "fail": fail})
+            fail.append({"id": id, "error": error.code})
+    return json_answer(200, {"success": success[::-1], "fail": fail[::-1]})
 
 
 def _design_id(name: str) -> str:
