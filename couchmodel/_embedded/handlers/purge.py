@@ -1,12 +1,12 @@
 """Revisions that are forgotten for good."""
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from couchmodel._embedded import purging
 from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import is_only_accepted
-from couchmodel._embedded.bodies import json_object
+from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
+from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.partitions import check_access
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -22,7 +22,8 @@ MOST_REVISIONS: Final = 1000
 
 async def purge(store: Store, database: Database, request: Request) -> Response:
     """``POST /{db}/_purge``."""
-    asked, accepted = _asked(await json_object(request)), is_only_accepted(request.query)
+    require_json_type(request)
+    asked, accepted = await parsed(await read_text(request), _asked), is_only_accepted(request.query)
     if database.partitioned:
         for id in asked:
             check_access(id)
@@ -35,7 +36,8 @@ async def infos(store: Store, database: Database, request: Request) -> Response:
     return json_answer(200, {"purged_infos": await store.read(partial(purging.purged, database.number))})
 
 
-def _asked(body: dict[str, Any]) -> dict[str, list[Rev]]:
+def _asked(text: bytes) -> dict[str, list[Rev]]:
+    body = parse_object(text)
     for revs in body.values():
         if not isinstance(revs, list):
             raise BadRequestError("Invalid list of revisions")
