@@ -1,23 +1,35 @@
-"""The body of a ``_bulk_docs``, whose documents are taken apart as they are read where it is large."""
+"""The documents of a ``_bulk_docs``, which are taken apart as they are read where there are many.
 
-from typing import Any, Final
+What is kept of a document then is a tuple of texts and numbers: Python's collector does not look at it, and it takes
+a third of the memory that its value would.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Final, TypeAlias
 
 from couchmodel._embedded.arguments import bad_json, parse_object
 from couchmodel._embedded.edits import Edit, parse_document, read_document
 from couchmodel._embedded.large_json import Values, cut, first_sign, is_large
 from couchmodel._embedded.revision_ids import Term
+from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
 
-__all__ = ["edit_of", "read_bulk"]
+__all__ = ["Edits", "edit_of", "read_bulk"]
 
 MOST: Final = 500_000
-"""Documents of one request; the smallest takes a kilobyte until all of them are written."""
+"""Documents of one request; the smallest takes half a kilobyte until all of them are written."""
 
 _DOCUMENTS: Final = "docs"
+_OTHERS: Final = frozenset(("all_or_nothing", "new_edits", "w"))
+"""Members that count, beside the documents."""
+
+_Packed: TypeAlias = tuple[str, tuple[Any, ...], bool, bytes, bytes]
+"""The fields of a write that has no attachments, its path without the tuples in it, and the bytes of its term."""
 
 
 def read_bulk(text: bytes) -> dict[str, Any]:
-    """The object of a body. Its documents are values in a small one, and for :func:`edit_of` only in any other.
+    """The object of a body. Its documents are values in a small one, and for :class:`Edits` only in any other.
 
     Raises BadRequestError where it is none, ContentTooLargeError where it has too many of them.
     """
@@ -27,23 +39,72 @@ def read_bulk(text: bytes) -> dict[str, Any]:
     try:
         cut(text, body)
     except ValueError as error:
+        body.values.dissolve()
         raise bad_json(error) from None
+    except ContentTooLargeError:
+        body.values.dissolve()
+        raise
     value: dict[str, Any] = body.values.value
     return value
 
 
 def edit_of(document: Any) -> Edit:
     """A document of a body as a write. Raises ResponseError where it is refused."""
-    if isinstance(document, ResponseError):
-        raise document
-    return document if isinstance(document, Edit) else parse_document(document)
+    match document:
+        case ResponseError():
+            raise document
+        case Edit():
+            return document
+        case tuple():
+            return _unpacked(document)
+    return parse_document(document)
+
+
+class Edits:
+    """The documents of a body as writes, those of a large one each made when its turn comes."""
+
+    def __init__(self, documents: list[Any], new_id: Callable[[], str]) -> None:
+        """``new_id`` is asked for the ids of those that have none. Raises ResponseError where one is refused."""
+        self._writes = [document if isinstance(document, tuple) else edit_of(document) for document in documents]
+        self.ids = [_id(write) or new_id() for write in self._writes]
+
+    @property
+    def have_attachments(self) -> bool:
+        """Whether any of them has some."""
+        return any(isinstance(write, Edit) and write.attachments for write in self._writes)
+
+    @property
+    def have_revisions(self) -> bool:
+        """Whether each of them names one."""
+        return all(write[1] if isinstance(write, tuple) else write.path for write in self._writes)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, place: int) -> Edit:
+        edit = edit_of(self._writes[place])
+        edit.id = self.ids[place]
+        return edit
+
+
+def _id(write: Edit | _Packed) -> str:
+    return write[0] if isinstance(write, tuple) else write.id
+
+
+def _packed(edit: Edit) -> Edit | _Packed:
+    if edit.attachments:
+        return edit
+    term = Term.of(edit.content).parts[0]
+    return edit.id, tuple(chain.from_iterable(edit.path)), edit.deleted, term, edit.text
+
+
+def _unpacked(packed: _Packed) -> Edit:
+    id, path, deleted, term, text = packed
+    return Edit(id, list(map(Rev, path[::2], path[1::2])), deleted, Term((term,)), text)
 
 
 class _Body:
-    """The sink that makes writes of the documents, which a large request has too many of to keep them as values.
-
-    Of other members that are large nothing is kept but that they are there: there is no use for any.
-    """
+    """The sink that takes documents apart, and of the other members those that count."""
 
     def __init__(self, text: bytes) -> None:
         self.values = Values()
@@ -52,6 +113,7 @@ class _Body:
         self._begins = 0
         self._has_documents = False
         self._count = 0
+        self._is_refused = False
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
         self._depth += 1
@@ -64,36 +126,34 @@ class _Body:
 
     def take(self, run: Any) -> None:
         if self._depth == 1:
-            self.values.take(run)
+            self.values.take({name: value for name, value in run.items() if name in _OTHERS or name == _DOCUMENTS})
         elif self._depth == 2 and self._has_documents:
-            self._take([_read(document) for document in run])
+            self._take(run, _read)
 
     def leave(self, place: int) -> None:
         if self._depth == 3 and self._has_documents:
-            self._take([_read_large(self._text[self._begins : place])])
+            self._take([self._text[self._begins : place]], read_document)
         if self._depth <= 2:
             self.values.leave(place)
         self._depth -= 1
 
-    def _take(self, documents: list[Edit | ResponseError]) -> None:
+    def _take(self, documents: list[Any], read: Callable[[Any], Edit | _Packed]) -> None:
+        """Keep some documents up to the first that is refused, and of that what is to be said when its turn comes."""
         self._count += len(documents)
         if self._count > MOST:
             raise ContentTooLargeError(f"a request may have {MOST} documents at most", code="too_large")
-        self.values.take(documents)
+        if not self._is_refused:
+            self.values.take([*self._read(documents, read)])
+
+    def _read(
+        self, documents: list[Any], read: Callable[[Any], Edit | _Packed]
+    ) -> Iterator[Edit | _Packed | ResponseError]:
+        try:
+            yield from map(read, documents)
+        except ResponseError as error:
+            self._is_refused = True
+            yield error.with_traceback(None)
 
 
-def _read(document: Any) -> Edit | ResponseError:
-    """A document as a write that has no value any more, or what is to be said of it when its turn comes."""
-    try:
-        edit = parse_document(document)
-    except ResponseError as error:
-        return error.with_traceback(None)
-    edit.content = Term.of(edit.content)
-    return edit
-
-
-def _read_large(text: bytes) -> Edit | ResponseError:
-    try:
-        return read_document(text)
-    except ResponseError as error:
-        return error.with_traceback(None)
+def _read(document: Any) -> Edit | _Packed:
+    return _packed(parse_document(document))

@@ -231,6 +231,11 @@ class Values:
         if self._entered:
             self._put([self.value] if name is None else {name: self.value})
 
+    def dissolve(self) -> None:
+        """Free what there is of a value that will not be whole, a little at a time."""
+        while self._entered:
+            dissolve(self._entered.pop()[2])
+
     def _put(self, run: Any) -> None:
         _, sign, value = self._entered[-1]
         if sign == b"{":

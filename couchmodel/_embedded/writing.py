@@ -97,9 +97,9 @@ class Writing:
         elif self._sequences and not self._is_routine:
             self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database,))
 
-    def expect(self, edits: Iterable[Edit]) -> None:
-        """The request has these writes: one with an attachment or a design document lets CouchDB look all up."""
-        self._looks_up |= any(edit.attachments or edit.id.startswith("_design/") for edit in edits)
+    def expect(self, ids: Iterable[str], *, attachments: bool) -> None:
+        """The request has such writes: one with an attachment or a design document lets CouchDB look all up."""
+        self._looks_up |= attachments or any(id.startswith("_design/") for id in ids)
 
     def edit(self, edit: Edit) -> str:
         """Write a new revision on top of the one that the edit names. The new revision.

@@ -10,8 +10,7 @@ from typing import Any, Final
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
 from couchmodel._embedded.bodies import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
-from couchmodel._embedded.bulk_bodies import edit_of, read_bulk
-from couchmodel._embedded.edits import Edit
+from couchmodel._embedded.bulk_bodies import Edits, edit_of, read_bulk
 from couchmodel._embedded.gradual_json import encode_array
 from couchmodel._embedded.large_json import release
 from couchmodel._embedded.sqlite import Connection
@@ -20,7 +19,7 @@ from couchmodel._embedded.users import USERS, check_for, hash_passwords
 from couchmodel._embedded.validation import RefusedError
 from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
-from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
+from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, ResponseError, UnauthorizedError
 
 __all__ = ["write"]
 
@@ -50,13 +49,18 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     if new_edits and body.get("all_or_nothing") is True:
-        return json_answer(417, [_without_transactions(document) for document in documents])
+        return Response(417, JSON_HEADERS, await asyncio.to_thread(_without_transactions, documents))
     accepted = _is_only_accepted(request, body)
     # The documents are taken apart where they are written: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
     job = partial(write_all, store, database.number, documents, check_for(database, request.user))
     short = len(documents) <= FEW and len(text) <= SMALL
-    rows = await store.write(job, committed=database.notify, short=short)
+    try:
+        rows = await store.write(job, committed=database.notify, short=short)
+    except ResponseError:
+        if not short:
+            await asyncio.to_thread(release, documents)
+        raise
     written = [row for row in rows if "ok" in row] if accepted else ()
     for row in written:
         row["accepted"] = True
@@ -80,11 +84,13 @@ def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
     return is_only_accepted(wanted)
 
 
-def _without_transactions(document: Any) -> dict[str, Any]:
+def _without_transactions(documents: list[Any]) -> bytes:
     """What CouchDB, too, says to whoever wants all documents to be written or none."""
-    edit = edit_of(document)
-    rev = str(edit.path[0]) if edit.path else "0-"
-    return {"id": edit.id, "rev": rev, "error": "not_implemented", "reason": "all_or_nothing is not supported"}
+    said = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
+    edits = map(edit_of, documents)
+    return _told(
+        [{"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **said} for edit in edits], documents
+    )
 
 
 def _documents(body: dict[str, Any]) -> list[Any]:
@@ -96,21 +102,14 @@ def _documents(body: dict[str, Any]) -> list[Any]:
     return documents
 
 
-def _edits(store: Store, documents: list[Any]) -> list[Edit]:
-    edits = [edit_of(document) for document in documents]
-    for edit in edits:
-        edit.id = edit.id or store.uuids.next()
-    return edits
-
-
 def _write_new(
     store: Store, database: int, documents: list[Any], check: Check | None, connection: Connection
 ) -> list[dict[str, Any]]:
-    edits = _edits(store, documents)
+    edits = Edits(documents, store.uuids.next)
     writing = Writing(connection, database, check)
-    writing.expect(edits)
+    writing.expect(edits.ids, attachments=edits.have_attachments)
     rows: list[dict[str, Any]] = [{}] * len(edits)
-    for place in _in_turns(_order(edits)):
+    for place in _in_turns(_order(edits.ids)):
         edit = edits[place]
         try:
             rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
@@ -128,12 +127,12 @@ def _write_replicated(
     store: Store, database: int, documents: list[Any], check: Check | None, connection: Connection
 ) -> list[dict[str, Any]]:
     """CouchDB only tells which documents were refused."""
-    edits = _edits(store, documents)
-    if not all(edit.path for edit in edits):
+    edits = Edits(documents, store.uuids.next)
+    if not edits.have_revisions:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     writing = Writing(connection, database, check)
     refused: list[dict[str, Any]] = []
-    for place in _in_turns(_order(edits)):
+    for place in _in_turns(_order(edits.ids)):
         edit = edits[place]
         try:
             writing.replicate(edit)
@@ -155,12 +154,8 @@ def _in_turns(places: Iterable[int]) -> Iterator[int]:
             time.sleep(BREATH)
 
 
-def _order(edits: list[Edit]) -> Iterable[int]:
+def _order(ids: list[str]) -> Iterable[int]:
     """CouchDB writes in the order of ids, which shows in the order of changes."""
-
-    def id(place: int) -> str:
-        return edits[place].id
-
-    count = len(edits)
-    sorted_places = [sorted(range(n, min(n + SORTED, count)), key=id) for n in range(0, count, SORTED)]
-    return merge(*sorted_places, key=id)
+    count = len(ids)
+    sorted_places = [sorted(range(n, min(n + SORTED, count)), key=ids.__getitem__) for n in range(0, count, SORTED)]
+    return merge(*sorted_places, key=ids.__getitem__)

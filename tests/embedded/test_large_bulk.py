@@ -1,0 +1,83 @@
+"""Many documents in one request, which are taken apart as they are read."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.embedded.conftest import Client
+
+_HASH = "a" * 32
+_REVISIONS = {"start": 3, "ids": ["c" * 32, "b" * 32, _HASH]}
+_NEW: list[dict[str, Any]] = [
+    {"_id": "plain", "n": 1.50, "name": "é"},
+    {"_id": "tombstone", "_deleted": True},
+    {"_id": "file", "_attachments": {"a": {"data": "aGVsbG8="}}},
+    {"_id": "stub", "_attachments": {"a": {"stub": True}}},
+    {"_id": "conflict", "_rev": f"1-{_HASH}"},
+    {"_id": "_local/note", "n": 1},
+    {"_id": "plain", "n": 2},
+]
+_REPLICATED: list[dict[str, Any]] = [
+    {"_id": "plain", "_rev": f"1-{_HASH}", "n": 1},
+    {"_id": "history", "_revisions": _REVISIONS, "n": 1},
+    {"_id": "tombstone", "_revisions": _REVISIONS, "_deleted": True},
+    {"_id": "file", "_rev": f"2-{_HASH}", "_attachments": {"a": {"data": "aGVsbG8=", "revpos": 2}}},
+]
+
+
+def _large(documents: object, **members: Any) -> bytes:
+    """A body with other members, too, of which it is large."""
+    return json.dumps({"junk": [[]] * 30_000, "more": 1, "docs": documents, **members}).encode()
+
+
+@pytest.mark.parametrize(
+    ("documents", "new_edits"), [(_NEW[:3], True), (_NEW[3:4], True), (_NEW[4:], True), (_REPLICATED, False)]
+)
+async def test_a_large_request_writes_what_a_small_one_writes(
+    client: Client, documents: list[dict[str, Any]], new_edits: bool
+) -> None:
+    told = []
+    for name, body in [
+        ("small", {"docs": documents, "new_edits": new_edits}),
+        ("large", _large(documents, new_edits=new_edits)),
+    ]:
+        await client.ask("PUT", f"/{name}")
+        answer = await client.ask("POST", f"/{name}/_bulk_docs", body)
+        wanted = [{"id": document["_id"], "rev": document.get("_rev")} for document in documents]
+        rows = await client.json("GET", f"/{name}/_changes?include_docs=true&style=all_docs&attachments=true")
+        history = await client.json("POST", f"/{name}/_bulk_get?revs=true", {"docs": wanted[:3]})
+        told.append((answer.status, answer.json(), [row["doc"] for row in rows["results"]], history))
+    assert told[0] == told[1]
+
+
+async def test_documents_without_an_id_get_one_each(client: Client, database: str) -> None:
+    rows = (await client.ask("POST", f"{database}/_bulk_docs", _large([{}] * 50))).json()
+    assert len({row["id"] for row in rows}) == 50
+
+
+@pytest.mark.parametrize("bad", [5, {"_id": ""}, {"_rev": "x"}, {"_unknown": 1}, {"_attachments": {"a": {"data": 5}}}])
+async def test_a_document_that_is_refused_keeps_all_from_being_written(
+    client: Client, database: str, bad: object
+) -> None:
+    bodies = [_large([{"_id": "good"}, bad, {"_id": "late"}, 6]), {"docs": [{"_id": "good"}, bad, 6]}]
+    large, small = [await client.ask("POST", f"{database}/_bulk_docs", body) for body in bodies]
+    assert (large.status, large.json()) == (small.status, small.json())
+    assert large.status == 400
+    assert (await client.json("GET", database))["doc_count"] == 0
+
+
+async def test_what_is_no_json_in_the_end_is_refused(client: Client, database: str) -> None:
+    answer = await client.ask("POST", f"{database}/_bulk_docs", _large([{"_id": "good"}])[:-1])
+    assert (answer.status, answer.json()["reason"]) == (400, "invalid UTF-8 JSON")
+
+
+async def test_there_are_no_transactions(client: Client, database: str) -> None:
+    answer = await client.ask("POST", f"{database}/_bulk_docs", _large(_NEW[:2], all_or_nothing=True))
+    assert answer.status == 417
+    assert [row["id"] for row in answer.json()] == ["plain", "tombstone"]
+
+
+async def test_what_was_only_accepted_is_told(client: Client, database: str) -> None:
+    answer = await client.ask("POST", f"{database}/_bulk_docs", _large(_NEW[:1], w=2))
+    assert (answer.status, answer.json()[0]["accepted"]) == (202, True)
