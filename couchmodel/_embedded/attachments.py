@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.clearing import discard_blob
 from couchmodel._embedded.contents import CHUNK, Content, Decompressor
+from couchmodel._embedded.gradual_json import encode_array
 from couchmodel._embedded.sqlite import Connection
-from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.messages import decode
 from couchmodel.errors import ServerError
 
 __all__ = ["NO_CONTENTS", "Attachment", "contents", "count", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
@@ -41,7 +42,7 @@ class Attachment(NamedTuple):
 
 def pack(attachments: Sequence[Attachment]) -> bytes | None:
     """The attachments for a document's row."""
-    return encode(attachments) if attachments else None
+    return encode_array(attachments) if attachments else None
 
 
 def unpack(packed: bytes | None) -> list[Attachment]:

@@ -11,8 +11,8 @@ from couchmodel._embedded.arguments import bad_json, parse_json
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
 from couchmodel._embedded.gradual_json import encode_object
-from couchmodel._embedded.large_documents import TooLargeError, read_large
-from couchmodel._embedded.large_json import decode_large, first_sign, is_large
+from couchmodel._embedded.large_documents import MOST_SPECIAL, TooLargeError, read_large
+from couchmodel._embedded.large_json import TooManyError, decode_large, first_sign, is_large
 from couchmodel._embedded.revision_ids import Term
 from couchmodel._embedded.spelling import respelled
 from couchmodel._wire.revisions import Rev, ancestry
@@ -22,6 +22,9 @@ __all__ = ["LARGEST_DOCUMENT", "Edit", "Incoming", "Stub", "parse_document", "re
 
 LARGEST_DOCUMENT: Final = 8_000_000
 """CouchDB's ``max_document_size``."""
+
+MOST_VALUES: Final = 50_000
+"""Values in a document that the store goes by, a design document or one of its own databases: it is parsed whole."""
 
 
 @dataclass(slots=True)
@@ -67,11 +70,15 @@ class Edit:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The document without its special members."""
-        if isinstance(self.content, Term):
-            body: dict[str, Any] = decode_large(self.text)
-            return body
-        return self.content
+        """The document without its special members. Raises ContentTooLargeError."""
+        if not isinstance(self.content, Term):
+            return self.content
+        try:
+            body: dict[str, Any] = decode_large(self.text, MOST_VALUES)
+        except TooManyError:
+            reason = f"a document that the store goes by may have {MOST_VALUES} values at most"
+            raise ContentTooLargeError(reason, code="document_too_large") from None
+        return body
 
 
 def parse_document(document: object, *, id: str | None = None, follows: bool = False) -> Edit:
@@ -107,6 +114,9 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
         document = read_large(text, _KEPT, LARGEST_DOCUMENT)
     except TooLargeError as error:
         raise ContentTooLargeError(_id_of(error.special), code="document_too_large") from None
+    except TooManyError:
+        reason = f"special members may have {MOST_SPECIAL} values at most"
+        raise ContentTooLargeError(reason, code="document_too_large") from None
     except ValueError as error:
         raise bad_json(error) from None
     edit = Edit("", [], False, document.term, document.text)

@@ -4,6 +4,7 @@ The encoder, which is not Python, holds Python's lock from the beginning of a va
 another thread stands still that long.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from couchmodel._wire.messages import encode
@@ -28,7 +29,7 @@ def _encoded(value: Any) -> bytes:
     return encode_array(value) if type(value) is list and len(value) > ITEMS else encode(value)
 
 
-def encode_array(value: list[Any]) -> bytes:
+def encode_array(value: Sequence[Any]) -> bytes:
     """The JSON text of an array, written piece by piece. Raises DocumentError."""
     pieces = [encode(value[start : start + ITEMS])[1:-1] for start in range(0, len(value), ITEMS)]
     return b"[%b]" % b",".join(pieces)

@@ -29,6 +29,10 @@ _Names = Counter[tuple[int, str]]
 """How often names come, each with the number of its object."""
 
 
+MOST_SPECIAL: Final = 100_000
+"""Values in the special members of a document, of which objects are made all at once."""
+
+
 class TooLargeError(Exception):
     """The document's text is longer than it may be. ``special`` are the special members that came before that."""
 
@@ -48,7 +52,8 @@ class LargeDocument(NamedTuple):
 def read_large(text: bytes, kept: frozenset[str], largest: int) -> LargeDocument:
     """A JSON text of an object as a document. Of the special members, those that are ``kept`` count as its content.
 
-    Raises ValueError for what is no JSON, DocumentError for a number that is too large, TooLargeError.
+    Raises ValueError for what is no JSON, DocumentError for a number that is too large, TooLargeError, and TooManyError
+    where there is too much in special members.
     """
     document = _Document(kept, largest, Counter())
     cut(text, document)
@@ -63,7 +68,7 @@ class _Document:
 
     def __init__(self, kept: frozenset[str], largest: int, again: _Names) -> None:
         self.body = _Body(again)
-        self.special = Values()
+        self.special = Values(MOST_SPECIAL)
         self._sink: Values | _Body = self.body
         self._kept = kept
         self._largest = largest

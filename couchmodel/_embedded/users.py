@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import passwords
+from couchmodel._embedded.bodies import LARGE
 from couchmodel._embedded.documents import Wishes, open_winner
 from couchmodel._embedded.edits import Edit
 from couchmodel._embedded.jobs import parse_asked
@@ -56,9 +57,15 @@ async def read_user(store: Store, name: str) -> UserDocument | None:
 
 
 async def hash_password(database: Database, edit: Edit) -> None:
-    """Put the hash in the place of the password of a user's document. Raises ForbiddenError."""
-    if database.name == USERS and edit.body.get("password") is not None:
-        edit.content = await _run(edit.body)
+    """Put the hash in the place of the password of a user's document.
+
+    Raises ForbiddenError, ContentTooLargeError.
+    """
+    if database.name != USERS:
+        return
+    body = edit.body if len(edit.text) <= LARGE else await asyncio.to_thread(getattr, edit, "body")
+    if body.get("password") is not None:
+        edit.content = await _run(body)
         edit.text = encode(edit.content)
 
 

@@ -68,11 +68,12 @@ class Validation:
         self._functions: list[_Function] | None = None
 
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
-        """Raise RefusedError for what is no design document."""
-        if has_functions(edit.body):
-            leave_event_loop()
+        """Raise RefusedError for what is no design document, or too large for one."""
         try:
-            check_design(edit.body, partitioned=partitioned)
+            body = edit.body
+            if has_functions(body):
+                leave_event_loop()
+            check_design(body, partitioned=partitioned)
         except ResponseError as error:
             raise _refused(error) from None
 

@@ -224,6 +224,23 @@ async def test_what_asks_for_too_much_is_refused(client: Client, database: str, 
     assert (answer.status, answer.json()["error"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize(
+    ("target", "document"),
+    [
+        ("/db/_design/large", {"views": {}, "lists": [[]] * 100_000}),
+        ("/_users/org.couchdb.user:ada", {"name": "ada", "type": "user", "roles": [], "more": [[]] * 100_000}),
+        ("/db/large", {"_attachments": {f"a{n}": {"data": ""} for n in range(60_000)}}),
+        ("/db/large", {"_revisions": {"start": 200_000, "ids": ["a" * 8] * 120_000}}),
+    ],
+)
+async def test_what_the_store_would_have_to_read_at_once_may_not_have_too_much(
+    client: Client, database: str, target: str, document: object
+) -> None:
+    answer = await client.ask("PUT", target, document)
+    assert (answer.status, answer.json()["error"]) == (413, "document_too_large")
+    assert (await client.ask("GET", target)).status == 404
+
+
 async def test_a_query_may_have_many_values_in_one_list(client: Client, database: str) -> None:
     await client.ask("PUT", f"/{database}/pie", {"n": 99_999})
     answer = await client.ask("POST", f"/{database}/_find", {"selector": {"n": {"$in": list(range(100_000))}}})
