@@ -41,9 +41,8 @@ def _asked(text: bytes) -> dict[str, list[Rev]]:
     for revs in body.values():
         if not isinstance(revs, list):
             raise BadRequestError("Invalid list of revisions")
-    asked = {id: list(map(Rev.parse, revs)) for id, revs in body.items()}
-    if len(asked) > MOST_DOCUMENTS:
+    if len(body) > MOST_DOCUMENTS:
         raise BadRequestError("Exceeded maximum number of documents.")
-    if sum(map(len, asked.values())) > MOST_REVISIONS:
+    if sum(map(len, body.values())) > MOST_REVISIONS:
         raise BadRequestError("Exceeded maximum number of revisions.")
-    return asked
+    return {id: list(map(Rev.parse, revs)) for id, revs in body.items()}
