@@ -28,9 +28,9 @@ FEW: Final = 20
 SMALL: Final = 65_536
 """Documents, and bytes of them, that are written as one would be."""
 
-TURN: Final = 100
+TURN: Final = 0.005
 BREATH: Final = 0.000_05
-"""Documents that are written before others get a turn, and the seconds that they get."""
+"""Seconds that documents are written before others get a turn, and those that they get."""
 
 SORTED: Final = 10_000
 """Documents that are sorted at once, for nobody else gets a turn meanwhile."""
@@ -148,10 +148,12 @@ def _in_turns(places: Iterable[int]) -> Iterator[int]:
     A thread that asks SQLite for many short things lets go of Python's lock only to take it again at once: others that
     wait for it are told, and come too late, as often as not.
     """
-    for count, place in enumerate(places, 1):
+    turn = time.perf_counter()
+    for place in places:
         yield place
-        if count % TURN == 0:
+        if time.perf_counter() - turn > TURN:
             time.sleep(BREATH)
+            turn = time.perf_counter()
 
 
 def _order(ids: list[str]) -> Iterable[int]:
