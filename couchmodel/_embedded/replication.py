@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.documents import Opened, Wishes, open_revisions
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
@@ -51,6 +52,7 @@ def differences(database: int, asked: Mapping[str, Sequence[Rev]], connection: C
     """What is missing, without the documents of which nothing is."""
     found: dict[str, Difference] = {}
     for id, revs in asked.items():
+        check_time()
         tree = _tree(connection, database, id)
         missing = tree.missing(revs)
         if missing:

@@ -25,6 +25,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._embedded.deadlines import begin_turn
 from couchmodel.errors import ServerError, StorageFullError, StoreFileError
 
 __all__ = [
@@ -296,6 +297,7 @@ class Worker:
         return tasks, False
 
     def _perform(self, tasks: Sequence[_Task[Any]]) -> None:
+        begin_turn()
         writing = [task for task in tasks if task.writes]
         if len(writing) == 1:
             _attempt(writing[0], self._in_transaction)

@@ -1,8 +1,7 @@
 """Many documents at once."""
 
 import asyncio
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from heapq import merge
 from typing import Any, Final
@@ -11,6 +10,7 @@ from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
 from couchmodel._embedded.bodies import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.bulk_bodies import Edits, edit_of, read_bulk
+from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.gradual_json import encode_array
 from couchmodel._embedded.large_json import release
 from couchmodel._embedded.sqlite import Connection
@@ -27,10 +27,6 @@ __all__ = ["write"]
 FEW: Final = 20
 SMALL: Final = 65_536
 """Documents, and bytes of them, that are written as one would be."""
-
-TURN: Final = 0.005
-BREATH: Final = 0.000_05
-"""Seconds that documents are written before others get a turn, and those that they get."""
 
 SORTED: Final = 10_000
 """Documents that are sorted at once, for nobody else gets a turn meanwhile."""
@@ -109,7 +105,8 @@ def _write_new(
     writing = Writing(connection, database, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
     rows: list[dict[str, Any]] = [{}] * len(edits)
-    for place in _in_turns(_order(edits.ids)):
+    for place in _order(edits.ids):
+        check_time()
         edit = edits[place]
         try:
             rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
@@ -132,7 +129,8 @@ def _write_replicated(
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     writing = Writing(connection, database, check)
     refused: list[dict[str, Any]] = []
-    for place in _in_turns(_order(edits.ids)):
+    for place in _order(edits.ids):
+        check_time()
         edit = edits[place]
         try:
             writing.replicate(edit)
@@ -140,20 +138,6 @@ def _write_replicated(
             refused.append({"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason})
     writing.finish()
     return refused
-
-
-def _in_turns(places: Iterable[int]) -> Iterator[int]:
-    """Places, with a breath now and then.
-
-    A thread that asks SQLite for many short things lets go of Python's lock only to take it again at once: others that
-    wait for it are told, and come too late, as often as not.
-    """
-    turn = time.perf_counter()
-    for place in places:
-        yield place
-        if time.perf_counter() - turn > TURN:
-            time.sleep(BREATH)
-            turn = time.perf_counter()
 
 
 def _order(ids: list[str]) -> Iterable[int]:
