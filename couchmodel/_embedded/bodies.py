@@ -16,6 +16,9 @@ T = TypeVar("T")
 LARGE: Final = 65_536
 """Bytes of a body that is not taken apart in the event loop."""
 
+BLOCK: Final = 1024 * 1024
+"""Bytes of a body that are copied at once."""
+
 LARGE_QUERY: Final = 1024
 """Bytes of a query, in which a regular expression may be that is compiled as long as a hundred times as much JSON."""
 
@@ -64,11 +67,36 @@ async def _read(request: Request, largest: int) -> bytes:
     if body is None or isinstance(body, bytes):
         _check(len(body or b""), largest)
         return body or b""
-    whole = bytearray()
+    gathered = _Gathered(largest)
     async for piece in body:
-        whole += piece
-        _check(len(whole), largest)
-    return bytes(whole)
+        gathered.add(piece)
+    return gathered.whole() if gathered.size <= BLOCK else await asyncio.to_thread(gathered.whole)
+
+
+class _Gathered:
+    """A text that comes in pieces, in blocks of some size until all is there.
+
+    Python keeps its lock while it copies a text, but not while it joins some that are large.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self.size = 0
+        self._largest = largest
+        self._blocks: list[bytes] = []
+        self._last = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """Take in a piece. Raises ContentTooLargeError."""
+        self.size += len(piece)
+        _check(self.size, self._largest)
+        self._last += piece
+        if len(self._last) >= BLOCK:
+            self._blocks.append(bytes(self._last))
+            self._last.clear()
+
+    def whole(self) -> bytes:
+        """The text."""
+        return b"".join([*self._blocks, bytes(self._last)])
 
 
 def _check(size: int, largest: int) -> None:
@@ -77,21 +105,20 @@ def _check(size: int, largest: int) -> None:
 
 
 def _unpacked(text: bytes, largest: int) -> bytes:
-    """A text out of its gzip envelope, a piece at a time: other threads wait where much memory is asked for at once."""
-    whole = bytearray()
+    """A text out of its gzip envelope, a piece at a time."""
+    gathered = _Gathered(largest)
     inflate = zlib.decompressobj(31)
     try:
         for start in range(0, len(text), LARGE):
             rest = text[start : start + LARGE]
             while rest and not inflate.eof:
-                whole += inflate.decompress(rest, LARGE)
-                _check(len(whole), largest)
+                gathered.add(inflate.decompress(rest, LARGE))
                 rest = inflate.unconsumed_tail
     except zlib.error:
         raise _bad_gzip() from None
     if not inflate.eof:
         raise _bad_gzip()
-    return bytes(whole)
+    return gathered.whole()
 
 
 def _bad_gzip() -> BadRequestError:

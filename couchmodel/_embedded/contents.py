@@ -8,9 +8,10 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+from couchmodel._embedded.large_json import LongText
 from couchmodel.errors import ContentTooLargeError, ServerError
 
 __all__ = ["CHUNK", "DEFAULT_TYPE", "LARGEST", "Content", "Decompressor", "from_base64"]
@@ -53,21 +54,23 @@ class Content:
             self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, _MEMORY)
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
-        self._waiting = bytearray()
+        self._chunks: list[tuple[int, bytes]] = []
+        self._last = bytearray()
         self._position = 0
 
     @classmethod
-    def of(cls, data: bytes, content_type: str) -> "Content":
-        """A content that is there already."""
+    def of(cls, data: Iterable[bytes], content_type: str) -> "Content":
+        """A content that is there already, in pieces. Raises ContentTooLargeError."""
         content = cls(content_type)
-        content.feed(data)
+        for piece in data:
+            content.feed(piece)
         content.finish()
         return content
 
     @property
     def is_due(self) -> bool:
         """Whether so much has arrived that it should be staged."""
-        return len(self._waiting) >= STAGED
+        return len(self._chunks) * CHUNK >= STAGED
 
     def feed(self, data: bytes) -> None:
         """Take in a piece. Raises ContentTooLargeError."""
@@ -87,20 +90,23 @@ class Content:
 
     def take(self, *, everything: bool = False) -> list[tuple[int, bytes]]:
         """The chunks that wait to be written, and their positions; the last, incomplete one with ``everything``."""
-        whole = len(self._waiting) // CHUNK * CHUNK
-        end = len(self._waiting) if everything else whole
-        chunks = []
-        for start in range(0, end, CHUNK):
-            chunks.append((self._position, bytes(self._waiting[start : start + CHUNK])))
-            self._position += 1
-        del self._waiting[:end]
+        if everything and self._last:
+            self._cut()
+        chunks, self._chunks = self._chunks, []
         return chunks
+
+    def _cut(self) -> None:
+        self._chunks.append((self._position, bytes(self._last[:CHUNK])))
+        self._position += 1
+        del self._last[:CHUNK]
 
     def _store(self, data: bytes) -> None:
         self.encoded_length += len(data)
         self._md5.update(data)
         self._sha256.update(data)
-        self._waiting += data
+        self._last += data
+        while len(self._last) >= CHUNK:
+            self._cut()
 
 
 class Decompressor:
@@ -121,7 +127,26 @@ class Decompressor:
             data = self._inflate.unconsumed_tail
 
 
-def from_base64(text: object) -> bytes:
-    """The bytes of an inline attachment's ``data``. Raises ValueError."""
-    stripped = "".join(text.split()) if isinstance(text, str) else "?"
-    return base64.b64decode(stripped, validate=True)
+def from_base64(data: object) -> Iterator[bytes]:
+    """The bytes of an inline attachment's ``data``, a piece at a time. Raises ValueError."""
+    rest, ended = "", False
+    for part in _parts(data):
+        text = rest + "".join(part.split())
+        end = len(text) // 4 * 4
+        if ended and text:
+            raise ValueError("something comes behind the padding")
+        yield base64.b64decode(text[:end], validate=True)
+        rest, ended = text[end:], text[:end].endswith("=")
+    if rest:
+        raise ValueError("the padding is missing")
+
+
+def _parts(data: object) -> Iterator[str]:
+    match data:
+        case LongText(parts):
+            yield from parts
+        case str():
+            for start in range(0, len(data), CHUNK):
+                yield data[start : start + CHUNK]
+        case _:
+            raise ValueError("it is no string")

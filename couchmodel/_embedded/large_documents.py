@@ -7,7 +7,7 @@ they are freed at once. Here there are never more of them than a piece of the te
 from collections import Counter, defaultdict
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.large_json import Values, cut
+from couchmodel._embedded.large_json import LongText, Values, cut
 from couchmodel._embedded.revision_ids import (
     LONGEST_STRING,
     NIL,
@@ -31,6 +31,9 @@ _Names = Counter[tuple[int, str]]
 
 MOST_SPECIAL: Final = 100_000
 """Values in the special members of a document, of which objects are made all at once."""
+
+LONGEST_TEXT: Final = 4 * 1024 * 1024
+"""Characters of a string that are put together, as all but the contents of attachments have to be."""
 
 
 class TooLargeError(Exception):
@@ -63,12 +66,19 @@ def read_large(text: bytes, kept: frozenset[str], largest: int) -> LargeDocument
     return LargeDocument(document.special.value, b"".join(document.body.text), Term(document.body.term))
 
 
+class _Special(Values):
+    """The sink for special members: contents of attachments may be in them, of any length."""
+
+    def _text(self, parts: list[str]) -> object:
+        return LongText(parts) if sum(map(len, parts)) > LONGEST_TEXT else super()._text(parts)
+
+
 class _Document:
     """The sink that takes special members for themselves, and all others for the body."""
 
     def __init__(self, kept: frozenset[str], largest: int, again: _Names) -> None:
         self.body = _Body(again)
-        self.special = Values(MOST_SPECIAL)
+        self.special = _Special(MOST_SPECIAL)
         self._sink: Values | _Body = self.body
         self._kept = kept
         self._largest = largest

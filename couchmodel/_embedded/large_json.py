@@ -14,8 +14,8 @@ that finds the cuts is only trusted to find them: every piece goes through the p
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from pydantic_core import to_json
 
@@ -23,6 +23,7 @@ from couchmodel._wire.messages import decode
 
 __all__ = [
     "LARGE",
+    "LongText",
     "Sink",
     "TooManyError",
     "Values",
@@ -197,6 +198,12 @@ def _without_smallest(value: Any) -> Any:
     return value
 
 
+class LongText(NamedTuple):
+    """A string that is too long to be put together."""
+
+    parts: Sequence[str]
+
+
 class TooManyError(Exception):
     """There are more values in a text than may be."""
 
@@ -227,9 +234,12 @@ class Values:
     def leave(self, place: int) -> None:
         """It ends."""
         name, sign, value = self._entered.pop()
-        self.value = "".join(value) if sign == b'"' else value
+        self.value = self._text(value) if sign == b'"' else value
         if self._entered:
             self._put([self.value] if name is None else {name: self.value})
+
+    def _text(self, parts: list[str]) -> object:
+        return "".join(parts)
 
     def dissolve(self) -> None:
         """Free what there is of a value that will not be whole, a little at a time."""
