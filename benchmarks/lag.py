@@ -103,6 +103,22 @@ def _large_document(case: Case) -> Callable[[], Awaitable[None]]:
     return lambda: case.ask("PUT", case.fresh(), body)
 
 
+def _many_megabytes(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Bodies that arrive in pieces and are as large as they may be."""
+    documents = json.dumps({"docs": [{"text": "x" * 900} for _ in range(125_000)]}).encode()
+    inline = b'{"_attachments":{"file":{"data":"%b"}}}' % (b"QUJD" * 30_000_000)
+    return {
+        "_bulk_docs of 115 MB, in pieces": lambda: case.ask("POST", "_bulk_docs", _sliced(documents)),
+        "90 MB attachment in, inline": lambda: case.ask("PUT", case.fresh(), _sliced(inline)),
+    }
+
+
+async def _sliced(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 65_536):
+        yield body[start : start + 65_536]
+        await asyncio.sleep(0)
+
+
 def _conflicts(case: Case) -> Callable[[], Awaitable[None]]:
     return lambda: case.ask("POST", "_bulk_docs", _TORN.replace(b"torn", case.fresh().encode()))
 
@@ -153,6 +169,7 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "_security of 240,000 names": _plain(case, "PUT", "_security", {"admins": {"names": _names(MOST)}}),
         "_all_docs of 240,000 other keys": _plain(case, "POST", "_all_docs", {"keys": _names(MOST)}),
         **_refused(case),
+        **_many_megabytes(case),
     }
 
 

@@ -25,7 +25,7 @@ LARGE_QUERY: Final = 1024
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of a body that is JSON, of which a value is made that may take twenty times as many."""
 
-LARGEST_DOCUMENTS: Final = 256 * 1024 * 1024
+LARGEST_DOCUMENTS: Final = 128 * 1024 * 1024
 """The same of documents, whose attachments may be in them: a large one never is a value, but it is kept whole."""
 
 
