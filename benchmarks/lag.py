@@ -110,6 +110,10 @@ def _many_megabytes(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
     return {
         "_bulk_docs of 115 MB, in pieces": lambda: case.ask("POST", "_bulk_docs", _sliced(documents)),
         "90 MB attachment in, inline": lambda: case.ask("PUT", case.fresh(), _sliced(inline)),
+        "64 MiB attachment out, inline": lambda: case.send(
+            Request("GET", ("db", "large"), {"attachments": "true"}, {"accept": "application/json"})
+        ),
+        "_bulk_get of the same": _plain(case, "POST", "_bulk_get", {"docs": [{"id": "large"}]}, attachments="true"),
     }
 
 
