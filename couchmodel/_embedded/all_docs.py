@@ -246,7 +246,8 @@ def _row(connection: Connection, database: int, id: str, found: Found, query: Qu
     row = b'{"id":%b,"key":%b,"value":{"rev":%b%b}' % (name, name, to_json(found.rev), deleted)
     if not query.include_docs:
         return row + b"}"
-    return b'%b,"doc":%b}' % (row, b"null" if found.deleted else _document(connection, database, id, found, query))
+    document = b"null" if found.deleted else _document(connection, database, id, found, query)
+    return b"".join((row, b',"doc":', document, b"}"))
 
 
 def _document(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:

@@ -1,5 +1,6 @@
 """Answers: JSON bodies and their headers, errors among them, and results that are sent as they are read."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import MappingProxyType
@@ -22,6 +23,7 @@ __all__ = [
     "streamed",
     "tagged_answer",
     "unchanged",
+    "whole",
 ]
 
 JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -29,6 +31,9 @@ JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 OK: Final = {"ok": True}
+
+LARGE: Final = 4 * 1024 * 1024
+"""Bytes that are copied in the event loop."""
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] = JSON_HEADERS) -> Response:
@@ -75,12 +80,20 @@ def matches(headers: Mapping[str, str], tag: str) -> bool:
     return known is not None and tag in (part.strip().removeprefix("W/") for part in known.split(","))
 
 
+async def whole(*parts: bytes, between: bytes = b"") -> bytes:
+    """Parts of an answer as one. Others can run meanwhile, as they could not while ``+`` and ``%`` copy."""
+    if sum(map(len, parts)) <= LARGE:
+        return between.join(parts)
+    return await asyncio.to_thread(between.join, parts)
+
+
 async def streamed(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:
     """The pieces of a JSON array of rows, a piece for each batch."""
     separator = b"\n"
     yield head
     async for rows in batches:
         if rows:
-            yield separator + b",\n".join(rows)
+            yield separator
+            yield await whole(*rows, between=b",\n")
             separator = b",\n"
     yield tail

@@ -5,21 +5,17 @@ them, and not the MD5 digest that CouchDB shows, for which anybody can make two 
 """
 
 import base64
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from couchmodel._embedded.clearing import discard_blob
 from couchmodel._embedded.contents import CHUNK, Content, Decompressor
 from couchmodel._embedded.gradual_json import encode_array
 from couchmodel._embedded.sqlite import Connection
-from couchmodel._wire.messages import decode
+from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ServerError
 
-__all__ = ["NO_CONTENTS", "Attachment", "contents", "count", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
-
-
-NO_CONTENTS: Final[Mapping[str, bytes]] = MappingProxyType({})
+__all__ = ["Attachment", "count", "inlined", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
 
 
 class Attachment(NamedTuple):
@@ -51,36 +47,57 @@ def unpack(packed: bytes | None) -> list[Attachment]:
 
 
 def shown(
-    attachments: Sequence[Attachment],
-    *,
-    encoding_info: bool = False,
-    data: Mapping[str, bytes] = NO_CONTENTS,
-    follow: Collection[Attachment] = (),
+    attachments: Sequence[Attachment], *, encoding_info: bool = False, follow: Collection[Attachment] = ()
 ) -> dict[str, Any]:
-    """The member ``_attachments`` of a document: as stubs, but with the contents that ``data`` has.
-
-    The contents in ``follow`` come behind the document.
-    """
-    return {attachment.name: _shown(attachment, encoding_info, data, follow) for attachment in attachments}
+    """The member ``_attachments`` of a document: as stubs, but for those that ``follow`` behind it."""
+    return {attachment.name: _shown(attachment, encoding_info, attachment in follow) for attachment in attachments}
 
 
-def _shown(
-    attachment: Attachment, encoding_info: bool, data: Mapping[str, bytes], follow: Collection[Attachment]
-) -> dict[str, Any]:
-    member: dict[str, Any] = {
+def _shown(attachment: Attachment, encoding_info: bool, follows: bool) -> dict[str, Any]:
+    member = {**_named(attachment), "length": attachment.length, "follows" if follows else "stub": True}
+    return member | _encoding(attachment) if encoding_info else member
+
+
+def _named(attachment: Attachment) -> dict[str, Any]:
+    return {
         "content_type": attachment.content_type,
         "revpos": attachment.revpos,
         "digest": f"md5-{attachment.digest}",
     }
-    if attachment in follow:
-        member |= {"length": attachment.length, "follows": True}
-    elif attachment.name not in data:
-        member |= {"length": attachment.length, "stub": True}
-    else:
-        member["data"] = base64.b64encode(data[attachment.name]).decode()
-    if encoding_info and attachment.encoding:
-        member |= {"encoding": attachment.encoding, "encoded_length": attachment.encoded_length}
-    return member
+
+
+def _encoding(attachment: Attachment) -> dict[str, Any]:
+    if not attachment.encoding:
+        return {}
+    return {"encoding": attachment.encoding, "encoded_length": attachment.encoded_length}
+
+
+def inlined(
+    connection: Connection, attachments: Sequence[Attachment], wanted: Collection[Attachment], *, encoding_info: bool
+) -> Iterator[bytes]:
+    """The same member as JSON, in pieces: with the contents of those that are ``wanted``."""
+    separator = b"{"
+    for attachment in attachments:
+        yield b"%b%b:" % (separator, encode(attachment.name))
+        separator = b","
+        if attachment not in wanted:
+            yield encode(_shown(attachment, encoding_info, follows=False))
+            continue
+        yield encode(_named(attachment))[:-1] + b',"data":"'
+        yield from _in_base64(_decoded(connection, attachment))
+        encoding = _encoding(attachment) if encoding_info else {}
+        yield b'",%b' % encode(encoding)[1:] if encoding else b'"}'
+    yield b"}"
+
+
+def _in_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        data = rest + piece
+        end = len(data) // 3 * 3
+        yield base64.b64encode(data[:end])
+        rest = data[end:]
+    yield base64.b64encode(rest)
 
 
 def stage(content: Content, connection: Connection) -> int:
@@ -121,11 +138,6 @@ def read_chunk(blob: int, position: int, connection: Connection) -> bytes:
     if row is None:
         raise ServerError("the attachment was removed while it was read")
     return bytes(row[0])
-
-
-def contents(connection: Connection, attachments: Sequence[Attachment]) -> dict[str, bytes]:
-    """The contents of attachments by name, decoded."""
-    return {attachment.name: b"".join(_decoded(connection, attachment)) for attachment in attachments}
 
 
 def _decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:

@@ -272,7 +272,7 @@ def _row(
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
         document = encode(fields.pick(decode_stored(document, fields.members)))
-    return b'%b,"doc":%b}' % (row, document)
+    return b"".join((row, b',"doc":', document, b"}"))
 
 
 def _pending(connection: Connection, database: Database, query: Query, seq: int) -> int:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded import attachments as _attachments
-from couchmodel._embedded.attachments import NO_CONTENTS, Attachment, unpack
+from couchmodel._embedded.attachments import Attachment, unpack
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._wire.messages import encode
@@ -169,8 +169,8 @@ def open_revisions(
     return opened
 
 
-def document_json(id: str, found: Found, more: bytes = b"") -> bytes:
-    """A document as JSON. ``more`` are members to put behind its own, each with a comma before it."""
+def document_json(id: str, found: Found, *more: bytes) -> bytes:
+    """A document as JSON. ``more`` are members to put behind its own, in parts, each with a comma before it."""
     rev, deleted, packed, body = found
     members = body[1:-1]
     parts = [b'{"_id":', to_json(id), b',"_rev":', to_json(rev)]
@@ -178,7 +178,7 @@ def document_json(id: str, found: Found, more: bytes = b"") -> bytes:
         parts += (b",", members)
     if deleted:
         parts.append(b',"_deleted":true')
-    parts.append(more)
+    parts += more
     if packed:
         parts += (b',"_attachments":', encode(_attachments.shown(unpack(packed))))
     parts.append(b"}")
@@ -199,18 +199,20 @@ def _opened(
     if wishes.revs:
         members["_revisions"] = revisions_member(path[: _revs_limit(connection, database)])
     members |= meta
+    more: list[bytes] = []
     listed, follow = unpack(found.attachments), list[Attachment]()
     if listed and (wishes.attachments or wishes.att_encoding_info):
         wanted = _wanted_contents(listed, path, wishes)
-        follow = wanted if wishes.follows else []
-        members["_attachments"] = _attachments.shown(
-            listed,
-            encoding_info=wishes.att_encoding_info,
-            data=NO_CONTENTS if wishes.follows else _attachments.contents(connection, wanted),
-            follow=follow,
-        )
+        if wishes.follows:
+            follow = wanted
+        info = wishes.att_encoding_info
+        if follow or not wanted:
+            members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow)
+        else:
+            more = [b',"_attachments":', *_attachments.inlined(connection, listed, wanted, encoding_info=info)]
         found = found._replace(attachments=None)
-    text = document_json(id, found, b"," + encode(members)[1:-1] if members else b"")
+    told = b"," + encode(members)[1:-1] if members else b""
+    text = document_json(id, found, told, *more)
     return Opened(found.rev, text, follow, bool(meta))
 
 

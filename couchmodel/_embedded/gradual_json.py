@@ -53,10 +53,19 @@ def _write(value: Any, text: bytearray) -> None:
         text += b"}"
     else:
         text += b"["
-        for place, item in enumerate(value):
-            text += b"," if place else b""
-            _write(item, text)
+        for start in range(0, len(value), FEW):
+            text += b"," if start else b""
+            _write_items(value[start : start + FEW], text)
         text += b"]"
+
+
+def _write_items(items: Sequence[Any], text: bytearray) -> None:
+    if all(map(_is_small, items)):
+        text += encode(items)[1:-1]
+        return
+    for place, item in enumerate(items):
+        text += b"," if place else b""
+        _write(item, text)
 
 
 def _is_small(value: Any) -> bool:

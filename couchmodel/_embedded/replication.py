@@ -117,10 +117,10 @@ def open_many(
 def found_json(found: Found) -> bytes:
     """The row of a JSON answer."""
     documents = [
-        b'{"ok":%b}' % document.text if isinstance(document, Opened) else encode({"error": document})
+        b"".join((b'{"ok":', document.text, b"}")) if isinstance(document, Opened) else encode({"error": document})
         for document in found.docs
     ]
-    return b'{"id":%b,"docs":[%b]}' % (encode(found.id), b",".join(documents))
+    return b"".join((b'{"id":', encode(found.id), b',"docs":[', b",".join(documents), b"]}"))
 
 
 def _open(

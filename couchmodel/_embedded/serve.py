@@ -6,7 +6,7 @@ import logging
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
@@ -31,6 +31,9 @@ SERVER: Final = "CouchDB/3.5.0 (couchmodel)"
 
 WHOLE: Final = 1_048_576
 """Bytes of a body that is read before the router sees it; a longer one streams."""
+
+SLICE: Final = 524_288
+"""Bytes of an answer that are handed to the socket at once."""
 
 LONGEST_LINE: Final = 65_536
 """Bytes of a request line or of a header, so that a query may have many keys."""
@@ -275,8 +278,8 @@ async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     response = _response(http, answer)
     try:
         await response.prepare(http)
-        if answer.stream is not None:
-            async with aclosing(answer.stream) as pieces:
+        if answer.stream is not None or (len(answer.body) > SLICE and http.method != "HEAD"):
+            async with aclosing(_sent(answer)) as pieces:
                 async for piece in pieces:
                     await response.write(piece)
         await response.write_eof()
@@ -289,8 +292,29 @@ def _response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     headers = {**answer.headers, "server": SERVER, "x-couch-request-id": f"{random.getrandbits(40):010x}"}
     headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
-        return web.Response(status=answer.status, headers=headers, body=answer.body)
+        if len(answer.body) <= SLICE:
+            return web.Response(status=answer.status, headers=headers, body=answer.body)
+        headers["content-length"] = str(len(answer.body))
     return web.StreamResponse(status=answer.status, headers=headers)
+
+
+async def _sent(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:
+    """The body of an answer, whose pieces may be of any size: what cannot be sent at once is copied."""
+    if answer.stream is None:
+        for slice in _slices(answer.body):
+            yield slice
+        return
+    async with aclosing(answer.stream) as pieces:
+        async for piece in pieces:
+            for slice in _slices(piece):
+                yield slice
+
+
+def _slices(piece: bytes) -> Iterable[bytes | memoryview]:
+    if len(piece) <= SLICE:
+        return (piece,)
+    view = memoryview(piece)
+    return (view[start : start + SLICE] for start in range(0, len(piece), SLICE))
 
 
 @lru_cache(maxsize=256)

@@ -135,7 +135,7 @@ def row_texts(source: Source, rows: Sequence[Row], query: Query, connection: Con
     wishes = Wishes(
         conflicts=bool(query.conflicts), attachments=query.attachments, att_encoding_info=query.att_encoding_info
     )
-    return [b'%b,"doc":%b}' % (_row(row), _document(source, row, wishes, connection)) for row in rows]
+    return [b"".join((_row(row), b',"doc":', _document(source, row, wishes, connection), b"}")) for row in rows]
 
 
 def _row(row: Row) -> bytes:

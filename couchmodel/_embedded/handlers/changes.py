@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import changes
-from couchmodel._embedded.answers import JSON_HEADERS, error_answer, matches, unchanged
+from couchmodel._embedded.answers import JSON_HEADERS, error_answer, matches, unchanged, whole
 from couchmodel._embedded.arguments import (
     LARGEST,
     integer,
@@ -74,8 +74,8 @@ async def _normal(store: Store, database: Database, query: Query, headers: Mappi
     job = partial(changes.read_batch, database, query)
     batch = await (store.read(job) if short else store.scan(job))
     if batch.rest is None:
-        rows = b",\n".join(change.text for change in batch.rows)
-        return Response(200, headers, b'{"results":[\n%b%b' % (rows, _end(database, batch)))
+        rows = await _rows(batch)
+        return Response(200, headers, await whole(b'{"results":[\n', rows, _end(database, batch)))
     return Response(200, headers, stream=_told(_pieces(store, database, batch)))
 
 
@@ -93,12 +93,17 @@ async def _pieces(store: Store, database: Database, batch: Batch) -> AsyncGenera
     separator = b'{"results":[\n'
     while True:
         if batch.rows:
-            yield separator + b",\n".join(change.text for change in batch.rows)
+            yield separator
+            yield await _rows(batch)
             separator = b",\n"
         if batch.rest is None:
             break
         batch = await store.scan(partial(changes.read_batch, database, batch.rest))
     yield _end(database, batch)
+
+
+async def _rows(batch: Batch) -> bytes:
+    return await whole(*(change.text for change in batch.rows), between=b",\n")
 
 
 def _end(database: Database, batch: Batch) -> bytes:
@@ -135,7 +140,8 @@ class _Waiting:
                 continue
             batch = batch_or_beat
             if batch.rows:
-                yield separator + b",\n".join(change.text for change in batch.rows)
+                yield separator
+                yield await _rows(batch)
                 separator = b",\n"
             if separator and batch.rest is None:
                 break

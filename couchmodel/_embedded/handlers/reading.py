@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.answers import JSON_HEADERS, matches, unchanged
+from couchmodel._embedded.answers import JSON_HEADERS, matches, unchanged, whole
 from couchmodel._embedded.arguments import accepts, parse_json
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.bodies import LARGE_QUERY, parsed
@@ -41,10 +41,10 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
         return unchanged(tag)
     headers = JSON_HEADERS if opened.has_meta else {**JSON_HEADERS, "etag": tag}
     if not opened.follow:
-        return Response(200, headers, opened.text + b"\n")
-    whole = bundled(store, opened)
-    headers = {**headers, "content-type": whole.content_type, "content-length": str(whole.length)}
-    return Response(200, headers, stream=whole.pieces)
+        return Response(200, headers, await whole(opened.text, b"\n"))
+    bundle = bundled(store, opened)
+    headers = {**headers, "content-type": bundle.content_type, "content-length": str(bundle.length)}
+    return Response(200, headers, stream=bundle.pieces)
 
 
 def _parse_wishes(request: Request) -> Wishes:
@@ -120,11 +120,11 @@ def _there(found: list[Opened | Rev], revs: Sequence[Rev] | None) -> list[Opened
 
 
 def _array(found: Sequence[Opened | Rev]) -> bytes:
-    return b"[" + b",".join(map(_listed, found)) + b"]\n"
+    return b"".join((b"[", b",".join(map(_listed, found)), b"]\n"))
 
 
 def _listed(found: Opened | Rev) -> bytes:
-    return _missing(found) if isinstance(found, Rev) else b'{"ok":%b}' % found.text
+    return _missing(found) if isinstance(found, Rev) else b"".join((b'{"ok":', found.text, b"}"))
 
 
 def _missing(rev: Rev) -> bytes:

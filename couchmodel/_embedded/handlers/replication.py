@@ -1,5 +1,6 @@
 """Revisions by the many: what is missing here, and reading what another database lacks."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -8,7 +9,7 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from couchmodel._embedded import replication
-from couchmodel._embedded.answers import JSON_HEADERS, json_answer, streamed
+from couchmodel._embedded.answers import JSON_HEADERS, LARGE, json_answer, streamed
 from couchmodel._embedded.arguments import accepts
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.documents import Opened, Wishes
@@ -139,9 +140,15 @@ async def _batches(
         yield found
 
 
+def _found_json(found: Sequence[Found]) -> list[bytes]:
+    return [replication.found_json(item) for item in found]
+
+
 async def _rows(batches: AsyncIterator[list[Found]]) -> AsyncGenerator[list[bytes], None]:
     async for found in batches:
-        yield list(map(replication.found_json, found))
+        rows = partial(_found_json, found)
+        size = sum(len(document.text) for item in found for document in item.docs if isinstance(document, Opened))
+        yield rows() if size <= LARGE else await asyncio.to_thread(rows)
 
 
 async def _mixed(store: Store, mixed: Mixed, batches: AsyncIterator[list[Found]]) -> AsyncGenerator[bytes, None]:
