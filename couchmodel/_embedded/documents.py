@@ -76,6 +76,9 @@ MANY: Final = 100
 _LARGE_TREE: Final = 65_536
 """Bytes of a tree that is read there: about a thousand conflicts."""
 
+_LARGE_INLINE: Final = 262_144
+"""Bytes of attachments that are put into JSON there."""
+
 
 def check_database(database: int, connection: Connection) -> None:
     """Raise NotFoundError where the database has been dropped, and its documents are being cleared away."""
@@ -209,6 +212,8 @@ def _opened(
         if follow or not wanted:
             members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow)
         else:
+            if sum(attachment.length for attachment in wanted) > _LARGE_INLINE:
+                leave_event_loop()
             more = [b',"_attachments":', *_attachments.inlined(connection, listed, wanted, encoding_info=info)]
         found = found._replace(attachments=None)
     told = b"," + encode(members)[1:-1] if members else b""
