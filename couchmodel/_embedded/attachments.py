@@ -50,7 +50,8 @@ def shown(
     attachments: Sequence[Attachment], *, encoding_info: bool = False, follow: Collection[Attachment] = ()
 ) -> dict[str, Any]:
     """The member ``_attachments`` of a document: as stubs, but for those that ``follow`` behind it."""
-    return {attachment.name: _shown(attachment, encoding_info, attachment in follow) for attachment in attachments}
+    names = {attachment.name for attachment in follow}
+    return {item.name: _shown(item, encoding_info, item.name in names) for item in attachments}
 
 
 def _shown(attachment: Attachment, encoding_info: bool, follows: bool) -> dict[str, Any]:
@@ -76,11 +77,12 @@ def inlined(
     connection: Connection, attachments: Sequence[Attachment], wanted: Collection[Attachment], *, encoding_info: bool
 ) -> Iterator[bytes]:
     """The same member as JSON, in pieces: with the contents of those that are ``wanted``."""
+    names = {attachment.name for attachment in wanted}
     separator = b"{"
     for attachment in attachments:
         yield b"%b%b:" % (separator, encode(attachment.name))
         separator = b","
-        if attachment not in wanted:
+        if attachment.name not in names:
             yield encode(_shown(attachment, encoding_info, follows=False))
             continue
         yield encode(_named(attachment))[:-1] + b',"data":"'

@@ -119,6 +119,8 @@ class _Body:
         self._depth += 1
         if self._depth == 2:
             self._has_documents = name == _DOCUMENTS and sign == b"["
+            if self._has_documents:  # of two members of that name, the last one counts
+                self._count, self._is_refused = 0, False
         if self._depth == 3:
             self._begins = place
         if self._depth <= 2:

@@ -136,7 +136,7 @@ def from_base64(data: object) -> Iterator[bytes]:
         if ended and text:
             raise ValueError("something comes behind the padding")
         yield base64.b64decode(text[:end], validate=True)
-        rest, ended = text[end:], text[:end].endswith("=")
+        rest, ended = text[end:], ended or text[:end].endswith("=")
     if rest:
         raise ValueError("the padding is missing")
 

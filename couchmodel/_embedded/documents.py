@@ -212,7 +212,10 @@ def _opened(
         if follow or not wanted:
             members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow)
         else:
-            if sum(attachment.length for attachment in wanted) > _LARGE_INLINE:
+            # What is packed may become a thousand times as large, whatever it was said to be.
+            if sum(attachment.length for attachment in wanted) > _LARGE_INLINE or any(
+                attachment.encoding for attachment in wanted
+            ):
                 leave_event_loop()
             more = [b',"_attachments":', *_attachments.inlined(connection, listed, wanted, encoding_info=info)]
         found = found._replace(attachments=None)

@@ -126,7 +126,11 @@ def decode_large(text: bytes, most: float = math.inf) -> Any:
     if first_sign(text) not in (*_OPENING, b'"'):
         return decode_small(text)
     values = Values(most)
-    cut(text, values)
+    try:
+        cut(text, values)
+    except (TooManyError, ValueError):
+        values.dissolve()
+        raise
     return values.value
 
 

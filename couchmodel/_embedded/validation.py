@@ -14,6 +14,7 @@ from couchmodel._embedded.attachments import Attachment, shown
 from couchmodel._embedded.design_checks import JAVASCRIPT, check_design, has_functions, language_of
 from couchmodel._embedded.documents import Found, document_json
 from couchmodel._embedded.edits import Edit, Incoming
+from couchmodel._embedded.revision_ids import Term
 from couchmodel._embedded.scripts import Context, Scripts, parsed
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
 from couchmodel._wire.messages import decode, encode
@@ -69,6 +70,8 @@ class Validation:
 
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
         """Raise RefusedError for what is no design document, or too large for one."""
+        if isinstance(edit.content, Term):
+            leave_event_loop()
         try:
             body = edit.body
             if has_functions(body):

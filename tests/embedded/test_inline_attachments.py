@@ -62,6 +62,12 @@ async def test_a_content_that_is_very_long_is_never_one_text(
     assert base64.b64decode(document["_attachments"]["a"]["data"]) == content
 
 
+async def test_nothing_may_come_behind_the_padding_however_far(client: Client, database: str) -> None:
+    data = "QQ==" + " " * (2 * CHUNK - 4) + "QUFB"
+    answer = await client.ask("PUT", f"{database}/pie", {"_attachments": {"a": {"data": data}}})
+    assert (answer.status, answer.json()["reason"]) == (400, "Invalid attachment data for a")
+
+
 @pytest.mark.parametrize("size", [0, 2_000_000])
 @pytest.mark.parametrize("bad", ["A", "QQ", "QQ=", "QQ==QQ==", "Q*==", "é", "QQ==="])
 async def test_what_is_no_base64_is_refused(client: Client, database: str, bad: str, size: int) -> None:

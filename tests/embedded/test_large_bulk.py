@@ -67,6 +67,12 @@ async def test_a_document_that_is_refused_keeps_all_from_being_written(
     assert (await client.json("GET", database))["doc_count"] == 0
 
 
+async def test_of_two_lists_of_documents_the_last_one_counts(client: Client, database: str) -> None:
+    refused, good = [json.dumps([{"_id": f"{start}{n}"} for n in range(15_000)]) for start in ("_", "pie")]
+    await client.ask("POST", f"{database}/_bulk_docs", f'{{"docs":{refused},"docs":{good}}}'.encode())
+    assert (await client.json("GET", database))["doc_count"] == 15_000
+
+
 async def test_what_is_no_json_in_the_end_is_refused(client: Client, database: str) -> None:
     answer = await client.ask("POST", f"{database}/_bulk_docs", _large([{"_id": "good"}])[:-1])
     assert (answer.status, answer.json()["reason"]) == (400, "invalid UTF-8 JSON")
