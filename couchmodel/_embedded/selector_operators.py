@@ -118,12 +118,13 @@ def _is_in(operands: Sequence[object], raw: bool) -> Test:
 
 def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
     key = raw_key if raw else sort_key
-    keys = frozenset(map(key, operands))
+    keys: frozenset[bytes] | None = None
     numbers = frozenset(filter(_is_number, operands))
     strings = frozenset(filter(_is_string, operands))
     plain = all(map(_is_plain, strings))
 
     def test(value: Any) -> bool:
+        nonlocal keys
         kind = type(value)
         if kind is str:
             if value in strings:
@@ -132,7 +133,9 @@ def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
                 return False
         elif kind is int or kind is float:
             return value in numbers
-        return key(value) in keys  # a key costs ten times as much as what is tried before
+        if keys is None:  # a key costs ten times as much as what is tried before, and most values need none
+            keys = frozenset(map(key, operands))
+        return key(value) in keys
 
     return test
 
