@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
@@ -17,6 +17,7 @@ __all__ = [
     "OK",
     "error_answer",
     "json_answer",
+    "listed",
     "location",
     "matches",
     "revision_answer",
@@ -85,6 +86,11 @@ async def whole(*parts: bytes, between: bytes = b"") -> bytes:
     if sum(map(len, parts)) <= LARGE:
         return between.join(parts)
     return await asyncio.to_thread(between.join, parts)
+
+
+async def listed(head: bytes, rows: Sequence[bytes], tail: bytes) -> Response:
+    """An answer that is a JSON array of rows, all of which are there."""
+    return Response(200, JSON_HEADERS, await whole(head, b"\n", await whole(*rows, between=b",\n"), tail))
 
 
 async def streamed(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from couchmodel._embedded import all_docs, view_queries
 from couchmodel._embedded.all_docs import Batch, First, Query, Space
-from couchmodel._embedded.answers import JSON_HEADERS, streamed, whole
+from couchmodel._embedded.answers import JSON_HEADERS, listed, streamed
 from couchmodel._embedded.arguments import json_parameter, require_json_type
 from couchmodel._embedded.bodies import json_object, parsed, read_text
 from couchmodel._embedded.partitions import check_access, check_partition
@@ -31,8 +31,7 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
     first = await _run(store, query, partial(all_docs.first_batch, database.number, space, query))
     batch = first.batch
     if batch.rest is None:
-        rows = await whole(*batch.rows, between=b",\n")
-        return Response(200, JSON_HEADERS, await whole(first.head, b"\n", rows, b"\n]}\n"))
+        return await listed(first.head, batch.rows, b"\n]}\n")
     return Response(200, JSON_HEADERS, stream=streamed(first.head, _batches(store, database, space, batch), b"\n]}\n"))
 
 

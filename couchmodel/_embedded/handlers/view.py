@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from couchmodel._embedded import indexing, views
-from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, streamed, whole
+from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, listed, streamed
 from couchmodel._embedded.arguments import require_json_type
 from couchmodel._embedded.bodies import json_object, parsed, read_text
 from couchmodel._embedded.collation import COLLATOR
@@ -46,8 +46,7 @@ async def list_rows(store: Store, database: Database, request: Request) -> Respo
     first: list[bytes] = await anext(batches, [])
     second = await anext(batches, None)
     if second is None:
-        rows = await whole(*first, between=b",\n")
-        return Response(200, JSON_HEADERS, await whole(head, b"\n", rows, b"\n]}\n"))
+        return await listed(head, first, b"\n]}\n")
     return Response(200, JSON_HEADERS, stream=streamed(head, _chained([first, second], batches), b"\n]}\n"))
 
 
