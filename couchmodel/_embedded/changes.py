@@ -271,8 +271,17 @@ def _row(
         document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
-        document = encode(fields.pick(decode_stored(document, fields.members)))
+        document = _picked(fields, document)
     return b"".join((row, b',"doc":', document, b"}"))
+
+
+def _picked(fields: Projection, text: bytes) -> bytes:
+    document = decode_stored(text, fields.members)
+    try:
+        return fields.pick_json(document, len(text))
+    finally:
+        if len(text) > LARGE:
+            dissolve(document)
 
 
 def _pending(connection: Connection, database: Database, query: Query, seq: int) -> int:

@@ -17,7 +17,6 @@ from couchmodel._embedded.attachments import shown, unpack
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.documents import Found, Wishes, check_database, document_json, open_winner, winner
-from couchmodel._embedded.gradual_json import encode_gradually
 from couchmodel._embedded.index_reading import HIGHEST_ID, Place, Row, Span, check_index, read_rows
 from couchmodel._embedded.large_json import LARGE, decode_stored, dissolve
 from couchmodel._embedded.planner import Plan
@@ -207,13 +206,13 @@ class _Entry:
 
     def dissolve(self) -> None:
         """Nobody needs the document any more."""
-        if self.is_large:
+        if self.size > LARGE:
             dissolve(self.document)
 
     @property
-    def is_large(self) -> bool:
-        """Whether there may be much in the document."""
-        return self.found is not None and len(self.found.body) > LARGE
+    def size(self) -> int:
+        """Bytes of the document, as far as it was read."""
+        return len(self.found.body) if self.found else 0
 
     @property
     def is_design(self) -> bool:
@@ -224,8 +223,7 @@ class _Entry:
         """What the query wants to see of the document."""
         document = self.document or {}
         if search.projection.fields:
-            picked = search.projection.pick(document)
-            return encode_gradually(picked) if self.is_large else encode(picked)
+            return search.projection.pick_json(document, self.size)
         return document_json(self.position.id, self.found) if self.found else encode(document)
 
 

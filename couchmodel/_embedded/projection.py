@@ -4,7 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from couchmodel._embedded.erlang import erlang_term
+from couchmodel._embedded.gradual_json import encode_gradually
+from couchmodel._embedded.large_json import LARGE
 from couchmodel._embedded.selector import DEEPEST, Absent, first_name, get_path, parse_path
+from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError, ServerError
 from couchmodel.types import JSONObject
 
@@ -69,6 +72,11 @@ class Projection:
             if not isinstance(value, Absent):
                 _put(picked, path, value)
         return picked
+
+    def pick_json(self, document: JSONObject, size: int) -> bytes:
+        """The same as JSON, of a document that has so many bytes."""
+        picked = self.pick(document)
+        return encode(picked) if size <= LARGE else encode_gradually(picked)
 
     def members(self) -> frozenset[str]:
         """The members of a document that the paths begin with."""
