@@ -18,6 +18,7 @@ import queue
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +27,7 @@ from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._embedded.deadlines import begin_turn
-from couchmodel.errors import ServerError, StorageFullError, StoreFileError
+from couchmodel.errors import CouchModelError, ServerError, StorageFullError, StoreFileError
 
 __all__ = [
     "BusyError",
@@ -112,13 +113,14 @@ _WRITES: Final = ("PRAGMA synchronous = FULL", ROUTINE)
 _READS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
 
-def connect(target: str, *, writes: bool) -> Connection:
-    """A connection whose transactions are begun and ended by hand.
+def connect(target: str, *, writes: bool, patience: float = 60) -> Connection:
+    """Return a connection whose transactions are begun and ended by hand.
 
-    Only the connection that writes checkpoints the log: see the hazard that ``lockfile`` is about.
+    It waits for ``patience`` seconds where another program holds the file. Only the connection that writes checkpoints
+    the log: see the hazard that ``lockfile`` is about.
     """
     connection = sqlite3.connect(
-        target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=60
+        target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=patience
     )
     try:
         connection.execute("PRAGMA cache_size = -16384")
@@ -142,7 +144,10 @@ def connect_beside(path: Path, *, immutable: bool = False) -> Connection:
 
 
 class Inline:
-    """A connection that is read from in the event loop."""
+    """A connection that is read from in the event loop.
+
+    It never waits there: not for another program that holds the file, not for a read that is not short.
+    """
 
     __slots__ = ("_deadline", "connection", "lock")
 
@@ -160,14 +165,16 @@ class Inline:
             raise BusyError
         try:
             self._deadline = time.monotonic_ns() + DEADLINE
-            return _of_one_moment(self.connection, job)
+            return _of_one_moment(self.connection, job, self._calm)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            if _primary_code(error) in _NOT_NOW:
                 raise BusyError from None
             raise _translated(error) from error
         finally:
-            self._deadline = _NEVER
             self.lock.release()
+
+    def _calm(self) -> None:
+        self._deadline = _NEVER
 
     def _is_late(self) -> bool:
         return time.monotonic_ns() > self._deadline
@@ -307,17 +314,21 @@ class Worker:
             if not task.writes:
                 _attempt(task, partial(_of_one_moment, self._connection))
             if task.error is None and task.committed is not None:
-                task.committed(task.result)
+                _announce(task, task.committed)
 
     def _in_transaction(self, job: Job[T]) -> T:
         if self._before_writing is not None:
             self._before_writing()
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            if self._connection.in_transaction:
+                _roll_back(self._connection)  # likewise
+            self._connection.execute("BEGIN IMMEDIATE")
             result = job(self._connection)
             self._connection.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
+        except BaseException as error:
+            _close_cursors(error)
+            if self._connection.in_transaction:  # SQLite gives it up by itself after some errors, such as a full disk
+                _roll_back(self._connection)
             raise
         return result
 
@@ -326,7 +337,7 @@ class Worker:
             for task in tasks:
                 _attempt(task, self._in_savepoint)
                 if task.error is not None and not connection.in_transaction:
-                    # The error, such as a full disk, has made SQLite give up what all of them had done.
+                    # SQLite has given up what all of them had done, as it does when the disk is full.
                     raise task.error
 
         whole = _Task(everything, writes=True, committed=None)
@@ -336,30 +347,61 @@ class Worker:
                 task.error = whole.error
 
     def _in_savepoint(self, job: Job[T]) -> T:
-        self._connection.execute("SAVEPOINT job")
         try:
+            self._connection.execute("SAVEPOINT job")
             result = job(self._connection)
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK TO job")
-                self._connection.execute("RELEASE job")
+            self._connection.execute("RELEASE job")
+        except BaseException as error:
+            _close_cursors(error)
+            self._give_up_savepoint()
             raise
-        self._connection.execute("RELEASE job")
         return result
 
-    def _roll_back(self) -> None:
-        # SQLite has already done so after some errors, such as a full disk.
+    def _give_up_savepoint(self) -> None:
+        """Undo a job, or all jobs of the transaction where it cannot be told how far the savepoint had come."""
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            try:
+                self._connection.execute("ROLLBACK TO job")
+                self._connection.execute("RELEASE job")
+            except sqlite3.Error:
+                _roll_back(self._connection)
 
 
-def _of_one_moment(connection: Connection, job: Job[T]) -> T:
-    """What a job reads, in a transaction, so that no write comes between two of its statements."""
-    connection.execute("BEGIN")
+def _nothing() -> None:
+    pass
+
+
+def _of_one_moment(connection: Connection, job: Job[T], finish: Callable[[], None] = _nothing) -> T:
+    """Return what a job reads. It reads in a transaction, so that no write comes between two of its statements.
+
+    The connection is clean afterwards, whatever has interrupted which statement. ``finish`` is called before it is
+    cleaned: from then on nothing may interrupt it.
+    """
     try:
+        if connection.in_transaction:
+            _roll_back(connection)  # even the end of the transaction before may have been interrupted
+        connection.execute("BEGIN")
         return job(connection)
+    except BaseException as error:
+        _close_cursors(error)
+        raise
     finally:
-        connection.rollback()
+        finish()
+        if connection.in_transaction:
+            _roll_back(connection)
+
+
+def _roll_back(connection: Connection) -> None:
+    connection.execute("ROLLBACK")  # prepared once, as Python's own ``rollback`` is not
+
+
+def _close_cursors(error: BaseException) -> None:
+    """Close the cursors of a job that has failed.
+
+    The traceback keeps the job's variables alive for as long as somebody keeps the error. A cursor among them that is
+    not at its end would keep its transaction open, and all later reads would see the state of that moment.
+    """
+    traceback.clear_frames(error.__traceback__)
 
 
 def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
@@ -367,15 +409,26 @@ def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
         task.result = run(task.job)
     except sqlite3.Error as error:
         task.error = _translated(error)
-    except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+    except StopIteration as error:
+        task.error = RuntimeError(f"a job raised {error!r}")  # a future does not take it
+    except BaseException as error:  # noqa: BLE001 - it is raised again where somebody waits, and the thread goes on
         task.error = error
-        if task.future is None:
-            _log.exception("a job of the store failed")
+    if task.error is not None and task.future is None:
+        told = isinstance(task.error, CouchModelError)
+        _log.error("a job of the store failed: %s", task.error, exc_info=None if told else task.error)
+
+
+def _announce(task: _Task[T], committed: Callable[[T], None]) -> None:
+    """Tell of what is stored. A failure here is logged: the thread goes on, and whoever waits hears of the result."""
+    try:
+        committed(task.result)
+    except Exception:  # noqa: BLE001 - it is logged
+        _log.exception("what follows a write failed")
 
 
 def _translated(error: sqlite3.Error) -> ServerError:
     """What a client hears of an error of SQLite's: that there is no room, that the file is broken, or what else."""
-    number = getattr(error, "sqlite_errorcode", 0) & 0xFF  # its low byte; the others say more exactly what happened
+    number = _primary_code(error)
     translated: ServerError
     if number == sqlite3.SQLITE_FULL:
         translated = StorageFullError("the disk is full: nothing was written")
@@ -389,6 +442,13 @@ def _translated(error: sqlite3.Error) -> ServerError:
 
 
 _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NOT_NOW: Final = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's result code: the low byte, without what the others say more exactly."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
 
 
 def _deliver(tasks: Iterable[_Task[Any]]) -> None:
