@@ -61,15 +61,17 @@ async def bring_up_to_date(store: Store, database: Database, design: Design) -> 
 
 
 def start_build(store: Store, database: Database, design: Design) -> asyncio.Task[None]:
-    """The build of an index that is under way in this event loop, or else a new one."""
+    """Return the build of an index that is under way in this event loop, or else begin one."""
     builds = _builds.setdefault(store, {})
     key = asyncio.get_running_loop(), database.number, design.signature
     task = builds.get(key)
-    if task is None:
+    # A build that has ended stays in the table until the loop calls ``done``. To wait for it would not suspend.
+    if task is None or task.done():
         task = builds[key] = asyncio.create_task(_build(store, database, design))
 
         def done(task: asyncio.Task[None]) -> None:
-            builds.pop(key, None)
+            if builds.get(key) is task:
+                del builds[key]
             if not task.cancelled() and (error := task.exception()):
                 _log.debug("no index of %s: %s", design.id, error)
 
@@ -78,9 +80,12 @@ def start_build(store: Store, database: Database, design: Design) -> asyncio.Tas
 
 
 def is_building(store: Store, database: Database, design: Design) -> bool:
-    """Whether an index is being built."""
-    keys = tuple(_builds.get(store, ()))
-    return any(key[1:] == (database.number, design.signature) for key in keys)
+    """Tell whether an index is being built, in any event loop."""
+    builds = _builds.get(store, {})
+    return any(
+        key[1:] == (database.number, design.signature) and not task.done() and not key[0].is_closed()
+        for key, task in tuple(builds.items())
+    )
 
 
 async def clean_up(store: Store, database: Database) -> None:
