@@ -40,6 +40,7 @@ from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.replicator import REPLICATOR, Replicator
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response, is_text
+from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel._wire.users import ADMIN, User
 from couchmodel.errors import (
     BadRequestError,
@@ -115,6 +116,8 @@ class Router:
     async def answer(self, request: Request, user: User = ADMIN) -> Response:
         """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
         request.user = user
+        if turn_is_due():
+            await give_turn()
         try:
             if not self.store.is_open:
                 await self.open()

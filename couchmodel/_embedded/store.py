@@ -26,6 +26,7 @@ from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.security import Security
 from couchmodel._embedded.sqlite import BusyError, Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.uuids import Uuids
+from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
 
 __all__ = ["Database", "Store"]
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 WAKEN: Final = 20
 """How many of those who wait for a change hear of it in one turn of their event loop."""
+
+FEW: Final = 16
+"""Reads of one request between two looks at the clock, by which the event loop is given its turns."""
 
 SYSTEM: Final = ("_replicator", "_users")
 """Databases that a server has from its start."""
@@ -140,6 +144,7 @@ class Store:
         self._open: _Open | None = None
         self._opening = threading.Lock()
         self._closed = False
+        self._reads = 0
 
     def __repr__(self) -> str:
         return f"<Store {self.path or 'in memory'}>"
@@ -160,16 +165,13 @@ class Store:
 
     async def close(self) -> None:
         """Finish what is queued, and let go of the file. Closing twice is harmless."""
-        with self._opening:
-            self._closed = True
-            connections, self._open = self._open, None
-        for database in self.databases.values():
-            database.notify()
-        if connections is not None:
-            await asyncio.to_thread(connections.close)
+        await asyncio.to_thread(self._close_now)  # another thread may be opening it at the moment, which takes a while
 
     async def read(self, job: Job[T]) -> T:
         """What a short read gives: here and now, or on a thread if it takes longer than it should."""
+        self._reads += 1
+        if self._reads % FEW == 0 and turn_is_due():
+            await give_turn()
         connections = self._open or await self._opened()
         try:
             return connections.inline.run(job)
@@ -187,6 +189,8 @@ class Store:
         ``committed`` is called with it before anybody hears of it. ``short`` says that the job is done in no time but
         for the disk, so that in memory it may be done here and now.
         """
+        if short and self.path is None and turn_is_due():
+            await give_turn()
         connections = self._open or await self._opened()
         if short and self.path is None:
             with suppress(BusyError):
@@ -250,6 +254,15 @@ class Store:
                 weakref.finalize(self, connections.abandon)
                 connections.clear_leftovers()  # before anybody can begin with what would look like that
                 self._open = connections
+
+    def _close_now(self) -> None:
+        with self._opening:
+            self._closed = True
+            connections, self._open = self._open, None
+        for database in tuple(self.databases.values()):
+            database.notify()
+        if connections is not None:
+            connections.close()
 
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
@@ -331,7 +344,8 @@ def _open_path(path: Path) -> _Open:
         files.check(path)
         files.prepare(path)
         writing = files.open_file(path)
-        reading, inline = connect(str(path), writes=False), Inline(connect(str(path), writes=False), threading.Lock())
+        reading = connect(str(path), writes=False)
+        inline = Inline(connect(str(path), writes=False, patience=0), threading.Lock())
     except BaseException:
         lock.release()
         raise

@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from couchmodel._wire.messages import Request, Response, decode, target
 from couchmodel._wire.refusals import asked
+from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine.document import Place
 from couchmodel.engine.events import BaseChangeEvent, ChangedEvent, DeletedEvent
 from couchmodel.engine.feeds import Position, Question, parameter
@@ -186,6 +187,8 @@ async def _lines(
     async with aclosing(_pieces(response, question.silence, request)) as pieces:
         async for piece in pieces:
             for line in lines.feed(piece):
+                if turn_is_due():
+                    await give_turn()
                 row = _row(line, request)
                 if "last_seq" in row:
                     position.finish(row)
