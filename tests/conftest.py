@@ -1,5 +1,7 @@
 """The fixtures that every room's tests share: one suite, every backend."""
 
+import asyncio
+import inspect
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -15,6 +17,7 @@ from couchmodel._embedded.store import Store
 from couchmodel.engine import Database
 from couchmodel.transports import HTTPTransport
 from tests.models import Recipe
+from tests.watchdog import Watchdog
 
 LIVE_URL = os.environ.get("COUCHMODEL_TEST_URL")
 BACKENDS = [
@@ -25,6 +28,31 @@ BACKENDS = [
 ]
 ADMIN = ("admin", "a secret: of/the @house")
 HASHED = admin_line(ADMIN[1], iterations=1)
+
+
+@pytest.fixture(scope="session")
+def watchdog() -> Watchdog:
+    """The thread that watches the event loops of all tests."""
+    dog = Watchdog()
+    dog.start()
+    return dog
+
+
+@pytest.fixture
+async def watched_loop(request: pytest.FixtureRequest, watchdog: Watchdog) -> AsyncIterator[None]:
+    """Fails a test whose event loop was held for a second, unless it is marked as one that holds it."""
+    watchdog.watch(asyncio.get_running_loop())
+    yield
+    findings = watchdog.release()
+    if findings and request.node.get_closest_marker("holds_loop") is None:
+        pytest.fail("the event loop was " + "\nand ".join(findings), pytrace=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the loop of each asynchronous test watched."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.fixturenames.insert(0, "watched_loop")
 
 
 @pytest.fixture(params=BACKENDS)
