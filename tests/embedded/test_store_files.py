@@ -225,9 +225,14 @@ async def test_queued_writes_are_done_before_the_store_is_closed(path: Path) -> 
     store = Store(path)
     client = Client(store)
     await client.ask("PUT", "/db")
+    gate = threading.Event()
+    store.enqueue(lambda connection: gate.wait(10))
     writes = [asyncio.create_task(client.ask("PUT", f"/db/{n}", {})) for n in range(20)]
-    await asyncio.sleep(0)
-    await store.close()
+    await asyncio.sleep(0.1)
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0.01)
+    gate.set()
+    await closing
     assert {answer.status for answer in await asyncio.gather(*writes)} == {201}
 
 
