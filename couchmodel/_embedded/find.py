@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import turns
 from couchmodel._embedded.attachments import shown, unpack
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.designs import View
@@ -24,7 +25,7 @@ from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.queries import bad_bookmark
 from couchmodel._embedded.selector import Selector, parse_path
 from couchmodel._embedded.sqlite import Connection, leave_event_loop
-from couchmodel._embedded.turns import TIMEOUT, TURN, bounded
+from couchmodel._embedded.turns import TURN, bounded
 from couchmodel._wire.messages import decode, encode
 
 __all__ = ["Batch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
@@ -61,7 +62,7 @@ class Search:
     ``quorum`` says that documents are wanted to be read from several copies, which shows in how they are counted.
     ``covered`` says that the keys of the index tell everything. ``counts`` says that the rows are wanted to be counted
     as CouchDB counts them, which goes on to the first document behind the last one that is returned. ``seconds`` are
-    those that are left.
+    those that it may take to its next document.
     """
 
     database: int
@@ -77,7 +78,7 @@ class Search:
     quorum: bool
     covered: bool
     counts: bool
-    seconds: float = TIMEOUT
+    seconds: float = turns.TIMEOUT
 
     def members(self) -> frozenset[str] | None:
         """The members of a document that it looks into, or shows by themselves; None where they may be any."""
@@ -157,7 +158,9 @@ def read_batch(search: Search, connection: Connection) -> Batch:
     batch = Batch()
     with bounded(search.seconds):
         rest = _fill(batch, search, connection)
-    batch.rest = rest and replace(rest, seconds=search.seconds - batch.seconds)
+    # A long answer may take long as long as it goes on.
+    seconds = turns.TIMEOUT if batch.rows else search.seconds - batch.seconds
+    batch.rest = rest and replace(rest, seconds=seconds)
     return batch
 
 

@@ -13,8 +13,8 @@ from couchmodel.types import JSONObject
 
 __all__ = ["Find", "explain", "find_rows"]
 
-_PAGE: Final = 10_000
-"""How many rows a request of a paged read asks for. They are streamed, so this bounds no memory of ours."""
+_ALL: Final = 268_435_456
+"""A limit that is none: a view of CouchDB has no more rows in one answer (``query_limit``)."""
 
 _BODY: Final = frozenset({"selector", "limit", "skip", "sort", "fields", "use_index", "bookmark", "execution_stats"})
 
@@ -26,33 +26,33 @@ async def find_rows(
     limit: int | None,
     tell: Callable[[JSONObject], None] | None = None,
 ) -> AsyncGenerator[list[bytes], None]:
-    """The documents that ``_find`` answers, as JSON texts, page after page: all of them, or ``limit``.
+    """The documents that ``_find`` answers, as JSON texts, as many at a time as arrive together: all, or ``limit``.
 
-    ``tell`` is called at the end of each page with what it says beside its documents.
+    One request asks for all of them. The rows are streamed, so their number costs no memory. A page that went on by
+    CouchDB's bookmark would lose a row wherever the last row of the page before was deleted or moved meanwhile: the
+    bookmark is the key of that row and ``skip=1`` (``mango_json_bookmark.erl``).
+
+    ``tell`` is called at the end with what the answer says beside its documents.
     """
-    body = dict(body)
-    while limit is None or limit > 0:
-        body["limit"] = _PAGE if limit is None else min(limit, _PAGE)
-        rows = Rows(session, Request("POST", (*database, "_find"), body=encode(body)))
-        count = 0
-        async for batch in rows.batches():
-            count += len(batch)
+    if limit == 0:
+        return
+    body = {**body, "limit": _ALL if limit is None else limit}
+    rows = Rows(session, Request("POST", (*database, "_find"), body=encode(body)))
+    async with aclosing(rows.batches()) as batches:
+        async for batch in batches:
             yield batch
-        if tell is not None:
-            tell(rows.members)
-        if count < body["limit"] or "bookmark" not in rows.members:
-            return
-        # CouchDB would skip again on every page.
-        body["skip"], body["bookmark"] = 0, rows.members["bookmark"]
-        limit = None if limit is None else limit - count
+    if tell is not None:
+        tell(rows.members)
 
 
 class Find:
     """The documents that a query matches, an asynchronous iterator; :func:`anext` and ``async for`` send it.
 
-    ``warning`` is what CouchDB says of a query that no index serves; ``bookmark`` is where the next one may go on,
-    given as ``bookmark=`` with the same ``selector`` and ``sort``; ``execution_stats`` are counts, where
-    ``execution_stats=True`` asks for them, summed up over all requests. They are None before the end.
+    ``warning`` is what CouchDB says of a query that no index serves; ``execution_stats`` are counts, where
+    ``execution_stats=True`` asks for them. ``bookmark`` is where another query may go on, given as ``bookmark=``. It
+    belongs to its query: ``selector``, ``sort`` and ``use_index`` must be the same. It names the last row, and CouchDB
+    skips one row from there on, so a row is lost where the last one was deleted or moved meanwhile. They are None
+    before the end.
     """
 
     def __init__(
@@ -87,11 +87,9 @@ class Find:
                     yield Document.read(self._database, row, decode(row))
 
     def _learn(self, members: JSONObject) -> None:
-        self.warning = members.get("warning", self.warning)
-        self.bookmark = members.get("bookmark", self.bookmark)
-        if stats := members.get("execution_stats"):
-            before = self.execution_stats or {}
-            self.execution_stats = {name: before.get(name, 0) + count for name, count in stats.items()}
+        self.warning = members.get("warning")
+        self.bookmark = members.get("bookmark")
+        self.execution_stats = members.get("execution_stats")
 
 
 async def explain(session: Session, scope: tuple[str, ...], selector: JSONObject, params: JSONObject) -> JSONObject:

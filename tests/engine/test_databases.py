@@ -3,11 +3,13 @@
 import asyncio
 import secrets
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from couchmodel import BadRequestError, Connection, NotFoundError, PreconditionFailedError, QueryError
 from couchmodel.engine import CouchDB, Database, UnauthorizedError
+from couchmodel.types import JSONObject
 
 
 async def test_a_server_says_who_it_is(couch: Connection) -> None:
@@ -138,13 +140,44 @@ async def test_a_member_may_be_called_selector(database: Database) -> None:
         assert [document.id async for document in database.find(selector)] == ["a"]
 
 
-async def test_skip_counts_once_however_many_pages_there_are(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("count", "selector", "params"),
+    [
+        (10_100, {"n": {"$gte": 0}}, {"sort": ["n"]}),
+        (2100, {"n": {"$gte": 0}}, {"sort": [{"n": "desc"}]}),
+        (2100, {"kind": "x"}, {}),
+        (2100, {"_id": {"$gt": None}}, {}),
+    ],
+)
+@pytest.mark.parametrize("moves", [False, True])
+async def test_no_document_that_stays_is_lost_where_those_before_it_go(
+    database: Database, count: int, selector: JSONObject, params: dict[str, Any], moves: bool
 ) -> None:
-    monkeypatch.setattr("couchmodel.engine.find._PAGE", 2)
+    await database.index({"fields": ["n"]}, ddoc="by-n")
+    await database.index({"fields": ["kind"]}, ddoc="by-kind")
+    async with database.create_docs() as bulk:
+        for n in range(count):
+            bulk.create(f"d{n:04}", data={"n": n // 2, "kind": "x"})
+    found = []
+    async for document in database.find(selector, skip=1, **params):
+        found.append(document.id)
+        # Ends of batches, whatever their size, are among them.
+        if len(found) % 100 >= 98 or len(found) % 100 == 0:
+            if moves:
+                document.update(n=-1, kind="a")
+                await document.save()
+            else:
+                await document.delete()
+    assert (len(found), len(set(found))) == (count - 1, count - 1)
+
+
+async def test_a_skip_and_a_limit_count_once(database: Database) -> None:
     async with database.create_docs(list("abcdefg")):
         pass
-    assert [document.id async for document in database.find({"_id": {"$gt": None}}, skip=3)] == list("defg")
+    everything: JSONObject = {"_id": {"$gt": None}}
+    assert [document.id async for document in database.find(everything, skip=3)] == list("defg")
+    assert [document.id async for document in database.find(everything, 2, skip=3)] == list("de")
+    assert [document.id async for document in database.find(everything, 0)] == []
 
 
 async def test_a_selector_that_is_none_is_refused(database: Database) -> None:

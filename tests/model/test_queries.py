@@ -92,12 +92,21 @@ async def test_no_result_is_cut_short(recipes: type[Recipe]) -> None:
     assert len(await recipes.find().to_list()) == await recipes.find().count() == 120
 
 
-async def test_pages_are_joined(shelf: type[Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel.engine.find._PAGE", 2)
+async def test_a_query_is_sorted_skipped_and_limited_at_once(shelf: type[Recipe]) -> None:
     ordered = shelf.find().sort(col(Recipe.rating).asc(), col(Recipe.title).asc())
     assert [r.rating for r in await ordered.to_list()] == [0, 1, 2, 3, 4, 5]
     assert [r.rating for r in await ordered.skip(1).limit(4).to_list()] == [1, 2, 3, 4]
     assert len(await shelf.find(Recipe.rating != 3).to_list()) == 5
+
+
+async def test_documents_that_change_while_they_are_found_hide_no_others(recipes: type[Recipe]) -> None:
+    await recipes.save_all(Recipe(title=f"{n}", rating=3) for n in range(1200))
+    found = 0
+    async for recipe in recipes.find(Recipe.rating == 3):
+        found += 1
+        recipe.rating = 4
+        await recipe.save()
+    assert (found, await recipes.find(Recipe.rating == 4).count()) == (1200, 1200)
 
 
 async def test_sorting_without_an_index_is_refused_and_says_which_to_declare(shelf: type[Recipe]) -> None:
