@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final
 
+from couchmodel._wire.equality import same
 from couchmodel._wire.messages import Request, decode, document_path, encode, target
 from couchmodel.engine.document import Document, Place
 from couchmodel.engine.parameters import exact, lenient
@@ -17,6 +19,10 @@ __all__ = ["AllDocsView", "Page", "Rows", "View", "ViewResponse"]
 _DESIGN: Final = "_design/"
 _LAST: Final[JSONObject] = {"\uffff": {}}
 """What comes after every key in use: objects are the last of all, by the order of their first names."""
+
+
+_GIVEN: Final = "given"
+"""In :attr:`Page.next`, how many rows of its key and document are given already: a document may emit a key again."""
 
 
 class KeyParameterError(QueryError, AttributeError):
@@ -124,8 +130,16 @@ class View:
             raise QueryError("a page has a size, at least 1, and no limit")
         if after is not None:
             params = {**params, "skip": 0, **after}
-        rows = [row async for row in self.rows(**params, limit=size + 1)]
-        return Page(rows[:size], _start(rows[size], params) if len(rows) > size else None)
+        given = params.pop(_GIVEN, 0)
+        rows = [row async for row in self.rows(**params, limit=size + 1 + given)]
+        start = _repeated(rows[:given], params)
+        end = start + size
+        following = None
+        if len(rows) > end:
+            following = _start(rows[end], params)
+            if count := _repeated(reversed(rows[:end]), following):
+                following[_GIVEN] = count
+        return Page(rows[start:end], following)
 
     async def queries(self, queries: Iterable[Mapping[str, Any]]) -> list[ViewResponse]:
         """The answers to several sets of parameters, in one request."""
@@ -253,6 +267,14 @@ def _start(row: ViewRow, params: Mapping[str, Any]) -> JSONObject:
         key = [*key, _LAST]
     start: JSONObject = {"startkey": key}
     return {**start, "startkey_docid": row["id"]} if "id" in row else start
+
+
+def _repeated(rows: Iterable[ViewRow], start: Mapping[str, Any]) -> int:
+    """How many of the first rows have the key and the document where a page starts."""
+    if "startkey_docid" not in start:
+        return 0
+    id, key = start["startkey_docid"], start["startkey"]
+    return sum(1 for _ in takewhile(lambda row: row.get("id") == id and same(row["key"], key), rows))
 
 
 def _document_text(row: ViewRow, text: bytes) -> bytes | None:

@@ -193,6 +193,30 @@ async def test_pages_divide_rows_of_one_key(by_tag: View) -> None:
     assert [row.get("id") for row in first.rows + second.rows] == list("abcdefg")
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+async def test_pages_divide_rows_that_one_document_emits_for_one_key(database: Database, size: int) -> None:
+    async with database.create_docs() as bulk:
+        for id in "abc":
+            bulk.create(id, data={"numbers": [1, 2, 3, 4, 5]})
+    design = await database.design_doc("by")
+    view = await design.create_view("x", "function (doc) { doc.numbers.forEach(function (n) { emit('x', n); }); }")
+    rows: list[ViewRow] = []
+    page = Page([], next=None)
+    while not rows or page.next:
+        assert len(rows) < 15
+        page = await view.page(size, page.next)
+        rows += page.rows
+    assert [(row.get("id"), row.get("value")) for row in rows] == [(id, n) for id in "abc" for n in range(1, 6)]
+
+
+async def test_pages_lose_no_row_where_those_around_their_ends_go(filled: Database) -> None:
+    first = await filled.all_docs.page(3, startkey="a")
+    for row in (*first.rows[1:], {"key": "d"}):
+        await (await filled[str(row["key"])]).delete()
+    second = await filled.all_docs.page(3, first.next, startkey="a")
+    assert [row["key"] for row in second.rows] == list("efg")
+
+
 async def test_a_view_answers_several_queries(by_tag: View) -> None:
     total, some = await by_tag.queries([{}, {"keys": ["a", "b"], "reduce": False}])
     assert (list(total.values()), list(some.keys())) == ([42], ["a", "b"])
