@@ -1,6 +1,7 @@
 """The model that users subclass, and the connection that binds it."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 from couchmodel._model import state
@@ -85,9 +86,14 @@ class CouchModel(DocumentModel):
         await self._home().delete(self)
 
     def _home(self) -> Repository[Self]:
-        """Where the document came from, else where its model is bound."""
+        """Where the document came from; where its model is bound, if it was only built or that connection is closed."""
         home: Repository[Self] | None = state.home(self)
-        return home or self.repository()
+        if home is None:
+            return self.repository()
+        if home.session.is_closed:
+            with suppress(ConfigurationError):
+                return self.repository()
+        return home
 
     def __attachment__(self, field: AttachmentField) -> Attachment:
         return Attachment(self, field, self._home())
@@ -97,6 +103,7 @@ class Connection(CouchDB):
     """A server that models are bound to while its context is open."""
 
     async def __aenter__(self) -> Self:
+        await super().__aenter__()
         bind(self)
         return self
 

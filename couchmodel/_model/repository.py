@@ -216,7 +216,10 @@ class Repository(Generic[M]):
 
     def _check_home(self, document: M) -> None:
         home = state.home(document)
-        if document.rev is not None and home is not None and (home.session, home.path) != (self.session, self.path):
+        if document.rev is None or home is None or (home.session, home.path) == (self.session, self.path):
+            return
+        # A connection that is closed may have been to the same store.
+        if home.path != self.path or not home.session.is_closed:
             raise ConfigurationError(
                 f"{document.id!r} is of {home.database.id!r}, and its revision means nothing in {self.database.id!r}:"
                 " to store it here as well, save a copy, model_copy(update={'rev': None})"

@@ -47,6 +47,7 @@ class CouchDB:
         return f"<CouchDB {self.session!r}>"
 
     async def __aenter__(self) -> Self:
+        self.session.reopen()
         return self
 
     async def __aexit__(

@@ -1,12 +1,13 @@
 """The line to a server, on every backend."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from couchmodel import Connection, NotFoundError, ResponseError
+from couchmodel import ConnectError, Connection, NotFoundError, ResponseError
 from couchmodel._wire.messages import Request, Response
-from couchmodel.engine import CouchDB, Database
+from couchmodel.engine import CouchDB, Database, Session
 
 
 async def test_an_error_says_what_was_asked_and_why_not(database: Database) -> None:
@@ -56,11 +57,38 @@ async def test_what_has_not_changed_is_no_error(database: Database) -> None:
     assert (await database.session.send(again)).status == 304
 
 
-async def test_closing_twice_is_harmless_and_a_closed_one_opens_again(couch: Connection, backend: str) -> None:
-    await couch.session.close()
-    await couch.session.close()
-    if backend in ("serve", "live"):
-        assert (await couch.session.get(()))["couchdb"] == "Welcome"
+async def test_closing_twice_is_harmless_and_a_closed_one_says_so(url: str) -> None:
+    async with CouchDB(url) as couch:
+        await couch.info()
+        await couch.close()
+    with pytest.raises(ConnectError, match=r"the connection is closed: .* \(GET /db/pie\)"):
+        await couch.database("db").get("pie")
+
+
+async def test_a_closed_one_is_opened_again_by_its_context(url: str, backend: str) -> None:
+    couch = CouchDB(url)
+    for _ in range(2):
+        async with couch:
+            if backend in ("serve", "live"):
+                assert (await couch.info())["couchdb"] == "Welcome"
+
+
+def test_each_event_loop_opens_and_closes_its_own_connections() -> None:
+    class Answering:
+        async def send(self, request: Request) -> Response:
+            return Response(200, body=b"{}")
+
+        async def close(self) -> None:
+            """Nothing to close."""
+
+    session = Session(Answering())
+
+    async def use() -> None:
+        assert await session.get(()) == {}
+        await session.close()
+
+    for _ in range(2):
+        asyncio.run(use())
 
 
 async def test_a_server_says_who_asks(couch: Connection) -> None:

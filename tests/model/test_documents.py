@@ -1,6 +1,7 @@
 """One document: create, read, change, delete."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -9,6 +10,7 @@ from couchmodel import (
     BadRequestError,
     ConfigurationError,
     ConflictError,
+    ConnectError,
     Connection,
     CouchModel,
     DocumentError,
@@ -280,6 +282,28 @@ async def test_several_workers_may_apply_at_once(couch: Connection, database: Da
 
     await asyncio.gather(*(couch.apply(Busy) for _ in range(5)))
     assert await Busy.find().sort(col(Busy.c)).to_list() == []
+
+
+async def test_a_document_outlives_its_connection(url: str, backend: str) -> None:
+    class Note(CouchModel, database=f"test-{secrets.token_hex(6)}"):
+        text: str
+
+    async with connect(url) as first:
+        await first.apply(Note)
+        note = Note(text="x")
+        await note.save()
+    note.text = "y"
+    with pytest.raises(ConnectError, match="the connection is closed"):
+        await note.save()
+    async with connect(url) as second:
+        await second.apply(Note)
+        if backend == "memory":  # the store of the first is gone
+            with pytest.raises(ConflictError):
+                await note.save()
+        else:
+            await note.save()
+            assert (await Note.get(note.id)).text == "y"
+        await Note.repository().database.delete()
 
 
 async def test_a_connection_binds_while_its_context_is_open(recipes: type[Recipe]) -> None:
