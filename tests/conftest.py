@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from couchmodel import Connection, NotFoundError, connect
 from couchmodel._embedded.passwords import admin_line
 from couchmodel._embedded.serve import serve
 from couchmodel._embedded.store import Store
-from couchmodel.engine import Database
+from couchmodel._wire.messages import Request, Response
+from couchmodel.engine import Database, Session
 from couchmodel.transports import HTTPTransport
 from tests.models import Recipe
 from tests.watchdog import Watchdog
@@ -102,6 +103,22 @@ async def database(couch: Connection) -> AsyncIterator[Database]:
     yield database
     with suppress(NotFoundError):
         await database.delete()
+
+
+@pytest.fixture
+def lost(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes the answer to the next write of a document end in an error, although it is carried out."""
+    errors: list[BaseException] = []
+    send = Session.send
+
+    async def lossy(session: Session, request: Request) -> Response:
+        response = await send(session, request)
+        if request.method == "PUT" and errors:
+            raise errors.pop()
+        return response
+
+    monkeypatch.setattr(Session, "send", lossy)
+    return errors.append
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
 from couchmodel.engine.bulk import refusal, written
 from couchmodel.engine.database import find_rows
+from couchmodel.engine.doubts import UNANSWERED, find_own, may_be_stored
 from couchmodel.errors import (
     BadRequestError,
     BulkError,
@@ -74,7 +75,8 @@ class Repository(Generic[M]):
 
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, where it is stored in another revision by now;
         DocumentError where it does not fit its model, and then nothing is stored; ConfigurationError where it comes
-        from another database.
+        from another database. Where an earlier save was cancelled or its answer was lost, and was carried out all the
+        same, it is no conflict.
         """
         path = document_path(self.path, document.id)
         await self._know_bases([document])
@@ -83,11 +85,20 @@ class Repository(Generic[M]):
             return
         try:
             answer = await self.session.json(Request("PUT", path, body=body))
+        except UNANSWERED as error:
+            if may_be_stored(error):
+                state.note_unanswered(document, body)
+            raise
         except ConflictError as error:
-            raise await self.conflict(error, document) from None
+            own = await find_own(self.session, path, state.unanswered(document))
+            if own is None:
+                raise await self.conflict(error, document) from None
+            self._saved(document, *own)
+            await self.save(document)
         except NotFoundError as error:
             raise self._explained(error) from None
-        self._saved(document, body, answer["rev"])
+        else:
+            self._saved(document, body, answer["rev"])
 
     async def save_all(self, documents: Iterable[M]) -> None:
         """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.

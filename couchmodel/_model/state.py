@@ -5,9 +5,19 @@ Both live in slots beside pydantic's own. A load sets them; a document that was 
 
 from typing import Any, Final, TypeVar
 
-__all__ = ["SLOTS", "copy_state", "home", "set_home", "set_rev", "set_stored", "stored"]
+__all__ = [
+    "SLOTS",
+    "copy_state",
+    "home",
+    "note_unanswered",
+    "set_home",
+    "set_rev",
+    "set_stored",
+    "stored",
+    "unanswered",
+]
 
-SLOTS: Final = ("__home__", "__stored__")
+SLOTS: Final = ("__home__", "__stored__", "__unanswered__")
 
 D = TypeVar("D")
 
@@ -28,6 +38,17 @@ def set_stored(document: object, body: bytes | None) -> None:
 def set_rev(document: object, rev: str | None) -> None:
     """Note the revision the document is stored as, past pydantic's own record of what was assigned."""
     _set(document, "rev", rev)
+
+
+def note_unanswered(document: object, body: bytes) -> None:
+    """Remember what was sent and got no answer."""
+    _set(document, "__unanswered__", (*getattr(document, "__unanswered__", ()), body))
+
+
+def unanswered(document: object) -> tuple[bytes, ...]:
+    """Return what was sent since it was last known to be stored, and got no answer."""
+    found: tuple[bytes, ...] = getattr(document, "__unanswered__", ())
+    return found
 
 
 def home(document: object) -> Any:

@@ -10,6 +10,7 @@ from couchmodel._wire.equality import same
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
 from couchmodel.engine.attachment import Attachment
 from couchmodel.engine.content import Upload
+from couchmodel.engine.doubts import UNANSWERED, find_own, may_be_stored
 from couchmodel.engine.members import attach, with_rev
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, read_documents, write_document
 from couchmodel.engine.responses import HTTPResponse, etag, write
@@ -49,13 +50,15 @@ class Document(MutableMapping[str, Any]):
     loaded where it exists, and saved at the end unless an exception ends it.
     """
 
-    __slots__ = ("__weakref__", "_data", "_database", "_id", "_stored")
+    __slots__ = ("__weakref__", "_data", "_database", "_id", "_stored", "_unanswered")
 
     _database: Place
     _id: str
     _data: JSONObject
     _stored: bytes | Texts | None
     """The JSON text of what is stored, or where to find it."""
+    _unanswered: tuple[bytes, ...]
+    """What was sent since, without an answer; not set where nothing was."""
 
     def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
         """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
@@ -181,6 +184,8 @@ class Document(MutableMapping[str, Any]):
     async def save(self, new_edits: bool = True) -> HTTPResponse | None:
         """Store it; None, and nothing is sent, where nothing has changed. Raises ConflictError.
 
+        Where an earlier save was cancelled or its answer was lost, and was carried out all the same, it is no conflict.
+
         With ``new_edits=False`` it is stored as the revision that its ``_rev`` names, beside those that are there,
         which is how replication writes.
         """
@@ -188,7 +193,18 @@ class Document(MutableMapping[str, Any]):
         if body is None:
             return None
         query = NOTHING if new_edits else {"new_edits": "false"}
-        answer = await write(self.session, Request("PUT", self.path, query, body=body))
+        try:
+            answer = await write(self.session, Request("PUT", self.path, query, body=body))
+        except UNANSWERED as error:
+            if new_edits and may_be_stored(error):
+                self._unanswered = (*getattr(self, "_unanswered", ()), body)
+            raise
+        except ConflictError:
+            own = await find_own(self.session, self.path, getattr(self, "_unanswered", ()))
+            if own is None:
+                raise
+            self._note(*own)
+            return await self.save() or HTTPResponse(201, NOTHING, {"ok": True, "id": self._id, "rev": own[1]})
         self.stored(body, answer["rev"])
         return answer
 
@@ -344,14 +360,18 @@ class Document(MutableMapping[str, Any]):
         if self._data.get("_deleted"):
             self.clear_stored()
             return
-        # Of what was sent, and not of what is here by now: that may have been changed since.
-        self._stored = with_rev(body, self._data.get("_rev"), rev)
-        self._data["_rev"] = rev
+        self._note(body, rev)
 
     def clear_stored(self) -> None:
         """Take note that it is deleted."""
         self._data = {"_id": self._id}
         self._stored = None
+
+    def _note(self, body: bytes, rev: str) -> None:
+        # Of what was sent, and not of what is here by now: that may have been changed since.
+        self._stored = with_rev(body, self._data.get("_rev"), rev)
+        self._data["_rev"] = rev
+        self._unanswered = ()
 
     def _text(self) -> bytes | None:
         """The JSON text of what is stored."""

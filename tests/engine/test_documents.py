@@ -2,11 +2,20 @@
 
 import asyncio
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from couchmodel import BadRequestError, ConfigurationError, ConflictError, DocumentError, NotFoundError
+from couchmodel import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    DocumentError,
+    NotFoundError,
+    ProtocolError,
+    RequestTimeoutError,
+)
 from couchmodel.engine import Database, Document
 
 
@@ -287,3 +296,72 @@ async def test_a_large_document_is_sent_without_a_warning(database: Database) ->
     pie = await database.create("pie", data={"text": "x" * 2_000_000})
     await pie.save()
     assert len((await database.get("pie"))["text"]) == 2_000_000
+
+
+async def test_a_save_without_an_answer_is_no_conflict_with_the_next_one(
+    database: Database, lost: Callable[[BaseException], None]
+) -> None:
+    pie = await database.create("pie", data={"n": 1})
+    for n, error in enumerate((asyncio.CancelledError(), ProtocolError("cut off"), RequestTimeoutError("late")), 2):
+        lost(error)
+        with pytest.raises(type(error)):
+            await pie.save()
+        answer = await pie.save()
+        assert answer is not None
+        assert answer["rev"] == pie.rev
+        assert not pie.changed
+        lost(error)
+        pie["n"] = n
+        with pytest.raises(type(error)):
+            await pie.save()
+        pie["more"] = n
+        await pie.save()
+        stored = await database.get("pie")
+        assert (stored["n"], stored["more"], stored.rev) == (n, n, pie.rev)
+        pie["n"] = -n
+
+
+async def test_a_conflict_with_another_is_one_behind_a_save_without_an_answer(
+    database: Database, lost: Callable[[BaseException], None]
+) -> None:
+    pie = await database.create("pie", data={"n": 1})
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await pie.save()
+    theirs = await database.get("pie")
+    theirs["n"] = 2
+    await theirs.save()
+    with pytest.raises(ConflictError):
+        await pie.save()
+    theirs["n"] = 1
+    await theirs.save()
+    with pytest.raises(ConflictError):
+        await pie.save()
+
+
+async def test_a_save_without_an_answer_may_follow_a_deletion(
+    database: Database, lost: Callable[[BaseException], None]
+) -> None:
+    pie = await database.create("pie", data={"n": 1})
+    await pie.save()
+    await pie.delete()
+    pie["n"] = 2
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await pie.save()
+    pie["n"] = 3
+    await pie.save()
+    assert str(pie.rev).startswith("4-")
+
+
+async def test_a_save_may_be_cancelled_anywhere(database: Database) -> None:
+    for turns in range(30):
+        pie = await database.create(f"pie-{turns}", data={"n": 1})
+        saving = asyncio.create_task(pie.save())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        saving.cancel()
+        await asyncio.wait([saving])
+        pie["n"] = 2
+        await pie.save()
+        assert (await database.get(pie.id)).data == pie.data

@@ -311,3 +311,38 @@ async def test_a_connection_binds_while_its_context_is_open(recipes: type[Recipe
     other = connect("sqlite:/nowhere/to/be/found.db")
     assert (await recipes.get("pie")).title == "x"
     await other.close()
+
+
+async def test_a_save_that_was_cancelled_is_no_conflict_with_the_next_one(
+    recipes: type[Recipe], lost: Callable[[BaseException], None]
+) -> None:
+    pie = recipes(id="pie", title="x")
+    for title in "yz":
+        lost(asyncio.CancelledError())
+        with pytest.raises(asyncio.CancelledError):
+            await pie.save()
+        await pie.save()
+        lost(asyncio.CancelledError())
+        pie.rating += 1
+        with pytest.raises(asyncio.CancelledError):
+            await pie.save()
+        pie.title = title
+        await pie.save()
+        stored = await recipes.get("pie")
+        assert (stored.title, stored.rating, stored.rev) == (pie.title, pie.rating, pie.rev)
+        pie.rating += 1
+
+
+async def test_a_conflict_behind_a_save_that_was_cancelled_is_one(
+    recipes: type[Recipe], lost: Callable[[BaseException], None]
+) -> None:
+    pie = recipes(id="pie", title="x")
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await pie.save()
+    theirs = await recipes.get("pie")
+    theirs.title = "theirs"
+    await theirs.save()
+    with pytest.raises(ConflictError) as caught:
+        await pie.save()
+    assert caught.value.theirs == theirs
