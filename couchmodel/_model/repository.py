@@ -33,6 +33,8 @@ __all__ = ["Repository"]
 M = TypeVar("M", bound=DocumentModel)
 
 _NO_DATABASE: Final = "Database does not exist."
+_CHANGED: Final = "{id!r} has been changed or deleted since: compare error.mine with error.theirs"
+_TAKEN: Final = "there is a document {id!r} already: get() it and change it, or take another id"
 _ATTEMPTS: Final = 6
 """How often indexes are applied while others, such as workers of a web server, change the same design document."""
 _INDEX_RULE: Final = "an index serves where each of its fields is sorted by or stands in a condition"
@@ -144,7 +146,7 @@ class Repository(Generic[M]):
         """The error, with the document's id and its three versions."""
         error.document_id = document.id
         error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
-        error.hint = f"{document.id!r} has been changed or deleted since: compare error.mine with error.theirs"
+        error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
         return error
 
     def find(self, *conditions: Condition | bool) -> Query[M]:
@@ -223,6 +225,8 @@ class Repository(Generic[M]):
         error = refusal(row, f"/{self.database.id}/{document.id}")
         if isinstance(error, ConflictError):
             error.document_id, error.mine, error.base = document.id, document, codec.base_of(document)
+            if document.rev is None:
+                error.hint = _TAKEN.format(id=document.id)
         return error
 
     def _check_home(self, document: M) -> None:

@@ -199,9 +199,13 @@ class Document(MutableMapping[str, Any]):
             if new_edits and may_be_stored(error):
                 self._unanswered = (*getattr(self, "_unanswered", ()), body)
             raise
-        except ConflictError:
+        except ConflictError as error:
             own = await find_own(self.session, self.path, getattr(self, "_unanswered", ()))
             if own is None:
+                if self.rev is None:
+                    error.hint = (
+                        f"there is a document {self._id!r} already: fetch and change it, or take another id"
+                    )
                 raise
             self._note(*own)
             return await self.save() or HTTPResponse(201, NOTHING, {"ok": True, "id": self._id, "rev": own[1]})

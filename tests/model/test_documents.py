@@ -8,6 +8,7 @@ import pytest
 
 from couchmodel import (
     BadRequestError,
+    BulkError,
     ConfigurationError,
     ConflictError,
     ConnectError,
@@ -346,3 +347,13 @@ async def test_a_conflict_behind_a_save_that_was_cancelled_is_one(
     with pytest.raises(ConflictError) as caught:
         await pie.save()
     assert caught.value.theirs == theirs
+
+
+async def test_an_id_that_is_taken_is_told_by_the_first_save(recipes: type[Recipe]) -> None:
+    await recipes(id="pie", title="x").save()
+    with pytest.raises(ConflictError, match=r"there is a document 'pie' already: get\(\) it") as caught:
+        await recipes(id="pie", title="y").save()
+    assert (caught.value.base, caught.value.theirs) == (None, await recipes.get("pie"))
+    with pytest.raises(BulkError) as refused:
+        await recipes.save_all([recipes(id="pie", title="z")])
+    assert "there is a document 'pie' already" in str(refused.value.exceptions[0])
