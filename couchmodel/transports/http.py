@@ -253,7 +253,8 @@ class _Body:
                 yield piece
                 if len(piece) < _SHORT and self._gathers and not content.is_eof():
                     await _gather(content)
-        except (aiohttp.ClientError, OSError) as error:
+        # aiohttp has a RuntimeError for whoever waits for more after the connection was lost.
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
             self._transport.translate(error, self._request)
         finally:
             self._answer.close()
