@@ -21,12 +21,8 @@ from tests.models import Recipe
 from tests.watchdog import Watchdog
 
 LIVE_URL = os.environ.get("COUCHMODEL_TEST_URL")
-BACKENDS = [
-    "memory",
-    "file",
-    "serve",
-    pytest.param("live", marks=pytest.mark.skipif(not LIVE_URL, reason="COUCHMODEL_TEST_URL is not set")),
-]
+BACKENDS = ["memory", "file", "serve", pytest.param("live", marks=pytest.mark.couchdb)]
+LEFT_OUT = pytest.StashKey[int]()
 ADMIN = ("admin", "a secret: of/the @house")
 HASHED = admin_line(ADMIN[1], iterations=1)
 
@@ -49,11 +45,28 @@ async def watched_loop(request: pytest.FixtureRequest, watchdog: Watchdog) -> As
         pytest.fail("the event loop was " + "\nand ".join(findings), pytrace=False)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the loop of each asynchronous test watched."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that need a CouchDB where there is none, and have the loop of asynchronous ones watched."""
+    left_out = [] if LIVE_URL else [item for item in items if item.get_closest_marker("couchdb")]
+    # What only CouchDB does is asked of no other backend.
+    others = [item for item in items if _is_live_only(item) and not item.get_closest_marker("couchdb")]
+    if dropped := {*left_out, *others}:
+        config.stash[LEFT_OUT] = len(left_out)
+        config.hook.pytest_deselected(items=list(dropped))
+        items[:] = [item for item in items if item not in dropped]
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "watched_loop")
+
+
+def _is_live_only(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "live" in item.fixturenames
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say in one line what was left out."""
+    if count := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{count} tests need a CouchDB: COUCHMODEL_TEST_URL names none.")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -65,8 +78,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def live(backend: str) -> None:
     """Runs the test on a real CouchDB only: the embedded store does not do yet what it is about."""
-    if backend != "live":
-        pytest.skip("only CouchDB does this")
+    assert backend == "live"
 
 
 @pytest.fixture

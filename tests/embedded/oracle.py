@@ -16,7 +16,7 @@ import pytest
 
 URL: Final = os.environ.get("COUCHMODEL_TEST_URL", "")
 
-needs_oracle: Final = pytest.mark.skipif(not URL, reason="COUCHMODEL_TEST_URL names no CouchDB")
+needs_oracle: Final = pytest.mark.couchdb
 
 Call = Callable[..., Any]
 

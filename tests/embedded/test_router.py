@@ -243,15 +243,15 @@ async def test_what_the_store_would_have_to_read_at_once_may_not_have_too_much(
 
 async def test_a_query_may_have_many_values_in_one_list(client: Client, database: str) -> None:
     await client.ask("PUT", f"/{database}/pie", {"n": 99_999})
-    answer = await client.ask("POST", f"/{database}/_find", {"selector": {"n": {"$in": list(range(100_000))}}})
-    assert [document["_id"] for document in answer.json()["docs"]] == ["pie"]
+    found = await client.json("POST", f"/{database}/_find", {"selector": {"n": {"$in": list(range(100_000))}}})
+    assert [document["_id"] for document in found["docs"]] == ["pie"]
 
 
 async def test_a_query_may_look_for_a_long_array(client: Client, database: str) -> None:
     await client.ask("PUT", f"/{database}/pie", {"n": list(range(10_000))})
     await client.ask("POST", f"/{database}/_index", {"index": {"fields": ["n"]}})
-    answer = await client.ask("POST", f"/{database}/_find", {"selector": {"n": list(range(10_000))}})
-    assert [document["_id"] for document in answer.json()["docs"]] == ["pie"]
+    found = await client.json("POST", f"/{database}/_find", {"selector": {"n": list(range(10_000))}})
+    assert [document["_id"] for document in found["docs"]] == ["pie"]
 
 
 async def test_a_document_that_is_too_large_is_refused(client: Client, database: str) -> None:

@@ -81,7 +81,6 @@ async def test_what_is_not_there_is_refused(
         ("GET", "/_search_analyze", 503),
         ("GET", "/_nouveau_analyze", 405),
         ("POST", "/_nouveau_analyze", 404),
-        ("GET", "/_db_updates", 404),
         ("GET", "/favicon.ico", 404),
         ("GET", "/_nix", 404),
     ],

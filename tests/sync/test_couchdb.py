@@ -18,7 +18,7 @@ from couchmodel.transports import HTTPTransport
 from tests.sync.test_sync import fill, leaves
 
 LIVE_URL = os.environ.get("COUCHMODEL_TEST_URL", "")
-pytestmark = pytest.mark.skipif(not LIVE_URL, reason="COUCHMODEL_TEST_URL is not set")
+pytestmark = pytest.mark.couchdb
 
 
 class Place(NamedTuple):

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 
 import pytest
 
@@ -212,7 +213,8 @@ async def test_an_upload_that_is_refused_early_raises_what_the_server_said(
 
 async def test_an_error_that_is_cut_off_is_told_by_its_status(scripted: Start, line: Open) -> None:
     cut = say("413 Too Large", b'{"error":', "Connection: close", length=100)
-    with pytest.raises(ContentTooLargeError, match=r"Request Entity Too Large \(PUT /db/doc\)"):
+    # Python 3.13 has another phrase for it.
+    with pytest.raises(ContentTooLargeError, match=rf"{HTTPStatus(413).phrase} \(PUT /db/doc\)"):
         await line(await scripted(cut)).send(Request("PUT", ("db", "doc"), body=b"{}"))
 
 
