@@ -29,7 +29,7 @@ from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["Batch", "Change", "Filter", "Query", "parse_since", "present", "read_batch", "tag"]
+__all__ = ["NO_LIMIT", "Batch", "Change", "Filter", "Query", "parse_since", "present", "read_batch", "tag"]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
@@ -59,27 +59,39 @@ class Filter(NamedTuple):
 EVERYTHING: Final = Filter()
 
 
+NO_LIMIT: Final = 10**15
+"""The limit of a feed that has none, in CouchDB; it shows in ``seq_interval``."""
+
+
 @dataclass(slots=True, frozen=True)
 class Query:
     """Which changes are wanted, and what of them. ``since`` is None for the present.
 
     Backwards, ``since`` counts for nothing, as in CouchDB; ``before`` is where the batch before has ended.
+
+    ``limit`` counts down; a negative one never ends a feed, as in CouchDB. A row tells its sequence only if what is
+    left of the limit is a multiple of ``interval``.
     """
 
     since: int | None = 0
     before: int | None = None
-    limit: int | None = None
+    limit: int = NO_LIMIT
+    interval: int = 1
     descending: bool = False
     all_leaves: bool = False
     include_docs: bool = False
     wishes: Wishes = NO_WISHES
     filter: Filter = EVERYTHING
 
+    def after(self, batch: "Batch") -> "Query":
+        """Return the query for the changes that come after a batch."""
+        return replace(self, since=batch.last_seq, limit=self.limit - len(batch.rows))
+
 
 class Change(NamedTuple):
-    """One row, and its sequence number."""
+    """One row, and the sequence that it tells, as JSON."""
 
-    seq: int
+    sequence: bytes
     text: bytes
 
 
@@ -153,22 +165,30 @@ def _collect(connection: Connection, database: Database, query: Query, end: int)
     for examined, (seq, text) in found:
         last = seq
         if text is not None:
-            rows.append(Change(seq, text))
+            sequence = _sequence(database, query, seq, len(rows))
+            rows.append(Change(sequence, b"".join((b'{"seq":', sequence, b",", text))))
             size += len(text)
         if len(rows) == query.limit:
             return Batch(rows, seq, _pending(connection, database, query, seq), None)
         full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
         if full or time.monotonic() - started > turn:
-            limit = None if query.limit is None else query.limit - len(rows)
-            return Batch(rows, seq, 0, replace(query, since=seq, before=seq, limit=limit))
+            batch = Batch(rows, seq, 0, None)
+            return batch._replace(rest=replace(query.after(batch), before=seq))
     if query.limit == 0:
         last = end if query.descending else last
         return Batch([], last, _pending(connection, database, query, last + query.descending), None)
     return Batch(rows, last if query.descending else end, 0, None)
 
 
+def _sequence(database: Database, query: Query, seq: int, told: int) -> bytes:
+    """Return the sequence that a row tells, as JSON: null for a row that ``seq_interval`` passes over."""
+    if (query.limit - told) % query.interval:
+        return b"null"
+    return b'"%d%b"' % (seq, database.opaque)
+
+
 def _rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:
-    """Every change in the range; without a text where the selector does not match."""
+    """Every change in the range, less its sequence; without a text where the selector does not match."""
     condition, values = _condition(query)
     rows = connection.execute(
         "SELECT seq, id, number, rev, deleted, attachments, body, tree FROM document"
@@ -182,20 +202,20 @@ def _rows(connection: Connection, database: Database, query: Query) -> Iterator[
         check_time()
         found = Found(*content)
         revs = _revs(connection, id, number, found, tree, query)
-        yield seq, _row(connection, database, seq, id, found, revs, query) if revs else None
+        yield seq, _row(connection, database, id, found, revs, query) if revs else None
 
 
 def _passing(
     connection: Connection, database: Database, query: Query, rows: Iterator[Any], function: FunctionFilter
 ) -> Iterator[tuple[int, bytes | None]]:
     """As ``_rows``, where a function is asked about many documents at once."""
-    size = min(query.limit or BATCH_ASKED, BATCH_ASKED)
+    size = query.limit if 0 < query.limit < BATCH_ASKED else BATCH_ASKED
     while batch := list(islice(rows, size)):
         asked = [(row, _leaves(connection, row, query)) for row in batch]
         passes = iter(function.passes([text for _, leaves in asked for _, text in leaves]))
         for (seq, id, _, *content, _), leaves in asked:
             revs = [rev for rev, _ in leaves if next(passes)]
-            yield seq, _row(connection, database, seq, id, Found(*content), revs, query) if revs else None
+            yield seq, _row(connection, database, id, Found(*content), revs, query) if revs else None
 
 
 def _leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, bytes]]:
@@ -253,14 +273,13 @@ def _matches(selector: Selector, text: bytes) -> bool:
 def _row(
     connection: Connection,
     database: Database,
-    seq: int,
     id: str,
     found: Found,
     revs: list[str],
     query: Query,
 ) -> bytes:
     changes = to_json([{"rev": rev} for rev in revs])
-    row = b'{"seq":"%d%b","id":%b,"changes":%b' % (seq, database.opaque, to_json(id), changes)
+    row = b'"id":%b,"changes":%b' % (to_json(id), changes)
     if found.deleted:
         row += b',"deleted":true'
     if not query.include_docs:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
@@ -17,6 +18,7 @@ from couchmodel.engine.changes import Changes
 from couchmodel.engine.events import ChangedEvent, DeletedEvent
 from couchmodel.errors import ServerError, TransportError, UnavailableError
 from couchmodel.transports import Patience
+from tests.engine.requests import ask, call
 
 FEEDS: list[dict[str, Any]] = [
     {},
@@ -141,12 +143,45 @@ async def test_a_row_of_megabytes_is_a_row(database: Database) -> None:
     assert set(events) == {"a", "b"}
 
 
-@pytest.mark.usefixtures("live")
 async def test_a_limit_holds_where_not_every_change_has_a_sequence(database: Database) -> None:
     await write(database, *({"_id": str(n)} for n in range(10)))
     feed = database.changes(feed="continuous", seq_interval=4, limit=7)
     assert [event.sequence is None async for event in feed].count(True) >= 5
     assert feed.pending == 3
+
+
+# The place of the first row with a sequence: what is left of the limit, which is 10^15 where there is none, is a
+# multiple of the interval there.
+@pytest.mark.parametrize(("limit", "told"), [("", [1, 4]), ("&limit=6", [0, 3]), ("&limit=-1", [2, 5])])
+@pytest.mark.parametrize("feed", ["normal", "longpoll", "continuous", "eventsource"])
+async def test_some_rows_only_have_a_sequence(database: Database, feed: str, limit: str, told: list[int]) -> None:
+    await write(database, *({"_id": str(n)} for n in range(6)))
+    answer = await ask(database, "GET", f"_changes?seq_interval=3&feed={feed}&timeout=50{limit}")
+    sequences = re.findall(rb'{"seq":(null|"\d+)', answer.body)
+    assert [place for place, sequence in enumerate(sequences) if sequence != b"null"] == told
+    if feed == "eventsource":
+        assert re.findall(rb'\nid: (null|"\d+)', answer.body) == sequences
+
+
+async def test_an_interval_goes_on_where_a_feed_waits(database: Database) -> None:
+    await write(database, {"_id": "a"}, {"_id": "b"})
+    feed = database.changes(feed="continuous", seq_interval=3, limit=5)
+    first = [await anext(feed), await anext(feed)]
+    await write(database, {"_id": "c"}, {"_id": "d"}, {"_id": "e"})
+    sequences = [event.sequence for event in [*first, *[event async for event in feed]]]
+    assert [sequence is None for sequence in sequences] == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "x", "", "1.5"])
+async def test_an_interval_is_a_positive_number(database: Database, interval: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        await call(database, "GET", f"_changes?seq_interval={interval}")
+    assert caught.value.reason == "invalid_seq_interval"
+
+
+async def test_a_feed_that_does_not_wait_does_so_for_any_time(database: Database) -> None:
+    await write(database, {"_id": "a"})
+    assert len((await call(database, "GET", "_changes?timeout=-1000"))["results"]) == 1
 
 
 @pytest.mark.parametrize(

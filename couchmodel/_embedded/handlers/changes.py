@@ -1,5 +1,6 @@
 """The changes feed: normal, longpoll, continuous and eventsource."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,7 +10,6 @@ from typing import Any, Final
 from couchmodel._embedded import changes
 from couchmodel._embedded.answers import JSON_HEADERS, error_answer, matches, unchanged, whole
 from couchmodel._embedded.arguments import (
-    LARGEST,
     integer,
     json_parameter,
     parse_object,
@@ -48,7 +48,7 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     if kind not in _FEEDS:
         raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
     query = await _parse(store, database, request)
-    _timeout(request)
+    _timeout(request.query)
     _heartbeat(request.query.get("heartbeat"))
     if kind == "normal":
         tag = await store.read(partial(changes.tag, database))
@@ -70,7 +70,7 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
 
 async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
     slow = query.filter.selector is not None and query.filter.selector.may_take_long
-    short = query.limit is not None and query.limit <= SHORT and not slow
+    short = 0 <= query.limit <= SHORT and not slow
     job = partial(changes.read_batch, database, query)
     batch = await (store.read(job) if short else store.scan(job))
     if batch.rest is None:
@@ -117,7 +117,7 @@ class _Waiting:
         self._store = store
         self._database = database
         self._query = query
-        self._timeout = _timeout(request)
+        self._timeout = _timeout(request.query)
         self._heartbeat = _heartbeat(request.query.get("heartbeat"))
         self._first: Batch | None = None
 
@@ -165,7 +165,7 @@ class _Waiting:
             if batch is None:
                 yield b"event: heartbeat\ndata: \n\n"
             elif batch.rows:
-                yield b"".join(_event(change, self._database) for change in batch.rows)
+                yield b"".join(map(_event, batch.rows))
 
     async def _batches(self) -> AsyncGenerator[Batch | None, None]:
         """Changes as they come, None for each heartbeat; it ends at the limit, or when nothing comes in time."""
@@ -178,28 +178,32 @@ class _Waiting:
                 except NotFoundError:
                     return  # the database has been dropped
                 yield batch
-                remaining = None if query.limit is None else query.limit - len(batch.rows)
-                if remaining == 0:
+                query, rest = query.after(batch), batch.rest
+                if query.limit == 0:
                     return
-                if batch.rest is not None or first is not None:
+                if rest is not None or first is not None:
                     # After the first there may have been changes that nobody was watching for yet.
-                    query = batch.rest or replace(query, since=batch.last_seq, limit=remaining)
-                    first = None
+                    query, first = rest or query, None
                     continue
                 while not await watch.changed(self._heartbeat or self._timeout):
                     if self._heartbeat is None:
                         return
                     yield None
-                query = replace(query, since=batch.last_seq, limit=remaining)
 
 
-def _event(change: Change, database: Database) -> bytes:
-    return b'data: %b\nid: "%d%b"\n\n' % (change.text, change.seq, database.opaque)
+def _event(change: Change) -> bytes:
+    return b"data: %b\nid: %b\n\n" % (change.text, change.sequence)
 
 
-def _timeout(request: Request) -> float:
-    text = request.query.get("timeout")
-    return TIMEOUT if text is None else min(integer("timeout", text) / 1000, TIMEOUT)
+def _timeout(query: Mapping[str, str]) -> float:
+    """Return the seconds that a feed waits. A feed that does not wait may ask for any number of them.
+
+    CouchDB breaks the connection of one that waits for less than nothing. Raises BadRequestError instead.
+    """
+    text = query.get("timeout")
+    if text is None or (query.get("feed", "normal") == "normal" and text[1:].isdecimal() and text[0] == "-"):
+        return TIMEOUT
+    return min(integer("timeout", text) / 1000, TIMEOUT)
 
 
 def _heartbeat(text: str | None) -> float | None:
@@ -232,6 +236,7 @@ async def _parse(store: Store, database: Database, request: Request) -> Query:
     return Query(
         since=changes.parse_since(since, database),
         limit=_limit(parameters.get("limit")),
+        interval=_interval(parameters.get("seq_interval", "1")),
         descending=parameters.get("descending") == "true",
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
@@ -243,11 +248,25 @@ async def _parse(store: Store, database: Database, request: Request) -> Query:
 _WISHES: Final = ("conflicts", "attachments", "att_encoding_info")
 
 
-def _limit(text: str | None) -> int | None:
-    """A negative limit is none to CouchDB."""
-    if text is None or text.startswith("-"):
-        return None
-    return min(whole_number(text), LARGEST) if text.isdecimal() else integer("limit", text)
+def _limit(text: str | None) -> int:
+    """Return how many rows are wanted; a negative number of them is no limit to CouchDB. Raises BadRequestError."""
+    if text is None:
+        return changes.NO_LIMIT
+    found = _INTEGER.fullmatch(text)
+    if found is None:
+        raise BadRequestError(f'Invalid value for integer: "{text}"', code="query_parse_error")
+    return whole_number(found[2]) * (-1 if found[1] == "-" else 1)
+
+
+def _interval(text: str) -> int:
+    """Return the parameter ``seq_interval``. Raises BadRequestError."""
+    found = _INTEGER.fullmatch(text)
+    if found is None or found[1] == "-" or not (interval := whole_number(found[2])):
+        raise BadRequestError("invalid_seq_interval")
+    return interval
+
+
+_INTEGER: Final = re.compile("([+-]?)([0-9]+)")
 
 
 async def _filter(store: Store, database: Database, request: Request, text: bytes) -> Filter:
