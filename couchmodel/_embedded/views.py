@@ -143,14 +143,24 @@ def _row(row: Row) -> bytes:
 
 
 def _document(source: Source, row: Row, wishes: Wishes, connection: Connection) -> bytes:
-    """The row's document, or the one that its value links to."""
+    """Return the row's document, or the one or the revision that its value names. Raises BadRequestError."""
     value: Any = decode(row.value) if row.value.startswith(b"{") else {}
-    if "_id" not in value:
-        return _winner(source, row.id, wishes, connection)
-    id, rev = value["_id"], value.get("_rev")
-    if not isinstance(id, str):
-        return b"null"
-    return _winner(source, id, NO_WISHES, connection) if rev is None else _revision(source, id, rev, connection)
+    rev = _named_revision(row, value["_rev"]) if "_rev" in value else None
+    id = row.id
+    if "_id" in value:
+        id, wishes = value["_id"], NO_WISHES
+        if not isinstance(id, str):
+            return b"null"
+    return _winner(source, id, wishes, connection) if rev is None else _revision(source, id, rev, wishes, connection)
+
+
+def _named_revision(row: Row, text: object) -> Rev:
+    """Return the revision that a row's value names. CouchDB fails the whole query where it is none."""
+    try:
+        return Rev.parse(text)
+    except BadRequestError as error:
+        reason = f"what is emitted for the document {row.id!r} has a `_rev` that is no revision"
+        raise BadRequestError(reason, code=error.reason) from None
 
 
 def _winner(source: Source, id: str, wishes: Wishes, connection: Connection) -> bytes:
@@ -160,10 +170,6 @@ def _winner(source: Source, id: str, wishes: Wishes, connection: Connection) -> 
         return b"null"
 
 
-def _revision(source: Source, id: str, rev: Any, connection: Connection) -> bytes:
-    try:
-        parsed = Rev.parse(rev)
-    except (BadRequestError, TypeError):
-        return b"null"
-    [found] = open_revisions(source.database, id, [parsed], NO_WISHES, False, connection)
+def _revision(source: Source, id: str, rev: Rev, wishes: Wishes, connection: Connection) -> bytes:
+    [found] = open_revisions(source.database, id, [rev], wishes, False, connection)
     return found.text if isinstance(found, Opened) else b"null"

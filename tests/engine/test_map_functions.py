@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from couchmodel import BadRequestError
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
+from tests.engine.requests import call
 
 EACH = "function (doc) { emit(doc.key, doc.n); }"
 
@@ -82,3 +84,31 @@ async def test_a_row_may_link_to_an_old_revision(database: Database) -> None:
     )
     found = await rows(database, link, include_docs=True)
     assert [doc and (doc["_rev"], doc["key"]) for *_, doc in found] == [(old, 1), None, None]
+
+
+LOST: dict[str, Any] = {"_rev": "5-abcdef0123456789abcdef0123456789"}
+
+
+async def test_a_row_may_show_another_revision(database: Database) -> None:
+    first = (await call(database, "PUT", "a", {"n": 1}))["rev"]
+    await call(database, "PUT", "a", {"_rev": first, "n": 2, "was": first})
+    show = (
+        "function (doc) { if (doc.was) { emit(1, {_rev: doc.was}); emit(2, {_id: 'a', _rev: doc.was}); emit(3, {}); } }"
+    )
+    assert [doc["n"] for *_, doc in await rows(database, show, include_docs=True)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("value", [LOST, {"_id": "b", **LOST}, {"_id": 7, **LOST}, {"_id": None}], ids=str)
+async def test_a_row_shows_null_for_what_is_missing(database: Database, value: dict[str, Any]) -> None:
+    await fill(database, a=value)
+    found = await rows(database, "function (doc) { emit(1, doc.key); }", include_docs=True)
+    assert found == [("a", 1, None)]
+
+
+@pytest.mark.parametrize("rev", ["xyz", "", 7, None, ["1-x"]], ids=str)
+@pytest.mark.parametrize("link", [{}, {"_id": "a"}], ids=["own", "linked"])
+async def test_a_row_that_names_no_revision_fails_the_query(database: Database, link: dict[str, str], rev: Any) -> None:
+    await fill(database, a={**link, "_rev": rev})
+    with pytest.raises(BadRequestError) as caught:
+        await rows(database, "function (doc) { emit(1, doc.key); }", include_docs=True)
+    assert caught.value.code == "Invalid rev format"
