@@ -60,7 +60,10 @@ def test_it_speaks_tls(certificate: Path) -> None:
     context = ssl.create_default_context(cafile=str(certificate))
     with serving("--tls-certificate", str(certificate)) as url:
         assert url.startswith("https://")
-        assert status(url.replace("127.0.0.1", "localhost"), context=context) == 200
+        here = url.replace("127.0.0.1", "localhost")
+        assert status(here, context=context) == 200
+        with urlopen(Request(f"{here}/db", method="PUT"), context=context, timeout=20) as answer:
+            assert answer.headers["Location"] == f"{here}/db"
 
 
 def test_a_feed_does_not_keep_it_from_ending() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from couchmodel._wire.messages import JSON_TYPE, Response
+from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel.errors import ResponseError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "listed",
     "location",
     "matches",
+    "origin",
     "revision_answer",
     "streamed",
     "tagged_answer",
@@ -68,11 +69,21 @@ def error_answer(error: ResponseError) -> Response:
     return json_answer(error.status, {"error": error.code, "reason": error.reason})
 
 
-def location(headers: Mapping[str, str], *path: str) -> str:
-    """The address of a resource, as the client has addressed the server."""
+def location(request: Request, *path: str) -> str:
+    """Return the address of a resource, as the client has addressed the server."""
     address = "/" + "/".join(quote(segment, safe=":").replace("~", "%7E") for segment in path)
-    host = headers.get("host")
-    return f"http://{host}{address}" if host else address
+    return origin(request) + address
+
+
+def origin(request: Request) -> str:
+    """Return the scheme and the host of the server as the client knows them; nothing where it has named no host.
+
+    A proxy says in ``X-Forwarded`` headers what the client has asked of it. They are read as CouchDB reads them.
+    """
+    headers = request.headers
+    host = headers.get("x-forwarded-host") or headers.get("host")
+    secure = request.secure or headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
+    return f"{'https' if secure else 'http'}://{host}" if host else ""
 
 
 def matches(headers: Mapping[str, str], tag: str) -> bool:

@@ -190,6 +190,7 @@ class _Front:
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
             return await _send(http, answer)
         request.peer = http.remote or ""
+        request.secure = http.secure
         largest = self._configuration.max_request_size
         if (http.content_length or 0) > largest:
             return await self._finish(http, request, error_answer(_too_large()))

@@ -62,11 +62,11 @@ class Request:
     wanted piece by piece; otherwise it has arrived whole, and its connection
     is free again, by the time :meth:`Transport.send` returns.
 
-    ``user`` is who asks, and ``peer`` the address that it comes from, where a server has found that out; to a client
-    they mean nothing.
+    ``user`` is who asks, ``peer`` the address that it comes from, and ``secure`` says that it came over TLS, where a
+    server has found that out; to a client they mean nothing.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "peer", "query", "stream", "user")
+    __slots__ = ("body", "headers", "method", "path", "peer", "query", "secure", "stream", "user")
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class Request:
         self.stream = stream
         self.user: User = NOBODY
         self.peer = ""
+        self.secure = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {target(self.path)}>"

@@ -330,3 +330,43 @@ async def test_a_design_document_has_one_address(
     answer = await client.ask(method, target, headers={"host": "here"})
     assert (answer.status, answer.headers["location"]) == (301, address)
     assert (await client.ask("PUT", "/db/_design%2Fa", {})).status == 201
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin"),
+    [
+        ({}, "http://here"),
+        ({"x-forwarded-host": "proxy.example:81"}, "http://proxy.example:81"),
+        ({"x-forwarded-proto": "https"}, "https://here"),
+        ({"x-forwarded-proto": "ftp"}, "http://here"),
+        ({"x-forwarded-ssl": "on"}, "https://here"),
+        ({"x-forwarded-ssl": "off", "x-forwarded-proto": "https"}, "https://here"),
+        ({"x-forwarded-host": "proxy.example", "x-forwarded-ssl": "on"}, "https://proxy.example"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("method", "target", "more", "path"),
+    [
+        ("PUT", "/other", {}, "/other"),
+        ("PUT", "/db/a", {}, "/db/a"),
+        ("PUT", "/db/a/file", {}, "/db/a/file"),
+        ("COPY", "/db/_design%2Fd", {"destination": "b"}, "/db/b"),
+        ("GET", "/db/_design%2Fd", {}, "/db/_design/d"),
+    ],
+)
+async def test_an_address_is_the_one_that_the_client_knows(
+    client: Client,
+    database: str,
+    method: str,
+    target: str,
+    more: dict[str, str],
+    path: str,
+    headers: dict[str, str],
+    origin: str,
+) -> None:
+    await client.ask("PUT", "/db/_design/d", {})
+    answer = await client.ask(
+        method, target, {} if method == "PUT" else None, headers={"host": "here", **more, **headers}
+    )
+    assert answer.headers["location"] == origin + path

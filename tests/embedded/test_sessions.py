@@ -245,6 +245,12 @@ async def test_a_client_is_sent_where_it_wants_to_go(stranger: Stranger, method:
     assert "set-cookie" in answer.headers
 
 
+async def test_a_client_of_a_proxy_is_sent_to_the_proxy(stranger: Stranger) -> None:
+    proxy = {"x-forwarded-host": "proxy.example", "x-forwarded-proto": "https"}
+    answer = await stranger.ask("DELETE", "/_session?next=/db/page", proxy)
+    assert answer.headers["location"] == "https://proxy.example/db/page"
+
+
 @pytest.mark.parametrize("page", ["page", "", "/a%0d%0aX-Header:%20b", "%0d%0a"])
 async def test_a_client_is_not_sent_to_what_is_no_page(stranger: Stranger, page: str) -> None:
     answer = await stranger.ask("POST", f"/_session?next={page}", FORM, b"name=ada&password=sesame")

@@ -77,7 +77,7 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
         give_up(store, [content])
     headers = {
         **JSON_HEADERS,
-        "location": location(request.headers, database.name, id, name),
+        "location": location(request, database.name, id, name),
     }
     return json_answer(status, {"ok": True, "id": id, "rev": written}, headers)
 

@@ -58,7 +58,7 @@ async def create(store: Store, request: Request, name: str) -> Response:
     if partitioned and name in SYSTEM:
         raise BadRequestError("Cannot partition a system database")
     await store.create_database(name, shards=shards, partitioned=partitioned)
-    headers = {**JSON_HEADERS, "location": location(request.headers, name)}
+    headers = {**JSON_HEADERS, "location": location(request, name)}
     return json_answer(201, OK, headers)
 
 
@@ -85,7 +85,7 @@ async def create_document(store: Store, database: Database, request: Request) ->
     rev = await write(store, database, edit, request.user)
     if request.query.get("batch") == "ok":
         return json_answer(202, {"ok": True, "id": edit.id})
-    headers = {**JSON_HEADERS, "location": location(request.headers, database.name, edit.id)}
+    headers = {**JSON_HEADERS, "location": location(request, database.name, edit.id)}
     return json_answer(status, {"ok": True, "id": edit.id, "rev": rev}, headers)
 
 

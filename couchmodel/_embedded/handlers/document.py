@@ -97,7 +97,7 @@ async def copy(store: Store, database: Database, request: Request, id: str) -> R
 async def redirect(request: Request) -> Response:
     """``GET /{db}/_design%2F{name}``, for which CouchDB has another address."""
     name, *rest = request.path
-    address = location(request.headers, name, *rest[0].split("/", 1), *rest[1:])
+    address = location(request, name, *rest[0].split("/", 1), *rest[1:])
     query = "?" + urlencode(request.query) if request.query else ""
     return Response(301, {"location": address + query})
 
@@ -141,7 +141,7 @@ def _written(
 ) -> Response:
     headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
     if located:
-        headers["location"] = location(request.headers, database.name, id)
+        headers["location"] = location(request, database.name, id)
     return json_answer(status, {"ok": True, "id": id, "rev": rev}, headers)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer
+from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, origin
 from couchmodel._embedded.arguments import parse_json
 from couchmodel._embedded.authentication import Authentication
 from couchmodel._embedded.bodies import read_text
@@ -60,7 +60,7 @@ def _answer(
         if page[:1] != "/" or not page.isprintable():
             raise BadRequestError("path must begin with a /.")
         status = 302
-        headers["location"] = f"http://{request.headers.get('host', '')}{page}"
+        headers["location"] = (origin(request) or "http://") + page
     return json_answer(status, value, {**JSON_HEADERS, **headers})
 
 
