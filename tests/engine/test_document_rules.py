@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from couchmodel import ConflictError, NotFoundError, ResponseError
+from couchmodel import BadRequestError, ConflictError, NotFoundError, ResponseError
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
+from tests.engine.requests import call
 
 UNKNOWN = f"1-{'f' * 32}"
 
@@ -148,3 +149,31 @@ def _revision(chance: random.Random) -> dict[str, Any]:
     ids = [digest if age else digest[:30] + f"{chance.randrange(100):02}" for age, digest in enumerate(history)]
     deleted = chance.random() < 0.3 and generation < 4
     return {"_revisions": {"start": generation, "ids": ids}, "_deleted": deleted, "n": chance.randrange(9)}
+
+
+@pytest.mark.parametrize("target", ["a?batch=ok", "?batch=ok"])
+async def test_what_is_only_accepted_may_be_refused_later(database: Database, target: str) -> None:
+    method = "PUT" if target.startswith("a") else "POST"
+    for n in (1, 2):
+        assert await call(database, method, target, {"_id": "a", "n": n}) == {"ok": True, "id": "a"}
+    assert (await wait_for_document(database, "a"))["n"] in (1, 2)
+
+
+async def test_what_is_no_document_is_not_accepted(database: Database) -> None:
+    with pytest.raises(BadRequestError, match="Bad special document member: _n"):
+        await call(database, "PUT", "a?batch=ok", {"_n": 1})
+
+
+async def test_what_is_accepted_has_a_new_revision(database: Database) -> None:
+    first = (await call(database, "PUT", "a", {}))["rev"]
+    last = (await call(database, "GET", "_changes"))["last_seq"]
+    await call(database, "PUT", "a?batch=ok&new_edits=false", {"_rev": first})
+    assert (await wait_for_document(database, "a", since=last))["_rev"].startswith("2-")
+
+
+async def wait_for_document(database: Database, id: str, since: str = "0") -> Any:
+    """Return a document that may not be written yet."""
+    feed = f"_changes?feed=longpoll&include_docs=true&timeout=20000&since={since}"
+    (row,) = (await call(database, "GET", feed))["results"]
+    assert row["id"] == id
+    return row["doc"]

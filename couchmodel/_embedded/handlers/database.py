@@ -12,7 +12,7 @@ from couchmodel._embedded.arguments import LARGEST, is_only_accepted, parse_json
 from couchmodel._embedded.bodies import LARGEST_DOCUMENTS, json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import read_document
-from couchmodel._embedded.handlers.document import write
+from couchmodel._embedded.handlers.document import accept, write
 from couchmodel._embedded.security import DEFAULT, Security, check_security
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
@@ -81,10 +81,10 @@ async def create_document(store: Store, database: Database, request: Request) ->
     require_json_type(request)
     edit = await parsed(await read_text(request, LARGEST_DOCUMENTS), read_document)
     edit.id = edit.id or store.uuids.next()
+    if request.query.get("batch") == "ok":
+        return await accept(store, database, request, edit)
     status = 202 if is_only_accepted(request.query) else 201
     rev = await write(store, database, edit, request.user)
-    if request.query.get("batch") == "ok":
-        return json_answer(202, {"ok": True, "id": edit.id})
     headers = {**JSON_HEADERS, "location": location(request, database.name, edit.id)}
     return json_answer(status, {"ok": True, "id": edit.id, "rev": rev}, headers)
 

@@ -1,6 +1,7 @@
 """One document: read, write, delete, copy."""
 
 import hashlib
+import logging
 from functools import partial
 from urllib.parse import urlencode
 
@@ -26,9 +27,11 @@ from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_text, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
-from couchmodel.errors import BadRequestError, NotFoundError
+from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
+__all__ = ["accept", "copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
+
+_log = logging.getLogger("couchmodel.embedded")
 
 _LOCAL = "_local/"
 
@@ -51,10 +54,22 @@ async def put(store: Store, database: Database, request: Request, id: str) -> Re
     if is_related(request):
         async with Related(store, request) as related:
             return await _put(store, database, request, await related.read(id))
-    answer = await _put(store, database, request, await _read_edit(request, id))
+    edit = await _read_edit(request, id)
     if request.query.get("batch") == "ok":
-        return json_answer(202, {"ok": True, "id": id})
-    return answer
+        settle_revision(request, edit)
+        return await accept(store, database, request, edit)
+    return await _put(store, database, request, edit)
+
+
+async def accept(store: Store, database: Database, request: Request, edit: Edit) -> Response:
+    """Write a document with ``batch=ok``. CouchDB answers before it writes: a refusal of the write is only logged."""
+    try:
+        await write(store, database, edit, request.user)
+    except ResponseError as error:
+        if error.status >= 500:
+            raise
+        _log.info("%r was accepted with batch=ok, and refused: %s", request, error)
+    return json_answer(202, {"ok": True, "id": edit.id})
 
 
 async def _put(store: Store, database: Database, request: Request, edit: Edit) -> Response:
