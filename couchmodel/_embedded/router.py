@@ -207,6 +207,8 @@ class Router:
 
     def _route_odd(self, database: Database, request: Request, id: str) -> Answering:
         """What names no endpoint, although it begins with an underscore: a document, if at all."""
+        if id == "_local/":
+            raise BadRequestError("Invalid _local document id.")
         if id.startswith("_design/") and request.method in ("GET", "HEAD"):
             return document.redirect(request)
         if len(request.path) == 2:

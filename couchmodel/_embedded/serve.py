@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import random
+import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
@@ -17,6 +18,7 @@ from aiohttp import StreamReader, web
 
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.configuration import Configuration
+from couchmodel._embedded.connections import Connections
 from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
@@ -40,9 +42,6 @@ LONGEST_LINE: Final = 65_536
 
 PATIENCE: Final = 3.0
 """Seconds that running requests have when the server is closed."""
-
-IDLE: Final = 75.0
-"""Seconds in which the head of a request has to come, on a new connection and after the last answer."""
 
 SILENCE: Final = 300.0
 """Seconds in which the next piece of a body has to come; CouchDB waits as long."""
@@ -107,10 +106,9 @@ async def serve(
         raise ConfigurationError(f"everybody who reaches {host} could change everything: set an admin and a password")
     await router.open()
     front = _Front(router, host)
-    server = _Connections(
-        front,
+    server = Connections(
+        front.handle,
         handler_cancellation=True,
-        keepalive_timeout=IDLE,
         access_log=None,
         auto_decompress=False,  # an attachment that comes as gzip is stored as gzip
         max_line_size=LONGEST_LINE,
@@ -125,32 +123,6 @@ async def serve(
         await router.close()
         raise
     return Server(runner, front, router, _url("http" if tls is None else "https", host, runner.addresses[0][1]))
-
-
-class _Connections(web.Server):
-    """The connections of a server. One on which no request begins is closed: aiohttp waits for the first for ever."""
-
-    def __init__(self, front: "_Front", **options: Any) -> None:
-        super().__init__(self._handle, **options)
-        self._front = front
-        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self._silent[handler] = asyncio.get_running_loop().call_later(IDLE, handler.force_close)
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self._heard(handler)
-        super().connection_lost(handler, exc)
-
-    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        self._heard(http.protocol)
-        return await self._front.handle(http)
-
-    def _heard(self, handler: web.RequestHandler) -> None:
-        timer = self._silent.pop(handler, None)
-        if timer is not None:
-            timer.cancel()
 
 
 class _Front:
@@ -179,9 +151,9 @@ class _Front:
             self._running.discard(done)
 
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in http.headers.items()}
+        headers = _headers(http)
         try:
-            path, query = parse_target(http.raw_path)
+            path, query = parse_target(_ADDRESS.sub("", http.raw_path))
         except BadRequestError as error:
             return await _send(http, error_answer(error))
         if self.is_open_to_all and not _is_here(headers.get("host", "localhost"), self._host):
@@ -229,6 +201,18 @@ class _Front:
         cors = self._configuration.cors
         allowed = None if cors is None else cors.preflight(request.headers)
         return None if allowed is None else Response(204, allowed)
+
+
+_ADDRESS: Final = re.compile("https?://[^/?]*", re.IGNORECASE)
+"""What stands before the path where a client writes the whole URL, as it would to a proxy."""
+
+
+def _headers(http: web.BaseRequest) -> dict[str, str]:
+    """Return the headers of a request. What comes several times is one list, as it is to CouchDB."""
+    headers = {name.lower(): value for name, value in http.headers.items()}
+    if len(headers) < len(http.headers):
+        headers = {name: ", ".join(http.headers.getall(name)) for name in headers}
+    return headers
 
 
 def _method(method: str, headers: dict[str, str]) -> str:
@@ -290,13 +274,22 @@ async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
 
 
 def _response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
-    headers = {**answer.headers, "server": SERVER, "x-couch-request-id": f"{random.getrandbits(40):010x}"}
+    headers = {**answer.headers, "server": SERVER, "x-couch-request-id": _request_id(http)}
     headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
         if len(answer.body) <= SLICE:
             return web.Response(status=answer.status, headers=headers, body=answer.body)
         headers["content-length"] = str(len(answer.body))
     return web.StreamResponse(status=answer.status, headers=headers)
+
+
+def _request_id(http: web.BaseRequest) -> str:
+    """Return the name of the request, which the client may give it, as CouchDB takes it."""
+    given = http.headers.get("x-couch-request-id")
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(40):010x}"
+
+
+_REQUEST_ID: Final = re.compile("[0-9A-Za-z_-]{0,36}")
 
 
 async def _sent(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:

@@ -370,3 +370,12 @@ async def test_an_address_is_the_one_that_the_client_knows(
         method, target, {} if method == "PUT" else None, headers={"host": "here", **more, **headers}
     )
     assert answer.headers["location"] == origin + path
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST", "COPY"])
+@pytest.mark.parametrize("target", ["/db/_local%2F", "/db/_local/", "/db/_local"])
+async def test_a_local_document_has_a_name(client: Client, database: str, method: str, target: str) -> None:
+    answer = await client.ask(method, target, {})
+    assert answer.status == 400
+    if method != "HEAD":
+        assert answer.json() == {"error": "bad_request", "reason": "Invalid _local document id."}

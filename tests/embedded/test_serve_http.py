@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -43,6 +45,15 @@ async def start() -> AsyncIterator[Start]:
 async def connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = server.url.removeprefix("http://").split(":")
     return await asyncio.open_connection(host, int(port))
+
+
+async def exchange(server: Server, text: bytes) -> bytes:
+    """Send some bytes, and return all that is answered."""
+    reader, writer = await connect(server)
+    writer.write(text)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
 
 
 # --- pages of other origins
@@ -125,6 +136,56 @@ async def test_a_head_that_is_too_large(start: Start, head: str) -> None:
         await writer.drain()
     assert (await reader.readline()).startswith(b"HTTP/1.0 400") or reader.at_eof()
     writer.close()
+
+
+BASE = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        BASE + b"Bad Header: x\r\n\r\n",
+        BASE + b"Content-Length: abc\r\n\r\n",
+        BASE + b"Content-Type: text/plain\r\nContent-Type: text/css\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_in_a_line(
+    start: Start, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _ = await start()
+    with caplog.at_level(logging.DEBUG):
+        answer = await exchange(server, text)
+    assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "bad_request"
+    assert [(record.levelname, record.exc_info) for record in caplog.records if "no HTTP" in record.message] == [
+        ("DEBUG", None)
+    ]
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_what_comes_several_times_is_one_list(start: Start) -> None:
+    server, _ = await start()
+    head = b"GET /_all_dbs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    tag = re.findall(rb'etag: ("[^"]+")', await exchange(server, head + b"\r\n"), re.IGNORECASE)[0]
+    answer = await exchange(server, head + b'If-None-Match: %b\r\nIf-None-Match: "x"\r\n\r\n' % tag)
+    assert answer.startswith(b"HTTP/1.1 304")
+
+
+async def test_a_client_may_write_the_whole_url(start: Start) -> None:
+    server, _ = await start()
+    text = b"GET http://localhost/db HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert (await exchange(server, text)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"), [("my-id_7", True), ("", True), ("a b", False), ("x" * 37, False), ("é", False)]
+)
+async def test_a_client_may_name_its_request(start: Start, given: str, is_taken: bool) -> None:
+    _, http = await start()
+    async with http.get("/", headers={"X-Couch-Request-ID": given}) as answer:
+        assert (answer.headers["X-Couch-Request-ID"] == given) is is_taken
 
 
 async def test_a_long_query_is_taken(start: Start) -> None:
@@ -219,7 +280,7 @@ async def test_whoever_is_slow_is_in_nobodys_way(start: Start) -> None:
 async def test_whoever_does_not_end_a_head_is_let_go(
     start: Start, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.serve.IDLE", 0.1)
+    monkeypatch.setattr("couchmodel._embedded.connections.IDLE", 0.1)
     server, _ = await start()
     reader, writer = await connect(server)
     writer.write(begun)
