@@ -72,8 +72,12 @@ class Cors:
             readable.insert(0, "content-type")
         return {**allowed, "access-control-expose-headers": ", ".join([*readable, *EXPOSED])}
 
+    def allows(self, origin: str) -> bool:
+        """Whether the pages of an origin are let in."""
+        return origin.isascii() and ("*" in self.origins or origin in self.origins)
+
     def _allowed(self, origin: str | None) -> dict[str, str] | None:
-        if origin is None or not origin.isascii() or not ("*" in self.origins or origin in self.origins):
+        if origin is None or not self.allows(origin):
             return None
         allowed = {"access-control-allow-origin": origin, "vary": "Origin"}
         return {**allowed, "access-control-allow-credentials": "true"} if self.credentials else allowed

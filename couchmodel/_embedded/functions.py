@@ -101,7 +101,7 @@ def seen(
         "info": info,
         "uuid": store.uuids.next(),
         "id": id,
-        "method": request.method,
+        "method": "GET" if request.method == "HEAD" else request.method,
         "requested_path": request.path,
         "path": request.path,
         "raw_path": target(request.path, request.query),

@@ -10,15 +10,14 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from aiohttp import StreamReader, web
 
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.connections import Connections
+from couchmodel._embedded.origins import check_name, check_origin
 from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.router import Router
 from couchmodel._embedded.store import Store
@@ -156,9 +155,13 @@ class _Front:
             path, query = parse_target(_ADDRESS.sub("", http.raw_path))
         except BadRequestError as error:
             return await _send(http, error_answer(error))
-        if self.is_open_to_all and not _is_here(headers.get("host", "localhost"), self._host):
-            return await _send(http, error_answer(_not_here()))
         request = Request(_method(http.method, headers), path, query, headers, stream=True)
+        try:
+            check_origin(request, self._configuration.cors)
+            if self.is_open_to_all:
+                check_name(headers.get("host", "localhost"), self._host)
+        except ForbiddenError as error:
+            return await _send(http, error_answer(error))
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
             return await _send(http, answer)
         request.peer = http.remote or ""
@@ -309,27 +312,6 @@ def _slices(piece: bytes) -> Iterable[bytes | memoryview]:
         return (piece,)
     view = memoryview(piece)
     return (view[start : start + SLICE] for start in range(0, len(piece), SLICE))
-
-
-@lru_cache(maxsize=256)
-def _is_here(asked: str, host: str) -> bool:
-    """Whether the Host header names this machine, as nobody but its own programs calls it."""
-    try:
-        name = urlsplit(f"//{asked}").hostname or ""
-    except ValueError:
-        return False
-    if name in (host.lower(), "localhost") or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _not_here() -> ForbiddenError:
-    # A browser that is told that a name of somebody else's is this machine's lets their pages in: nothing but the name
-    # that they ask for gives them away.
-    return ForbiddenError("Without an administrator the server answers on this machine only, as localhost.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -51,7 +51,10 @@ class Tokens:
         self._verify(header, f"{parts[0]}.{parts[1]}".encode(), _bytes(parts[2]))
         if "sub" not in claims:
             raise UnauthorizedError("Token missing sub claim.")
-        return User(str(claims["sub"]), self._roles(claims), "jwt")
+        name = claims["sub"]
+        if not isinstance(name, str) or not name:
+            raise UnauthorizedError("The sub claim of a token must be a name.")
+        return User(name, self._roles(claims), "jwt")
 
     def _check_header(self, header: dict[str, Any]) -> None:
         if "alg" not in header:

@@ -108,6 +108,51 @@ async def test_a_browser_that_asks_for_too_much(start: Start, wanted: dict[str, 
         assert answer.status == 405
 
 
+FORM = {"Content-Type": "text/plain"}
+FOREIGN = [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}]
+CHANGES = ["/db/_view_cleanup", "/db/_sync_shards", "/db/_design/d/_update/f", "/db/a", "/_session", "/db"]
+
+
+@pytest.mark.parametrize("target", CHANGES)
+@pytest.mark.parametrize("foreign", [*FOREIGN, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+@pytest.mark.parametrize("admins", [{}, {"ada": admin_line("sesame", iterations=1)}], ids=["open", "closed"])
+async def test_a_form_of_another_site_changes_nothing(
+    start: Start, target: str, foreign: dict[str, str], admins: dict[str, str]
+) -> None:
+    _, http = await start(admins=admins)
+    async with http.post(target, data=b"{}", headers={**FORM, **foreign}) as answer:
+        assert (answer.status, (await answer.json())["error"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+async def test_a_page_of_another_site_is_refused_json_when_it_asks_beforehand(
+    start: Start, foreign: dict[str, str]
+) -> None:
+    _, http = await start()
+    wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    async with http.options("/db", headers={**foreign, **wanted}) as answer:
+        assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        {},
+        {"Origin": PAGE},
+        {"Origin": "http://kitchen.localhost:81", "Host": "kitchen.localhost:81"},
+        {"Origin": "http://kitchen.localhost", "Host": "kitchen.localhost"},
+        {"Origin": "https://proxy.example", "X-Forwarded-Host": "proxy.example"},
+        {"Origin": "https://kitchen.localhost:8443", "Host": "kitchen.localhost"},
+        {"Sec-Fetch-Site": "same-origin"},
+    ],
+    ids=str,
+)
+async def test_others_are_let_in(start: Start, sender: dict[str, str]) -> None:
+    _, http = await start(cors=Cors((PAGE,)))
+    async with http.post("/db/_view_cleanup", data=b"{}", headers={**FORM, **sender}) as answer:
+        assert answer.status == 202
+
+
 # --- limits
 
 

@@ -394,6 +394,7 @@ async def test_a_token(store: Store, header: str) -> None:
         (token({"sub": "ada", "exp": 1}), 401, "exp not in future"),
         (token({"sub": "ada", "nbf": 2**40}), 401, "nbf not in past"),
         (token({}), 401, "Token missing sub claim."),
+        *((token({"sub": sub}), 401, "The sub claim of a token must be a name.") for sub in (None, ["ada"], {}, 7, "")),
         (token({"sub": "ada", "_couchdb.roles": [1]}), 400, "Malformed token"),
         ("Bearer " + jwt.encode({"sub": "ada"}, KEY), 400, "Missing exp claim"),
         ("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.eA", 400, "Invalid alg header parameter"),

@@ -304,6 +304,8 @@ async def test_an_update_cannot_free_its_page(updating: Database) -> None:
 async def test_an_update_is_no_get(updating: Database) -> None:
     with pytest.raises(MethodNotAllowedError, match="do not allow GET"):
         await update(updating, "bump/a", "GET")
+    with pytest.raises(MethodNotAllowedError):
+        await update(updating, "bump/a", "HEAD")
 
 
 async def test_functions_of_a_design_document_share_nothing(database: Database) -> None:

@@ -94,7 +94,9 @@ async def compact(store: Store, database: Database, request: Request) -> Respons
 
 
 async def clean_up(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_view_cleanup``."""
+    """``POST /{db}/_view_cleanup``, and ``_nouveau_cleanup``, which alone asks for JSON."""
+    if request.path[1] == "_nouveau_cleanup":
+        require_json_type(request)
     await indexing.clean_up(store, database)
     return json_answer(202, OK)
 
