@@ -25,7 +25,7 @@ class Connections(web.Server):
         super().__init__(self._handle, **options)
         self._answer = answer
         options.pop("handler_cancellation", None)
-        self._options = {**options, "keepalive_timeout": IDLE}
+        self._options: dict[str, Any] = {**options, "keepalive_timeout": IDLE}
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def __call__(self) -> web.RequestHandler:
