@@ -107,6 +107,12 @@ def serve(
     max_request_size: Annotated[
         int, typer.Option(min=1, metavar="BYTES", help="The largest body of a request.", **_WEB)
     ] = MAX_REQUEST,
+    utils: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Serve a web interface such as Fauxton from a folder, under /_utils/.", **_WEB
+        ),
+    ] = None,
     tls_certificate: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Listen with TLS: the certificate and its chain.", **_WEB)
     ] = None,
@@ -125,6 +131,7 @@ def serve(
             proxy_secret=proxy_secret or None,
             cors=Cors(tuple(cors), cors_credentials) if cors else None,
             max_request_size=max_request_size,
+            utils=utils,
         )
         asyncio.run(_serve(file, host, port, configuration, _tls(tls_certificate, tls_key)))
 

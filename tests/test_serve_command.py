@@ -76,7 +76,8 @@ def test_a_feed_does_not_keep_it_from_ending() -> None:
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--host", "0.0.0.0"], 1, "set an admin and a password"),  # noqa: S104 - it is refused
+        (["--utils", "nowhere"], 1, "there is no index.html in nowhere"),
+        (["--host", "0.0.0.0"], 1, "--admin NAME:PASSWORD"),  # noqa: S104 - it is refused
         (["--admin", "ada"], 2, "NAME:PASSWORD"),
         (["--jwt-key", "hmac"], 2, "NAME=KEY"),
         (["--jwt-key", "hmac:a=!"], 1, "cannot be read"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from couchmodel._embedded.cors import Cors
@@ -21,7 +22,7 @@ class Configuration:
 
     ``admins`` are names and passwords, hashed or not: :meth:`Authentication.open` hashes them. ``jwt_keys`` are keys by
     their names as CouchDB has them, such as ``hmac:_default``. ``proxy_secret`` turns authentication by a proxy on;
-    an empty one trusts whoever says to be one.
+    an empty one trusts whoever says to be one. ``utils`` is the folder of a web interface.
     """
 
     admins: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -36,3 +37,4 @@ class Configuration:
     cors: Cors | None = None
     max_request_size: int = MAX_REQUEST
     lockout: bool = True
+    utils: Path | None = None

@@ -16,6 +16,7 @@ from couchmodel._embedded.handlers import (
     form,
     index,
     node,
+    pages,
     partition,
     purge,
     replication,
@@ -81,8 +82,9 @@ ROOT: Final = Endpoint("GET,HEAD", {"GET": server.welcome})
 OWN: Final[Mapping[str, Endpoint]] = {
     "_session": Endpoint("GET,HEAD,POST,DELETE", {"GET": session.get, "POST": session.begin, "DELETE": session.end}),
     "_node": Endpoint("GET,PUT,DELETE", {"GET": node.get, "POST": node.post, "PUT": node.put, "DELETE": node.delete}),
+    "_utils": Endpoint("GET,HEAD", {"GET": pages.utils}),
 }
-"""Endpoints of the server that are about its users and its configuration."""
+"""Endpoints of the server that are about its users, its configuration and its pages."""
 
 REPLICATING: Final[Mapping[str, Endpoint]] = {
     "_active_tasks": Endpoint("GET,HEAD", {"GET": replicator.active_tasks}),
@@ -96,7 +98,6 @@ SERVER: Final[Mapping[str, Endpoint]] = {
     "_uuids": Endpoint("GET", {"GET": server.uuids}),
     "_all_dbs": Endpoint("GET,HEAD", {"GET": server.databases}),
     "_dbs_info": Endpoint("GET,HEAD,POST", {"GET": server.databases_info, "POST": server.databases_info}),
-    "_utils": Endpoint("GET,HEAD", {"GET": server.utils}),
     "_reload_query_servers": Endpoint("POST", {"POST": server.reload_functions}),
     "_membership": Endpoint("GET", {"GET": cluster.membership}),
     "_cluster_setup": Endpoint("GET,POST", {"GET": cluster.state, "POST": cluster.set_up}),

@@ -270,7 +270,7 @@ def _server_endpoint(path: tuple[str, ...]) -> Endpoint:
     return SERVER[name]
 
 
-_WITH_MORE: Final = ("_reshard", "_up", "_utils")
+_WITH_MORE: Final = ("_reshard", "_up")
 """Endpoints of the server that do not mind what follows their name."""
 
 

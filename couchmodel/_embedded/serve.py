@@ -17,6 +17,7 @@ from aiohttp import StreamReader, web
 from couchmodel._embedded.answers import error_answer
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.connections import Connections
+from couchmodel._embedded.handlers import pages
 from couchmodel._embedded.origins import check_name, check_origin
 from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.router import Router
@@ -98,11 +99,15 @@ async def serve(
     if admin is not None:
         settled.admins = {**settled.admins, admin[0]: admin[1]}
     settled.secure_cookies |= tls is not None
+    pages.check_folder(settled.utils)
     router = Router(store, settled, remote=remote)
     await router.authentication.open()
     router.authentication.is_exposed = not _is_loopback(host)
     if router.authentication.is_exposed and not router.authentication.admins:
-        raise ConfigurationError(f"everybody who reaches {host} could change everything: set an admin and a password")
+        raise ConfigurationError(
+            f"everybody who reaches {host} could change everything: "
+            "set an administrator, as `--admin NAME:PASSWORD` of `couchmodel serve` does"
+        )
     await router.open()
     front = _Front(router, host)
     server = Connections(
@@ -164,6 +169,8 @@ class _Front:
             return await _send(http, error_answer(error))
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
             return await _send(http, answer)
+        if path == ("_utils",) and self._configuration.utils and not http.path.endswith("/"):
+            return await _send(http, pages.redirect(request))
         request.peer = http.remote or ""
         request.secure = http.secure
         largest = self._configuration.max_request_size

@@ -154,7 +154,7 @@ async def test_closing_ends_a_feed_that_waits(server: Server, http: aiohttp.Clie
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "8.8.8.8"])  # noqa: S104 - it is refused
 async def test_an_open_server_only_listens_where_nobody_else_can_reach_it(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="set an admin"):
+    with pytest.raises(ConfigurationError, match="--admin NAME:PASSWORD"):
         await serve(Store(None), host, 0)
 
 

@@ -7,11 +7,13 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import uvloop
+from yarl import URL
 
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.cors import Cors
@@ -280,6 +282,57 @@ async def test_there_are_no_pages(start: Start) -> None:
     for path in ("/_utils", "/_utils/", "/_utils/index.html"):
         async with http.get(path) as answer:
             assert (answer.status, (await answer.json())["error"]) == (404, "not_found")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of pages, with files around it that are nobody's business."""
+    pages = tmp_path / "pages"
+    (pages / "scripts").mkdir(parents=True)
+    (pages / "index.html").write_text("<p>here</p>")
+    (pages / "scripts" / "a b.js").write_text("run()")
+    (pages / ".hidden").write_text("secret")
+    (tmp_path / "secret").write_text("secret")
+    (pages / "link").symlink_to(tmp_path / "secret")
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "content"),
+    [
+        ("/_utils/", "text/html", "<p>here</p>"),
+        ("/_utils/index.html", "text/html", "<p>here</p>"),
+        ("/_utils", "text/html", "<p>here</p>"),
+        ("/_utils/scripts/a%20b.js?v=1", "text/javascript", "run()"),
+    ],
+)
+async def test_a_web_interface_is_served_from_a_folder(
+    start: Start, folder: Path, path: str, kind: str, content: str
+) -> None:
+    _, http = await start(utils=folder, admins={"ada": admin_line("sesame", iterations=1)})
+    async with http.get(URL(path, encoded=True)) as answer:
+        assert (answer.status, answer.headers["Content-Type"], await answer.text()) == (200, kind, content)
+        assert answer.headers["Content-Security-Policy"].startswith("child-src 'self' data: blob:; default-src 'self'")
+        assert answer.headers["Cache-Control"] == "private, must-revalidate"
+        assert path.startswith("/_utils/") or [seen.status for seen in answer.history] == [301]
+        known = answer.headers["ETag"]
+    async with http.get(URL(path, encoded=True), headers={"If-None-Match": known}) as answer:
+        assert answer.status == 304
+    async with http.post(URL(path, encoded=True), allow_redirects=False) as answer:
+        assert answer.status in (301, 401, 405)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../secret", "..%2Fsecret", "%2e%2e/secret", "scripts/%2e%2e/%2e%2e/secret", "..%5Csecret", ".hidden", "link",
+     "%2Fetc%2Fpasswd", "scripts", "no", "index.html%00", "C:%5Cx", "index.html/x", "\xc3\xa9%ff"],
+)  # fmt: skip
+async def test_nothing_else_is_served(start: Start, folder: Path, path: str) -> None:
+    server, _ = await start(utils=folder)
+    head = f"GET /_utils/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = await exchange(server, head.encode("latin-1"))
+    assert answer.split()[1] in (b"404", b"400")
+    assert b"secret" not in answer.partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize(

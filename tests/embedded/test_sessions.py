@@ -322,6 +322,9 @@ async def test_administrators_are_made_by_request_and_stay(store: Store, strange
     assert (await stranger.refusal(authorization=basic("eve:apple")))[0] == 401
 
 
+SETTLED = "Only administrators can be changed by request; the rest are options of `couchmodel serve`."
+
+
 @pytest.mark.parametrize(
     ("method", "target", "status", "value"),
     [
@@ -334,6 +337,8 @@ async def test_administrators_are_made_by_request_and_stay(store: Store, strange
         ("DELETE", "/_node/_local/_config/admins/x", 404, "unknown_config_value"),
         ("PUT", "/_node/_local/_config/admins", 405, "Only GET allowed"),
         ("PUT", "/_node/_local/_config/admins/x", 400, "a JSON string expected"),
+        ("PUT", "/_node/_local/_config/log/level", 501, SETTLED),
+        ("DELETE", "/_node/_local/_config/log/level", 501, SETTLED),
     ],
 )
 async def test_the_configuration(stranger: Stranger, method: str, target: str, status: int, value: object) -> None:
@@ -346,8 +351,6 @@ async def test_the_configuration_shows_no_secret(stranger: Stranger) -> None:
     answer = await stranger.ask("GET", "/_node/_local/_config", ADMIN)
     assert SECRET not in answer.body.decode()
     assert answer.json()["chttpd_auth"]["timeout"] == "600"
-    answer = await stranger.ask("PUT", "/_node/_local/_config/log/level", ADMIN, "x")
-    assert answer.status == 501
 
 
 # --- tokens and proxies

@@ -64,7 +64,9 @@ async def delete(authentication: Authentication, request: Request) -> Response:
 async def post(authentication: Authentication, request: Request) -> Response:
     """``POST /_node/{node}/_config/_reload`` and ``_restart``, for which there is no need."""
     _check_node(request.path)
-    raise UnsupportedError("The embedded store is started, and configured, by the program that holds it.")
+    raise UnsupportedError(
+        "Whoever started the store restarts and configures it: `couchmodel serve --help` has the options."
+    )
 
 
 def _check_node(path: tuple[str, ...]) -> None:
@@ -89,7 +91,9 @@ def _admin(request: Request) -> str:
     if len(keys) != 2:
         raise MethodNotAllowedError("Only GET allowed")
     if keys[0] != ADMINS:
-        raise UnsupportedError("The embedded store is configured where it is started, but for its administrators.")
+        raise UnsupportedError(
+            "Only administrators can be changed by request; the rest are options of `couchmodel serve`."
+        )
     return keys[1]
 
 

@@ -14,7 +14,7 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["databases", "databases_info", "reload_functions", "up", "utils", "uuids", "welcome"]
+__all__ = ["databases", "databases_info", "reload_functions", "up", "uuids", "welcome"]
 
 VERSION: Final = "3.5.0"
 """The CouchDB whose semantics the store has."""
@@ -41,11 +41,6 @@ async def welcome(store: Store, request: Request, user: User) -> Response:
 async def up(store: Store, request: Request, user: User) -> Response:
     """``GET /_up``."""
     return json_answer(200, {"status": "ok", "seeds": {}})
-
-
-async def utils(store: Store, request: Request, user: User) -> Response:
-    """``GET /_utils``, where CouchDB has its pages."""
-    raise NotFoundError("The embedded store has no web interface: any program for CouchDB's API can be used instead.")
 
 
 async def uuids(store: Store, request: Request, user: User) -> Response:
