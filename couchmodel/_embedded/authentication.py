@@ -23,7 +23,7 @@ from couchmodel._embedded.meta import read_meta, write_meta
 from couchmodel._embedded.passwords import admin_line, is_password, parse_admin_line
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.tokens import Tokens
-from couchmodel._embedded.users import HASHING, USERS, UserDocument, read_user
+from couchmodel._embedded.users import USERS, UserDocument, hashing, read_user
 from couchmodel._wire.messages import Request, decode, encode, is_text
 from couchmodel._wire.users import NOBODY, User
 from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError
@@ -78,7 +78,7 @@ class Authentication:
             return
         await self._store.open()
         stored = decode(await self._store.read(partial(read_meta, "admins")) or b"{}")
-        await asyncio.get_running_loop().run_in_executor(HASHING, self._hash_admins, stored)
+        await asyncio.get_running_loop().run_in_executor(hashing(), self._hash_admins, stored)
 
     def _hash_admins(self, stored: dict[str, str]) -> None:
         with self._opening:  # many may come at once
@@ -219,7 +219,7 @@ class Authentication:
             return True
         loop = asyncio.get_running_loop()
         # Many may ask with the same password at once: the first on the thread hashes for all that follow.
-        return await loop.run_in_executor(HASHING, self._compare, digest, password, kept, guess)
+        return await loop.run_in_executor(hashing(), self._compare, digest, password, kept, guess)
 
     def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
@@ -265,7 +265,7 @@ class Authentication:
             self._secret = await self._store.write(partial(write_meta, "secret", made, keep=True))
 
     async def _hashed(self, password: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(HASHING, admin_line, password)
+        return await asyncio.get_running_loop().run_in_executor(hashing(), admin_line, password)
 
 
 def _state(database: Database | None) -> object:

@@ -8,6 +8,7 @@ lock file stays, for to remove it would take the lock away from whoever is waiti
 import os
 import sys
 import time
+import weakref
 from typing import Final
 
 from couchmodel.errors import StoreFileError
@@ -40,6 +41,7 @@ class LockFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor: int | None = None
+        _LOCKS.add(self)
 
     def exists(self) -> bool:
         """Whether there ever was a lock, so that somebody may have it."""
@@ -92,6 +94,19 @@ class LockFile:
         return StoreFileError(
             f"{file} is held by {owner}: close it there, or run `couchmodel serve {file}` and connect to that"
         )
+
+
+_LOCKS: Final[weakref.WeakSet[LockFile]] = weakref.WeakSet()
+
+
+def _release_all() -> None:
+    """Let go of the locks of the parent: a process that has a copy of a descriptor keeps its lock."""
+    for lock in tuple(_LOCKS):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_release_all)
 
 
 def _read_pid(descriptor: int) -> int | None:

@@ -43,6 +43,14 @@ SYSTEM: Final = ("_replicator", "_users")
 """Databases that a server has from its start."""
 
 
+CLOSED: Final = "the store is closed"
+
+FORKED: Final = (
+    "this process was forked from the one that has the store open, which alone can use it: connect after the fork, "
+    "start processes by the method 'spawn', or run `couchmodel serve` and connect to that"
+)
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Database:
     """A database of the store: its number in the tables, and what is asked of it often.
@@ -145,6 +153,9 @@ class Store:
         self._opening = threading.Lock()
         self._closed = False
         self._reads = 0
+        self._why_closed = CLOSED
+        self._forget: weakref.finalize[..., Store] | None = None
+        _STORES.add(self)
 
     def __repr__(self) -> str:
         return f"<Store {self.path or 'in memory'}>"
@@ -161,6 +172,8 @@ class Store:
             StoreFileError: the file cannot be used; the message says why, and what to do.
         """
         if self._open is None:
+            if self._closed:
+                raise StoreFileError(self._why_closed)
             await asyncio.to_thread(self._open_now)
 
     async def close(self) -> None:
@@ -200,7 +213,7 @@ class Store:
     def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
         """Have a write done that nobody waits for. The store must be open."""
         if self._open is None:
-            raise StoreFileError("the store is closed")
+            raise StoreFileError(self._why_closed)
         self._open.writer.enqueue(job, committed=committed)
 
     def clear_indexes(self) -> None:
@@ -238,20 +251,20 @@ class Store:
     async def _opened(self) -> "_Open":
         await self.open()
         if self._open is None:
-            raise StoreFileError("the store is closed")
+            raise StoreFileError(self._why_closed)
         return self._open
 
     def _open_now(self) -> None:
         with self._opening:
             if self._closed:
-                raise StoreFileError("the store is closed")
+                raise StoreFileError(self._why_closed)
             if self._open is None:
                 connections = _open_memory() if self.path is None else _open_path(self.path)
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
                     if name not in self.databases:
                         connections.writer.run_here(partial(_insert_database, name, 2, False), self._add)
-                weakref.finalize(self, connections.abandon)
+                self._forget = weakref.finalize(self, connections.abandon)
                 connections.clear_leftovers()  # before anybody can begin with what would look like that
                 self._open = connections
 
@@ -264,11 +277,36 @@ class Store:
         if connections is not None:
             connections.close()
 
+    def leave_to_parent(self) -> None:
+        """Give up what was open when this process was forked: its threads are the parent's, and so is its file."""
+        self._opening = threading.Lock()
+        if self._open is not None:
+            self._closed, self._why_closed = True, FORKED
+            _INHERITED.append(self._open)
+            self._open = None
+        if self._forget is not None:
+            self._forget.detach()
+
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
         rows = connection.execute(f"SELECT {_COLUMNS} FROM database WHERE name IS NOT NULL")
         for row in rows.fetchall():
             self._add(_database(row))
+
+
+_STORES: Final[weakref.WeakSet[Store]] = weakref.WeakSet()
+
+_INHERITED: Final[list["_Open"]] = []
+"""What the parent of this process has open. It is kept: to close a connection of SQLite's would write to the file."""
+
+
+def _leave_all_to_parent() -> None:
+    for store in tuple(_STORES):
+        store.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 class _Open:

@@ -5,8 +5,9 @@ write it, since its security object is CouchDB's default and cannot be changed.
 """
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import passwords
@@ -21,13 +22,23 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, ServerError, UnauthorizedError
 
-__all__ = ["HASHING", "PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "read_user"]
+__all__ = ["PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "hashing", "read_user"]
 
 USERS: Final = "_users"
 PREFIX: Final = "org.couchdb.user:"
 
-HASHING: Final = ThreadPoolExecutor(2, thread_name_prefix="couchmodel-passwords")
-"""Where passwords are hashed: in the event loop, and on the threads of everything else, it would be in the way."""
+
+def hashing() -> ThreadPoolExecutor:
+    """Return the threads that hash passwords: in the event loop, and on others' threads, it would be in the way.
+
+    A process that was forked has no threads of its parent's, so it gets its own.
+    """
+    return _threads(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="couchmodel-passwords")
 
 
 class UserDocument(NamedTuple):
@@ -89,7 +100,7 @@ def check_for(database: Database, user: User) -> Check:
 
 
 async def _run(document: dict[str, Any]) -> dict[str, Any]:
-    return await asyncio.get_running_loop().run_in_executor(HASHING, passwords.with_hash, document)
+    return await asyncio.get_running_loop().run_in_executor(hashing(), passwords.with_hash, document)
 
 
 def _has_password(document: object) -> bool:

@@ -254,3 +254,51 @@ def test_several_event_loops_share_a_store(path: Path, file: bool) -> None:
         thread.join()
     assert asyncio.run(client.json("GET", "/db"))["doc_count"] == 90
     asyncio.run(store.close())
+
+
+FORK = """
+import asyncio, os, sys
+from couchmodel.engine import CouchDB
+
+async def use(couch):
+    async with asyncio.timeout(10):
+        try:
+            return (await couch.info())["couchdb"]
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+async def again():
+    async with CouchDB(sys.argv[1]) as couch:
+        return await use(couch)
+
+loop = asyncio.new_event_loop()
+couch = CouchDB(sys.argv[1])
+loop.run_until_complete(couch.create("db"))
+ended, end = os.pipe()
+told, tell = os.pipe()
+if os.fork() == 0:
+    os.close(end)
+    os.write(tell, asyncio.run(use(couch)).encode())
+    os.read(ended, 1)                                    # lives until its parent has opened the file again
+    os._exit(0)
+os.close(tell)
+print(os.read(told, 1000).decode())
+print(loop.run_until_complete(use(couch)))
+loop.run_until_complete(couch.close())
+print(loop.run_until_complete(again()))
+if os.fork() == 0:
+    print(asyncio.run(again()), flush=True)              # nothing is open: it may open the file itself
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_a_forked_child_does_not_use_what_its_parent_has_open(tmp_path: Path, kind: str) -> None:
+    url = f"sqlite:{tmp_path / 'store.db'}" if kind == "file" else "memory:"
+    command = (sys.executable, "-W", "ignore", "-c", FORK, url)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout  # noqa: S603 - ours
+    first, *others = told.splitlines()
+    assert first.startswith("StoreFileError: this process was forked")
+    assert others == ["Welcome"] * 3
