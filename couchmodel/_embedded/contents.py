@@ -27,7 +27,7 @@ LARGEST: Final = 1_073_741_824
 
 DEFAULT_TYPE: Final = "application/octet-stream"
 
-_COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE | re.DOTALL)
+_COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE)
 _GZIP: Final = 31  # zlib's window bits for a gzip envelope
 _LEVEL: Final = 8
 _MEMORY: Final = 8

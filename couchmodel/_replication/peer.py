@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, cast
 
-from couchmodel._wire.messages import NOTHING, Request, Response, Transport, document_path, encode
+from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response, Transport, document_path, encode
 from couchmodel._wire.refusals import decoded, refusal
 from couchmodel.errors import (
     ConnectError,
@@ -15,7 +15,7 @@ from couchmodel.errors import (
     TransportError,
 )
 
-__all__ = ["Missing", "Peer", "is_refusal_of_one"]
+__all__ = ["Missing", "Peer"]
 
 _log: Final = logging.getLogger("couchmodel.replication")
 
@@ -23,6 +23,12 @@ _BUSY: Final = frozenset((429, 502, 503, 504))
 _TRIES: Final = 5
 _PAUSE: Final = 0.2
 """Seconds before the first repeat; each further one waits twice as long."""
+
+_OF_ONE: Final = frozenset((400, 403, 412, 413, 415))
+"""Refusals of a document, by its size, its form or a validation function."""
+
+_OF_ALL: Final = frozenset((*_BUSY, 401, 501, 507))
+"""Refusals of whatever else is asked as well."""
 
 Missing = Mapping[str, Mapping[str, Sequence[str]]]
 """The answer of ``_revs_diff``: by document, the revisions that are ``missing``, and ``possible_ancestors``."""
@@ -55,6 +61,14 @@ class Peer:
     async def json(self, request: Request) -> Any:
         """The decoded answer."""
         return decoded(request, await self.send(request))
+
+    async def started(self) -> str | None:
+        """When the database was made, by which it is told from others that had its name.
+
+        None where the server does not say. Raises NotFoundError, UnauthorizedError, ForbiddenError.
+        """
+        made = (await self.json(Request("GET", self.path))).get("instance_start_time")
+        return None if made is None else str(made)
 
     async def exists(self) -> bool:
         """Whether the database is there. Raises UnauthorizedError, ForbiddenError."""
@@ -100,9 +114,17 @@ class Peer:
 
     async def open_revisions(self, id: str, revs: Sequence[str]) -> list[Any]:
         """The same of one document, from a server that does not know ``_bulk_get``."""
-        query = {"revs": "true", "latest": "true", "att_encoding_info": "true"}
-        query["open_revs"] = encode(list(revs)).decode()
-        return cast(list[Any], await self.json(Request("GET", document_path(self.path, id), query)))
+        return await self._opened(id, revs, {"latest": "true", "att_encoding_info": "true"})
+
+    async def with_attachments(self, id: str, rev: str) -> dict[str, Any] | None:
+        """A revision with its attachments in its JSON; None where it is gone."""
+        rows = await self._opened(id, [rev], {"attachments": "true"})
+        return next((row["ok"] for row in rows if "ok" in row), None)
+
+    async def _opened(self, id: str, revs: Sequence[str], wishes: Mapping[str, str]) -> list[Any]:
+        query = {**wishes, "revs": "true", "open_revs": encode(list(revs)).decode()}
+        request = Request("GET", document_path(self.path, id), query, {"accept": JSON_TYPE})
+        return cast(list[Any], await self.json(request))
 
     async def attachment(self, id: str, rev: str, name: str, *, plain: bool = False) -> AsyncIterator[bytes]:
         """The content of an attachment, ``plain``, or in the encoding that it is stored in."""
@@ -134,6 +156,28 @@ class Peer:
         """Take in one revision; ``body`` is JSON, or multipart where ``headers`` say so."""
         await self.send(Request("PUT", document_path(self.path, id), {"new_edits": "false"}, headers, body))
 
+    # --- what is wrong
+
+    async def refuses_all(self, error: ResponseError, *, reads: bool = False) -> bool:
+        """Whether an answer to one document is the answer to every other one, too: then it ends a replication.
+
+        ``reads`` says that the document was to be read, not written. CouchDB goes on after 401, 403, 413 and 415 only,
+        and stands still for any other document that cannot be written. Here the server is asked for something that it
+        can do if it is well.
+        """
+        if error.status in _OF_ALL or (reads and error.status == 403):
+            return True
+        return error.status not in _OF_ONE and not await self._is_well("_bulk_get" if reads else "_bulk_docs")
+
+    async def _is_well(self, endpoint: str) -> bool:
+        """Whether the database is there, and reads or writes documents."""
+        body = encode({"docs": [], "new_edits": False} if endpoint == "_bulk_docs" else {"docs": []})
+        try:
+            await self.send(Request("POST", (*self.path, endpoint), body=body))
+        except ResponseError:
+            return False
+        return True
+
     # --- patience
 
     async def _answered(self, request: Request) -> Response:
@@ -153,8 +197,3 @@ class Peer:
             await asyncio.sleep(pause)
             pause *= 2
         return await self.transport.send(request)
-
-
-def is_refusal_of_one(error: ResponseError) -> bool:
-    """Whether the target takes the other documents all the same."""
-    return error.status in (400, 403, 412, 413, 415)

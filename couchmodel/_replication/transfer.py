@@ -1,20 +1,23 @@
 """Moving revisions: what the target lacks is read from the source, a bounded batch at a time, and written."""
 
+import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from couchmodel._replication.options import Counts
-from couchmodel._replication.peer import Peer, is_refusal_of_one
+from couchmodel._replication.peer import Peer
 from couchmodel._wire.messages import JSON_TYPE, encode
-from couchmodel._wire.multipart import Part, Related
+from couchmodel._wire.multipart import Part, Related, is_media_type
 from couchmodel.errors import (
+    CouchModelError,
     MethodNotAllowedError,
     NotFoundError,
     PreconditionFailedError,
     ProtocolError,
     ResponseError,
+    ServerError,
     UnauthorizedError,
     UnsupportedError,
     UnsupportedMediaTypeError,
@@ -38,7 +41,15 @@ _INLINE: Final = 64 * 1024
 """Bytes of attachments that travel inside their document; larger ones stream (CouchDB's ``MAX_BULK_ATT_SIZE``)."""
 
 _TRIES: Final = 3
-"""How often a document is tried whose attachments were cut off, or have changed meanwhile."""
+"""How often a document is tried whose attachments were cut off or have changed meanwhile, or that fails otherwise."""
+
+_PAUSE: Final = 0.2
+"""Seconds before the first repeat; each further one waits twice as long."""
+
+_NOTHING: Final = -1
+"""Older than any generation of a document."""
+
+_T = TypeVar("_T")
 
 
 class Transfer:
@@ -66,6 +77,19 @@ class Transfer:
 
     async def _read(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """The revisions, and instead of those that are superseded by now, their successors."""
+        try:
+            return await self._read_together(wanted)
+        except ResponseError as error:
+            if await self._source.refuses_all(error, reads=True):
+                raise
+            if len(wanted) == 1:
+                self._failed(*wanted[0], error)
+                return []
+            # One of them cannot be read, which is no reason to leave the others behind.
+            half = len(wanted) // 2
+            return [*await self._read(wanted[:half]), *await self._read(wanted[half:])]
+
+    async def _read_together(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         if self._knows_bulk_get:
             try:
                 return await self._bulk_get(wanted)
@@ -86,7 +110,7 @@ class Transfer:
         return found
 
     def _found(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """What was read; a revision that is gone has been purged, or compacted away behind one that follows here."""
+        """What was read; a revision that is gone has been purged, or compacted away behind one that comes later."""
         for row in rows:
             if "ok" not in row:
                 _log.info("%s has not got any more: %s", self._source.name, row.get("error") or row.get("missing"))
@@ -108,12 +132,12 @@ class Transfer:
 
     async def _write_together(self, documents: Sequence[dict[str, Any]]) -> None:
         try:
-            refused = await self._target.write_many(documents)
+            refused = await self._patiently(len(documents) == 1, self._target.write_many, documents)
         except ResponseError as error:
-            if not is_refusal_of_one(error):
+            if await self._target.refuses_all(error):
                 raise
             if len(documents) == 1:
-                self._failed(documents[0], error)
+                self._failed(documents[0]["_id"], documents[0]["_rev"], error)
                 return
             # One of them is in the way of the others.
             half = len(documents) // 2
@@ -121,40 +145,77 @@ class Transfer:
             await self._write_together(documents[half:])
             return
         for row in refused:
-            _log.warning("%s refuses %r: %s", self._target.name, row.get("id"), row.get("reason"))
+            _log.warning(
+                "%s does not take %r, revision %s: %s, %s",
+                *(self._target.name, row.get("id"), row.get("rev"), row["error"], row.get("reason")),
+            )
         self._counts.doc_write_failures += len(refused)
         self._counts.docs_written += len(documents) - len(refused)
 
-    async def _write_attached(self, document: dict[str, Any], ancestors: Sequence[str]) -> None:
+    async def _write_attached(self, document: dict[str, Any], ancestors: Sequence[str], tries: int = _TRIES) -> None:
         """Write a document of its own request: that of several fails as a whole where one stub has no content."""
-        there = _newest_common(document, ancestors)
-        for attempt in range(_TRIES):
-            try:
-                await self._send_attached(document, there)
-            except PreconditionFailedError:
-                there = 0  # the target has not got what stubs stand for: send it all
-            except (ProtocolError, NotFoundError) as error:
-                if attempt + 1 == _TRIES:
-                    raise
-                _log.info("%r is sent again: %s", document["_id"], error)
-            except ResponseError as error:
-                if not await self._is_refusal_of_one(error):
-                    raise
-                self._failed(document, error)
-                return
-            else:
-                self._counts.docs_written += 1
-                return
-        raise ProtocolError(f"{self._target.name} does not take the attachments of {document['_id']!r}")
+        try:
+            await self._patiently(True, self._send_attached, document, _newest_common(document, ancestors))
+        except _GoneError:
+            await self._write_successors(document, tries - 1)
+        except ResponseError as error:
+            if await self._is_refusal_of_all(error):
+                raise
+            self._failed(document["_id"], document["_rev"], error)
+        else:
+            self._counts.docs_written += 1
 
-    async def _is_refusal_of_one(self, error: ResponseError) -> bool:
-        """Whether only this document is refused; 401 may be said by its validation, or to whoever asks at all."""
-        return is_refusal_of_one(error) or (isinstance(error, UnauthorizedError) and await self._target.exists())
+    async def _write_successors(self, document: Mapping[str, Any], tries: int) -> None:
+        """Write what has superseded a revision whose attachments are gone meanwhile, as they are after a compaction."""
+        id, rev = document["_id"], document["_rev"]
+        for successor in await self._read([(id, rev)]):
+            if successor["_rev"] == rev or not tries:
+                self._failed(id, rev, NotFoundError("an attachment of it is not at its source"))
+            elif successor.get("_attachments"):
+                await self._write_attached(successor, (), tries)
+            else:
+                await self._write_together([successor])
+
+    async def _is_refusal_of_all(self, error: ResponseError) -> bool:
+        """Whether not only this document is refused; 401 may be said by its validation, or to whoever asks at all."""
+        if isinstance(error, UnauthorizedError):
+            return not await self._target.exists()
+        return await self._target.refuses_all(error)
+
+    async def _patiently(self, is_one: bool, write: Callable[..., Awaitable[_T]], *given: Any) -> _T:
+        """What a write gives. What fails for no reason that the document has may succeed a moment later."""
+        for attempt in range(_TRIES - 1 if is_one else 0):
+            try:
+                return await write(*given)
+            except ServerError as error:
+                _log.info("%s fails, and is asked again: %s", self._target.name, error)
+            except ProtocolError as error:
+                if write == self._target.write_many:  # which has been sent again by now
+                    raise
+                _log.info("an attachment was cut off, and is sent again: %s", error)
+            await asyncio.sleep(_PAUSE * 2**attempt)
+        return await write(*given)
 
     async def _send_attached(self, document: Mapping[str, Any], there: int) -> None:
+        """Send a document with those of its attachments that the target has not got.
+
+        ``there`` is the newest generation of it that the target has, ``_NOTHING`` for none. Raises _GoneError where
+        the revision is not at the source any more.
+        """
         attachments = document["_attachments"]
         kept = {name: stub for name, stub in attachments.items() if stub.get("revpos", 0) <= there}
         sent = {name: stub for name, stub in attachments.items() if name not in kept}
+        try:
+            await self._send(document, kept, sent)
+        except PreconditionFailedError:
+            if not kept:
+                raise
+            await self._send(document, {}, attachments)  # the target has not got what stubs stand for
+
+    async def _send(self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+        if not all(is_media_type(stub["content_type"]) for stub in sent.values()):
+            await self._send_whole(document)
+            return
         encoded = any("encoding" in stub for stub in sent.values())
         if not encoded and sum(stub["length"] for stub in sent.values()) <= _INLINE:
             await self._send_inline(document, kept, sent)
@@ -163,29 +224,64 @@ class Transfer:
             await self._send_streamed(document, kept, sent)
         except (UnsupportedError, UnsupportedMediaTypeError):
             await self._send_inline(document, kept, sent)
+        except _OtherLengthError as error:
+            _log.info("%r is sent as JSON: %s", document["_id"], error)
+            await self._send_whole(document)
+
+    async def _send_whole(self, document: Mapping[str, Any]) -> None:
+        """Send a document as JSON with all that is attached to it, whatever it is called: no header has to hold it."""
+        found = await self._source.with_attachments(document["_id"], document["_rev"])
+        if found is None:
+            raise _GoneError("missing")
+        await self._target.write(document["_id"], encode(found))
 
     async def _send_inline(self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         given = {name: await self._with_data(document, name, stub) for name, stub in sent.items()}
         await self._target.write(document["_id"], encode({**document, "_attachments": {**kept, **given}}))
 
     async def _with_data(self, document: Mapping[str, Any], name: str, stub: Mapping[str, Any]) -> dict[str, Any]:
-        source = self._source.attachment(document["_id"], document["_rev"], name, plain=True)
-        data = b"".join([piece async for piece in source])
+        data = b""
+        if stub["length"] != 0:
+            source = self._source.attachment(document["_id"], document["_rev"], name, plain=True)
+            data = b"".join([piece async for piece in _there(source)])
         told = {key: stub[key] for key in ("content_type", "revpos") if key in stub}
         return {**told, "data": base64.b64encode(data).decode()}
 
     async def _send_streamed(
         self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]
     ) -> None:
-        follow = {name: {**_without(stub, "stub"), "follows": True} for name, stub in sent.items()}
-        text = encode({**document, "_attachments": {**kept, **follow}})
-        parts = [Part(name, stub["content_type"], _stored_length(stub)) for name, stub in sent.items()]
+        # CouchDB waits for ever for the content of a part that has none.
+        empty = {name: _with_content(stub, data="") for name, stub in sent.items() if not _stored_length(stub)}
+        streamed = {name: stub for name, stub in sent.items() if name not in empty}
+        follow = {name: _with_content(stub, follows=True) for name, stub in streamed.items()}
+        text = encode({**document, "_attachments": {**kept, **empty, **follow}})
+        parts = [Part(name, stub["content_type"], _stored_length(stub)) for name, stub in streamed.items()]
         body = _Body(self._source, document, Related(text, parts), parts)
-        await self._target.write(document["_id"], body, body.headers)
+        try:
+            await self._target.write(document["_id"], body, body.headers)
+        except CouchModelError as error:
+            raise body.failure or error from error
 
-    def _failed(self, document: Mapping[str, Any], error: ResponseError) -> None:
-        _log.warning("%s refuses %r: %s", self._target.name, document["_id"], error.reason)
+    def _failed(self, id: str, rev: str, error: ResponseError) -> None:
+        _log.warning("%s does not take %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
         self._counts.doc_write_failures += 1
+
+
+class _GoneError(NotFoundError):
+    """A revision, or what is attached to it, is not at the source any more."""
+
+
+class _OtherLengthError(ProtocolError):
+    """An attachment is longer or shorter than its document says."""
+
+
+async def _there(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A content of the source. Raises _GoneError where it is not there any more."""
+    try:
+        async for piece in content:
+            yield piece
+    except NotFoundError as error:
+        raise _GoneError(error.reason) from error
 
 
 class _Body:
@@ -196,19 +292,32 @@ class _Body:
         self._document = document
         self._related = related
         self._parts = parts
+        self.failure: CouchModelError | None = None
+        """What has gone wrong at the source, which the target may have answered for."""
         length = str(related.length)
         self.headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": length}
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces():
+                yield piece
+        except CouchModelError as error:
+            self.failure = error
+            raise
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
         yield self._related.head
         for part in self._parts:
             yield self._related.frame(part)
             length = 0
-            async for piece in self._source.attachment(self._document["_id"], self._document["_rev"], part.name):
+            content = self._source.attachment(self._document["_id"], self._document["_rev"], part.name)
+            async for piece in _there(content):
                 length += len(piece)
+                if length > part.length:
+                    break
                 yield piece
             if length != part.length:
-                raise ProtocolError(f"attachment {part.name!r} has {length} bytes, not {part.length}")
+                raise _OtherLengthError(f"attachment {part.name!r} has not the {part.length} bytes that it should have")
         yield self._related.tail
 
 
@@ -216,12 +325,19 @@ def _stored_length(stub: Mapping[str, Any]) -> int:
     return int(stub["encoded_length"] if "encoding" in stub else stub["length"])
 
 
-def _without(stub: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in stub.items() if key != name}
+def _with_content(stub: Mapping[str, Any], **content: Any) -> dict[str, Any]:
+    """A stub with a content instead of the word that it is one."""
+    told = {name: value for name, value in stub.items() if name != "stub"}
+    if "data" in content:  # whose length and digest are found out
+        told = {name: told[name] for name in ("content_type", "revpos") if name in told}
+    return told | content
 
 
 def _newest_common(document: Mapping[str, Any], ancestors: Sequence[str]) -> int:
-    """The generation of the document's newest ancestor that the target has; what was attached until then it has too."""
+    """The generation of the document's newest ancestor that the target has; what was attached until then it has too.
+
+    It is _NOTHING where the target has none: 0 is the generation of what was attached at some other time.
+    """
     history = document["_revisions"]
     path = {f"{history['start'] - older}-{digest}" for older, digest in enumerate(history["ids"])}
-    return max((int(rev.partition("-")[0]) for rev in ancestors if rev in path), default=0)
+    return max((int(rev.partition("-")[0]) for rev in ancestors if rev in path), default=_NOTHING)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from couchmodel._wire.messages import JSON_TYPE, NOTHING
 
-__all__ = ["MIXED", "RELATED", "Event", "Mixed", "Part", "PartEnd", "PartHead", "Reader", "Related"]
+__all__ = ["MIXED", "RELATED", "Event", "Mixed", "Part", "PartEnd", "PartHead", "Reader", "Related", "is_media_type"]
 
 RELATED: Final = "multipart/related"
 MIXED: Final = "multipart/mixed"
@@ -46,6 +46,11 @@ class Part(NamedTuple):
     encoding: str = ""
 
 
+def is_media_type(text: str) -> bool:
+    """Whether a media type can be a header. CouchDB stores others as well, and sends them as they are."""
+    return text.isascii() and text.isprintable()
+
+
 class Related:
     """The frame of a ``multipart/related`` body: everything but the contents themselves.
 
@@ -62,7 +67,7 @@ class Related:
 
     def frame(self, part: Part) -> bytes:
         """What stands before the content of a part. Raises ValueError for a media type that is no header."""
-        if not part.content_type.isprintable() or not part.content_type.isascii():
+        if not is_media_type(part.content_type):
             raise ValueError(f"{part.content_type!r} is no media type")
         name = quote(part.name, safe=" ()+,;=@!$&'/")
         encoding = f"Content-Encoding: {part.encoding}\r\n" if part.encoding else ""

@@ -15,7 +15,7 @@ from couchmodel._embedded.documents import FLAGS, META, Opened, Wishes, open_rev
 from couchmodel._embedded.handlers.streams import chunks
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
-from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related
+from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related, is_media_type
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
@@ -178,5 +178,5 @@ async def _pieces(store: Store, opened: Opened, frame: Related) -> AsyncGenerato
 def _part(attachment: Attachment) -> Part:
     """How an attachment is announced. A media type that is none stands in the document only."""
     kind = attachment.content_type
-    is_header = kind.isascii() and kind.isprintable()
-    return Part(attachment.name, kind if is_header else DEFAULT_TYPE, attachment.encoded_length, attachment.encoding)
+    announced = kind if is_media_type(kind) else DEFAULT_TYPE
+    return Part(attachment.name, announced, attachment.encoded_length, attachment.encoding)
