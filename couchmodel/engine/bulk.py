@@ -17,7 +17,8 @@ from couchmodel.types import BulkRow
 
 __all__ = ["BulkCreateOperation", "BulkOperation", "BulkUpdateOperation", "refusal", "write_documents", "written"]
 
-_STATUS: Final = {"conflict": 409, "forbidden": 403, "unauthorized": 401}
+_TOO_LARGE: Final = ("too_large", "document_too_large", "attachment_too_large")
+_STATUS: Final = {"conflict": 409, "forbidden": 403, "unauthorized": 401, **dict.fromkeys(_TOO_LARGE, 413)}
 
 
 class BulkOperation:
@@ -27,8 +28,8 @@ class BulkOperation:
     ``error`` those that were refused, a conflict being no exception here. They are None before. Documents without
     changes are not sent. With ``new_edits=False`` each is stored as the revision that its ``_rev`` names.
 
-    More than one request holds is sent in several. Where one of them fails, ``response``, ``ok`` and ``error`` tell of
-    those before it.
+    More than one request holds is sent in several. A document that is too large for the server is refused alone. Where
+    a request fails, ``response``, ``ok`` and ``error`` tell of those before it.
     """
 
     def __init__(self, database: Place, new_edits: bool = True) -> None:
@@ -214,17 +215,24 @@ async def _requests(
         request = Request("POST", (*database, "_bulk_docs"), body=_body(held, new_edits))
         try:
             rows: list[BulkRow] = await session.json(request)
-        except ContentTooLargeError:
+        except ContentTooLargeError as error:
             # This server, or a proxy before it, takes less than is usual.
-            if count == 1:
-                raise
-            waiting += _halved(held)[::-1]
+            if count > 1:
+                waiting += _halved(held)[::-1]
+                continue
+            for pack in held:  # of which one has the document, and others may have none
+                yield pack, [_too_large(pack, error)] * pack.count
         else:
             if new_edits and len(rows) != count:
                 raise ProtocolError(f"{count} documents were sent, and {len(rows)} rows came ({asked(request)})")
             told = iter(rows)
             for pack in held:
                 yield pack, list(itertools.islice(told, pack.count)) if new_edits else rows
+
+
+def _too_large(pack: Pack, error: ContentTooLargeError) -> BulkRow:
+    """The row of a document that no request can hold."""
+    return {"id": pack.id, "error": error.code or "too_large", "reason": error.reason}
 
 
 def _body(packs: Iterable[Pack], new_edits: bool) -> bytes:

@@ -36,6 +36,12 @@ class Pack:
         self._rows: Sequence[BulkRow] = ()
         self._stored: dict[str, bytes] | None = None
 
+    @property
+    def id(self) -> str:
+        """The id of its first document."""
+        document_id: str = self._apart()[0]["_id"]
+        return document_id
+
     def told(self, rows: Sequence[BulkRow]) -> None:
         """Take note of CouchDB's row for each document."""
         self._rows = rows

@@ -8,7 +8,7 @@ from couchmodel import ConfigurationError, NotFoundError
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import BulkOperation, CouchDB, Database, Document
 from couchmodel.engine.bulk import write_documents
-from couchmodel.errors import ContentTooLargeError, ProtocolError
+from couchmodel.errors import ProtocolError, ServerError
 
 
 async def fill(database: Database, ids: str) -> None:
@@ -206,12 +206,19 @@ async def test_an_answer_without_a_row_for_each_document_is_an_error() -> None:
             bulk.create("a")
 
 
+class Failing(Small):
+    """A small server that fails at a document."""
+
+    async def send(self, request: Request) -> Response:
+        response = await super().send(request)
+        return Response(500) if response.status == 201 and b'"b"' in await request.read() else response
+
+
 async def test_what_was_stored_before_a_failure_is_known() -> None:
-    database = Database(CouchDB(Small()), "db")
-    bulk = BulkOperation(database)
-    bulk.create("a")
-    bulk.create("b", data={"text": 100 * "x"})
-    with pytest.raises(ContentTooLargeError):
+    bulk = BulkOperation(Database(CouchDB(Failing()), "db"))
+    for id in "abc":
+        bulk.create(id, data={"text": 40 * "x"})
+    with pytest.raises(ServerError):
         async with bulk:
             pass
     assert ([document.id for document in bulk.ok or []], bulk.error) == (["a"], [])
@@ -229,3 +236,25 @@ def test_adding_documents_takes_the_same_time_for_each() -> None:
     first = min(seconds(0, 2000), seconds(2000, 2000))
     seconds(4000, 8000)
     assert seconds(12_000, 2000) < 5 * first
+
+
+LARGE = "x" * 8_500_000
+
+
+@pytest.mark.parametrize("new_edits", [True, False])
+async def test_a_document_that_is_too_large_is_refused_alone(database: Database, new_edits: bool) -> None:
+    bulk = BulkOperation(database, new_edits)
+    async with bulk:
+        for id in ("a", "large", "b"):
+            bulk.create(id, {"text": LARGE if id == "large" else id} | ({} if new_edits else {"_rev": "1-aa"}))
+    assert [row.get("error") for row in bulk.response or []] == [None, "document_too_large", None]
+    assert ([each.id for each in bulk.ok or []], [each.id for each in bulk.error or []]) == (["a", "b"], ["large"])
+    assert [id async for id in database.akeys()] == ["a", "b"]
+
+
+async def test_a_document_that_no_request_can_hold_is_refused_alone() -> None:
+    async with BulkOperation(Database(CouchDB(Small()), "db")) as bulk:
+        for id in "abcde":
+            bulk.create(id, {"text": "x" * 100 * (id == "c")})
+    assert ([each.id for each in bulk.ok or []], [each.id for each in bulk.error or []]) == (list("abde"), ["c"])
+    assert [(row["id"], row["error"]) for row in bulk.response or [] if "error" in row] == [("c", "too_large")]

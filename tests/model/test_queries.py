@@ -4,7 +4,16 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from couchmodel import BadRequestError, BulkError, Condition, ConflictError, DocumentError, QueryError, col
+from couchmodel import (
+    BadRequestError,
+    BulkError,
+    Condition,
+    ConflictError,
+    ContentTooLargeError,
+    DocumentError,
+    QueryError,
+    col,
+)
 from couchmodel._model.selectors import selector
 from couchmodel.engine import Database
 from tests.models import Author, Recipe
@@ -170,6 +179,16 @@ async def test_bulk_saving_sends_what_has_changed_only(shelf: type[Recipe], data
     before = int((await database.info())["update_seq"].split("-")[0])
     await shelf.save_all(everything)
     assert int((await database.info())["update_seq"].split("-")[0]) == before + 1
+
+
+async def test_bulk_saving_refuses_a_document_that_is_too_large_alone(recipes: type[Recipe]) -> None:
+    large = Recipe(id="large", title="x" * 8_500_000)
+    with pytest.raises(BulkError) as refused:
+        await recipes.save_all([Recipe(id="a", title="x"), large, Recipe(id="b", title="x")])
+    assert [(type(error), "large" in str(error)) for error in refused.value.exceptions] == [
+        (ContentTooLargeError, True)
+    ]
+    assert sorted([each.id async for each in recipes.find()]) == ["a", "b"]
 
 
 async def test_bulk_saving_a_document_that_does_not_fit_stores_nothing(recipes: type[Recipe]) -> None:

@@ -21,7 +21,9 @@ LARGE = "aGVs" * 60_000
 async def compact(database: Database) -> None:
     """Compact a database, and wait until that is done."""
     await database.compact()
-    while (await database.info())["compact_running"]:
+    for _ in range(500):
+        if not (await database.info())["compact_running"]:
+            return
         await asyncio.sleep(0.02)
 
 
