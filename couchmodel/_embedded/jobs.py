@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from couchmodel._embedded.peers import End, parse_end
+from couchmodel._replication.filters import filter_code
 from couchmodel._replication.options import Options, parse_options, replication_id
+from couchmodel._replication.peer import Peer
 from couchmodel._replication.replication import Replication
 from couchmodel._wire.users import User
 from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, UnauthorizedError
@@ -36,10 +38,13 @@ class Asked:
     target: End
     options: Options
 
-    def id(self, store: str) -> str:
-        """CouchDB's ``_local_id``: what names the checkpoints, and how it is run."""
-        source, target = (f"{store}/{end.name}" if end.is_local else end.name for end in (self.source, self.target))
-        id = replication_id(source, target, self.options)
+    async def id(self, store: str, source: Peer) -> str:
+        """CouchDB's ``_local_id``: what names the checkpoints, and how it is run.
+
+        Raises NotFoundError where the source has no such filter function, and whatever else it answers.
+        """
+        here, there = (f"{store}/{end.name}" if end.is_local else end.name for end in (self.source, self.target))
+        id = replication_id(here, there, self.options, await filter_code(source, self.options))
         return id + "+continuous" * self.options.continuous + "+create_target" * self.options.create_target
 
 
@@ -52,12 +57,20 @@ def parse_asked(body: Mapping[str, Any]) -> Asked:
 
 
 class Job:
-    """A replication in hand. ``make`` makes one anew for each attempt."""
+    """A replication in hand.
+
+    ``make`` makes one anew for each attempt, and ``identify`` finds out its id, which goes with its filter function.
+    """
 
     def __init__(
-        self, id: str, asked: Asked, user: User, make: Callable[[], Replication], document: str | None = None
+        self,
+        asked: Asked,
+        user: User,
+        make: Callable[[], Replication],
+        identify: Callable[[], Awaitable[str]],
+        document: str | None = None,
     ) -> None:
-        self.id = id
+        self.id: str | None = None
         self.asked = asked
         self.user = user
         self.document = document
@@ -69,10 +82,12 @@ class Job:
         self.events: deque[dict[str, str]] = deque(maxlen=_HISTORY)
         self.replication = make()
         self._make = make
+        self._identify = identify
         self._note("added")
 
     async def run(self) -> dict[str, Any]:
         """Run it once. Raises what the replication does."""
+        await self._find_id()
         self.state, self.replication = "running", self._make()
         self._note("started")
         try:
@@ -87,6 +102,14 @@ class Job:
             await self.close()
         self.state, self.error, self.errors = "completed", None, 0
         return answer
+
+    async def _find_id(self) -> None:
+        try:
+            self.id = await self._identify()
+        except CouchModelError as error:
+            self.state, self.error, self.updated = "error", _reason(error), time.time()
+            self.errors += 1
+            raise
 
     async def run_steadily(self) -> dict[str, Any]:
         """Run it until it is completed: what fails is tried again, ever later."""
@@ -176,6 +199,7 @@ class Job:
             "source_seq": self.replication.through,
             "started_on": int(self.began),
             "target": self.asked.target.name,
+            "through_seq": self.replication.through,
             "type": "replication",
             "updated_on": int(time.time()),
             "user": self.user.name,
@@ -196,6 +220,10 @@ def describe(error: CouchModelError) -> str:
         case ResponseError():
             return f"{error.code}: {error.reason}"
     return str(error)
+
+
+def _reason(error: CouchModelError) -> str:
+    return error.reason if isinstance(error, ResponseError) else str(error)
 
 
 def instant(seconds: float) -> str:

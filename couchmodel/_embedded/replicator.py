@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.jobs import Asked, Job, instant, parse_asked
@@ -47,12 +48,21 @@ class Replicator:
 
         Raises what the replication does.
         """
-        return await asyncio.shield(self._started(asked, user))
+        return await asyncio.shield(self._started(await self.id(asked, user), asked, user))
 
-    def start(self, asked: Asked, user: User) -> str:
+    async def start(self, asked: Asked, user: User) -> str:
         """Begin a continuous replication, if it is not running already. Its id."""
-        _ = self._started(asked, user)
-        return asked.id(self.store.uuid)
+        id = await self.id(asked, user)
+        _ = self._started(id, asked, user)
+        return id
+
+    async def id(self, asked: Asked, user: User) -> str:
+        """The id of a replication. Raises NotFoundError where its source has no such filter function."""
+        source = open_end(asked.source, self.store.uuid, self._answer, self._remote, user)
+        try:
+            return await asked.id(self.store.uuid, source)
+        finally:
+            await source.transport.close()
 
     async def cancel(self, id: str, user: User) -> None:
         """End a replication. Raises NotFoundError; UnauthorizedError where it is another's."""
@@ -65,7 +75,8 @@ class Replicator:
     def jobs(self) -> list[Job]:
         """Those that are in hand, by their ids."""
         described = [document.job for document in self._documents.values() if document.job and not document.is_done]
-        return sorted([*(job for job, _ in self._tasks.values()), *described], key=lambda job: job.id)
+        named = [(job.id, job) for job in (*(job for job, _ in self._tasks.values()), *described) if job.id is not None]
+        return [job for _, job in sorted(named, key=lambda pair: pair[0])]
 
     def job_of(self, document: str) -> Job | None:
         """The one that a document asks for, if it is in hand."""
@@ -89,13 +100,13 @@ class Replicator:
             return {name: parse_end(body.get(name)).name for name in ("source", "target")}
         return {}
 
-    def _started(self, asked: Asked, user: User) -> "asyncio.Task[dict[str, Any]]":
-        id = asked.id(self.store.uuid)
+    def _started(self, id: str, asked: Asked, user: User) -> "asyncio.Task[dict[str, Any]]":
         found = self._tasks.get(id)
         if found is not None:
             _require_owner(found[0], user)
             return found[1]
         job = self._job(asked, user, None)
+        job.id = id
         task = asyncio.create_task(job.run_steadily() if asked.options.continuous else job.run())
         self._tasks[id] = job, task
         task.add_done_callback(lambda task: self._forget(id, task))
@@ -112,7 +123,7 @@ class Replicator:
             source, target = (open_end(end, self.store.uuid, self._answer, self._remote, user) for end in ends)
             return Replication(source, target, asked.options)
 
-        return Job(asked.id(self.store.uuid), asked, user, make, document)
+        return Job(asked, user, make, partial(self.id, asked, user), document)
 
     # --- those of documents
 

@@ -149,6 +149,7 @@ class Store:
         self.databases: dict[str, Database] = {}
         self.uuid = ""
         self.uuids = Uuids()
+        self._dropped: dict[str, int] = {}
         self._open: _Open | None = None
         self._opening = threading.Lock()
         self._closed = False
@@ -232,7 +233,9 @@ class Store:
 
     async def create_database(self, name: str, *, shards: int = 2, partitioned: bool = False) -> Database:
         """A new database. Raises PreconditionFailedError where there is one of that name."""
-        return await self.write(partial(_insert_database, name, shards, partitioned), committed=self._add)
+        # By its second a database is told from others that had its name.
+        created = max(int(time.time()), self._dropped.get(name, 0) + 1)
+        return await self.write(partial(_insert_database, name, shards, partitioned, created), committed=self._add)
 
     async def drop_database(self, name: str) -> Database:
         """Drop a database; what was in it is cleared away in time. Raises NotFoundError."""
@@ -243,6 +246,9 @@ class Store:
 
     def _remove(self, database: Database) -> None:
         self.databases.pop(database.name).notify()
+        now = int(time.time())
+        self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
+        self._dropped[database.name] = database.created
         if self._open is not None:
             self._open.clear(database.number)
 
@@ -263,7 +269,9 @@ class Store:
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
                     if name not in self.databases:
-                        connections.writer.run_here(partial(_insert_database, name, 2, False), self._add)
+                        connections.writer.run_here(
+                            partial(_insert_database, name, 2, False, int(time.time())), self._add
+                        )
                 self._forget = weakref.finalize(self, connections.abandon)
                 connections.clear_leftovers()  # before anybody can begin with what would look like that
                 self._open = connections
@@ -406,11 +414,11 @@ def _open_path(path: Path) -> _Open:
 _COLUMNS: Final = "number, name, uuid, created, security, shards, partitioned"
 
 
-def _insert_database(name: str, shards: int, partitioned: bool, connection: Connection) -> Database:
+def _insert_database(name: str, shards: int, partitioned: bool, created: int, connection: Connection) -> Database:
     row = connection.execute(
         "INSERT INTO database (name, uuid, created, shards, partitioned) VALUES (?, ?, ?, ?, ?)"
         f" ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
-        (name, uuid.uuid4().hex, int(time.time()), shards, partitioned),
+        (name, uuid.uuid4().hex, created, shards, partitioned),
     ).fetchone()
     if row is None:
         reason = "The database could not be created, the file already exists."

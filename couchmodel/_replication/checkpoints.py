@@ -85,15 +85,24 @@ class Checkpoints:
 
 
 def _common_point(source: Mapping[str, Any], target: Mapping[str, Any]) -> tuple[str | int, list[Any]]:
-    """The sequence up to which both logs agree, and the sessions until then; 0 and none where they do not."""
-    ours, theirs = _sessions(source), _sessions(target)
-    if source.get("session_id") and source.get("session_id") == target.get("session_id"):
-        return source.get("source_last_seq", 0), ours
-    known = {entry.get("session_id") for entry in theirs}
+    """The sequence up to which both logs agree, and the sessions until then; 0 and none where they do not.
+
+    A session writes more than one checkpoint. Where one end was set back to an earlier one, that is what counts:
+    CouchDB would go on behind the later one.
+    """
+    ours, theirs = _sessions(source), {each.get("session_id"): each for each in _sessions(target)}
     for position, entry in enumerate(ours):
-        if entry.get("session_id") in known:
-            return entry.get("recorded_seq", 0), ours[position:]
+        if (other := theirs.get(entry.get("session_id"))) is not None:
+            return _older(entry.get("recorded_seq", 0), other.get("recorded_seq", 0)), ours[position:]
     return 0, []
+
+
+def _older(one: str | int, other: str | int) -> str | int:
+    """The sequence with the lower number, for what follows the number is the source's business; 0 where it has none."""
+    try:
+        return min(one, other, key=lambda seq: int(str(seq).partition("-")[0]))
+    except ValueError:
+        return one if one == other else 0
 
 
 def _sessions(log: Mapping[str, Any]) -> list[Any]:

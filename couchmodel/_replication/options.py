@@ -3,9 +3,11 @@
 import hashlib
 import heapq
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError
@@ -28,6 +30,9 @@ _TYPES: Final[Mapping[str, tuple[type, str]]] = {
     "use_bulk_get": (bool, "a boolean"),
 }
 """Options whose type CouchDB insists on, in its words."""
+
+_FILTER: Final = re.compile(r"_.*|[^/]+/[^/]+", re.DOTALL)
+"""A filter that is built in, or a function of a design document."""
 
 _PART: Final = 10_000
 
@@ -54,9 +59,11 @@ class Options:
     """What is selected, as JSON."""
 
     def __post_init__(self) -> None:
-        """Raises BadRequestError for what cannot be asked together."""
+        """Raises BadRequestError for what cannot be asked together, and for a filter that names no function."""
         if sum(getattr(self, name) is not None for name in _SELECTING) > 1:
             raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
+        if self.filter is not None and not _FILTER.fullmatch(self.filter):
+            raise BadRequestError("Invalid filter. Must match `ddocname/filtername`.")
         object.__setattr__(self, "selection", encode({name: getattr(self, name) for name in _NAMING}))
 
 
@@ -76,6 +83,8 @@ class Counts:
 def parse_options(body: Mapping[str, Any]) -> Options:
     """The options among the members of a request or of a document; unknown ones are skipped, as CouchDB does.
 
+    It takes ``doc_ids`` as they stand in a URL.
+
     Raises BadRequestError.
     """
     given = {name: value for name, value in body.items() if not (name == "doc_ids" and value is None)}
@@ -85,7 +94,7 @@ def parse_options(body: Mapping[str, Any]) -> Options:
     if not all(isinstance(id, str) for id in given.get("doc_ids", ())):
         raise BadRequestError("parameter `doc_ids` must be an array")
     if "doc_ids" in given:
-        given["doc_ids"] = _ordered(given["doc_ids"])
+        given["doc_ids"] = _ordered([unquote_plus(id) for id in given["doc_ids"]])
     if "checkpoint_interval" in given:
         given["checkpoint_interval"] = _integer("checkpoint_interval", given["checkpoint_interval"])
     known = {each.name: given[each.name] for each in fields(Options) if each.init and each.name in given}
@@ -105,7 +114,13 @@ def _integer(name: str, value: Any) -> int:
         raise BadRequestError(f"parameter `{name}` must be an integer") from None
 
 
-def replication_id(source: str, target: str, options: Options) -> str:
-    """The name under which both ends keep the checkpoints of replications between them that select the same."""
+def replication_id(source: str, target: str, options: Options, code: str | None = None) -> str:
+    """The name under which both ends keep the checkpoints of replications between them that select the same.
+
+    ``code`` is that of the filter function, if there is one: another function may let through what is behind a
+    checkpoint.
+    """
     named = b"[%b,%b,%b]" % (encode(source), encode(target), options.selection)
+    if code is not None:
+        named += encode(code)
     return hashlib.md5(named, usedforsecurity=False).hexdigest()

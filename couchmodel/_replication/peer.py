@@ -105,6 +105,10 @@ class Peer:
         request = Request("GET", path, query) if body is None else Request("POST", path, query, body=encode(body))
         return cast(dict[str, Any], await self.json(request))
 
+    async def design(self, name: str) -> dict[str, Any]:
+        """A design document. Raises NotFoundError."""
+        return cast(dict[str, Any], await self.json(Request("GET", (*self.path, "_design", name))))
+
     async def bulk_get(self, wanted: Sequence[Mapping[str, str]]) -> tuple[list[Any], int]:
         """The revisions with their histories, and how many bytes they took."""
         query = {"revs": "true", "latest": "true", "att_encoding_info": "true"}

@@ -10,11 +10,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from couchmodel._replication.checkpoints import Checkpoints
+from couchmodel._replication.filters import filter_code
 from couchmodel._replication.options import Counts, Options, replication_id
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.transfer import Transfer
 from couchmodel._wire.messages import encode
-from couchmodel.errors import CouchModelError, NotFoundError, PreconditionFailedError, ProtocolError
+from couchmodel.errors import CouchModelError, NotFoundError, PreconditionFailedError, ProtocolError, ServerError
 
 __all__ = ["Replication"]
 
@@ -38,7 +39,6 @@ class Replication:
         self.source = source
         self.target = target
         self.options = options
-        self.id = replication_id(source.name, target.name, options)
         self.session = secrets.token_hex(16)
         self.counts = Counts()
         self.through: str | int = 0
@@ -48,7 +48,9 @@ class Replication:
         self.pending: int | None = None
         self.progressed: Callable[[], None] | None = None
         """Called whenever ``through`` has moved on."""
-        self._checkpoints = Checkpoints(source, target, self.id, self.session)
+        self._checkpoints = Checkpoints(source, target, "", self.session)
+        self._code: str | None = None
+        self._started: tuple[str | None, ...] = ()
         self._transfer = Transfer(source, target, self.counts)
         self._saved = time.monotonic()
         self._has_changes = False
@@ -68,7 +70,7 @@ class Replication:
             raise ProtocolError(message) from error
 
     async def _run(self) -> dict[str, Any]:
-        start = await self._begin()
+        await self._begin()
         try:
             await self._replicate()
         except asyncio.CancelledError:
@@ -79,7 +81,7 @@ class Replication:
             raise
         if not self.options.use_checkpoints:
             return {"use_checkpoints": False}
-        if not self._has_changes and _number(self.through) == _number(start):
+        if not self._has_changes:
             return {"no_changes": True, **self._checkpoints.log}
         await self._save()
         return self._checkpoints.log
@@ -94,22 +96,30 @@ class Replication:
         return bool((await self._ask(self.through, waits=False, limit=1))["results"])
 
     async def _verify(self) -> None:
-        if not await self.source.exists():
-            raise NotFoundError(f"could not open {self.source.name}", code="db_not_found")
+        source = await self._open(self.source)
         if self.options.create_target:
             with suppress(PreconditionFailedError):
                 await self.target.create(self.options.create_target_params)
-        if not await self.target.exists():
-            raise NotFoundError(f"could not open {self.target.name}", code="db_not_found")
+        self._started = source, await self._open(self.target)
 
-    async def _begin(self) -> str | int:
+    @staticmethod
+    async def _open(peer: Peer) -> str | None:
+        """When the database was made. Raises NotFoundError, in CouchDB's words."""
+        try:
+            return await peer.started()
+        except NotFoundError as error:
+            raise NotFoundError(f"could not open {peer.name}", code="db_not_found") from error
+
+    async def _begin(self) -> None:
+        self._code = await filter_code(self.source, self.options)
+        id = replication_id(self.source.name, self.target.name, self.options, self._code)
+        self._checkpoints = Checkpoints(self.source, self.target, id, self.session)
         start: str | int = 0
         if self.options.use_checkpoints:
             start = await self._checkpoints.read()
         if self.options.since_seq is not None:
             self._checkpoints.start = start = self.options.since_seq
         self.through = self.committed = start
-        return start
 
     async def _replicate(self) -> None:
         async for page in self._pages():
@@ -121,7 +131,7 @@ class Replication:
             if self.progressed is not None:
                 self.progressed()
             if (time.monotonic() - self._saved) * 1000 >= self.options.checkpoint_interval:
-                await self._save()
+                await self._stop_over()
 
     async def _pages(self) -> AsyncIterator[dict[str, Any]]:
         """The changes, some at a time; the next are on their way while these are dealt with."""
@@ -143,7 +153,7 @@ class Replication:
         while not asking.done():
             await asyncio.wait([asking], timeout=self.options.checkpoint_interval / 1000)
             if not asking.done():
-                await self._save()
+                await self._stop_over()
         return asking.result()
 
     async def _ask(self, since: str | int, *, waits: bool, limit: int = _PAGE) -> dict[str, Any]:
@@ -178,17 +188,29 @@ class Replication:
                 task.cancel()
             await asyncio.gather(*moving, return_exceptions=True)
 
+    async def _stop_over(self) -> None:
+        """Save how far it has come, if what it does is still what it was asked for.
+
+        Raises ServerError where the filter function is another one by now, so that a new replication begins.
+        """
+        if await filter_code(self.source, self.options) != self._code:
+            raise ServerError(f"the filter {self.options.filter!r} has changed", code="filter_changed")
+        await self._save()
+
     async def _save(self) -> None:
         if not self.options.use_checkpoints or self.through == self.committed:
             return
+        await self._check_same()
         by_ids = self.options.doc_ids is not None
         await self._checkpoints.write(self.through, self.totals(), by_ids=by_ids)
         self.committed, self._saved = self.through, time.monotonic()
 
-
-def _number(seq: str | int) -> str:
-    """The part of a sequence that can be compared: what follows may be written otherwise the next time."""
-    return str(seq).partition("-")[0]
+    async def _check_same(self) -> None:
+        """Raise ServerError where a database is another one of its name: what was written is gone with the old one."""
+        for word, peer, started in zip(("source", "target"), (self.source, self.target), self._started, strict=True):
+            if await peer.started() != started:
+                reason = f"instance_start_time on {word} database has changed since last checkpoint."
+                raise ServerError(reason, code="checkpoint_commit_failure")
 
 
 def _parameter(value: Any) -> str:

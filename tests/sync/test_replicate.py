@@ -13,6 +13,7 @@ from couchmodel import BadRequestError, Connection, ForbiddenError, NotFoundErro
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.errors import ServerError
+from tests.engine.requests import call
 
 HISTORY = [
     "session_id",
@@ -83,6 +84,51 @@ async def test_one_by_ids_answers_its_counts_beside(couch: Connection, source: D
     assert [id async for id in neighbour.akeys()] == ["b"]
 
 
+async def test_ids_are_taken_as_they_stand_in_a_url(couch: Connection, source: Database, neighbour: Database) -> None:
+    for id in ("d e", "d+e", "d/e", "d%"):
+        await Document(source, id, {}).save()
+    ends = {"source": source.id, "target": neighbour.id, "create_target": True}
+    await post(couch, **ends, doc_ids=["d%2fe", "d+e", "%61"])
+    assert [id async for id in neighbour.akeys()] == ["a", "d e", "d/e"]
+
+
+@pytest.mark.parametrize("options", [{}, {"doc_ids": ["none"]}, {"selector": {"n": 1}}])
+async def test_no_documents_are_no_changes(
+    couch: Connection, database: Database, neighbour: Database, options: dict[str, Any]
+) -> None:
+    if options:
+        await Document(database, "a", {}).save()
+    ends = {"source": database.id, "target": neighbour.id, "create_target": True}
+    assert await post(couch, **ends, **options) == {"ok": True, "no_changes": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"winning_revs_only": True}, ["1-bb"]), ({"winning_revs_only": False}, ["1-bb", "1-aa"]), ({}, ["1-bb", "1-aa"])],
+)
+async def test_conflicts_may_be_left_behind(
+    couch: Connection, database: Database, neighbour: Database, options: dict[str, Any], expected: list[str]
+) -> None:
+    docs = [{"_id": "two", "_rev": "1-aa"}, {"_id": "two", "_rev": "1-bb"}]
+    await call(database, "POST", "_bulk_docs", {"docs": docs, "new_edits": False})
+    await post(couch, source=database.id, target=neighbour.id, create_target=True, **options)
+    (row,) = (await call(neighbour, "GET", "_changes?style=all_docs"))["results"]
+    assert [each["rev"] for each in row["changes"]] == expected
+
+
+async def test_one_may_begin_at_a_sequence(couch: Connection, source: Database, neighbour: Database) -> None:
+    since = (await source.info())["update_seq"]
+    await Document(source, "later", {}).save()
+    ends = {"source": source.id, "target": neighbour.id, "create_target": True, "since_seq": since}
+    answer = await post(couch, **ends)
+    assert answer["history"][0]["start_last_seq"] == since
+    assert [id async for id in neighbour.akeys()] == ["later"]
+    await Document(source, "last", {}).save()
+    again = await post(couch, **ends)
+    assert again["history"][0]["start_last_seq"] == since
+    assert [each["docs_written"] for each in again["history"]] == [2, 1]
+
+
 async def test_one_without_checkpoints_says_no_more(couch: Connection, source: Database, neighbour: Database) -> None:
     answer = await post(couch, source=source.id, target=neighbour.id, create_target=True, use_checkpoints=False)
     assert answer == {"ok": True, "use_checkpoints": False}
@@ -101,8 +147,9 @@ async def test_a_continuous_one_runs_until_it_is_cancelled(
     jobs = {job["id"]: job for job in (await couch.session.get(("_scheduler", "jobs")))["jobs"]}
     assert (await couch.session.get(("_scheduler", "jobs", answer["_local_id"])))["doc_id"] is None
     assert [event["type"] for event in jobs[answer["_local_id"]]["history"]] == ["started", "added"]
-    tasks = [task["replication_id"] for task in await couch.active_tasks() if task["type"] == "replication"]  # type: ignore[typeddict-item]
-    assert answer["_local_id"] in tasks
+    tasks: list[Any] = [task for task in await couch.active_tasks() if task["type"] == "replication"]
+    through = {task["replication_id"]: task["through_seq"] for task in tasks}
+    assert str(through[answer["_local_id"]]).startswith("4-")
     assert await post(couch, **ends, cancel=True) == answer
     with pytest.raises(NotFoundError):
         await post(couch, **ends, cancel=True)
@@ -118,6 +165,7 @@ async def test_a_continuous_one_runs_until_it_is_cancelled(
         ({"query_params": 1}, BadRequestError, "parameter `query_params` must be an object"),
         ({"doc_ids": ["a"], "filter": "d/f"}, BadRequestError, "mutually exclusive"),
         ({}, ServerError, "could not open"),
+        ({"winning_revs_only": 1}, BadRequestError, "parameter `winning_revs_only` must be a boolean"),
     ],
 )
 async def test_what_cannot_be_replicated_is_refused(
@@ -160,6 +208,59 @@ async def test_a_document_is_completed(
     assert asks.id in [each["doc_id"] for each in (await couch.session.get(("_scheduler", "docs")))["docs"]]
     assert await has(neighbour, "c")
     await (await replicator[asks.id]).delete()
+
+
+async def test_a_document_takes_the_options_of_a_replication(
+    couch: Connection, source: Database, neighbour: Database, replicator: Database, own: Callable[[str], str]
+) -> None:
+    since = (await source.info())["update_seq"]
+    docs = [{"_id": "two", "_rev": "1-aa"}, {"_id": "two", "_rev": "1-bb"}]
+    await call(source, "POST", "_bulk_docs", {"docs": docs, "new_edits": False})
+    ends = {"source": own(source.id), "target": own(neighbour.id), "create_target": True, "continuous": True}
+    asks = Document(replicator, f"test-{secrets.token_hex(6)}", {**ends, "since_seq": since, "winning_revs_only": True})
+    await asks.save()
+    await until(lambda: has(neighbour, "two"))
+    (row,) = (await call(neighbour, "GET", "_changes?style=all_docs"))["results"]
+    assert [each["rev"] for each in row["changes"]] == ["1-bb"]
+    await (await replicator[asks.id]).delete()
+
+
+async def test_a_document_waits_for_its_filter_function(
+    couch: Connection,
+    source: Database,
+    neighbour: Database,
+    replicator: Database,
+    own: Callable[[str], str],
+    backend: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.jobs._BACKOFF", 0.1)
+    ends = {"source": own(source.id), "target": own(neighbour.id), "create_target": True, "continuous": True}
+    asks = Document(replicator, f"test-{secrets.token_hex(6)}", {**ends, "filter": "d/wanted"})
+    await asks.save()
+
+    async def failing() -> bool:
+        with suppress(NotFoundError):
+            state = await couch.session.get(("_scheduler", "docs", "_replicator", asks.id))
+            return bool(state["state"] == "error" and "_design/d" in state["info"]["error"])
+        return False
+
+    await until(failing)
+    await Document(source, "_design/d", {"filters": {"wanted": "function (doc) { return doc._id == 'b' }"}}).save()
+    if backend != "live":  # CouchDB looks again after half a minute
+        await until(lambda: has(neighbour, "b"))
+        assert [id async for id in neighbour.akeys()] == ["b"]
+    await (await replicator[asks.id]).delete()
+
+
+async def test_a_filter_function_that_is_not_there_is_told(
+    couch: Connection, source: Database, neighbour: Database
+) -> None:
+    for options in ({}, {"continuous": True}):
+        with pytest.raises(NotFoundError, match="Couldn't open document `_design/none` from source"):
+            await post(couch, source=source.id, target=neighbour.id, filter="none/d", create_target=True, **options)
+    with pytest.raises((BadRequestError, ServerError), match="Invalid filter"):
+        await post(couch, source=source.id, target=neighbour.id, filter="none", create_target=True)
 
 
 async def test_a_document_runs_until_it_is_deleted(

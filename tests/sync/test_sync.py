@@ -10,6 +10,7 @@ from couchmodel import BadRequestError, NotFoundError
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.sync import follow, replicate, synchronize
+from tests.engine.requests import call
 
 BIG = random.Random(3).randbytes(3_000_000)
 TEXT = b"butter, flour, apples\r\n" * 5000
@@ -29,6 +30,11 @@ async def leaves(database: Database) -> dict[str, list[Any]]:
 async def store(database: Database, *documents: dict[str, Any], new_edits: bool = True) -> None:
     body = encode({"docs": documents, "new_edits": new_edits})
     await database.session.json(Request("POST", (*database.path, "_bulk_docs"), body=body))
+
+
+async def make_anew(database: Database) -> None:
+    await database.delete()
+    await database.session.send(Request("PUT", database.path))
 
 
 async def fill(database: Database) -> None:
@@ -105,6 +111,59 @@ async def test_a_filter_function_hears_what_the_replication_says(database: Datab
     assert [id async for id in elsewhere.akeys()] == ["2", "3", "4"]
 
 
+async def set_filter(database: Database, expression: str) -> None:
+    design = await database.create("_design/d", exists_ok=True)
+    design["filters"] = {"wanted": f"function (doc) {{ return {expression} }}"}
+    await design.save()
+
+
+async def test_another_filter_function_begins_anew(database: Database, elsewhere: Database) -> None:
+    await set_filter(database, "doc.n > 2")
+    await store(database, *({"_id": f"{n}", "n": n} for n in range(4)))
+    await replicate(database, elsewhere, filter="d/wanted")
+    await replicate(database, elsewhere, filter="d/wanted")
+    assert [id async for id in elsewhere.akeys()] == ["3"]
+    await set_filter(database, "doc.n > 1")
+    await replicate(database, elsewhere, filter="d/wanted")
+    assert [id async for id in elsewhere.akeys()] == ["2", "3"]
+
+
+async def test_a_continuous_one_hears_of_another_filter_function(
+    database: Database, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel.sync._PAUSE", 0.001)
+    await set_filter(database, "doc.n > 2")
+    await store(database, *({"_id": f"{n}", "n": n} for n in range(4)))
+    options: dict[str, Any] = {"filter": "d/wanted", "checkpoint_interval": 0.05}
+    async with asyncio.timeout(30), follow(database, elsewhere, **options) as following:
+        await following.caught_up()
+        await set_filter(database, "doc.n > 1")
+        async for progress in following:
+            if progress.docs_written == 2:
+                break
+    assert [id async for id in elsewhere.akeys()] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("d/none", NotFoundError), ("none/d", NotFoundError), ("d", BadRequestError)]
+)
+async def test_a_filter_function_that_is_not_there_is_told(
+    database: Database, elsewhere: Database, name: str, error: type[Exception]
+) -> None:
+    await set_filter(database, "true")
+    with pytest.raises(error, match=r"filter|none"):
+        await replicate(database, elsewhere, filter=name)
+
+
+async def test_a_sequence_to_begin_at_counts_whatever_was_done(database: Database, elsewhere: Database) -> None:
+    await store(database, {"_id": "first"})
+    since = (await database.info())["update_seq"]
+    await store(database, {"_id": "second"})
+    assert (await replicate(database, elsewhere, since_seq=since)).docs_written == 1
+    assert (await replicate(database, elsewhere, since_seq=since)).missing_checked == 1
+    assert [id async for id in elsewhere.akeys()] == ["second"]
+
+
 async def test_only_winners_travel_where_that_is_asked(database: Database, elsewhere: Database) -> None:
     await store(database, {"_id": "two", "_rev": "1-aa"}, {"_id": "two", "_rev": "1-bb"}, new_edits=False)
     await replicate(database, elsewhere, winning_revs_only=True)
@@ -131,6 +190,43 @@ async def test_a_target_made_anew_gets_everything_again(database: Database, neig
     await neighbour.delete()
     await asyncio.sleep(0.2)
     assert (await replicate(database, neighbour, create_target=True)).docs_written == 1
+
+
+async def test_a_target_that_is_made_anew_meanwhile_gets_everything(
+    database: Database, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel.sync._PAUSE", 0.001)
+    await store(database, {"_id": "first"})
+    async with asyncio.timeout(30), follow(database, elsewhere, checkpoint_interval=0.05) as following:
+        await following.caught_up()
+        await make_anew(elsewhere)
+        await store(database, {"_id": "second"})
+        async for _ in following:
+            if {id async for id in elsewhere.akeys()} == {"first", "second"}:
+                break
+
+
+async def test_an_end_that_was_set_back_is_brought_forward(database: Database, elsewhere: Database) -> None:
+    async with asyncio.timeout(30), follow(database, elsewhere, checkpoint_interval=0.001) as following:
+        await store(database, {"_id": "first"})
+        await following.caught_up()
+        await until_checkpoint(elsewhere)
+        logs = (await call(elsewhere, "GET", "_local_docs?include_docs=true"))["rows"]
+        await store(database, {"_id": "second"})
+        await following.caught_up()
+    await make_anew(elsewhere)
+    for row in logs:  # as a copy from before has them, in the middle of the session
+        await call(elsewhere, "PUT", row["id"], {**row["doc"], "_rev": "0-1"})
+    await replicate(database, elsewhere)
+    assert "second" in {id async for id in elsewhere.akeys()}
+
+
+async def until_checkpoint(target: Database) -> None:
+    for _ in range(500):
+        if (await call(target, "GET", "_local_docs"))["rows"]:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError
 
 
 async def test_a_continuous_one_brings_what_comes(database: Database, elsewhere: Database) -> None:

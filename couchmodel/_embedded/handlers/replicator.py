@@ -33,9 +33,9 @@ async def replicate(replicator: Replicator, request: Request) -> Response:
     if body.get("cancel") is True:
         return await _cancel(replicator, request, body)
     asked = await asyncio.to_thread(parse_asked, body)  # which may name very many documents
-    if asked.options.continuous:
-        return json_answer(202, {**OK, "_local_id": replicator.start(asked, request.user)})
     try:
+        if asked.options.continuous:
+            return json_answer(202, {**OK, "_local_id": await replicator.start(asked, request.user)})
         answer = await replicator.replicate(asked, request.user)
     except StoreFileError:
         raise
@@ -46,7 +46,7 @@ async def replicate(replicator: Replicator, request: Request) -> Response:
 
 async def _cancel(replicator: Replicator, request: Request, body: dict[str, Any]) -> Response:
     named = next((body[name] for name in ("_local_id", "replication_id", "id") if name in body), None)
-    id = str(named) if named is not None else parse_asked(body).id(replicator.store.uuid)
+    id = str(named) if named is not None else await replicator.id(parse_asked(body), request.user)
     await replicator.cancel(id, request.user)
     return json_answer(200, {**OK, "_local_id": id})
 
