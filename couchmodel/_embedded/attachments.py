@@ -47,11 +47,23 @@ def unpack(packed: bytes | None) -> list[Attachment]:
 
 
 def shown(
-    attachments: Sequence[Attachment], *, encoding_info: bool = False, follow: Collection[Attachment] = ()
+    attachments: Sequence[Attachment],
+    *,
+    encoding_info: bool = False,
+    follow: Collection[Attachment] = (),
+    empty: Collection[Attachment] = (),
 ) -> dict[str, Any]:
-    """The member ``_attachments`` of a document: as stubs, but for those that ``follow`` behind it."""
-    names = {attachment.name for attachment in follow}
-    return {item.name: _shown(item, encoding_info, item.name in names) for item in attachments}
+    """The member ``_attachments`` of a document: as stubs, but for those that ``follow`` behind it.
+
+    Those that are ``empty`` have their content, which is none.
+    """
+    following, whole = ({attachment.name for attachment in some} for some in (follow, empty))
+    return {
+        item.name: {**_named(item), "data": ""}
+        if item.name in whole
+        else _shown(item, encoding_info, item.name in following)
+        for item in attachments
+    }
 
 
 def _shown(attachment: Attachment, encoding_info: bool, follows: bool) -> dict[str, Any]:

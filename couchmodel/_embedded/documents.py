@@ -59,6 +59,8 @@ class Wishes(NamedTuple):
     deleted: bool = False
     follows: bool = False
     """The contents of attachments come behind the document, and not in it."""
+    whole_empty: bool = False
+    """Those that have no content do not follow all the same: CouchDB, reading ``multipart/mixed``, waits for it."""
     atts_since: Sequence[Rev] = ()
     """Revisions that the reader has: the attachments that the newest of them has already are not wanted."""
 
@@ -207,10 +209,11 @@ def _opened(
     if listed and (wishes.attachments or wishes.att_encoding_info):
         wanted = _wanted_contents(listed, path, wishes)
         if wishes.follows:
-            follow = wanted
+            follow = [each for each in wanted if each.encoded_length or not wishes.whole_empty]
         info = wishes.att_encoding_info
-        if follow or not wanted:
-            members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow)
+        if wishes.follows or not wanted:
+            empty = [each for each in wanted if each not in follow] if wishes.follows else ()
+            members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow, empty=empty)
         else:
             # What is packed may become a thousand times as large, whatever it was said to be.
             if sum(attachment.length for attachment in wanted) > _LARGE_INLINE or any(

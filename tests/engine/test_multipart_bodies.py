@@ -268,3 +268,32 @@ async def test_many_documents_come_with_the_attachments_that_are_new(database: D
         "error": "bad_request",
         "reason": "att_since value must be array of revs.",
     }
+
+
+@pytest.mark.parametrize("by", ["open_revs", "_bulk_get"])
+async def test_an_attachment_without_content_does_not_follow_among_revisions(
+    database: Database, backend: str, by: str
+) -> None:
+    if backend == "live":
+        pytest.skip("CouchDB sends it behind the document, and waits for ever for what it sends")
+    empty = {"content_type": "image/png", "data": ""}
+    await put(database, encode({"_attachments": {"a": empty}}), "all", kind="application/json")
+    full = {"content_type": "image/png", "data": "aGk="}
+    await put(database, encode({"_attachments": {"a": empty, "b": full}}), "some", kind="application/json")
+    for id in ("all", "some"):
+        if by == "open_revs":
+            answer = await ask(database, "multipart/mixed", {"open_revs": "all"}, (id,))
+        else:
+            answer = await ask(database, "multipart/mixed", {}, ("_bulk_get",), {"docs": [{"id": id}]})
+        await answer.collect()
+        texts = [content for headers, content in parts(answer) if headers.get("content-type") == "application/json"]
+        stubs = decode(texts[0])["_attachments"]
+        assert stubs["a"] == {
+            "content_type": "image/png",
+            "revpos": 1,
+            "digest": "md5-1B2M2Y8AsgTpgAmY7PhCfg==",
+            "data": "",
+        }
+        assert stubs.get("b", {}).get("follows") == (True if id == "some" else None)
+        contents = [content for headers, content in parts(answer) if headers.get("content-type") == "image/png"]
+        assert contents == ([b"hi"] if id == "some" else [])

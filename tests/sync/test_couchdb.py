@@ -103,3 +103,24 @@ async def test_served_databases_are_filtered(
         await Document(served.database, id, {"n": number}).save()
     await replicate(couchdb if worker == "couchdb" else served, served, couchdb, **options)
     assert {id async for id in couchdb.database.akeys()} == expected
+
+
+async def test_couchdb_takes_attachments_that_are_empty(couchdb: Place, served: Place) -> None:
+    for id, names in (("all", "ab"), ("some", "abc")):
+        data = {name: {"content_type": "image/png", "data": "aGVsbG8=" if name == "c" else ""} for name in names}
+        await Document(served.database, id, {"_attachments": data}).save()
+    answer = await replicate(couchdb, served, couchdb)
+    assert answer["history"][0]["docs_written"] == 2
+    assert await leaves(couchdb.database) == await leaves(served.database)
+
+
+async def test_couchdb_is_given_attachments_that_are_empty(couchdb: Place, served: Place) -> None:
+    for id, size in (("small", 10), ("large", 100_000)):
+        data = {
+            "a": {"content_type": "image/png", "data": ""},
+            "b": {"content_type": "image/png", "data": size * "aGVs"},
+        }
+        await Document(served.database, id, {"_attachments": data}).save()
+    answer = await replicate(served, served, couchdb)
+    assert answer["history"][0]["docs_written"] == 2
+    assert await leaves(couchdb.database) == await leaves(served.database)

@@ -84,7 +84,7 @@ async def _get_revisions(
 ) -> Response:
     is_mixed = accepts(request.headers, MIXED)
     if is_mixed:
-        wishes = wishes._replace(attachments=True, follows=True, att_encoding_info=True)
+        wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     latest = request.query.get("latest") == "true"
     read = store.scan if wishes.attachments else store.read
     open_all = partial(open_revisions, database.number, id, revs, wishes, latest)

@@ -69,7 +69,7 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
         rows = _rows(_batches(store, database, listed, check, wishes, latest))
         return Response(200, JSON_HEADERS, stream=streamed(b'{"results":[', rows, b"\n]}\n"))
     mixed = Mixed(kind)
-    wishes = wishes._replace(attachments=True, follows=True, att_encoding_info=True)
+    wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     batches = _batches(store, database, listed, check, wishes, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
     return Response(200, headers, stream=_mixed(store, mixed, batches) if listed else None)
