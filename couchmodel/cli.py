@@ -20,6 +20,7 @@ from couchmodel.transports import HTTPTransport
 from couchmodel.upkeep import Checked
 from couchmodel.upkeep import backup as make_backup
 from couchmodel.upkeep import check as check_file
+from couchmodel.upkeep import renew as give_new_ids
 
 try:
     import typer
@@ -166,6 +167,14 @@ def backup(
 
         asyncio.run(make_backup(file, target, progress=told))
     typer.echo(f"{file} copied to {target}: {Path(target).stat().st_size:,} bytes")
+
+
+@app.command()
+def renew(file: Annotated[str, typer.Argument(help="The store's file; nobody may have it open.")]) -> None:
+    """Give the databases of a store new ids, after its file was put back: feeds and replications begin again."""
+    with _refusing("renew"):
+        count = asyncio.run(give_new_ids(file))
+    typer.echo(f"{file}: {_number(count, 'database')} with new ids")
 
 
 def main() -> None:

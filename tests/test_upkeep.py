@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from couchmodel import upkeep
+from couchmodel import connect, upkeep
 from couchmodel._embedded.store import Store
 from couchmodel.cli import app
+from couchmodel.engine.changes import Changes
 from couchmodel.errors import StoreFileError
+from couchmodel.sync import replicate
 from tests.embedded.conftest import Client
 
 WRITE = """
@@ -232,3 +235,50 @@ def test_the_command_makes_a_copy(path: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["backup", str(path), str(tmp_path / "copy.db")])
     assert (result.exit_code, "copied to" in result.output) == (0, True), result.output
     assert CliRunner().invoke(app, ["check", str(tmp_path / "copy.db")]).exit_code == 0
+
+
+async def put_back(path: Path, copy: Path, *, by_hand: bool) -> None:
+    shutil.copyfile(copy, path)
+    if by_hand:
+        assert await upkeep.renew(path) == 4
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_who_follows_a_store_that_was_put_back_misses_nothing(tmp_path: Path, by_hand: bool) -> None:
+    path, copy = tmp_path / "store.db", tmp_path / "copy.db"
+    async with connect("memory:") as elsewhere:
+        target = await elsewhere.create("target")
+        async with connect(f"sqlite:{path}") as couch:
+            source = await couch.create("source")
+            await couch.create("other")
+            await (await source.create("early")).save()
+            await replicate(source, target)
+            if not by_hand:
+                await upkeep.backup(path, copy)
+        if by_hand:
+            shutil.copyfile(path, copy)
+        since: str | None = None
+        for round in range(3 if by_hand else 2):
+            if round:
+                await put_back(path, copy, by_hand=by_hand)
+            async with connect(f"sqlite:{path}") as couch:
+                source = couch.database("source")
+                late = [f"late-{round}-{n}" for n in range(5 - round)]
+                for id in late:
+                    await (await source.create(id)).save()
+                feed = Changes(source, since=since)
+                assert [event.id async for event in feed] == ["early", *late]
+                since = feed.last_seq
+                await replicate(source, target)
+                assert set(late) <= {id async for id in target.akeys()}
+
+
+async def test_a_store_that_is_open_or_not_there_gets_no_new_ids(path: Path, tmp_path: Path) -> None:
+    async with connect(f"sqlite:{path}") as couch:
+        await couch.keys()
+        refused = await asyncio.to_thread(CliRunner().invoke, app, ["renew", str(path)])
+    assert (refused.exit_code, str(path) in refused.output) == (1, True)
+    assert (await asyncio.to_thread(CliRunner().invoke, app, ["renew", str(path)])).exit_code == 0
+    missing = tmp_path / "none.db"
+    assert (await asyncio.to_thread(CliRunner().invoke, app, ["renew", str(missing)])).exit_code == 1
+    assert not missing.exists()

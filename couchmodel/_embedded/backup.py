@@ -15,7 +15,7 @@ from couchmodel._embedded.lockfile import LockFile
 from couchmodel._embedded.sqlite import Connection, FileError, connect, connect_beside, file_errors
 from couchmodel.errors import StoreFileError
 
-__all__ = ["copy", "reading"]
+__all__ = ["copy", "reading", "renew"]
 
 PAGES: Final = 1024
 """Pages that are copied between two reports of how far it is."""
@@ -59,8 +59,18 @@ def _copy(connection: Connection, target: Path, progress: Progress | None) -> No
     copied = connect(str(target), writes=True)
     try:
         connection.backup(copied, pages=PAGES, progress=_reported(progress))
+        renew(copied)
     finally:
         copied.close()
+
+
+def renew(connection: Connection) -> int:
+    """Give every database a new id. How many there are.
+
+    What a copy is given is stored under numbers that the store has given to other changes since the copy was made.
+    Sequences carry the id, so whoever follows the store begins again and misses none of them.
+    """
+    return connection.execute("UPDATE database SET uuid = lower(hex(randomblob(16)))").rowcount
 
 
 def _reported(progress: Progress | None) -> Callable[[int, int, int], None] | None:
