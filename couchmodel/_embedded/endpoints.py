@@ -23,6 +23,7 @@ from couchmodel._embedded.handlers import (
     replicator,
     server,
     session,
+    updates,
     view,
 )
 from couchmodel._wire.messages import Request, Response
@@ -102,7 +103,7 @@ SERVER: Final[Mapping[str, Endpoint]] = {
     "_membership": Endpoint("GET", {"GET": cluster.membership}),
     "_cluster_setup": Endpoint("GET,POST", {"GET": cluster.state, "POST": cluster.set_up}),
     "_reshard": Endpoint("GET,HEAD", dict.fromkeys(("GET", "POST", "PUT", "DELETE"), absent.reshard)),
-    "_db_updates": Endpoint("GET", {"GET": absent.database_updates}),
+    "_db_updates": Endpoint("GET", {"GET": updates.feed}),
     "_search_analyze": Endpoint("POST", {"GET": absent.search, "POST": absent.search}),
     "_nouveau_analyze": Endpoint("POST", {"POST": absent.nouveau}),
 }

@@ -39,6 +39,7 @@ from couchmodel._embedded.partitions import check_access
 from couchmodel._embedded.peers import Remote
 from couchmodel._embedded.replicator import REPLICATOR, Replicator
 from couchmodel._embedded.store import Database, Store
+from couchmodel._embedded.updates import Updates
 from couchmodel._wire.messages import Request, Response, is_text
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel._wire.users import ADMIN, User
@@ -77,6 +78,7 @@ class Router:
         self.store = store
         self.authentication = Authentication(store, configuration or Configuration())
         self.replicator = Replicator(store, self.answer, remote)
+        self.updates = Updates(store)
 
     async def open(self) -> None:
         """Open the store, and go on with its replications. Raises StoreFileError where it cannot be opened."""

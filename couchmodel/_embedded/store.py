@@ -72,6 +72,7 @@ class Database:
     scripts: Scripts = field(default_factory=Scripts)
     changes: int = 0
     compactions: int = 0
+    heard: "Heard | None" = None
 
     def __post_init__(self) -> None:
         self.opaque = f"-{self.uuid}".encode()
@@ -87,6 +88,8 @@ class Database:
     def notify(self, _result: object = None) -> None:
         """The database has changed. From any thread."""
         self.changes += 1
+        if self.heard is not None:
+            self.heard("updated", self.name)
         waiting: dict[asyncio.AbstractEventLoop, list[Watch]] = {}
         for watch in tuple(self.watches):
             waiting.setdefault(watch.loop, []).append(watch)
@@ -94,6 +97,9 @@ class Database:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(_wake, iter(watches), loop)
 
+
+Heard: TypeAlias = Callable[[str, str], None]
+"""Is told what has become of a database, in CouchDB's word for it, and its name. From any thread."""
 
 Turns: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
 
@@ -149,6 +155,7 @@ class Store:
         self.databases: dict[str, Database] = {}
         self.uuid = ""
         self.uuids = Uuids()
+        self.heard: Heard | None = None
         self._dropped: dict[str, int] = {}
         self._open: _Open | None = None
         self._opening = threading.Lock()
@@ -235,17 +242,29 @@ class Store:
         """A new database. Raises PreconditionFailedError where there is one of that name."""
         # By its second a database is told from others that had its name.
         created = max(int(time.time()), self._dropped.get(name, 0) + 1)
-        return await self.write(partial(_insert_database, name, shards, partitioned, created), committed=self._add)
+        return await self.write(partial(_insert_database, name, shards, partitioned, created), committed=self._created)
 
     async def drop_database(self, name: str) -> Database:
         """Drop a database; what was in it is cleared away in time. Raises NotFoundError."""
         return await self.write(partial(_drop_database, name), committed=self._remove)
 
+    def _created(self, database: Database) -> None:
+        self._add(database)
+        self._hear("created", database.name)
+
     def _add(self, database: Database) -> None:
+        database.heard = self._hear
         self.databases[database.name] = database
 
+    def _hear(self, event: str, name: str) -> None:
+        if self.heard is not None:
+            self.heard(event, name)
+
     def _remove(self, database: Database) -> None:
-        self.databases.pop(database.name).notify()
+        dropped = self.databases.pop(database.name)
+        dropped.heard = None
+        dropped.notify()
+        self._hear("deleted", database.name)
         now = int(time.time())
         self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
         self._dropped[database.name] = database.created

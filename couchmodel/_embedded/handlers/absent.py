@@ -12,7 +12,6 @@ from couchmodel.errors import NotFoundError, ResponseError, UnavailableError, Un
 
 __all__ = [
     "FUNCTIONS",
-    "database_updates",
     "function",
     "nouveau",
     "reshard",
@@ -57,12 +56,6 @@ async def nouveau(store: Store, request: Request, user: User) -> Response:
 async def reshard(store: Store, request: Request, user: User) -> Response:
     """``/_reshard`` and what is below it."""
     raise UnsupportedError("The embedded store keeps a database in one piece: there are no shards to be split.")
-
-
-async def database_updates(store: Store, request: Request, user: User) -> Response:
-    """``GET /_db_updates``, which is no more to be found in a CouchDB without ``_global_changes``."""
-    store.database("_global_changes")
-    raise UnsupportedError("The embedded store does not write down which databases have changed.")
 
 
 async def temporary_view(store: Store, database: Database, request: Request) -> Response:

@@ -27,7 +27,7 @@ from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["feed"]
+__all__ = ["TIMEOUT", "Waiting", "feed", "told"]
 
 SHORT: Final = 50
 """Changes that are read in the event loop."""
@@ -58,14 +58,14 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     if query.since is None:
         # Whoever has the beginning of the answer misses nothing from then on.
         query = replace(query, since=await store.read(partial(changes.present, database)))
-    waiting = _Waiting(store, database, query, request)
+    waiting = Waiting(store, database, query, request)
     if query.filter.function is not None:
         await waiting.read_first()
     if kind == "longpoll":
-        return Response(200, JSON_HEADERS, stream=_told(waiting.longpoll()))
+        return Response(200, JSON_HEADERS, stream=told(waiting.longpoll()))
     if kind == "eventsource":
-        return Response(200, _EVENT_HEADERS, stream=_told(waiting.eventsource()))
-    return Response(200, JSON_HEADERS, stream=_told(waiting.continuous()))
+        return Response(200, _EVENT_HEADERS, stream=told(waiting.eventsource()))
+    return Response(200, JSON_HEADERS, stream=told(waiting.continuous()))
 
 
 async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
@@ -76,10 +76,10 @@ async def _normal(store: Store, database: Database, query: Query, headers: Mappi
     if batch.rest is None:
         rows = await _rows(batch)
         return Response(200, headers, await whole(b'{"results":[\n', rows, _end(database, batch)))
-    return Response(200, headers, stream=_told(_pieces(store, database, batch)))
+    return Response(200, headers, stream=told(_pieces(store, database, batch)))
 
 
-async def _told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """A feed, with a line at its end that tells of an error that has come in between."""
     async with aclosing(pieces):
         try:
@@ -110,7 +110,7 @@ def _end(database: Database, batch: Batch) -> bytes:
     return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.opaque, batch.pending)
 
 
-class _Waiting:
+class Waiting:
     """A feed that waits for changes: until one comes, or for as long as they come in time."""
 
     def __init__(self, store: Store, database: Database, query: Query, request: Request) -> None:
@@ -134,7 +134,7 @@ class _Waiting:
         batch = Batch([], self._query.since or 0, 0, None)
         yield separator
         separator = b""
-        async for batch_or_beat in self._batches():
+        async for batch_or_beat in self.batches():
             if batch_or_beat is None:
                 yield b"\n"
                 continue
@@ -150,7 +150,7 @@ class _Waiting:
     async def continuous(self) -> AsyncGenerator[bytes, None]:
         """A line for each change, and one with the last sequence at the end."""
         batch = Batch([], self._query.since or 0, 0, None)
-        async for batch_or_beat in self._batches():
+        async for batch_or_beat in self.batches():
             if batch_or_beat is None:
                 yield b"\n"
                 continue
@@ -161,13 +161,13 @@ class _Waiting:
 
     async def eventsource(self) -> AsyncGenerator[bytes, None]:
         """A server-sent event for each change."""
-        async for batch in self._batches():
+        async for batch in self.batches():
             if batch is None:
                 yield b"event: heartbeat\ndata: \n\n"
             elif batch.rows:
                 yield b"".join(map(_event, batch.rows))
 
-    async def _batches(self) -> AsyncGenerator[Batch | None, None]:
+    async def batches(self) -> AsyncGenerator[Batch | None, None]:
         """Changes as they come, None for each heartbeat; it ends at the limit, or when nothing comes in time."""
         query, first = self._query, self._first
         with self._database.watch() as watch:
@@ -312,8 +312,8 @@ async def _function_filter(
     design, *names = path
     function = await store.read(partial(open_function, database, design, tuple(names)))
     info = await store.read(partial(describe, database))
-    told = seen(store, database, request, body if request.method == "POST" else "undefined", info)
-    return Filter(function=FunctionFilter(function, told))
+    shown = seen(store, database, request, body if request.method == "POST" else "undefined", info)
+    return Filter(function=FunctionFilter(function, shown))
 
 
 def _split(name: str, reason: str) -> tuple[str, str]:
