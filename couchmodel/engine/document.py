@@ -203,9 +203,7 @@ class Document(MutableMapping[str, Any]):
             own = await find_own(self.session, self.path, getattr(self, "_unanswered", ()))
             if own is None:
                 if self.rev is None:
-                    error.hint = (
-                        f"there is a document {self._id!r} already: fetch and change it, or take another id"
-                    )
+                    error.hint = f"there is a document {self._id!r} already: fetch and change it, or take another id"
                 raise
             self._note(*own)
             return await self.save() or HTTPResponse(201, NOTHING, {"ok": True, "id": self._id, "rev": own[1]})

@@ -32,7 +32,7 @@ async def feed(store: Store, request: Request, user: User) -> Response:
     request.query = _checked(request.query)
     query = Query(
         since=changes.parse_since(request.query.get("since", "0"), database),
-        limit=whole_number(request.query["limit"]) if "limit" in request.query else None,
+        limit=whole_number(request.query.get("limit", str(changes.NO_LIMIT))),
         descending=request.query.get("descending") == "true",
     )
     if kind == "normal":
@@ -115,7 +115,7 @@ def _row(change: Change, database: Database) -> bytes | None:
     event, separator, name = str(decode(change.text)["id"]).partition(":")
     if not separator:
         return None
-    return encode({"db_name": name, "type": event, "seq": database.sequence(change.seq)})
+    return b'%b,"seq":%b}' % (encode({"db_name": name, "type": event})[:-1], change.sequence)
 
 
 def _end(last: int, database: Database) -> bytes:
