@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import killing
+from tests.kills.killing import Kills
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_every_acknowledged_write_survives_a_kill(tmp_path: Path) -> None:
-    assert killing.play(tmp_path / "store.db", 10) > 100
+async def test_every_acknowledged_write_survives_a_kill(tmp_path: Path) -> None:
+    kills = Kills(tmp_path, clients=4)
+    await kills.play(4)
+    assert not kills.problems, str(kills.problems)
+    assert kills.rounds == 4
