@@ -44,6 +44,8 @@ class Soak:
             # Databases have names of their own where others may use the server, too.
             prefix = f"soak-{random.getrandbits(32):08x}-" if self._url.startswith("http") else ""
             place = Place(soaked.transport, prefix, self._clients, soaked.url)
+            if soaked.child is not None:
+                place.on_silence = soaked.child.dump_tasks
             await prepare(place)
             crowd = Crowd(place, [f"c{n}" for n in range(self._clients)], self.problems)
             before = self._last()
@@ -53,16 +55,19 @@ class Soak:
             seconds = time.perf_counter() - begun
             count = len(place.timings.seconds)
             steady = self._figures[self._steady :]
-            await crowd.stop(STOPPING if alive else 0.0)
             if alive:
+                await crowd.stop(STOPPING)
                 await crowd.verify()
+            else:
+                await crowd.give_up()
             if prefix:
                 await _remove(place, crowd)
             await soaked.transport.close() if soaked.child is not None else None
             await asyncio.sleep(QUIET)
         for what, detail in check_growth(steady):
             self.problems.add(what, detail)
-        self._check_handles(before)
+        if alive:
+            self._check_handles(before)
         return self._line(place.timings.seconds[:count], seconds, steady, before)
 
     def _take(self, report: Report) -> None:

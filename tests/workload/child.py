@@ -78,11 +78,18 @@ class Child:
         return self._process.returncode == 0
 
     async def dump(self) -> None:
-        """Have it write the stacks of its threads into its log."""
-        if hasattr(signal, "SIGUSR1"):
+        """Have it write the stacks of its threads, and of its tasks if the loop runs, into its log."""
+        self.dump_tasks()
+        if sys.platform != "win32":
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
-            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+
+    def dump_tasks(self) -> None:
+        """Have it write where its tasks wait into its log, some time."""
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGUSR2)
 
     def said(self) -> str:
         """Return the end of what it has written into its log."""

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -46,6 +46,8 @@ class Place:
     def __init__(self, transport: Transport, prefix: str, clients: int, url: str | None) -> None:
         self.transport = transport
         self.url = url
+        self.on_silence: Callable[[], None] = lambda: None
+        """What is called where a request gets no answer."""
         self.timings = Timings()
         self.has_scripts = is_available()
         self.prefix = prefix
@@ -98,6 +100,7 @@ class Client:
                 answer = await self.place.transport.send(request)
                 await answer.collect()
         except TimeoutError as error:
+            self.place.on_silence()
             raise WrongError(f"{_shape(request)}: no answer in {PATIENCE:.0f} s") from error
         if timed:
             self.place.timings.add(time.perf_counter() - begun)

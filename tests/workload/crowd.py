@@ -65,6 +65,12 @@ class Crowd:
             task.cancel()
         await asyncio.wait(self._tasks)
 
+    async def give_up(self) -> None:
+        """End all of them at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
     async def verify(self) -> None:
         """Have each of them read all that it has written."""
         for client in self.clients:

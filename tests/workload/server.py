@@ -17,6 +17,7 @@ from couchmodel._embedded.store import Store
 from couchmodel.cli import COLLECTIONS
 from couchmodel.transports import HTTPTransport
 from tests.workload.observer import Observer, Report
+from tests.workload.stacks import task_stacks
 
 _printing = threading.Lock()
 
@@ -30,6 +31,7 @@ async def _main(file: str, limit: float) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     with suppress(NotImplementedError):  # Windows
         loop.add_signal_handler(signal.SIGTERM, stopped.set)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: print(task_stacks(), file=sys.stderr, flush=True))
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1)
     store = Store(file)
