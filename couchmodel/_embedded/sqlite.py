@@ -16,6 +16,7 @@ import asyncio
 import logging
 import queue
 import sqlite3
+import sys
 import threading
 import time
 import traceback
@@ -319,6 +320,7 @@ class Worker:
     def _in_transaction(self, job: Job[T]) -> T:
         if self._before_writing is not None:
             self._before_writing()
+        handled = sys.exception()
         try:
             if self._connection.in_transaction:
                 _roll_back(self._connection)  # likewise
@@ -326,7 +328,7 @@ class Worker:
             result = job(self._connection)
             self._connection.execute("COMMIT")
         except BaseException as error:
-            _close_cursors(error)
+            _close_cursors(error, handled)
             if self._connection.in_transaction:  # SQLite gives it up by itself after some errors, such as a full disk
                 _roll_back(self._connection)
             raise
@@ -377,13 +379,14 @@ def _of_one_moment(connection: Connection, job: Job[T], finish: Callable[[], Non
     The connection is clean afterwards, whatever has interrupted which statement. ``finish`` is called before it is
     cleaned: from then on nothing may interrupt it.
     """
+    handled = sys.exception()
     try:
         if connection.in_transaction:
             _roll_back(connection)  # even the end of the transaction before may have been interrupted
         connection.execute("BEGIN")
         return job(connection)
     except BaseException as error:
-        _close_cursors(error)
+        _close_cursors(error, handled)
         raise
     finally:
         finish()
@@ -395,13 +398,18 @@ def _roll_back(connection: Connection) -> None:
     connection.execute("ROLLBACK")  # prepared once, as Python's own ``rollback`` is not
 
 
-def _close_cursors(error: BaseException) -> None:
+def _close_cursors(error: BaseException, handled: BaseException | None = None) -> None:
     """Close the cursors of a job that has failed.
 
     The traceback keeps the job's variables alive for as long as somebody keeps the error. A cursor among them that is
-    not at its end would keep its transaction open, and all later reads would see the state of that moment.
+    not at its end would keep its transaction open, and all later reads would see the state of that moment. An error
+    that was raised for another keeps that one too, with the variables of the functions that it has left. What the
+    caller ``handled`` already is the caller's own.
     """
-    traceback.clear_frames(error.__traceback__)
+    raised: BaseException | None = error
+    while raised is not None and raised is not handled:
+        traceback.clear_frames(raised.__traceback__)
+        raised = raised.__context__
 
 
 def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.deadlines import OverdueError
+from couchmodel._embedded.sqlite import Connection, in_event_loop
 from couchmodel._embedded.store import Store
+from couchmodel._embedded.turns import bounded
 from couchmodel.errors import NotFoundError
 from tests.embedded.conftest import Client
 
@@ -182,6 +184,34 @@ async def test_an_error_that_is_kept_keeps_no_old_state(tmp_path: Path) -> None:
     assert (await client.json("GET", "/db/_all_docs"))["total_rows"] == 4
     await store.close()
     assert kept
+
+
+async def test_a_read_that_goes_on_elsewhere_keeps_no_old_state(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    client = Client(store)
+    await client.ask("PUT", "/db")
+    await client.ask("POST", "/db/_bulk_docs", {"docs": [{}, {}, {}]})
+    going_on, may_end = threading.Event(), threading.Event()
+
+    def look(connection: Connection) -> None:
+        rows = connection.execute("SELECT id FROM document")
+        next(rows)
+        if in_event_loop():
+            raise OverdueError
+        going_on.set()
+        assert may_end.wait(30)
+
+    def read(connection: Connection) -> None:
+        with bounded(60):
+            look(connection)
+
+    reading = asyncio.create_task(store.read(read))
+    await asyncio.to_thread(going_on.wait, 30)
+    await client.ask("PUT", "/db/new", {})
+    assert (await client.ask("GET", "/db/new")).status == 200
+    may_end.set()
+    await reading
+    await store.close()
 
 
 async def test_the_store_survives_what_fails_behind_a_write(client: Client) -> None:
