@@ -111,8 +111,10 @@ async def _build(store: Store, database: Database, design: Design) -> None:
     state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is None:
         await store.write(partial(begin_index, database.number, design))
-        # Whoever asks may do so by a design document that has changed since: its index stays while it is built.
-        await _clean_up(store, database, design.signature)
+        # A request may be by a design document that has changed since. Its index stays while it is built: two builds
+        # that dropped each other's would begin again and again.
+        building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database.number]
+        await _clean_up(store, database, design.signature, *building)
         state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is not None:
         mapping = _Mapping(design)

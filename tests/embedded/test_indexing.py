@@ -15,7 +15,7 @@ from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 
 COUNT = 3000
-DESIGN = {
+DESIGN: dict[str, Any] = {
     "language": "query",
     "views": {"n": {"map": {"fields": {"n": "asc"}}, "reduce": "_count"}},
 }
@@ -210,3 +210,19 @@ async def test_a_store_may_be_closed_during_a_build(filled: Client, monkeypatch:
 async def is_past(client: Client, number: int) -> bool:
     """Whether the index has some changes."""
     return await sequence(client) > number
+
+
+async def test_a_view_that_is_rewritten_while_it_is_built_answers_every_request(filled: Client) -> None:
+    async def ask() -> int:
+        return (await filled.ask("GET", "/db/_design/changing/_view/n?limit=1")).status
+
+    asking: list[asyncio.Task[int]] = []
+    rev: dict[str, str] = {}
+    for number in range(5):
+        views = {"n": DESIGN["views"]["n"], f"other-{number}": DESIGN["views"]["n"]}
+        answer = await filled.json("PUT", "/db/_design/changing", {**rev, "language": "query", "views": views})
+        rev = {"_rev": answer["rev"]}
+        asking.append(asyncio.create_task(ask()))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*asking) == [200] * 5
