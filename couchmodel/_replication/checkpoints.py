@@ -6,11 +6,12 @@ another history, or none.
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Final
 
 from couchmodel._replication.peer import Peer
-from couchmodel.errors import ConflictError, ForbiddenError, UnauthorizedError
+from couchmodel.errors import ConflictError, ForbiddenError, ResponseError, UnauthorizedError
 
 __all__ = ["Checkpoints"]
 
@@ -63,6 +64,12 @@ class Checkpoints:
         self.log = {**log, "history": [entry, *self._past][:_LONGEST]}
         await self._write_source()
         await self._write(self._target)
+
+    async def forget(self) -> None:
+        """Let no replication go on where this one is."""
+        self.log = {}
+        with suppress(ResponseError):  # there is no such database any more
+            await self._write(self._target)
 
     async def _write_source(self) -> None:
         try:

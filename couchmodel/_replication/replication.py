@@ -15,7 +15,14 @@ from couchmodel._replication.options import Counts, Options, replication_id
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.transfer import Transfer
 from couchmodel._wire.messages import encode
-from couchmodel.errors import CouchModelError, NotFoundError, PreconditionFailedError, ProtocolError, ServerError
+from couchmodel.errors import (
+    CouchModelError,
+    NotFoundError,
+    PreconditionFailedError,
+    ProtocolError,
+    ResponseError,
+    ServerError,
+)
 
 __all__ = ["Replication"]
 
@@ -203,6 +210,11 @@ class Replication:
         await self._check_same()
         by_ids = self.options.doc_ids is not None
         await self._checkpoints.write(self.through, self.totals(), by_ids=by_ids)
+        try:
+            await self._check_same()
+        except ResponseError:  # it was made anew in between, and has a checkpoint of what it has not got
+            await self._checkpoints.forget()
+            raise
         self.committed, self._saved = self.through, time.monotonic()
 
     async def _check_same(self) -> None:

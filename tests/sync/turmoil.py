@@ -265,7 +265,7 @@ def main() -> None:
     jobs._BACKOFF = 0.2  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(Turmoil(given.seed).run(Path(folder), given.replications, given.seconds))
-    print(figures)
+    print(figures, *figures.differing, *figures.unnamed, sep="\n")
     raise SystemExit(bool(figures.differing or figures.unnamed))
 
 
