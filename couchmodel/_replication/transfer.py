@@ -11,6 +11,7 @@ from couchmodel._replication.peer import Peer
 from couchmodel._wire.messages import JSON_TYPE, encode
 from couchmodel._wire.multipart import Part, Related, is_media_type
 from couchmodel.errors import (
+    BadRequestError,
     CouchModelError,
     MethodNotAllowedError,
     NotFoundError,
@@ -162,6 +163,10 @@ class Transfer:
             if await self._is_refusal_of_all(error):
                 raise
             self._failed(document["_id"], document["_rev"], error)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, CouchModelError):
+                raise
+            self._failed(document["_id"], document["_rev"], BadRequestError(f"what is attached is odd: {error!r}"))
         else:
             self._counts.docs_written += 1
 

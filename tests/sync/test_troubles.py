@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.engine import CouchDB, Database, Document
 from couchmodel.sync import follow, replicate
 from tests.engine.requests import call
@@ -159,6 +159,30 @@ async def test_an_attachment_that_the_source_has_lost_is_told(
     done = await replicate(CouchDB(line).database(database.id), elsewhere)
     assert (done.docs_written, done.doc_write_failures) == (1, 2)
     assert isinstance(await elsewhere["later"], Document)
+
+
+@pytest.mark.parametrize("stub", [{}, {"content_type": 1, "length": 1}, {"content_type": "x/y", "revpos": "z"}, None])
+async def test_an_attachment_that_is_odd_is_told(
+    database: Database, elsewhere: Database, stub: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = Unreliable(database.session.transport)
+
+    async def answer(request: Request) -> Response | None:
+        if request.path[-1:] != ("_bulk_get",):
+            return None
+        response = await database.session.transport.send(request)
+        await response.collect()
+        results = response.json()
+        for result in results["results"]:
+            if result["id"] == "odd":
+                result["docs"][0]["ok"]["_attachments"] = {"a": stub}
+        return Response(200, {}, encode(results))
+
+    line.answer = answer
+    await store(database, {"_id": "odd"}, {"_id": "later"})
+    done = await replicate(CouchDB(line).database(database.id), elsewhere)
+    assert (done.docs_written, done.doc_write_failures) == (1, 1)
+    assert "'odd'" in caplog.text
 
 
 async def test_an_attachment_of_another_length_arrives(database: Database, elsewhere: Database) -> None:
