@@ -117,7 +117,8 @@ class Writing:
         parent = self._parent(edit, stored)
         if self._admit is not None:
             self._admit(edit)
-        listed = self._listed(edit, stored, [parent] if parent else [])
+        # Whoever names no revision has no attachments to refer to, although a tombstone may keep some.
+        listed = self._listed(edit, stored, [parent] if parent and edit.path else [])
         if self._validation is not None:
             self._validate(edit, listed, stored, [edit.path[0]] if edit.path else [])
         generation, previous = parent or (0, None)
