@@ -15,7 +15,13 @@ from couchmodel._embedded.large_json import (
 )
 from couchmodel._wire.messages import JSON_TYPE, Request, is_text
 from couchmodel._wire.revisions import Rev
-from couchmodel.errors import BadRequestError, ContentTooLargeError, NotFoundError, UnsupportedMediaTypeError
+from couchmodel.errors import (
+    BadRequestError,
+    ContentTooLargeError,
+    DocumentError,
+    NotFoundError,
+    UnsupportedMediaTypeError,
+)
 
 __all__ = [
     "LARGEST",
@@ -104,8 +110,7 @@ def parse_json(text: bytes) -> Any:
 
 def bad_json(error: ValueError) -> BadRequestError:
     """What a client hears of a text that is no JSON."""
-    too_deep = str(error).startswith("recursion limit")
-    return BadRequestError("JSON is nested too deeply" if too_deep else "invalid UTF-8 JSON")
+    return BadRequestError(str(error) if isinstance(error, DocumentError) else "invalid UTF-8 JSON")
 
 
 def check_text(request: Request) -> None:

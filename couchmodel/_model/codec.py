@@ -140,6 +140,8 @@ def _drop_special(extra: dict[str, Any]) -> None:
 def _refuse(model: type[DocumentModel], body: bytes, error: ValidationError) -> NoReturn:
     try:
         document_id = decode(body).get("_id")
+    except DocumentError as too_deep:
+        document_id = too_deep.document_id
     except (ValueError, AttributeError):
         document_id = None
     raise _error(model, document_id, error) from error
@@ -162,6 +164,8 @@ def _check(document: DocumentModel, mine: bytes) -> None:
     """Raise DocumentError for what the model would not load again as it is: pydantic lets any value be assigned."""
     try:
         decode(mine)
+    except DocumentError as error:
+        raise _unfit(document, str(error)) from None
     except ValueError:
         where = ", ".join(_constants(from_json(mine)))
         raise _unfit(document, f"{where}: NaN and infinity have no JSON; store None or a string instead") from None

@@ -191,9 +191,34 @@ def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def decode(body: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none, or is not UTF-8."""
+    """The value of a JSON text.
+
+    Raises ValueError where it is none, or is not UTF-8, and DocumentError, which is one, where it is nested too deeply.
+    """
     # Names of members come again and again, values seldom enough that to look for them costs more than it saves.
-    return from_json(body, allow_inf_nan=False, cache_strings="keys")
+    try:
+        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        if str(error).startswith("recursion limit"):
+            raise _too_deep(body, str(error)) from None
+        raise
+
+
+def _too_deep(body: bytes, told: str) -> DocumentError:
+    """Return the error for JSON that the parser gives up, and has told where. It names the document where it can."""
+    line, column = map(int, re.findall(r"\d+", told)[:2])
+    before = b"\n".join(body.split(b"\n")[: line - 1])
+    names = _ID.findall(body, 0, len(before) + column)
+    document_id = str(from_json(names[-1])) if names else None
+    where = "" if document_id is None else f" in the document {document_id!r}"
+    message = f"JSON is nested too deeply{where}: some {DEEPEST} levels are read at most"
+    return DocumentError(message, model="dict", document_id=document_id, errors=[])
+
+
+_ID: Final = re.compile(rb'"_?id"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+DEEPEST: Final = 200
+"""Levels of JSON that pydantic's parser reads."""
 
 
 def encode(value: object) -> bytes:
@@ -201,22 +226,28 @@ def encode(value: object) -> bytes:
     try:
         body = to_json(value, inf_nan_mode="constants")
     except PydanticSerializationError as error:
-        raise DocumentError(
-            f"what has no JSON cannot be stored: {error}", model="dict", document_id=None, errors=[]
-        ) from None
+        raise _unstorable(value, f"what has no JSON cannot be stored: {error}") from None
     # The search for a single letter is the fastest.
     if (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body):
-        _refuse_constants(body)
+        _refuse_constants(value, body)
     return body
 
 
-def _refuse_constants(body: bytes) -> None:
+def _refuse_constants(value: object, body: bytes) -> None:
     # The words may stand in a string, where they are welcome: only a parse tells.
     try:
         decode(body)
+    except DocumentError:
+        raise
     except ValueError:
-        message = "NaN and infinity have no JSON: store None or a string instead"
-        raise DocumentError(message, model="dict", document_id=None, errors=[]) from None
+        raise _unstorable(value, "NaN and infinity have no JSON: store None or a string instead") from None
+
+
+def _unstorable(value: object, reason: str) -> DocumentError:
+    """Return the error for a value that has no JSON; a document is named."""
+    id = value.get("_id") if isinstance(value, dict) else None
+    message = reason if id is None else f"the document {id!r}: {reason}"
+    return DocumentError(message, model="dict", document_id=id, errors=[])
 
 
 def is_text(text: str) -> bool:

@@ -21,6 +21,7 @@ from couchmodel.engine.feeds import Position, Question, parameter
 from couchmodel.engine.rows import Rows
 from couchmodel.errors import (
     CouchModelError,
+    DocumentError,
     ProtocolError,
     QueryError,
     RequestTimeoutError,
@@ -207,6 +208,8 @@ def _check_end(question: Question, position: Position, request: Request) -> None
 def _row(line: bytes, request: Request) -> JSONObject:
     try:
         row = decode(line)
+    except DocumentError:
+        raise
     except ValueError:
         row = None
     if not isinstance(row, dict):

@@ -15,7 +15,7 @@ from couchmodel.engine.members import attach, with_rev
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, read_documents, write_document
 from couchmodel.engine.responses import HTTPResponse, etag, write
 from couchmodel.engine.session import Session
-from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError, ProtocolError
+from couchmodel.errors import ConfigurationError, ConflictError, DocumentError, NotFoundError, ProtocolError
 from couchmodel.types import BulkRow, JSONObject, WriteAnswer
 
 __all__ = ["Document", "Place"]
@@ -416,6 +416,8 @@ def _members(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def _document(response: Response, request: Request) -> JSONObject:
     try:
         data = response.json()
+    except DocumentError:
+        raise
     except ValueError:
         data = None
     if not isinstance(data, dict):

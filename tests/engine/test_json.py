@@ -1,10 +1,11 @@
 """JSON that few programs write, as CouchDB reads it and answers it."""
 
 import json
+from collections.abc import AsyncIterable, Awaitable, Callable
 
 import pytest
 
-from couchmodel import BadRequestError
+from couchmodel import BadRequestError, DocumentError
 from couchmodel._wire.messages import Request
 from couchmodel.engine import Database
 
@@ -135,3 +136,36 @@ async def test_json_that_is_nested_too_deeply_is_refused(database: Database, bac
         pytest.skip("CouchDB takes any depth")
     with pytest.raises(BadRequestError, match="nested too deeply"):
         await ask(database, "PUT", "a", body=text)
+    bulk = b'{"docs":[{"_id":"a"},{"_id":"b","n":%b},{"_id":"c"}]}' % text
+    with pytest.raises(BadRequestError, match="nested too deeply in the document 'b'"):
+        await ask(database, "POST", "_bulk_docs", body=bulk)
+
+
+@pytest.mark.usefixtures("live")
+async def test_a_document_that_is_nested_too_deeply_is_named(database: Database) -> None:
+    await ask(database, "PUT", "a", body=b'{"n":' + b"[" * 300 + b"]" * 300 + b"}")
+    readers: list[Callable[[], Awaitable[object]]] = [
+        lambda: database["a"],
+        lambda: all_of(database.docs(["a"])),
+        lambda: all_of(database.find({"_id": "a"})),
+        lambda: all_of(database.changes(include_docs=True)),
+        lambda: all_of(database.changes(include_docs=True, feed="continuous", timeout=100)),
+    ]
+    for read in readers:
+        with pytest.raises(DocumentError, match="nested too deeply in the document 'a'") as caught:
+            await read()
+        assert caught.value.document_id == "a"
+
+
+async def all_of(items: AsyncIterable[object]) -> list[object]:
+    return [item async for item in items]
+
+
+@pytest.mark.parametrize("levels", [300, 2000])
+async def test_a_document_that_has_no_json_is_named(database: Database, levels: int) -> None:
+    nested: list[object] = []
+    for _ in range(levels):
+        nested = [nested]
+    document = await database.create("a", data={"n": nested})
+    with pytest.raises(DocumentError, match="the document 'a'"):
+        await document.save()

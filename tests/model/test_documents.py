@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -357,3 +358,17 @@ async def test_an_id_that_is_taken_is_told_by_the_first_save(recipes: type[Recip
     with pytest.raises(BulkError) as refused:
         await recipes.save_all([recipes(id="pie", title="z")])
     assert "there is a document 'pie' already" in str(refused.value.exceptions[0])
+
+
+class Nested(CouchModel):
+    value: Any = None
+
+
+@pytest.mark.parametrize("levels", [220, 400])
+async def test_a_value_that_is_nested_too_deeply_is_refused(database: Database, levels: int) -> None:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    with pytest.raises(DocumentError, match="Nested 'a' cannot be stored") as caught:
+        await Repository(Nested, database).save(Nested(id="a", value=value))
+    assert caught.value.document_id == "a"
