@@ -241,3 +241,22 @@ async def test_a_query_without_an_index_is_warned_of(database: Database) -> None
         with pytest.raises(StopAsyncIteration):
             await anext(found)
     assert "No matching index" in (found.warning or "")
+
+
+async def test_a_database_has_sizes_of_its_own(couch: Connection, database: Database) -> None:
+    assert (await database.info())["sizes"]["external"] == 0
+    await write(database, "a", {"text": "x" * 10_000})
+    other = await couch.create(f"{database.id}-other", q=1)
+    try:
+        for n in range(5):
+            await write(other, str(n), {"text": "x" * 100_000})
+        sizes, others = (await database.info())["sizes"], (await other.info())["sizes"]
+    finally:
+        await other.delete()
+    assert 10_000 <= sizes["external"] <= 11_000
+    assert 500_000 <= others["external"] <= 505_000
+    assert sizes["active"] <= sizes["file"] < 200_000  # CouchDB packs what is stored
+
+
+async def write(database: Database, id: str, data: dict[str, Any]) -> None:
+    await (await database.create(id, data=data)).save()

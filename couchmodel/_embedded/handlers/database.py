@@ -14,6 +14,7 @@ from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import read_document
 from couchmodel._embedded.handlers.document import accept, write
 from couchmodel._embedded.security import DEFAULT, Security, check_security
+from couchmodel._embedded.sizes import measure, scaled
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response, encode
@@ -113,6 +114,7 @@ async def _compact(store: Store, database: Database) -> None:
         _log.debug("%s is not compacted: %s", database.name, error)
     finally:
         database.compactions -= 1
+        database.measured = None
 
 
 async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
@@ -207,13 +209,14 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
     if row is None:
         raise NotFoundError("Database does not exist.")
     update_seq, purge_seq, living, deleted = row
-    size = connection.execute(_SIZE).fetchone()[0]
+    count = living + deleted
+    database.measured = measured = measure(database.number, count, update_seq, database.measured, connection)
     return {
         "instance_start_time": str(database.created),
         "db_name": database.name,
         "purge_seq": database.sequence(purge_seq),
         "update_seq": database.sequence(update_seq),
-        "sizes": {"file": size, "external": size, "active": size},
+        "sizes": scaled(measured, count)._asdict(),
         "props": {"partitioned": True} if database.partitioned else {},
         "doc_del_count": deleted,
         "doc_count": living,
@@ -221,9 +224,6 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
         "compact_running": database.compactions > 0,
         "cluster": {"q": database.shards, "n": 1, "w": 1, "r": 1},
     }
-
-
-_SIZE: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
 def _read_setting(database: int, name: str, connection: Connection) -> Any:
