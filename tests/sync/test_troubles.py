@@ -90,9 +90,9 @@ async def test_a_number_that_is_0_is_a_number(
     database: Database, elsewhere: Database, towards: str, empty: str
 ) -> None:
     source, target = (database, elsewhere) if towards == "memory" else (elsewhere, database)
-    pie = attached("pie", empty, revpos=0) | {"_rev": "1-aa"}
+    pie: dict[str, Any] = {**attached("pie", empty, revpos=0), "_rev": "1-aa"}
     pie["_attachments"]["large"] = {"content_type": "image/png", "data": LARGE, "revpos": 0}
-    await store(source, pie, attached("pies", empty, "text/plain", revpos=0) | {"_rev": "1-bb"}, new_edits=False)
+    await store(source, pie, {**attached("pies", empty, "text/plain", revpos=0), "_rev": "1-bb"}, new_edits=False)
     await store(source, {"_id": "later"})
     assert (await replicate(source, target)).docs_written == 3
     assert await leaves(target) == await leaves(source)

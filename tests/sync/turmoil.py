@@ -11,7 +11,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -163,9 +163,9 @@ class Turmoil:
         await document.save()
 
     async def _write_poison(self, pair: Pair) -> None:
-        data = {"poison": True}
+        data: dict[str, Any] = {"poison": True}
         if self._random.random() < 0.5:
-            data["_attachments"] = {"a": {"content_type": "x/y", "data": 100_000 * "aGVs"}}  # type: ignore[assignment]
+            data["_attachments"] = {"a": {"content_type": "x/y", "data": 100_000 * "aGVs"}}
         await Document(pair.source, f"poison-{pair.source.id}-{self._random.randrange(10**6)}", data).save()
 
     async def _compact(self, pair: Pair) -> None:
@@ -237,7 +237,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def _server(folder: Path, seed: int) -> AsyncIterator[tuple[Connection, Connection]]:
+async def _server(folder: Path, seed: int) -> AsyncGenerator[tuple[Connection, Connection]]:
     """A store in a file: in this process, and over a line that is cut."""
     store = Store(folder / "turmoil.db")
     server = await serve(store, "127.0.0.1", 0, ("ada", "sesame"), remote=HTTPTransport)
