@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from couchmodel import Connection, NotFoundError, connect
 from couchmodel._embedded.passwords import admin_line
@@ -25,6 +26,11 @@ BACKENDS = ["memory", "file", "serve", pytest.param("live", marks=pytest.mark.co
 LEFT_OUT = pytest.StashKey[int]()
 ADMIN = ("admin", "a secret: of/the @house")
 HASHED = admin_line(ADMIN[1], iterations=1)
+
+
+# On a busy machine everything may take long.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
