@@ -59,7 +59,7 @@ class Conversation:
             {name: text.replace(CURRENT, rev) for name, text in given.items()} for given in (ask.query, ask.headers)
         )
         headers = {"content-type": "application/json", **headers}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await self.router.answer(Request(ask.method, ask.path, query, headers, body))
             if answer.stream is not None:
                 async with aclosing(answer.stream) as pieces:

@@ -143,13 +143,13 @@ async def test_a_client_that_does_not_read_holds_up_nobody(server: Server, http:
             assert (await answer.json())["doc_count"] == 5000
     for _, writer in idle:
         writer.close()
-    await asyncio.wait_for(server.close(), 10)
+    await asyncio.wait_for(server.close(), 30)
 
 
 async def test_closing_ends_a_feed_that_waits(server: Server, http: aiohttp.ClientSession) -> None:
     async with http.get("/db/_changes?feed=continuous&since=now") as answer:
         await answer.content.readline()
-        await asyncio.wait_for(server.close(), 10)
+        await asyncio.wait_for(server.close(), 30)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "8.8.8.8"])  # noqa: S104 - it is refused

@@ -314,7 +314,7 @@ async def cutting(url: str, backend: str) -> AsyncIterator[Callable[[int, int], 
 
     yield limited
     server.close()
-    await asyncio.wait_for(asyncio.gather(*connections), 10)
+    await asyncio.wait_for(asyncio.gather(*connections), 30)
 
 
 @pytest.mark.parametrize("length", [None, len(PNG) * 100])

@@ -223,7 +223,7 @@ async def soon(feed: Changes, before: Awaitable[object]) -> str:
     await asyncio.sleep(0.03)
     assert not waiting.done()
     await before
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return (await waiting).id
 
 
@@ -238,9 +238,9 @@ async def test_a_feed_waits_for_a_change(filled: Database, kind: str) -> None:
 async def test_a_feed_that_was_cancelled_goes_on_where_it_was(filled: Database) -> None:
     async with aclosing(filled.changes(feed="continuous")) as feed:
         told = {(await anext(feed)).id for _ in range(2)}
-        for _ in range(2):
+        for seconds in (0.05, 0.5):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(_drain(feed, told), 0.05)
+                await asyncio.wait_for(_drain(feed, told), seconds)
         assert told == {"a", "b", "c"}
         assert await soon(feed, write(filled, {"_id": "d"})) == "d"
 
@@ -557,7 +557,7 @@ async def _ends_when_closed(database: Database) -> None:
     await asyncio.sleep(0.01)
     await database.session.close()
     with pytest.raises(TransportError):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 30)
 
 
 class Whole:
