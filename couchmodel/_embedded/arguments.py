@@ -13,12 +13,11 @@ from couchmodel._embedded.large_json import (
     dissolve,
     is_large,
 )
-from couchmodel._wire.messages import JSON_TYPE, Request, is_text
+from couchmodel._wire.messages import JSON_TYPE, TOO_DEEP, Request, is_text
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import (
     BadRequestError,
     ContentTooLargeError,
-    DocumentError,
     NotFoundError,
     UnsupportedMediaTypeError,
 )
@@ -110,7 +109,7 @@ def parse_json(text: bytes) -> Any:
 
 def bad_json(error: ValueError) -> BadRequestError:
     """What a client hears of a text that is no JSON."""
-    return BadRequestError(str(error) if isinstance(error, DocumentError) else "invalid UTF-8 JSON")
+    return BadRequestError(str(error) if str(error).startswith(TOO_DEEP) else "invalid UTF-8 JSON")
 
 
 def check_text(request: Request) -> None:

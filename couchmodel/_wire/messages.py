@@ -19,6 +19,7 @@ from couchmodel.errors import BadRequestError, DocumentError
 __all__ = [
     "JSON_TYPE",
     "NOTHING",
+    "TOO_DEEP",
     "Request",
     "Response",
     "Stream",
@@ -211,11 +212,14 @@ def _too_deep(body: bytes, told: str) -> DocumentError:
     names = _ID.findall(body, 0, len(before) + column)
     document_id = str(from_json(names[-1])) if names else None
     where = "" if document_id is None else f" in the document {document_id!r}"
-    message = f"JSON is nested too deeply{where}: some {DEEPEST} levels are read at most"
+    message = f"{TOO_DEEP}{where}: some {DEEPEST} levels are read at most"
     return DocumentError(message, model="dict", document_id=document_id, errors=[])
 
 
 _ID: Final = re.compile(rb'"_?id"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+TOO_DEEP: Final = "JSON is nested too deeply"
+"""What the message of an error begins with that is about nothing else."""
 
 DEEPEST: Final = 200
 """Levels of JSON that pydantic's parser reads."""
