@@ -3,12 +3,11 @@
 They are read in batches, each behind the last number of the one before, so that nothing is missed or told twice.
 """
 
-import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
@@ -29,7 +28,19 @@ from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["NO_LIMIT", "Batch", "Change", "Filter", "Query", "parse_since", "present", "read_batch", "tag"]
+__all__ = [
+    "NO_LIMIT",
+    "Batch",
+    "Change",
+    "Filter",
+    "Query",
+    "choose",
+    "parse_since",
+    "present",
+    "read_batch",
+    "read_candidates",
+    "tag",
+]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
@@ -95,6 +106,24 @@ class Change(NamedTuple):
     text: bytes
 
 
+class Candidate(NamedTuple):
+    """A document that has changed, and its revisions that a function is asked about, with their JSON."""
+
+    seq: int
+    id: str
+    found: Found
+    leaves: list[tuple[str, bytes]]
+
+
+class Candidates(NamedTuple):
+    """Some of them, the number up to which they are all, and whether there are more behind it."""
+
+    query: Query
+    candidates: list[Candidate]
+    last: int
+    more: bool
+
+
 class Batch(NamedTuple):
     """Some rows, the number up to which they tell everything, and what is left of the query; None at the end."""
 
@@ -142,7 +171,50 @@ def _standing(database: Database, connection: Connection) -> tuple[int, int]:
 
 
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:
-    """The next changes. Raises NotFoundError where the database has been dropped, ServerError for a slow selector."""
+    """The next changes, whatever a function says of them: see :func:`read_candidates`.
+
+    Raises NotFoundError where the database has been dropped, ServerError for a slow selector.
+    """
+    query, end = _bounded(database, query, connection)
+    with bounded(TIMEOUT):
+        return _collect(connection, database, query, end)
+
+
+def read_candidates(database: Database, query: Query, connection: Connection) -> Candidates:
+    """The next changes that a function is to be asked about. Raises NotFoundError where the database was dropped."""
+    query, end = _bounded(database, query, connection)
+    most = query.limit if 0 < query.limit < BATCH_ASKED else BATCH_ASKED
+    candidates: list[Candidate] = []
+    size = 0
+    for row in _read(connection, database, query):
+        if len(candidates) == most or size > BATCH_BYTES:
+            return Candidates(query, candidates, candidates[-1].seq, True)
+        seq, id, _, *content, _ = row
+        candidates.append(Candidate(seq, id, Found(*content), _leaves(connection, row, query)))
+        size += sum(len(text) for _, text in candidates[-1].leaves)
+    last = candidates[-1].seq if candidates else query.since or 0
+    return Candidates(query, candidates, last if query.descending else end, False)
+
+
+def choose(database: Database, candidates: Candidates, passing: Sequence[bool], connection: Connection) -> Batch:
+    """The candidates that a function has let pass: ``passing`` has what it says of each of their leaves."""
+    query, answers, rows, last = candidates.query, iter(passing), list[Change](), candidates.last
+    for candidate in candidates.candidates:
+        revs = [rev for rev, _ in candidate.leaves if next(answers)]
+        with suppress(NotFoundError):  # it was purged meanwhile
+            if revs:
+                text = _row(connection, database, candidate.id, candidate.found, revs, query)
+                rows.append(_change(database, query, candidate.seq, len(rows), text))
+                last = candidate.seq
+    if len(rows) == query.limit:
+        return Batch(rows, last, _pending(connection, database, query, last), None)
+    batch = Batch(rows, candidates.last, 0, None)
+    rest = replace(query.after(batch), before=candidates.last) if candidates.more else None
+    return batch._replace(rest=rest)
+
+
+def _bounded(database: Database, query: Query, connection: Connection) -> tuple[Query, int]:
+    """The query with the number where it begins, and the number where it ends. Raises NotFoundError."""
     row = connection.execute(
         "SELECT update_seq, (SELECT max(seq) FROM document WHERE database = database.number) FROM database"
         " WHERE number = ? AND name IS NOT NULL",
@@ -152,26 +224,22 @@ def read_batch(database: Database, query: Query, connection: Connection) -> Batc
         raise NotFoundError("Database does not exist.")
     update_seq, last = row  # there is no change behind the last one of a document, but a purge may have been
     since = update_seq if query.since is None else query.since
-    query = replace(query, since=since)
-    with bounded(TIMEOUT):
-        return _collect(connection, database, query, max(last or 0, since))
+    return replace(query, since=since), max(last or 0, since)
 
 
 def _collect(connection: Connection, database: Database, query: Query, end: int) -> Batch:
     rows: list[Change] = []
     size, last, started = 0, query.since or 0, time.monotonic()
-    turn = TURN if query.filter.function is None else math.inf  # it would be asked again what it has answered
     found = enumerate(_rows(connection, database, query), 1) if query.limit != 0 else ()
     for examined, (seq, text) in found:
         last = seq
         if text is not None:
-            sequence = _sequence(database, query, seq, len(rows))
-            rows.append(Change(sequence, b"".join((b'{"seq":', sequence, b",", text))))
+            rows.append(_change(database, query, seq, len(rows), text))
             size += len(text)
         if len(rows) == query.limit:
             return Batch(rows, seq, _pending(connection, database, query, seq), None)
         full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
-        if full or time.monotonic() - started > turn:
+        if full or time.monotonic() - started > TURN:
             batch = Batch(rows, seq, 0, None)
             return batch._replace(rest=replace(query.after(batch), before=seq))
     if query.limit == 0:
@@ -180,42 +248,29 @@ def _collect(connection: Connection, database: Database, query: Query, end: int)
     return Batch(rows, last if query.descending else end, 0, None)
 
 
-def _sequence(database: Database, query: Query, seq: int, told: int) -> bytes:
-    """Return the sequence that a row tells, as JSON: null for a row that ``seq_interval`` passes over."""
-    if (query.limit - told) % query.interval:
-        return b"null"
-    return b'"%d%b"' % (seq, database.opaque)
+def _change(database: Database, query: Query, seq: int, told: int, text: bytes) -> Change:
+    """Return a row with the sequence that it tells: null for a row that ``seq_interval`` passes over."""
+    is_told = (query.limit - told) % query.interval == 0
+    sequence = b'"%d%b"' % (seq, database.opaque) if is_told else b"null"
+    return Change(sequence, b"".join((b'{"seq":', sequence, b",", text)))
 
 
 def _rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:
     """Every change in the range, less its sequence; without a text where the selector does not match."""
-    condition, values = _condition(query)
-    rows = connection.execute(
-        "SELECT seq, id, number, rev, deleted, attachments, body, tree FROM document"
-        f" WHERE database = ? {condition} ORDER BY seq {'DESC' if query.descending else 'ASC'}",
-        (database.number, *values),
-    )
-    if query.filter.function is not None:
-        yield from _passing(connection, database, query, rows, query.filter.function)
-        return
-    for seq, id, number, *content, tree in rows:
+    for seq, id, number, *content, tree in _read(connection, database, query):
         check_time()
         found = Found(*content)
         revs = _revs(connection, id, number, found, tree, query)
         yield seq, _row(connection, database, id, found, revs, query) if revs else None
 
 
-def _passing(
-    connection: Connection, database: Database, query: Query, rows: Iterator[Any], function: FunctionFilter
-) -> Iterator[tuple[int, bytes | None]]:
-    """As ``_rows``, where a function is asked about many documents at once."""
-    size = query.limit if 0 < query.limit < BATCH_ASKED else BATCH_ASKED
-    while batch := list(islice(rows, size)):
-        asked = [(row, _leaves(connection, row, query)) for row in batch]
-        passes = iter(function.passes([text for _, leaves in asked for _, text in leaves]))
-        for (seq, id, _, *content, _), leaves in asked:
-            revs = [rev for rev, _ in leaves if next(passes)]
-            yield seq, _row(connection, database, id, Found(*content), revs, query) if revs else None
+def _read(connection: Connection, database: Database, query: Query) -> Iterator[Any]:
+    condition, values = _condition(query)
+    return connection.execute(
+        "SELECT seq, id, number, rev, deleted, attachments, body, tree FROM document"
+        f" WHERE database = ? {condition} ORDER BY seq {'DESC' if query.descending else 'ASC'}",
+        (database.number, *values),
+    )
 
 
 def _leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, bytes]]:

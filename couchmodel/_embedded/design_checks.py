@@ -7,10 +7,10 @@ functions are then refused when they are to be used.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from couchmodel._embedded.scripts import check_function, is_available
+from couchmodel._embedded.scripts import Scripts, check_function, is_available
 from couchmodel.errors import BadRequestError, ResponseError
 
-__all__ = ["check_design", "has_functions", "language_of"]
+__all__ = ["check_design", "check_functions", "has_functions", "language_of"]
 
 JAVASCRIPT: Final = "javascript"
 
@@ -49,24 +49,21 @@ def language_of(design: Mapping[str, Any]) -> str:
 
 
 def has_functions(design: Mapping[str, Any]) -> bool:
-    """Whether a check would have to compile something, which takes a while."""
+    """Whether there is something to be compiled, which takes a while. See :func:`check_functions`."""
     return bool(design.get("views")) and language_of(design) == JAVASCRIPT and is_available()
 
 
 def check_design(design: Mapping[str, Any], *, partitioned: bool = False) -> None:
-    """Raise what CouchDB answers to a design document that it does not take.
+    """Raise what CouchDB answers to a design document that it does not take, whatever its functions are.
 
     Raises:
-        BadRequestError: a member is not of its type, or a built-in reduce function does not exist.
-        ResponseError: a function of a view does not compile.
+        BadRequestError: a member is not of its type.
     """
     for path in _PATHS:
         _check_path(design, path, ())
     _check_views(design)
     if not partitioned and design.get("options", {}).get("partitioned"):
         raise _invalid("partitioned option cannot be true in a non-partitioned database.")
-    if language_of(design) == JAVASCRIPT and is_available():
-        _check_functions(design.get("views", {}))
 
 
 def _check_path(value: Mapping[str, Any], path: Path, above: tuple[str, ...]) -> None:
@@ -109,13 +106,18 @@ def _refuse_type(names: tuple[str, ...], types: tuple[str, ...]) -> None:
 # --- functions
 
 
-def _check_functions(views: Mapping[str, Any]) -> None:
-    """In CouchDB's order, for the first error is the answer: views with one map function are one view."""
+def check_functions(views: Mapping[str, Any], scripts: Scripts | None = None) -> None:
+    """Compile the functions of views, in CouchDB's order: views with one map function are one view.
+
+    Raises:
+        BadRequestError: a built-in reduce function does not exist, or a function does not compile.
+        ResponseError: a function cannot be compiled, such as for taking too long.
+    """
     for source, named in sorted(_by_map(views).items()):
-        _compile("map", _name(named), source)
+        _compile("map", _name(named), source, scripts)
         for name, reduce in reversed(named):
             if reduce is not None:
-                _check_reduce(name, reduce)
+                _check_reduce(name, reduce, scripts)
 
 
 def _by_map(views: Mapping[str, Any]) -> dict[str, list[tuple[str, str | None]]]:
@@ -131,9 +133,9 @@ def _name(named: list[tuple[str, str | None]]) -> str:
     return (plain or [name for name, _ in named])[-1]
 
 
-def _check_reduce(name: str, source: str) -> None:
+def _check_reduce(name: str, source: str, scripts: Scripts | None) -> None:
     if source[:1] != "_":
-        _compile("reduce", name, source)
+        _compile("reduce", name, source, scripts)
         return
     for prefix in _ranked(source):
         _check_rank(source.removeprefix(prefix))
@@ -155,9 +157,9 @@ def _check_rank(number: str) -> None:
         raise _invalid(f"rank value must be between 1 and {LARGEST_RANK}")
 
 
-def _compile(kind: str, name: str, source: str) -> None:
+def _compile(kind: str, name: str, source: str, scripts: Scripts | None) -> None:
     try:
-        check_function(source)
+        check_function(source, scripts)
     except ResponseError as error:
         if error.code == "compilation_error":
             reason = f"Compilation of the {kind} function in the '{name}' view failed: {error.reason}"

@@ -1,13 +1,15 @@
 """Functions of design documents that are asked for by name, and what they are told of a request."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from couchmodel._embedded.design_checks import JAVASCRIPT, language_of
 from couchmodel._embedded.documents import document_json, living, winner
-from couchmodel._embedded.scripts import Context, parsed
-from couchmodel._embedded.sqlite import Connection, leave_event_loop
+from couchmodel._embedded.script_turns import run
+from couchmodel._embedded.scripts import Context, Together, parsed
+from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, decode, encode, target
 from couchmodel.errors import NotFoundError, ResponseError, ServerError
@@ -37,11 +39,11 @@ class Function(NamedTuple):
     path: tuple[str, ...]
     context: Context
 
-    def call(self, responder: str, *arguments: bytes) -> Any:
+    def call(self, responder: str, *arguments: bytes, seconds: float | None = None) -> Any:
         """What a responder of ``scripts.js`` makes of it. Raises ResponseError, and UnsupportedError without ``js``."""
         text = b"[%b]" % b",".join((encode(self.path), *arguments))
         try:
-            return parsed(self.context.ask("call", responder, text.decode()))
+            return parsed(self.context.ask("call", responder.encode(), text, seconds=seconds))
         except ResponseError as error:
             error.status = STATUSES.get(error.code, error.status if isinstance(error, ServerError) else 500)
             raise
@@ -75,20 +77,17 @@ class FunctionFilter:
         self._function = function
         self._request = request
         self._responder = "filterView" if function.path[0] == "views" else "filter"
+        self._together = Together(self._ask)
 
-    def passes(self, documents: Sequence[bytes]) -> list[bool]:
-        """Which of the documents pass. Raises ResponseError, and BusyError in an event loop."""
-        leave_event_loop()
-        try:
-            return self._ask(documents)
-        except ServerError:
-            # The time is one document's.
-            if len(documents) == 1:
-                raise
-        return [self._ask([document])[0] for document in documents]
+    async def passing(self, documents: Sequence[bytes]) -> list[bool]:
+        """Which of the documents pass. Raises ResponseError."""
+        if not documents:
+            return []
+        return await run(self._function.context.scripts, partial(self._together.ask, documents))
 
-    def _ask(self, documents: Sequence[bytes]) -> list[bool]:
-        passing: list[bool] = self._function.call(self._responder, b"[%b]" % b",".join(documents), self._request)
+    def _ask(self, documents: Sequence[bytes], seconds: float | None) -> list[bool]:
+        text = b"[%b]" % b",".join(documents)
+        passing: list[bool] = self._function.call(self._responder, text, self._request, seconds=seconds)
         return passing
 
 

@@ -28,6 +28,7 @@ from couchmodel._embedded.index_rows import (
 )
 from couchmodel._embedded.mappers import Mapper, open_mapper
 from couchmodel._embedded.reducing import check_values
+from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import decode
@@ -117,7 +118,7 @@ async def _build(store: Store, database: Database, design: Design) -> None:
         await _clean_up(store, database, design.signature, *building)
         state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is not None:
-        mapping = _Mapping(design)
+        mapping = _Mapping(design, database.scripts)
         try:
             await _advance(store, database, design, state, mapping)
         finally:
@@ -148,8 +149,9 @@ async def _advance(store: Store, database: Database, design: Design, state: Stat
 class _Mapping:
     """A mapper, on a thread of its own from its opening to its end."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, scripts: Scripts) -> None:
         self._design = design
+        self._scripts = scripts
         self._thread = ThreadPoolExecutor(1, "couchmodel-mapper")
         self._mapper: Mapper | None = None
 
@@ -168,7 +170,7 @@ class _Mapping:
         if not documents:
             return []
         if self._mapper is None:
-            self._mapper = open_mapper(self._design)
+            self._mapper = open_mapper(self._design, self._scripts)
         # What is emitted is many small objects, which are to be gone before the garbage collector takes them for old.
         return [written for some in _batched(documents) for written in self._map(self._mapper, some)]
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from couchmodel._embedded import scripts
 from couchmodel._embedded.designs import JAVASCRIPT, QUERY, Design
 from couchmodel._embedded.large_json import decode_stored
+from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.selector import Absent, Selector, compile_selector, get_path, parse_path
 from couchmodel.errors import BadRequestError, ServerError
 
@@ -30,8 +31,8 @@ class Mapper(Protocol):
         ...
 
 
-def open_mapper(design: Design) -> Mapper:
-    """The mapper for a design document.
+def open_mapper(design: Design, functions: Scripts | None = None) -> Mapper:
+    """The mapper for a design document. Its functions run among those of a database, or else by themselves.
 
     Raises:
         ServerError: its language is not known, or a selector makes no sense.
@@ -41,7 +42,7 @@ def open_mapper(design: Design) -> Mapper:
     opener = _LANGUAGES.get(design.language)
     if opener is None:
         raise ServerError(design.language, code="unknown_query_language")
-    return opener(design)
+    return opener(design, functions)
 
 
 class FieldsMapper:
@@ -94,8 +95,15 @@ def _entries(view: _Fields, document: dict[str, Any]) -> Rows:
     return [(values, b"null")]
 
 
-def _open_script(design: Design) -> Mapper:
-    return scripts.open_mapper(design.body)
+def _open_fields(design: Design, _functions: Scripts | None) -> Mapper:
+    return FieldsMapper(design)
 
 
-_LANGUAGES: Final[dict[str, Callable[[Design], Mapper]]] = {QUERY: FieldsMapper, JAVASCRIPT: _open_script}
+def _open_script(design: Design, functions: Scripts | None) -> Mapper:
+    return scripts.open_mapper(design.body, functions)
+
+
+_LANGUAGES: Final[dict[str, Callable[[Design, Scripts | None], Mapper]]] = {
+    QUERY: _open_fields,
+    JAVASCRIPT: _open_script,
+}

@@ -81,6 +81,10 @@ class Grouping:
         self.restarts += 1
         return self._before
 
+    def is_one(self, rows: Sequence[Row]) -> bool:
+        """Whether rows that are read one after the other are all of one group."""
+        return not rows or rows[-1].key.startswith(self._named(rows[0])[1])
+
     def feed(self, rows: Sequence[Row], moment: Moment) -> list[bytes]:
         """The groups that are complete before the last of these rows, as they are answered. Raises ResponseError."""
         self._moment = moment

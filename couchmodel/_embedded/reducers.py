@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from couchmodel._embedded import scripts
 from couchmodel._embedded.designs import QUERY, Design, View
 from couchmodel._embedded.reducing import Item, Reduction, builtin_reduction
-from couchmodel._embedded.scripts import Reducer
+from couchmodel._embedded.scripts import Reducer, Scripts
 from couchmodel._wire.messages import decode
 
 __all__ = ["Maker", "open_reducer"]
@@ -23,8 +23,8 @@ class Maker(NamedTuple):
     is_script: bool
 
 
-def open_reducer(design: Design, view: View, *, backwards: bool) -> Maker:
-    """What makes the reductions of a view, which may be read ``backwards``.
+def open_reducer(design: Design, view: View, functions: Scripts, *, backwards: bool) -> Maker:
+    """What makes the reductions of a view, which may be read ``backwards``; a function runs among those of a database.
 
     Raises ServerError where there is no built-in function of that name. What is wrong with a function of the design
     document is told by the first reduction that gets rows.
@@ -36,7 +36,7 @@ def open_reducer(design: Design, view: View, *, backwards: bool) -> Maker:
     if design.language == QUERY:
         return Maker(_Nothing, False)
     # It is compiled where it runs, which is not in the event loop.
-    opened = cache(lambda: scripts.open_reducer(design.body, source))
+    opened = cache(lambda: scripts.open_reducer(design.body, source, functions))
     return Maker(lambda: _Script(opened), True)
 
 

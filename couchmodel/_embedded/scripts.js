@@ -13,6 +13,7 @@
   const valuesOf = Object.values;
   const { isArray } = Array;
   const { join } = Array.prototype;
+  const { test } = RegExp.prototype;
   const { includes, matchAll, replace, split, startsWith, substring } = String.prototype;
   const toText = Object.prototype.toString;
   const evaluate = globalThis.eval; // called by this name it evaluates in the global scope
@@ -128,9 +129,9 @@
 
   function failed(error) {
     if (error instanceof Failure) return told(error.code, error.reason, error.status);
+    if (isExhausted(error)) return told("os_process_error", error === null ? "out of memory" : Text(error.message));
     if (error === null || error === undefined) return told("TypeError", "{[]}");
     if (error[0] === "fatal" || error[0] === "error") return told(described(error[1]), described(error[2]));
-    if (isExhausted(error)) return told("os_process_error", Text(error.message));
     if (error.error && error.reason) return told(described(error.error), described(error.reason));
     if (error.name) return told(described(error.name), "{[]}");
     return told("unnamed_error", "null");
@@ -141,9 +142,14 @@
     return stringify({ __proto__: null, code, reason, status });
   }
 
-  // Out of memory or of stack: no function may go on after that.
+  // Out of memory or of stack: no function may go on after that. Where there is no memory for an error that says so, the
+  // engine throws null, as hardly any function does; one that might can be told by its text.
+  const throwsNull = /\bthrow\b[\s(]*null\b/;
+  let nullIsThrown = false;
+
   function isExhausted(error) {
-    if (error === null || typeof error !== "object") return false;
+    if (error === null) return !nullIsThrown;
+    if (typeof error !== "object") return false;
     return error.name === "InternalError" || error.message === "Maximum call stack size exceeded";
   }
 
@@ -153,8 +159,9 @@
 
   // Whether an error is one that ends more than the call that threw it; where it is, it is thrown on.
   function refuseFatal(error) {
+    if (isExhausted(error)) throw error;
     if (error == "fatal_error") throw new Failure("map_runtime_error", "function raised 'fatal_error'");
-    if (error[0] === "fatal" || isExhausted(error)) throw error;
+    if (error[0] === "fatal") throw error;
   }
 
   // --- the log
@@ -213,6 +220,7 @@
       if (!(module.id in cache)) {
         cache[module.id] = {}; // for modules that require each other
         try {
+          nullIsThrown = nullIsThrown || apply(test, throwsNull, [module.current]);
           const body = evaluate(`(function (module, exports, require) { ${module.current}\n });`);
           apply(body, globalThis, [module, module.exports, (other) => load(other, module)]);
         } catch (error) {
@@ -258,6 +266,7 @@
 
   function value(source) {
     evaluated = source;
+    nullIsThrown = nullIsThrown || apply(test, throwsNull, [source]);
     try {
       return evaluate(source);
     } catch (error) {
@@ -312,7 +321,7 @@
   let values = bare(); // their values, both of the function that is running
   let passes = false; // whether it has emitted anything
 
-  const maps = [];
+  let mapper = null;
   const nobody = freeze(setPrototypeOf([], list)); // what `this` is
 
   function emit(key, value) {
@@ -326,7 +335,7 @@
     log(`function raised exception ${Text(error)} with doc._id ${document._id}`);
   }
 
-  // A line of the keys, by document and view, and a line for each value, in the same order.
+  // A line of the keys, by document, and a line for each value, in the same order.
   function map(text) {
     const documents = parse(text);
     const byDocument = bare();
@@ -334,9 +343,7 @@
     for (let d = 0; d < documents.length; d++) {
       const document = documents[d];
       seal(document);
-      const byView = bare();
-      for (let m = 0; m < maps.length; m++) byView[m] = rows(maps[m], document, written);
-      byDocument[d] = json(byView);
+      byDocument[d] = json(rows(mapper, document, written));
     }
     written[0] = `[${apply(join, byDocument, [","])}]`;
     return apply(join, written, ["\n"]);
@@ -415,17 +422,27 @@
     return json(passing);
   }
 
-  function validate(path, newDocument, oldDocument, user, security) {
+  // A line for each pair of a document and the one before it; `author` is the text of the other arguments.
+  function validate(path, pairs, author) {
     const run = callable(path);
-    try {
-      apply(run, design, [newDocument, oldDocument, user, security]);
-    } catch (error) {
-      if (error === null || error === undefined || (error.name && error.stack)) throw error;
-      // What has no JSON is thrown all the same, so it must not look like a function that threw nothing.
-      if (stringify(error) === undefined) throw new Failure("parse_error", "bad_token");
-      return `{"thrown":${json(error)}}`;
+    const outcomes = bare();
+    for (let i = 0; i < pairs.length; i++) {
+      const [newDocument, oldDocument] = pairs[i];
+      try {
+        apply(run, design, [newDocument, oldDocument, ...received(author)]);
+        outcomes[i] = "{}";
+      } catch (error) {
+        if (isExhausted(error)) throw error;
+        outcomes[i] = refusal(error);
+      }
     }
-    return "{}";
+    return apply(join, outcomes, ["\n"]);
+  }
+
+  function refusal(error) {
+    if (error === null || error === undefined || (error.name && error.stack)) return failed(error);
+    // What has no JSON is thrown all the same, so it must not look like a function that threw nothing.
+    return stringify(error) === undefined ? told("parse_error", "bad_token") : `{"thrown":${json(error)}}`;
   }
 
   function update(path, document, request) {
@@ -481,10 +498,11 @@
 
   const commands = {
     // Compile a map function; `lib` is what it may require.
-    addMap: (source) => { maps[maps.length] = compiled(source); return "null"; },
+    addMap: (source) => { mapper = compiled(source); return "null"; },
     check: (source) => { compiled(source); return "null"; },
     lib: (text) => { visible("require", requirer({ views: { lib: received(text) } })); return "null"; },
     map,
+    nothing: () => "null",
     reduce: (source, text, size) => reduce(reducers[source] || (reducers[source] = compiled(source)), text, +size),
     design: (text) => { design = received(text); visible("require", requirer(design)); return "null"; },
     call: (name, text) => { const [path, ...values] = received(text); return responders[name](path, ...values); },

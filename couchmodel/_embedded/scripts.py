@@ -1,32 +1,34 @@
-"""JavaScript: the functions of design documents, in an engine of their own that reaches nothing but what it is given.
+"""JavaScript: the functions of design documents, in processes of their own that reach nothing but what they are given.
 
-The engine is quickjs-ng, the extra ``js``; only this module imports it. What a function sees around itself is in
-``scripts.js``. A context may be used from any thread, by one at a time: its lock sees to that, and while it runs other
-threads run too. Whoever asks waits for up to five seconds, so it is never the event loop.
+The engine is quickjs-ng, the extra ``js``; only ``script_child`` imports it. What a function sees around itself is in
+``scripts.js``. A context may be used from any thread, by several at once. Whoever asks waits for up to five seconds of
+the processor, and for others of the same database before, so it is never the event loop.
 """
 
 import json
-import logging
 import threading
-import time
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cache
-from importlib import import_module, resources
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._embedded.script_process import Limits, Opening, Owner, next_number
+from couchmodel._embedded.script_processes import LIMITS, PROCESSES
 from couchmodel._wire.messages import decode, encode
-from couchmodel.errors import ResponseError, ServerError, UnsupportedError
+from couchmodel.errors import ServerError, UnsupportedError
 
 __all__ = [
-    "RUNNING",
+    "LIMITS",
     "Context",
+    "Limits",
     "Mapper",
     "Reducer",
     "Scripts",
+    "Together",
     "check_function",
     "is_available",
     "open_mapper",
@@ -34,31 +36,23 @@ __all__ = [
     "parsed",
 ]
 
-SECONDS: Final = 5.0
-"""Time for one call, CouchDB's ``os_process_timeout``; of the processor, all threads counted."""
-
-MEMORY: Final = 64 * 1024 * 1024
-"""Bytes that a context may use."""
-
-STACK: Final = 512 * 1024
-"""Bytes for calls within calls, well inside of what a thread has on any system."""
+T = TypeVar("T")
 
 CONTEXTS: Final = 16
-"""Functions of a database that are kept ready: each takes 0.3 MB and what it holds on to."""
+"""Functions of a database that are kept ready."""
 
-RUNNING: Final = ThreadPoolExecutor(4, thread_name_prefix="couchmodel-functions")
-"""Where functions run that nothing but a request waits for: none of them holds up what is not of their kind."""
+TOGETHER: Final = 100
+BATCH: Final = 1024 * 1024
+"""Documents, and bytes of them, that are put to a function in one call."""
 
-SLOW: Final = 0.1
-"""Seconds of one call from which on it counts as slow."""
+SHORT: Final = 16 * 1024
+"""Bytes of a request that a pipe takes at once."""
 
-ALLOWANCE: Final = 10.0
-WINDOW: Final = 60.0
-"""Seconds that slow calls of a database's functions may take of so many while writes wait for them."""
+PATIENCE: Final = 50
+"""Calls after a late one that are not expected to be any faster."""
 
-_FAILED: Final = "!"
-
-_log = logging.getLogger("couchmodel.embedded.scripts")
+BATCH_SECONDS: Final = 0.25
+"""Seconds of the processor for a call with several documents; a function that takes longer gets them one by one."""
 
 
 @cache
@@ -71,98 +65,66 @@ def is_available() -> bool:
     return True
 
 
-def _engine() -> Any:
+def _require_engine() -> None:
     if not is_available():
         reason = "The embedded store runs JavaScript with an extra that is not installed: pip install 'couchmodel[js]'"
         raise UnsupportedError(reason)
-    return import_module("quickjs")
-
-
-@cache
-def _surroundings() -> str:
-    return resources.files("couchmodel._embedded").joinpath("scripts.js").read_text("utf-8")
 
 
 class Context:
-    """A piece of JavaScript's memory with some functions in it. It goes on after every error.
+    """A memory of JavaScript with some functions in it, in a process. It begins anew when the process has ended."""
 
-    Raises:
-        UnsupportedError: the extra ``js`` is not installed.
-    """
+    def __init__(self, scripts: "Scripts | None", *prepared: tuple[str, str]) -> None:
+        """``prepared`` are commands that are carried out wherever it begins.
 
-    def __init__(self, *prepared: tuple[str, str]) -> None:
-        """``prepared`` are commands that are carried out when it is first asked."""
-        self._engine = _engine()
-        self._lock = threading.Lock()
-        self._prepared = list(prepared)
-        self._run: Any = None
+        Raises UnsupportedError where the extra ``js`` is not installed.
+        """
+        _require_engine()
+        self.scripts = COMMON if scripts is None else scripts
+        self.opening = Opening(next_number(), [(command, text.encode()) for command, text in prepared])
+        self.close = weakref.finalize(self, PROCESSES.forget, self.opening.number)
+        """Give the memory back."""
+        self.close.atexit = False
+        self._patience = 0
 
-    def prepare(self, command: str, text: str) -> None:
-        """Give the functions what they need to begin with. Raises ResponseError."""
-        self.ask(command, text)
-        self._prepared.append((command, text))
+    def open(self) -> None:
+        """See to it that the context begins well. Raises as ``ask`` does."""
+        PROCESSES.ask(self.scripts, [self.opening], "nothing", (), None)
 
-    def ask(self, command: str, *texts: str) -> str:
-        """What comes of a command of ``scripts.js``.
+    def ask(self, command: str, *texts: bytes, seconds: float | None = None) -> bytes:
+        """What comes of a command of ``scripts.js``, which may take so many seconds of the processor.
 
         Raises:
             ResponseError: the function does not compile, or fails in a way that CouchDB does not pass over.
             ServerError: it takes too long, or too much memory.
         """
-        with self._lock:
-            if self._run is None:
-                self._begin()
-            return self._ask(command, texts)
+        return PROCESSES.ask(self.scripts, [self.opening], command, texts, seconds)[0]
 
-    def close(self) -> None:
-        """Give the memory back. The context begins anew if it is used again."""
-        with self._lock:
-            self._run = None
+    def ask_now(self, command: str, *texts: bytes, seconds: float) -> "Future[list[bytes]] | None":
+        """As ``ask``, for what takes no time as a rule; its future, which may be late. None where ``ask`` is the way.
 
-    def _begin(self) -> None:
-        context = self._engine.Context()
-        context.set_memory_limit(MEMORY)
-        context.set_max_stack_size(STACK)
-        context.set_time_limit(SECONDS)
-        self._run = context.eval(_surroundings())
-        for command, text in self._prepared:
-            self._ask(command, (text,))
-
-    def _ask(self, command: str, texts: Sequence[str]) -> str:
-        try:
-            answer = self._run(command, *texts)
-        except self._engine.JSException as error:
-            self._run = None  # as CouchDB ends the process
-            raise _exhausted(str(error)) from None
-        if not isinstance(answer, str):
-            self._run = None
-            raise ServerError("the script gave no answer", code="os_process_error")
-        lines, _, outcome = answer.partition("\n")
-        if lines:
-            _write_log(lines)
-        if outcome[:1] == _FAILED:
-            raise self._failure(json.loads(outcome[1:]))
-        return outcome
-
-    def _failure(self, error: Mapping[str, Any]) -> ResponseError:
-        if error["code"] == "os_process_error":
-            self._run = None
-            return _exhausted(error["reason"])
-        failure = ResponseError(error["reason"], code=error["code"])
-        failure.status = error.get("status", 500)
-        return failure
+        What was late is not asked so for a while.
+        """
+        if self._patience > 0 or sum(map(len, texts)) > SHORT:
+            self._patience -= 1
+            return None
+        answer = PROCESSES.ask_now(self.scripts, self.opening, command, texts, seconds)
+        if answer is not None and not answer.done():
+            self._patience = PATIENCE
+        return answer
 
 
-class Scripts:
-    """The contexts of the functions of a database's design documents, those that were used last.
+class Scripts(Owner):
+    """The functions of a database's design documents, those that were used last. Each has a context of its own.
 
-    Each function has its own, as in CouchDB: none breaks what another sees, nor waits until another has run.
+    Processes are started for them when the first one runs.
     """
 
     def __init__(self) -> None:
         self._contexts: OrderedDict[tuple[tuple[str, ...], bytes], Context] = OrderedDict()
         self._lock = threading.Lock()
-        self._slow: deque[tuple[float, float]] = deque()
+        self.checking: dict[tuple[str, str, int], Context | None] = {}
+        """The functions that check documents: by the id of a design document, its revision and its sequence number."""
 
     def open(self, path: tuple[str, ...], design: bytes) -> Context:
         """The context of a function by its path in a design document, which is JSON: another revision has another.
@@ -176,41 +138,65 @@ class Scripts:
             key = path, design
             context = self._contexts.get(key)
             if context is None:
-                context = self._contexts[key] = Context(("design", design.decode()))
+                context = self._contexts[key] = Context(self, ("design", design.decode()))
                 if len(self._contexts) > CONTEXTS:
                     self._contexts.popitem(last=False)
             self._contexts.move_to_end(key)
             return context
 
-    def ask(self, context: Context, command: str, *texts: str) -> str:
-        """What comes of a command while the writes of all databases wait for it.
-
-        Raises as a context does, and ServerError without running anything where the database's functions have taken
-        more than their share of late: one that runs for ever would keep everybody from writing.
-        """
-        began = time.monotonic()
-        while self._slow and self._slow[0][0] < began - WINDOW:
-            self._slow.popleft()
-        if sum(taken for _, taken in self._slow) > ALLOWANCE:
-            raise _exhausted("interrupted")
-        try:
-            return context.ask(command, *texts)
-        finally:
-            taken = time.monotonic() - began
-            if taken > SLOW:
-                self._slow.append((began, taken))
+    def close(self) -> None:
+        """End the processes. Others are started if a function is run again."""
+        PROCESSES.end(self)
 
 
-def check_function(source: str) -> None:
+COMMON: Final = Scripts()
+"""Where functions run that are no database's."""
+
+
+def check_function(source: str, scripts: Scripts | None = None) -> None:
     """Compile a function, to throw it away. Raises ResponseError with the code ``compilation_error``."""
-    Context().ask("check", source)
+    Context(scripts).ask("check", source.encode())
+
+
+class Together(Generic[T]):
+    """Documents that are put to functions many at a time, as long as the functions are fast."""
+
+    def __init__(self, ask: Callable[[Sequence[bytes], float | None], list[T]]) -> None:
+        """``ask`` puts some of them to the functions, which may take so many seconds; None stands for all they may."""
+        self._ask = ask
+        self._most = TOGETHER
+
+    def ask(self, documents: Sequence[bytes]) -> list[T]:
+        """What comes of each. Raises ResponseError; ServerError where one of them takes too much time or memory."""
+        results: list[T] = []
+        while len(results) < len(documents):
+            batch = self._next(documents, len(results))
+            try:
+                results += self._ask(batch, None if len(batch) == 1 else BATCH_SECONDS)
+            except ServerError:
+                if len(batch) == 1:
+                    raise
+                # The time is one document's, and so is the memory.
+                results += [result for document in batch for result in self._ask([document], None)]
+                self._most = max(1, len(batch) // 10)
+        return results
+
+    def _next(self, documents: Sequence[bytes], begin: int) -> Sequence[bytes]:
+        size, end = 0, begin
+        while end < min(len(documents), begin + self._most) and (size == 0 or size + len(documents[end]) <= BATCH):
+            size += len(documents[end])
+            end += 1
+        return documents[begin:end]
 
 
 class Mapper:
     """The map functions of a design document, in the order of its views."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, contexts: Sequence[Context], places: Sequence[int]) -> None:
+        """``places`` has for each view which of the contexts has its function."""
+        self._contexts = contexts
+        self._places = places
+        self._together = Together(self._map)
 
     def map(self, documents: Sequence[bytes]) -> list[list[list[tuple[Any, bytes]]]]:
         """What the functions emit: for each document and each view its rows, a key and the JSON of a value.
@@ -221,43 +207,49 @@ class Mapper:
             ResponseError: a function fails in a way that CouchDB does not pass over, such as a ``fatal_error``.
             ServerError: a function takes more than five seconds for one document, or too much memory.
         """
-        try:
-            return self._map(documents)
-        except ServerError:
-            # The time is one document's, and so is the memory.
-            if len(documents) == 1:
-                raise
-        return [self._map([document])[0] for document in documents]
+        return self._together.ask(documents)
 
     def close(self) -> None:
         """Give the memory back."""
-        self._context.close()
+        for context in self._contexts:
+            context.close()
 
-    def _map(self, documents: Sequence[bytes]) -> list[list[list[tuple[Any, bytes]]]]:
-        answer = self._context.ask("map", (b"[%b]" % b",".join(documents)).decode())
-        keys, *values = answer.encode().split(b"\n")
-        left = iter(values)
-        return [[_rows(emitted, left) for emitted in views] for views in parsed(keys)]
+    def _map(self, documents: Sequence[bytes], seconds: float | None) -> list[list[list[tuple[Any, bytes]]]]:
+        if not self._contexts:
+            return [[] for _ in documents]
+        text = b"[%b]" % b",".join(documents)
+        openings = [context.opening for context in self._contexts]
+        answers = PROCESSES.ask(self._contexts[0].scripts, openings, "map", [text], seconds)
+        mapped = list(map(_rows, answers))
+        return [[mapped[place][n] for place in self._places] for n in range(len(documents))]
 
 
-def _rows(keys: list[Any], values: Iterator[bytes]) -> list[tuple[Any, bytes]]:
+def _rows(answer: bytes) -> list[list[tuple[Any, bytes]]]:
+    """The rows of each document, of which an answer has the keys in its first line, and each value in another."""
+    keys, *values = answer.split(b"\n")
+    left = iter(values)
+    return [_pairs(emitted, left) for emitted in parsed(keys)]
+
+
+def _pairs(keys: list[Any], values: Iterator[bytes]) -> list[tuple[Any, bytes]]:
     return list(zip(keys, islice(values, len(keys)), strict=True)) if keys else []
 
 
-def open_mapper(design: Mapping[str, Any]) -> Mapper:
-    """The map functions of a design document, those of its views that have one.
+def open_mapper(design: Mapping[str, Any], scripts: Scripts | None = None) -> Mapper:
+    """The map functions of a design document, those of its views that have one. Views with one function share it.
 
     Raises:
         ResponseError: one of them does not compile.
         UnsupportedError: the extra ``js`` is not installed.
     """
     views = design.get("views", {})
-    context = Context()
-    context.prepare("lib", encode(views.get("lib", {})).decode())
-    for name, view in views.items():
-        if name != "lib" and isinstance(view, dict) and "map" in view:
-            context.prepare("addMap", view["map"])
-    return Mapper(context)
+    lib = encode(views.get("lib", {})).decode()
+    named = [view["map"] for name, view in views.items() if name != "lib" and isinstance(view, dict) and "map" in view]
+    sources = list(dict.fromkeys(named))
+    contexts = [Context(scripts, ("lib", lib), ("addMap", source)) for source in sources]
+    for context in contexts:
+        context.open()
+    return Mapper(contexts, [sources.index(source) for source in named])
 
 
 class Reducer:
@@ -290,18 +282,18 @@ class Reducer:
         self._context.close()
 
     def _reduce(self, text: bytes, size: int) -> bytes:
-        return self._context.ask("reduce", self._source, text.decode(), str(size)).encode()
+        return self._context.ask("reduce", self._source.encode(), text, b"%d" % size)
 
 
-def open_reducer(design: Mapping[str, Any], source: str) -> Reducer:
+def open_reducer(design: Mapping[str, Any], source: str, scripts: Scripts | None = None) -> Reducer:
     """A reduce function of a design document, by its source.
 
     Raises:
         ResponseError: it does not compile.
         UnsupportedError: the extra ``js`` is not installed.
     """
-    context = Context()
-    context.prepare("check", source)
+    context = Context(scripts, ("check", source))
+    context.open()
     return Reducer(context, source)
 
 
@@ -311,16 +303,3 @@ def parsed(text: bytes | str) -> Any:
         return decode(text if isinstance(text, bytes) else text.encode())
     except ValueError as error:
         raise ServerError(f"what a function has made cannot be read: {error}", code="invalid_json") from None
-
-
-def _exhausted(reason: str) -> ServerError:
-    """What CouchDB says of a process that it had to end."""
-    if "interrupted" in reason:
-        return ServerError("OS process timed out.", code="os_process_error")
-    return ServerError("{exit_status,1}", code="os_process_error")
-
-
-def _write_log(lines: str) -> None:
-    for line in json.loads(lines):
-        # One line is one line: a function may not write what looks like somebody else's.
-        _log.info("%s", line if line.isprintable() else repr(line))

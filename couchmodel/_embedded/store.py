@@ -57,7 +57,8 @@ class Database:
     """A database of the store: its number in the tables, and what is asked of it often.
 
     ``changes`` counts those since it was opened: what was read of it is good for as long as it stands still.
-    ``compactions`` counts those under way, ``measured`` is how large some of its documents are.
+    ``compactions`` counts those under way, ``measured`` is how large some of its documents are. ``checks`` are the
+    functions that writes wait for, ``scripts`` all others.
     """
 
     number: int
@@ -71,6 +72,7 @@ class Database:
     watches: set["Watch"] = field(default_factory=set)
     turns: "Turns" = field(default_factory=WeakKeyDictionary)
     scripts: Scripts = field(default_factory=Scripts)
+    checks: Scripts = field(default_factory=Scripts)
     changes: int = 0
     compactions: int = 0
     heard: "Heard | None" = None
@@ -86,6 +88,11 @@ class Database:
     def watch(self) -> "Watch":
         """A context in which changes are noticed."""
         return Watch(self.watches, self.turns)
+
+    def end_scripts(self) -> None:
+        """End the processes of the database's functions."""
+        self.scripts.close()
+        self.checks.close()
 
     def notify(self, _result: object = None) -> None:
         """The database has changed. From any thread."""
@@ -266,6 +273,7 @@ class Store:
         dropped = self.databases.pop(database.name)
         dropped.heard = None
         dropped.notify()
+        dropped.end_scripts()
         self._hear("deleted", database.name)
         now = int(time.time())
         self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
@@ -303,6 +311,7 @@ class Store:
             connections, self._open = self._open, None
         for database in tuple(self.databases.values()):
             database.notify()
+            database.end_scripts()
         if connections is not None:
             connections.close()
 

@@ -16,7 +16,7 @@ from couchmodel._embedded.documents import Wishes, open_winner
 from couchmodel._embedded.edits import Edit
 from couchmodel._embedded.jobs import parse_asked
 from couchmodel._embedded.store import Database, Store
-from couchmodel._embedded.validation import Author
+from couchmodel._embedded.verdicts import Author, Verdicts
 from couchmodel._embedded.writing import Check
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.users import User
@@ -89,14 +89,15 @@ async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:
 
 def check_for(database: Database, user: User) -> Check:
     """What each write of a user to a database has to pass."""
-    author = Author(user, database.name, database.security.document, database.scripts)
+    author = Author(user, database.name, database.security.document, database.checks)
+    verdicts = Verdicts(author)
     if database.name == USERS:
-        return Check(author, partial(_check_user, database, user))
+        return Check(author, verdicts, partial(_check_user, database, user))
     if database.name == "_replicator":
-        return Check(author, partial(_check_replication, database, user))
+        return Check(author, verdicts, partial(_check_replication, database, user))
     if database.security.is_admin(user):
-        return Check(author)
-    return Check(author, partial(_check_design, database, user))
+        return Check(author, verdicts)
+    return Check(author, verdicts, partial(_check_design, database, user))
 
 
 async def _run(document: dict[str, Any]) -> dict[str, Any]:

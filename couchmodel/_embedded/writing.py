@@ -1,6 +1,6 @@
 """Writing revisions: where they go in a document's tree, which one wins, and what becomes of the others."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from couchmodel._embedded import clearing, local
@@ -12,7 +12,8 @@ from couchmodel._embedded.partitions import check_id
 from couchmodel._embedded.revision_ids import revision_id
 from couchmodel._embedded.revtree import RevTree
 from couchmodel._embedded.sqlite import Connection
-from couchmodel._embedded.validation import Author, Listed, Validation, mark
+from couchmodel._embedded.validation import Listed, Validation, mark
+from couchmodel._embedded.verdicts import Author, Verdicts
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError, PreconditionFailedError
@@ -23,10 +24,12 @@ __all__ = ["Check", "Writing", "used_blobs"]
 class Check(NamedTuple):
     """What a write has to pass: its author's rights, and what design documents say.
 
-    ``admit`` raises UnauthorizedError or ForbiddenError for a write that the author may not do.
+    ``verdicts`` has what functions have said of the request's writes. ``admit`` raises UnauthorizedError or
+    ForbiddenError for a write that the author may not do.
     """
 
     author: Author
+    verdicts: Verdicts
     admit: Callable[[Edit], None] | None = None
 
 
@@ -77,7 +80,10 @@ class Writing:
         self._database = database
         self._seq, self._revs_limit, self._validated, self._partitioned, self._is_routine = row
         self._looks_up = bool(self._validated) or not self._is_routine
-        self._validation = Validation(connection, database, check.author) if check else None
+        self._verdicts = check and check.verdicts
+        self._validation = Validation(connection, database, check.author, check.verdicts) if check else None
+        self._repeated: frozenset[str] = frozenset()
+        self._originals: dict[str, _Stored | None] = {}
         self._designed = False
         self._living = self._deleted = 0
         self._sequences: dict[str, int] = {}
@@ -85,7 +91,12 @@ class Writing:
         self._last_is_newer = False
 
     def finish(self) -> None:
-        """Bring the rows of the last document and of the database up to date."""
+        """Bring the rows of the last document and of the database up to date.
+
+        Raises UnjudgedError where functions are to be asked first: nothing is written then.
+        """
+        if self._verdicts is not None:
+            self._verdicts.require()
         self._put_back()
         self._connection.execute(
             "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
@@ -100,6 +111,24 @@ class Writing:
     def expect(self, ids: Iterable[str], *, attachments: bool) -> None:
         """The request has such writes: one with an attachment or a design document lets CouchDB look all up."""
         self._looks_up |= attachments or any(id.startswith("_design/") for id in ids)
+
+    def turns(self, places: Iterable[int], repeated: frozenset[str]) -> Iterator[int]:
+        """The places of a request's documents, in their order, as far as they have a turn in this attempt.
+
+        ``repeated`` are the ids of which there are several: functions compare each with what was there before the
+        request, as in CouchDB.
+        """
+        if not self._validated or self._verdicts is None:
+            yield from places
+            return
+        self._repeated = repeated
+        for turn, place in enumerate(places):
+            if turn < self._verdicts.first:
+                continue
+            if self._verdicts.are_enough:
+                self._verdicts.resume = turn
+                return
+            yield place
 
     def edit(self, edit: Edit) -> str:
         """Write a new revision on top of the one that the edit names. The new revision.
@@ -118,9 +147,9 @@ class Writing:
         if self._admit is not None:
             self._admit(edit)
         # Whoever names no revision has no attachments to refer to, although a tombstone may keep some.
-        listed = self._listed(edit, stored, [parent] if parent and edit.path else [])
-        if self._validation is not None:
-            self._validate(edit, listed, stored, [edit.path[0]] if edit.path else [])
+        listed = self._checked(edit, stored, [parent] if parent and edit.path else [], edit.path[:1])
+        if listed is None:
+            return ""
         generation, previous = parent or (0, None)
         attachments = self._save_all(listed, generation + 1)
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
@@ -143,11 +172,32 @@ class Writing:
         if stored is None or not stored.tree.is_stored(edit.path[0]):
             if self._admit is not None:
                 self._admit(edit)
-            listed = self._listed(edit, stored, edit.path[1:])
-            if self._validation is not None:
-                self._validate(edit, listed, stored, edit.path[1:])
+            listed = self._checked(edit, stored, edit.path[1:], edit.path[1:])
+            if listed is None:
+                return ""
             self._write(edit, stored, edit.path, self._save_all(listed, None))
         return str(edit.path[0])
+
+    def _checked(
+        self, edit: Edit, stored: _Stored | None, bases: Sequence[Rev], older: Sequence[Rev]
+    ) -> list[Listed] | None:
+        """The attachments of a write that may be done; None where this attempt does not do it.
+
+        A stub is that of the first of ``bases`` that is stored; the functions compare with the first of ``older``.
+        """
+        try:
+            listed = self._listed(edit, stored, bases)
+        except PreconditionFailedError:
+            if self._is_tried:
+                return None  # it may be that of a revision of the same request, which is not there yet
+            raise
+        self._validate(edit, listed, stored, older)
+        return None if self._is_tried else listed
+
+    @property
+    def _is_tried(self) -> bool:
+        """Whether this attempt writes nothing any more, since functions are to be asked first."""
+        return self._verdicts is not None and self._verdicts.are_missing
 
     def _check_partition(self, edit: Edit) -> None:
         if self._partitioned:
@@ -166,11 +216,13 @@ class Writing:
         if edit.id.startswith("_design/"):
             self._validation.check_design(edit, partitioned=bool(self._partitioned))
         elif self._validated:
+            if edit.id in self._repeated:
+                stored = self._originals.setdefault(edit.id, stored)
             self._validation.check_document(edit, listed, stored and self._old(edit.id, stored, bases))
 
     def _old(self, id: str, stored: _Stored, bases: Sequence[Rev]) -> bytes | None:
         for rev in bases:
-            found = self._revision(stored, rev)
+            found = self._revision(stored, rev) if rev in stored.tree else None
             if found is not None:
                 history = encode({"_revisions": revisions_member(stored.tree.path(rev))})
                 return document_json(id, found, b"," + history[1:-1])

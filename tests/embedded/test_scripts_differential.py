@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.design_checks import check_design
+from couchmodel._embedded.design_checks import check_design, check_functions
 from couchmodel._embedded.scripts import open_mapper, open_reducer
 from couchmodel.errors import ResponseError
 from tests.embedded.oracle import Call, fresh_database, needs_oracle
@@ -94,6 +94,7 @@ def rows(design: dict[str, Any], documents: list[dict[str, Any]]) -> Any:
     """What the embedded store makes of it, or the word for its error."""
     try:
         check_design(design)
+        check_functions(design["views"])
         mapped = open_mapper(design).map([json.dumps(document).encode() for document in documents])
     except ResponseError as error:
         return error.code if error.code != "compilation_error" else error.reason

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer, location, matches, unchanged
 from couchmodel._embedded.arguments import accepts_gzip, expected_revision, is_only_accepted
 from couchmodel._embedded.attachments import Attachment
+from couchmodel._embedded.checked_writes import write_checked
 from couchmodel._embedded.contents import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents import Loaded, load
 from couchmodel._embedded.edits import (
@@ -70,9 +71,8 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     try:
         await receive(store, request, content)
         change = _Change(database.number, id, rev, name, Incoming(name, content_type, content))
-        written = await store.write(
-            partial(_write, change, check_for(database, request.user)), committed=database.notify
-        )
+        check = check_for(database, request.user)
+        written = await write_checked(store, database, partial(_write, change, check), check)
     finally:
         give_up(store, [content])
     headers = {
@@ -86,7 +86,8 @@ async def delete(store: Store, database: Database, request: Request, id: str, na
     """``DELETE /{db}/{id}/{name}``."""
     rev = expected_revision(request.query, request.headers)
     change = _Change(database.number, id, rev, name, None)
-    written = await store.write(partial(_write, change, check_for(database, request.user)), committed=database.notify)
+    check = check_for(database, request.user)
+    written = await write_checked(store, database, partial(_write, change, check), check)
     return json_answer(200, {"ok": True, "id": id, "rev": written})
 
 

@@ -1,8 +1,10 @@
 """Many documents at once."""
 
 import asyncio
-from collections.abc import Iterable
-from functools import partial
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property, partial
 from heapq import merge
 from typing import Any, Final
 
@@ -10,13 +12,14 @@ from couchmodel._embedded.answers import JSON_HEADERS, json_answer
 from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
 from couchmodel._embedded.bodies import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.bulk_bodies import Edits, edit_of, read_bulk
+from couchmodel._embedded.checked_writes import write_checked
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.gradual_json import encode_array
 from couchmodel._embedded.large_json import release
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import USERS, check_for, hash_passwords
-from couchmodel._embedded.validation import RefusedError
+from couchmodel._embedded.verdicts import RefusedError
 from couchmodel._embedded.writing import Check, Writing
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, ResponseError, UnauthorizedError
@@ -49,10 +52,11 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     accepted = _is_only_accepted(request, body)
     # The documents are taken apart where they are written: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
-    job = partial(write_all, store, database.number, documents, check_for(database, request.user))
+    check = check_for(database, request.user)
+    job = partial(write_all, _Bulk(store, documents), database.number, check)
     short = len(documents) <= FEW and len(text) <= SMALL
     try:
-        rows = await store.write(job, committed=database.notify, short=short)
+        rows = await write_checked(store, database, job, check, short=short)
     except ResponseError:
         if not short:
             await asyncio.to_thread(release, documents)
@@ -98,14 +102,38 @@ def _documents(body: dict[str, Any]) -> list[Any]:
     return documents
 
 
-def _write_new(
-    store: Store, database: int, documents: list[Any], check: Check | None, connection: Connection
-) -> list[dict[str, Any]]:
-    edits = Edits(documents, store.uuids.next)
+class _Bulk:
+    """The documents of a request, which are taken apart where they are written, once for all attempts."""
+
+    def __init__(self, store: Store, documents: list[Any]) -> None:
+        self._store = store
+        self._documents = documents
+
+    @cached_property
+    def edits(self) -> Edits:
+        """The documents as writes. Raises ResponseError."""
+        return Edits(self._documents, self._store.uuids.next)
+
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """The ids of which there are several documents."""
+        return frozenset(id for id, count in Counter(self.edits.ids).items() if count > 1)
+
+    @cached_property
+    def order(self) -> Sequence[int]:
+        """The places of the documents, in the order in which CouchDB writes them, which shows in that of changes."""
+        ids = self.edits.ids
+        count = len(ids)
+        places = [sorted(range(n, min(n + SORTED, count)), key=ids.__getitem__) for n in range(0, count, SORTED)]
+        return array("L", merge(*places, key=ids.__getitem__))
+
+
+def _write_new(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
+    edits = bulk.edits
     writing = Writing(connection, database, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
     rows: list[dict[str, Any]] = [{}] * len(edits)
-    for place in _order(edits.ids):
+    for place in writing.turns(bulk.order, bulk.repeated):
         check_time()
         edit = edits[place]
         try:
@@ -120,16 +148,14 @@ def _write_new(
     return rows
 
 
-def _write_replicated(
-    store: Store, database: int, documents: list[Any], check: Check | None, connection: Connection
-) -> list[dict[str, Any]]:
+def _write_replicated(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
     """CouchDB only tells which documents were refused."""
-    edits = Edits(documents, store.uuids.next)
+    edits = bulk.edits
     if not edits.have_revisions:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     writing = Writing(connection, database, check)
     refused: list[dict[str, Any]] = []
-    for place in _order(edits.ids):
+    for place in writing.turns(bulk.order, bulk.repeated):
         check_time()
         edit = edits[place]
         try:
@@ -138,10 +164,3 @@ def _write_replicated(
             refused.append({"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason})
     writing.finish()
     return refused
-
-
-def _order(ids: list[str]) -> Iterable[int]:
-    """CouchDB writes in the order of ids, which shows in the order of changes."""
-    count = len(ids)
-    sorted_places = [sorted(range(n, min(n + SORTED, count)), key=ids.__getitem__) for n in range(0, count, SORTED)]
-    return merge(*sorted_places, key=ids.__getitem__)

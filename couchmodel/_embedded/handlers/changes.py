@@ -20,6 +20,7 @@ from couchmodel._embedded.arguments import (
 from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.changes import Batch, Change, Filter, Query
 from couchmodel._embedded.documents import Wishes
+from couchmodel._embedded.filtered_changes import scan
 from couchmodel._embedded.functions import FunctionFilter, open_function, seen
 from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.selector import compile_selector
@@ -69,10 +70,11 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
 
 
 async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
-    slow = query.filter.selector is not None and query.filter.selector.may_take_long
-    short = 0 <= query.limit <= SHORT and not slow
-    job = partial(changes.read_batch, database, query)
-    batch = await (store.read(job) if short else store.scan(job))
+    slow = query.filter.function is not None or (query.filter.selector and query.filter.selector.may_take_long)
+    if 0 <= query.limit <= SHORT and not slow:
+        batch = await store.read(partial(changes.read_batch, database, query))
+    else:
+        batch = await scan(store, database, query)
     if batch.rest is None:
         rows = await _rows(batch)
         return Response(200, headers, await whole(b'{"results":[\n', rows, _end(database, batch)))
@@ -98,7 +100,7 @@ async def _pieces(store: Store, database: Database, batch: Batch) -> AsyncGenera
             separator = b",\n"
         if batch.rest is None:
             break
-        batch = await store.scan(partial(changes.read_batch, database, batch.rest))
+        batch = await scan(store, database, batch.rest)
     yield _end(database, batch)
 
 
@@ -126,7 +128,7 @@ class Waiting:
         self._first = await self._read(self._query)
 
     async def _read(self, query: Query) -> Batch:
-        return await self._store.scan(partial(changes.read_batch, self._database, query))
+        return await scan(self._store, self._database, query)
 
     async def longpoll(self) -> AsyncGenerator[bytes, None]:
         """The changes there are, or else the first to come."""

@@ -9,6 +9,7 @@ from couchmodel._embedded import local
 from couchmodel._embedded.answers import json_answer, location, matches, revision_answer, unchanged
 from couchmodel._embedded.arguments import expected_revision, is_only_accepted
 from couchmodel._embedded.bodies import LARGE, LARGEST_DOCUMENTS, parsed, read_text
+from couchmodel._embedded.checked_writes import write_checked
 from couchmodel._embedded.documents import (
     Found,
     Loaded,
@@ -105,7 +106,7 @@ async def copy(store: Store, database: Database, request: Request, id: str) -> R
     validate_id(target_id)
     check = check_for(database, request.user)
     job = partial(_copy, database.number, id, source, target_id, target_rev, check)
-    rev = await store.write(job, committed=database.notify)
+    rev = await write_checked(store, database, job, check)
     return _written(request, database, target_id, rev, 201, located=True)
 
 
@@ -120,9 +121,10 @@ async def redirect(request: Request) -> Response:
 async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
     """Write one revision. Its name. Raises UnauthorizedError or ForbiddenError where the user may not."""
     await hash_password(database, edit)
-    job = partial(_write, database.number, edit, replicated, check_for(database, user))
+    check = check_for(database, user)
+    job = partial(_write, database.number, edit, replicated, check)
     short = len(edit.text) <= LARGE and not edit.attachments
-    return await store.write(job, committed=database.notify, short=short)
+    return await write_checked(store, database, job, check, short=short)
 
 
 def _write(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:

@@ -14,7 +14,7 @@ from couchmodel._embedded.erlang import erlang_term
 from couchmodel._embedded.functions import Function, open_function, seen
 from couchmodel._embedded.handlers.database import describe
 from couchmodel._embedded.handlers.document import write
-from couchmodel._embedded.scripts import RUNNING
+from couchmodel._embedded.script_turns import run
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
@@ -49,11 +49,11 @@ async def update(store: Store, database: Database, request: Request) -> Response
     subject = await store.read(partial(_open, database, design, names[0], id))
     body = await request.read()
 
-    def run() -> Any:
+    def ask() -> Any:
         told = seen(store, database, request, body.decode(errors="replace"), subject.info, id)
         return subject.function.call("update", subject.document or b"null", told)
 
-    document, answer = await asyncio.get_running_loop().run_in_executor(RUNNING, run)
+    document, answer = await run(database.scripts, ask)
     writes = isinstance(document, dict)
     response = _answer(answer, 201 if writes else 200)
     if writes:

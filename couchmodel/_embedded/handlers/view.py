@@ -119,7 +119,7 @@ def _reading(store: Store, database: Database, design: Design, name: str, query:
     if query.partition is not None:
         check_partition(query.partition)
         view = view.narrowed(query.partition)
-    reducer = open_reducer(design, view, backwards=query.descending) if reduced else None
+    reducer = open_reducer(design, view, database.scripts, backwards=query.descending) if reduced else None
     return _Reading(store, database, design, view, query, reducer)
 
 
@@ -217,9 +217,9 @@ class _Reading:
     async def _step(
         self, source: Source, cursor: Cursor, grouping: Grouping, thread: "_ScriptThread | None"
     ) -> tuple[list[bytes], Cursor | None]:
-        if thread is None or grouping.restarts > RESTARTS:
+        if thread is None:
             return await self.store.scan(partial(_read_and_feed, source, cursor, grouping))
-        batch = await self.store.scan(partial(views.read_batch, source, cursor))
+        batch = await self.store.scan(partial(_read_rows, source, cursor, grouping))
         return await thread.run(partial(_feed, batch, cursor, grouping))
 
 
@@ -274,6 +274,15 @@ def _read_and_feed(
     while grouping.restarts > RESTARTS and rest is not None:
         groups, rest = _feed(views.read_batch(source, rest, connection), rest, grouping)
     return groups, rest
+
+
+def _read_rows(source: Source, cursor: Cursor, grouping: Grouping, connection: Connection) -> Batch:
+    """The next rows, to be fed to a function afterwards: all of a group where the index changes all the time."""
+    batch = views.read_batch(source, cursor, connection)
+    while grouping.restarts > RESTARTS and batch.rest is not None and grouping.is_one(batch.rows):
+        more = views.read_batch(source, batch.rest, connection)
+        batch = more._replace(rows=[*batch.rows, *more.rows])
+    return batch
 
 
 def _feed(batch: Batch, cursor: Cursor, grouping: Grouping) -> tuple[list[bytes], Cursor | None]:
