@@ -19,24 +19,40 @@ import threading
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
-__all__ = ["DONE", "EXHAUSTED", "FAILED", "INTERRUPTED", "TIMED_OUT", "FloodError", "receive", "send"]
+__all__ = ["DONE", "EXHAUSTED", "FAILED", "INTERRUPTED", "SLOW", "TIMED_OUT", "FloodError", "receive", "send"]
 
 DONE: Final = b"done"
+SLOW: Final = b"slow"
 INTERRUPTED: Final = b"interrupted"
 EXHAUSTED: Final = b"exhausted"
 FAILED: Final = b"failed"
-"""What the first part of an answer says: the others are outcomes, or, after a failure, its description."""
+"""What the first part of an answer says: the others are outcomes, or, after a failure, its description.
+
+A process that has been ``slow`` is not to be used again, as it stands back behind all others now.
+"""
 
 TIMED_OUT: Final = 124
 """The exit status of a process in which a function took too long."""
 
-LOOK: Final = 0.1
+LOOK: Final = 0.05
 """Seconds between two looks at the time that a function has taken."""
 
 GRACE: Final = 0.1
 """Seconds that the engine has to interrupt a function by itself, after which the process goes on."""
+
+LONG: Final = 0.25
+"""Seconds of the processor after which a process stands back: others, such as its parent, are more urgent."""
+
+STEPS_BACK: Final = 10
+"""How far it stands back, as Unix counts it: it has a tenth of what others have, where there is not enough for all."""
+
+SHARE: Final = 0.2
+"""How much of its time a function must have had of the processor, before the clock counts as well.
+
+On a busy machine, a function that does little is not to be ended for what others do.
+"""
 
 PARTS: Final = 10_000
 """Parts that a message may have."""
@@ -71,30 +87,53 @@ def _read(stream: BinaryIO, length: int) -> bytes:
     return data
 
 
+class _Run(NamedTuple):
+    """A function that is running: when it began, by the processor and by the clock, and what it may take."""
+
+    processor: float
+    clock: float
+    seconds: float
+
+    def is_long(self) -> bool:
+        """Whether the function takes long."""
+        return time.process_time() - self.processor > LONG
+
+    def is_over(self) -> bool:
+        """Whether the function has taken what it may of the processor, or by the clock unless it has hardly run yet."""
+        used, passed = time.process_time() - self.processor, time.monotonic() - self.clock
+        return used > self.seconds + GRACE or (passed > self.seconds + GRACE and used > self.seconds * SHARE)
+
+
 class _Watch:
     """The thread that ends the process: when a function takes too long, or the parent is gone."""
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
-        self._end: float | None = None
+        self._run: _Run | None = None
+        self.stands_back = False
         threading.Thread(target=self._look, daemon=True).start()
 
     def begin(self, seconds: float) -> None:
-        """A function begins, which may take so many seconds of the processor."""
-        self._end = time.process_time() + seconds + GRACE
+        """A function begins, which may take so many seconds."""
+        self._run = _Run(time.process_time(), time.monotonic(), seconds)
 
     def end(self) -> None:
         """No function is running any more."""
-        self._end = None
+        self._run = None
 
     def _look(self) -> None:
         while True:
             time.sleep(LOOK)
             if os.name != "nt" and os.getppid() != self._parent:
                 _exit(0)
-            end = self._end
-            if end is not None and time.process_time() > end:
+            run = self._run
+            if run is None:
+                continue
+            if run.is_over():
                 _exit(TIMED_OUT)
+            if run.is_long() and not self.stands_back and hasattr(os, "nice"):
+                self.stands_back = True
+                os.nice(STEPS_BACK)
 
 
 class _Engine:
@@ -115,11 +154,13 @@ class _Engine:
             self._contexts.pop(name, None)
         try:
             if command == b"open":
-                return [DONE, *self._open(names, float(seconds), texts)]
-            arguments = [text.decode() for text in (command, *texts)]
-            return [DONE, *(self._run(self._contexts[name], float(seconds), arguments) for name in names.split())]
+                outcomes = self._open(names, float(seconds), texts)
+            else:
+                arguments = [text.decode() for text in (command, *texts)]
+                outcomes = [self._run(self._contexts[name], float(seconds), arguments) for name in names.split()]
         except self._module.JSException as error:
             return [INTERRUPTED if "interrupted" in str(error) else EXHAUSTED]
+        return [SLOW if self._watch.stands_back else DONE, *outcomes]
 
     def _open(self, name: bytes, seconds: float, texts: Sequence[bytes]) -> list[bytes]:
         context = self._module.Context()

@@ -29,7 +29,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from couchmodel._embedded.script_child import DONE, FAILED, INTERRUPTED, TIMED_OUT, FloodError, receive, send
+from couchmodel._embedded.script_child import DONE, FAILED, INTERRUPTED, SLOW, TIMED_OUT, FloodError, receive, send
 from couchmodel.errors import ResponseError, ServerError, UnsupportedError
 
 __all__ = ["EndedError", "Limits", "Opening", "Owner", "Process", "next_number", "read"]
@@ -49,10 +49,10 @@ class Limits:
     """What functions may take. What is changed counts for what begins afterwards."""
 
     seconds: float = 5.0
-    """Time of the processor for one call, CouchDB's ``os_process_timeout``."""
+    """Time for one call, CouchDB's ``os_process_timeout``: of the processor, or by the clock for what keeps it busy."""
 
     patience: float = 4.0
-    """How many times as long a call may take by the clock, on a machine that has other things to do."""
+    """How many times as long any call may take by the clock, on a machine that has other things to do."""
 
     memory: int = 64 * 1024 * 1024
     """Bytes that a context may use."""
@@ -117,6 +117,7 @@ class Process:
         self.closed: deque[int] = deque()
         self.is_busy = True
         self.is_overdue = False
+        self.is_slow = False
         self.since = time.monotonic()
         self.end = math.inf
         self._limits = limits
@@ -161,7 +162,8 @@ class Process:
         self.end = math.inf
         if status == FAILED:
             _log.error("a process of JavaScript has failed: %s", b"".join(outcomes).decode(errors="replace"))
-        if status != DONE:
+        self.is_slow = status == SLOW
+        if status not in (DONE, SLOW):
             raise _exhausted("interrupted" if status == INTERRUPTED else "memory")
         return outcomes
 

@@ -198,6 +198,9 @@ class Processes:
         with self._changed:
             process.is_busy = False
             process.since = time.monotonic()
+            if process.is_slow and process in self._all:
+                self._all.remove(process)
+                self._ended.append(process)
             self._changed.notify_all()
 
     def _remove(self, process: Process) -> None:
