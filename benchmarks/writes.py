@@ -29,11 +29,15 @@ _HEADERS = {"content-type": "application/json", "accept": "application/json"}
 
 
 async def rows() -> AsyncIterator[Row]:
-    """A durable ``put``, and a document of a bulk request."""
+    """A durable ``put``, one that a function checks, and a document of a bulk request."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         ours = await _Writer.open(f"sqlite:{Path(folder, 'couch.db')}")
         stack.push_async_callback(ours.close)
+        checked = await _Writer.open(f"sqlite:{Path(folder, 'checked.db')}")
+        stack.push_async_callback(checked.close)
+        await checked.check()
+        yield Row("put that JavaScript checks", "put, embedded in a file", *await _best(ours.put, checked.put))
         live = os.environ.get("COUCHMODEL_TEST_URL")
         theirs = await _Writer.open(live) if live else None
         if theirs is None:
@@ -63,6 +67,11 @@ class _Writer:
     async def close(self) -> None:
         await self._send("DELETE")
         await self._transport.close()
+
+    async def check(self) -> None:
+        """Have a function check what is written."""
+        source = "function (newDoc) { if (!newDoc.title) throw({forbidden: 'no title'}) }"
+        await self._send("PUT", "_design/check", body=encode({"validate_doc_update": source}))
 
     async def put(self) -> float:
         """The microseconds of one document."""

@@ -39,20 +39,18 @@ TIMED_OUT: Final = 124
 LOOK: Final = 0.05
 """Seconds between two looks at the time that a function has taken."""
 
-GRACE: Final = 0.1
+GRACE: Final = 0.05
 """Seconds that the engine has to interrupt a function by itself, after which the process goes on."""
 
-LONG: Final = 0.25
-"""Seconds of the processor after which a process stands back: others, such as its parent, are more urgent."""
+LONG: Final = 0.2
+"""Seconds of the processor after which a process stands back, and the clock counts as well.
+
+Others, such as its parent, are more urgent then. A function that does little is not to be ended for what else a busy
+machine does.
+"""
 
 STEPS_BACK: Final = 10
 """How far it stands back, as Unix counts it: it has a tenth of what others have, where there is not enough for all."""
-
-SHARE: Final = 0.2
-"""How much of its time a function must have had of the processor, before the clock counts as well.
-
-On a busy machine, a function that does little is not to be ended for what others do.
-"""
 
 PARTS: Final = 10_000
 """Parts that a message may have."""
@@ -99,9 +97,9 @@ class _Run(NamedTuple):
         return time.process_time() - self.processor > LONG
 
     def is_over(self) -> bool:
-        """Whether the function has taken what it may of the processor, or by the clock unless it has hardly run yet."""
-        used, passed = time.process_time() - self.processor, time.monotonic() - self.clock
-        return used > self.seconds + GRACE or (passed > self.seconds + GRACE and used > self.seconds * SHARE)
+        """Whether the function has taken what it may, of the processor, or by the clock where it takes long."""
+        taken = time.monotonic() - self.clock if self.is_long() else time.process_time() - self.processor
+        return taken > self.seconds + GRACE
 
 
 class _Watch:

@@ -144,6 +144,11 @@ class Process:
         self.send(numbers, command, texts, seconds)
         return self.receive()
 
+    def hand_over(self, owner: Owner) -> None:
+        """Let another owner have the process. What it holds for this one is given up."""
+        self.owner = owner
+        self.closed.extend(self.contexts)
+
     def send(self, numbers: Sequence[int], command: str, texts: Sequence[bytes], seconds: float) -> None:
         """Begin to ask. Raises EndedError."""
         header = (b"%f" % seconds, _listed(numbers), _listed(self._dropped(numbers)), command.encode())

@@ -1,8 +1,9 @@
 """The processes in which functions of design documents run: started when they are wanted, kept, limited, and replaced.
 
-A process runs one function at a time, and belongs to one database. There are a few for each database and a bounded
-number in all, so that whoever writes a function that runs for ever keeps others of the same database from running
-theirs, and nobody else. A call waits for its process in a thread: it is never made by the event loop.
+A process runs one function at a time, and belongs to one database until it is handed over, without any of its contexts,
+to another. There are a few for each database and a bounded number in all, so that whoever writes a function that runs
+for ever keeps others of the same database from running theirs, and nobody else. A call waits for its process in a
+thread; one that waits for nothing may be made by the event loop (``ask_now``).
 """
 
 import atexit
@@ -18,6 +19,9 @@ from couchmodel._embedded.script_process import EndedError, Limits, Opening, Own
 from couchmodel.errors import ResponseError, ServerError
 
 __all__ = ["LIMITS", "PROCESSES", "Processes"]
+
+LATELY: Final = 1.0
+"""Seconds after which a process that was not used may be handed over: it starts in 40 ms, and a context in one."""
 
 TICK: Final = 0.25
 """Seconds between two looks at the processes."""
@@ -148,9 +152,7 @@ class Processes:
             self._begin()  # a forked child has its parent's pipes, and may not write to them
         with self._changed:
             while (process := self._idle(owner, numbers)) is None:
-                if self._may_start(owner) and self._has_room():
-                    process = Process(owner, self.limits)
-                    self._all.append(process)
+                if self._may_have_another(owner) and (process := self._another(owner)) is not None:
                     break
                 self._changed.wait()
             process.is_busy = True
@@ -176,23 +178,29 @@ class Processes:
             self._ended.append(process)
         return None
 
-    def _may_start(self, owner: Owner) -> bool:
+    def _may_have_another(self, owner: Owner) -> bool:
         """Whether an owner may have one more process, of all that it may have."""
         own = sum(process.owner is owner for process in self._all)
         busy = sum(process.is_busy for process in self._all)
         return own == 0 or (own < self.limits.each and busy < self.limits.shared)
 
-    def _has_room(self) -> bool:
-        """Whether there may be one more process, for which an idle one of another owner's has to go if need be."""
-        if len(self._all) < self.limits.all:
-            return True
-        idle = [process for process in self._all if not process.is_busy]
-        if not idle:
-            return False
-        oldest = min(idle, key=lambda process: process.since)
-        self._all.remove(oldest)
-        self._ended.append(oldest)
-        return True
+    def _another(self, owner: Owner) -> Process | None:
+        """One more process for an owner, if there is any: one that another has not used lately, or a new one."""
+        process = self._unused(time.monotonic())
+        if process is not None:
+            process.hand_over(owner)
+        elif len(self._all) < self.limits.all:
+            process = Process(owner, self.limits)
+            self._all.append(process)
+        return process
+
+    def _unused(self, now: float) -> Process | None:
+        """The idle process that was not used for longest, if it was not used lately, or there may be no more."""
+        idle = [process for process in self._all if not process.is_busy and not process.has_ended()]
+        oldest = min(idle, key=lambda process: process.since, default=None)
+        if oldest is None or (now - oldest.since < LATELY and len(self._all) < self.limits.all):
+            return None
+        return oldest
 
     def _give_back(self, process: Process) -> None:
         with self._changed:
