@@ -1,8 +1,8 @@
 """JavaScript: the functions of design documents, in processes of their own that reach nothing but what they are given.
 
 The engine is quickjs-ng, the extra ``js``; only ``script_child`` imports it. What a function sees around itself is in
-``scripts.js``. A context may be used from any thread, by several at once. Whoever asks waits for up to five seconds, and
-for others of the same database before, so it is never the event loop.
+``scripts.js``. A context may be used from any thread, by several at once. Whoever asks waits for up to five seconds,
+and for others of the same database before, so it is never the event loop.
 """
 
 import json
