@@ -169,7 +169,7 @@ class Process:
             _log.error("a process of JavaScript has failed: %s", b"".join(outcomes).decode(errors="replace"))
         self.is_slow = status == SLOW
         if status not in (DONE, SLOW):
-            raise _exhausted("interrupted" if status == INTERRUPTED else "memory")
+            raise _exhausted("interrupted" if status == INTERRUPTED else "out of memory, or of room for its answer")
         return outcomes
 
     def _dropped(self, numbers: Sequence[int]) -> list[int]:
@@ -224,7 +224,7 @@ class Process:
         status = self.close()
         if self.is_overdue or status == TIMED_OUT:
             return _exhausted("interrupted")
-        return _exhausted("it has ended", status)
+        return _exhausted("by itself, or it was killed", status)
 
     def close(self) -> int:
         """End the process. Its exit status as CouchDB tells it: 128 and the signal's number where it was killed."""
@@ -311,7 +311,7 @@ def _exhausted(reason: str, status: int = 1) -> ServerError:
     """What CouchDB says of a process that it had to end, or that has ended by itself."""
     if "interrupted" in reason:
         return ServerError("OS process timed out.", code="os_process_error")
-    _log.warning("a process of JavaScript is ended: %s", reason)
+    _log.warning("a process of JavaScript has ended with the status %d: %s", status, reason)
     return ServerError(f"{{exit_status,{status}}}", code="os_process_error")
 
 

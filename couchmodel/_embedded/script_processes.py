@@ -36,6 +36,7 @@ class Processes:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._parents: list[Process] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -130,6 +131,8 @@ class Processes:
             ended, self._all, self._ended = self._all + self._ended, [], []
         for process in ended:
             process.kill()
+            if not process.is_busy:
+                process.close()
 
     # --- who has which
 
@@ -149,12 +152,14 @@ class Processes:
     def _take(self, owner: Owner, numbers: Sequence[int]) -> Process:
         """A process of the owner's: an idle one, best with the contexts, or a new one, or the next to be idle."""
         if os.getpid() != self._program:
-            self._begin()  # a forked child has its parent's pipes, and may not write to them
+            # A forked child has its parent's pipes: it may neither write to them nor end what is behind them.
+            self._parents += self._all + self._ended
+            self._begin()
         with self._changed:
             while (process := self._idle(owner, numbers)) is None:
                 if self._may_have_another(owner) and (process := self._another(owner)) is not None:
                     break
-                self._changed.wait()
+                self._changed.wait(TICK)  # an idle one of another owner's may be unused by then
             process.is_busy = True
             if not self._is_watched:
                 self._is_watched = True

@@ -248,6 +248,28 @@ def test_a_process_ends_when_its_parent_is_killed(state: str) -> None:
     assert eventually(lambda: not is_there(pid), seconds=4)
 
 
+FORK = """
+import os
+from couchmodel._embedded.scripts import Context, Scripts
+context = Context(Scripts(), ("addMap", "function (doc) { emit(doc.n) }"))
+context.ask("map", b'[{"n":0}]')
+child = os.fork()
+for n in range(100):
+    n = n if child else -n
+    assert context.ask("map", b'[{"n":%d}]' % n) == b"[[%d]]\\nnull" % n
+if not child:
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@on_linux
+def test_a_forked_child_has_processes_of_its_own() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    forked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a program of the test's
+    assert (forked.stdout, forked.stderr) == ("0\n", "")
+
+
 async def test_the_processes_of_a_store_end_with_it() -> None:
     async with CouchDB("memory:") as couch:
         database = await couch.create("a")
