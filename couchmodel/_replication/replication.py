@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -129,18 +129,22 @@ class Replication:
         self.through = self.committed = start
 
     async def _replicate(self) -> None:
-        async for page in self._pages():
-            rows = page["results"]
-            if rows:
-                self._has_changes = True
-                await self._move({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
-            self.through, self.pending = page["last_seq"], page.get("pending")
-            if self.progressed is not None:
-                self.progressed()
-            if (time.monotonic() - self._saved) * 1000 >= self.options.checkpoint_interval:
-                await self._stop_over()
+        async with aclosing(self._pages()) as pages:  # nothing may be asked for any more once it has failed
+            async for page in pages:
+                await self._take(page)
 
-    async def _pages(self) -> AsyncIterator[dict[str, Any]]:
+    async def _take(self, page: Mapping[str, Any]) -> None:
+        rows = page["results"]
+        if rows:
+            self._has_changes = True
+            await self._move({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
+        self.through, self.pending = page["last_seq"], page.get("pending")
+        if self.progressed is not None:
+            self.progressed()
+        if (time.monotonic() - self._saved) * 1000 >= self.options.checkpoint_interval:
+            await self._stop_over()
+
+    async def _pages(self) -> AsyncGenerator[dict[str, Any], None]:
         """The changes, some at a time; the next are on their way while these are dealt with."""
         asking = asyncio.create_task(self._ask(self.through, waits=self.options.continuous))
         try:

@@ -139,3 +139,26 @@ async def test_a_continuous_one_waits_for_the_connection(
     async with asyncio.timeout(30), follow(source, target) as following:
         await following.caught_up()
         assert await count(target) == 1500
+
+
+async def test_a_replication_that_fails_leaves_no_request_behind(
+    source: Database, line: Unreliable, target: Database
+) -> None:
+    """A request that is sent again after its connection was closed would open another one."""
+    from_line, waiting = Unreliable(source.session.transport), 0
+
+    async def answer(request: Request) -> Response | None:
+        nonlocal waiting
+        if "_changes" in request.path and request.query["since"] != "0":
+            waiting += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                waiting -= 1
+        return None
+
+    from_line.answer = answer
+    failing(line, "_bulk_docs", 0, Response(401))
+    with pytest.raises(UnauthorizedError):
+        await replicate(CouchDB(from_line).database(source.id), target)
+    assert waiting == 0
