@@ -6,6 +6,7 @@ That is dropped databases and indexes, abandoned uploads, and contents that nobo
 from collections.abc import Iterable
 from typing import Final
 
+from couchmodel._embedded.readers import Readers
 from couchmodel._embedded.sqlite import Connection
 
 __all__ = ["clear_database", "clear_indexes", "clear_leftovers", "discard_blob", "discard_staged", "discard_uses"]
@@ -42,10 +43,14 @@ def clear_database(number: int, connection: Connection) -> bool:
     return bool(found)
 
 
-def clear_indexes(connection: Connection) -> bool:
-    """Remove some rows of the dropped indexes; whether there are more. An index goes with its last row."""
-    found = connection.execute("SELECT number FROM view_index WHERE database IS NULL LIMIT 1").fetchone()
-    if found is None:
+def clear_indexes(readers: Readers, connection: Connection) -> bool:
+    """Remove some rows of the dropped indexes that nobody reads; whether there are more.
+
+    An index goes with its last row.
+    """
+    dropped = connection.execute("SELECT number, signature FROM view_index WHERE database IS NULL").fetchall()
+    index = next((number for number, signature in dropped if not readers.leave(number, signature)), None)
+    if index is None:
         return False
     for table, key in (
         ("view_row", "view, key, id, position"),
@@ -55,11 +60,11 @@ def clear_indexes(connection: Connection) -> bool:
         removed = connection.execute(
             f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
             f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",
-            (found[0], found[0], ROWS),
+            (index, index, ROWS),
         ).rowcount
         if removed:
             return True
-    connection.execute("DELETE FROM view_index WHERE number = ?", found)
+    connection.execute("DELETE FROM view_index WHERE number = ?", (index,))
     return True
 
 

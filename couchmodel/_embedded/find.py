@@ -151,7 +151,7 @@ def read_batch(search: Search, connection: Connection) -> Batch:
     """The next documents.
 
     Raises:
-        NotFoundError: the database or the index has been dropped.
+        NotFoundError: the database has been dropped.
         ServerError: the query takes too long.
     """
     check_database(search.database, connection)

@@ -59,14 +59,14 @@ class Span(NamedTuple):
 
 
 def check_index(database: int, index: int, connection: Connection) -> Moment:
-    """How far an index is. Raises NotFoundError where it has been dropped: its rows are being cleared away."""
+    """How far an index is, be it dropped meanwhile. Raises NotFoundError where its database has been dropped."""
     row = connection.execute(
-        "SELECT view_index.update_seq, purge_seq FROM view_index JOIN database ON database.number = database"
-        " WHERE view_index.number = ? AND database = ?",
-        (index, database),
+        "SELECT view_index.update_seq, purge_seq FROM view_index JOIN database ON database.number = ?"
+        " WHERE view_index.number = ? AND name IS NOT NULL",
+        (database, index),
     ).fetchone()
     if row is None:
-        raise NotFoundError("missing")
+        raise NotFoundError("Database does not exist.")
     update_seq, purge_seq = row
     return update_seq, purge_seq
 

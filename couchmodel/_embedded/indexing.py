@@ -90,32 +90,31 @@ def is_building(store: Store, database: Database, design: Design) -> bool:
 
 
 async def clean_up(store: Store, database: Database) -> None:
-    """Drop the indexes of design documents that are not there any more, or not as they were."""
-    await _clean_up(store, database)
+    """Drop the indexes of design documents that are not there any more, or not as they were.
 
-
-async def _clean_up(store: Store, database: Database, *kept: str) -> None:
-    await store.write(partial(_drop_stale, database.number, kept))
+    Those that are being built stay.
+    """
+    await store.write(partial(_drop_stale, store, database.number))
     store.clear_indexes()
 
 
-def _drop_stale(database: int, kept: Sequence[str], connection: Connection) -> None:
+def _drop_stale(store: Store, database: int, connection: Connection) -> None:
     rows = connection.execute(
         "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
         (database,),
     )
     current = [parse_design(id, decode(body)).signature for id, body in rows]
-    drop_stale_indexes(database, [*current, *kept], connection)
+    # A request may be by a design document that has changed since. Its index stays while it is built: two builds that
+    # dropped each other's would begin again and again.
+    building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database]
+    drop_stale_indexes(database, [*current, *building], connection)
 
 
 async def _build(store: Store, database: Database, design: Design) -> None:
     state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is None:
         await store.write(partial(begin_index, database.number, design))
-        # A request may be by a design document that has changed since. Its index stays while it is built: two builds
-        # that dropped each other's would begin again and again.
-        building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database.number]
-        await _clean_up(store, database, design.signature, *building)
+        await clean_up(store, database)
         state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is not None:
         mapping = _Mapping(design, database.scripts)

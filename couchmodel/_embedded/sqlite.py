@@ -196,14 +196,18 @@ class _Task(Generic[T]):
         self.error: BaseException | None = None
 
     def deliver(self) -> None:
-        """Hand over the outcome, in the loop of whoever waits."""
-        future = self.future
+        """Hand over the outcome, in the loop of whoever waits. Nothing is kept of it.
+
+        An error knows by its traceback who knows this task. It would keep itself alive, and all that has waited for it.
+        """
+        future, error, result = self.future, self.error, self.result
+        self.future = self.error = self.result = None
         if future is None or future.done():
             return
-        if self.error is None:
-            future.set_result(self.result)
+        if error is None:
+            future.set_result(result)
         else:
-            future.set_exception(self.error)
+            future.set_exception(error)
 
 
 class Worker:
@@ -224,7 +228,8 @@ class Worker:
         self._lock = lock
         self._finish = finish
         self._queue: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
-        self._gate = threading.Lock()
+        # What a garbage collector ends may have a job done, in a thread that has one done already.
+        self._gate = threading.RLock()
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()

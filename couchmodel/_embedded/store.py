@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import clearing, files
 from couchmodel._embedded.lockfile import LockFile
+from couchmodel._embedded.readers import Reader, Readers
 from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.security import Security
 from couchmodel._embedded.sizes import Measured
@@ -234,9 +235,18 @@ class Store:
         self._open.writer.enqueue(job, committed=committed)
 
     def clear_indexes(self) -> None:
-        """Have what dropped indexes have left cleared away, some time."""
+        """Have what dropped indexes have left cleared away, some time, and not before nobody reads it any more."""
         if self._open is not None:
             self._open.clear_indexes()
+
+    def reader(self, signature: str) -> Reader:
+        """Return a reader of the index of a signature, which is there while the reader lasts, even if it is dropped.
+
+        The store must be open.
+        """
+        if self._open is None:
+            raise StoreFileError(self._why_closed)
+        return self._open.readers.begin(signature)
 
     # --- databases
 
@@ -350,12 +360,14 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 class _Open:
     """The connections of an open store. It knows nothing of the store, so that a forgotten store can be collected."""
 
-    __slots__ = ("inline", "reader", "writer")
+    __slots__ = ("inline", "reader", "readers", "writer")
 
     def __init__(self, writer: Worker, reader: Worker, inline: Inline) -> None:
         self.writer = writer
         self.reader = reader
         self.inline = inline
+        self.readers = Readers()
+        self.readers.ended = self.clear_indexes
 
     def clear(self, number: int) -> None:
         """Clear away what a dropped database has left, a piece at a time, so that other writes come in between."""
@@ -378,7 +390,7 @@ class _Open:
                 self.clear_indexes()
 
         with suppress(StoreFileError):
-            self.writer.enqueue(clearing.clear_indexes, committed=again)
+            self.writer.enqueue(partial(clearing.clear_indexes, self.readers), committed=again)
 
     def clear_leftovers(self) -> None:
         """Clear away what the last process could not."""

@@ -91,7 +91,7 @@ def _span(query: Query, start: bytes | None, end: bytes | None) -> Span:
 
 
 def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
-    """The rows that come next. Raises NotFoundError where the index has been dropped."""
+    """The rows that come next. Raises NotFoundError where the database has been dropped."""
     moment = check_index(source.database, source.index, connection)
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after

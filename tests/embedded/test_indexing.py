@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+import itertools
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from couchmodel._embedded.store import Store
+from couchmodel._wire.messages import Response, decode
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 
@@ -226,3 +228,76 @@ async def test_a_view_that_is_rewritten_while_it_is_built_answers_every_request(
         await asyncio.sleep(0)
     async with asyncio.timeout(60):
         assert await asyncio.gather(*asking) == [200] * 5
+
+
+async def read_view(client: Client) -> Response:
+    """Begin to read all rows of a view."""
+    return await client.ask("GET", "/db/_design/by/_view/n?reduce=false")
+
+
+async def reduce_view(client: Client) -> Response:
+    """Begin to count the rows of each key."""
+    return await client.ask("GET", "/db/_design/by/_view/n?group=true")
+
+
+async def put_queries(client: Client) -> Response:
+    """Begin to read all rows of a view by one of several queries."""
+    return await client.ask("POST", "/db/_design/by/_view/n/queries", {"queries": [{"reduce": False}]})
+
+
+async def find_all(client: Client) -> Response:
+    """Begin to find all documents by an index."""
+    query = {"selector": {"n": {"$gte": 0}}, "limit": COUNT, "use_index": ["_design/by", "n"]}
+    return await client.ask("POST", "/db/_find", query)
+
+
+@pytest.mark.parametrize("begin", [read_view, reduce_view, put_queries, find_all])
+async def test_an_index_that_is_dropped_is_read_to_its_end(
+    filled: Client, path: Path, begin: Callable[[Client], Awaitable[Response]]
+) -> None:
+    reading = await begin(filled)
+    stream = reading.stream
+    assert isinstance(stream, AsyncGenerator)
+    pieces = [await anext(stream)]
+    design = await filled.json("GET", "/db/_design/by")
+    await filled.ask("DELETE", f"/db/_design/by?rev={design['_rev']}")
+    assert (await filled.ask("POST", "/db/_view_cleanup", {})).status == 202
+    await filled.ask("PUT", "/db/written-behind-what-is-to-be-cleared", {})
+    answer = decode(b"".join([*pieces, *[piece async for piece in stream]]))
+    [answer] = answer.get("results", [answer])
+    assert len(answer.get("rows") or answer["docs"]) == COUNT
+    del reading, stream
+    await clear(path, (0, 0, 0))
+
+
+@pytest.mark.parametrize("begin", [read_view, reduce_view, put_queries, find_all])
+async def test_an_answer_that_nobody_takes_lets_its_index_be_cleared_away(
+    filled: Client, path: Path, begin: Callable[[Client], Awaitable[Response]]
+) -> None:
+    await begin(filled)
+    design = await filled.json("GET", "/db/_design/by")
+    await filled.ask("DELETE", f"/db/_design/by?rev={design['_rev']}")
+    await filled.ask("POST", "/db/_view_cleanup", {})
+    await clear(path, (0, 0, 0))
+
+
+@pytest.mark.parametrize("begin", [read_view, find_all])
+async def test_views_are_read_while_they_are_cleaned_up_all_the_time(
+    filled: Client, begin: Callable[[Client], Awaitable[Response]]
+) -> None:
+    async def rewrite() -> None:
+        for number in itertools.count():
+            design = await filled.json("GET", "/db/_design/by")
+            views = {"n": DESIGN["views"]["n"], f"other-{number}": DESIGN["views"]["n"]}
+            await filled.ask("PUT", "/db/_design/by", {**design, "views": views})
+            await filled.ask("POST", "/db/_view_cleanup", {})
+
+    rewriting = asyncio.create_task(rewrite())
+    for _ in range(8):
+        reading = await begin(filled)
+        await reading.collect()
+        assert reading.status == 200
+        answer = reading.json()
+        assert len(answer.get("rows") or answer["docs"]) == COUNT
+    rewriting.cancel()
+    await asyncio.gather(rewriting, return_exceptions=True)

@@ -19,6 +19,7 @@ from couchmodel._embedded.index_rows import read_state
 from couchmodel._embedded.indexes import Catalogue, read_catalogue, shown
 from couchmodel._embedded.planner import Plan, Survey
 from couchmodel._embedded.queries import Options, parse_options
+from couchmodel._embedded.readers import Reader
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response, Stream, encode
 from couchmodel.errors import BadRequestError
@@ -60,11 +61,15 @@ async def _found(store: Store, database: Database, catalogue: Catalogue, query: 
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     if options.partition and not database.partitioned:
         raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
+    reader = None if plan.index.design is None else store.reader(catalogue.designs[plan.index.design].signature)
+    source = await _source(store, database, catalogue, plan, options)
+    if reader is not None and source is not None:
+        reader.index = source.number
     search = Search(
         database.number,
         options.selector,
         plan,
-        await _source(store, database, catalogue, plan, options),
+        source,
         options.partition,
         options.fields,
         options.limit,
@@ -78,7 +83,7 @@ async def _found(store: Store, database: Database, catalogue: Catalogue, query: 
     )
     job = partial(finding.read_batch, search)
     batch = await (store.read(job) if small and _is_short(search) else store.scan(job))
-    pieces = _Pieces(store, options, plan, started)
+    pieces = _Pieces(store, options, plan, started, reader)
     batch = await pieces.begun(batch)
     if batch.rest is None:
         return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.end())))
@@ -198,11 +203,13 @@ def _is_short(search: Search) -> bool:
 class _Pieces:
     """An answer in the making."""
 
-    def __init__(self, store: Store, options: Options, plan: Plan, started: float) -> None:
+    def __init__(self, store: Store, options: Options, plan: Plan, started: float, reader: Reader | None) -> None:
+        """``reader`` is that of the index, which is there until the answer has been made."""
         self._store = store
         self._options = options
         self._plan = plan
         self._started = started
+        self._reader = reader
         self._separator = b'{"docs":[\n'
         self._total = Statistics()
         self._last: Position | None = None

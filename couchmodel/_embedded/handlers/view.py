@@ -18,6 +18,7 @@ from couchmodel._embedded.documents import living, winner
 from couchmodel._embedded.index_reading import Span, count_rows, measure
 from couchmodel._embedded.index_rows import State, read_state
 from couchmodel._embedded.partitions import check_partition
+from couchmodel._embedded.readers import Reader
 from couchmodel._embedded.reduced_views import Grouping
 from couchmodel._embedded.reducers import Maker, open_reducer
 from couchmodel._embedded.sqlite import Connection
@@ -120,12 +121,15 @@ def _reading(store: Store, database: Database, design: Design, name: str, query:
         check_partition(query.partition)
         view = view.narrowed(query.partition)
     reducer = open_reducer(design, view, database.scripts, backwards=query.descending) if reduced else None
-    return _Reading(store, database, design, view, query, reducer)
+    return _Reading(store, database, design, view, query, reducer, store.reader(design.signature))
 
 
 @dataclass(slots=True)
 class _Reading:
-    """A query that is being answered; with a reducer, for reduced rows."""
+    """A query that is being answered; with a reducer, for reduced rows.
+
+    Whatever it finds of the index is there until it has been answered.
+    """
 
     store: Store
     database: Database
@@ -133,6 +137,7 @@ class _Reading:
     view: View
     query: Query
     reducer: Maker | None
+    reader: Reader
 
     async def prepare(self) -> None:
         """See to it that the index is as the query wants it. Raises ResponseError."""
@@ -154,6 +159,11 @@ class _Reading:
         return _head({**numbers, **members}), self._rows(source, first.batch)
 
     async def _state(self) -> State:
+        state = await self._wanted_state()
+        self.reader.index = state.number
+        return state
+
+    async def _wanted_state(self) -> State:
         if self.query.update == "true":
             return await indexing.bring_up_to_date(self.store, self.database, self.design)
         state = await self.store.read(partial(read_state, self.database.number, self.design.signature))
