@@ -6,11 +6,13 @@ are measured, spread evenly over its changes, and stand for the others; all of t
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from couchmodel._embedded.attachments import unpack
 from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.store import Database
 
-__all__ = ["Measured", "Sizes", "measure", "scaled"]
+__all__ = ["Sizes", "forget_sizes", "read_sizes"]
 
 SAMPLED: Final = 32
 """Documents that are measured, each at the cost of two look-ups."""
@@ -42,19 +44,28 @@ class Measured(NamedTuple):
     sizes: Sizes
 
 
-def measure(database: int, count: int, changes: int, before: Measured | None, connection: Connection) -> Measured:
-    """Return what stands for ``count`` documents of a database after so many changes, measured anew if need be."""
-    if before is not None and abs(changes - before.changes) * STALE <= count:
-        return before
-    found = [_measured(row, connection) for row in _sample(database, count, connection)]
-    return Measured(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
+_measured: Final[WeakKeyDictionary[Database, Measured]] = WeakKeyDictionary()
+"""The last measurement of each database."""
 
 
-def scaled(measured: Measured, count: int) -> Sizes:
-    """Return the sizes of ``count`` documents that are like those that were measured."""
+def read_sizes(database: Database, count: int, changes: int, connection: Connection) -> Sizes:
+    """Return the sizes of a database that has ``count`` documents after so many changes, measured anew if need be."""
+    measured = _measured.get(database)
+    if measured is None or abs(changes - measured.changes) * STALE > count:
+        measured = _measured[database] = _measure(database.number, count, changes, connection)
     if not measured.documents:
         return Sizes(0, 0, 0)
     return Sizes(*(size * count // measured.documents for size in measured.sizes))
+
+
+def forget_sizes(database: Database) -> None:
+    """Have a database measured anew: it has been compacted."""
+    _measured.pop(database, None)
+
+
+def _measure(database: int, count: int, changes: int, connection: Connection) -> Measured:
+    found = [_size(row, connection) for row in _sample(database, count, connection)]
+    return Measured(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
 
 
 _COLUMNS: Final = "number, deleted, length(id), length(body), length(tree), attachments"
@@ -76,7 +87,7 @@ def _sample(database: int, count: int, connection: Connection) -> Iterator[tuple
         )
 
 
-def _measured(row: tuple[Any, ...], connection: Connection) -> Sizes:
+def _size(row: tuple[Any, ...], connection: Connection) -> Sizes:
     number, deleted, id, body, tree, packed = row
     attached = sum(attachment.encoded_length for attachment in unpack(packed)) if packed else 0
     old, each = connection.execute(_REVISIONS, (number, number)).fetchone()

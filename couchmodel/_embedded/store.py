@@ -25,7 +25,6 @@ from couchmodel._embedded.lockfile import LockFile
 from couchmodel._embedded.readers import Reader, Readers
 from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.security import Security
-from couchmodel._embedded.sizes import Measured
 from couchmodel._embedded.sqlite import BusyError, Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.uuids import Uuids
 from couchmodel._wire.turns import give_turn, turn_is_due
@@ -58,8 +57,7 @@ class Database:
     """A database of the store: its number in the tables, and what is asked of it often.
 
     ``changes`` counts those since it was opened: what was read of it is good for as long as it stands still.
-    ``compactions`` counts those under way, ``measured`` is how large some of its documents are. ``checks`` are the
-    functions that writes wait for, ``scripts`` all others.
+    ``compactions`` counts those under way. ``checks`` are the functions that writes wait for, ``scripts`` all others.
     """
 
     number: int
@@ -77,7 +75,6 @@ class Database:
     changes: int = 0
     compactions: int = 0
     heard: "Heard | None" = None
-    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         self.opaque = f"-{self.uuid}".encode()

@@ -14,7 +14,7 @@ from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import read_document
 from couchmodel._embedded.handlers.document import accept, write
 from couchmodel._embedded.security import DEFAULT, Security, check_security
-from couchmodel._embedded.sizes import measure, scaled
+from couchmodel._embedded.sizes import forget_sizes, read_sizes
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response, encode
@@ -114,7 +114,7 @@ async def _compact(store: Store, database: Database) -> None:
         _log.debug("%s is not compacted: %s", database.name, error)
     finally:
         database.compactions -= 1
-        database.measured = None
+        forget_sizes(database)
 
 
 async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
@@ -210,13 +210,12 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
         raise NotFoundError("Database does not exist.")
     update_seq, purge_seq, living, deleted = row
     count = living + deleted
-    database.measured = measured = measure(database.number, count, update_seq, database.measured, connection)
     return {
         "instance_start_time": str(database.created),
         "db_name": database.name,
         "purge_seq": database.sequence(purge_seq),
         "update_seq": database.sequence(update_seq),
-        "sizes": scaled(measured, count)._asdict(),
+        "sizes": read_sizes(database, count, update_seq, connection)._asdict(),
         "props": {"partitioned": True} if database.partitioned else {},
         "doc_del_count": deleted,
         "doc_count": living,
