@@ -12,7 +12,8 @@ from pydantic_core import to_json
 from couchmodel._embedded import attachments as _attachments
 from couchmodel._embedded.attachments import Attachment, unpack
 from couchmodel._embedded.revtree import RevTree
-from couchmodel._embedded.sqlite import Connection, leave_event_loop
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.turns import leave_event_loop
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError

@@ -24,8 +24,8 @@ from couchmodel._embedded.planner import Plan
 from couchmodel._embedded.projection import Projection
 from couchmodel._embedded.queries import bad_bookmark
 from couchmodel._embedded.selector import Selector, parse_path
-from couchmodel._embedded.sqlite import Connection, leave_event_loop
-from couchmodel._embedded.turns import TURN, bounded
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.turns import TURN, bounded, leave_event_loop
 from couchmodel._wire.messages import decode, encode
 
 __all__ = ["Batch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]

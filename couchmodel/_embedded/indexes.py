@@ -11,8 +11,9 @@ from couchmodel._embedded.erlang import Atom, erlang_term, term_to_binary
 from couchmodel._embedded.planner import Index
 from couchmodel._embedded.projection import parse_sort
 from couchmodel._embedded.selector import compile_selector
-from couchmodel._embedded.sqlite import Connection, leave_event_loop
+from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database
+from couchmodel._embedded.turns import leave_event_loop
 from couchmodel._wire.messages import decode
 from couchmodel.errors import BadRequestError, UnavailableError
 

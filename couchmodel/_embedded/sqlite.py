@@ -28,10 +28,10 @@ from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._embedded.deadlines import begin_turn
+from couchmodel._embedded.turns import BusyError
 from couchmodel.errors import CouchModelError, ServerError, StorageFullError, StoreFileError
 
 __all__ = [
-    "BusyError",
     "Connection",
     "FileError",
     "Inline",
@@ -41,8 +41,6 @@ __all__ = [
     "connect",
     "connect_beside",
     "file_errors",
-    "in_event_loop",
-    "leave_event_loop",
 ]
 
 T = TypeVar("T")
@@ -73,25 +71,6 @@ _log = logging.getLogger("couchmodel.embedded")
 
 class FileError(Exception):
     """SQLite cannot open or make a file; the message is SQLite's."""
-
-
-class BusyError(Exception):
-    """A job has to be run on a worker: the connection is in use, or the job takes too long."""
-
-
-def in_event_loop() -> bool:
-    """Whether this thread runs an event loop at the moment."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def leave_event_loop() -> None:
-    """Raise BusyError in an event loop: a job calls it before it does what may take long."""
-    if in_event_loop():
-        raise BusyError
 
 
 def check_version() -> None:

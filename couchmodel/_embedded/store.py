@@ -25,7 +25,8 @@ from couchmodel._embedded.lockfile import LockFile
 from couchmodel._embedded.readers import Reader, Readers
 from couchmodel._embedded.scripts import Scripts
 from couchmodel._embedded.security import Security
-from couchmodel._embedded.sqlite import BusyError, Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.sqlite import Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.turns import BusyError
 from couchmodel._embedded.uuids import Uuids
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError

@@ -16,7 +16,8 @@ from couchmodel._embedded.documents import Found, document_json
 from couchmodel._embedded.edits import Edit, Incoming
 from couchmodel._embedded.revision_ids import Term
 from couchmodel._embedded.scripts import Context
-from couchmodel._embedded.sqlite import Connection, leave_event_loop
+from couchmodel._embedded.sqlite import Connection
+from couchmodel._embedded.turns import leave_event_loop
 from couchmodel._embedded.verdicts import Author, DesignQuestion, DocumentQuestion, Function, Verdicts, refused
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
