@@ -6,15 +6,13 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from couchmodel._embedded.arguments import parse_json, parse_object, require_json_type
+from couchmodel._embedded.limits import LARGE
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
 __all__ = ["LARGE", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
 
 T = TypeVar("T")
-
-LARGE: Final = 65_536
-"""Bytes of a body that is not taken apart in the event loop."""
 
 BLOCK: Final = 1024 * 1024
 """Bytes of a body that are copied at once."""

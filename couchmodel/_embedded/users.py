@@ -11,10 +11,10 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import passwords
-from couchmodel._embedded.bodies import LARGE
 from couchmodel._embedded.documents import Wishes, open_winner
 from couchmodel._embedded.edits import Edit
 from couchmodel._embedded.jobs import parse_asked
+from couchmodel._embedded.limits import LARGE
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.verdicts import Author, Verdicts
 from couchmodel._embedded.writing import Check
