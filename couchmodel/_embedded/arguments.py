@@ -1,23 +1,13 @@
-"""What a request brings along, checked: its JSON, its parameters, and the revision in its headers."""
+"""The parameters and headers of a request, checked."""
 
-import itertools
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from couchmodel._embedded.large_json import (
-    TooManyError,
-    containers,
-    decode_large,
-    decode_small,
-    dissolve,
-    is_large,
-)
-from couchmodel._wire.messages import JSON_TYPE, TOO_DEEP, Request, is_text
+from couchmodel._wire.messages import JSON_TYPE, Request, is_text
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import (
     BadRequestError,
-    ContentTooLargeError,
     NotFoundError,
     UnsupportedMediaTypeError,
 )
@@ -26,16 +16,11 @@ __all__ = [
     "LARGEST",
     "accepts",
     "accepts_gzip",
-    "bad_json",
     "boolean",
     "check_text",
     "expected_revision",
     "integer",
     "is_only_accepted",
-    "json_parameter",
-    "parse_json",
-    "parse_object",
-    "parse_query",
     "require_json_type",
     "whole_number",
 ]
@@ -44,15 +29,6 @@ __all__ = [
 LARGEST: Final = 2**59 - 1
 """The largest number that CouchDB takes for a limit; SQLite knows larger ones."""
 
-MOST_VALUES: Final = 250_000
-"""Values in a large body that is none of documents: none of them is freed before the answer, and then all at once."""
-
-LARGEST_QUERY: Final = 2 * 1024 * 1024
-"""Bytes of a query."""
-
-MOST_PARTS: Final = 50_000
-"""Arrays, objects, members, conditions and fields of a query: what is made of them is made and freed at once."""
-
 
 def whole_number(digits: str) -> int:
     """The number that decimal digits write, or one that is too large for everything where there are too many digits."""
@@ -60,56 +36,6 @@ def whole_number(digits: str) -> int:
 
 
 _MOST_DIGITS: Final = 20
-
-
-def parse_object(text: bytes) -> dict[str, Any]:
-    """The value of a JSON text that must be an object. Raises BadRequestError."""
-    value = parse_json(text)
-    if not isinstance(value, dict):
-        raise BadRequestError("Request body must be a JSON object")
-    return value
-
-
-def parse_query(text: bytes) -> dict[str, Any]:
-    """The object of a query. Raises BadRequestError, and ContentTooLargeError where it asks for too much."""
-    if len(text) > LARGEST_QUERY:
-        raise ContentTooLargeError(f"a query may have {LARGEST_QUERY} bytes at most", code="too_large")
-    query = parse_object(text)
-    if len(text) > MOST_PARTS and _has_many_parts(query):
-        dissolve(query)
-        reason = f"a query may have {MOST_PARTS} arrays, objects, members, conditions and fields at most"
-        raise ContentTooLargeError(reason, code="too_large")
-    return query
-
-
-def _has_many_parts(query: dict[str, Any]) -> bool:
-    return any(count > MOST_PARTS for count in itertools.accumulate(map(_parts, containers(query))))
-
-
-def _parts(container: dict[str, Any] | list[Any]) -> int:
-    if isinstance(container, list):
-        return 1
-    lists = [value for name, value in container.items() if name in _LISTS and isinstance(value, list)]
-    return 1 + len(container) + sum(map(len, lists))
-
-
-_LISTS: Final = frozenset(("$and", "$nor", "$or", "docids", "fields", "sort"))
-"""Members whose items count one by one. A list of values, as ``$in`` has it, is one thing."""
-
-
-def parse_json(text: bytes) -> Any:
-    """The value of a JSON text as CouchDB reads it. Raises BadRequestError, ContentTooLargeError."""
-    try:
-        return decode_large(text, MOST_VALUES) if is_large(text) else decode_small(text)
-    except ValueError as error:
-        raise bad_json(error) from None
-    except TooManyError:
-        raise ContentTooLargeError(f"a body may have {MOST_VALUES} values at most", code="too_large") from None
-
-
-def bad_json(error: ValueError) -> BadRequestError:
-    """What a client hears of a text that is no JSON."""
-    return BadRequestError(str(error) if str(error).startswith(TOO_DEEP) else "invalid UTF-8 JSON")
 
 
 def check_text(request: Request) -> None:
@@ -196,11 +122,6 @@ def integer(name: str, text: str) -> int:
     if number > LARGEST:
         raise _unparsable(f"{name.capitalize()} is too large, must not exceed {LARGEST}")
     return number
-
-
-def json_parameter(text: str) -> Any:
-    """A parameter that is JSON. Raises BadRequestError."""
-    return parse_json(text.encode())
 
 
 def expected_revision(query: Mapping[str, str], headers: Mapping[str, str], given: Rev | None = None) -> Rev | None:

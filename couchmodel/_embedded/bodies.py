@@ -5,8 +5,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from couchmodel._embedded.arguments import parse_json, parse_object, require_json_type
+from couchmodel._embedded.arguments import require_json_type
 from couchmodel._embedded.limits import LARGE
+from couchmodel._embedded.request_json import parse_json, parse_object
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 

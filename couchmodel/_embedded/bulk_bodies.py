@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from couchmodel._embedded.arguments import bad_json, parse_object
 from couchmodel._embedded.edits import Edit, parse_document, read_document
 from couchmodel._embedded.large_json import Values, cut, first_sign, is_large
+from couchmodel._embedded.request_json import bad_json, parse_object
 from couchmodel._embedded.revision_ids import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError

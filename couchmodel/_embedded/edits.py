@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from couchmodel._embedded.arguments import bad_json, parse_json
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.contents import DEFAULT_TYPE, LARGEST, Content, from_base64
 from couchmodel._embedded.gradual_json import encode_object
 from couchmodel._embedded.large_documents import MOST_SPECIAL, TooLargeError, read_large
 from couchmodel._embedded.large_json import TooManyError, decode_large, first_sign, is_large
+from couchmodel._embedded.request_json import bad_json, parse_json
 from couchmodel._embedded.revision_ids import Term
 from couchmodel._embedded.spelling import respelled
 from couchmodel._wire.revisions import Rev, ancestry

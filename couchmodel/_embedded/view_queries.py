@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from couchmodel._embedded.arguments import LARGEST, json_parameter, parse_object, whole_number
+from couchmodel._embedded.arguments import LARGEST, whole_number
 from couchmodel._embedded.designs import View
 from couchmodel._embedded.erlang import erlang_term
+from couchmodel._embedded.request_json import json_parameter, parse_object
 from couchmodel.errors import BadRequestError
 
 __all__ = [

@@ -7,9 +7,10 @@ from typing import Final
 from couchmodel._embedded import all_docs, view_queries
 from couchmodel._embedded.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.answers import JSON_HEADERS, listed, streamed
-from couchmodel._embedded.arguments import json_parameter, require_json_type
+from couchmodel._embedded.arguments import require_json_type
 from couchmodel._embedded.bodies import json_object, parsed, read_text
 from couchmodel._embedded.partitions import check_access, check_partition
+from couchmodel._embedded.request_json import json_parameter
 from couchmodel._embedded.sqlite import Job
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.view_queries import NOTHING, parse_members, parse_parameters, parse_queries

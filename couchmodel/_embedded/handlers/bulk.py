@@ -9,13 +9,14 @@ from heapq import merge
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, json_answer
-from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
+from couchmodel._embedded.arguments import is_only_accepted, require_json_type
 from couchmodel._embedded.bodies import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.bulk_bodies import Edits, edit_of, read_bulk
 from couchmodel._embedded.checked_writes import write_checked
 from couchmodel._embedded.deadlines import check_time
 from couchmodel._embedded.gradual_json import encode_array
 from couchmodel._embedded.large_json import release
+from couchmodel._embedded.request_json import parse_object
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.users import USERS, check_for, hash_passwords

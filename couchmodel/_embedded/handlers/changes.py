@@ -9,20 +9,14 @@ from typing import Any, Final
 
 from couchmodel._embedded import changes
 from couchmodel._embedded.answers import JSON_HEADERS, error_answer, matches, unchanged, whole
-from couchmodel._embedded.arguments import (
-    integer,
-    json_parameter,
-    parse_object,
-    parse_query,
-    require_json_type,
-    whole_number,
-)
+from couchmodel._embedded.arguments import integer, require_json_type, whole_number
 from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.changes import Batch, Change, Filter, Query
 from couchmodel._embedded.documents import Wishes
 from couchmodel._embedded.filtered_changes import scan
 from couchmodel._embedded.functions import FunctionFilter, open_function, seen
 from couchmodel._embedded.handlers.database import describe
+from couchmodel._embedded.request_json import json_parameter, parse_object, parse_query
 from couchmodel._embedded.selector import compile_selector
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response

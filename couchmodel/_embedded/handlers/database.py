@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, location
-from couchmodel._embedded.arguments import LARGEST, is_only_accepted, parse_json, require_json_type
+from couchmodel._embedded.arguments import LARGEST, is_only_accepted, require_json_type
 from couchmodel._embedded.bodies import LARGEST_DOCUMENTS, json_body, parsed, read_text
 from couchmodel._embedded.compacting import compact_some
 from couchmodel._embedded.edits import read_document
 from couchmodel._embedded.handlers.document import accept, write
+from couchmodel._embedded.request_json import parse_json
 from couchmodel._embedded.security import DEFAULT, Security, check_security
 from couchmodel._embedded.sizes import forget_sizes, read_sizes
 from couchmodel._embedded.sqlite import Connection

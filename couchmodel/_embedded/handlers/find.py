@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from couchmodel._embedded import explaining, indexing, planner, turns
 from couchmodel._embedded import find as finding
 from couchmodel._embedded.answers import JSON_HEADERS
-from couchmodel._embedded.arguments import parse_query, require_json_type
+from couchmodel._embedded.arguments import require_json_type
 from couchmodel._embedded.bodies import LARGE, LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.explaining import is_covered
 from couchmodel._embedded.find import Batch, Position, Search, Source, Statistics, pack_bookmark, unpack_bookmark
@@ -20,6 +20,7 @@ from couchmodel._embedded.indexes import Catalogue, read_catalogue, shown
 from couchmodel._embedded.planner import Plan, Survey
 from couchmodel._embedded.queries import Options, parse_options
 from couchmodel._embedded.readers import Reader
+from couchmodel._embedded.request_json import parse_query
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response, Stream, encode
 from couchmodel.errors import BadRequestError

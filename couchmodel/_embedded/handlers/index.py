@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import OK, json_answer
-from couchmodel._embedded.arguments import parse_query, require_json_type, whole_number
+from couchmodel._embedded.arguments import require_json_type, whole_number
 from couchmodel._embedded.bodies import LARGE_QUERY, parsed, read_text
 from couchmodel._embedded.designs import QUERY
 from couchmodel._embedded.documents import winner
@@ -19,6 +19,7 @@ from couchmodel._embedded.indexes import (
     without_index,
 )
 from couchmodel._embedded.planner import ALL_DOCS
+from couchmodel._embedded.request_json import parse_query
 from couchmodel._embedded.sqlite import Connection
 from couchmodel._embedded.store import Database, Store
 from couchmodel._embedded.writing import Writing

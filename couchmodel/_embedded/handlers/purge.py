@@ -5,9 +5,10 @@ from typing import Final
 
 from couchmodel._embedded import purging
 from couchmodel._embedded.answers import json_answer
-from couchmodel._embedded.arguments import is_only_accepted, parse_object, require_json_type
+from couchmodel._embedded.arguments import is_only_accepted, require_json_type
 from couchmodel._embedded.bodies import parsed, read_text
 from couchmodel._embedded.partitions import check_access
+from couchmodel._embedded.request_json import parse_object
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.revisions import Rev

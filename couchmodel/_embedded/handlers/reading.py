@@ -7,12 +7,13 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded.answers import JSON_HEADERS, matches, unchanged, whole
-from couchmodel._embedded.arguments import accepts, parse_json
+from couchmodel._embedded.arguments import accepts
 from couchmodel._embedded.attachments import Attachment
 from couchmodel._embedded.bodies import LARGE_QUERY, parsed
 from couchmodel._embedded.contents import DEFAULT_TYPE
 from couchmodel._embedded.documents import FLAGS, META, Opened, Wishes, open_revisions, open_winner
 from couchmodel._embedded.handlers.streams import chunks
+from couchmodel._embedded.request_json import parse_json
 from couchmodel._embedded.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related, is_media_type

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, tagged_answer
-from couchmodel._embedded.arguments import boolean, integer, json_parameter, require_json_type, whole_number
+from couchmodel._embedded.arguments import boolean, integer, require_json_type, whole_number
 from couchmodel._embedded.bodies import json_object
 from couchmodel._embedded.handlers.database import describe
+from couchmodel._embedded.request_json import json_parameter
 from couchmodel._embedded.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User

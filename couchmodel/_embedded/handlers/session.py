@@ -5,9 +5,9 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from couchmodel._embedded.answers import JSON_HEADERS, OK, json_answer, origin
-from couchmodel._embedded.arguments import parse_json
 from couchmodel._embedded.authentication import Authentication
 from couchmodel._embedded.bodies import read_text
+from couchmodel._embedded.request_json import parse_json
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel.errors import BadRequestError, UnauthorizedError, UnsupportedMediaTypeError
 
