@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from couchmodel._embedded.router import Router
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import NOTHING, Request
 from couchmodel.cli import COLLECTIONS
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 
 from couchmodel._embedded.configuration import MAX_REQUEST, SESSION, Configuration
 from couchmodel._embedded.cors import Cors
-from couchmodel._embedded.serve import serve as start_server
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.http import serve as start_server
+from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import CouchModelError
 from couchmodel.transports import HTTPTransport
 from couchmodel.upkeep import Checked

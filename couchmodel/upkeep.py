@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from couchmodel._embedded import backup as _backup
-from couchmodel._embedded import checking
-from couchmodel._embedded.checking import Checked, Counts, Problem
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.maintenance import backup as _backup
+from couchmodel._embedded.maintenance import check as checking
+from couchmodel._embedded.maintenance.check import Checked, Counts, Problem
+from couchmodel._embedded.storage.store import Store
 
 __all__ = ["Checked", "Counts", "Problem", "backup", "check", "renew"]
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from couchmodel import Connection, NotFoundError, connect
-from couchmodel._embedded.passwords import admin_line
-from couchmodel._embedded.serve import serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.auth.passwords import admin_line
+from couchmodel._embedded.server.http import serve
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Database, Session
 from couchmodel.transports import HTTPTransport

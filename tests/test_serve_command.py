@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from couchmodel._embedded.passwords import admin_line
+from couchmodel._embedded.auth.passwords import admin_line
 from tests.transports.test_tls import certificate
 
 __all__ = ["certificate"]  # a fixture

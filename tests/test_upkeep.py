@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from couchmodel import connect, upkeep
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel.cli import app
 from couchmodel.engine.changes import Changes
 from couchmodel.errors import StoreFileError
@@ -21,8 +21,8 @@ from tests.embedded.conftest import Client
 
 WRITE = """
 import asyncio, sys
-from couchmodel._embedded.router import Router
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.storage.store import Store
 from couchmodel.cli import app
 from couchmodel._wire.messages import Request
 

@@ -1,8 +1,8 @@
 """The baker of couchmodel's collation table, and of the golden order that tests hold it to.
 
 It asks ICU 72.1 for the collation elements of all characters and contractions of the root collator, through PyICU, and
-writes ``couchmodel/_embedded/collation.bin``: JSON, compressed by xz, with the members that ``document`` has. Nobody
-needs it but who moves to the ICU of another CouchDB, and then ``COLLATOR`` in ``collation.py`` has to change, too.
+writes ``couchmodel/_embedded/rules/collation.bin``: JSON, compressed by xz, with the members that ``document`` has. Who
+moves to the ICU of another CouchDB needs it, and then ``COLLATOR`` in ``collation.py`` has to change, too.
 
 On Debian 12, whose ICU is 72.1, with a compiler:
 
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 icu: Any = importlib.import_module("icu")  # by name: type checkers do not have it
 
 HERE = Path(__file__).parent
-TABLE = HERE.parents[1] / "couchmodel" / "_embedded" / "collation.bin"
+TABLE = HERE.parents[1] / "couchmodel" / "_embedded" / "rules" / "collation.bin"
 GOLDEN = HERE / "collation_golden.json"
 
 COLLATOR = icu.Collator.createInstance(icu.Locale(""))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.router import Router
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
 from couchmodel._wire.users import ADMIN, User
 

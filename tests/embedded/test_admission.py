@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.users import ADMIN, NOBODY, User
 from tests.embedded.conftest import Client
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from couchmodel import upkeep
-from couchmodel._embedded.sqlite import Connection
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 

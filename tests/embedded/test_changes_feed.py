@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded import changes
+from couchmodel._embedded.queries import changes
 from tests.embedded.conftest import Client
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from couchmodel._embedded import collation
-from couchmodel._embedded.collation import HIGHEST, compare, raw_compare, raw_key, sort_key, string_key
+from couchmodel._embedded.rules import collation
+from couchmodel._embedded.rules.collation import HIGHEST, compare, raw_compare, raw_key, sort_key, string_key
 
 Order = Callable[[Any, Any], int]
 

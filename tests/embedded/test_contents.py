@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.contents import CHUNK, STAGED
+from couchmodel._embedded.documents.attachment_encoding import CHUNK, STAGED
 from tests.embedded.conftest import Client
 
 LARGE = bytes(range(256)) * (3 * STAGED // 256) + b"the end"

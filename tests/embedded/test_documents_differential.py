@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from couchmodel import upkeep
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 from tests.embedded.conftest import Client
 from tests.embedded.oracle import Call, fresh_database, needs_oracle
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from couchmodel._embedded import checking
-from couchmodel._embedded.handlers import changes
-from couchmodel._embedded.router import Router
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.maintenance import check as checking
+from couchmodel._embedded.server.handlers.database import changes
+from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from tests.embedded.strategies import CURRENT, Ask, requests
 

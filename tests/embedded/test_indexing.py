@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Response, decode
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
@@ -196,7 +196,7 @@ async def test_the_event_loop_goes_on_while_an_index_is_built(filled: Client) ->
 
 
 async def test_a_store_may_be_closed_during_a_build(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.index_rows.BATCH", 50)
+    monkeypatch.setattr("couchmodel._embedded.views.writer.BATCH", 50)
     unheard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     asking = asyncio.create_task(filled.ask("GET", "/db/_design/by/_view/n"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded import large_documents
+from couchmodel._embedded.json import large_document as large_documents
 from tests.embedded.conftest import Client
 
 CHUNK = 262_144

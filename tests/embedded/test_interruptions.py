@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.deadlines import OverdueError
-from couchmodel._embedded.sqlite import Connection
-from couchmodel._embedded.store import Store
-from couchmodel._embedded.turns import bounded, in_event_loop
+from couchmodel._embedded.limits.deadlines import OverdueError
+from couchmodel._embedded.limits.turns import bounded, in_event_loop
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import NotFoundError
 from tests.embedded.conftest import Client
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from couchmodel._embedded import edits, large_json
-from couchmodel._embedded.edits import parse_document, read_document
-from couchmodel._embedded.large_json import decode_small
-from couchmodel._embedded.revision_ids import revision_id
+from couchmodel._embedded.documents import incoming as edits
+from couchmodel._embedded.documents.incoming import parse_document, read_document
+from couchmodel._embedded.json import incremental as large_json
+from couchmodel._embedded.json.incremental import decode_small
+from couchmodel._embedded.rules.revision_ids import revision_id
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from couchmodel._embedded import large_json
-from couchmodel._embedded.gradual_json import encode_object
-from couchmodel._embedded.large_json import decode_large, decode_small, decode_stored
-from couchmodel._embedded.selector import compile_selector
+from couchmodel._embedded.json import incremental as large_json
+from couchmodel._embedded.json.incremental import decode_large, decode_small, decode_stored
+from couchmodel._embedded.json.writer import encode_object
+from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel._wire.messages import decode, encode
 
 json_values = st.recursive(

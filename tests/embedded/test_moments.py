@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from couchmodel._embedded.sqlite import Connection
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Store
 from tests.embedded.conftest import Client
 
 COUNT = "SELECT count(*) FROM database"

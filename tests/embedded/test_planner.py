@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from couchmodel._embedded.collation import sort_key
-from couchmodel._embedded.planner import ALL_DOCS, Index, Plan, choose, survey
-from couchmodel._embedded.projection import parse_sort
-from couchmodel._embedded.selector import compile_selector
+from couchmodel._embedded.mango.fields import parse_sort
+from couchmodel._embedded.mango.planner import ALL_DOCS, Index, Plan, choose, survey
+from couchmodel._embedded.mango.selector import compile_selector
+from couchmodel._embedded.rules.collation import sort_key
 
 ONE = Index("_design/one", "one", ("a",))
 TWO = Index("_design/two", "two", ("a", "b"))

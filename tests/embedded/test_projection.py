@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from couchmodel._embedded import projection
-from couchmodel._embedded.projection import parse_fields, parse_sort
+from couchmodel._embedded.mango import fields as projection
+from couchmodel._embedded.mango.fields import parse_fields, parse_sort
 from couchmodel.errors import BadRequestError, ServerError
 
 DOCUMENT = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.revision_ids import normalize_number, revision_id
+from couchmodel._embedded.rules.revision_ids import normalize_number, revision_id
 
 Attachment = tuple[str, str, bytes]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from couchmodel._embedded.parents import parent_for
-from couchmodel._embedded.revtree import RevTree
+from couchmodel._embedded.documents.parents import parent_for
+from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ConflictError
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.parents import parent_for
-from couchmodel._embedded.revision_ids import revision_id
-from couchmodel._embedded.revtree import RevTree
+from couchmodel._embedded.documents.parents import parent_for
+from couchmodel._embedded.rules.revision_ids import revision_id
+from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._wire.revisions import Rev, ancestry, revisions_member
 from couchmodel.errors import ConflictError
 from tests.embedded.oracle import Call, fresh_database, needs_oracle

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.handlers import server
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.handlers.server import server
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.users import NOBODY
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded import row_counts
+from couchmodel._embedded.views import counts as row_counts
 from tests.embedded.conftest import Client
 
 DESIGN = {"language": "query", "views": {"n": {"map": {"fields": {"n": "asc"}}, "reduce": "_count"}}}

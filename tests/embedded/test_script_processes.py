@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from couchmodel import ForbiddenError
-from couchmodel._embedded.script_processes import PROCESSES
-from couchmodel._embedded.scripts import LIMITS, Context, Scripts, open_mapper
+from couchmodel._embedded.javascript.engine import LIMITS, Context, Scripts, open_mapper
+from couchmodel._embedded.javascript.pool import PROCESSES
 from couchmodel.engine import CouchDB
 from couchmodel.errors import ResponseError, ServerError
 from tests.embedded.endless import ENDLESS
@@ -214,7 +214,7 @@ def test_a_database_without_a_process_gets_one_of_anothers(scripts: Scripts, mon
 
 
 def test_without_the_extra_nothing_is_started(scripts: Scripts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.scripts.is_available", lambda: False)
+    monkeypatch.setattr("couchmodel._embedded.javascript.engine.is_available", lambda: False)
     monkeypatch.setattr("subprocess.Popen", None)
     with pytest.raises(ResponseError, match=r"couchmodel\[js\]"):
         function(scripts, "emit(1)")
@@ -222,8 +222,8 @@ def test_without_the_extra_nothing_is_started(scripts: Scripts, monkeypatch: pyt
 
 PARENT = """
 import sys, threading, time
-from couchmodel._embedded.scripts import Context, Scripts
-from couchmodel._embedded.script_processes import PROCESSES
+from couchmodel._embedded.javascript.engine import Context, Scripts
+from couchmodel._embedded.javascript.pool import PROCESSES
 scripts = Scripts()
 busy = "function (doc) { if (doc.busy) Array.prototype.join.call({length: 2**53 - 1}) }"
 context = Context(scripts, ("addMap", busy))
@@ -250,7 +250,7 @@ def test_a_process_ends_when_its_parent_is_killed(state: str) -> None:
 
 FORK = """
 import os
-from couchmodel._embedded.scripts import Context, Scripts
+from couchmodel._embedded.javascript.engine import Context, Scripts
 context = Context(Scripts(), ("addMap", "function (doc) { emit(doc.n) }"))
 context.ask("map", b'[{"n":0}]')
 child = os.fork()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.scripts import LIMITS, check_function, open_mapper, open_reducer
+from couchmodel._embedded.javascript.engine import LIMITS, check_function, open_mapper, open_reducer
 from couchmodel.errors import ResponseError, ServerError
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.design_checks import check_design, check_functions
-from couchmodel._embedded.scripts import open_mapper, open_reducer
+from couchmodel._embedded.javascript.design_schema import check_design, check_functions
+from couchmodel._embedded.javascript.engine import open_mapper, open_reducer
 from couchmodel.errors import ResponseError
 from tests.embedded.oracle import Call, fresh_database, needs_oracle
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from couchmodel._embedded import selector_operators
-from couchmodel._embedded.selector import BAD_PATH, MISSING, compile_selector, get_path, parse_path
+from couchmodel._embedded.mango import operators as selector_operators
+from couchmodel._embedded.mango.selector import BAD_PATH, MISSING, compile_selector, get_path, parse_path
 from couchmodel.errors import BadRequestError
 
 

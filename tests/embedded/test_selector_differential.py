@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.projection import parse_fields
-from couchmodel._embedded.selector import compile_selector
+from couchmodel._embedded.mango.fields import parse_fields
+from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel.errors import ResponseError
 from tests.embedded.oracle import Call, fresh_database, needs_oracle
 

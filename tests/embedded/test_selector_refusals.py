@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.erlang import erlang_term
-from couchmodel._embedded.selector import compile_selector
+from couchmodel._embedded.mango.selector import compile_selector
+from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel.errors import BadRequestError, ServerError
 
 

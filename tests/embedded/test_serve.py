@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from couchmodel._embedded.passwords import admin_line
-from couchmodel._embedded.serve import Server, serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.auth.passwords import admin_line
+from couchmodel._embedded.server.http import Server, serve
+from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import ConfigurationError
 
 ADMIN = ("admin", "pässword:with colon")

@@ -15,11 +15,11 @@ import pytest
 import uvloop
 from yarl import URL
 
+from couchmodel._embedded.auth.passwords import admin_line
 from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.cors import Cors
-from couchmodel._embedded.passwords import admin_line
-from couchmodel._embedded.serve import Server, serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.http import Server, serve
+from couchmodel._embedded.storage.store import Store
 
 PAGE = "http://page.example"
 FEEDS = 300
@@ -378,7 +378,7 @@ async def test_whoever_is_slow_is_in_nobodys_way(start: Start) -> None:
 async def test_whoever_does_not_end_a_head_is_let_go(
     start: Start, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.connections.IDLE", 0.1)
+    monkeypatch.setattr("couchmodel._embedded.server.connections.IDLE", 0.1)
     server, _ = await start()
     reader, writer = await connect(server)
     writer.write(begun)
@@ -391,7 +391,7 @@ async def test_whoever_does_not_end_a_head_is_let_go(
 async def test_whoever_does_not_go_on_with_a_body_is_told_so(
     start: Start, length: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.serve.SILENCE", 0.1)
+    monkeypatch.setattr("couchmodel._embedded.server.http.SILENCE", 0.1)
     server, http = await start()
     reader, writer = await connect(server)
     writer.write(b"PUT /db/a HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n3\r\n{" % length)

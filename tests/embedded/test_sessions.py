@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from couchmodel import ConfigurationError
+from couchmodel._embedded.auth.passwords import admin_line, hash_password
+from couchmodel._embedded.auth.users import UserDocument
 from couchmodel._embedded.configuration import Configuration
-from couchmodel._embedded.passwords import admin_line, hash_password
-from couchmodel._embedded.peers import parse_end
-from couchmodel._embedded.router import Router
-from couchmodel._embedded.store import Store
-from couchmodel._embedded.users import UserDocument
+from couchmodel._embedded.replicator.endpoints import parse_end
+from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
 
 SECRET = "the secret of the server"
@@ -146,7 +146,7 @@ async def test_many_guesses_at_a_time_are_no_more_than_one_by_one(stranger: Stra
 
 
 async def test_guesses_at_nobody_do_not_push_others_out(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.lockout.MOST", 3)
+    monkeypatch.setattr("couchmodel._embedded.auth.lockout.MOST", 3)
     for _ in range(5):
         await stranger.log_in("ada", "wrong")
     for number in range(3):

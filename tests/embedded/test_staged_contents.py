@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 from tests.embedded.conftest import Client
 
 KIND = {"content-type": "multipart/related; boundary=abc", "accept": "application/json"}

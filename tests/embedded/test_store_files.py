@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from couchmodel._embedded.lockfile import LockFile
-from couchmodel._embedded.schema import APPLICATION_ID, STEPS, VERSION
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.lockfile import LockFile
+from couchmodel._embedded.storage.schema import APPLICATION_ID, STEPS, VERSION
+from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 
@@ -21,7 +21,7 @@ OLD = Path(__file__).with_name("store_version_1.sql")
 
 HOLD = """
 import asyncio, sys
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 async def hold():
     store = Store(sys.argv[1])
     await store.open()
@@ -32,7 +32,7 @@ asyncio.run(hold())
 
 FORGET = """
 import asyncio, sys
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.storage.store import Store
 async def forget():
     await Store(sys.argv[1]).create_database("kept")
 asyncio.run(forget())
@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_second_store_on_the_same_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.lockfile.PATIENCE", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.storage.lockfile.PATIENCE", 0.0)
     first = Store(path)
     await first.open()
     with pytest.raises(StoreFileError, match="another store in this process"):
@@ -171,7 +171,7 @@ async def test_a_second_store_on_the_same_file_is_refused(path: Path, monkeypatc
 def test_a_store_that_another_process_holds_is_refused_with_its_process_id(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.lockfile.PATIENCE", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.storage.lockfile.PATIENCE", 0.0)
     with subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.passwords import admin_line, hash_password, is_password, parse_admin_line
+from couchmodel._embedded.auth.passwords import admin_line, hash_password, is_password, parse_admin_line
 from couchmodel._wire.users import NOBODY, User
 from tests.embedded.conftest import Client
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from couchmodel import ConflictError, ForbiddenError
-from couchmodel._embedded import verdicts
-from couchmodel._embedded.scripts import LIMITS
+from couchmodel._embedded.documents import verdicts
+from couchmodel._embedded.javascript.engine import LIMITS
 from couchmodel.engine import Database
 from tests.engine.requests import call
 

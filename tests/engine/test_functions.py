@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from couchmodel._embedded.scripts import LIMITS
+from couchmodel._embedded.javascript.engine import LIMITS
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Database
 from couchmodel.errors import BadRequestError, MethodNotAllowedError, NotFoundError, ResponseError

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from couchmodel import ConflictError, ForbiddenError
-from couchmodel._embedded.scripts import LIMITS
+from couchmodel._embedded.javascript.engine import LIMITS
 from couchmodel.engine import Database
 from couchmodel.errors import BadRequestError, ResponseError
 from tests.engine.requests import call
@@ -255,7 +255,7 @@ async def test_without_the_extra_a_database_with_functions_takes_no_documents(
 ) -> None:
     if backend == "live":
         pytest.skip("it needs no extra there")
-    monkeypatch.setattr("couchmodel._embedded.scripts.is_available", lambda: False)
+    monkeypatch.setattr("couchmodel._embedded.javascript.engine.is_available", lambda: False)
     await validate(database, REFUSE % "'no'")
     with pytest.raises(ResponseError, match=r"couchmodel\[js\]") as refused:
         await call(database, "PUT", "a", {})

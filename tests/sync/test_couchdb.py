@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from couchmodel import Connection, NotFoundError, connect
-from couchmodel._embedded.serve import serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.http import serve
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.transports import HTTPTransport

@@ -234,7 +234,7 @@ async def test_a_document_waits_for_its_filter_function(
     backend: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.jobs._BACKOFF", 0.1)
+    monkeypatch.setattr("couchmodel._embedded.replicator.jobs._BACKOFF", 0.1)
     ends = {"source": own(source.id), "target": own(neighbour.id), "create_target": True, "continuous": True}
     asks = Document(replicator, f"test-{secrets.token_hex(6)}", {**ends, "filter": "d/wanted"})
     await asks.save()

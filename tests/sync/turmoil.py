@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from couchmodel import Connection, CouchModelError, connect
-from couchmodel._embedded import jobs
-from couchmodel._embedded.serve import serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.replicator import jobs
+from couchmodel._embedded.server.http import serve
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.sync import follow, replicate

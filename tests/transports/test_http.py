@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from couchmodel import ConnectError, ProtocolError, RequestTimeoutError, UnauthorizedError, connect
-from couchmodel._embedded.serve import serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.http import serve
+from couchmodel._embedded.storage.store import Store
 from couchmodel.engine import CouchDB
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

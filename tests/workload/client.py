@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from couchmodel._embedded.scripts import is_available
+from couchmodel._embedded.javascript.engine import is_available
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response, Transport, encode
 from tests.workload.ledger import Kept, State, document
 from tests.workload.problems import WrongError

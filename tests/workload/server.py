@@ -12,8 +12,8 @@ import sys
 import threading
 from contextlib import suppress
 
-from couchmodel._embedded.serve import serve
-from couchmodel._embedded.store import Store
+from couchmodel._embedded.server.http import serve
+from couchmodel._embedded.storage.store import Store
 from couchmodel.cli import COLLECTIONS
 from couchmodel.transports import HTTPTransport
 from tests.workload.observer import Observer, Report

@@ -1,0 +1,175 @@
+"""The users of a server: the documents of its database ``_users``, and who may write what.
+
+What CouchDB's ``_design/_auth`` checks in that database is checked here. Only administrators of the server read and
+write it, since its security object is CouchDB's default and cannot be changed.
+"""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
+
+from couchmodel._embedded.auth import passwords
+from couchmodel._embedded.documents.incoming import Edit
+from couchmodel._embedded.documents.reader import Wishes, open_winner
+from couchmodel._embedded.documents.verdicts import Author, Verdicts
+from couchmodel._embedded.documents.writer import Check
+from couchmodel._embedded.limits.limits import LARGE
+from couchmodel._embedded.replicator.jobs import parse_asked
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.users import User
+from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, ServerError, UnauthorizedError
+
+__all__ = ["PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "hashing", "read_user"]
+
+USERS: Final = "_users"
+PREFIX: Final = "org.couchdb.user:"
+
+
+def hashing() -> ThreadPoolExecutor:
+    """Return the threads that hash passwords: in the event loop, and on others' threads, it would be in the way.
+
+    A process that was forked has no threads of its parent's, so it gets its own.
+    """
+    return _threads(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="couchmodel-passwords")
+
+
+class UserDocument(NamedTuple):
+    """What is stored of a user: their roles, and what keeps their password."""
+
+    roles: tuple[str, ...]
+    kept: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<UserDocument {list(self.roles)}>"  # without the hash
+
+
+async def read_user(store: Store, name: str) -> UserDocument | None:
+    """The user of that name, if there is one. Raises UnauthorizedError where their document has conflicts."""
+    database = store.databases.get(USERS)
+    if database is None:
+        return None
+    try:
+        opened = await store.read(partial(open_winner, database.number, PREFIX + name, Wishes(conflicts=True)))
+    except NotFoundError:
+        return None
+    document = decode(opened.text)
+    if "_conflicts" in document:
+        reason = "User document conflicts must be resolved before the document is used for authentication purposes."
+        raise UnauthorizedError(reason)
+    return UserDocument(tuple(document.get("roles", ())), document)
+
+
+async def hash_password(database: Database, edit: Edit) -> None:
+    """Put the hash in the place of the password of a user's document.
+
+    Raises ForbiddenError, ContentTooLargeError.
+    """
+    if database.name != USERS:
+        return
+    body = edit.body if len(edit.text) <= LARGE else await asyncio.to_thread(getattr, edit, "body")
+    if body.get("password") is not None:
+        edit.content = await _run(body)
+        edit.text = encode(edit.content)
+
+
+async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:
+    """Documents that are to be written, with hashes in the place of passwords. Raises ForbiddenError."""
+    if database.name != USERS:
+        return documents
+    return [await _run(document) if _has_password(document) else document for document in documents]
+
+
+def check_for(database: Database, user: User) -> Check:
+    """What each write of a user to a database has to pass."""
+    author = Author(user, database.name, database.security.document, database.checks)
+    verdicts = Verdicts(author)
+    if database.name == USERS:
+        return Check(author, verdicts, partial(_check_user, database, user))
+    if database.name == "_replicator":
+        return Check(author, verdicts, partial(_check_replication, database, user))
+    if database.security.is_admin(user):
+        return Check(author, verdicts)
+    return Check(author, verdicts, partial(_check_design, database, user))
+
+
+async def _run(document: dict[str, Any]) -> dict[str, Any]:
+    return await asyncio.get_running_loop().run_in_executor(hashing(), passwords.with_hash, document)
+
+
+def _has_password(document: object) -> bool:
+    return isinstance(document, dict) and document.get("password") is not None
+
+
+def _check_design(database: Database, user: User, edit: Edit) -> None:
+    if edit.id.startswith("_design/"):
+        database.security.require_admin(user)
+
+
+def _check_user(database: Database, user: User, edit: Edit) -> None:
+    """Refuse what is no user, in CouchDB's order and words."""
+    database.security.require_admin(user)
+    if edit.deleted or edit.id.startswith("_design/"):
+        return
+    body = edit.body
+    if body.get("type") != "user":
+        raise ForbiddenError("doc.type must be user")
+    if not body.get("name"):
+        raise ForbiddenError("doc.name is required")
+    _check_roles(body.get("roles"))
+    if edit.id != f"{PREFIX}{body['name']}":
+        raise ForbiddenError("Doc ID must be of the form org.couchdb.user:name")
+    _check_password(body)
+    _check_name(body["name"], body["roles"])
+
+
+def _check_roles(roles: object) -> None:
+    if roles is None or roles is False or roles in ("", 0):
+        raise ForbiddenError("doc.roles must exist")
+    if not isinstance(roles, list):
+        raise ForbiddenError("doc.roles must be an array")
+    if not all(isinstance(role, str) for role in roles):
+        raise ForbiddenError("doc.roles can only contain strings")
+
+
+def _check_password(body: dict[str, Any]) -> None:
+    scheme = body.get("password_scheme")
+    if body.get("password_sha") and not body.get("salt"):
+        reason = "Users with password_sha must have a salt.See /_utils/script/couch.js for example code."
+        raise ForbiddenError(reason)
+    if scheme and scheme not in ("simple", "pbkdf2", "simple+pbkdf2"):
+        raise ForbiddenError(f"Password scheme `{scheme}` not supported.")
+    if scheme == "pbkdf2":
+        if not isinstance(body.get("iterations"), int | float):
+            raise ForbiddenError("iterations must be a number.")
+        if not isinstance(body.get("derived_key"), str):
+            raise ForbiddenError("derived_key must be a string.")
+
+
+def _check_name(name: object, roles: list[str]) -> None:
+    if any(role.startswith("_") and role != "_metrics" for role in roles):
+        raise ForbiddenError("No system roles (starting with underscore) in users db.")
+    if not isinstance(name, str):
+        raise ForbiddenError("doc.name must be a string")
+    if name.startswith("_"):
+        raise ForbiddenError("Username may not start with underscore.")
+    if ":" in name:
+        raise ForbiddenError("Character `:` is not allowed in usernames.")
+
+
+def _check_replication(database: Database, user: User, edit: Edit) -> None:
+    """Refuse a document that asks for no replication, as CouchDB does."""
+    if edit.id.startswith("_design/"):
+        database.security.require_admin(user)
+    elif not edit.deleted and edit.body.get("_replication_state") != "failed":
+        try:
+            parse_asked(edit.body)
+        except (BadRequestError, ServerError) as error:
+            raise ForbiddenError(error.reason) from None

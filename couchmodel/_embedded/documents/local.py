@@ -1,0 +1,44 @@
+"""Local documents: no history, no replication, and no part in _all_docs, _changes or the count of documents."""
+
+from typing import NamedTuple
+
+from couchmodel._embedded.documents.incoming import Edit
+from couchmodel._embedded.rules.params import LARGEST, whole_number
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel.errors import BadRequestError
+
+__all__ = ["LocalDocument", "read", "write"]
+
+
+class LocalDocument(NamedTuple):
+    """A local document: its revision is a counter, shown as the digest of generation 0."""
+
+    rev: str
+    body: bytes
+
+
+def read(database: int, id: str, connection: Connection) -> LocalDocument | None:
+    """A local document, if there is one."""
+    row = connection.execute(
+        "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database, id)
+    ).fetchone()
+    return LocalDocument(f"0-{row[0]}", row[1]) if row else None
+
+
+def write(connection: Connection, database: int, edit: Edit) -> str:
+    """Write or delete a local document; the last writer wins, as in CouchDB. Its new revision."""
+    if edit.deleted:
+        connection.execute("DELETE FROM local_document WHERE database = ? AND id = ?", (database, edit.id))
+        return "0-0"
+    rev = _counter(edit) + 1
+    connection.execute("INSERT OR REPLACE INTO local_document VALUES (?, ?, ?, ?)", (database, edit.id, rev, edit.text))
+    return f"0-{rev}"
+
+
+def _counter(edit: Edit) -> int:
+    if not edit.path:
+        return 0
+    generation, digest = edit.path[0]
+    if generation != 0 or not (digest.isascii() and digest.isdigit()) or whole_number(digest) > LARGEST:
+        raise BadRequestError("Invalid rev format")
+    return int(digest)

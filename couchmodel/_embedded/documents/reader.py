@@ -1,0 +1,315 @@
+"""Reading documents: the winner, other revisions, and what else a reader may want to know about them.
+
+A document is stored without the members that begin with an underscore, and answered by putting them around the stored
+bytes: nothing is parsed, so numbers and the order of members stay as they came.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from pydantic_core import to_json
+
+from couchmodel._embedded.documents import attachments as _attachments
+from couchmodel._embedded.documents.attachments import Attachment, unpack
+from couchmodel._embedded.limits.turns import leave_event_loop
+from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._wire.messages import encode
+from couchmodel._wire.revisions import Rev, revisions_member
+from couchmodel.errors import NotFoundError
+
+__all__ = [
+    "FLAGS",
+    "META",
+    "NO_WISHES",
+    "Found",
+    "Loaded",
+    "Opened",
+    "Wishes",
+    "check_database",
+    "document_json",
+    "living",
+    "load",
+    "open_revisions",
+    "open_winner",
+    "read_tree",
+    "stored_revision",
+    "winner",
+]
+
+
+class Found(NamedTuple):
+    """A revision of a document as it is stored."""
+
+    rev: str
+    deleted: int
+    attachments: bytes | None
+    body: bytes
+
+
+class Wishes(NamedTuple):
+    """What a reader wants beside the document."""
+
+    revs: bool = False
+    revs_info: bool = False
+    conflicts: bool = False
+    deleted_conflicts: bool = False
+    local_seq: bool = False
+    attachments: bool = False
+    att_encoding_info: bool = False
+    deleted: bool = False
+    follows: bool = False
+    """The contents of attachments come behind the document, and not in it."""
+    whole_empty: bool = False
+    """Those that have no content do not follow all the same: CouchDB, reading ``multipart/mixed``, waits for it."""
+    atts_since: Sequence[Rev] = ()
+    """Revisions that the reader has: the attachments that the newest of them has already are not wanted."""
+
+
+NO_WISHES: Final = Wishes()
+
+META: Final = ("revs_info", "conflicts", "deleted_conflicts")
+FLAGS: Final = ("revs", *META, "local_seq", "attachments", "att_encoding_info", "deleted")
+"""Wishes that are true or not."""
+
+
+MANY: Final = 100
+"""Revisions that are looked for in the event loop."""
+
+_LARGE_TREE: Final = 65_536
+"""Bytes of a tree that is read there: about a thousand conflicts."""
+
+_LARGE_INLINE: Final = 262_144
+"""Bytes of attachments that are put into JSON there."""
+
+
+def check_database(database: int, connection: Connection) -> None:
+    """Raise NotFoundError where the database has been dropped, and its documents are being cleared away."""
+    row = connection.execute("SELECT name FROM database WHERE number = ?", (database,)).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError("Database does not exist.")
+
+
+def read_tree(stored: bytes) -> RevTree:
+    """A revision tree as it is stored."""
+    if len(stored) > _LARGE_TREE:
+        leave_event_loop()
+    return RevTree.from_bytes(stored)
+
+
+def winner(database: int, id: str, connection: Connection) -> Found | None:
+    """The winning revision of a document, a tombstone included; None where there never was such a document."""
+    row = connection.execute(
+        "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
+    ).fetchone()
+    return row and Found(*row)
+
+
+def living(found: Found | None) -> Found:
+    """A document that is there and not deleted. Raises NotFoundError."""
+    if found is None:
+        raise NotFoundError("missing")
+    if found.deleted:
+        raise NotFoundError("deleted")
+    return found
+
+
+class Opened(NamedTuple):
+    """A revision as it is answered.
+
+    ``follow`` are the attachments that come behind it; ``has_meta`` says that it tells more than the revision can.
+    """
+
+    rev: str
+    text: bytes
+    follow: Sequence[Attachment] = ()
+    has_meta: bool = False
+
+
+def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) -> Opened:
+    """The winner with whatever is wished for. Raises NotFoundError."""
+    row = connection.execute(
+        "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
+        (database, id),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("missing")
+    number, seq, *content, tree_bytes = row
+    found = Found(*content)
+    if not wishes.deleted:
+        living(found)
+    tree = read_tree(tree_bytes)
+    meta = _meta(connection, number, seq, tree, wishes)
+    return _opened(connection, database, id, found, tree, wishes, meta)
+
+
+def open_revisions(
+    database: int,
+    id: str,
+    revs: Sequence[Rev] | None,
+    wishes: Wishes,
+    latest: bool,
+    connection: Connection,
+    *,
+    drawn: bool = False,
+) -> list[Opened | Rev]:
+    """Revisions, or all leaves with ``revs`` None: each as it is answered, or itself where it is missing.
+
+    With ``latest``, each of the revisions stands for the leaves that descend from it. They come by rank, or with
+    ``drawn`` in the order of the tree.
+    """
+    row = connection.execute(
+        "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
+        (database, id),
+    ).fetchone()
+    if len(revs or ()) > MANY:
+        leave_event_loop()
+    if row is None:
+        return list(revs or ())
+    number, *content, tree_bytes = row
+    winning, tree = Found(*content), read_tree(tree_bytes)
+    opened: list[Opened | Rev] = []
+    for rev in _wanted(tree, revs, latest=latest, drawn=drawn):
+        found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
+        opened.append(_opened(connection, database, id, found, tree, wishes, {}) if found else rev)
+    return opened
+
+
+def document_json(id: str, found: Found, *more: bytes) -> bytes:
+    """A document as JSON. ``more`` are members to put behind its own, in parts, each with a comma before it."""
+    rev, deleted, packed, body = found
+    members = body[1:-1]
+    parts = [b'{"_id":', to_json(id), b',"_rev":', to_json(rev)]
+    if members:
+        parts += (b",", members)
+    if deleted:
+        parts.append(b',"_deleted":true')
+    parts += more
+    if packed:
+        parts += (b',"_attachments":', encode(_attachments.shown(unpack(packed))))
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _opened(
+    connection: Connection,
+    database: int,
+    id: str,
+    found: Found,
+    tree: RevTree,
+    wishes: Wishes,
+    meta: dict[str, object],
+) -> Opened:
+    path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
+    members: dict[str, object] = {}
+    if wishes.revs:
+        members["_revisions"] = revisions_member(path[: _revs_limit(connection, database)])
+    members |= meta
+    more: list[bytes] = []
+    listed, follow = unpack(found.attachments), list[Attachment]()
+    if listed and (wishes.attachments or wishes.att_encoding_info):
+        wanted = _wanted_contents(listed, path, wishes)
+        if wishes.follows:
+            follow = [each for each in wanted if each.encoded_length or not wishes.whole_empty]
+        info = wishes.att_encoding_info
+        if wishes.follows or not wanted:
+            empty = [each for each in wanted if each not in follow] if wishes.follows else ()
+            members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow, empty=empty)
+        else:
+            # What is packed may become a thousand times as large, whatever it was said to be.
+            if sum(attachment.length for attachment in wanted) > _LARGE_INLINE or any(
+                attachment.encoding for attachment in wanted
+            ):
+                leave_event_loop()
+            more = [b',"_attachments":', *_attachments.inlined(connection, listed, wanted, encoding_info=info)]
+        found = found._replace(attachments=None)
+    told = b"," + encode(members)[1:-1] if members else b""
+    text = document_json(id, found, told, *more)
+    return Opened(found.rev, text, follow, bool(meta))
+
+
+def _revs_limit(connection: Connection, database: int) -> int:
+    row = connection.execute("SELECT revs_limit FROM database WHERE number = ?", (database,)).fetchone()
+    return int(row[0]) if row else 1
+
+
+def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wishes) -> list[Attachment]:
+    """The attachments whose contents the reader wants."""
+    if not wishes.attachments:
+        return []
+    there = set(wishes.atts_since)
+    known = next((rev.generation for rev in path if rev in there), -1)
+    return [attachment for attachment in listed if attachment.revpos > known]
+
+
+def _meta(connection: Connection, number: int, seq: int, tree: RevTree, wishes: Wishes) -> dict[str, object]:
+    meta: dict[str, object] = {}
+    if wishes.revs_info:
+        meta["_revs_info"] = _revs_info(connection, number, tree)
+    if wishes.conflicts and tree.conflicts:
+        meta["_conflicts"] = list(map(str, tree.conflicts))
+    if wishes.deleted_conflicts and tree.deleted_conflicts:
+        meta["_deleted_conflicts"] = list(map(str, tree.deleted_conflicts))
+    if wishes.local_seq:
+        meta["_local_seq"] = seq
+    return meta
+
+
+def _revs_info(connection: Connection, number: int, tree: RevTree) -> list[dict[str, str]]:
+    rows = connection.execute("SELECT rev FROM revision WHERE document = ?", (number,))
+    there = {str(tree.winner), *(rev for (rev,) in rows)}
+    return [{"rev": str(rev), "status": _status(rev, tree, there)} for rev in tree.path(tree.winner)]
+
+
+def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
+    if str(rev) not in there:
+        return "missing"
+    return "deleted" if tree.is_deleted(rev) else "available"
+
+
+class Loaded(NamedTuple):
+    """A revision to write another one from: its body, and its attachments."""
+
+    text: bytes
+    attachments: list[Attachment]
+    deleted: bool = False
+
+
+def load(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+    """The winner or another revision of a document. Raises NotFoundError."""
+    found = _revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
+    return Loaded(found.body, unpack(found.attachments), bool(found.deleted))
+
+
+def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:
+    row = connection.execute(
+        "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("missing")
+    number, *content = row
+    found = Found(*content) if str(rev) == content[0] else stored_revision(connection, number, rev)
+    if found is None:
+        raise NotFoundError("missing")
+    return found
+
+
+def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool, drawn: bool) -> Iterable[Rev]:
+    """In CouchDB's order: what is there, whether deleted or not, then what is missing."""
+    if revs is None:
+        found = [*tree.leaves]
+    elif latest:
+        found = [leaf for rev in revs if rev in tree for leaf in tree.latest(rev)]
+    else:
+        found = [rev for rev in revs if rev in tree]
+    missing = [rev for rev in revs or () if rev not in tree]
+    there = dict.fromkeys(found)
+    return [*(tree.drawn(there) if drawn else sorted(there, key=lambda rev: rev.rank)), *missing]
+
+
+def stored_revision(connection: Connection, number: int, rev: Rev | str) -> Found | None:
+    """A revision that has lost or is superseded; None where it is not stored."""
+    row = connection.execute(
+        "SELECT rev, deleted, attachments, body FROM revision WHERE document = ? AND rev = ?", (number, str(rev))
+    ).fetchone()
+    return row and Found(*row)

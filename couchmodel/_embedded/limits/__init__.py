@@ -1,0 +1,1 @@
+"""How long work may take, how much is much, and when others get a turn."""

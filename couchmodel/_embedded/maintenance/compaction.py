@@ -1,0 +1,37 @@
+"""Compaction: the bodies of superseded revisions are forgotten, their names are not. So are the oldest purges."""
+
+from typing import Final
+
+from couchmodel._embedded.documents.writer import used_blobs
+from couchmodel._embedded.maintenance.purge import trim
+from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.garbage import discard_uses
+from couchmodel._embedded.storage.sqlite import Connection
+
+__all__ = ["compact_some"]
+
+PIECE: Final = 200
+"""Documents that are compacted in one transaction."""
+
+
+def compact_some(database: int, after: int, connection: Connection) -> int | None:
+    """Compact some documents behind the one of that number. The number of the last, None if there are no more."""
+    rows = connection.execute(
+        "SELECT number, tree FROM document WHERE database = ? AND number > ?"
+        " AND number IN (SELECT document FROM revision) ORDER BY number LIMIT ?",
+        (database, after, PIECE),
+    ).fetchall()
+    if not after:
+        trim(database, connection)
+    for number, tree in rows:
+        _compact(connection, number, RevTree.from_bytes(tree))
+    return rows[-1][0] if len(rows) == PIECE else None
+
+
+def _compact(connection: Connection, number: int, tree: RevTree) -> None:
+    leaves = set(map(str, tree.leaves))
+    stored = connection.execute("SELECT rev FROM revision WHERE document = ?", (number,)).fetchall()
+    for (rev,) in stored:
+        if rev not in leaves:
+            connection.execute("DELETE FROM revision WHERE document = ? AND rev = ?", (number, rev))
+    discard_uses(connection, number, keep=used_blobs(connection, number))

@@ -1,0 +1,139 @@
+"""Purging: revisions are forgotten as if they had never been, and what was asked for is written down."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from couchmodel._embedded.documents.validation import mark
+from couchmodel._embedded.documents.writer import used_blobs
+from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.garbage import discard_uses
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.views.writer import discard_rows
+from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import NotFoundError
+
+__all__ = ["purge", "purged", "trim"]
+
+
+class _Row(NamedTuple):
+    """What there is of a document before it is purged."""
+
+    number: int
+    rev: str
+    deleted: bool
+    tree: RevTree
+
+
+def purge(database: int, asked: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, list[str]]:
+    """Remove those of the revisions that are leaves, by document; which ones that were.
+
+    A document that is left over is a change; one that is not is gone from everywhere. Raises NotFoundError.
+    """
+    row = connection.execute(
+        "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    purging = _Purging(connection, database, *row)
+    gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in asked.items()}
+    purging.finish()
+    if any(id.startswith("_design/") for id in asked):
+        mark(connection, database)
+    return gone
+
+
+class _Purging:
+    """The purges of one request, inside its transaction."""
+
+    def __init__(self, connection: Connection, database: int, update_seq: int, purge_seq: int) -> None:
+        self._connection = connection
+        self._database = database
+        self._before = purge_seq
+        self._begin = self._seq = update_seq
+        self._purge_seq = purge_seq
+        self._counts = {False: 0, True: 0}
+
+    def purge(self, id: str, revs: Sequence[Rev]) -> list[str]:
+        """Remove revisions of a document. Those that were removed."""
+        self._purge_seq += 1
+        self._connection.execute(
+            "INSERT INTO purge VALUES (?, ?, ?, ?, ?)",
+            (self._database, self._purge_seq, uuid.uuid4().hex, id, encode(list(map(str, revs)))),
+        )
+        row = self._row(id)
+        if row is None:
+            return []
+        left = row.tree.without(revs)
+        if not left:
+            self._remove(id, row)
+        elif left is not row.tree:
+            self._update(row, left)
+        return [str(rev) for rev in revs if rev in row.tree.leaves]
+
+    def finish(self) -> None:
+        """Bring the database's row up to date. Something always comes behind what readers have seen."""
+        if self._purge_seq > self._before and self._seq == self._begin:
+            self._seq += 1
+        self._connection.execute(
+            "UPDATE database SET update_seq = ?, purge_seq = ?, living = living + ?, deleted = deleted + ?"
+            " WHERE number = ?",
+            (self._seq, self._purge_seq, self._counts[False], self._counts[True], self._database),
+        )
+
+    def _row(self, id: str) -> _Row | None:
+        row = self._connection.execute(
+            "SELECT number, rev, deleted, tree FROM document WHERE database = ? AND id = ?", (self._database, id)
+        ).fetchone()
+        return row and _Row(row[0], row[1], bool(row[2]), RevTree.from_bytes(row[3]))
+
+    def _remove(self, id: str, row: _Row) -> None:
+        discard_rows(self._database, row.number, id, self._connection)
+        self._connection.execute("DELETE FROM document WHERE number = ?", (row.number,))
+        self._connection.execute("DELETE FROM revision WHERE document = ?", (row.number,))
+        self._counts[row.deleted] -= 1
+        discard_uses(self._connection, row.number)
+
+    def _update(self, row: _Row, tree: RevTree) -> None:
+        self._seq += len(tree.leaves)  # CouchDB numbers the leaves anew
+        winner = str(tree.winner)
+        if winner != row.rev:
+            self._promote(row, winner)
+        self._connection.execute(
+            "UPDATE document SET seq = ?, tree = ? WHERE number = ?", (self._seq, tree.to_bytes(), row.number)
+        )
+        stored = self._connection.execute("SELECT rev FROM revision WHERE document = ?", (row.number,)).fetchall()
+        gone = [(row.number, rev) for (rev,) in stored if Rev.parse(rev) not in tree]
+        self._connection.executemany("DELETE FROM revision WHERE document = ? AND rev = ?", gone)
+        discard_uses(self._connection, row.number, keep=used_blobs(self._connection, row.number))
+
+    def _promote(self, row: _Row, winner: str) -> None:
+        """Put a revision into the place of the one that has won until now, and is gone."""
+        content = self._connection.execute(
+            "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING rev, deleted, attachments, body",
+            (row.number, winner),
+        ).fetchone()
+        self._connection.execute(
+            "UPDATE document SET rev = ?, deleted = ?, attachments = ?, body = ? WHERE number = ?",
+            (*content, row.number),
+        )
+        self._counts[row.deleted] -= 1
+        self._counts[bool(content[1])] += 1
+
+
+def purged(database: int, connection: Connection) -> list[dict[str, Any]]:
+    """What was purged and is still written down, by id and revisions."""
+    rows = connection.execute("SELECT DISTINCT id, revs FROM purge WHERE database = ?", (database,))
+    listed = [(id, list(map(Rev.parse, decode(revs)))) for id, revs in rows]
+    listed.sort(key=lambda info: (info[0].encode(), [rev.rank for rev in info[1]]))
+    return [{"id": id, "revs": list(map(str, revs))} for id, revs in listed]
+
+
+def trim(database: int, connection: Connection) -> None:
+    """Forget of what was purged all but as many as ``_purged_infos_limit`` allows."""
+    connection.execute(
+        "DELETE FROM purge WHERE database = ? AND purge_seq <="
+        " (SELECT purge_seq - purged_infos_limit FROM database WHERE number = ?)",
+        (database, database),
+    )

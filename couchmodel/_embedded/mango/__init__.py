@@ -1,0 +1,1 @@
+"""Mango queries without a store: selectors, plans, projections. Everything here is pure."""

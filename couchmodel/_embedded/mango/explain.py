@@ -1,0 +1,130 @@
+"""What ``_explain`` says of a query: which index serves it, why no other does, and which range of it is read.
+
+It is what CouchDB says, word for word, as far as it means something here.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from couchmodel._embedded.mango.options import Options
+from couchmodel._embedded.mango.planner import Candidate, Index, Plan, Survey, in_scope, indexable_fields, ranked
+from couchmodel._embedded.mango.selector import Selector
+
+__all__ = ["analyses", "is_covered", "selector_hints", "view_arguments"]
+
+_MAXIMUM: Final = "<MAX>"
+
+_Rank: TypeAlias = tuple[str, str]
+"""What tells an index from every other."""
+
+
+def is_covered(index: Index, options: Options) -> bool:
+    """Whether the keys of the index alone tell all that a query takes."""
+    fields = options.fields.fields
+    return bool(fields) and index.covers({*fields, *options.selector.fields})
+
+
+def selector_hints(selector: Selector) -> list[dict[str, Any]]:
+    """Which fields of a selector an index could serve. CouchDB cuts their names at a colon."""
+    indexable = {field.partition(":")[0] for field in indexable_fields(selector)}
+    unindexable = selector.fields - indexable
+    return [{"type": "json", "indexable_fields": sorted(indexable), "unindexable_fields": sorted(unindexable)}]
+
+
+def view_arguments(plan: Plan, options: Options) -> dict[str, Any]:
+    """How the index is read, as the arguments of a view."""
+    start, end = _bounds(plan)
+    if plan.descending:
+        start, end = end, start
+    return {
+        "include_docs": options.r == 1 and not is_covered(plan.index, options),
+        "view_type": "map",
+        "reduce": False,
+        "partition": options.partition or None,
+        "start_key": start,
+        "end_key": end,
+        "direction": "rev" if plan.descending else "fwd",
+        "stable": options.stable or options.stale,
+        "update": options.update and not options.stale,
+        "conflicts": True if options.conflicts else "undefined",
+    }
+
+
+def _bounds(plan: Plan) -> tuple[Any, Any]:
+    if plan.nothing:
+        return None, None
+    low, high = plan.low, plan.high
+    if plan.index.design is not None:
+        return low, [*high, _MAXIMUM]
+    # What all documents have is higher than null; a condition that leaves one end open keeps to strings.
+    lowest = "" if plan.ranges else None
+    return low[0] if low else lowest, high[0] if high else _MAXIMUM
+
+
+# --- the indexes that were not taken
+
+
+class _Tag(NamedTuple):
+    """One thing that is said of an index. Of several, the rankings are added and the first reason counts."""
+
+    usable: bool
+    reason: str | None
+    ranking: int
+
+
+def analyses(found: Survey, plan: Plan | None, options: Options) -> list[tuple[Index, dict[str, Any]]]:
+    """The indexes that were not taken, and what is to be said of each; the last in their order comes first."""
+    tags: dict[_Rank, list[_Tag]] = {index.rank: [] for index in found.everything}
+    candidates = ranked(found.of_type, options.selector) if plan else []
+    for rank, tag in (*_excluded(found, options.partition, max(1, len(candidates))), *_less(plan, candidates)):
+        tags[rank].append(tag)
+    others = [index for index in reversed(found.everything) if plan is None or index.rank != plan.index.rank]
+    return [(index, _analysis(index, tags[index.rank], options)) for index in others]
+
+
+def _analysis(index: Index, tags: Iterable[_Tag], options: Options) -> dict[str, Any]:
+    usable, reasons, rankings = zip(*tags, strict=True)
+    fields = options.fields.fields
+    return {
+        "usable": all(usable),
+        "reasons": [{"name": next(filter(None, reasons))}],
+        "ranking": sum(rankings),
+        "covering": None if index.design is None else bool(fields) and index.covers(fields),
+    }
+
+
+def _excluded(found: Survey, partition: str, ranking: int) -> Iterator[tuple[_Rank, _Tag]]:
+    """Those that were left out at each stage of the choice, from the last stage to the first, in rising rankings."""
+    reasons = {verdict.index.rank: verdict.reasons for verdict in found.verdicts}
+    whole = [index for index in found.everything if index.partial is None]
+    stages: list[tuple[bool, str | None, list[Index]]] = [
+        (True, "unfavored_type", _without(found.favoured, found.of_type)),
+        (True, "excluded_by_user", _without(found.usable, found.favoured)),
+        (False, None, [verdict.index for verdict in found.verdicts if verdict.reasons]),
+        (False, "scope_mismatch", [index for index in whole if not in_scope(index, partition)]),
+        (False, "is_partial", _without(found.everything, whole)),
+    ]
+    tagged = []
+    for usable, reason, indexes in stages:
+        tagged += [(index.rank, _Tag(usable, reason or reasons[index.rank][0], ranking)) for index in indexes]
+        ranking += bool(indexes)
+    # A partial index that the query has named may be unusable besides: that it is partial is said first.
+    return reversed(tagged)
+
+
+def _less(plan: Plan | None, candidates: Iterable[Candidate]) -> Iterator[tuple[_Rank, _Tag]]:
+    """Those that would have served less well."""
+    for ranking, candidate in enumerate(candidates):
+        index = candidate.index
+        if candidate.distance > 0:
+            reason = "less_overlap"
+        elif plan is not None and len(index.columns) > len(plan.index.columns):
+            reason = "too_many_fields"
+        else:
+            reason = "alphabetically_comes_after"
+        yield index.rank, _Tag(True, reason, ranking)
+
+
+def _without(indexes: Iterable[Index], others: Iterable[Index]) -> list[Index]:
+    ranks = {index.rank for index in others}
+    return [index for index in indexes if index.rank not in ranks]

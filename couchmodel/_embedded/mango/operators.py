@@ -1,0 +1,355 @@
+"""The operators of a Mango selector: what each takes, and what each says of a value.
+
+An operator becomes a *test*, a function of one decoded JSON value that is then run on every document. So what can be
+known from the operand alone is worked out once, when the test is made. Values are told apart by their exact type, as
+``json.loads`` makes them: ``True`` is no number here.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Any, Final, TypeAlias, TypeGuard
+
+import regex
+
+from couchmodel._embedded.limits.deadlines import check_time, in_pieces, time_left
+from couchmodel._embedded.mango.patterns import bytewise, compile_pattern, is_pattern
+from couchmodel._embedded.rules.collation import raw_compare, raw_key, sort_key
+from couchmodel._embedded.rules.erlang import erlang_term
+from couchmodel.errors import BadRequestError, ResponseError, ServerError
+
+__all__ = [
+    "CONDITIONS",
+    "JOINT_CONDITIONS",
+    "OPPOSITES",
+    "QUANTIFIERS",
+    "REGEX_TIMEOUT",
+    "Condition",
+    "Test",
+    "bad_argument",
+    "check_argument",
+]
+
+Test: TypeAlias = Callable[[Any], bool]
+"""What a condition says of a value."""
+
+Condition: TypeAlias = Callable[[Any, bool], Test]
+"""Makes the test of an operator from its operand, and from whether strings are compared raw, as ``_id`` is."""
+
+REGEX_TIMEOUT: Final = 1.0
+"""Seconds that ``$regex`` may take on one value.
+
+CouchDB gives up after ten million steps and takes the value for one that does not match. Here the query fails instead,
+because that is no answer.
+"""
+
+SHORTEST: Final = 0.001
+"""Seconds; 0 would mean no limit."""
+
+_TIMED_OUT: Final = "regex_timeout"
+
+
+# What an operator takes
+
+
+def check_argument(name: str, argument: object) -> None:
+    """Refuse an operator that CouchDB does not know, or an argument that the operator does not take."""
+    if name in _NOT_SUPPORTED:
+        raise BadRequestError(f"Unsupported operator: {name}", code="not_supported")
+    accepts = _ARGUMENTS.get(name)
+    # CouchDB knows these two only by their name and a string together
+    if accepts is None or (name in {"$regex", "$beginsWith"} and not _is_string(argument)):
+        raise BadRequestError(f"Invalid operator: {name}", code="invalid_operator")
+    if not accepts(argument):
+        raise bad_argument(name, argument)
+
+
+def bad_argument(name: str, argument: object) -> BadRequestError:
+    """The error for an argument that the operator does not take."""
+    return BadRequestError(f"Bad argument for operator {name}: {erlang_term(argument)}", code="bad_arg")
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    return type(value) is int
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return type(value) is int or type(value) is float
+
+
+def _is_string(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+_NOT_SUPPORTED = frozenset({"$geoIntersects", "$geoWithin", "$near", "$nearSphere", "$where"})
+
+_ARGUMENTS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("$and", "$or", "$nor", "$in", "$nin", "$all"), _is_list),
+    **dict.fromkeys(("$not", "$elemMatch", "$allMatch", "$keyMapMatch"), _is_object),
+    **dict.fromkeys(("$lt", "$lte", "$eq", "$ne", "$gte", "$gt", "$default"), lambda _: True),
+    **dict.fromkeys(("$type", "$beginsWith"), _is_string),
+    "$exists": lambda value: isinstance(value, bool),
+    "$mod": lambda value: _is_list(value) and len(value) == 2 and all(map(_is_integer, value)),
+    "$regex": is_pattern,
+    "$size": lambda value: _is_integer(value) and value >= 0,
+    "$text": lambda value: isinstance(value, str | int | float),
+}
+
+
+# What an operator says of a value
+
+
+def _equals(operand: object, raw: bool) -> Test:
+    return _equals_any([operand], raw)
+
+
+def _is_in(operands: Sequence[object], raw: bool) -> Test:
+    equals_any = _equals_any(operands, raw)
+    return lambda value: any(map(equals_any, value)) if _is_list(value) else equals_any(value)
+
+
+def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
+    key = raw_key if raw else sort_key
+    keys: frozenset[bytes] | None = None
+    numbers = frozenset(filter(_is_number, operands))
+    strings = frozenset(filter(_is_string, operands))
+    plain = all(map(_is_plain, strings))
+
+    def test(value: Any) -> bool:
+        nonlocal keys
+        kind = type(value)
+        if kind is str:
+            if value in strings:
+                return True
+            if raw or (plain and _is_plain(value)):
+                return False
+        elif kind is int or kind is float:
+            return value in numbers
+        if keys is None:  # a key costs ten times as much as what is tried before, and most values need none
+            keys = frozenset(map(key, operands))
+        return key(value) in keys
+
+    return test
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the string is of printable ASCII: any two of those are equal for CouchDB only if they are the same."""
+    return text.isascii() and text.isprintable()
+
+
+def _ordered(accepts: Callable[[Any, Any], bool]) -> Condition:
+    def condition(operand: Any, raw: bool) -> Test:
+        key = raw_key if raw else sort_key
+        operand_key = key(operand)
+        numeric = _is_number(operand)
+        textual = _is_string(operand)
+        any_text = key("")
+
+        def test(value: Any) -> bool:
+            if numeric and (type(value) is int or type(value) is float):
+                return accepts(value, operand)
+            if type(value) is str and not textual:
+                return accepts(any_text, operand_key)  # its type decides, and the key of a long text is dear
+            return accepts(key(value), operand_key)
+
+        return test
+
+    return condition
+
+
+def _not(condition: Condition) -> Condition:
+    def negated(operand: Any, raw: bool) -> Test:
+        test = condition(operand, raw)
+        return lambda value: not test(value)
+
+    return negated
+
+
+def _exists(expected: bool, _raw: bool) -> Test:
+    return lambda _: expected  # what is missing never gets here
+
+
+def _has_all(operands: list[Any], _raw: bool) -> Test:
+    # {"$all": [[1, 2]]} also means the array [1, 2] itself; there 1 is 1.0, which it is not as an element
+    whole = operands[0] if len(operands) == 1 and _is_list(operands[0]) else None
+
+    def test(value: Any) -> bool:
+        if not _is_list(value) or not operands:
+            return False
+        if all(_is_element(operand, value) for operand in operands):
+            return True
+        return whole is not None and raw_compare(value, whole) == 0
+
+    return test
+
+
+def _is_element(operand: Any, values: list[Any]) -> bool:
+    return any(any(_is_identical(operand, element) for element in piece) for piece in in_pieces(values))
+
+
+def _is_identical(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if _is_list(one):
+        return len(one) == len(other) and all(map(_is_identical, one, other))
+    if _is_object(one):
+        return list(one) == list(other) and all(map(_is_identical, one.values(), other.values()))
+    return bool(one == other)
+
+
+def _has_remainder(operand: list[int], _raw: bool) -> Test:
+    divisor, remainder = operand
+
+    def test(value: Any) -> bool:
+        if not _is_integer(value):
+            return False
+        if divisor == 0:
+            raise ServerError("badarith", code="unknown_error")
+        rest = abs(value) % abs(divisor)  # it has the sign of the value, not that of the divisor as in Python
+        return (rest if value >= 0 else -rest) == remainder
+
+    return test
+
+
+_GRAPHEME = regex.compile(r"\X")
+
+_TYPES: Mapping[type, str] = {
+    NoneType: "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+def _has_type(name: str, _raw: bool) -> Test:
+    return lambda value: _TYPES.get(type(value)) == name
+
+
+def _has_size(size: int, _raw: bool) -> Test:
+    return lambda value: _is_list(value) and len(value) == size
+
+
+def _begins_with(prefix: str, _raw: bool) -> Test:
+    size = len(prefix)
+
+    def test(value: Any) -> bool:
+        if not _is_string(value) or not value.startswith(prefix):
+            return False
+        # "e" is not the beginning of "e" with an accent: the last character must not be one with what follows
+        return not prefix or len(value) == size or not _GRAPHEME.fullmatch(value[size - 1 : size + 1])
+
+    return test
+
+
+def _matches_regex(pattern: str, _raw: bool) -> Test:
+    search = compile_pattern(pattern).search
+
+    def test(value: Any) -> bool:
+        if not _is_string(value):
+            return False
+        check_time()
+        try:
+            return search(bytewise(value), timeout=min(REGEX_TIMEOUT, max(time_left(), SHORTEST))) is not None
+        except (TimeoutError, MemoryError):  # the latter where a pattern calls itself without end
+            check_time()
+            reason = f"$regex took longer than {REGEX_TIMEOUT:g} s on one value: {pattern}"
+            raise BadRequestError(reason, code=_TIMED_OUT) from None
+
+    return test
+
+
+def _is_found(_operand: object, _raw: bool) -> Test:
+    return lambda _: True  # that $text matches is for a text index to say, and there is none
+
+
+CONDITIONS: Final[Mapping[str, Condition]] = {
+    "$eq": _equals,
+    "$ne": _not(_equals),
+    "$in": _is_in,
+    "$nin": _not(_is_in),
+    "$lt": _ordered(operator.lt),
+    "$lte": _ordered(operator.le),
+    "$gte": _ordered(operator.ge),
+    "$gt": _ordered(operator.gt),
+    "$exists": _exists,
+    "$all": _has_all,
+    "$mod": _has_remainder,
+    "$type": _has_type,
+    "$size": _has_size,
+    "$beginsWith": _begins_with,
+    "$regex": _matches_regex,
+    "$default": _is_found,
+}
+"""The operators that take a value and no selector."""
+
+JOINT_CONDITIONS: Final[Mapping[str, Condition]] = {"$eq": _equals_any, "$ne": _not(_equals_any)}
+"""What an operator means that is there several times: these take all its operands, and look a value up among them."""
+
+OPPOSITES: Final[Mapping[str, str]] = {
+    "$eq": "$ne",
+    "$ne": "$eq",
+    "$in": "$nin",
+    "$nin": "$in",
+    "$lt": "$gte",
+    "$gte": "$lt",
+    "$lte": "$gt",
+    "$gt": "$lte",
+}
+"""The operator that holds where this one does not, of the values that are there."""
+
+
+# What an operator says of the parts of a value
+
+
+def _any_element(test: Test) -> Test:
+    return lambda value: _is_list(value) and _any(test, value)
+
+
+def _every_element(test: Test) -> Test:
+    return lambda value: _is_list(value) and bool(value) and all(all(map(test, piece)) for piece in in_pieces(value))
+
+
+def _any_key(test: Test) -> Test:
+    return lambda value: _is_object(value) and _any(test, list(value))
+
+
+def _any(test: Test, values: list[Any]) -> bool:
+    return any(any(map(test, piece)) for piece in in_pieces(values))
+
+
+def _quietly(quantifier: Callable[[Test], Test]) -> Callable[[Test], Test]:
+    """The quantifier as CouchDB has it: what fails below it does not fail the query, it does not match."""
+
+    def quiet_quantifier(inner: Test) -> Test:
+        test = quantifier(inner)
+
+        def quiet_test(value: Any) -> bool:
+            try:
+                return test(value)
+            except ResponseError as error:
+                if error.code == _TIMED_OUT:
+                    raise
+                return False
+
+        return quiet_test
+
+    return quiet_quantifier
+
+
+QUANTIFIERS: Final[Mapping[str, Callable[[Test], Test]]] = {
+    "$elemMatch": _quietly(_any_element),
+    "$allMatch": _quietly(_every_element),
+    "$keyMapMatch": _quietly(_any_key),
+}
+"""The operators that put a selector to the parts of a value."""

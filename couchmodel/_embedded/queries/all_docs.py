@@ -1,0 +1,305 @@
+"""``_all_docs`` and its sisters: documents by id, in the order of the ids' bytes.
+
+A result is read in batches, each where the one before ended, so that memory is bounded by the batch. Between two of
+them the database may change; every row is as it is when its batch is read.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+
+from couchmodel._embedded.documents.reader import NO_WISHES, Found, Wishes, check_database, document_json, open_winner
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.views.params import NOTHING, validate_listing
+from couchmodel._embedded.views.params import Query as Request
+from couchmodel._wire.messages import encode
+from couchmodel.errors import NotFoundError
+
+__all__ = [
+    "ALL",
+    "DESIGN",
+    "LOCAL",
+    "Batch",
+    "Query",
+    "Space",
+    "first_batch",
+    "next_batch",
+    "wanted",
+]
+
+BATCH_BYTES: Final = 524_288
+BATCH_ROWS: Final = 1000
+
+
+class Space(NamedTuple):
+    """Which documents are listed: those whose ids lie between two strings, or local ones."""
+
+    low: str = ""
+    high: str | None = None
+    local: bool = False
+
+
+ALL: Final = Space()
+DESIGN: Final = Space("_design/", "_design0")
+LOCAL: Final = Space(local=True)
+
+
+@dataclass(slots=True, frozen=True)
+class Query:
+    """Which rows are wanted. Bounds may be any JSON value; ``after`` is where the batch before has ended."""
+
+    start: Any = None
+    has_start: bool = False
+    end: Any = None
+    has_end: bool = False
+    after: str | None = None
+    inclusive_end: bool = True
+    keys: Sequence[Any] | None = None
+    limit: int | None = None
+    skip: int = 0
+    descending: bool = False
+    include_docs: bool = False
+    update_seq: bool = False
+    wishes: Wishes = NO_WISHES
+
+    def within(self, low: str, high: str) -> "Query":
+        """The query of what lies between two ids, if it lies in the range of this one."""
+        if self.descending:
+            start, end = _lower(self.start, high, given=self.has_start), _higher(self.end, low)
+        else:
+            start, end = _higher(self.start, low), _lower(self.end, high, given=self.has_end)
+        return replace(self, start=start, has_start=True, end=end, has_end=True)
+
+
+def _higher(bound: Any, limit: str) -> str:
+    return max(bound, limit) if isinstance(bound, str) else limit
+
+
+def _lower(bound: Any, limit: str, *, given: bool) -> Any:
+    if isinstance(bound, str):
+        return min(bound, limit)
+    return bound if given else limit  # every other value comes before every string
+
+
+class Batch(NamedTuple):
+    """Some rows, and where the next ones begin; ``rest`` is None after the last."""
+
+    rows: list[bytes]
+    rest: Query | None
+
+
+class First(NamedTuple):
+    """The first rows, and what stands before them."""
+
+    head: bytes
+    batch: Batch
+
+
+def wanted(request: Request) -> Query:
+    """What a request for a list of documents asks for. Raises BadRequestError."""
+    validate_listing(request)
+    keys = tuple(request.keys) if request.has_keys else None
+    wishes = Wishes(
+        conflicts=bool(request.conflicts),
+        attachments=request.attachments,
+        att_encoding_info=request.att_encoding_info,
+    )
+    # The id that is for views stands for the key that is not there.
+    start = request.start_id or NOTHING if request.start is NOTHING else request.start
+    end = request.end_id or NOTHING if request.end is NOTHING else request.end
+    return Query(
+        start=start,
+        has_start=start is not NOTHING,
+        end=end,
+        has_end=end is not NOTHING,
+        inclusive_end=request.inclusive_end,
+        keys=keys[::-1] if keys and request.descending else keys,
+        limit=request.limit,
+        skip=request.skip,
+        descending=request.descending,
+        include_docs=request.include_docs,
+        update_seq=request.update_seq,
+        wishes=wishes,
+    )
+
+
+def first_batch(database: int, space: Space, query: Query, connection: Connection) -> First:
+    """How many rows there are, where the wanted ones begin, and the first of them."""
+    head = _head(connection, database, space, query)
+    return First(head, next_batch(database, space, query, connection))
+
+
+def next_batch(database: int, space: Space, query: Query, connection: Connection) -> Batch:
+    """The rows that come next. Raises NotFoundError where the database has been dropped."""
+    check_database(database, connection)
+    if query.keys is not None:
+        return _batch_of_keys(connection, database, space, query)
+    rows: list[bytes] = []
+    size = 0
+    for id, row in _range(connection, database, space, query):
+        rows.append(row)
+        size += len(row)
+        if size > BATCH_BYTES or len(rows) >= BATCH_ROWS:
+            return Batch(rows, _after(query, id, len(rows)))
+    return Batch(rows, None)
+
+
+# --- ranges
+
+
+def _range(connection: Connection, database: int, space: Space, query: Query) -> Iterator[tuple[str, bytes]]:
+    bounds = _bounds(space, query)
+    if bounds is None:
+        return
+    condition, values = bounds
+    order = "DESC" if query.descending else "ASC"
+    limit = -1 if query.limit is None else query.limit
+    sql = f"{_SOURCES[space.local]} {condition} ORDER BY id {order} LIMIT ? OFFSET ?"
+    for id, *found in connection.execute(sql, (database, *values, limit, query.skip)):
+        yield id, _row(connection, database, id, Found(*found), query)
+
+
+_SOURCES: Final = {
+    False: "SELECT id, rev, deleted, attachments, body FROM document WHERE database = ? AND NOT deleted",
+    True: "SELECT id, '0-' || rev, 0, NULL, body FROM local_document WHERE database = ?",
+}
+
+
+def _bounds(space: Space, query: Query) -> tuple[str, list[str]] | None:
+    """The condition on the id; None where nothing fulfils it.
+
+    In Erlang's order every other value comes before every string, so a bound that is none is no bound from below, and
+    excludes everything from above.
+    """
+    conditions, values = _space_bounds(space)
+    for given, value, backwards, strictly in (
+        (query.has_start, query.start, query.descending, False),
+        (query.has_end, query.end, not query.descending, not query.inclusive_end),
+        (query.after is not None, query.after, query.descending, True),
+    ):
+        if given and isinstance(value, str):
+            conditions.append(f"id {'<' if backwards else '>'}{'' if strictly else '='} ?")
+            values.append(value)
+        elif given and backwards:
+            return None
+    return "".join(f" AND {condition}" for condition in conditions), values
+
+
+def _space_bounds(space: Space) -> tuple[list[str], list[str]]:
+    if space.high is None:
+        return [], []
+    return ["id >= ?", "id < ?"], [space.low, space.high]
+
+
+def _after(query: Query, id: str, rows: int) -> Query | None:
+    """What is left of a query behind a row."""
+    limit = None if query.limit is None else query.limit - rows
+    if limit == 0:
+        return None
+    return replace(query, after=id, skip=0, limit=limit)
+
+
+# --- keys
+
+
+def _batch_of_keys(connection: Connection, database: int, space: Space, query: Query) -> Batch:
+    keys = (query.keys or ())[query.skip :]
+    keys = keys[: query.limit]
+    rows: list[bytes] = []
+    size = 0
+    for count, key in enumerate(keys, 1):
+        rows.append(_row_of_key(connection, database, space, key, query))
+        size += len(rows[-1])
+        if size > BATCH_BYTES or count >= BATCH_ROWS:
+            return Batch(rows, replace(query, keys=keys[count:], skip=0, limit=None))
+    return Batch(rows, None)
+
+
+def _row_of_key(connection: Connection, database: int, space: Space, key: Any, query: Query) -> bytes:
+    found = _lookup(connection, database, space, key) if isinstance(key, str) else None
+    if found is None:
+        return b'{"key":' + encode(key) + b',"error":"not_found"}'
+    return _row(connection, database, key, found, query)
+
+
+def _lookup(connection: Connection, database: int, space: Space, id: str) -> Found | None:
+    condition, values = _space_bounds(space)
+    sql = f"{_LOOKUPS[space.local]}{''.join(f' AND {bound}' for bound in condition)}"
+    row = connection.execute(sql, (database, id, *values)).fetchone()
+    return row and Found(*row)
+
+
+_LOOKUPS: Final = {
+    False: "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?",
+    True: "SELECT '0-' || rev, 0, NULL, body FROM local_document WHERE database = ? AND id = ?",
+}
+
+
+# --- rows
+
+
+def _row(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
+    name = to_json(id)
+    deleted = b',"deleted":true' if found.deleted else b""
+    row = b'{"id":%b,"key":%b,"value":{"rev":%b%b}' % (name, name, to_json(found.rev), deleted)
+    if not query.include_docs:
+        return row + b"}"
+    document = b"null" if found.deleted else _document(connection, database, id, found, query)
+    return b"".join((row, b',"doc":', document, b"}"))
+
+
+def _document(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
+    if query.wishes == NO_WISHES:
+        return document_json(id, found)
+    try:
+        return open_winner(database, id, query.wishes, connection).text
+    except NotFoundError:  # a local document
+        return document_json(id, found)
+
+
+# --- the head
+
+
+def _head(connection: Connection, database: int, space: Space, query: Query) -> bytes:
+    row = connection.execute(
+        "SELECT living, update_seq, uuid FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    living, seq, uuid = row
+    if space.local:
+        total, offset = None, None
+    else:
+        total = living if space.high is None else _count(connection, database, space, "", [])
+        offset = None if query.keys is not None else _offset(connection, database, space, query, total)
+    head = {"total_rows": total, "offset": offset}
+    if query.update_seq:
+        head["update_seq"] = f"{seq}-{uuid}"
+    return encode(head)[:-1] + b',"rows":['
+
+
+def _offset(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
+    """How many rows come before the first one that is wanted."""
+    return min(total, _before(connection, database, space, query, total) + query.skip)
+
+
+def _before(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
+    if not query.has_start:
+        return 0
+    if not isinstance(query.start, str):
+        return total if query.descending else 0
+    return _count(connection, database, space, f"id {'>' if query.descending else '<'} ?", [query.start])
+
+
+def _count(connection: Connection, database: int, space: Space, condition: str, values: list[str]) -> int:
+    """How many documents there are in a range; both counts are made of an index alone."""
+    bounds, bound_values = _space_bounds(space)
+    where = " AND ".join([*bounds, condition] if condition else bounds)
+    counted: int = connection.execute(
+        f"SELECT (SELECT count(*) FROM document WHERE database = ? AND {where})"
+        f" - (SELECT count(*) FROM document WHERE database = ? AND deleted AND {where})",
+        (database, *bound_values, *values) * 2,
+    ).fetchone()[0]
+    return counted

@@ -1,0 +1,1 @@
+"""The replications that a store runs by itself, by request and by document."""

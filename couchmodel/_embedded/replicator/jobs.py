@@ -1,0 +1,231 @@
+"""A replication that the store runs: its state, what has become of it so far, and how others are told."""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from couchmodel._embedded.replicator.endpoints import End, parse_end
+from couchmodel._replication.filters import filter_code
+from couchmodel._replication.options import Options, parse_options, replication_id
+from couchmodel._replication.peer import Peer
+from couchmodel._replication.replication import Replication
+from couchmodel._wire.users import User
+from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, UnauthorizedError
+
+__all__ = ["NODE", "Asked", "Job", "instant", "parse_asked"]
+
+NODE: Final = "couchmodel@127.0.0.1"
+
+_HISTORY: Final = 20
+"""Events of a job that are remembered (CouchDB's ``max_history``)."""
+
+_BACKOFF: Final = 5.0
+_LONGEST_BACKOFF: Final = 8 * 3600.0
+"""Seconds before a job that has failed begins again, at first and at most."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A replication as it is asked for, checked."""
+
+    source: End
+    target: End
+    options: Options
+
+    async def id(self, store: str, source: Peer) -> str:
+        """CouchDB's ``_local_id``: what names the checkpoints, and how it is run.
+
+        Raises NotFoundError where the source has no such filter function, and whatever else it answers.
+        """
+        here, there = (f"{store}/{end.name}" if end.is_local else end.name for end in (self.source, self.target))
+        id = replication_id(here, there, self.options, await filter_code(source, self.options))
+        return id + "+continuous" * self.options.continuous + "+create_target" * self.options.create_target
+
+
+def parse_asked(body: Mapping[str, Any]) -> Asked:
+    """What the body of ``_replicate``, or a document of ``_replicator``, asks for.
+
+    Raises BadRequestError, ServerError.
+    """
+    return Asked(parse_end(body.get("source")), parse_end(body.get("target")), parse_options(body))
+
+
+class Job:
+    """A replication in hand.
+
+    ``make`` makes one anew for each attempt, and ``identify`` finds out its id, which goes with its filter function.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        user: User,
+        make: Callable[[], Replication],
+        identify: Callable[[], Awaitable[str]],
+        document: str | None = None,
+    ) -> None:
+        self.id: str | None = None
+        self.asked = asked
+        self.user = user
+        self.document = document
+        self.pid = f"<{next(_numbers)}>"
+        self.began = self.updated = time.time()
+        self.state = "pending"
+        self.errors = 0
+        self.error: str | None = None
+        self.events: deque[dict[str, str]] = deque(maxlen=_HISTORY)
+        self.replication = make()
+        self._make = make
+        self._identify = identify
+        self._note("added")
+
+    async def run(self) -> dict[str, Any]:
+        """Run it once. Raises what the replication does."""
+        await self._find_id()
+        self.state, self.replication = "running", self._make()
+        self._note("started")
+        try:
+            answer = await self.replication.run()
+        except CouchModelError as error:
+            self.state, self.error = "crashing", describe(error)
+            self.errors += 1
+            self._note("crashed", self.error)
+            raise
+        finally:
+            self.updated = time.time()
+            await self.close()
+        self.state, self.error, self.errors = "completed", None, 0
+        return answer
+
+    async def _find_id(self) -> None:
+        try:
+            self.id = await self._identify()
+        except CouchModelError as error:
+            self.state, self.error, self.updated = "error", _reason(error), time.time()
+            self.errors += 1
+            raise
+
+    async def run_steadily(self) -> dict[str, Any]:
+        """Run it until it is completed: what fails is tried again, ever later."""
+        while True:
+            before = self.replication.through
+            try:
+                return await self.run()
+            except CouchModelError:
+                if self.replication.through not in (0, before):
+                    self.errors = 1  # it has come further meanwhile
+                await asyncio.sleep(min(_BACKOFF * 2 ** (self.errors - 1), _LONGEST_BACKOFF))
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        for peer in (self.replication.source, self.replication.target):
+            await peer.transport.close()
+
+    # --- how others are told
+
+    def stats(self) -> dict[str, Any]:
+        """What has been done, in the words of ``_scheduler``."""
+        replication, totals = self.replication, self.replication.totals()
+        return {
+            "revisions_checked": totals["missing_checked"],
+            "missing_revisions_found": totals["missing_found"],
+            "docs_read": totals["docs_read"],
+            "docs_written": totals["docs_written"],
+            "changes_pending": replication.pending,
+            "doc_write_failures": totals["doc_write_failures"],
+            "bulk_get_docs": totals["bulk_get_docs"],
+            "bulk_get_attempts": totals["bulk_get_attempts"],
+            "checkpointed_source_seq": replication.committed,
+        }
+
+    def info(self) -> dict[str, Any] | None:
+        """What ``_scheduler`` says of it: the error, or what has been done."""
+        return {"error": self.error} if self.error is not None else self.stats()
+
+    def scheduled(self, database: str | None) -> dict[str, Any]:
+        """A row of ``_scheduler/jobs``."""
+        return {
+            "database": database if self.document else None,
+            "id": self.id,
+            "pid": self.pid if self.state == "running" else None,
+            "source": self.asked.source.name,
+            "target": self.asked.target.name,
+            "user": self.user.name,
+            "doc_id": self.document,
+            "info": self.info(),
+            "history": list(self.events),
+            "node": NODE,
+            "start_time": instant(self.began),
+        }
+
+    def shown(self, database: str) -> dict[str, Any]:
+        """A row of ``_scheduler/docs``."""
+        return {
+            "database": database,
+            "doc_id": self.document,
+            "id": self.id,
+            "node": NODE,
+            "source": self.asked.source.name,
+            "target": self.asked.target.name,
+            "state": self.state,
+            "info": self.info(),
+            "error_count": self.errors,
+            "last_updated": instant(self.updated),
+            "start_time": instant(self.began),
+            "source_proxy": None,
+            "target_proxy": None,
+        }
+
+    def task(self, database: str | None) -> dict[str, Any]:
+        """A row of ``_active_tasks``."""
+        stats, options = self.stats(), self.asked.options
+        return {
+            "node": NODE,
+            "pid": self.pid,
+            "process_status": "waiting",
+            **stats,
+            "checkpoint_interval": options.checkpoint_interval,
+            "continuous": options.continuous,
+            "database": database if self.document else None,
+            "doc_id": self.document,
+            "replication_id": self.id,
+            "source": self.asked.source.name,
+            "source_seq": self.replication.through,
+            "started_on": int(self.began),
+            "target": self.asked.target.name,
+            "through_seq": self.replication.through,
+            "type": "replication",
+            "updated_on": int(time.time()),
+            "user": self.user.name,
+        }
+
+    def _note(self, kind: str, reason: str | None = None) -> None:
+        told = {"reason": reason} if reason else {}
+        self.events.appendleft({"timestamp": instant(time.time()), "type": kind, **told})
+
+
+def describe(error: CouchModelError) -> str:
+    """An error in CouchDB's form."""
+    match error:
+        case NotFoundError(code="db_not_found"):
+            return f"db_not_found: {error.reason}"
+        case UnauthorizedError():
+            return f"unauthorized: {error}"
+        case ResponseError():
+            return f"{error.code}: {error.reason}"
+    return str(error)
+
+
+def _reason(error: CouchModelError) -> str:
+    return error.reason if isinstance(error, ResponseError) else str(error)
+
+
+def instant(seconds: float) -> str:
+    """A time as the scheduler writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,251 @@
+"""The replications that a store runs: those asked for by ``_replicate``, and those of the documents in ``_replicator``.
+
+They are tasks of the event loop in which they were asked for, and end with it, or when the store is closed. A document
+of ``_replicator`` begins its replication again wherever the store is opened the next time.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.replicator.endpoints import Answer, Remote, open_end, parse_end
+from couchmodel._embedded.replicator.jobs import Asked, Job, instant, parse_asked
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._replication.replication import Replication
+from couchmodel._wire.messages import Request, decode, document_path, encode
+from couchmodel._wire.users import ADMIN, User
+from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, UnauthorizedError, response_error
+
+__all__ = ["REPLICATOR", "Replicator"]
+
+REPLICATOR: Final = "_replicator"
+
+_ENDED: Final = ("completed", "failed")
+_LONG: Final = 3600.0
+_TRIES: Final = 5
+"""How often a state is written into a document that others write as well."""
+
+
+class Replicator:
+    """The replications of a store."""
+
+    def __init__(self, store: Store, answer: Answer, remote: Remote | None) -> None:
+        """``remote`` opens the way to other servers; without it only databases of this store can be replicated."""
+        self.store = store
+        self._answer = answer
+        self._remote = remote
+        self._tasks: dict[str, tuple[Job, asyncio.Task[dict[str, Any]]]] = {}
+        self._documents: dict[str, _Document] = {}
+        self._watching: asyncio.Task[None] | None = None
+
+    # --- those of _replicate
+
+    async def replicate(self, asked: Asked, user: User) -> dict[str, Any]:
+        """Run a replication to its end; whoever asks for one that is running already waits for that. Its answer.
+
+        Raises what the replication does.
+        """
+        return await asyncio.shield(self._started(await self.id(asked, user), asked, user))
+
+    async def start(self, asked: Asked, user: User) -> str:
+        """Begin a continuous replication, if it is not running already. Its id."""
+        id = await self.id(asked, user)
+        _ = self._started(id, asked, user)
+        return id
+
+    async def id(self, asked: Asked, user: User) -> str:
+        """The id of a replication. Raises NotFoundError where its source has no such filter function."""
+        source = open_end(asked.source, self.store.uuid, self._answer, self._remote, user)
+        try:
+            return await asked.id(self.store.uuid, source)
+        finally:
+            await source.transport.close()
+
+    async def cancel(self, id: str, user: User) -> None:
+        """End a replication. Raises NotFoundError; UnauthorizedError where it is another's."""
+        found = self._tasks.get(id)
+        if found is None:
+            raise NotFoundError("missing")
+        _require_owner(found[0], user)
+        await _end(found[1])
+
+    def jobs(self) -> list[Job]:
+        """Those that are in hand, by their ids."""
+        described = [document.job for document in self._documents.values() if document.job and not document.is_done]
+        named = [(job.id, job) for job in (*(job for job, _ in self._tasks.values()), *described) if job.id is not None]
+        return [job for _, job in sorted(named, key=lambda pair: pair[0])]
+
+    def job_of(self, document: str) -> Job | None:
+        """The one that a document asks for, if it is in hand."""
+        found = self._documents.get(document)
+        return found.job if found else None
+
+    async def documents(self) -> list[dict[str, Any]]:
+        """The documents of ``_replicator`` that ask for a replication. Raises NotFoundError."""
+        answer = await self._ask(Request("GET", (REPLICATOR, "_all_docs"), {"include_docs": "true"}))
+        return [row["doc"] for row in answer["rows"] if not row["id"].startswith("_design/")]
+
+    async def document(self, id: str) -> dict[str, Any]:
+        """One of them. Raises NotFoundError."""
+        found: dict[str, Any] = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
+        return found
+
+    @staticmethod
+    def names(body: Mapping[str, Any]) -> dict[str, str]:
+        """The ends that a document names, without passwords; none where it names nothing."""
+        with suppress(CouchModelError):
+            return {name: parse_end(body.get(name)).name for name in ("source", "target")}
+        return {}
+
+    def _started(self, id: str, asked: Asked, user: User) -> "asyncio.Task[dict[str, Any]]":
+        found = self._tasks.get(id)
+        if found is not None:
+            _require_owner(found[0], user)
+            return found[1]
+        job = self._job(asked, user, None)
+        job.id = id
+        task = asyncio.create_task(job.run_steadily() if asked.options.continuous else job.run())
+        self._tasks[id] = job, task
+        task.add_done_callback(lambda task: self._forget(id, task))
+        return task
+
+    def _forget(self, id: str, task: "asyncio.Task[dict[str, Any]]") -> None:
+        self._tasks.pop(id, None)
+        if not task.cancelled():
+            task.exception()  # whoever has asked is told, if they are still there
+
+    def _job(self, asked: Asked, user: User, document: str | None) -> Job:
+        def make() -> Replication:
+            ends = (asked.source, asked.target)
+            source, target = (open_end(end, self.store.uuid, self._answer, self._remote, user) for end in ends)
+            return Replication(source, target, asked.options)
+
+        return Job(asked, user, make, partial(self.id, asked, user), document)
+
+    # --- those of documents
+
+    def watch(self) -> None:
+        """Have the documents of ``_replicator`` begin their replications, now and as they are written."""
+        database = self.store.databases.get(REPLICATOR)
+        if database is not None and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._watch(database))
+
+    async def close(self) -> None:
+        """End all of them. The documents of ``_replicator`` stay what they are."""
+        if self._watching is not None:
+            await _end(self._watching)
+        for _, task in list(self._tasks.values()):
+            await _end(task)
+
+    async def _watch(self, database: Database) -> None:
+        since = "0"
+        try:
+            with database.watch() as watch, suppress(CouchModelError):  # it was dropped, or the store is closed
+                while True:
+                    since = await self._look(since)
+                    await watch.changed(_LONG)
+        finally:
+            for document in list(self._documents.values()):
+                await document.end()
+            self._documents.clear()
+
+    async def _look(self, since: str) -> str:
+        query = {"since": since, "include_docs": "true"}
+        answer = await self._ask(Request("GET", (REPLICATOR, "_changes"), query))
+        for row in answer["results"]:
+            await self._see(row["id"], row["doc"])
+        return str(answer["last_seq"])
+
+    async def _see(self, id: str, body: Mapping[str, Any]) -> None:
+        known = self._documents.get(id)
+        if id.startswith("_design/") or (known and known.content == _content(body)):
+            return
+        if known:
+            await self._documents.pop(id).end()
+        if not body.get("_deleted") and body.get("_replication_state") not in _ENDED:
+            self._documents[id] = _Document(self, id, body)
+
+    async def _ask(self, request: Request) -> Any:
+        response = await self._answer(request, ADMIN)
+        await response.collect()
+        answer = decode(response.body)
+        if response.status >= 400:
+            raise response_error(response.status, answer["error"], answer["reason"])
+        return answer
+
+    async def job_for(self, id: str, body: Mapping[str, Any]) -> Job:
+        """The job that a document asks for, as the administrators who alone write it. Raises BadRequestError."""
+        return self._job(await asyncio.to_thread(parse_asked, body), ADMIN, id)
+
+    async def tell(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Write a state into a document, unless somebody has changed what it asks for."""
+        for _ in range(_TRIES):
+            try:
+                document = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
+                if _content(document) != content:
+                    return
+                kept = {name: value for name, value in document.items() if not name.startswith("_replication_")}
+                body = encode({**kept, **state, "_replication_state_time": instant(time.time())})
+                await self._ask(Request("PUT", document_path((REPLICATOR,), id), body=body))
+            except ResponseError as error:
+                if error.status != 409:
+                    return
+            else:
+                return
+
+
+class _Document:
+    """A document of ``_replicator``, and the replication that it asks for."""
+
+    def __init__(self, replicator: Replicator, id: str, body: Mapping[str, Any]) -> None:
+        self.content = _content(body)
+        self.job: Job | None = None
+        self._replicator = replicator
+        self._id = id
+        self._task = asyncio.create_task(self._run(body))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has come to its end."""
+        return self._task.done()
+
+    async def end(self) -> None:
+        """End the replication."""
+        await _end(self._task)
+
+    async def _run(self, body: Mapping[str, Any]) -> None:
+        try:
+            self.job = await self._replicator.job_for(self._id, body)
+        except CouchModelError as error:
+            reason = error.reason if isinstance(error, ResponseError) else str(error)
+            await self._tell({"_replication_state": "failed", "_replication_state_reason": reason})
+            return
+        await self.job.run_steadily()
+        stats = {**self.job.stats(), "start_time": instant(self.job.began)}
+        await self._tell({"_replication_state": "completed", "_replication_stats": stats})
+
+    async def _tell(self, state: Mapping[str, Any]) -> None:
+        await self._replicator.tell(self._id, self.content, state)
+
+
+def _require_owner(job: Job, user: User) -> None:
+    if not user.is_admin and job.user.name != user.name:
+        raise UnauthorizedError("You are not the owner of this replication.")
+
+
+def _content(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document asks for."""
+    return {name: value for name, value in body.items() if name[:1] != "_" or name == "_deleted"}
+
+
+async def _end(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task, in whatever loop it runs, and wait for its end where that can be waited for."""
+    loop = task.get_loop()
+    if loop is asyncio.get_running_loop():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    elif not loop.is_closed():
+        loop.call_soon_threadsafe(task.cancel)

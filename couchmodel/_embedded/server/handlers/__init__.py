@@ -1,0 +1,1 @@
+"""The endpoints: a function for each method of each, a folder for each family."""

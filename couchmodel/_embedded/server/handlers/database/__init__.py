@@ -1,0 +1,1 @@
+"""The endpoints of a database: its documents together, changes, queries, indexes, views."""

@@ -1,0 +1,102 @@
+"""Lists of documents: ``_all_docs``, ``_design_docs``, ``_local_docs``, and several such queries in one request."""
+
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import Final
+
+from couchmodel._embedded.json.parse import json_parameter
+from couchmodel._embedded.queries import all_docs
+from couchmodel._embedded.queries.all_docs import Batch, First, Query, Space
+from couchmodel._embedded.rules.params import require_json_type
+from couchmodel._embedded.rules.partitions import check_access, check_partition
+from couchmodel._embedded.server.request_body import json_object, parsed, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, listed, streamed
+from couchmodel._embedded.storage.sqlite import Job
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.views import params as view_queries
+from couchmodel._embedded.views.params import NOTHING, parse_members, parse_parameters, parse_queries
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError
+
+__all__ = ["list_documents", "list_queries"]
+
+SHORT: Final = 50
+"""Rows that are read in the event loop."""
+
+_SPACES: Final = {"_all_docs": all_docs.ALL, "_design_docs": all_docs.DESIGN, "_local_docs": all_docs.LOCAL}
+
+
+async def list_documents(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_all_docs`` and ``POST /{db}/_all_docs``."""
+    query = _within(database, request, all_docs.wanted(await _parsed(request)))
+    space = _SPACES[request.path[1]]
+    first = await _run(store, query, partial(all_docs.first_batch, database.number, space, query))
+    batch = first.batch
+    if batch.rest is None:
+        return await listed(first.head, batch.rows, b"\n]}\n")
+    return Response(200, JSON_HEADERS, stream=streamed(first.head, _batches(store, database, space, batch), b"\n]}\n"))
+
+
+async def list_queries(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_all_docs/queries``."""
+    base = parse_parameters(request.query, view_queries.Query())
+    require_json_type(request)
+
+    def parse(text: bytes) -> list[Query]:
+        return [_within(database, request, all_docs.wanted(query)) for query in parse_queries(base, text)]
+
+    queries = await parsed(await read_text(request), parse)
+    return Response(200, JSON_HEADERS, stream=_results(store, database, _SPACES[request.path[1]], queries))
+
+
+async def _parsed(request: Request) -> view_queries.Query:
+    """The body's members, and the parameters, which stand above them."""
+    body = await json_object(request) if request.method == "POST" else {}
+    if request.method == "POST":
+        keys, place = body.get("keys", NOTHING), "body member"
+    else:
+        text = request.query.get("keys")
+        keys, place = NOTHING if text is None else json_parameter(text), "parameter"
+    if keys is not NOTHING and not isinstance(keys, list):
+        raise BadRequestError(f"`keys` {place} must be an array.")
+    return parse_parameters(request.query, parse_members(body, view_queries.Query(keys=keys)))
+
+
+def _within(database: Database, request: Request, query: Query) -> Query:
+    """The query in the partition that the request names. Raises BadRequestError."""
+    if database.partitioned:
+        for key in query.keys or ():
+            check_access(key if isinstance(key, str) else "")
+    name = request.query.get("partition")
+    if name is None:
+        return query
+    if not database.partitioned:
+        raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
+    check_partition(name)
+    return query.within(f"{name}:", f"{name};")
+
+
+async def _results(
+    store: Store, database: Database, space: Space, queries: Sequence[Query]
+) -> AsyncGenerator[bytes, None]:
+    separator = b'{"results":[\n'
+    for query in queries:
+        first = await store.scan(partial(all_docs.first_batch, database.number, space, query))
+        yield separator
+        async for piece in streamed(first.head, _batches(store, database, space, first.batch), b"\n]}"):
+            yield piece
+        separator = b",\n"
+    yield b"\n]}\n" if queries else b'{"results":[]}\n'
+
+
+async def _batches(store: Store, database: Database, space: Space, batch: Batch) -> AsyncGenerator[list[bytes], None]:
+    yield batch.rows
+    while batch.rest is not None:
+        batch = await store.scan(partial(all_docs.next_batch, database.number, space, batch.rest))
+        yield batch.rows
+
+
+async def _run(store: Store, query: Query, job: Job[First]) -> First:
+    count = query.limit if query.keys is None else len(query.keys)
+    short = count is not None and count <= SHORT and query.skip <= SHORT
+    return await (store.read(job) if short else store.scan(job))

@@ -1,0 +1,167 @@
+"""Many documents at once."""
+
+import asyncio
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property, partial
+from heapq import merge
+from typing import Any, Final
+
+from couchmodel._embedded.auth.users import USERS, check_for, hash_passwords
+from couchmodel._embedded.documents.checked_writes import write_checked
+from couchmodel._embedded.documents.verdicts import RefusedError
+from couchmodel._embedded.documents.writer import Check, Writing
+from couchmodel._embedded.json.incremental import release
+from couchmodel._embedded.json.parse import parse_object
+from couchmodel._embedded.json.writer import encode_array
+from couchmodel._embedded.limits.deadlines import check_time
+from couchmodel._embedded.rules.params import is_only_accepted, require_json_type
+from couchmodel._embedded.server.bulk_body import Edits, edit_of, read_bulk
+from couchmodel._embedded.server.request_body import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, ResponseError, UnauthorizedError
+
+__all__ = ["write"]
+
+
+FEW: Final = 20
+SMALL: Final = 65_536
+"""Documents, and bytes of them, that are written as one would be."""
+
+SORTED: Final = 10_000
+"""Documents that are sorted at once, for nobody else gets a turn meanwhile."""
+
+REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
+"""Errors of one document, which do not keep the others from being written."""
+
+
+async def write(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_bulk_docs``."""
+    require_json_type(request)
+    plain = database.name == USERS
+    text = await read_text(request, LARGEST if plain else LARGEST_DOCUMENTS)
+    body = await parsed(text, parse_object if plain else read_bulk)
+    documents, new_edits = await hash_passwords(database, _documents(body)), body.get("new_edits", True)
+    if not isinstance(new_edits, bool):
+        raise BadRequestError("`new_edits` parameter must be a boolean.")
+    if new_edits and body.get("all_or_nothing") is True:
+        return Response(417, JSON_HEADERS, await asyncio.to_thread(_without_transactions, documents))
+    accepted = _is_only_accepted(request, body)
+    # The documents are taken apart where they are written: many of them would hold up the event loop.
+    write_all = _write_new if new_edits else _write_replicated
+    check = check_for(database, request.user)
+    job = partial(write_all, _Bulk(store, documents), database.number, check)
+    short = len(documents) <= FEW and len(text) <= SMALL
+    try:
+        rows = await write_checked(store, database, job, check, short=short)
+    except ResponseError:
+        if not short:
+            await asyncio.to_thread(release, documents)
+        raise
+    written = [row for row in rows if "ok" in row] if accepted else ()
+    for row in written:
+        row["accepted"] = True
+    status = 202 if written else 201
+    if len(text) <= SMALL:
+        return json_answer(status, rows)
+    return Response(status, JSON_HEADERS, await asyncio.to_thread(_told, rows, documents))
+
+
+def _told(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
+    """The body of an answer, after which neither its rows nor the documents are needed any more."""
+    text = encode_array(rows) + b"\n"
+    release(rows)
+    release(documents)
+    return text
+
+
+def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
+    """As :func:`is_only_accepted`; here ``w`` may be in the body, too."""
+    wanted = {"w": str(body["w"])} if "w" in body else request.query
+    return is_only_accepted(wanted)
+
+
+def _without_transactions(documents: list[Any]) -> bytes:
+    """What CouchDB, too, says to whoever wants all documents to be written or none."""
+    said = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
+    edits = map(edit_of, documents)
+    return _told(
+        [{"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **said} for edit in edits], documents
+    )
+
+
+def _documents(body: dict[str, Any]) -> list[Any]:
+    if "docs" not in body:
+        raise BadRequestError("POST body must include `docs` parameter.")
+    documents = body["docs"]
+    if not isinstance(documents, list):
+        raise BadRequestError("`docs` parameter must be an array.")
+    return documents
+
+
+class _Bulk:
+    """The documents of a request, which are taken apart where they are written, once for all attempts."""
+
+    def __init__(self, store: Store, documents: list[Any]) -> None:
+        self._store = store
+        self._documents = documents
+
+    @cached_property
+    def edits(self) -> Edits:
+        """The documents as writes. Raises ResponseError."""
+        return Edits(self._documents, self._store.uuids.next)
+
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """The ids of which there are several documents."""
+        return frozenset(id for id, count in Counter(self.edits.ids).items() if count > 1)
+
+    @cached_property
+    def order(self) -> Sequence[int]:
+        """The places of the documents, in the order in which CouchDB writes them, which shows in that of changes."""
+        ids = self.edits.ids
+        count = len(ids)
+        places = [sorted(range(n, min(n + SORTED, count)), key=ids.__getitem__) for n in range(0, count, SORTED)]
+        return array("L", merge(*places, key=ids.__getitem__))
+
+
+def _write_new(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
+    edits = bulk.edits
+    writing = Writing(connection, database, check)
+    writing.expect(edits.ids, attachments=edits.have_attachments)
+    rows: list[dict[str, Any]] = [{}] * len(edits)
+    for place in writing.turns(bulk.order, bulk.repeated):
+        check_time()
+        edit = edits[place]
+        try:
+            rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
+        except (ConflictError, *REFUSALS) as error:
+            rows[place] = {"id": edit.id, "error": error.code, "reason": error.reason}
+        except BadRequestError as error:
+            if not edit.id.startswith("_local/"):
+                raise
+            rows[place] = {"id": edit.id, "error": "error", "reason": error.reason}
+    writing.finish()
+    return rows
+
+
+def _write_replicated(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
+    """CouchDB only tells which documents were refused."""
+    edits = bulk.edits
+    if not edits.have_revisions:
+        raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
+    writing = Writing(connection, database, check)
+    refused: list[dict[str, Any]] = []
+    for place in writing.turns(bulk.order, bulk.repeated):
+        check_time()
+        edit = edits[place]
+        try:
+            writing.replicate(edit)
+        except REFUSALS as error:
+            refused.append({"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason})
+    writing.finish()
+    return refused

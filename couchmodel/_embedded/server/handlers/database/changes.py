@@ -1,0 +1,319 @@
+"""The changes feed: normal, longpoll, continuous and eventsource."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.documents.design_functions import FunctionFilter, open_function, seen
+from couchmodel._embedded.documents.reader import Wishes
+from couchmodel._embedded.json.parse import json_parameter, parse_object, parse_query
+from couchmodel._embedded.mango.selector import compile_selector
+from couchmodel._embedded.queries import changes
+from couchmodel._embedded.queries.changes import Batch, Change, Filter, Query
+from couchmodel._embedded.queries.filtered_changes import scan
+from couchmodel._embedded.rules.params import integer, require_json_type, whole_number
+from couchmodel._embedded.server.handlers.database.database import describe
+from couchmodel._embedded.server.request_body import LARGE_QUERY, parsed, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, error_answer, matches, unchanged, whole
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
+
+__all__ = ["TIMEOUT", "Waiting", "feed", "told"]
+
+SHORT: Final = 50
+"""Changes that are read in the event loop."""
+
+TIMEOUT: Final = 60.0
+"""Seconds that a feed waits for a change, CouchDB's ``changes_timeout``, and the most that it can be asked to."""
+
+LONGEST_HEARTBEAT: Final = 86_400.0
+"""Seconds, a day: an event loop cannot wait for ever."""
+
+_FEEDS: Final = ("normal", "longpoll", "continuous", "live", "eventsource")
+_EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+
+
+async def feed(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_changes`` and ``POST /{db}/_changes``."""
+    kind = request.query.get("feed", "normal")
+    if kind not in _FEEDS:
+        raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+    query = await _parse(store, database, request)
+    _timeout(request.query)
+    _heartbeat(request.query.get("heartbeat"))
+    if kind == "normal":
+        tag = await store.read(partial(changes.tag, database))
+        if request.method != "POST" and matches(request.headers, tag):
+            return unchanged(tag)
+        return await _normal(store, database, query, {**JSON_HEADERS, "etag": tag})
+    if query.since is None:
+        # Whoever has the beginning of the answer misses nothing from then on.
+        query = replace(query, since=await store.read(partial(changes.present, database)))
+    waiting = Waiting(store, database, query, request)
+    if query.filter.function is not None:
+        await waiting.read_first()
+    if kind == "longpoll":
+        return Response(200, JSON_HEADERS, stream=told(waiting.longpoll()))
+    if kind == "eventsource":
+        return Response(200, _EVENT_HEADERS, stream=told(waiting.eventsource()))
+    return Response(200, JSON_HEADERS, stream=told(waiting.continuous()))
+
+
+async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
+    slow = query.filter.function is not None or (query.filter.selector and query.filter.selector.may_take_long)
+    if 0 <= query.limit <= SHORT and not slow:
+        batch = await store.read(partial(changes.read_batch, database, query))
+    else:
+        batch = await scan(store, database, query)
+    if batch.rest is None:
+        rows = await _rows(batch)
+        return Response(200, headers, await whole(b'{"results":[\n', rows, _end(database, batch)))
+    return Response(200, headers, stream=told(_pieces(store, database, batch)))
+
+
+async def told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """A feed, with a line at its end that tells of an error that has come in between."""
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except ResponseError as error:
+            yield b"\n" + error_answer(error).body
+
+
+async def _pieces(store: Store, database: Database, batch: Batch) -> AsyncGenerator[bytes, None]:
+    separator = b'{"results":[\n'
+    while True:
+        if batch.rows:
+            yield separator
+            yield await _rows(batch)
+            separator = b",\n"
+        if batch.rest is None:
+            break
+        batch = await scan(store, database, batch.rest)
+    yield _end(database, batch)
+
+
+async def _rows(batch: Batch) -> bytes:
+    return await whole(*(change.text for change in batch.rows), between=b",\n")
+
+
+def _end(database: Database, batch: Batch) -> bytes:
+    return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.opaque, batch.pending)
+
+
+class Waiting:
+    """A feed that waits for changes: until one comes, or for as long as they come in time."""
+
+    def __init__(self, store: Store, database: Database, query: Query, request: Request) -> None:
+        self._store = store
+        self._database = database
+        self._query = query
+        self._timeout = _timeout(request.query)
+        self._heartbeat = _heartbeat(request.query.get("heartbeat"))
+        self._first: Batch | None = None
+
+    async def read_first(self) -> None:
+        """Read what there is before the answer begins, so that a function that fails is the answer."""
+        self._first = await self._read(self._query)
+
+    async def _read(self, query: Query) -> Batch:
+        return await scan(self._store, self._database, query)
+
+    async def longpoll(self) -> AsyncGenerator[bytes, None]:
+        """The changes there are, or else the first to come."""
+        separator = b'{"results":[\n'
+        batch = Batch([], self._query.since or 0, 0, None)
+        yield separator
+        separator = b""
+        async for batch_or_beat in self.batches():
+            if batch_or_beat is None:
+                yield b"\n"
+                continue
+            batch = batch_or_beat
+            if batch.rows:
+                yield separator
+                yield await _rows(batch)
+                separator = b",\n"
+            if separator and batch.rest is None:
+                break
+        yield _end(self._database, batch)
+
+    async def continuous(self) -> AsyncGenerator[bytes, None]:
+        """A line for each change, and one with the last sequence at the end."""
+        batch = Batch([], self._query.since or 0, 0, None)
+        async for batch_or_beat in self.batches():
+            if batch_or_beat is None:
+                yield b"\n"
+                continue
+            batch = batch_or_beat
+            # An empty line, where there is nothing else to say yet, tells the client that the feed has begun.
+            yield b"".join(change.text + b"\n" for change in batch.rows) or b"\n"
+        yield b'{"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, self._database.opaque, batch.pending)
+
+    async def eventsource(self) -> AsyncGenerator[bytes, None]:
+        """A server-sent event for each change."""
+        async for batch in self.batches():
+            if batch is None:
+                yield b"event: heartbeat\ndata: \n\n"
+            elif batch.rows:
+                yield b"".join(map(_event, batch.rows))
+
+    async def batches(self) -> AsyncGenerator[Batch | None, None]:
+        """Changes as they come, None for each heartbeat; it ends at the limit, or when nothing comes in time."""
+        query, first = self._query, self._first
+        with self._database.watch() as watch:
+            while True:
+                try:
+                    async with watch.turn:
+                        batch = first or await self._read(query)
+                except NotFoundError:
+                    return  # the database has been dropped
+                yield batch
+                query, rest = query.after(batch), batch.rest
+                if query.limit == 0:
+                    return
+                if rest is not None or first is not None:
+                    # After the first there may have been changes that nobody was watching for yet.
+                    query, first = rest or query, None
+                    continue
+                while not await watch.changed(self._heartbeat or self._timeout):
+                    if self._heartbeat is None:
+                        return
+                    yield None
+
+
+def _event(change: Change) -> bytes:
+    return b"data: %b\nid: %b\n\n" % (change.text, change.sequence)
+
+
+def _timeout(query: Mapping[str, str]) -> float:
+    """Return the seconds that a feed waits. A feed that does not wait may ask for any number of them.
+
+    CouchDB breaks the connection of one that waits for less than nothing. Raises BadRequestError instead.
+    """
+    text = query.get("timeout")
+    if text is None or (query.get("feed", "normal") == "normal" and text[1:].isdecimal() and text[0] == "-"):
+        return TIMEOUT
+    return min(integer("timeout", text) / 1000, TIMEOUT)
+
+
+def _heartbeat(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if text == "true":
+        return TIMEOUT
+    if not (text.isascii() and text.isdigit()):
+        reason = "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."
+        raise BadRequestError(reason)
+    milliseconds = whole_number(text)
+    if milliseconds == 0:
+        raise BadRequestError("The heartbeat value should be a positive integer (in milliseconds).")
+    return min(milliseconds / 1000, LONGEST_HEARTBEAT)
+
+
+# --- parameters
+
+
+async def _parse(store: Store, database: Database, request: Request) -> Query:
+    parameters = request.query
+    text = b""
+    if request.method == "POST":
+        require_json_type(request)
+        text = await read_text(request)
+    since = parameters.get("since", parameters.get("last-event-id", "0"))
+    if parameters.get("feed") == "eventsource":
+        since = request.headers.get("last-event-id", since)
+    wished: dict[str, Any] = {name: True for name in _WISHES if parameters.get(name) == "true"}
+    return Query(
+        since=changes.parse_since(since, database),
+        limit=_limit(parameters.get("limit")),
+        interval=_interval(parameters.get("seq_interval", "1")),
+        descending=parameters.get("descending") == "true",
+        all_leaves=changes.parse_style(parameters.get("style", "main_only")),
+        include_docs=parameters.get("include_docs") == "true",
+        wishes=Wishes(**wished),
+        filter=await _filter(store, database, request, text),
+    )
+
+
+_WISHES: Final = ("conflicts", "attachments", "att_encoding_info")
+
+
+def _limit(text: str | None) -> int:
+    """Return how many rows are wanted; a negative number of them is no limit to CouchDB. Raises BadRequestError."""
+    if text is None:
+        return changes.NO_LIMIT
+    found = _INTEGER.fullmatch(text)
+    if found is None:
+        raise BadRequestError(f'Invalid value for integer: "{text}"', code="query_parse_error")
+    return whole_number(found[2]) * (-1 if found[1] == "-" else 1)
+
+
+def _interval(text: str) -> int:
+    """Return the parameter ``seq_interval``. Raises BadRequestError."""
+    found = _INTEGER.fullmatch(text)
+    if found is None or found[1] == "-" or not (interval := whole_number(found[2])):
+        raise BadRequestError("invalid_seq_interval")
+    return interval
+
+
+_INTEGER: Final = re.compile("([+-]?)([0-9]+)")
+
+
+async def _filter(store: Store, database: Database, request: Request, text: bytes) -> Filter:
+    name = request.query.get("filter", "")
+    if name == "_selector":
+        if request.method != "POST":
+            raise BadRequestError("Selector must be specified in POST payload")
+        return await parsed(text, _parse_selector, LARGE_QUERY)
+    needed = request.method == "POST" and name == "_doc_ids"
+    body = await parsed(text, parse_object) if text or needed else {}
+    match name:
+        case "":
+            return Filter()
+        case "_doc_ids":
+            listed = body["doc_ids"] if "doc_ids" in body else json_parameter(request.query.get("doc_ids", "null"))
+            return Filter(ids=changes.parse_ids(listed))
+        case "_design":
+            return Filter(design=True)
+        case "_view":
+            if "view" not in request.query:
+                raise BadRequestError("`view` filter parameter is not provided.")
+            design, view = _split(request.query["view"], "`view` must be of the form `designname/viewname`")
+            return await _function_filter(store, database, request, body, design, "views", view, "map")
+        case name if name.startswith("_"):
+            raise BadRequestError("unknown builtin filter name")
+        case name:
+            design, function = _split(name, "`filter` must be of the form `designname/filtername`")
+            return await _function_filter(store, database, request, body, design, "filters", function)
+
+
+def _parse_selector(text: bytes) -> Filter:
+    body = parse_query(text)
+    try:
+        return Filter(selector=compile_selector(changes.parse_selector(body)), fields=changes.parse_fields(body))
+    except BadRequestError as error:
+        raise BadRequestError(error.reason) from None  # CouchDB does not say here which kind of error it is
+
+
+async def _function_filter(
+    store: Store, database: Database, request: Request, body: dict[str, Any], *path: str
+) -> Filter:
+    """The filter by a function, ``path`` being the design document's name and where the function is in it."""
+    design, *names = path
+    function = await store.read(partial(open_function, database, design, tuple(names)))
+    info = await store.read(partial(describe, database))
+    shown = seen(store, database, request, body if request.method == "POST" else "undefined", info)
+    return Filter(function=FunctionFilter(function, shown))
+
+
+def _split(name: str, reason: str) -> tuple[str, str]:
+    design, _, function = name.partition("/")
+    if not design or not function or "/" in function:
+        raise BadRequestError(reason)
+    return design, function

@@ -1,0 +1,239 @@
+"""One database: create, describe, drop, and its settings."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.documents.incoming import read_document
+from couchmodel._embedded.documents.sizes import forget_sizes, read_sizes
+from couchmodel._embedded.json.parse import parse_json
+from couchmodel._embedded.maintenance.compaction import compact_some
+from couchmodel._embedded.rules.params import LARGEST, is_only_accepted, require_json_type
+from couchmodel._embedded.rules.security import DEFAULT, Security, check_security
+from couchmodel._embedded.server.handlers.document.document import accept, write
+from couchmodel._embedded.server.request_body import LARGEST_DOCUMENTS, json_body, parsed, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, location
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response, encode
+from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError, UnsupportedError
+
+__all__ = [
+    "compact",
+    "create",
+    "create_document",
+    "describe",
+    "drop",
+    "ensure_full_commit",
+    "info",
+    "limit",
+    "security",
+    "set_limit",
+    "set_security",
+]
+
+_log = logging.getLogger("couchmodel.embedded")
+
+SYSTEM: Final = ("_users", "_replicator", "_global_changes")
+"""Databases whose names may begin with an underscore."""
+
+LONGEST_NAME: Final = 238
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
+_LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
+
+
+async def create(store: Store, request: Request, name: str) -> Response:
+    """``PUT /{db}``."""
+    shards, partitioned = _shape(request.query)
+    if name not in SYSTEM and not _NAME.fullmatch(name):
+        reason = (
+            f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters "
+            "_, $, (, ), +, -, and / are allowed. Must begin with a letter."
+        )
+        raise BadRequestError(reason, code="illegal_database_name")
+    if len(name) > LONGEST_NAME:
+        raise BadRequestError(f"Database name is longer than {LONGEST_NAME} bytes", code="database_name_too_long")
+    if partitioned and name in SYSTEM:
+        raise BadRequestError("Cannot partition a system database")
+    await store.create_database(name, shards=shards, partitioned=partitioned)
+    headers = {**JSON_HEADERS, "location": location(request, name)}
+    return json_answer(201, OK, headers)
+
+
+async def drop(store: Store, request: Request, name: str) -> Response:
+    """``DELETE /{db}``."""
+    if "rev" in request.query:
+        reason = "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
+        raise BadRequestError(reason)
+    await store.drop_database(name)
+    return json_answer(200, OK)
+
+
+async def info(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}``."""
+    return json_answer(200, await store.read(partial(describe, database)))
+
+
+async def create_document(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}``."""
+    require_json_type(request)
+    edit = await parsed(await read_text(request, LARGEST_DOCUMENTS), read_document)
+    edit.id = edit.id or store.uuids.next()
+    if request.query.get("batch") == "ok":
+        return await accept(store, database, request, edit)
+    status = 202 if is_only_accepted(request.query) else 201
+    rev = await write(store, database, edit, request.user)
+    headers = {**JSON_HEADERS, "location": location(request, database.name, edit.id)}
+    return json_answer(status, {"ok": True, "id": edit.id, "rev": rev}, headers)
+
+
+async def compact(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_compact``."""
+    require_json_type(request)
+    database.compactions += 1
+    task = asyncio.create_task(_compact(store, database))
+    _compacting.add(task)
+    task.add_done_callback(_compacting.discard)
+    return json_answer(202, OK)
+
+
+_compacting: Final[set[asyncio.Task[None]]] = set()
+"""An event loop alone would let go of what nobody waits for."""
+
+
+async def _compact(store: Store, database: Database) -> None:
+    """Compact a database a piece at a time, so that other writes come in between."""
+    last: int | None = 0
+    try:
+        while last is not None:
+            last = await store.write(partial(compact_some, database.number, last))
+    except CouchModelError as error:  # closed meanwhile, or a full disk: the next compaction does it
+        _log.debug("%s is not compacted: %s", database.name, error)
+    finally:
+        database.compactions -= 1
+        forget_sizes(database)
+
+
+async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_ensure_full_commit``: every answer of the store says so already."""
+    require_json_type(request)
+    return json_answer(201, {"ok": True, "instance_start_time": str(database.created)})
+
+
+async def limit(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    return json_answer(200, await store.read(partial(_read_setting, database.number, _LIMITS[request.path[1]])))
+
+
+async def set_limit(store: Store, database: Database, request: Request) -> Response:
+    """``PUT /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    database.security.require_admin(request.user)
+    value = await json_body(request)
+    name = _LIMITS[request.path[1]]
+    if type(value) is not int or not 1 <= value <= LARGEST:
+        raise BadRequestError(f"`{name}` must be positive integer")
+    await store.write(partial(_write_setting, database.number, name, value))
+    return json_answer(200, OK)
+
+
+async def security(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_security``."""
+    text = database.security.text
+    return Response(200, JSON_HEADERS, (encode(DEFAULT) if text is None else text) + b"\n")
+
+
+async def set_security(store: Store, database: Database, request: Request) -> Response:
+    """``PUT /{db}/_security``."""
+    text = await read_text(request)
+    value = await parsed(text, parse_json)
+    if database.name == "_users":
+        raise ForbiddenError("You can't edit the security object of the user database.")
+    database.security.require_admin(request.user)
+    security = await parsed(text, lambda _: _checked(database.name, value))
+
+    def committed(_: object) -> None:
+        database.security = security
+
+    await store.write(partial(_write_setting, database.number, "security", security.text), committed=committed)
+    return json_answer(200, OK)
+
+
+def _checked(name: str, value: Any) -> Security:
+    """A security object as a database's. Raises BadRequestError, UnsupportedError."""
+    check_security(value)
+    if name == "_replicator" and value != DEFAULT:
+        # Its documents hold passwords, and what they ask for is done in an administrator's name.
+        raise UnsupportedError("In the embedded store only administrators of the server use _replicator.")
+    return Security(encode(value), value)
+
+
+def _shape(query: Mapping[str, str]) -> tuple[int, bool]:
+    """How many shards are asked for, and whether the database is partitioned. There is one copy of it always."""
+    shards, _copies = (_positive(name, query.get(name, default)) for name, default in (("q", "2"), ("n", "1")))
+    if "placement" in query:
+        _check_placement(query["placement"])
+    if query.get("engine", "couch") != "couch":
+        raise BadRequestError("invalid_engine_extension")
+    partitioned = query.get("partitioned", "false")
+    if partitioned not in ("true", "false"):
+        raise BadRequestError("Invalid `partitioned` parameter")
+    return shards, partitioned == "true"
+
+
+def _positive(name: str, text: str) -> int:
+    if not _INTEGER.fullmatch(text) or int(text) < 1:
+        raise BadRequestError(f"The `{name}` value should be a positive integer.")
+    return int(text)
+
+
+def _check_placement(text: str) -> None:
+    for rule in text.split(","):
+        _zone, _, copies = rule.partition(":")
+        if not _INTEGER.fullmatch(copies) or int(copies) < 1:
+            raise BadRequestError("The `placement` value should be in a format `zone:n`.")
+    raise BadRequestError("no_nodes_in_zone")  # there is one node, and it is in none
+
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
+
+
+def describe(database: Database, connection: Connection) -> dict[str, Any]:
+    """What ``GET /{db}`` says. Raises NotFoundError."""
+    row = connection.execute(
+        "SELECT update_seq, purge_seq, living, deleted FROM database WHERE number = ? AND name IS NOT NULL",
+        (database.number,),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    update_seq, purge_seq, living, deleted = row
+    count = living + deleted
+    return {
+        "instance_start_time": str(database.created),
+        "db_name": database.name,
+        "purge_seq": database.sequence(purge_seq),
+        "update_seq": database.sequence(update_seq),
+        "sizes": read_sizes(database, count, update_seq, connection)._asdict(),
+        "props": {"partitioned": True} if database.partitioned else {},
+        "doc_del_count": deleted,
+        "doc_count": living,
+        "disk_format_version": 8,
+        "compact_running": database.compactions > 0,
+        "cluster": {"q": database.shards, "n": 1, "w": 1, "r": 1},
+    }
+
+
+def _read_setting(database: int, name: str, connection: Connection) -> Any:
+    row = connection.execute(
+        f"SELECT {name} FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError("Database does not exist.")
+    return row[0]
+
+
+def _write_setting(database: int, name: str, value: object, connection: Connection) -> None:
+    connection.execute(f"UPDATE database SET {name} = ? WHERE number = ?", (value, database))

@@ -1,0 +1,304 @@
+"""Mango queries."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from couchmodel._embedded.json.parse import parse_query
+from couchmodel._embedded.json.writer import encode_gradually
+from couchmodel._embedded.limits import turns
+from couchmodel._embedded.mango import explain as explaining
+from couchmodel._embedded.mango import planner
+from couchmodel._embedded.mango.explain import is_covered
+from couchmodel._embedded.mango.options import Options, parse_options
+from couchmodel._embedded.mango.planner import Plan, Survey
+from couchmodel._embedded.queries import find as finding
+from couchmodel._embedded.queries.find import (
+    Batch,
+    Position,
+    Search,
+    Source,
+    Statistics,
+    pack_bookmark,
+    unpack_bookmark,
+)
+from couchmodel._embedded.rules.params import require_json_type
+from couchmodel._embedded.server.request_body import LARGE, LARGE_QUERY, parsed, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS
+from couchmodel._embedded.storage.readers import Reader
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.views import builder as indexing
+from couchmodel._embedded.views.mango_indexes import Catalogue, read_catalogue, shown
+from couchmodel._embedded.views.writer import read_state
+from couchmodel._wire.messages import Request, Response, Stream, encode
+from couchmodel.errors import BadRequestError
+
+__all__ = ["explain", "find"]
+
+SHORT: Final = 50
+"""Documents that are read in the event loop."""
+
+FEW_PER_RESULT: Final = 10
+"""Documents looked at for each one found, above which CouchDB warns."""
+
+
+async def find(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_find``."""
+    text = await _text(request)
+    catalogue = await store.read(partial(read_catalogue, database))
+    query = await parsed(text, partial(_query, database, catalogue, _partition(request)), LARGE_QUERY)
+    if len(text) <= LARGE:
+        return await _found(store, database, catalogue, query)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, query.options.dissolve)
+        answer = await _found(store, database, catalogue, query)
+        if answer.stream is not None:
+            answer.stream = _with(stack.pop_all(), answer.stream)
+    return answer
+
+
+async def _with(stack: AsyncExitStack, stream: Stream) -> AsyncGenerator[bytes, None]:
+    """An answer, and what is to be done behind it."""
+    async with stack, aclosing(stream):
+        async for piece in stream:
+            yield piece
+
+
+async def _found(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
+    options, plan, covered, started, small = query
+    if plan.nothing:
+        return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
+    if options.partition and not database.partitioned:
+        raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
+    reader = None if plan.index.design is None else store.reader(catalogue.designs[plan.index.design].signature)
+    source = await _source(store, database, catalogue, plan, options)
+    if reader is not None and source is not None:
+        reader.index = source.number
+    search = Search(
+        database.number,
+        options.selector,
+        plan,
+        source,
+        options.partition,
+        options.fields,
+        options.limit,
+        options.skip,
+        unpack_bookmark(options.bookmark),
+        options.conflicts,
+        options.r > 1,
+        covered,
+        options.execution_stats,
+        turns.TIMEOUT,
+    )
+    job = partial(finding.read_batch, search)
+    batch = await (store.read(job) if small and _is_short(search) else store.scan(job))
+    pieces = _Pieces(store, options, plan, started, reader)
+    batch = await pieces.begun(batch)
+    if batch.rest is None:
+        return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.end())))
+    return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
+
+
+async def explain(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_explain``."""
+    text = await _text(request)
+    catalogue = await store.read(partial(read_catalogue, database))
+    return await parsed(text, partial(_explained, database, catalogue, _partition(request)), LARGE_QUERY)
+
+
+def _explained(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
+    options = _options(partition, text)
+    found = _survey(catalogue, options)
+    found.refuse(fallback=options.allow_fallback)
+    plan = planner.choose(found, options.selector, options.sort) if found.usable else None
+    said: dict[str, Any] = {
+        "dbname": database.name,
+        "index": plan and shown(plan.index),
+        "partitioned": database.partitioned,
+        "selector": options.selector.normalized,
+        "opts": options.shown(),
+        "limit": options.limit,
+        "skip": options.skip,
+        "fields": options.fields.fields,
+        "index_candidates": [
+            {"index": shown(index), "analysis": analysis}
+            for index, analysis in explaining.analyses(found, plan, options)
+        ],
+        "selector_hints": explaining.selector_hints(options.selector),
+    }
+    if plan is not None:
+        said["mrargs"] = explaining.view_arguments(plan, options)
+        said["covering"] = is_covered(plan.index, options)
+    answer = Response(200, JSON_HEADERS, encode_gradually(said) + b"\n")
+    options.dissolve()
+    return answer
+
+
+class _Query(NamedTuple):
+    """A query, how it is answered, whether the keys of the index tell all that it takes, and when it has come.
+
+    What is not ``small`` may look for large values, too.
+    """
+
+    options: Options
+    plan: Plan
+    covered: bool
+    started: float
+    small: bool
+
+
+async def _text(request: Request) -> bytes:
+    require_json_type(request)
+    return await read_text(request)
+
+
+def _partition(request: Request) -> str:
+    """The partition that the request names, in which the query stays."""
+    return request.query.get("partition", "")
+
+
+def _query(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> _Query:
+    options = _options(partition, text)
+    started = time.perf_counter()
+    plan = _plan(database, catalogue, options)
+    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= LARGE_QUERY)
+
+
+def _options(partition: str, text: bytes) -> Options:
+    body = parse_query(text)
+    if not partition:
+        return parse_options(body)
+    if body.get("partition", partition) != partition:
+        raise BadRequestError("The query is put to another partition.", code="bad_partition")
+    return parse_options({**body, "partition": partition})
+
+
+def _plan(database: Database, catalogue: Catalogue, options: Options) -> Plan:
+    found = _survey(catalogue, options)
+    if not found.usable:
+        kind = ("partitioned " if options.partition else "global ") if database.partitioned else ""
+        reason = f"No {kind}index exists for this sort, try indexing by the sort fields."
+        raise BadRequestError(reason, code="no_usable_index")
+    found.refuse(fallback=options.allow_fallback)
+    return planner.choose(found, options.selector, options.sort)
+
+
+def _survey(catalogue: Catalogue, options: Options) -> Survey:
+    return planner.survey(catalogue.indexes, options.selector, options.sort, options.use_index, options.partition)
+
+
+async def _source(
+    store: Store, database: Database, catalogue: Catalogue, plan: Plan, options: Options
+) -> Source | None:
+    """The index of a plan, as up to date as the query wants it; None where the plan has none."""
+    if plan.index.design is None:
+        return None
+    design = catalogue.designs[plan.index.design]
+    if options.update and not options.stale:
+        state = await indexing.bring_up_to_date(store, database, design)
+    else:
+        state = await store.read(partial(read_state, database.number, design.signature))
+    view = design.view(plan.index.name)
+    return Source(state.number, view.narrowed(options.partition) if options.partition else view)
+
+
+def _is_short(search: Search) -> bool:
+    """Whether it may be done in the event loop, at first."""
+    if search.selector.may_take_long:
+        return False
+    return search.plan.is_short or (search.source is not None and search.limit + search.skip <= SHORT)
+
+
+class _Pieces:
+    """An answer in the making."""
+
+    def __init__(self, store: Store, options: Options, plan: Plan, started: float, reader: Reader | None) -> None:
+        """``reader`` is that of the index, which is there until the answer has been made."""
+        self._store = store
+        self._options = options
+        self._plan = plan
+        self._started = started
+        self._reader = reader
+        self._separator = b'{"docs":[\n'
+        self._total = Statistics()
+        self._last: Position | None = None
+
+    async def begun(self, batch: Batch) -> Batch:
+        """The first batch that has documents, or the last: until then, the answer may become an error."""
+        while batch.rest is not None and not batch.rows:
+            self._count(batch)
+            batch = await self._next(batch.rest)
+        return batch
+
+    async def stream(self, batch: Batch) -> AsyncGenerator[bytes, None]:
+        """The answer, a batch at a time."""
+        while True:
+            piece = self.rows(batch)
+            if piece:
+                yield piece
+            if batch.rest is None:
+                break
+            batch = await self._next(batch.rest)
+        yield self.end()
+
+    def rows(self, batch: Batch) -> bytes:
+        """The documents of a batch."""
+        self._count(batch)
+        separator, self._separator = self._separator, b",\n" if batch.rows else self._separator
+        return separator + b",\n".join(batch.rows) if batch.rows else b""
+
+    def _next(self, rest: Search) -> Awaitable[Batch]:
+        return self._store.scan(partial(finding.read_batch, rest))
+
+    def _count(self, batch: Batch) -> None:
+        self._total.keys += batch.statistics.keys
+        self._total.documents += batch.statistics.documents
+        self._total.returned += batch.statistics.returned
+        self._last = batch.last or self._last
+
+    def end(self) -> bytes:
+        """What stands behind the documents."""
+        members: dict[str, object] = {"bookmark": self._bookmark()}
+        if self._options.execution_stats:
+            members["execution_stats"] = {
+                "total_keys_examined": self._total.keys,
+                "total_docs_examined": 0 if self._options.r > 1 else self._total.documents,
+                "total_quorum_docs_examined": self._total.documents if self._options.r > 1 else 0,
+                "results_returned": self._total.returned,
+                "execution_time_ms": round((time.perf_counter() - self._started) * 1000, 3),
+            }
+        warnings = [*_index_warnings(self._plan), *_scan_warnings(self._total)]
+        if warnings:
+            members["warning"] = "\n".join(warnings)
+        begin = b"" if self._total.returned else self._separator
+        return begin + b"\n],\n" + encode(members)[1:] + b"\n"
+
+    def _bookmark(self) -> str:
+        return self._options.bookmark or "nil" if self._last is None else pack_bookmark(self._last)
+
+
+def _index_warnings(plan: Plan) -> list[str]:
+    warnings = []
+    if plan.asked is not None:
+        design = f"_design/{plan.asked[0].removeprefix('_design/')}"
+        why = "it does not contain a valid index for this query" if len(plan.asked) == 1 else ""
+        named = ", ".join((design, *plan.asked[1:]))
+        warnings.append(f"{named} was not used because {why or 'it is not a valid index for this query'}.")
+    if plan.index.design is None:
+        warnings.append("No matching index found, create an index to optimize query time.")
+    return warnings
+
+
+_MANY_EXAMINED: Final = (
+    "The number of documents examined is high in proportion to the number of results returned. "
+    "Consider adding a more specific index to improve this."
+)
+
+
+def _scan_warnings(total: Statistics) -> list[str]:
+    if total.documents / (total.returned or 1) <= FEW_PER_RESULT:
+        return []
+    return [_MANY_EXAMINED]

@@ -1,0 +1,59 @@
+"""One partition of a database: what is in it, and the way to the endpoints that look into it."""
+
+from functools import partial
+from typing import Any
+
+from couchmodel._embedded.documents.reader import check_database
+from couchmodel._embedded.rules.partitions import check_partition
+from couchmodel._embedded.server.responses import json_answer
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import BadRequestError
+
+__all__ = ["info", "inside"]
+
+
+async def info(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_partition/{partition}``."""
+    name = request.path[2]
+    _require(database, name)
+    return json_answer(200, await store.scan(partial(_describe, database, name)))
+
+
+def inside(database: Database, request: Request) -> Request:
+    """The request to an endpoint of a partition, as it is put to the database: the partition is a parameter there.
+
+    Raises BadRequestError.
+    """
+    name = request.path[2]
+    _require(database, name)
+    if request.query.get("partition", name) != name:
+        raise BadRequestError("Conflicting value for `partition` in query string")
+    query = {**request.query, "partition": name}
+    path = (request.path[0], *request.path[3:])
+    narrowed = Request(request.method, path, query, request.headers, request.body, request.stream)
+    narrowed.user = request.user
+    return narrowed
+
+
+def _require(database: Database, name: str) -> None:
+    if not database.partitioned:
+        raise BadRequestError("database is not partitioned")
+    check_partition(name)
+
+
+def _describe(database: Database, name: str, connection: Connection) -> dict[str, Any]:
+    check_database(database.number, connection)
+    living, deleted, size = connection.execute(
+        "SELECT coalesce(sum(NOT deleted), 0), coalesce(sum(deleted), 0), coalesce(sum(length(body)), 0)"
+        " FROM document WHERE database = ? AND id >= ? AND id < ?",
+        (database.number, f"{name}:", f"{name};"),
+    ).fetchone()
+    return {
+        "db_name": database.name,
+        "sizes": {"active": size, "external": size},
+        "partition": name,
+        "doc_count": living,
+        "doc_del_count": deleted,
+    }

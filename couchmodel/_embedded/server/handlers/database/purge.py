@@ -1,0 +1,49 @@
+"""Revisions that are forgotten for good."""
+
+from functools import partial
+from typing import Final
+
+from couchmodel._embedded.json.parse import parse_object
+from couchmodel._embedded.maintenance import purge as purging
+from couchmodel._embedded.rules.params import is_only_accepted, require_json_type
+from couchmodel._embedded.rules.partitions import check_access
+from couchmodel._embedded.server.request_body import parsed, read_text
+from couchmodel._embedded.server.responses import json_answer
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.revisions import Rev
+from couchmodel.errors import BadRequestError
+
+__all__ = ["infos", "purge"]
+
+MOST_DOCUMENTS: Final = 100
+MOST_REVISIONS: Final = 1000
+"""CouchDB's limits of one request."""
+
+
+async def purge(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_purge``."""
+    require_json_type(request)
+    asked, accepted = await parsed(await read_text(request), _asked), is_only_accepted(request.query)
+    if database.partitioned:
+        for id in asked:
+            check_access(id)
+    gone = await store.write(partial(purging.purge, database.number, asked), committed=database.notify)
+    return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
+
+
+async def infos(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_purged_infos``."""
+    return json_answer(200, {"purged_infos": await store.read(partial(purging.purged, database.number))})
+
+
+def _asked(text: bytes) -> dict[str, list[Rev]]:
+    body = parse_object(text)
+    for revs in body.values():
+        if not isinstance(revs, list):
+            raise BadRequestError("Invalid list of revisions")
+    if len(body) > MOST_DOCUMENTS:
+        raise BadRequestError("Exceeded maximum number of documents.")
+    if sum(map(len, body.values())) > MOST_REVISIONS:
+        raise BadRequestError("Exceeded maximum number of revisions.")
+    return {id: list(map(Rev.parse, revs)) for id, revs in body.items()}

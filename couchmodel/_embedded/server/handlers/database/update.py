@@ -1,0 +1,132 @@
+"""Update functions: a function of a design document that makes a document of a request, and an answer."""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from couchmodel._embedded.documents.design_functions import Function, open_function, seen
+from couchmodel._embedded.documents.incoming import parse_document, validate_id
+from couchmodel._embedded.documents.reader import Wishes, open_winner
+from couchmodel._embedded.javascript.turns import run
+from couchmodel._embedded.rules.erlang import erlang_term
+from couchmodel._embedded.server.handlers.database.database import describe
+from couchmodel._embedded.server.handlers.document.document import write
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
+from couchmodel._wire.users import User
+from couchmodel.errors import NotFoundError, ServerError
+
+__all__ = ["update"]
+
+
+FRAMING: Final = frozenset(("connection", "content-length", "trailer", "transfer-encoding", "upgrade"))
+"""Headers that a function does not set: they are about how the answer is sent."""
+
+_POLICY: Final = "content-security-policy"
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What may be a header's name."""
+
+
+class _Subject(NamedTuple):
+    """What an update is about."""
+
+    function: Function
+    document: bytes | None
+    info: Mapping[str, Any]
+
+
+async def update(store: Store, database: Database, request: Request) -> Response:
+    """``/{db}/_design/{design}/_update/{function}`` and ``…/{document}``, by any method but GET."""
+    _, _, design, _, *names = request.path
+    if not names:
+        raise NotFoundError("Invalid path.", code="update_error")
+    id = "/".join(names[1:]) or None
+    subject = await store.read(partial(_open, database, design, names[0], id))
+    body = await request.read()
+
+    def ask() -> Any:
+        told = seen(store, database, request, body.decode(errors="replace"), subject.info, id)
+        return subject.function.call("update", subject.document or b"null", told)
+
+    document, answer = await run(database.scripts, ask)
+    writes = isinstance(document, dict)
+    response = _answer(answer, 201 if writes else 200)
+    if writes:
+        written = await _save(store, database, document, request.user)
+        response.headers = {**written, **response.headers}
+    return response
+
+
+def _open(database: Database, design: str, name: str, id: str | None, connection: Connection) -> _Subject:
+    function = open_function(database, design, ("updates", name), connection)
+    document = None
+    if id is not None:
+        try:
+            document = open_winner(database.number, id, Wishes(revs=True), connection).text
+        except NotFoundError:
+            document = None
+    return _Subject(function, document, describe(database, connection))
+
+
+async def _save(store: Store, database: Database, document: dict[str, Any], user: User) -> dict[str, str]:
+    """Write the document, and the headers that say so."""
+    edit = await asyncio.to_thread(parse_document, document)
+    validate_id(edit.id)
+    rev = await write(store, database, edit, user)
+    return {"x-couch-update-newrev": rev} | ({"x-couch-id": edit.id} if edit.id.isprintable() else {})
+
+
+# --- the answer
+
+
+def _answer(members: Mapping[str, Any], status: int) -> Response:
+    """What a function says of its answer: ``code``, ``headers``, and ``json``, ``body`` or ``base64``.
+
+    Raises:
+        ServerError: it says something that no answer has.
+    """
+    content, content_type, isolated = b"", JSON_TYPE, True
+    given: dict[str, str] = {}
+    for name, value in members.items():
+        match name, value:
+            case "code", int() if not isinstance(value, bool):
+                status = value
+            case "headers", dict():
+                given = {key.lower(): _text(key, text) for key, text in value.items() if key.lower() not in FRAMING}
+            case "json", _:
+                content, content_type, isolated = encode(value) + b"\n", JSON_TYPE, False
+            case "body", str():
+                content, content_type = value.encode(), "text/html; charset=utf-8"
+            case "base64", str():
+                content, content_type = _decoded(value), "application/binary"
+            case _:
+                raise _invalid(name, value)
+    if not 200 <= status <= 999:
+        raise _invalid("code", status)
+    if isolated:
+        # A page that a design document has made does nothing in the name of whoever looks at it.
+        given[_POLICY] = f"sandbox, {given[_POLICY]}" if _POLICY in given else "sandbox"
+    return Response(status, {"content-type": content_type, **given}, content)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not (_HEADER.fullmatch(name) and value.isprintable()):
+        raise _invalid(name, value)
+    return value
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise _invalid("base64", text) from None
+
+
+def _invalid(name: str, value: Any) -> ServerError:
+    term = f"{{{erlang_term(name, readable=True)},{erlang_term(value, readable=True)}}}"
+    return ServerError(f"Invalid data from external server: {term}", code="external_response_error")

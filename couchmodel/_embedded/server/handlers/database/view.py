@@ -1,0 +1,337 @@
+"""Views of design documents: their rows, several queries in one request, and what is known of their indexes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
+
+from couchmodel._embedded.documents.reader import living, winner
+from couchmodel._embedded.queries import view_rows as views
+from couchmodel._embedded.queries.grouping import Grouping
+from couchmodel._embedded.queries.view_rows import Batch, Cursor, Source
+from couchmodel._embedded.rules.collation import COLLATOR
+from couchmodel._embedded.rules.params import require_json_type
+from couchmodel._embedded.rules.partitions import check_partition
+from couchmodel._embedded.server.request_body import json_object, parsed, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, listed, streamed
+from couchmodel._embedded.storage.readers import Reader
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.views import builder as indexing
+from couchmodel._embedded.views.designs import Design, View, parse_design
+from couchmodel._embedded.views.params import NOTHING, Query, parse_body, parse_parameters, parse_queries, validate
+from couchmodel._embedded.views.reader import Span, count_rows, measure
+from couchmodel._embedded.views.reduce import Maker, open_reducer
+from couchmodel._embedded.views.writer import State, read_state
+from couchmodel._wire.messages import Request, Response, decode, encode
+
+__all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
+
+T = TypeVar("T")
+
+SHORT: Final = 50
+"""Rows that are read in the event loop."""
+
+RESTARTS: Final = 3
+"""How often a group is begun anew because the index has changed, before nothing else is read meanwhile."""
+
+
+async def list_rows(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_design/{design}/_view/{view}`` and ``POST``."""
+    design = await _design(store, database, request.path[2])
+    query = parse_body(await json_object(request)) if request.method == "POST" else Query()
+    reading = _reading(store, database, design, request.path[4], parse_parameters(request.query, query))
+    head, batches = await reading.begin()
+    first: list[bytes] = await anext(batches, [])
+    second = await anext(batches, None)
+    if second is None:
+        return await listed(head, first, b"\n]}\n")
+    return Response(200, JSON_HEADERS, stream=streamed(head, _chained([first, second], batches), b"\n]}\n"))
+
+
+async def list_queries(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_design/{design}/_view/{view}/queries``."""
+    design = await _design(store, database, request.path[2])
+    require_json_type(request)
+    name = request.path[4]
+    design.view(name)
+    base = replace(parse_parameters(request.query, Query()), keys=NOTHING, group=None, group_level=None)
+    queries = await parsed(await read_text(request), partial(parse_queries, base))
+    readings = [_reading(store, database, design, name, query) for query in queries]
+    if readings:
+        await readings[0].prepare()  # what goes wrong with the index is told by the status
+    return Response(200, JSON_HEADERS, stream=_results(readings))
+
+
+async def info(store: Store, database: Database, request: Request) -> Response:
+    """``GET /{db}/_design/{design}/_info``."""
+    design = await _design(store, database, request.path[2])
+    state = await store.read(partial(read_state, database.number, design.signature))
+    size = 0 if state.number is None else await store.scan(partial(measure, state.number))
+    pending = max(0, state.database_seq - state.update_seq)
+    index = {
+        "updates_pending": dict.fromkeys(("minimum", "preferred", "total"), pending),
+        "waiting_commit": False,
+        "waiting_clients": 0,
+        "updater_running": indexing.is_building(store, database, design),
+        "update_seq": state.update_seq,
+        "sizes": {"file": size, "external": size, "active": size},
+        "signature": design.signature,
+        "purge_seq": state.purge_seq,
+        "language": design.language,
+        "compact_running": False,
+        "collator_versions": [COLLATOR],
+    }
+    return json_answer(200, {"name": request.path[2], "view_index": index})
+
+
+async def compact(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_compact/{design}``: an index is compact already."""
+    require_json_type(request)
+    await _design(store, database, request.path[2])
+    return json_answer(202, OK)
+
+
+async def clean_up(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_view_cleanup``, and ``_nouveau_cleanup``, which alone asks for JSON."""
+    if request.path[1] == "_nouveau_cleanup":
+        require_json_type(request)
+    await indexing.clean_up(store, database)
+    return json_answer(202, OK)
+
+
+async def _design(store: Store, database: Database, name: str) -> Design:
+    return await store.read(partial(_read_design, database, f"_design/{name}"))
+
+
+def _read_design(database: Database, id: str, connection: Connection) -> Design:
+    body = living(winner(database.number, id, connection)).body
+    return parse_design(id, decode(body), partitioned=database.partitioned)
+
+
+# --- one query
+
+
+def _reading(store: Store, database: Database, design: Design, name: str, query: Query) -> "_Reading":
+    view = design.view(name)
+    reduced = validate(query, view, partitioned=design.partitioned)
+    if query.partition is not None:
+        check_partition(query.partition)
+        view = view.narrowed(query.partition)
+    reducer = open_reducer(design, view, database.scripts, backwards=query.descending) if reduced else None
+    return _Reading(store, database, design, view, query, reducer, store.reader(design.signature))
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A query that is being answered; with a reducer, for reduced rows.
+
+    Whatever it finds of the index is there until it has been answered.
+    """
+
+    store: Store
+    database: Database
+    design: Design
+    view: View
+    query: Query
+    reducer: Maker | None
+    reader: Reader
+
+    async def prepare(self) -> None:
+        """See to it that the index is as the query wants it. Raises ResponseError."""
+        await self._state()
+
+    async def begin(self) -> tuple[bytes, AsyncGenerator[list[bytes], None]]:
+        """What stands before the rows, and the rows, batch by batch."""
+        state = await self._state()
+        source = None if state.number is None else Source(self.database.number, state.number, self.view)
+        members: dict[str, object] = {}
+        if self.query.update_seq:
+            members["update_seq"] = self.database.sequence(state.update_seq)
+        if self.reducer is not None:
+            return _head(members), _nothing() if source is None else self._groups(source, self.reducer)
+        if source is None:
+            return _head({"total_rows": 0, "offset": 0, **members}), _nothing()
+        first = await self._run(partial(_first, source, self.query, state.total(self.view.place)))
+        numbers = {"total_rows": state.total(self.view.place), "offset": first.offset}
+        return _head({**numbers, **members}), self._rows(source, first.batch)
+
+    async def _state(self) -> State:
+        state = await self._wanted_state()
+        self.reader.index = state.number
+        return state
+
+    async def _wanted_state(self) -> State:
+        if self.query.update == "true":
+            return await indexing.bring_up_to_date(self.store, self.database, self.design)
+        state = await self.store.read(partial(read_state, self.database.number, self.design.signature))
+        if self.query.update == "lazy" and not state.is_fresh:
+            _ = indexing.start_build(self.store, self.database, self.design)
+        return state
+
+    async def _run(self, job: Any) -> "_First":
+        query = self.query
+        count = query.limit if not query.has_keys else len(query.keys)
+        short = count is not None and count <= SHORT and query.skip <= SHORT
+        first: _First = await (self.store.read(job) if short else self.store.scan(job))
+        return first
+
+    async def _rows(self, source: Source, batch: "_Texts") -> AsyncGenerator[list[bytes], None]:
+        if batch.rows:
+            yield batch.rows
+        while batch.rest is not None:
+            batch = await self.store.scan(partial(_texts, source, self.query, batch.rest))
+            yield batch.rows
+
+    # --- reduced rows
+
+    async def _groups(self, source: Source, reducer: Maker) -> AsyncGenerator[list[bytes], None]:
+        """The groups of each span, without those that are skipped, and no more than are wanted."""
+        skip, left = self.query.skip, self.query.limit
+        async with aclosing(self._all_groups(source, reducer)) as batches:
+            async for groups in batches:
+                wanted = groups[skip:] if left is None else groups[skip : skip + left]
+                skip = max(0, skip - len(groups))
+                left = None if left is None else left - len(wanted)
+                if wanted:
+                    yield wanted
+                if left == 0:
+                    return
+
+    async def _all_groups(self, source: Source, reducer: Maker) -> AsyncGenerator[list[bytes], None]:
+        if self.query.limit == 0:
+            return
+        thread = _ScriptThread() if reducer.is_script else None
+        try:
+            for span in views.spans(self.query, self.view):
+                if self.query.level == 0 and self.view.reduce == "_count":
+                    yield await self._count(source, span)
+                    continue
+                grouping = Grouping(self.view, self.query.level, reducer.make)
+                cursor: Cursor | None = Cursor([span], None)
+                while cursor is not None:
+                    groups, cursor = await self._step(source, cursor, grouping, thread)
+                    yield groups
+                yield await thread.run(grouping.finish) if thread else grouping.finish()
+        finally:
+            if thread is not None:
+                thread.close()
+
+    async def _count(self, source: Source, span: Span) -> list[bytes]:
+        """All of a span as one group, counted by SQLite."""
+        counted = await self.store.read(partial(count_rows, source.index, self.view.place, span))
+        return [b'{"key":null,"value":%d}' % counted] if counted else []
+
+    async def _step(
+        self, source: Source, cursor: Cursor, grouping: Grouping, thread: "_ScriptThread | None"
+    ) -> tuple[list[bytes], Cursor | None]:
+        if thread is None:
+            return await self.store.scan(partial(_read_and_feed, source, cursor, grouping))
+        batch = await self.store.scan(partial(_read_rows, source, cursor, grouping))
+        return await thread.run(partial(_feed, batch, cursor, grouping))
+
+
+class _ScriptThread:
+    """A thread for the functions of one query, since a script's context belongs to the thread that has made it."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "couchmodel-reducer")
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """What a call gives that is made on the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def close(self) -> None:
+        """Let the thread end when it can."""
+        self._executor.shutdown(wait=False)
+
+
+# --- jobs
+
+
+class _Texts(NamedTuple):
+    """Some rows as they are answered, and what is left to be read."""
+
+    rows: list[bytes]
+    rest: Cursor | None
+
+
+class _First(NamedTuple):
+    """The first rows, and how many come before them."""
+
+    offset: int
+    batch: _Texts
+
+
+def _first(source: Source, query: Query, total: int, connection: Connection) -> _First:
+    parts = views.spans(query, source.view)
+    offset = views.offset(source, parts, query.skip, total, connection)
+    return _First(offset, _texts(source, query, Cursor(parts, query.limit, query.skip), connection))
+
+
+def _texts(source: Source, query: Query, cursor: Cursor, connection: Connection) -> _Texts:
+    batch = views.read_batch(source, cursor, connection)
+    return _Texts(views.row_texts(source, batch.rows, query, connection), batch.rest)
+
+
+def _read_and_feed(
+    source: Source, cursor: Cursor, grouping: Grouping, connection: Connection
+) -> tuple[list[bytes], Cursor | None]:
+    groups, rest = _feed(views.read_batch(source, cursor, connection), cursor, grouping)
+    # An index that changes all the time is read without a pause until the group is complete.
+    while grouping.restarts > RESTARTS and rest is not None:
+        groups, rest = _feed(views.read_batch(source, rest, connection), rest, grouping)
+    return groups, rest
+
+
+def _read_rows(source: Source, cursor: Cursor, grouping: Grouping, connection: Connection) -> Batch:
+    """The next rows, to be fed to a function afterwards: all of a group where the index changes all the time."""
+    batch = views.read_batch(source, cursor, connection)
+    while grouping.restarts > RESTARTS and batch.rest is not None and grouping.is_one(batch.rows):
+        more = views.read_batch(source, batch.rest, connection)
+        batch = more._replace(rows=[*batch.rows, *more.rows])
+    return batch
+
+
+def _feed(batch: Batch, cursor: Cursor, grouping: Grouping) -> tuple[list[bytes], Cursor | None]:
+    """The groups that are complete now, and what is to be read next: the open group again if the index has changed."""
+    if not grouping.is_of(batch.moment):
+        return [], replace(cursor, after=grouping.restart())
+    return grouping.feed(batch.rows, batch.moment), batch.rest
+
+
+# --- pieces of an answer
+
+
+def _head(members: dict[str, object]) -> bytes:
+    return b"{" + b"".join((encode(members)[1:-1], b"," if members else b"")) + b'"rows":['
+
+
+async def _nothing() -> AsyncGenerator[list[bytes], None]:
+    """No rows."""
+    return
+    yield []
+
+
+async def _chained(
+    first: Sequence[list[bytes]], rest: AsyncGenerator[list[bytes], None]
+) -> AsyncGenerator[list[bytes], None]:
+    async with aclosing(rest):
+        for rows in first:
+            yield rows
+        async for rows in rest:
+            yield rows
+
+
+async def _results(readings: Sequence[_Reading]) -> AsyncGenerator[bytes, None]:
+    separator = b'{"results":[\n'
+    for reading in readings:
+        head, batches = await reading.begin()
+        yield separator
+        async for piece in streamed(head, batches, b"\n]}"):
+            yield piece
+        separator = b",\n"
+    yield b"\n]}\n" if readings else b'{"results":[]}\n'

@@ -1,0 +1,1 @@
+"""The endpoints of one document and its attachments."""

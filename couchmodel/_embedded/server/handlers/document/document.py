@@ -1,0 +1,229 @@
+"""One document: read, write, delete, copy."""
+
+import hashlib
+import logging
+from functools import partial
+from urllib.parse import urlencode
+
+from couchmodel._embedded.auth.users import check_for, hash_password
+from couchmodel._embedded.documents import local
+from couchmodel._embedded.documents.checked_writes import write_checked
+from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document, validate_id
+from couchmodel._embedded.documents.reader import (
+    Found,
+    Loaded,
+    document_json,
+    living,
+    load,
+    winner,
+)
+from couchmodel._embedded.documents.writer import Check, Writing
+from couchmodel._embedded.rules.params import expected_revision, is_only_accepted
+from couchmodel._embedded.server.handlers.document import document_reads as reading
+from couchmodel._embedded.server.handlers.document.multipart_upload import Related, is_related
+from couchmodel._embedded.server.request_body import LARGE, LARGEST_DOCUMENTS, parsed, read_text
+from couchmodel._embedded.server.responses import json_answer, location, matches, revision_answer, unchanged
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_text, parse_target
+from couchmodel._wire.revisions import Rev, revisions_member
+from couchmodel._wire.users import User
+from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
+
+__all__ = ["accept", "copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
+
+_log = logging.getLogger("couchmodel.embedded")
+
+_LOCAL = "_local/"
+
+
+async def get(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``GET /{db}/{id}``."""
+    if id.startswith(_LOCAL) and "open_revs" not in request.query and "rev" not in request.query:
+        return await _get_local(store, database, request, id)
+    if request.query:
+        return await reading.get(store, database, request, id)
+    found = living(await store.read(partial(winner, database.number, id)))
+    if request.headers and matches(request.headers, f'"{found.rev}"'):
+        return unchanged(f'"{found.rev}"')
+    return revision_answer(found.rev, document_json(id, found))
+
+
+async def put(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``PUT /{db}/{id}``."""
+    validate_id(id)
+    if is_related(request):
+        async with Related(store, request) as related:
+            return await _put(store, database, request, await related.read(id))
+    edit = await _read_edit(request, id)
+    if request.query.get("batch") == "ok":
+        settle_revision(request, edit)
+        return await accept(store, database, request, edit)
+    return await _put(store, database, request, edit)
+
+
+async def accept(store: Store, database: Database, request: Request, edit: Edit) -> Response:
+    """Write a document with ``batch=ok``. CouchDB answers before it writes: a refusal of the write is only logged."""
+    try:
+        await write(store, database, edit, request.user)
+    except ResponseError as error:
+        if error.status >= 500:
+            raise
+        _log.info("%r was accepted with batch=ok, and refused: %s", request, error)
+    return json_answer(202, {"ok": True, "id": edit.id})
+
+
+async def _put(store: Store, database: Database, request: Request, edit: Edit) -> Response:
+    settle_revision(request, edit)
+    replicated = request.query.get("new_edits") == "false"
+    if replicated and not edit.path:
+        reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
+        raise BadRequestError(reason)
+    status = 200 if edit.deleted else 201
+    if is_only_accepted(request.query) and not replicated:
+        status = 202
+    rev = await write(store, database, edit, request.user, replicated=replicated)
+    return _written(request, database, edit.id, rev, status, located=True)
+
+
+async def delete(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``DELETE /{db}/{id}``."""
+    if id.startswith(_LOCAL):
+        await _read_local(store, database, id)
+    else:
+        living(await store.read(partial(winner, database.number, id)))
+    edit = parse_document({"_deleted": True}, id=id)
+    settle_revision(request, edit)
+    status = 202 if is_only_accepted(request.query) else 200
+    rev = await write(store, database, edit, request.user)
+    return _written(request, database, id, rev, status, located=False)
+
+
+async def copy(store: Store, database: Database, request: Request, id: str) -> Response:
+    """``COPY /{db}/{id}``."""
+    source = expected_revision(request.query, request.headers)
+    target_id, target_rev = _destination(request)
+    validate_id(target_id)
+    check = check_for(database, request.user)
+    job = partial(_copy, database.number, id, source, target_id, target_rev, check)
+    rev = await write_checked(store, database, job, check)
+    return _written(request, database, target_id, rev, 201, located=True)
+
+
+async def redirect(request: Request) -> Response:
+    """``GET /{db}/_design%2F{name}``, for which CouchDB has another address."""
+    name, *rest = request.path
+    address = location(request, name, *rest[0].split("/", 1), *rest[1:])
+    query = "?" + urlencode(request.query) if request.query else ""
+    return Response(301, {"location": address + query})
+
+
+async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
+    """Write one revision. Its name. Raises UnauthorizedError or ForbiddenError where the user may not."""
+    await hash_password(database, edit)
+    check = check_for(database, user)
+    job = partial(_write, database.number, edit, replicated, check)
+    short = len(edit.text) <= LARGE and not edit.attachments
+    return await write_checked(store, database, job, check, short=short)
+
+
+def _write(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:
+    writing = Writing(connection, database, check)
+    rev = writing.replicate(edit) if replicated else writing.edit(edit)
+    writing.finish()
+    return rev
+
+
+async def _read_edit(request: Request, id: str) -> Edit:
+    """The document of a request, taken apart; its attachments are compressed and hashed, too."""
+    return await parsed(await read_text(request, LARGEST_DOCUMENTS), partial(read_document, id=id))
+
+
+def settle_revision(request: Request, edit: Edit) -> None:
+    """The request may name the revision in three places."""
+    given = edit.path[0] if edit.path else None
+    rev = expected_revision(request.query, request.headers, given)
+    if rev is not None and rev != given:
+        edit.path = [rev]
+
+
+def _written(
+    request: Request,
+    database: Database,
+    id: str,
+    rev: str,
+    status: int,
+    *,
+    located: bool,
+) -> Response:
+    headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
+    if located:
+        headers["location"] = location(request, database.name, id)
+    return json_answer(status, {"ok": True, "id": id, "rev": rev}, headers)
+
+
+# --- local documents
+
+
+async def _get_local(store: Store, database: Database, request: Request, id: str) -> Response:
+    found = await _read_local(store, database, id)
+    tag = f'"{hashlib.md5(found.rev.encode() + found.body, usedforsecurity=False).hexdigest()}"'
+    if matches(request.headers, tag):
+        return unchanged(tag)
+    revs = encode({"_revisions": revisions_member([Rev.parse(found.rev)])})
+    more = b"," + revs[1:-1] if request.query.get("revs") == "true" else b""
+    answer = revision_answer(found.rev, document_json(id, Found(found.rev, 0, None, found.body), more))
+    answer.headers = {**answer.headers, "etag": tag}
+    return answer
+
+
+async def _read_local(store: Store, database: Database, id: str) -> local.LocalDocument:
+    found = await store.read(partial(local.read, database.number, id))
+    if found is None:
+        raise NotFoundError("missing")
+    return found
+
+
+# --- copying
+
+
+def _destination(request: Request) -> tuple[str, Rev | None]:
+    header = request.headers.get("destination")
+    if header is None:
+        raise BadRequestError("Destination header is mandatory for COPY.")
+    if "://" in header:
+        raise BadRequestError("Destination URL must be relative.")
+    path, query = parse_target(header.replace("/", "%2F"))  # the slashes are the id's own
+    id = "".join(path)
+    if not is_text(id):
+        raise BadRequestError("Document id must be valid UTF-8", code="illegal_docid")
+    return id, Rev.parse(query["rev"]) if "rev" in query else None
+
+
+def _source(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+    if not id.startswith(_LOCAL) or rev is not None:
+        return load(database, id, rev, connection)
+    found = local.read(database, id, connection)
+    if found is None:
+        raise NotFoundError("missing")
+    return Loaded(found.body, [])
+
+
+def _copy(
+    database: int,
+    source_id: str,
+    source_rev: Rev | None,
+    id: str,
+    rev: Rev | None,
+    check: Check | None,
+    connection: Connection,
+) -> str:
+    source = _source(database, source_id, source_rev, connection)
+    edit = read_document(source.text, id=id)
+    edit.path = [rev] if rev else []
+    edit.attachments = list(source.attachments)
+    edit.deleted = source.deleted
+    writing = Writing(connection, database, check)
+    written = writing.edit(edit)
+    writing.finish()
+    return written

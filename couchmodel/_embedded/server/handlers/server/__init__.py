@@ -1,0 +1,1 @@
+"""The endpoints of the server itself: sessions, configuration, cluster, replications."""

@@ -1,0 +1,122 @@
+"""What becomes of databases, as a feed: ``_db_updates``, which shows the changes of ``_global_changes`` its own way."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from couchmodel._embedded.maintenance.global_changes import GLOBAL_CHANGES
+from couchmodel._embedded.queries import changes
+from couchmodel._embedded.queries.changes import Batch, Change, Query
+from couchmodel._embedded.rules.params import LARGEST, whole_number
+from couchmodel._embedded.server.handlers.database.changes import Waiting, told
+from couchmodel._embedded.server.responses import JSON_HEADERS, matches, unchanged
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response, decode, encode
+from couchmodel._wire.users import User
+from couchmodel.errors import BadRequestError
+
+__all__ = ["feed"]
+
+_FEEDS: Final = ("normal", "continuous", "longpoll", "eventsource")
+_NUMBERS: Final = ("limit", "timeout", "heartbeat")
+_EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+
+
+async def feed(store: Store, request: Request, user: User) -> Response:
+    """``GET /_db_updates``."""
+    database = store.database(GLOBAL_CHANGES)
+    kind = request.query.get("feed", "normal")
+    if kind not in _FEEDS:
+        raise BadRequestError("Supported `feed` types: normal, continuous, longpoll, eventsource")
+    request.query = _checked(request.query)
+    query = Query(
+        since=changes.parse_since(request.query.get("since", "0"), database),
+        limit=whole_number(request.query.get("limit", str(changes.NO_LIMIT))),
+        descending=request.query.get("descending") == "true",
+    )
+    if kind == "normal":
+        tag = await store.read(partial(changes.tag, database))
+        if matches(request.headers, tag):
+            return unchanged(tag)
+        return Response(200, {**JSON_HEADERS, "etag": tag}, stream=told(_normal(store, database, query)))
+    if query.since is None:
+        query = replace(query, since=await store.read(partial(changes.present, database)))
+    waiting = Waiting(store, database, query, request)
+    if kind == "eventsource":
+        return Response(200, _EVENT_HEADERS, stream=told(waiting.eventsource()))
+    pieces = _continuous(waiting, database, query) if kind == "continuous" else _longpoll(waiting, database, query)
+    return Response(200, JSON_HEADERS, stream=told(pieces))
+
+
+def _checked(query: Any) -> dict[str, str]:
+    """The parameters, as a feed of changes takes them. Raises BadRequestError for what is no number."""
+    given = dict(query)
+    heartbeat = given.get("heartbeat")
+    if heartbeat == "false":
+        del given["heartbeat"]
+    for name in _NUMBERS:
+        text = given.get(name, "0")
+        if not (text.isascii() and text.isdigit()) and not (name == "heartbeat" and text == "true"):
+            raise BadRequestError("invalid_integer")
+        if name in given and text != "true":
+            given[name] = str(min(whole_number(text), LARGEST))
+    if given.get("heartbeat") == "0":
+        given["heartbeat"] = "1"
+    return given
+
+
+async def _normal(store: Store, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+    yield b'{"results":[\n'
+    separator = b""
+    rest: Query | None = query
+    batch = Batch([], 0, 0, None)
+    while rest is not None:
+        batch = await store.scan(partial(changes.read_batch, database, rest))
+        for row in _rows(batch, database):
+            yield separator + row
+            separator = b",\r\n"
+        rest = batch.rest
+    yield _end(batch.last_seq, database)
+
+
+async def _longpoll(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+    yield b'{"results":[\n'
+    separator, last = b"", query.since or 0
+    async for batch in waiting.batches():
+        if batch is None:
+            yield b"\n"
+            continue
+        last = batch.last_seq
+        for row in _rows(batch, database):
+            yield separator + row
+            separator = b",\r\n"
+        if separator and batch.rest is None:
+            break
+    yield _end(last, database)
+
+
+async def _continuous(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+    last = query.since or 0
+    async for batch in waiting.batches():
+        if batch is not None:
+            last = batch.last_seq
+        # An empty line tells the client that the feed has begun, or is there.
+        yield b"".join(row + b"\n" for row in _rows(batch, database)) if batch and batch.rows else b"\n"
+    yield encode({"last_seq": database.sequence(last)}) + b"\n"
+
+
+def _rows(batch: Batch, database: Database) -> list[bytes]:
+    return [row for row in (_row(change, database) for change in batch.rows) if row is not None]
+
+
+def _row(change: Change, database: Database) -> bytes | None:
+    """The event of a document's change; None where the document is something else."""
+    event, separator, name = str(decode(change.text)["id"]).partition(":")
+    if not separator:
+        return None
+    return b'%b,"seq":%b}' % (encode({"db_name": name, "type": event})[:-1], change.sequence)
+
+
+def _end(last: int, database: Database) -> bytes:
+    return b'\n],\n"last_seq":%b}\n' % encode(database.sequence(last))

@@ -1,0 +1,134 @@
+"""The one node of the server, and its configuration, of which the administrators can be changed."""
+
+from typing import Final
+
+from couchmodel._embedded.auth.authentication import Authentication
+from couchmodel._embedded.auth.passwords import ITERATIONS, PRF
+from couchmodel._embedded.documents.incoming import LARGEST_DOCUMENT
+from couchmodel._embedded.server.handlers.server.server import NODE
+from couchmodel._embedded.server.request_body import json_body
+from couchmodel._embedded.server.responses import json_answer
+from couchmodel._wire.messages import Request, Response
+from couchmodel.errors import (
+    BadRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PreconditionFailedError,
+    UnsupportedError,
+)
+
+__all__ = ["delete", "get", "post", "put"]
+
+ADMINS: Final = "admins"
+
+ICU: Final = "72.1"
+"""The version of ICU whose order of strings the store has."""
+
+
+async def get(authentication: Authentication, request: Request) -> Response:
+    """``GET /_node/{node}`` and what is below it."""
+    _check_node(request.path)
+    if len(request.path) == 2:
+        return json_answer(200, {"name": NODE})
+    if request.path[2:] == ("_versions",):
+        return json_answer(200, {"collation_driver": {"name": "libicu", "library_version": ICU}})
+    keys = _keys(request.path)
+    sections = await _sections(authentication)
+    if not keys:
+        return json_answer(200, sections)
+    section = sections.get(keys[0], {})
+    return json_answer(200, section if len(keys) == 1 else _value(section, keys[1]))
+
+
+async def put(authentication: Authentication, request: Request) -> Response:
+    """``PUT /_node/{node}/_config/admins/{name}``. The answer is what was there before."""
+    name = _admin(request)
+    password = await json_body(request)
+    if not isinstance(password, str):
+        raise BadRequestError("a JSON string expected")
+    await authentication.open()
+    before = authentication.admins.get(name, "")
+    await authentication.set_admin(name, password)
+    return json_answer(200, before)
+
+
+async def delete(authentication: Authentication, request: Request) -> Response:
+    """``DELETE /_node/{node}/_config/admins/{name}``. The answer is what was there before."""
+    name = _admin(request)
+    await authentication.open()
+    before = _value(authentication.admins, name)
+    await authentication.remove_admin(name)
+    return json_answer(200, before)
+
+
+async def post(authentication: Authentication, request: Request) -> Response:
+    """``POST /_node/{node}/_config/_reload`` and ``_restart``, for which there is no need."""
+    _check_node(request.path)
+    raise UnsupportedError(
+        "Whoever started the store restarts and configures it: `couchmodel serve --help` has the options."
+    )
+
+
+def _check_node(path: tuple[str, ...]) -> None:
+    if len(path) < 2:
+        raise BadRequestError("Incomplete path to _node request")
+    if path[1] not in ("_local", NODE):
+        raise PreconditionFailedError(f"{path[1]} is down", code="nodedown")
+
+
+def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The section and the key that are asked for, as far as they are."""
+    if path[2] != "_config":
+        raise UnsupportedError(f"The embedded store keeps no {path[2]}: it has no node of Erlang to tell of.")
+    if len(path) > 5:
+        raise NotFoundError("missing")
+    return path[3:]
+
+
+def _admin(request: Request) -> str:
+    _check_node(request.path)
+    keys = _keys(request.path) if len(request.path) > 2 else ()
+    if len(keys) != 2:
+        raise MethodNotAllowedError("Only GET allowed")
+    if keys[0] != ADMINS:
+        raise UnsupportedError(
+            "Only administrators can be changed by request; the rest are options of `couchmodel serve`."
+        )
+    return keys[1]
+
+
+def _value(section: dict[str, str], key: str) -> str:
+    if key not in section:
+        raise NotFoundError("unknown_config_value")
+    return section[key]
+
+
+async def _sections(authentication: Authentication) -> dict[str, dict[str, str]]:
+    """What is in force, under CouchDB's names. The secret of the sessions is nobody's business."""
+    await authentication.open()
+    settled = authentication.configuration
+    cors = settled.cors
+    sections = {
+        ADMINS: dict(authentication.admins),
+        "chttpd": {
+            "enable_cors": _text(cors is not None),
+            "max_http_request_size": str(settled.max_request_size),
+            "require_valid_user": _text(settled.require_valid_user),
+        },
+        "chttpd_auth": {
+            "authentication_db": "_users",
+            "hash_algorithms": "sha256, sha",
+            "iterations": str(ITERATIONS),
+            "pbkdf2_prf": PRF,
+            "timeout": str(settled.session_timeout),
+        },
+        "chttpd_auth_lockout": {"mode": "enforce" if settled.lockout else "off"},
+        "couchdb": {"max_document_size": str(LARGEST_DOCUMENT)},
+    }
+    if cors is not None:
+        sections["cors"] = {"credentials": _text(cors.credentials), "origins": ", ".join(cors.origins)}
+    return sections
+
+
+def _text(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,85 @@
+"""Sessions: whom the server takes the client for, and the cookie that says so."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from couchmodel._embedded.auth.authentication import Authentication
+from couchmodel._embedded.json.parse import parse_json
+from couchmodel._embedded.server.request_body import read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, origin
+from couchmodel._wire.messages import JSON_TYPE, Request, Response
+from couchmodel.errors import BadRequestError, UnauthorizedError, UnsupportedMediaTypeError
+
+__all__ = ["begin", "end", "get"]
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+LARGEST: Final = 65_536
+"""Bytes of a name and a password, which anybody may send."""
+
+
+async def get(authentication: Authentication, request: Request) -> Response:
+    """``GET /_session``."""
+    user = request.user
+    if user.name is None and request.query.get("basic") == "true":
+        raise UnauthorizedError("Please login.")
+    info: dict[str, object] = {"authentication_handlers": authentication.handlers}
+    if user.by is not None:
+        info["authenticated"] = user.by
+    return json_answer(200, {"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
+
+
+async def begin(authentication: Authentication, request: Request) -> Response:
+    """``POST /_session``."""
+    form = await _form(request)
+    name = _name(form)
+    try:
+        user, cookie = await authentication.log_in(name, form.get("password", ""), request.peer)
+    except UnauthorizedError as error:
+        headers = {"set-cookie": authentication.no_cookie()}
+        return _answer(request, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
+    headers = {"set-cookie": cookie or ""}
+    return _answer(request, "next", 200, {"ok": True, "name": user.name, "roles": list(user.roles)}, headers)
+
+
+async def end(authentication: Authentication, request: Request) -> Response:
+    """``DELETE /_session``."""
+    return _answer(request, "next", 200, OK, {"set-cookie": authentication.no_cookie()})
+
+
+def _answer(
+    request: Request, redirects: str, status: int, value: Mapping[str, object], headers: dict[str, str]
+) -> Response:
+    """An answer, or the way to the page of this server that the client asks to be sent to.
+
+    Raises BadRequestError for what is no page, or would be a header more.
+    """
+    page = request.query.get(redirects)
+    if page is not None:
+        if page[:1] != "/" or not page.isprintable():
+            raise BadRequestError("path must begin with a /.")
+        status = 302
+        headers["location"] = (origin(request) or "http://") + page
+    return json_answer(status, value, {**JSON_HEADERS, **headers})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    kind = request.headers.get("content-type", "")
+    if kind.startswith(FORM):
+        return dict(parse_qsl((await read_text(request, LARGEST)).decode(errors="replace"), keep_blank_values=True))
+    if not kind.startswith(JSON_TYPE):
+        raise UnsupportedMediaTypeError(f"Content-Type must be '{FORM}' or '{JSON_TYPE}'")
+    value = parse_json(await read_text(request, LARGEST))
+    if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
+        raise BadRequestError("request body must be an object of strings")  # where CouchDB fails with 500
+    return value
+
+
+def _name(form: Mapping[str, str]) -> str:
+    names = {form[key] for key in ("name", "username") if key in form}
+    if not names:
+        raise BadRequestError("request body must contain a username")
+    if len(names) > 1:
+        raise BadRequestError("request body contains different usernames")
+    return names.pop()

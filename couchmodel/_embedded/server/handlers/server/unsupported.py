@@ -1,0 +1,71 @@
+"""What a CouchDB may have and the store has not: refused as by a CouchDB without it, or with the reason."""
+
+from functools import partial
+from typing import Final
+
+from couchmodel._embedded.documents.reader import living, winner
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.users import User
+from couchmodel.errors import NotFoundError, ResponseError, UnavailableError, UnsupportedError
+
+__all__ = [
+    "FUNCTIONS",
+    "function",
+    "nouveau",
+    "reshard",
+    "search",
+    "search_cleanup",
+    "temporary_view",
+]
+
+FUNCTIONS: Final = (
+    *("_list", "_rewrite", "_show"),
+    *("_nouveau", "_nouveau_info", "_search", "_search_disk_size", "_search_info"),
+)
+"""What may follow the name of a design document."""
+
+
+async def function(store: Store, database: Database, request: Request) -> Response:
+    """``/{db}/_design/{design}/{function}``."""
+    name = request.path[3]
+    await store.read(partial(_require, database.number, f"_design/{request.path[2]}"))
+    if name.startswith("_search"):
+        raise _no_search()
+    if name.startswith("_nouveau"):
+        raise NotFoundError("missing")
+    raise UnsupportedError(f"The embedded store has no {name} functions. CouchDB is giving them up.")
+
+
+async def search(store: Store, request: Request, user: User) -> Response:
+    """``POST /_search_analyze``."""
+    raise _no_search()
+
+
+async def search_cleanup(store: Store, database: Database, request: Request) -> Response:
+    """``POST /{db}/_search_cleanup``."""
+    raise _no_search()
+
+
+async def nouveau(store: Store, request: Request, user: User) -> Response:
+    """``POST /_nouveau_analyze``."""
+    raise NotFoundError("missing")
+
+
+async def reshard(store: Store, request: Request, user: User) -> Response:
+    """``/_reshard`` and what is below it."""
+    raise UnsupportedError("The embedded store keeps a database in one piece: there are no shards to be split.")
+
+
+async def temporary_view(store: Store, database: Database, request: Request) -> Response:
+    """``/{db}/_temp_view``."""
+    raise ResponseError("Temporary views are not supported in CouchDB", code="gone", status=410)
+
+
+def _no_search() -> UnavailableError:
+    return UnavailableError("Search is not available", code="service unavailable")
+
+
+def _require(database: int, id: str, connection: Connection) -> None:
+    living(winner(database, id, connection))

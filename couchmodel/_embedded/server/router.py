@@ -1,0 +1,304 @@
+"""The router: which function answers a request, and what an error looks like as an answer.
+
+It never raises for what a client sends. It alone turns errors into answers; one that is not of this library's tree is
+a fault of the store: it is logged, and answered with 500.
+"""
+
+import logging
+from typing import Final
+
+from couchmodel._embedded.auth.authentication import Authentication
+from couchmodel._embedded.configuration import Configuration
+from couchmodel._embedded.maintenance.global_changes import Updates
+from couchmodel._embedded.replicator.endpoints import Remote
+from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
+from couchmodel._embedded.rules.params import check_text
+from couchmodel._embedded.rules.partitions import check_access
+from couchmodel._embedded.server.endpoints import (
+    ATTACHMENT,
+    COMPACT_DESIGN,
+    DATABASE,
+    DOCUMENT,
+    ENDPOINTS,
+    IN_PARTITIONS,
+    INDEX,
+    INFO,
+    NO_VIEW,
+    OWN,
+    PARTITION,
+    REPLICATING,
+    ROOT,
+    SERVER,
+    SHARDS,
+    VIEW,
+    VIEW_QUERIES,
+    Answering,
+    Endpoint,
+    NotAllowedError,
+)
+from couchmodel._embedded.server.handlers.database import database, partition, update
+from couchmodel._embedded.server.handlers.document import document
+from couchmodel._embedded.server.handlers.server import unsupported as absent
+from couchmodel._embedded.server.permissions import admit
+from couchmodel._embedded.server.responses import error_answer
+from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._wire.messages import Request, Response, is_text
+from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel._wire.users import ADMIN, User
+from couchmodel.errors import (
+    BadRequestError,
+    NotFoundError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+
+__all__ = ["Router"]
+
+_log = logging.getLogger("couchmodel.embedded")
+
+
+_LONGER: Final = {
+    "_compact": COMPACT_DESIGN,
+    "_shards": SHARDS,
+    "_find": ENDPOINTS["_find",],
+    "_explain": ENDPOINTS["_explain",],
+}
+"""Endpoints of a database whose path may go on: with a design document's name, a document's id, or anything."""
+
+
+class Router:
+    """Answers requests to a store as a CouchDB server does."""
+
+    def __init__(
+        self, store: Store, configuration: Configuration | None = None, *, remote: Remote | None = None
+    ) -> None:
+        """``remote`` opens the way to other servers for replication.
+
+        Raises ConfigurationError for a configuration that cannot work.
+        """
+        self.store = store
+        self.authentication = Authentication(store, configuration or Configuration())
+        self.replicator = Replicator(store, self.answer, remote)
+        self.updates = Updates(store)
+
+    async def open(self) -> None:
+        """Open the store, and go on with its replications. Raises StoreFileError where it cannot be opened."""
+        await self.store.open()
+        self.replicator.watch()
+
+    async def close(self) -> None:
+        """End the replications. The store stays open."""
+        await self.replicator.close()
+
+    async def answer_anybody(self, request: Request) -> Response:
+        """The answer to whoever the request's headers say. Raises StoreFileError."""
+        cookie = None
+        try:
+            user, cookie = await self.authentication.identify(request)
+        except ResponseError as error:
+            answer = error_answer(error)
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
+            answer = _failure(request, error)
+        else:
+            answer = await self.answer(request, user)
+        if cookie is not None and "set-cookie" not in answer.headers:
+            answer.headers = {**answer.headers, "set-cookie": cookie}
+        if answer.status == 401:
+            answer.headers = {**answer.headers, **self._challenge(request)}
+        return answer
+
+    def _challenge(self, request: Request) -> dict[str, str]:
+        """The header that makes a browser ask for a name and a password: only where a client wants it so."""
+        wanted = request.headers.get("x-couchdb-www-authenticate")
+        if wanted is None and self.authentication.configuration.require_valid_user:
+            wanted = 'Basic realm="server"'
+        return {} if wanted is None or not is_text(wanted) else {"www-authenticate": wanted}
+
+    async def answer(self, request: Request, user: User = ADMIN) -> Response:
+        """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
+        request.user = user
+        if turn_is_due():
+            await give_turn()
+        try:
+            if not self.store.is_open:
+                await self.open()
+            answer = await self._route(request)
+        except ResponseError as error:
+            answer = error_answer(error)
+            if isinstance(error, NotAllowedError):
+                answer.headers = {**answer.headers, "allow": error.allow}
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
+            answer = _failure(request, error)
+        return await _without_body(answer) if request.method == "HEAD" else answer
+
+    def _route(self, request: Request) -> Answering:
+        """The coroutine that answers. It is on the way of every read, so it looks at no more than it must."""
+        path, user = request.path, request.user
+        if request.query or not "".join(path).isascii():
+            check_text(request)
+        if user is not ADMIN:
+            admit(self.store, request)
+        if not path:
+            return ROOT.handler(request)(self.store, request, user)
+        first = path[0]
+        if first[:1] == "_" and (answering := self._route_server(request, first)) is not None:
+            return answering
+        if len(path) == 1:
+            return self._route_database(request, first)
+        database = self.store.database(first)
+        second = path[1]
+        if second[:1] == "_":
+            return self._route_special(database, request, second)
+        if database.partitioned:
+            check_access(second)
+        if len(path) == 2:
+            return DOCUMENT.handler(request)(self.store, database, request, second)
+        return self._route_attachment(database, request, second, path[2:])
+
+    def _route_server(self, request: Request, first: str) -> Answering | None:
+        """What is no database, although it begins with an underscore."""
+        path = request.path
+        if first in OWN:
+            return _own_endpoint(path).handler(request)(self.authentication, request)
+        if first in REPLICATING:
+            return _replicating_endpoint(path).handler(request)(self.replicator, request)
+        if first in SERVER:
+            return _server_endpoint(path).handler(request)(self.store, request, request.user)
+        if first == REPLICATOR:
+            self.replicator.watch()
+        return None
+
+    def _route_database(self, request: Request, name: str) -> Answering:
+        match request.method:
+            case "PUT":
+                return database.create(self.store, request, name)
+            case "DELETE":
+                return database.drop(self.store, request, name)
+        return DATABASE.handler(request)(self.store, self.store.database(name), request)
+
+    def _route_special(self, database: Database, request: Request, second: str) -> Answering:
+        """What begins with an underscore: a document in a space of its own, or an endpoint."""
+        path = request.path
+        if second == "_design" and len(path) > 2:
+            return self._route_design(database, request, path[2], path[3:])
+        if second == "_partition":
+            return self._route_partition(database, request)
+        if second == "_local":
+            return DOCUMENT.handler(request)(self.store, database, request, _local_id(path[2:]))
+        if second == "_index":
+            return self._route_index(database, request)
+        endpoint = ENDPOINTS.get(path[1:]) or _LONGER.get(second)
+        if endpoint is not None:
+            return endpoint.handler(request)(self.store, database, request)
+        return self._route_odd(database, request, second)
+
+    def _route_index(self, database: Database, request: Request) -> Answering:
+        """Mango's indexes, all of them or one by its name."""
+        path = request.path
+        if request.method != "GET":
+            database.security.require_admin(request.user)
+        endpoint = ENDPOINTS.get(path[1:])
+        if endpoint is None and (len(path) == 5 or (len(path) == 6 and path[2] == "_design")):
+            endpoint = INDEX
+        if endpoint is None:
+            raise NotFoundError("missing")
+        return endpoint.handler(request)(self.store, database, request)
+
+    def _route_odd(self, database: Database, request: Request, id: str) -> Answering:
+        """What names no endpoint, although it begins with an underscore: a document, if at all."""
+        if id == "_local/":
+            raise BadRequestError("Invalid _local document id.")
+        if id.startswith("_design/") and request.method in ("GET", "HEAD"):
+            return document.redirect(request)
+        if len(request.path) == 2:
+            return DOCUMENT.handler(request)(self.store, database, request, id)
+        return self._route_attachment(database, request, id, request.path[2:])
+
+    def _route_partition(self, database: Database, request: Request) -> Answering:
+        """What is inside a partition, as some endpoints show it."""
+        path = request.path
+        if len(path) < 3:
+            raise BadRequestError("invalid_partition_req")
+        if len(path) == 3:
+            return PARTITION.handler(request)(self.store, database, request)
+        narrowed = partition.inside(database, request)
+        if path[3] not in IN_PARTITIONS and not (path[3] == "_design" and len(path) > 5 and path[5][:1] == "_"):
+            raise NotFoundError("missing")
+        return self._route_special(database, narrowed, path[3])
+
+    def _route_design(self, database: Database, request: Request, name: str, rest: tuple[str, ...]) -> Answering:
+        id = f"_design/{name}"
+        if not rest:
+            return DOCUMENT.handler(request)(self.store, database, request, id)
+        if rest[0] == "_view":
+            return _view_endpoint(rest).handler(request)(self.store, database, request)
+        if rest == ("_info",):
+            return INFO.handler(request)(self.store, database, request)
+        if rest[0] == "_update":
+            return update.update(self.store, database, request)
+        if rest[0] in absent.FUNCTIONS:
+            return absent.function(self.store, database, request)
+        return self._route_attachment(database, request, id, rest)
+
+    def _route_attachment(self, database: Database, request: Request, id: str, name: tuple[str, ...]) -> Answering:
+        return ATTACHMENT.handler(request)(self.store, database, request, id, "/".join(name))
+
+
+def _failure(request: Request, error: Exception) -> Response:
+    _log.error("%r failed", request, exc_info=error)
+    return error_answer(ServerError(type(error).__name__))
+
+
+def _own_endpoint(path: tuple[str, ...]) -> Endpoint:
+    if path[0] == "_session" and path != ("_session",):
+        raise NotFoundError("missing")
+    return OWN[path[0]]
+
+
+def _replicating_endpoint(path: tuple[str, ...]) -> Endpoint:
+    endpoint = REPLICATING[path[0]]
+    if len(path) > 1 and path[0] != "_scheduler":
+        raise NotFoundError("missing")
+    return endpoint
+
+
+def _server_endpoint(path: tuple[str, ...]) -> Endpoint:
+    name, *more = path
+    if more and name not in _WITH_MORE:
+        raise NotFoundError("missing")
+    return SERVER[name]
+
+
+_WITH_MORE: Final = ("_reshard", "_up")
+"""Endpoints of the server that do not mind what follows their name."""
+
+
+def _view_endpoint(rest: tuple[str, ...]) -> Endpoint:
+    match rest:
+        case _, name if name:
+            return VIEW
+        case _, _, "queries":
+            return VIEW_QUERIES
+    return NO_VIEW
+
+
+def _local_id(rest: tuple[str, ...]) -> str:
+    if len(rest) > 1:
+        raise BadRequestError("_local documents do not accept attachments.")
+    if not rest or not rest[0]:
+        raise BadRequestError("Invalid _local document id.")
+    return f"_local/{rest[0]}"
+
+
+async def _without_body(answer: Response) -> Response:
+    headers = dict(answer.headers)
+    if answer.stream is not None:
+        await answer.stream.aclose()
+    elif answer.status != 304:
+        headers.setdefault("content-length", str(len(answer.body)))
+    return Response(answer.status, headers)

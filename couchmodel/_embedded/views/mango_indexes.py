@@ -1,0 +1,281 @@
+"""Mango indexes as they stand in design documents: read, made, and named as CouchDB names them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from couchmodel._embedded.documents.reader import living, winner
+from couchmodel._embedded.limits.turns import leave_event_loop
+from couchmodel._embedded.mango.fields import parse_sort
+from couchmodel._embedded.mango.planner import Index
+from couchmodel._embedded.mango.selector import compile_selector
+from couchmodel._embedded.rules.erlang import Atom, erlang_term, term_to_binary
+from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.store import Database
+from couchmodel._embedded.views.designs import QUERY, Design, parse_design
+from couchmodel._wire.messages import decode
+from couchmodel.errors import BadRequestError, UnavailableError
+
+__all__ = [
+    "Catalogue",
+    "Definition",
+    "indexes_of",
+    "parse_definition",
+    "parse_removal",
+    "read_catalogue",
+    "shown",
+    "with_index",
+    "without_index",
+]
+
+
+class Definition(NamedTuple):
+    """An index that is to be made: where, and what its view says.
+
+    ``partitioned`` says whether its design document is so; None is for what its database is.
+    """
+
+    design: str
+    name: str
+    view: dict[str, Any]
+    partitioned: bool | None
+
+
+class Catalogue(NamedTuple):
+    """The design documents of a database that are there for indexes, by id, and the indexes in CouchDB's order."""
+
+    designs: dict[str, Design]
+    indexes: list[Index]
+
+
+def read_catalogue(database: Database, connection: Connection) -> Catalogue:
+    """The indexes of a database, without ``_all_docs``."""
+    rows = connection.execute(
+        "SELECT id, seq, rev FROM document"
+        " WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id",
+        (database.number,),
+    ).fetchall()
+    known = _known.get(database)
+    if known is None or known.rows != rows:
+        known = _known[database] = _Known(rows, _catalogue(database, connection, [id for id, *_ in rows]))
+    return known.catalogue
+
+
+class _Known(NamedTuple):
+    """A catalogue, and the sequences and revisions of the design documents that it was read from."""
+
+    rows: list[tuple[str, int, str]]
+    catalogue: Catalogue
+
+
+LARGE: Final = 16_384
+"""Bytes of a design document whose selectors are not compiled in the event loop."""
+
+_known: Final[WeakKeyDictionary[Database, _Known]] = WeakKeyDictionary()
+"""What was read last, for every query asks."""
+
+
+def _catalogue(database: Database, connection: Connection, ids: Sequence[str]) -> Catalogue:
+    designs: dict[str, Design] = {}
+    indexes: list[Index] = []
+    for id in ids:
+        text = living(winner(database.number, id, connection)).body
+        if len(text) > LARGE:
+            leave_event_loop()
+        body = decode(text)
+        if body.get("language") == QUERY:
+            designs[id] = parse_design(id, body, partitioned=database.partitioned)
+            indexes += indexes_of(designs[id])
+    return Catalogue(designs, sorted(indexes, key=lambda index: index.rank))
+
+
+def indexes_of(design: Design) -> Iterator[Index]:
+    """The indexes of one design document. What is none, or makes no sense, is passed over."""
+    views = design.body.get("views")
+    if design.language != QUERY or not isinstance(views, dict):
+        return
+    for name, view in views.items():
+        try:
+            yield _index(design, name, view["map"])
+        except (BadRequestError, KeyError, TypeError, AttributeError):
+            continue
+
+
+def _index(design: Design, name: str, definition: Mapping[str, Any]) -> Index:
+    filter = definition.get("partial_filter_selector")
+    selector = compile_selector(filter) if filter else None
+    return Index(design.id, name, tuple(definition["fields"].keys()), selector, definition, design.partitioned)
+
+
+def shown(index: Index) -> dict[str, Any]:
+    """An index as ``GET /{db}/_index`` lists it."""
+    if index.design is None:
+        fields: dict[str, Any] = {"fields": [{"_id": "asc"}]}
+        return {"ddoc": None, "name": index.name, "type": "special", "def": fields}
+    definition = dict(index.definition or {})
+    definition["fields"] = [{field: direction} for field, direction in definition["fields"].items()]
+    if not definition.get("partial_filter_selector"):
+        definition.pop("partial_filter_selector", None)
+    partitioned = index.partitioned
+    return {"ddoc": index.design, "name": index.name, "type": "json", "partitioned": partitioned, "def": definition}
+
+
+def parse_definition(body: Mapping[str, Any]) -> Definition:
+    """The body of ``POST /{db}/_index``. Raises BadRequestError."""
+    options = _options(body)
+    index = options["index"]
+    fields = _fields(index)
+    filter = index.get("partial_filter_selector", {})
+    view = {
+        "map": {"fields": dict(fields), "partial_filter_selector": compile_selector(filter).normalized},
+        "reduce": "_count",
+        "options": {"def": index},
+    }
+    name, design = options["name"], options["ddoc"]
+    automatic = _automatic_name(options)
+    if design is None:
+        design = automatic
+    if not design.startswith("_design/"):
+        design = f"_design/{design}"
+    return Definition(design, automatic if name is None else name, view, options["partitioned"])
+
+
+def parse_removal(body: Mapping[str, Any]) -> list[str]:
+    """The ids of design documents in the body of ``POST /{db}/_index/_bulk_delete``. Raises BadRequestError."""
+    if "docids" not in body:
+        raise _missing("docids")
+    listed = body["docids"]
+    if not isinstance(listed, list):
+        reason = f"Bulk Delete requires an array of non-null docids. Docids: {erlang_term(listed)}"
+        raise BadRequestError(reason, code="invalid_bulk_docs")
+    for item in listed:
+        if not isinstance(item, str):
+            raise BadRequestError(f"Invalid index name: {erlang_term(item)}", code="invalid_index_name")
+    _check_positive(body.get("w", 2))
+    for name in body:
+        if name not in ("docids", "w"):
+            raise BadRequestError(f"Invalid key {name} for this request.", code="invalid_key")
+    return listed
+
+
+def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:
+    """The design document with an index more; None is the one that is not there yet. Raises BadRequestError."""
+    body: dict[str, Any] = dict(design) if design is not None else {"language": QUERY}
+    if body.get("language") != QUERY:
+        raise BadRequestError("Invalid design document query language.", code="invalid_index")
+    views = body.get("views")
+    body["views"] = {**(views if isinstance(views, dict) else {}), definition.name: definition.view}
+    options = body.get("options") or {}
+    if options.get("partitioned") is not definition.partitioned:
+        if design is not None:
+            reason = (
+                f"Requested partitioned option does not match existing value on design document {definition.design}"
+            )
+            raise BadRequestError(reason, code="invalid_partitioned_option")
+        body["options"] = {"partitioned": definition.partitioned}
+    return body
+
+
+def without_index(design: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The design document with an index less."""
+    views = {other: view for other, view in design["views"].items() if other != name}
+    body = {**design, "views": views}
+    if not views:
+        del body["views"]
+    return body
+
+
+# --- options
+
+
+def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+    if "index" not in body:
+        raise _missing("index")
+    options: dict[str, Any] = {
+        "index": body["index"],
+        "type": "json",
+        "name": None,
+        "ddoc": None,
+        "w": 2,
+        "partitioned": None,
+    }
+    for name, value in body.items():
+        if name not in options:
+            raise BadRequestError(f"Invalid key {name} for this request.", code="invalid_key")
+        _CHECKS[name](value)
+        options[name] = value
+    if options["type"] in ("text", "nouveau"):
+        raise UnavailableError(options["type"], code="required index service unavailable")
+    if options["type"] != "json":
+        raise BadRequestError(f"Invalid type for index: {options['type']}", code="invalid_index")
+    return options
+
+
+def _fields(index: Any) -> list[tuple[str, str]]:
+    if not isinstance(index, dict):
+        raise BadRequestError(f"JSON indexes must be an object, not: {erlang_term(index)}", code="invalid_index")
+    if "fields" not in index:
+        raise _missing("fields")
+    fields = parse_sort(index["fields"])
+    for name in index:
+        if name not in ("fields", "partial_filter_selector"):
+            raise BadRequestError(f"Invalid key {name} for this request.", code="invalid_key")
+    return list(fields)
+
+
+def _check_name(value: Any) -> None:
+    if value == "":
+        raise BadRequestError("Index name or ddoc cannot be empty string", code="invalid_empty_string")
+    _check_string(value)
+
+
+def _check_string(value: Any) -> None:
+    if not isinstance(value, str):
+        raise BadRequestError(f"Invalid string: {erlang_term(value)}", code="invalid_string")
+
+
+def _check_positive(value: Any) -> None:
+    if type(value) is not int or value < 1:
+        reason = f"{erlang_term(value)} is not an integer greater than zero"
+        raise BadRequestError(reason, code="invalid_pos_integer")
+
+
+def _check_partitioned(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise BadRequestError(f"Invalid value for partitioned: {erlang_term(value)}", code="invalid_partitioned_value")
+
+
+def _check_nothing(_value: Any) -> None:
+    """The index itself is looked at later."""
+
+
+_CHECKS: Final = {
+    "index": _check_nothing,
+    "type": _check_string,
+    "name": _check_name,
+    "ddoc": _check_name,
+    "w": _check_positive,
+    "partitioned": _check_partitioned,
+}
+
+
+def _missing(key: str) -> BadRequestError:
+    return BadRequestError(f"Missing required key: {key}", code="missing_required_key")
+
+
+# --- names
+
+
+def _automatic_name(options: Mapping[str, Any]) -> str:
+    """The SHA-1 hash of an Erlang term: the definition, and the options of the request sorted by name."""
+    partitioned = options["partitioned"]
+    named = [
+        (Atom("ddoc"), options["ddoc"] or Atom("auto_name")),
+        (Atom("def"), options["index"]),
+        (Atom("name"), options["name"] or Atom("auto_name")),
+        (Atom("partitioned"), Atom("db_default") if partitioned is None else partitioned),
+        (Atom("type"), options["type"]),
+        (Atom("w"), options["w"]),
+    ]
+    return hashlib.sha1(term_to_binary((options["index"], named)), usedforsecurity=False).hexdigest()
