@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.measure import Row, best_of
 from benchmarks.models import Plain, Recipe, recipe
-from couchmodel._model import codec
+from couchmodel._model.codec import codec
 
 
 def rows() -> Iterator[Row]:

@@ -3,13 +3,13 @@
 Subclass :class:`CouchModel`, :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
-from couchmodel._model.attachments import Attachment
-from couchmodel._model.binding import using
-from couchmodel._model.expressions import Condition, FieldExpression, Ordering, col
-from couchmodel._model.fields import Index, attachment
 from couchmodel._model.model import Connection, CouchModel, connect
-from couchmodel._model.query import Query
-from couchmodel._model.repository import Repository
+from couchmodel._model.query.query import Query
+from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, col
+from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.store.attachments import Attachment
+from couchmodel._model.store.binding import using
+from couchmodel._model.store.repository import Repository
 from couchmodel.errors import (
     AttachmentError,
     BadRequestError,

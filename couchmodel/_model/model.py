@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
-from couchmodel._model import state
-from couchmodel._model.attachments import Attachment
-from couchmodel._model.base import DocumentModel
-from couchmodel._model.binding import bind, database_of, default_url, unbind
-from couchmodel._model.expressions import Condition
-from couchmodel._model.fields import AttachmentField, Index
-from couchmodel._model.query import Query
-from couchmodel._model.repository import Repository
+from couchmodel._model.query.query import Query
+from couchmodel._model.schema import state
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.fields import AttachmentField, Index
+from couchmodel._model.store.attachments import Attachment
+from couchmodel._model.store.binding import bind, database_of, default_url, unbind
+from couchmodel._model.store.repository import Repository
 from couchmodel.engine import CouchDB
 from couchmodel.errors import ConfigurationError
 

@@ -3,22 +3,22 @@
 Its names are aiocouch's. It knows neither models nor pydantic's schemas, and it is a product of its own.
 """
 
+from couchmodel.engine._io.responses import HTTPResponse
+from couchmodel.engine._io.session import Session
+from couchmodel.engine._io.uploads import Upload
 from couchmodel.engine.attachment import Attachment
 from couchmodel.engine.bulk import BulkCreateOperation, BulkOperation, BulkUpdateOperation
+from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
 from couchmodel.engine.changes import Changes
-from couchmodel.engine.content import Upload
 from couchmodel.engine.couchdb import CouchDB
 from couchmodel.engine.database import Database
 from couchmodel.engine.design import DesignDocument
 from couchmodel.engine.document import Document
-from couchmodel.engine.events import BaseChangeEvent, ChangedEvent, DeletedEvent
 from couchmodel.engine.find import Find
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument
 from couchmodel.engine.partition import Partition
 from couchmodel.engine.replication import Replication, ReplicationEnd, Replications, replication_end
-from couchmodel.engine.responses import HTTPResponse
 from couchmodel.engine.security import SecurityDocument
-from couchmodel.engine.session import Session
 from couchmodel.engine.users import User, Users
 from couchmodel.engine.view import AllDocsView, Page, View, ViewResponse
 from couchmodel.errors import (

@@ -6,9 +6,9 @@ from typing import Final, Protocol
 
 from couchmodel._wire.contents import digest_of, is_stored_plain, plain_length
 from couchmodel._wire.messages import JSON_TYPE, Request, target
-from couchmodel.engine.content import Content, Source, guess_type
-from couchmodel.engine.download import Download, open_attachment
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.downloads import Download, open_attachment
+from couchmodel.engine._io.session import Session
+from couchmodel.engine._io.uploads import Content, Source, guess_type
 from couchmodel.errors import (
     ConfigurationError,
     ConflictError,

@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 
 from couchmodel._wire.messages import Request, encode
 from couchmodel._wire.refusals import asked
+from couchmodel.engine._io.batches import Pack, next_count, pack_texts, requests_of
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import Document, Place
-from couchmodel.engine.packs import Pack, next_count, pack_texts, requests_of
-from couchmodel.engine.session import Session
 from couchmodel.engine.view import AllDocsView
 from couchmodel.errors import ConfigurationError, ContentTooLargeError, CouchModelError, ProtocolError, response_error
 from couchmodel.types import BulkRow

@@ -15,10 +15,10 @@ from typing import Any, Final, Self, TypeVar
 from couchmodel._wire.messages import Request, Response, decode, target
 from couchmodel._wire.refusals import asked
 from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine._io.rows import Rows
+from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
+from couchmodel.engine.change_feed import Position, Question, parameter
 from couchmodel.engine.document import Place
-from couchmodel.engine.events import BaseChangeEvent, ChangedEvent, DeletedEvent
-from couchmodel.engine.feeds import Position, Question, parameter
-from couchmodel.engine.rows import Rows
 from couchmodel.errors import (
     CouchModelError,
     DocumentError,

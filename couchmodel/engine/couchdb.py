@@ -6,11 +6,11 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from couchmodel._wire.messages import Request, Transport
+from couchmodel.engine._io.parameters import exact, lenient
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.database import Database
-from couchmodel.engine.parameters import exact, lenient
 from couchmodel.engine.replication import Replications
 from couchmodel.engine.server import active_tasks, is_up, membership
-from couchmodel.engine.session import Session
 from couchmodel.engine.users import Users
 from couchmodel.errors import NotFoundError, PreconditionFailedError, UnauthorizedError
 from couchmodel.transports import open_transport

@@ -4,15 +4,15 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequen
 from typing import Any, Protocol, cast
 
 from couchmodel._wire.messages import Request, database_path, encode, target
+from couchmodel.engine._io.parameters import exact
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.bulk import BulkCreateOperation, BulkUpdateOperation, write_documents
 from couchmodel.engine.changes import Changes
 from couchmodel.engine.design import DesignDocument
 from couchmodel.engine.document import Document
 from couchmodel.engine.find import Find, explain, find_rows
-from couchmodel.engine.parameters import exact
 from couchmodel.engine.partition import Partition
 from couchmodel.engine.security import SecurityDocument
-from couchmodel.engine.session import Session
 from couchmodel.engine.view import AllDocsView, View
 from couchmodel.errors import ConflictError, NotFoundError
 from couchmodel.types import BulkRow, DatabaseInfo, IndexAnswer, JSONObject, ViewRow

@@ -8,13 +8,13 @@ from typing import Any, Final, Protocol, Self, cast
 
 from couchmodel._wire.equality import same
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
+from couchmodel.engine._io.body_edits import attach, with_rev
+from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
+from couchmodel.engine._io.responses import HTTPResponse, etag, write
+from couchmodel.engine._io.session import Session
+from couchmodel.engine._io.uploads import Upload
 from couchmodel.engine.attachment import Attachment
-from couchmodel.engine.content import Upload
-from couchmodel.engine.doubts import UNANSWERED, find_own, may_be_stored
-from couchmodel.engine.members import attach, with_rev
 from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, read_documents, write_document
-from couchmodel.engine.responses import HTTPResponse, etag, write
-from couchmodel.engine.session import Session
 from couchmodel.errors import ConfigurationError, ConflictError, DocumentError, NotFoundError, ProtocolError
 from couchmodel.types import BulkRow, JSONObject, WriteAnswer
 

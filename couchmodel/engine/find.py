@@ -5,9 +5,9 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 
 from couchmodel._wire.messages import Request, decode, encode
+from couchmodel.engine._io.rows import Rows
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import Document, Place
-from couchmodel.engine.rows import Rows
-from couchmodel.engine.session import Session
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 from couchmodel._wire.contents import Arrival
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, decode, encode
 from couchmodel._wire.multipart import MIXED, RELATED, Event, Part, PartHead, Reader, Related
+from couchmodel.engine._io.session import Session
+from couchmodel.engine._io.uploads import Source, Upload, guess_type
 from couchmodel.engine.attachment import attachment_path, explain
-from couchmodel.engine.content import Source, Upload, guess_type
-from couchmodel.engine.session import Session
 from couchmodel.errors import ConfigurationError, ConnectError, NotFoundError, ProtocolError, TransportError
 from couchmodel.types import JSONObject, WriteAnswer
 

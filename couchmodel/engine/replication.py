@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from couchmodel._wire.messages import NOTHING
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import Document
-from couchmodel.engine.session import Session
 from couchmodel.errors import ConfigurationError, NotFoundError, ReplicationError
 from couchmodel.types import JSONObject, ReplicationState, SchedulerJob
 

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.session import Session
 from couchmodel.errors import NotFoundError, UnavailableError
 from couchmodel.types import ActiveTask, Membership
 

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final
 
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import Document, Place
-from couchmodel.engine.session import Session
 from couchmodel.engine.view import AllDocsView
 from couchmodel.errors import ConfigurationError
 

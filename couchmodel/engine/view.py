@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from couchmodel._wire.equality import same
 from couchmodel._wire.messages import Request, decode, document_path, encode, target
+from couchmodel.engine._io.parameters import exact, lenient
+from couchmodel.engine._io.rows import Rows
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import Document, Place
-from couchmodel.engine.parameters import exact, lenient
-from couchmodel.engine.rows import Rows
-from couchmodel.engine.session import Session
 from couchmodel.errors import NotFoundError, QueryError
 from couchmodel.types import JSONObject, ViewRow
 

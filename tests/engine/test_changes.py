@@ -13,9 +13,10 @@ import pytest
 
 from couchmodel import BadRequestError, ConnectError, NotFoundError, ProtocolError, QueryError, UnauthorizedError
 from couchmodel._wire.messages import Request, Response, encode
-from couchmodel.engine import CouchDB, Database, Document, changes, feeds
+from couchmodel.engine import CouchDB, Database, Document, changes
+from couchmodel.engine import change_feed as feeds
+from couchmodel.engine.change_events import ChangedEvent, DeletedEvent
 from couchmodel.engine.changes import Changes
-from couchmodel.engine.events import ChangedEvent, DeletedEvent
 from couchmodel.errors import ServerError, TransportError, UnavailableError
 from couchmodel.transports import Patience
 from tests.engine.requests import ask, call

@@ -6,7 +6,7 @@ import pytest
 
 from couchmodel import ProtocolError
 from couchmodel._wire.messages import Request, Response
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.session import Session
 from couchmodel.engine.view import Rows
 
 COUCHDB = b'{"docs":[\r\n{"_id":"a","t":"x\\ny]"},\r\n{"_id":"b"}\r\n],\r\n"bookmark": "g1","warning": "slow"}\n'

@@ -6,7 +6,7 @@ import pytest
 
 from couchmodel import BadRequestError, CouchModelError, NotFoundError, QueryError
 from couchmodel.engine import AllDocsView, Database, DesignDocument, View
-from couchmodel.engine.parameters import exact, lenient
+from couchmodel.engine._io.parameters import exact, lenient
 from couchmodel.engine.view import Page
 from couchmodel.types import ViewRow
 

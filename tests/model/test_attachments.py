@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from couchmodel import AttachmentError, ConfigurationError, ConflictError, NotFoundError, attachment
-from couchmodel._model.attachments import Content
+from couchmodel._model.store.attachments import Content
 from couchmodel.engine import Database
 from tests.models import Recipe
 

@@ -38,7 +38,7 @@ def sent(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         requests.append(f"{request.method} {request.path[-1]}")
         return await send(request)
 
-    monkeypatch.setattr("couchmodel.engine.session.Session.send", lambda self, request: spy(request))
+    monkeypatch.setattr("couchmodel.engine._io.session.Session.send", lambda self, request: spy(request))
     return requests
 
 

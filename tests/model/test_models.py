@@ -32,9 +32,10 @@ from couchmodel import (
     attachment,
     col,
 )
-from couchmodel._model import codec, state
-from couchmodel._model.selectors import selector
-from couchmodel._model.storing import encode_operand
+from couchmodel._model.codec import codec
+from couchmodel._model.codec.serializers import encode_operand
+from couchmodel._model.query.selector import selector
+from couchmodel._model.schema import state
 from couchmodel._wire.messages import decode, encode
 from tests.models import Author, Recipe
 

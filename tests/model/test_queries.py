@@ -14,7 +14,7 @@ from couchmodel import (
     QueryError,
     col,
 )
-from couchmodel._model.selectors import selector
+from couchmodel._model.query.selector import selector
 from couchmodel.engine import Database
 from tests.models import Author, Recipe
 

@@ -1,6 +1,6 @@
 """Conditions on the fields of a model, as values: ``Recipe.rating >= 4`` makes one, and nothing is sent.
 
-What a condition means to CouchDB is said elsewhere (:mod:`couchmodel._model.selectors`), because its operands pass
+What a condition means to CouchDB is said elsewhere (:mod:`couchmodel._model.query.selector`), because its operands pass
 through the same codec as stored values.
 """
 

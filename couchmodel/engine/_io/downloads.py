@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from couchmodel._wire.contents import Arrival, digest_of, is_stored_plain, plain_length
 from couchmodel._wire.messages import Request, Response, Stream, target
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.session import Session
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
 __all__ = ["Download", "open_attachment", "read_attachment"]

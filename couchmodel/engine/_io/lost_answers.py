@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from couchmodel._wire.equality import same
 from couchmodel._wire.messages import decode
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.session import Session
 from couchmodel.errors import NotFoundError, TransportError
 from couchmodel.types import JSONObject
 

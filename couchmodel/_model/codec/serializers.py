@@ -28,9 +28,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, SchemaSerializer, core_schema
 
-from couchmodel._model.base import DocumentModel
-from couchmodel._model.expressions import FieldExpression
-from couchmodel._model.fields import AttachmentField
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.expressions import FieldExpression
+from couchmodel._model.schema.fields import AttachmentField
 from couchmodel.errors import ConfigurationError, QueryError
 
 __all__ = ["Writer", "encode_operand", "is_uneven", "writer_of"]

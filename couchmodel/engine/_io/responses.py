@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from couchmodel._wire.messages import Request, Response, target
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.session import Session
 from couchmodel.errors import ProtocolError
 
 __all__ = ["HTTPResponse", "Headers", "etag", "write"]

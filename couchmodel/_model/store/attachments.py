@@ -7,14 +7,14 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticOmit, core_schema
 
-from couchmodel._model import state
-from couchmodel._model.base import DocumentModel
-from couchmodel._model.fields import AttachmentField
+from couchmodel._model.schema import state
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.fields import AttachmentField
 from couchmodel._wire.messages import Request, decode, document_path, encode
+from couchmodel.engine._io.downloads import read_attachment
+from couchmodel.engine._io.session import Session
+from couchmodel.engine._io.uploads import Content, guess_type, pieces
 from couchmodel.engine.attachment import attachment_path, delete_attachment, write_attachment
-from couchmodel.engine.content import Content, guess_type, pieces
-from couchmodel.engine.download import read_attachment
-from couchmodel.engine.session import Session
 from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError
 from couchmodel.types import JSONObject, WriteAnswer
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from couchmodel._model.expressions import Comparison, Condition, FieldExpression, Group, Negation, checked
-from couchmodel._model.storing import encode_operand
+from couchmodel._model.codec.serializers import encode_operand
+from couchmodel._model.schema.expressions import Comparison, Condition, FieldExpression, Group, Negation, checked
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 

@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
-from couchmodel._model import codec, state
-from couchmodel._model.base import DocumentModel
-from couchmodel._model.expressions import Condition
-from couchmodel._model.fields import Index
-from couchmodel._model.query import Query
+from couchmodel._model.codec import codec
+from couchmodel._model.query.query import Query
+from couchmodel._model.schema import state
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.fields import Index
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
+from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
 from couchmodel.engine.bulk import refusal, written
 from couchmodel.engine.database import find_rows
-from couchmodel.engine.doubts import UNANSWERED, find_own, may_be_stored
 from couchmodel.errors import (
     BadRequestError,
     BulkError,

@@ -11,10 +11,10 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model import state
-from couchmodel._model.base import DocumentModel
-from couchmodel._model.merging import apply_changes
-from couchmodel._model.storing import is_uneven, writer_of
+from couchmodel._model.codec.merge import apply_changes
+from couchmodel._model.codec.serializers import is_uneven, writer_of
+from couchmodel._model.schema import state
+from couchmodel._model.schema.base import DocumentModel
 from couchmodel._wire.equality import same
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError

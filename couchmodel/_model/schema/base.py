@@ -12,9 +12,9 @@ from pydantic import AliasChoices, BaseModel, Field, GetJsonSchemaHandler, Priva
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from couchmodel._model import state
-from couchmodel._model.expressions import FieldExpression, field_of
-from couchmodel._model.fields import AttachmentField, attachment, building
+from couchmodel._model.schema import state
+from couchmodel._model.schema.expressions import FieldExpression, field_of
+from couchmodel._model.schema.fields import AttachmentField, attachment, building
 from couchmodel.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
 
     if TYPE_CHECKING:
         __storing__: ClassVar[Any]
-        """Each class's own storing serializers, once they are made: see :mod:`couchmodel._model.codec`."""
+        """Each class's own storing serializers, once they are made: see :mod:`couchmodel._model.codec.codec`."""
 
     if TYPE_CHECKING:
         # Type checkers see fields that need not be given, and no other names for them.

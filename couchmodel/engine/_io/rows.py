@@ -10,7 +10,7 @@ from typing import Final
 
 from couchmodel._wire.messages import Request, decode, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
-from couchmodel.engine.session import Session
+from couchmodel.engine._io.session import Session
 from couchmodel.errors import ProtocolError
 from couchmodel.types import JSONObject
 

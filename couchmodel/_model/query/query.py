@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
-from couchmodel._model.base import DocumentModel
-from couchmodel._model.expressions import Condition, FieldExpression, Ordering, checked
-from couchmodel._model.selectors import selector
+from couchmodel._model.query.selector import selector
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, checked
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 

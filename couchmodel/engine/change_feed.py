@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from couchmodel._wire.messages import Request, decode, encode
-from couchmodel.engine.events import BaseChangeEvent
+from couchmodel.engine.change_events import BaseChangeEvent
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
