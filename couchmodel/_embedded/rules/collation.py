@@ -14,7 +14,7 @@ A string's key has the levels of the Unicode collation algorithm (UTS #10), as f
 A letter's code is one byte for ASCII and two to four for others, and never begins with 00 or 01. The other levels name
 the uncommon weights only, each after the number of common ones before it. Weights beyond ASCII are in
 ``collation.bin``, because the order in a file must not depend on the machine's ICU; they come from ICU 72.1 by way of
-``tests/embedded/bake_collation.py``.
+``tests/embedded/rules/bake_collation.py``.
 """
 
 import json

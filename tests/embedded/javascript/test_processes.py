@@ -18,7 +18,7 @@ from couchmodel._embedded.javascript.engine import LIMITS, Context, Scripts, ope
 from couchmodel._embedded.javascript.pool import PROCESSES
 from couchmodel.engine import CouchDB
 from couchmodel.errors import ResponseError, ServerError
-from tests.embedded.endless import ENDLESS
+from tests.embedded.javascript.endless import ENDLESS
 from tests.engine.requests import call
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it looks into Linux's /proc")

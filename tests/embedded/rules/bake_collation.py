@@ -8,7 +8,7 @@ On Debian 12, whose ICU is 72.1, with a compiler:
 
     apt-get install libicu-dev pkg-config g++
     python3 -m venv icu && icu/bin/pip install PyICU==2.17
-    icu/bin/python tests/embedded/bake_collation.py
+    icu/bin/python tests/embedded/rules/bake_collation.py
 """
 
 import ctypes
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 icu: Any = importlib.import_module("icu")  # by name: type checkers do not have it
 
 HERE = Path(__file__).parent
-TABLE = HERE.parents[1] / "couchmodel" / "_embedded" / "rules" / "collation.bin"
+TABLE = HERE.parents[2] / "couchmodel" / "_embedded" / "rules" / "collation.bin"
 GOLDEN = HERE / "collation_golden.json"
 
 COLLATOR = icu.Collator.createInstance(icu.Locale(""))

@@ -18,7 +18,7 @@ from couchmodel._embedded.server.handlers.database import changes
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
-from tests.embedded.strategies import CURRENT, Ask, requests
+from tests.embedded.server.strategies import CURRENT, Ask, requests
 
 EXAMPLES = int(os.environ.get("COUCHMODEL_TEST_FUZZ", "150"))
 
