@@ -11,9 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from couchmodel._embedded.configuration import MAX_REQUEST, SESSION, Configuration
-from couchmodel._embedded.cors import Cors
 from couchmodel._embedded.server.http import serve as start_server
+from couchmodel._embedded.settings import MAX_REQUEST, SESSION, Configuration, Cors
 from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import CouchModelError
 from couchmodel.transports import HTTPTransport

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 
-from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.outgoing import Outgoing

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from couchmodel._embedded.auth.passwords import admin_line
-from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.server.http import serve
 from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, parse_target
 from tests.replay.replay import Answer, Send, load, replay

@@ -21,7 +21,7 @@ from couchmodel._embedded.auth.lockout import Guess, Lockout
 from couchmodel._embedded.auth.passwords import admin_line, is_password, parse_admin_line
 from couchmodel._embedded.auth.tokens import Tokens
 from couchmodel._embedded.auth.users import USERS, UserDocument, hashing, read_user
-from couchmodel._embedded.configuration import Configuration
+from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.meta import read_meta, write_meta
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, decode, encode, is_text

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from aiohttp import StreamReader, web
 
-from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.replicator.endpoints import Remote
 from couchmodel._embedded.server.connections import Connections
 from couchmodel._embedded.server.handlers.server import pages
 from couchmodel._embedded.server.origins import check_name, check_origin
 from couchmodel._embedded.server.responses import error_answer
 from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
 from couchmodel.errors import BadRequestError, ConfigurationError, ContentTooLargeError, ForbiddenError, ResponseError

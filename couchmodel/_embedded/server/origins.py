@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from couchmodel._embedded.cors import Cors
+from couchmodel._embedded.settings import Cors
 from couchmodel._wire.messages import JSON_TYPE, Request
 from couchmodel.errors import ForbiddenError
 

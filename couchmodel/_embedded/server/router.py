@@ -8,7 +8,6 @@ import logging
 from typing import Final
 
 from couchmodel._embedded.auth.authentication import Authentication
-from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.maintenance.global_changes import Updates
 from couchmodel._embedded.replicator.endpoints import Remote
 from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
@@ -41,6 +40,7 @@ from couchmodel._embedded.server.handlers.document import document
 from couchmodel._embedded.server.handlers.server import unsupported as absent
 from couchmodel._embedded.server.permissions import admit
 from couchmodel._embedded.server.responses import error_answer
+from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response, is_text
 from couchmodel._wire.turns import give_turn, turn_is_due

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from couchmodel import ConfigurationError
 from couchmodel._embedded.auth.passwords import admin_line, hash_password
 from couchmodel._embedded.auth.users import UserDocument
-from couchmodel._embedded.configuration import Configuration
 from couchmodel._embedded.replicator.endpoints import parse_end
 from couchmodel._embedded.server.router import Router
+from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response, parse_target
 

@@ -16,9 +16,8 @@ import uvloop
 from yarl import URL
 
 from couchmodel._embedded.auth.passwords import admin_line
-from couchmodel._embedded.configuration import Configuration
-from couchmodel._embedded.cors import Cors
 from couchmodel._embedded.server.http import Server, serve
+from couchmodel._embedded.settings import Configuration, Cors
 from couchmodel._embedded.storage.store import Store
 
 PAGE = "http://page.example"

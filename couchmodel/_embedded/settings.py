@@ -1,10 +1,17 @@
-"""Cross-origin requests: which pages of other origins may use the server, and what their browsers are told."""
+"""The settings of a server, with CouchDB's names and defaults, and its rules for pages of other origins (CORS)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-__all__ = ["Cors"]
+__all__ = ["MAX_REQUEST", "SESSION", "Configuration", "Cors"]
+
+MAX_REQUEST: Final = 4_294_967_296
+"""Bytes of a request body: CouchDB's ``max_http_request_size``."""
+
+SESSION: Final = 600
+"""Seconds that the cookie of a session lives."""
 
 METHODS: Final = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE")
 
@@ -81,3 +88,27 @@ class Cors:
             return None
         allowed = {"access-control-allow-origin": origin, "vary": "Origin"}
         return {**allowed, "access-control-allow-credentials": "true"} if self.credentials else allowed
+
+
+@dataclass(slots=True)
+class Configuration:
+    """The configuration of a server.
+
+    ``admins`` are names and passwords, hashed or not: :meth:`Authentication.open` hashes them. ``jwt_keys`` are keys by
+    their names as CouchDB has them, such as ``hmac:_default``. ``proxy_secret`` turns authentication by a proxy on;
+    an empty one trusts whoever says to be one. ``utils`` is the folder of a web interface.
+    """
+
+    admins: Mapping[str, str] = field(default_factory=dict, repr=False)
+    require_valid_user: bool = False
+    session_timeout: int = SESSION
+    secure_cookies: bool = False
+    secret: str | None = field(default=None, repr=False)
+    jwt_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    jwt_required_claims: tuple[str, ...] = ("exp",)
+    jwt_roles_claim: str = "_couchdb.roles"
+    proxy_secret: str | None = field(default=None, repr=False)
+    cors: Cors | None = None
+    max_request_size: int = MAX_REQUEST
+    lockout: bool = True
+    utils: Path | None = None
