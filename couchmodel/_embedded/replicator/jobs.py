@@ -123,9 +123,11 @@ class Job:
                 await asyncio.sleep(min(_BACKOFF * 2 ** (self.errors - 1), _LONGEST_BACKOFF))
 
     async def close(self) -> None:
-        """Let go of connections."""
-        for peer in (self.replication.source, self.replication.target):
-            await peer.transport.close()
+        """Let go of connections, of both even where it is cancelled meanwhile."""
+        try:
+            await self.replication.source.transport.close()
+        finally:
+            await self.replication.target.transport.close()
 
     # --- how others are told
 
