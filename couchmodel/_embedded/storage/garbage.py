@@ -6,10 +6,17 @@ That is dropped databases and indexes, abandoned uploads, and contents that nobo
 from collections.abc import Iterable
 from typing import Final
 
-from couchmodel._embedded.storage.readers import Readers
 from couchmodel._embedded.storage.sqlite import Connection
 
-__all__ = ["clear_database", "clear_indexes", "clear_leftovers", "discard_blob", "discard_staged", "discard_uses"]
+__all__ = [
+    "clear_database",
+    "clear_index",
+    "clear_leftovers",
+    "discard_blob",
+    "discard_staged",
+    "discard_uses",
+    "dropped_indexes",
+]
 
 PIECE: Final = 200
 """Documents of a dropped database that are removed in one transaction."""
@@ -28,7 +35,7 @@ def clear_leftovers(connection: Connection) -> list[int]:
 def clear_database(number: int, connection: Connection) -> bool:
     """Remove some documents of a dropped database; whether there are more. The database goes with the last.
 
-    Its indexes are dropped, and left to ``clear_indexes``.
+    Its indexes are dropped, and left to ``clear_index``.
     """
     connection.execute("UPDATE view_index SET database = NULL WHERE database = ?", (number,))
     found = connection.execute("SELECT number FROM document WHERE database = ? LIMIT ?", (number, PIECE)).fetchall()
@@ -43,15 +50,13 @@ def clear_database(number: int, connection: Connection) -> bool:
     return bool(found)
 
 
-def clear_indexes(readers: Readers, connection: Connection) -> bool:
-    """Remove some rows of the dropped indexes that nobody reads; whether there are more.
+def dropped_indexes(connection: Connection) -> list[tuple[int, str]]:
+    """The numbers and the signatures of the dropped indexes that are yet to be cleared."""
+    return connection.execute("SELECT number, signature FROM view_index WHERE database IS NULL").fetchall()
 
-    An index goes with its last row.
-    """
-    dropped = connection.execute("SELECT number, signature FROM view_index WHERE database IS NULL").fetchall()
-    index = next((number for number, signature in dropped if not readers.leave(number, signature)), None)
-    if index is None:
-        return False
+
+def clear_index(index: int, connection: Connection) -> bool:
+    """Remove some rows of a dropped index; whether there are more. The index goes with its last row."""
     for table, key in (
         ("view_row", "view, key, id, position"),
         ("view_block", "view, key, id"),
@@ -65,7 +70,7 @@ def clear_indexes(readers: Readers, connection: Connection) -> bool:
         if removed:
             return True
     connection.execute("DELETE FROM view_index WHERE number = ?", (index,))
-    return True
+    return False
 
 
 def discard_uses(connection: Connection, document: int, *, keep: frozenset[int] = frozenset()) -> None:

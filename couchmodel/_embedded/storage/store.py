@@ -359,12 +359,14 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 class _Open:
     """The connections of an open store. It knows nothing of the store, so that a forgotten store can be collected."""
 
-    __slots__ = ("inline", "reader", "readers", "writer")
+    __slots__ = ("clearing", "inline", "reader", "readers", "writer")
 
     def __init__(self, writer: Worker, reader: Worker, inline: Inline) -> None:
         self.writer = writer
         self.reader = reader
         self.inline = inline
+        self.clearing: set[int] = set()
+        """The indexes that are being cleared away. Only the writing thread looks at it."""
         self.readers = Readers()
         self.readers.ended = self.clear_indexes
 
@@ -382,14 +384,27 @@ class _Open:
             self.writer.enqueue(partial(clearing.clear_database, number), committed=again)
 
     def clear_indexes(self) -> None:
-        """Clear away what dropped indexes have left, likewise."""
+        """Clear away the dropped indexes that nobody reads, likewise."""
 
-        def again(more: bool) -> None:
-            if more:
-                self.clear_indexes()
+        def begin(dropped: list[tuple[int, str]]) -> None:
+            # That they are dropped is written by now: who does not read them yet will not find them.
+            for index, signature in dropped:
+                if index not in self.clearing and not self.readers.leave(index, signature):
+                    self.clearing.add(index)
+                    self._clear_index(index)
 
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(clearing.clear_indexes, self.readers), committed=again)
+            self.writer.enqueue(clearing.dropped_indexes, committed=begin)
+
+    def _clear_index(self, index: int) -> None:
+        def again(more: bool) -> None:
+            if more:
+                self._clear_index(index)
+            else:
+                self.clearing.discard(index)
+
+        with suppress(StoreFileError):
+            self.writer.enqueue(partial(clearing.clear_index, index), committed=again)
 
     def clear_leftovers(self) -> None:
         """Clear away what the last process could not."""

@@ -6,6 +6,7 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,29 @@ async def test_views_are_read_while_they_are_cleaned_up_all_the_time(
         assert len(answer.get("rows") or answer["docs"]) == COUNT
     rewriting.cancel()
     await asyncio.gather(rewriting, return_exceptions=True)
+
+
+async def test_an_index_that_is_found_just_before_it_is_dropped_is_whole(filled: Client, path: Path) -> None:
+    await keys(filled)
+    begun, go_on = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    def wait(number: int, _: object) -> None:
+        begun[number].set()
+        go_on[number].wait(60)
+
+    filled.store.enqueue(partial(wait, 0))
+    await asyncio.to_thread(begun[0].wait, 60)
+    # These are done in one transaction, which has not ended yet when the view is read.
+    filled.store.enqueue(lambda connection: connection.execute("UPDATE view_index SET database = NULL"))
+    filled.store.clear_indexes()
+    filled.store.enqueue(partial(wait, 1))
+    go_on[0].set()
+    await asyncio.to_thread(begun[1].wait, 60)
+    # Its last rows come first: the first ones would be the first to be cleared away.
+    reading = await filled.ask("GET", "/db/_design/by/_view/n?reduce=false&descending=true")
+    go_on[1].set()
+    await filled.ask("PUT", "/db/behind", {})
+    await reading.collect()
+    assert len(reading.json()["rows"]) == COUNT
+    del reading
+    await clear(path, (0, 0, 0))
