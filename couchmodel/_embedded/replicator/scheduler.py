@@ -39,6 +39,8 @@ class Replicator:
         self._remote = remote
         self._tasks: dict[str, tuple[Job, asyncio.Task[dict[str, Any]]]] = {}
         self._documents: dict[str, _Document] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        """Replications of documents that were deleted or changed. To end one may take as long as a server is silent."""
         self._watching: asyncio.Task[None] | None = None
 
     # --- those of _replicate
@@ -148,25 +150,35 @@ class Replicator:
                     since = await self._look(since)
                     await watch.changed(_LONG)
         finally:
-            for document in list(self._documents.values()):
-                await document.end()
-            self._documents.clear()
+            for task in tuple(self._ending):
+                task.cancel()  # it has had its time
+            for id in list(self._documents):
+                _ = self._end(id)
+            await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _look(self, since: str) -> str:
         query = {"since": since, "include_docs": "true"}
         answer = await self._ask(Request("GET", (REPLICATOR, "_changes"), query))
         for row in answer["results"]:
-            await self._see(row["id"], row["doc"])
+            self._see(row["id"], row["doc"])
         return str(answer["last_seq"])
 
-    async def _see(self, id: str, body: Mapping[str, Any]) -> None:
+    def _see(self, id: str, body: Mapping[str, Any]) -> None:
         known = self._documents.get(id)
         if id.startswith("_design/") or (known and known.content == _content(body)):
             return
-        if known:
-            await self._documents.pop(id).end()
+        before = self._end(id) if known else None
         if not body.get("_deleted") and body.get("_replication_state") not in _ENDED:
-            self._documents[id] = _Document(self, id, body)
+            self._documents[id] = _Document(self, id, body, before)
+
+    def _end(self, id: str) -> "asyncio.Task[None]":
+        """Have a document's replication end, and wait for nothing."""
+        task = self._documents.pop(id).task
+        if not task.done():
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        return task
 
     async def _ask(self, request: Request) -> Any:
         response = await self._answer(request, ADMIN)
@@ -200,23 +212,24 @@ class Replicator:
 class _Document:
     """A document of ``_replicator``, and the replication that it asks for."""
 
-    def __init__(self, replicator: Replicator, id: str, body: Mapping[str, Any]) -> None:
+    def __init__(
+        self, replicator: Replicator, id: str, body: Mapping[str, Any], before: "asyncio.Task[None] | None"
+    ) -> None:
+        """``before`` is the end of the replication that the document has asked for before."""
         self.content = _content(body)
         self.job: Job | None = None
         self._replicator = replicator
         self._id = id
-        self._task = asyncio.create_task(self._run(body))
+        self.task = asyncio.create_task(self._run(body, before))
 
     @property
     def is_done(self) -> bool:
         """Whether it has come to its end."""
-        return self._task.done()
+        return self.task.done()
 
-    async def end(self) -> None:
-        """End the replication."""
-        await _end(self._task)
-
-    async def _run(self, body: Mapping[str, Any]) -> None:
+    async def _run(self, body: Mapping[str, Any], before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait([before])
         try:
             self.job = await self._replicator.job_for(self._id, body)
         except CouchModelError as error:

@@ -46,16 +46,17 @@ async def _until_equal(client: Client, database: str, target: str, id: str) -> N
     while True:
         await asyncio.sleep(_PAUSE)
         exists = (await client.ask("HEAD", target, expected=(200, 404))).status == 200
+        wrong = WrongError("a document of _replicator does nothing")
         try:
             if exists:
                 client.compare(database, await _copied(client, database, target), "the copy of _replicator")
                 return
-        except WrongError:
-            if time.monotonic() > end:
-                raise
+        except WrongError as error:
+            wrong = error
         if time.monotonic() > end:
             state = await client.ask("GET", "_scheduler", "docs", "_replicator", id, expected=(200, 404))
-            raise WrongError("a document of _replicator does nothing", state.body.decode())
+            wrong.detail += f"\n{state.body.decode()}"
+            raise wrong
 
 
 def _asked(client: Client, target: str) -> tuple[str, dict[str, Any]]:
