@@ -1,1 +1,1 @@
-"""The server's side of requests: HTTP, routes, permissions, and what goes in and out. It alone knows endpoints."""
+"""The server: HTTP, routes, permissions, request bodies and responses. No other package knows the endpoints."""

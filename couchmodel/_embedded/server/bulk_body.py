@@ -1,7 +1,7 @@
-"""The documents of a ``_bulk_docs``, which are taken apart as they are read where there are many.
+"""Read the body of a ``_bulk_docs`` request. A large body is parsed document by document.
 
-What is kept of a document then is a tuple of texts and numbers: Python's collector does not look at it, and it takes
-a third of the memory that its value would.
+Of a document in a large body a tuple of bytes and numbers is kept. Python's garbage collector does not traverse such a
+tuple, and it takes a third of the memory of the document's value.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,65 +17,75 @@ from couchmodel.errors import ContentTooLargeError, ResponseError
 
 __all__ = ["Edits", "edit_of", "read_bulk"]
 
-MOST: Final = 500_000
-"""Documents of one request; the smallest takes half a kilobyte until all of them are written."""
+MAX_DOCUMENTS: Final = 500_000
+"""The most documents of one request. The smallest takes half a kilobyte until all of them are written."""
 
 _DOCUMENTS: Final = "docs"
-_OTHERS: Final = frozenset(("all_or_nothing", "new_edits", "w"))
-"""Members that count, beside the documents."""
+_OPTIONS: Final = frozenset(("all_or_nothing", "new_edits", "w"))
+"""Members of the body that are read beside the documents. Others are dropped."""
 
-_Packed: TypeAlias = tuple[str, tuple[Any, ...], bool, bytes, bytes]
-"""The fields of a write that has no attachments, its path without the tuples in it, and the bytes of its term."""
+_PackedEdit: TypeAlias = tuple[str, tuple[Any, ...], bool, bytes, bytes]
+"""An edit without attachments, as a tuple: id, path, deleted, the bytes of its term, text.
+
+The path is flat: the generations and hashes of its revisions in turn.
+"""
 
 
 def read_bulk(text: bytes) -> dict[str, Any]:
-    """The object of a body. Its documents are values in a small one, and for :class:`Edits` only in any other.
+    """Return the JSON object of a body.
 
-    Raises BadRequestError where it is none, ContentTooLargeError where it has too many of them.
+    In a small body the documents are values. In a large one they are items that only :class:`Edits` and
+    :func:`edit_of` understand.
+
+    Raises BadRequestError if the body is no JSON object, ContentTooLargeError if it has more than MAX_DOCUMENTS.
     """
     if not is_large(text) or first_sign(text) != b"{":
         return parse_object(text)
-    body = _Body(text)
+    sink = _BulkSink(text)
     try:
-        cut(text, body)
+        cut(text, sink)
     except ValueError as error:
-        body.values.dissolve()
+        # Python would free a large half-parsed value at once, and hold its lock meanwhile.
+        sink.values.dissolve()
         raise bad_json(error) from None
     except ContentTooLargeError:
-        body.values.dissolve()
+        sink.values.dissolve()
         raise
-    value: dict[str, Any] = body.values.value
+    value: dict[str, Any] = sink.values.value
     return value
 
 
 def edit_of(document: Any) -> Edit:
-    """A document of a body as a write. Raises ResponseError where it is refused."""
+    """Return the edit of a document from :func:`read_bulk`. Raises ResponseError if the document is refused."""
     match document:
         case ResponseError():
             raise document
         case Edit():
             return document
         case tuple():
-            return _unpacked(document)
+            return _unpack(document)
     return parse_document(document)
 
 
 class Edits:
-    """The documents of a body as writes, those of a large one each made when its turn comes."""
+    """A sequence of the edits of a body's documents. Those of a large body are unpacked at each access."""
 
     def __init__(self, documents: list[Any], new_id: Callable[[], str]) -> None:
-        """``new_id`` is asked for the ids of those that have none. Raises ResponseError where one is refused."""
+        """Create the sequence. ``new_id`` makes the ids of documents that have none.
+
+        Raises ResponseError if a document is refused.
+        """
         self._writes = [document if isinstance(document, tuple) else edit_of(document) for document in documents]
         self.ids = [_id(write) or new_id() for write in self._writes]
 
     @property
     def have_attachments(self) -> bool:
-        """Whether any of them has some."""
+        """True if any document has attachments."""
         return any(isinstance(write, Edit) and write.attachments for write in self._writes)
 
     @property
     def have_revisions(self) -> bool:
-        """Whether each of them names one."""
+        """True if every document names a revision."""
         return all(write[1] if isinstance(write, tuple) else write.path for write in self._writes)
 
     def __len__(self) -> int:
@@ -87,30 +97,34 @@ class Edits:
         return edit
 
 
-def _id(write: Edit | _Packed) -> str:
+def _id(write: Edit | _PackedEdit) -> str:
     return write[0] if isinstance(write, tuple) else write.id
 
 
-def _packed(edit: Edit) -> Edit | _Packed:
+def _pack(edit: Edit) -> Edit | _PackedEdit:
     if edit.attachments:
         return edit
     term = Term.of(edit.content).parts[0]
     return edit.id, tuple(chain.from_iterable(edit.path)), edit.deleted, term, edit.text
 
 
-def _unpacked(packed: _Packed) -> Edit:
+def _unpack(packed: _PackedEdit) -> Edit:
     id, path, deleted, term, text = packed
     return Edit(id, list(map(Rev, path[::2], path[1::2])), deleted, Term((term,)), text)
 
 
-class _Body:
-    """The sink that takes documents apart, and of the other members those that count."""
+class _BulkSink:
+    """A sink of the incremental parser that keeps the documents as edits, and the members in ``_OPTIONS``.
+
+    Depth 1 is inside the body's object, 2 inside one of its members such as the documents, 3 inside a document that is
+    too large for one run of the parser.
+    """
 
     def __init__(self, text: bytes) -> None:
         self.values = Values()
         self._text = text
         self._depth = 0
-        self._begins = 0
+        self._document_start = 0
         self._has_documents = False
         self._count = 0
         self._is_refused = False
@@ -119,43 +133,46 @@ class _Body:
         self._depth += 1
         if self._depth == 2:
             self._has_documents = name == _DOCUMENTS and sign == b"["
-            if self._has_documents:  # of two members of that name, the last one counts
+            if self._has_documents:  # if the body has two members of that name, the last one counts
                 self._count, self._is_refused = 0, False
         if self._depth == 3:
-            self._begins = place
+            self._document_start = place
         if self._depth <= 2:
             self.values.enter(name, sign, place)
 
     def take(self, run: Any) -> None:
         if self._depth == 1:
-            self.values.take({name: value for name, value in run.items() if name in _OTHERS or name == _DOCUMENTS})
+            self.values.take({name: value for name, value in run.items() if name in _OPTIONS or name == _DOCUMENTS})
         elif self._depth == 2 and self._has_documents:
-            self._take(run, _read)
+            self._take(run, _parse_packed)
 
     def leave(self, place: int) -> None:
         if self._depth == 3 and self._has_documents:
-            self._take([self._text[self._begins : place]], read_document)
+            self._take([self._text[self._document_start : place]], read_document)
         if self._depth <= 2:
             self.values.leave(place)
         self._depth -= 1
 
-    def _take(self, documents: list[Any], read: Callable[[Any], Edit | _Packed]) -> None:
-        """Keep some documents up to the first that is refused, and of that what is to be said when its turn comes."""
-        self._count += len(documents)
-        if self._count > MOST:
-            raise ContentTooLargeError(f"a request may have {MOST} documents at most", code="too_large")
-        if not self._is_refused:
-            self.values.take([*self._read(documents, read)])
+    def _take(self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]) -> None:
+        """Keep documents as edits up to the first that is refused; keep its error in place of it.
 
-    def _read(
-        self, documents: list[Any], read: Callable[[Any], Edit | _Packed]
-    ) -> Iterator[Edit | _Packed | ResponseError]:
+        The error is raised when the document's turn comes. The documents behind it are only counted.
+        """
+        self._count += len(documents)
+        if self._count > MAX_DOCUMENTS:
+            raise ContentTooLargeError(f"a request may have {MAX_DOCUMENTS} documents at most", code="too_large")
+        if not self._is_refused:
+            self.values.take([*self._parse_until_refused(documents, read)])
+
+    def _parse_until_refused(
+        self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]
+    ) -> Iterator[Edit | _PackedEdit | ResponseError]:
         try:
             yield from map(read, documents)
         except ResponseError as error:
             self._is_refused = True
-            yield error.with_traceback(None)
+            yield error.with_traceback(None)  # the traceback would keep the frames, and the body in them, alive
 
 
-def _read(document: Any) -> Edit | _Packed:
-    return _packed(parse_document(document))
+def _parse_packed(document: Any) -> Edit | _PackedEdit:
+    return _pack(parse_document(document))

@@ -1,4 +1,4 @@
-"""The connections of a server of HTTP: how long one may be silent, and what a client hears that speaks no HTTP."""
+"""The connections of the HTTP server: they time out while idle, and answer malformed requests with JSON."""
 
 import asyncio
 import logging
@@ -14,43 +14,48 @@ __all__ = ["Connections"]
 
 _log = logging.getLogger("couchmodel.embedded")
 
-IDLE: Final = 75.0
-"""Seconds in which the head of a request has to come, on a new connection and after the last answer."""
+IDLE_TIMEOUT: Final = 75.0
+"""Seconds in which the head of a request has to arrive, on a new connection and after the last response."""
 
 
 class Connections(web.Server):
-    """The connections of a server. One on which no request begins is closed: aiohttp waits for the first for ever."""
+    """An aiohttp server that closes connections on which no request begins.
+
+    aiohttp itself has a timeout between requests only, and waits for ever for the first one of a connection.
+    """
 
     def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **options: Any) -> None:
+        """Create the server. ``answer`` handles a request; ``options`` are those of :class:`aiohttp.web.Server`."""
         super().__init__(self._handle, **options)
         self._answer = answer
+        # aiohttp takes this option for the server. The others go to each connection as well.
         options.pop("handler_cancellation", None)
-        self._options: dict[str, Any] = {**options, "keepalive_timeout": IDLE}
-        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._options: dict[str, Any] = {**options, "keepalive_timeout": IDLE_TIMEOUT}
+        self._idle_timers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._silent[handler] = asyncio.get_running_loop().call_later(IDLE, handler.force_close)
+        self._idle_timers[handler] = asyncio.get_running_loop().call_later(IDLE_TIMEOUT, handler.force_close)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self._heard(handler)
+        self._stop_idle_timer(handler)
         super().connection_lost(handler, exc)
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        self._heard(http.protocol)
+        self._stop_idle_timer(http.protocol)
         return await self._answer(http)
 
-    def _heard(self, handler: web.RequestHandler) -> None:
-        timer = self._silent.pop(handler, None)
+    def _stop_idle_timer(self, handler: web.RequestHandler) -> None:
+        timer = self._idle_timers.pop(handler, None)
         if timer is not None:
             timer.cancel()
 
 
 class _Connection(web.RequestHandler):
-    """A connection. It answers what is no HTTP as any other bad request, and its log keeps to one line."""
+    """A connection. It answers a malformed request with CouchDB's JSON for errors, and logs it in one line."""
 
     __slots__ = ()
 
@@ -61,7 +66,10 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to a request that cannot be read, or whose handler has failed."""
+        """Return the response to a request that cannot be parsed or whose handler failed.
+
+        aiohttp handles failures of the server, and failures after a response has begun.
+        """
         if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         reason = (message or "Bad request").partition("\n")[0].rstrip(":")

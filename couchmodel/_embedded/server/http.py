@@ -1,4 +1,8 @@
-"""The router with a socket in front of it: an HTTP server that CouchDB's clients can talk to."""
+"""Serve a store over HTTP: an aiohttp server in front of the router, for any client of CouchDB.
+
+Small request bodies are read before the router sees them, larger ones stream. Response bodies go to the socket in
+slices of bounded size.
+"""
 
 import asyncio
 import ipaddress
@@ -17,7 +21,7 @@ from aiohttp import StreamReader, web
 from couchmodel._embedded.replicator.endpoints import Remote
 from couchmodel._embedded.server.connections import Connections
 from couchmodel._embedded.server.handlers.server import pages
-from couchmodel._embedded.server.origins import check_name, check_origin
+from couchmodel._embedded.server.origins import check_host, check_origin
 from couchmodel._embedded.server.responses import error_answer
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.settings import Configuration
@@ -30,30 +34,32 @@ __all__ = ["Server", "serve"]
 _log = logging.getLogger("couchmodel.embedded")
 
 SERVER: Final = "CouchDB/3.5.0 (couchmodel)"
+"""The ``Server`` header. Clients read CouchDB's version from it."""
 
-WHOLE: Final = 1_048_576
-"""Bytes of a body that is read before the router sees it; a longer one streams."""
+LARGEST_BUFFERED: Final = 1_048_576
+"""The most bytes of a request body that is read before the router sees it; a longer one streams."""
 
-SLICE: Final = 524_288
-"""Bytes of an answer that are handed to the socket at once."""
+WRITE_SIZE: Final = 524_288
+"""The most bytes of a response body that are handed to the socket at once."""
 
 LONGEST_LINE: Final = 65_536
-"""Bytes of a request line or of a header, so that a query may have many keys."""
+"""The most bytes of a request line or of a header. It leaves room for a query string with many keys."""
 
-PATIENCE: Final = 3.0
-"""Seconds that running requests have when the server is closed."""
+GRACE_PERIOD: Final = 3.0
+"""Seconds that running requests have to finish when the server is closed."""
 
-SILENCE: Final = 300.0
-"""Seconds in which the next piece of a body has to come; CouchDB waits as long."""
+BODY_TIMEOUT: Final = 300.0
+"""Seconds in which the next piece of a request body has to arrive. CouchDB waits as long."""
 
-OVERRIDING: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
-"""Methods that a POST may stand for."""
+OVERRIDE_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
+"""Methods that ``X-HTTP-Method-Override`` may name, from CouchDB's ``chttpd.erl``."""
 
 FEEDS: Final = ("continuous", "eventsource", "longpoll")
+"""Values of ``feed`` whose responses may wait for ever, so closing the server cancels them."""
 
 
 class Server:
-    """A server that listens. ``url`` is its address."""
+    """A listening server. ``url`` is its address."""
 
     def __init__(self, runner: web.ServerRunner, front: "_Front", router: Router, url: str) -> None:
         self._runner = runner
@@ -63,11 +69,11 @@ class Server:
 
     @property
     def is_open_to_all(self) -> bool:
-        """Whether everybody is an administrator."""
+        """True if the server has no administrator, so that every client has an administrator's rights."""
         return self._front.is_open_to_all
 
     async def close(self) -> None:
-        """Listen no more, end feeds and replications, and let other requests come to an end. The store stays open."""
+        """Stop listening, end feeds and replications, and let other requests finish. The store stays open."""
         for site in tuple(self._runner.sites):
             await site.stop()
         await self._front.finish()
@@ -85,23 +91,24 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     remote: Remote | None = None,
 ) -> Server:
-    """Listen for requests to a store; with port 0, on any free port.
+    """Start a server that listens for requests to a store. Port 0 means any free port.
 
-    ``admin`` is a name and a password, one more beside the ``admins`` of the configuration. Without any everybody is an
-    administrator, and the server only listens where nobody else can reach it. ``remote`` opens the way to other servers
-    for replication.
+    ``admin`` is the name and the password of an administrator, in addition to the ``admins`` of the configuration.
+    Without any administrator every client has an administrator's rights, and ``host`` has to be a loopback address.
+    ``remote`` opens transports to other servers, for replication.
 
     Raises:
         ConfigurationError: the server would be open to other machines, or the configuration cannot work.
         StoreFileError: the store cannot be opened.
     """
-    settled = replace(configuration or Configuration())
+    effective = replace(configuration or Configuration())
     if admin is not None:
-        settled.admins = {**settled.admins, admin[0]: admin[1]}
-    settled.secure_cookies |= tls is not None
-    pages.check_folder(settled.utils)
-    router = Router(store, settled, remote=remote)
+        effective.admins = {**effective.admins, admin[0]: admin[1]}
+    effective.secure_cookies |= tls is not None
+    pages.check_folder(effective.utils)
+    router = Router(store, effective, remote=remote)
     await router.authentication.open()
+    # The configured administrators are hashed and the stored ones are loaded by now, so the check below sees them all.
     router.authentication.is_exposed = not _is_loopback(host)
     if router.authentication.is_exposed and not router.authentication.admins:
         raise ConfigurationError(
@@ -114,11 +121,11 @@ async def serve(
         front.handle,
         handler_cancellation=True,
         access_log=None,
-        auto_decompress=False,  # an attachment that comes as gzip is stored as gzip
+        auto_decompress=False,  # an attachment that arrives as gzip is stored as gzip
         max_line_size=LONGEST_LINE,
         max_field_size=LONGEST_LINE,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=PATIENCE)
+    runner = web.ServerRunner(server, shutdown_timeout=GRACE_PERIOD)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
@@ -130,7 +137,10 @@ async def serve(
 
 
 class _Front:
-    """Turns HTTP into requests, and answers into HTTP. ``host`` is the name by which the server listens."""
+    """An adapter that turns HTTP requests into requests to the router, and its responses into HTTP responses.
+
+    ``host`` is the name on which the server listens.
+    """
 
     def __init__(self, router: Router, host: str) -> None:
         self._router = router
@@ -141,11 +151,11 @@ class _Front:
 
     @property
     def is_open_to_all(self) -> bool:
-        """Whether there is no administrator."""
+        """True if there is no administrator and no user is required."""
         return not self._router.authentication.admins and not self._configuration.require_valid_user
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """The answer to one HTTP request, sent."""
+        """Answer one HTTP request: send the response, and return it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running.add(done)
         try:
@@ -155,16 +165,16 @@ class _Front:
             self._running.discard(done)
 
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
-        headers = _headers(http)
+        headers = _request_headers(http)
         try:
-            path, query = parse_target(_ADDRESS.sub("", http.raw_path))
+            path, query = parse_target(_URL_ORIGIN.sub("", http.raw_path))
         except BadRequestError as error:
             return await _send(http, error_answer(error))
-        request = Request(_method(http.method, headers), path, query, headers, stream=True)
+        request = Request(_effective_method(http.method, headers), path, query, headers, stream=True)
         try:
             check_origin(request, self._configuration.cors)
             if self.is_open_to_all:
-                check_name(headers.get("host", "localhost"), self._host)
+                check_host(headers.get("host", "localhost"), self._host)
         except ForbiddenError as error:
             return await _send(http, error_answer(error))
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
@@ -174,24 +184,25 @@ class _Front:
         request.peer = http.remote or ""
         request.secure = http.secure
         largest = self._configuration.max_request_size
+        # A body that announces its length is refused before it is read; _read_pieces measures one that does not.
         if (http.content_length or 0) > largest:
             return await self._finish(http, request, error_answer(_too_large()))
         if http.body_exists:
             try:
-                request.body = await _body(http, headers, largest)
+                request.body = await _read_body(http, headers, largest)
             except ResponseError as error:
                 return await self._finish(http, request, error_answer(error))
         return await self._finish(http, request, await self._router.answer_anybody(request))
 
     async def finish(self) -> None:
-        """End the answers that would go on for ever, and give the others some time.
+        """Cancel the feeds, and wait up to ``GRACE_PERIOD`` for the other responses.
 
-        aiohttp, which closes after this, takes nothing more from a client that is still sending.
+        This has to come before aiohttp's cleanup, which reads nothing more from a client that is still sending.
         """
         for task in filter(None, tuple(self._feeds)):
             task.cancel()
         if self._running:
-            await asyncio.wait(tuple(self._running), timeout=PATIENCE)
+            await asyncio.wait(tuple(self._running), timeout=GRACE_PERIOD)
 
     async def _finish(self, http: web.BaseRequest, request: Request, answer: Response) -> web.StreamResponse:
         cors = self._configuration.cors
@@ -207,56 +218,67 @@ class _Front:
             self._feeds.discard(task)
 
     def _preflight(self, request: Request) -> Response | None:
-        """The answer to a browser that asks what it may do for a page; anything else is a request as any other."""
+        """Return the response to a CORS preflight request.
+
+        Return None if the request is no preflight or asks for something that CORS does not allow. The router then
+        answers it like any other request.
+        """
         cors = self._configuration.cors
         allowed = None if cors is None else cors.preflight(request.headers)
         return None if allowed is None else Response(204, allowed)
 
 
-_ADDRESS: Final = re.compile("https?://[^/?]*", re.IGNORECASE)
-"""What stands before the path where a client writes the whole URL, as it would to a proxy."""
+_URL_ORIGIN: Final = re.compile("https?://[^/?]*", re.IGNORECASE)
+"""The scheme and host before the path, if a client sends a whole URL as it would to a proxy (RFC 9112, 3.2.2)."""
 
 
-def _headers(http: web.BaseRequest) -> dict[str, str]:
-    """Return the headers of a request. What comes several times is one list, as it is to CouchDB."""
+def _request_headers(http: web.BaseRequest) -> dict[str, str]:
+    """Return the headers of a request. Repeated headers are joined to one list by commas, as CouchDB joins them."""
     headers = {name.lower(): value for name, value in http.headers.items()}
     if len(headers) < len(http.headers):
         headers = {name: ", ".join(http.headers.getall(name)) for name in headers}
     return headers
 
 
-def _method(method: str, headers: dict[str, str]) -> str:
-    """The method that is meant: a client that knows no others than GET and POST names it in a header."""
-    meant = headers.get("x-http-method-override") if method == "POST" else None
-    if meant not in OVERRIDING:
+def _effective_method(method: str, headers: dict[str, str]) -> str:
+    """Return the method of a request, which ``X-HTTP-Method-Override`` replaces on a POST.
+
+    That header is for clients that can send only GET and POST.
+    """
+    override = headers.get("x-http-method-override") if method == "POST" else None
+    if override not in OVERRIDE_METHODS:
         return method
-    return "GET" if meant == "HEAD" else meant
+    # CouchDB's chttpd treats HEAD as GET and leaves it to mochiweb to drop the body, which sees a POST here.
+    return "GET" if override == "HEAD" else override
 
 
-async def _body(http: web.BaseRequest, headers: dict[str, str], largest: int) -> bytes | AsyncIterable[bytes]:
+async def _read_body(http: web.BaseRequest, headers: dict[str, str], largest: int) -> bytes | AsyncIterable[bytes]:
     if headers.get("expect", "").lower() == "100-continue":
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = http.content_length
-    if length is None or length > WHOLE:
-        return _pieces(http.content, largest)
+    if length is None or length > LARGEST_BUFFERED:
+        return _read_pieces(http.content, largest)
     if http.content.is_eof():
         return await http.content.read()
-    return b"".join([piece async for piece in _pieces(http.content, largest)])
+    return b"".join([piece async for piece in _read_pieces(http.content, largest)])
 
 
-async def _pieces(body: StreamReader, largest: int) -> AsyncIterator[bytes]:
-    """The pieces of a body. Raises ContentTooLargeError where it does not end, and 408 where it does not go on."""
+async def _read_pieces(body: StreamReader, largest: int) -> AsyncIterator[bytes]:
+    """Yield the pieces of a request body.
+
+    Raises ContentTooLargeError beyond ``largest`` bytes, and ResponseError (408) if no piece arrives in BODY_TIMEOUT.
+    """
     length = 0
-    while piece := await _piece(body):
+    while piece := await _read_piece(body):
         length += len(piece)
         if length > largest:
             raise _too_large()
         yield piece
 
 
-async def _piece(body: StreamReader) -> bytes:
+async def _read_piece(body: StreamReader) -> bytes:
     try:
-        async with asyncio.timeout(SILENCE):
+        async with asyncio.timeout(BODY_TIMEOUT):
             return await body.readany()
     except TimeoutError:
         error = ResponseError("The request did not go on.", code="timeout")
@@ -269,12 +291,12 @@ def _too_large() -> ContentTooLargeError:
 
 
 async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
-    """The answer, sent; a client that does not wait for it is no error."""
-    response = _response(http, answer)
+    """Send a response, and return it. A client that closes the connection meanwhile is not an error."""
+    response = _http_response(http, answer)
     try:
         await response.prepare(http)
-        if answer.stream is not None or (len(answer.body) > SLICE and http.method != "HEAD"):
-            async with aclosing(_sent(answer)) as pieces:
+        if answer.stream is not None or (len(answer.body) > WRITE_SIZE and http.method != "HEAD"):
+            async with aclosing(_body_slices(answer)) as pieces:
                 async for piece in pieces:
                     await response.write(piece)
         await response.write_eof()
@@ -283,18 +305,18 @@ async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     return response
 
 
-def _response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
+def _http_response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     headers = {**answer.headers, "server": SERVER, "x-couch-request-id": _request_id(http)}
     headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
-        if len(answer.body) <= SLICE:
+        if len(answer.body) <= WRITE_SIZE:
             return web.Response(status=answer.status, headers=headers, body=answer.body)
         headers["content-length"] = str(len(answer.body))
     return web.StreamResponse(status=answer.status, headers=headers)
 
 
 def _request_id(http: web.BaseRequest) -> str:
-    """Return the name of the request, which the client may give it, as CouchDB takes it."""
+    """Return the id of a request: the client's, if it is one that CouchDB accepts, or a random one."""
     given = http.headers.get("x-couch-request-id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(40):010x}"
 
@@ -302,8 +324,11 @@ def _request_id(http: web.BaseRequest) -> str:
 _REQUEST_ID: Final = re.compile("[0-9A-Za-z_-]{0,36}")
 
 
-async def _sent(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:
-    """The body of an answer, whose pieces may be of any size: what cannot be sent at once is copied."""
+async def _body_slices(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:
+    """Yield the body of a response in slices.
+
+    Pieces may be of any size, and asyncio copies what it cannot send at once, so no slice exceeds ``WRITE_SIZE``.
+    """
     if answer.stream is None:
         for slice in _slices(answer.body):
             yield slice
@@ -315,10 +340,10 @@ async def _sent(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:
 
 
 def _slices(piece: bytes) -> Iterable[bytes | memoryview]:
-    if len(piece) <= SLICE:
+    if len(piece) <= WRITE_SIZE:
         return (piece,)
     view = memoryview(piece)
-    return (view[start : start + SLICE] for start in range(0, len(piece), SLICE))
+    return (view[start : start + WRITE_SIZE] for start in range(0, len(piece), WRITE_SIZE))
 
 
 def _is_loopback(host: str) -> bool:
@@ -330,5 +355,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _url(scheme: str, host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}:{port}"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{bracketed}:{port}"

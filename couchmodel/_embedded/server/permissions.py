@@ -1,6 +1,6 @@
-"""Who may ask what of the server and of its databases.
+"""Check whether a user may send a request, by its path and its method.
 
-What is asked is a path and a method here. Who may write what is decided where it is written: see :mod:`users`.
+Whether a user may write a document depends on the document, and is checked where it is written: see ``auth.users``.
 """
 
 from typing import Final
@@ -13,21 +13,27 @@ from couchmodel.errors import UnauthorizedError
 __all__ = ["admit"]
 
 _PUBLIC: Final = frozenset(("_up", "_uuids", "_session"))
+"""Endpoints of the server that everybody may use."""
+
 _METRICS: Final = frozenset(("_prometheus", "_stats", "_system"))
+"""Endpoints of a node that users with the role ``_metrics`` may use too."""
+
 _SYSTEM: Final = frozenset(("_replicator", "_users"))
+"""Databases whose names begin with an underscore and whose lists and feeds are for administrators only."""
 
 _SERVER_ADMINS: Final = frozenset(("_purge", "_purged_infos_limit", "_sync_shards"))
 """Endpoints of a database that only administrators of the server may use."""
 
 _DATABASE_ADMINS: Final = frozenset(("_compact", "_view_cleanup"))
+"""Endpoints of a database that its own administrators may use too."""
 
 
 def admit(store: Store, request: Request) -> None:
-    """Let a request pass that its user may make.
+    """Return if the request's user may send it, and raise an error if not.
 
     Raises:
-        UnauthorizedError, ForbiddenError: they may not.
-        NotFoundError: there is no such database.
+        UnauthorizedError, ForbiddenError: the user may not send it.
+        NotFoundError: the database does not exist.
     """
     path, user = request.path, request.user
     if user.is_admin or not path:
@@ -48,21 +54,21 @@ def _admit_to_server(request: Request, user: User, first: str) -> None:
         if "_metrics" not in user.roles:
             raise UnauthorizedError("You are not a server admin or read-only metrics user")
     elif first not in _PUBLIC and not (first == "_utils" and request.method in ("GET", "HEAD")):
-        raise _no_server_admin()
+        raise _not_server_admin()
 
 
 def _admit_to_database(store: Store, request: Request, first: str) -> None:
     path, user = request.path, request.user
     second = path[1] if len(path) > 1 else ""
     if not second and request.method in ("PUT", "DELETE"):
-        raise _no_server_admin()
+        raise _not_server_admin()
     if second in _SERVER_ADMINS or (first in _SYSTEM and second in ("_all_docs", "_changes")):
-        raise _no_server_admin()
+        raise _not_server_admin()
     security = store.database(first).security
     security.require_member(user)
     if second in _DATABASE_ADMINS and not security.is_admin(user):
         raise UnauthorizedError("You are not a server or db admin.")
 
 
-def _no_server_admin() -> UnauthorizedError:
+def _not_server_admin() -> UnauthorizedError:
     return UnauthorizedError("You are not a server admin.")

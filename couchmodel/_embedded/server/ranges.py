@@ -1,4 +1,4 @@
-"""The ``Range`` header of an attachment's reader, as CouchDB reads it."""
+"""Parse the ``Range`` header of a request for an attachment, as CouchDB's ``chttpd_db.erl`` and mochiweb do."""
 
 import re
 from collections.abc import Sequence
@@ -9,56 +9,62 @@ from couchmodel.errors import RangeNotSatisfiableError
 
 __all__ = ["Range", "parse_ranges"]
 
-MOST: Final = 9
-"""Ranges of one request; CouchDB answers more of them with the whole."""
+MAX_RANGES: Final = 9
+"""The most ranges of one request. If there are more, CouchDB sends the whole attachment."""
 
-_PAIR: Final = re.compile(r"\+?(\d+)(?:-+\+?(\d+))?-*", re.ASCII)
-_LAST: Final = re.compile(r"-([+-]?)(\d+)", re.ASCII)
+_FIRST_TO_LAST: Final = re.compile(r"\+?(\d+)(?:-+\+?(\d+))?-*", re.ASCII)
+_SUFFIX: Final = re.compile(r"-([+-]?)(\d+)", re.ASCII)
 
 
 class Range(NamedTuple):
-    """A part of a content: from the first byte to the last, both included."""
+    """A range of bytes: from the first to the last, both included."""
 
     first: int
     last: int
 
 
 def parse_ranges(header: str | None, length: int) -> Sequence[Range] | None:
-    """The parts that are asked for; None for all of it, which is also the answer to what cannot be read.
+    """Return the ranges that a header names, for a content of ``length`` bytes.
 
-    There may be none among them, for CouchDB takes an empty list at its word.
+    Return None if the whole content is to be sent: the header is missing or malformed, names all bytes, or names more
+    than ``MAX_RANGES`` ranges. The result is empty if the header names no range, as in CouchDB.
 
     Raises:
-        RangeNotSatisfiableError: a part lies behind the end.
+        RangeNotSatisfiableError: a range lies behind the end.
     """
     if header is None or not header.startswith("bytes="):
         return None
     parts = (part.strip(" ") for part in header.removeprefix("bytes=").split(","))
     try:
-        asked = [_read(part) for part in parts if part]
+        asked = [_parse_range(part) for part in parts if part]
     except ValueError:
         return None
     ranges: list[Range] = []
     for first, last in asked:
         if (first, last) == (0, None):
             return None
-        ranges.append(_bounded(first, last, length))
-    return ranges if len(ranges) <= MOST else None
+        ranges.append(_resolve(first, last, length))
+    return ranges if len(ranges) <= MAX_RANGES else None
 
 
-def _read(text: str) -> tuple[int | None, int | None]:
-    """The numbers of a range, of which one may not be there. Raises ValueError."""
-    if found := _LAST.fullmatch(text):
-        count = whole_number(found[2])
-        return None, -count if found[1] == "-" else count
-    if found := _PAIR.fullmatch(text):
-        return whole_number(found[1]), whole_number(found[2]) if found[2] else None
+def _parse_range(text: str) -> tuple[int | None, int | None]:
+    """Return the first and the last byte of a range as its text has them. Raises ValueError if it is malformed.
+
+    In a suffix range such as ``-500`` the first is None, and the last is the number of bytes at the end.
+    """
+    if match := _SUFFIX.fullmatch(text):
+        count = whole_number(match[2])
+        return None, -count if match[1] == "-" else count
+    if match := _FIRST_TO_LAST.fullmatch(text):
+        return whole_number(match[1]), whole_number(match[2]) if match[2] else None
     raise ValueError(f"{text!r} is no range")
 
 
-def _bounded(first: int | None, last: int | None, length: int) -> Range:
+def _resolve(first: int | None, last: int | None, length: int) -> Range:
+    """Return a parsed range as positions in a content of ``length`` bytes. Raises RangeNotSatisfiableError."""
     if last is not None and last >= length:
-        last = length - 1  # also the number of bytes at the end: one byte less than there are, where more is asked for
+        # In a suffix range `last` is a number of bytes. So CouchDB answers one of all bytes or more without the first.
+        last = length - 1
     if first is None:
         first, last = length - (last or 0), None
     last = length - 1 if last is None else last

@@ -1,4 +1,4 @@
-"""The bodies of requests: read to their end, unpacked, and parsed; large ones on a thread."""
+"""Read the bodies of requests: receive, decompress and parse them. Large bodies are parsed on a thread."""
 
 import asyncio
 import zlib
@@ -15,67 +15,79 @@ __all__ = ["LARGE", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_t
 
 T = TypeVar("T")
 
-BLOCK: Final = 1024 * 1024
-"""Bytes of a body that are copied at once."""
+BLOCK_SIZE: Final = 1024 * 1024
+"""Bytes of a block in which a body is collected: about as many are copied at once while Python's lock is held."""
 
 LARGE_QUERY: Final = 1024
-"""Bytes of a query, in which a regular expression may be that is compiled as long as a hundred times as much JSON."""
+"""Bytes of a query that is parsed in the event loop.
+
+It is less than for other bodies: a regular expression in it takes as long as a hundred times as many bytes of JSON.
+"""
 
 LARGEST: Final = 8 * 1024 * 1024
-"""Bytes of a body that is JSON, of which a value is made that may take twenty times as many."""
+"""The most bytes of a JSON body. The value that is parsed from it may take twenty times as many."""
 
 LARGEST_DOCUMENTS: Final = 128 * 1024 * 1024
-"""The same of documents, whose attachments may be in them: a large one never is a value, but it is kept whole."""
+"""The most bytes of a body of documents, which may have attachments in them.
+
+It may be larger than other JSON: a large document is stored as text and never becomes a Python value.
+"""
 
 
 async def json_body(request: Request) -> Any:
-    """The request's body. Raises BadRequestError where it is no JSON, ContentTooLargeError."""
+    """Return the value of a JSON body. Raises BadRequestError if it is no JSON, ContentTooLargeError beyond LARGEST."""
     return await parsed(await read_text(request), parse_json)
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The object that a POST brings. Raises UnsupportedMediaTypeError, BadRequestError, ContentTooLargeError."""
+    """Return the JSON object that is the body of a POST.
+
+    Raises:
+        UnsupportedMediaTypeError: the content type is not JSON.
+        BadRequestError: the body is no JSON object.
+        ContentTooLargeError: the body is larger than ``LARGEST``.
+    """
     require_json_type(request)
     return await parsed(await read_text(request), parse_object)
 
 
 async def parsed(text: bytes, parse: Callable[[bytes], T], large: int = LARGE) -> T:
-    """What a function makes of a text; of a ``large`` one on a thread."""
+    """Parse a text and return the result. A text of more than ``large`` bytes is parsed on a thread."""
     return parse(text) if len(text) <= large else await asyncio.to_thread(parse, text)
 
 
 async def read_text(request: Request, largest: int = LARGEST) -> bytes:
-    """The request's body without its Content-Encoding, of ``largest`` bytes at most.
+    """Read a request's body, and decompress it as its Content-Encoding says.
 
     Raises:
-        UnsupportedMediaTypeError: it is encoded in an unknown way.
-        BadRequestError: it is not what its encoding says.
-        ContentTooLargeError: it is larger than the store takes.
+        UnsupportedMediaTypeError: the encoding is neither identity nor gzip.
+        BadRequestError: the body is no valid gzip.
+        ContentTooLargeError: the body, compressed or not, is larger than ``largest`` bytes.
     """
-    text = await _read(request, largest)
+    text = await _read_raw(request, largest)
     encoding = request.headers.get("content-encoding", "identity")
     if encoding == "identity":
         return text
     if encoding != "gzip":
         raise UnsupportedMediaTypeError(f"{encoding} is not a supported content encoding.")
-    return await asyncio.to_thread(_unpacked, text, largest)
+    return await asyncio.to_thread(_gunzip, text, largest)
 
 
-async def _read(request: Request, largest: int) -> bytes:
+async def _read_raw(request: Request, largest: int) -> bytes:
     body = request.body
     if body is None or isinstance(body, bytes):
-        _check(len(body or b""), largest)
+        _check_size(len(body or b""), largest)
         return body or b""
-    gathered = _Gathered(largest)
+    buffer = _BodyBuffer(largest)
     async for piece in body:
-        gathered.add(piece)
-    return gathered.whole() if gathered.size <= BLOCK else await asyncio.to_thread(gathered.whole)
+        buffer.add(piece)
+    return buffer.join() if buffer.size <= BLOCK_SIZE else await asyncio.to_thread(buffer.join)
 
 
-class _Gathered:
-    """A text that comes in pieces, in blocks of some size until all is there.
+class _BodyBuffer:
+    """A buffer that collects the pieces of a body in blocks.
 
-    Python keeps its lock while it copies a text, but not while it joins some that are large.
+    Python holds its lock while it copies bytes, but releases it while it joins large blocks.
     """
 
     def __init__(self, largest: int) -> None:
@@ -85,39 +97,43 @@ class _Gathered:
         self._last = bytearray()
 
     def add(self, piece: bytes) -> None:
-        """Take in a piece. Raises ContentTooLargeError."""
+        """Add a piece. Raises ContentTooLargeError if the pieces together are larger than ``largest`` bytes."""
         self.size += len(piece)
-        _check(self.size, self._largest)
+        _check_size(self.size, self._largest)
         self._last += piece
-        if len(self._last) >= BLOCK:
+        if len(self._last) >= BLOCK_SIZE:
             self._blocks.append(bytes(self._last))
             self._last.clear()
 
-    def whole(self) -> bytes:
-        """The text."""
+    def join(self) -> bytes:
+        """Return all pieces as one text."""
         return b"".join([*self._blocks, bytes(self._last)])
 
 
-def _check(size: int, largest: int) -> None:
+def _check_size(size: int, largest: int) -> None:
     if size > largest:
         raise ContentTooLargeError("the request entity is too large", code="too_large")
 
 
-def _unpacked(text: bytes, largest: int) -> bytes:
-    """A text out of its gzip envelope, a piece at a time."""
-    gathered = _Gathered(largest)
-    inflate = zlib.decompressobj(31)
+def _gunzip(text: bytes, largest: int) -> bytes:
+    """Decompress a gzip body, a piece at a time.
+
+    Raises BadRequestError if it is no valid gzip, and ContentTooLargeError as soon as ``largest`` bytes are exceeded,
+    so a small body cannot unpack to one that fills the memory.
+    """
+    buffer = _BodyBuffer(largest)
+    inflate = zlib.decompressobj(31)  # a window of 2**15 bytes, and 16 for gzip
     try:
         for start in range(0, len(text), LARGE):
             rest = text[start : start + LARGE]
             while rest and not inflate.eof:
-                gathered.add(inflate.decompress(rest, LARGE))
+                buffer.add(inflate.decompress(rest, LARGE))
                 rest = inflate.unconsumed_tail
     except zlib.error:
         raise _bad_gzip() from None
     if not inflate.eof:
         raise _bad_gzip()
-    return gathered.whole()
+    return buffer.join()
 
 
 def _bad_gzip() -> BadRequestError:

@@ -1,4 +1,4 @@
-"""Answers: JSON bodies and their headers, errors among them, and results that are sent as they are read."""
+"""Build responses: JSON bodies with their headers, errors, redirect addresses, and arrays of rows that stream."""
 
 import asyncio
 import hashlib
@@ -35,50 +35,54 @@ JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 OK: Final = {"ok": True}
 
 LARGE: Final = 4 * 1024 * 1024
-"""Bytes that are copied in the event loop."""
+"""The most bytes that are joined in the event loop; larger bodies are joined on a thread."""
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] = JSON_HEADERS) -> Response:
-    """An answer whose body is the JSON of a value."""
+    """Return a response whose body is a value as JSON."""
     return Response(status, headers, to_json(value) + b"\n")
 
 
 def revision_answer(rev: str, text: bytes) -> Response:
-    """An answer whose body is one revision of a document, with the ETag that names it."""
+    """Return a response whose body is one revision of a document. Its ETag is the revision's id."""
     headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
     return Response(200, headers, text + b"\n")
 
 
-def tagged_answer(asked: Mapping[str, str], value: object) -> Response:
-    """An answer whose body is the JSON of a value, with an ETag that names just this value."""
+def tagged_answer(request_headers: Mapping[str, str], value: object) -> Response:
+    """Return a response whose body is a value as JSON, with an ETag made from that JSON.
+
+    The response is 304 if the client's ``If-None-Match`` has this ETag.
+    """
     answer = json_answer(200, value)
-    tag = f'"{hashlib.md5(answer.body, usedforsecurity=False).hexdigest()}"'
-    if matches(asked, tag):
-        return unchanged(tag)
-    answer.headers = {**JSON_HEADERS, "etag": tag}
+    etag = f'"{hashlib.md5(answer.body, usedforsecurity=False).hexdigest()}"'
+    if matches(request_headers, etag):
+        return unchanged(etag)
+    answer.headers = {**JSON_HEADERS, "etag": etag}
     return answer
 
 
-def unchanged(tag: str) -> Response:
-    """The answer to whoever has the current one already."""
-    return Response(304, {"etag": tag, "cache-control": "must-revalidate"})
+def unchanged(etag: str) -> Response:
+    """Return the 304 response for a client that has the current version."""
+    return Response(304, {"etag": etag, "cache-control": "must-revalidate"})
 
 
 def error_answer(error: ResponseError) -> Response:
-    """What an error looks like to a client."""
+    """Return the response that reports an error: a JSON object of its code and its reason."""
     return json_answer(error.status, {"error": error.code, "reason": error.reason})
 
 
 def location(request: Request, *path: str) -> str:
-    """Return the address of a resource, as the client has addressed the server."""
+    """Return the URL of a resource, on the scheme and host by which the client addressed the server."""
+    # CouchDB escapes `~`, which Python's quote never does, and leaves `:` as it is.
     address = "/" + "/".join(quote(segment, safe=":").replace("~", "%7E") for segment in path)
     return origin(request) + address
 
 
 def origin(request: Request) -> str:
-    """Return the scheme and the host of the server as the client knows them; nothing where it has named no host.
+    """Return the scheme and host by which the client addressed the server; an empty string if it named no host.
 
-    A proxy says in ``X-Forwarded`` headers what the client has asked of it. They are read as CouchDB reads them.
+    Behind a proxy they stand in the ``X-Forwarded`` headers, which are read as CouchDB reads them.
     """
     headers = request.headers
     host = headers.get("x-forwarded-host") or headers.get("host")
@@ -86,26 +90,29 @@ def origin(request: Request) -> str:
     return f"{'https' if secure else 'http'}://{host}" if host else ""
 
 
-def matches(headers: Mapping[str, str], tag: str) -> bool:
-    """Whether the client has this ETag's answer already."""
-    known = headers.get("if-none-match")
-    return known is not None and tag in (part.strip().removeprefix("W/") for part in known.split(","))
+def matches(headers: Mapping[str, str], etag: str) -> bool:
+    """Return True if the client's ``If-None-Match`` header has this ETag."""
+    client_tags = headers.get("if-none-match")
+    return client_tags is not None and etag in (part.strip().removeprefix("W/") for part in client_tags.split(","))
 
 
 async def whole(*parts: bytes, between: bytes = b"") -> bytes:
-    """Parts of an answer as one. Others can run meanwhile, as they could not while ``+`` and ``%`` copy."""
+    """Join the parts of a body.
+
+    ``join`` releases Python's lock while it copies a large body, so other threads can run; ``+`` and ``%`` do not.
+    """
     if sum(map(len, parts)) <= LARGE:
         return between.join(parts)
     return await asyncio.to_thread(between.join, parts)
 
 
 async def listed(head: bytes, rows: Sequence[bytes], tail: bytes) -> Response:
-    """An answer that is a JSON array of rows, all of which are there."""
+    """Return a response whose body is a JSON array of rows that are all in memory."""
     return Response(200, JSON_HEADERS, await whole(head, b"\n", await whole(*rows, between=b",\n"), tail))
 
 
 async def streamed(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:
-    """The pieces of a JSON array of rows, a piece for each batch."""
+    """Yield the pieces of a JSON array of rows, as the batches of rows arrive."""
     separator = b"\n"
     yield head
     async for rows in batches:

@@ -1,7 +1,7 @@
-"""The router: which function answers a request, and what an error looks like as an answer.
+"""Route requests to the handlers of endpoints, and turn errors into responses.
 
-It never raises for what a client sends. It alone turns errors into answers; one that is not of this library's tree is
-a fault of the store: it is logged, and answered with 500.
+The router never raises for a client's mistake. Only here do errors become responses. An exception that is not one of
+this library's errors is a fault of the store: it is logged, and the response is 500.
 """
 
 import logging
@@ -15,29 +15,29 @@ from couchmodel._embedded.rules.params import check_text
 from couchmodel._embedded.rules.partitions import check_access
 from couchmodel._embedded.server.endpoints import (
     ATTACHMENT,
+    AUTH_ENDPOINTS,
     COMPACT_DESIGN,
     DATABASE,
+    DATABASE_ENDPOINTS,
+    DESIGN_INFO,
     DOCUMENT,
-    ENDPOINTS,
-    IN_PARTITIONS,
     INDEX,
-    INFO,
-    NO_VIEW,
-    OWN,
     PARTITION,
-    REPLICATING,
+    PARTITION_ENDPOINTS,
+    REPLICATION_ENDPOINTS,
     ROOT,
-    SERVER,
+    SERVER_ENDPOINTS,
     SHARDS,
+    UNKNOWN_VIEW,
     VIEW,
     VIEW_QUERIES,
-    Answering,
     Endpoint,
     NotAllowedError,
+    ResponseCoroutine,
 )
 from couchmodel._embedded.server.handlers.database import database, partition, update
 from couchmodel._embedded.server.handlers.document import document
-from couchmodel._embedded.server.handlers.server import unsupported as absent
+from couchmodel._embedded.server.handlers.server import unsupported
 from couchmodel._embedded.server.permissions import admit
 from couchmodel._embedded.server.responses import error_answer
 from couchmodel._embedded.settings import Configuration
@@ -58,24 +58,24 @@ __all__ = ["Router"]
 _log = logging.getLogger("couchmodel.embedded")
 
 
-_LONGER: Final = {
+_WITH_LONGER_PATHS: Final = {
     "_compact": COMPACT_DESIGN,
     "_shards": SHARDS,
-    "_find": ENDPOINTS["_find",],
-    "_explain": ENDPOINTS["_explain",],
+    "_find": DATABASE_ENDPOINTS["_find",],
+    "_explain": DATABASE_ENDPOINTS["_explain",],
 }
 """Endpoints of a database whose path may go on: with a design document's name, a document's id, or anything."""
 
 
 class Router:
-    """Answers requests to a store as a CouchDB server does."""
+    """A router that answers requests to a store as a CouchDB server does."""
 
     def __init__(
         self, store: Store, configuration: Configuration | None = None, *, remote: Remote | None = None
     ) -> None:
-        """``remote`` opens the way to other servers for replication.
+        """Create a router. ``remote`` opens transports to other servers, for replication.
 
-        Raises ConfigurationError for a configuration that cannot work.
+        Raises ConfigurationError if the configuration cannot work.
         """
         self.store = store
         self.authentication = Authentication(store, configuration or Configuration())
@@ -83,7 +83,7 @@ class Router:
         self.updates = Updates(store)
 
     async def open(self) -> None:
-        """Open the store, and go on with its replications. Raises StoreFileError where it cannot be opened."""
+        """Open the store, and resume its replications. Raises StoreFileError if the store cannot be opened."""
         await self.store.open()
         self.replicator.watch()
 
@@ -92,7 +92,10 @@ class Router:
         await self.replicator.close()
 
     async def answer_anybody(self, request: Request) -> Response:
-        """The answer to whoever the request's headers say. Raises StoreFileError."""
+        """Answer a request as the user that its headers name.
+
+        Raises StoreFileError if the store cannot be opened.
+        """
         cookie = None
         try:
             user, cookie = await self.authentication.identify(request)
@@ -101,7 +104,7 @@ class Router:
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
-            answer = _failure(request, error)
+            answer = _log_failure(request, error)
         else:
             answer = await self.answer(request, user)
         if cookie is not None and "set-cookie" not in answer.headers:
@@ -111,15 +114,22 @@ class Router:
         return answer
 
     def _challenge(self, request: Request) -> dict[str, str]:
-        """The header that makes a browser ask for a name and a password: only where a client wants it so."""
-        wanted = request.headers.get("x-couchdb-www-authenticate")
-        if wanted is None and self.authentication.configuration.require_valid_user:
-            wanted = 'Basic realm="server"'
-        return {} if wanted is None or not is_text(wanted) else {"www-authenticate": wanted}
+        """Return the header that makes a browser ask for a name and a password.
+
+        It is empty unless the client sends ``X-CouchDB-WWW-Authenticate`` or the configuration requires a user.
+        """
+        challenge = request.headers.get("x-couchdb-www-authenticate")
+        if challenge is None and self.authentication.configuration.require_valid_user:
+            challenge = 'Basic realm="server"'
+        return {} if challenge is None or not is_text(challenge) else {"www-authenticate": challenge}
 
     async def answer(self, request: Request, user: User = ADMIN) -> Response:
-        """The answer, whatever its status. Raises StoreFileError where the store cannot be opened."""
+        """Answer a request as a given user. Errors become responses.
+
+        Raises StoreFileError if the store cannot be opened.
+        """
         request.user = user
+        # A handler may run from here to its end without a wait, so a client in a loop would starve other tasks.
         if turn_is_due():
             await give_turn()
         try:
@@ -133,11 +143,11 @@ class Router:
         except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever it is
-            answer = _failure(request, error)
-        return await _without_body(answer) if request.method == "HEAD" else answer
+            answer = _log_failure(request, error)
+        return await _drop_body(answer) if request.method == "HEAD" else answer
 
-    def _route(self, request: Request) -> Answering:
-        """The coroutine that answers. It is on the way of every read, so it looks at no more than it must."""
+    def _route(self, request: Request) -> ResponseCoroutine:
+        """Return the coroutine that answers a request. Every read passes here, so it checks no more than it must."""
         path, user = request.path, request.user
         if request.query or not "".join(path).isascii():
             check_text(request)
@@ -146,8 +156,8 @@ class Router:
         if not path:
             return ROOT.handler(request)(self.store, request, user)
         first = path[0]
-        if first[:1] == "_" and (answering := self._route_server(request, first)) is not None:
-            return answering
+        if first[:1] == "_" and (coroutine := self._route_server(request, first)) is not None:
+            return coroutine
         if len(path) == 1:
             return self._route_database(request, first)
         database = self.store.database(first)
@@ -160,20 +170,21 @@ class Router:
             return DOCUMENT.handler(request)(self.store, database, request, second)
         return self._route_attachment(database, request, second, path[2:])
 
-    def _route_server(self, request: Request, first: str) -> Answering | None:
-        """What is no database, although it begins with an underscore."""
+    def _route_server(self, request: Request, first: str) -> ResponseCoroutine | None:
+        """Route to an endpoint of the server. Return None if the path names a database, such as ``_users``."""
         path = request.path
-        if first in OWN:
-            return _own_endpoint(path).handler(request)(self.authentication, request)
-        if first in REPLICATING:
-            return _replicating_endpoint(path).handler(request)(self.replicator, request)
-        if first in SERVER:
+        if first in AUTH_ENDPOINTS:
+            return _auth_endpoint(path).handler(request)(self.authentication, request)
+        if first in REPLICATION_ENDPOINTS:
+            return _replication_endpoint(path).handler(request)(self.replicator, request)
+        if first in SERVER_ENDPOINTS:
             return _server_endpoint(path).handler(request)(self.store, request, request.user)
         if first == REPLICATOR:
+            # The database may have been created after the store was opened. If it is watched already, nothing happens.
             self.replicator.watch()
         return None
 
-    def _route_database(self, request: Request, name: str) -> Answering:
+    def _route_database(self, request: Request, name: str) -> ResponseCoroutine:
         match request.method:
             case "PUT":
                 return database.create(self.store, request, name)
@@ -181,8 +192,8 @@ class Router:
                 return database.drop(self.store, request, name)
         return DATABASE.handler(request)(self.store, self.store.database(name), request)
 
-    def _route_special(self, database: Database, request: Request, second: str) -> Answering:
-        """What begins with an underscore: a document in a space of its own, or an endpoint."""
+    def _route_special(self, database: Database, request: Request, second: str) -> ResponseCoroutine:
+        """Route a path whose second segment begins with an underscore: an endpoint, a design or a local document."""
         path = request.path
         if second == "_design" and len(path) > 2:
             return self._route_design(database, request, path[2], path[3:])
@@ -192,76 +203,81 @@ class Router:
             return DOCUMENT.handler(request)(self.store, database, request, _local_id(path[2:]))
         if second == "_index":
             return self._route_index(database, request)
-        endpoint = ENDPOINTS.get(path[1:]) or _LONGER.get(second)
+        endpoint = DATABASE_ENDPOINTS.get(path[1:]) or _WITH_LONGER_PATHS.get(second)
         if endpoint is not None:
             return endpoint.handler(request)(self.store, database, request)
-        return self._route_odd(database, request, second)
+        return self._route_underscored_document(database, request, second)
 
-    def _route_index(self, database: Database, request: Request) -> Answering:
-        """Mango's indexes, all of them or one by its name."""
+    def _route_index(self, database: Database, request: Request) -> ResponseCoroutine:
+        """Route to the Mango indexes of a database, or to one of them by its name."""
         path = request.path
         if request.method != "GET":
             database.security.require_admin(request.user)
-        endpoint = ENDPOINTS.get(path[1:])
+        endpoint = DATABASE_ENDPOINTS.get(path[1:])
         if endpoint is None and (len(path) == 5 or (len(path) == 6 and path[2] == "_design")):
             endpoint = INDEX
         if endpoint is None:
             raise NotFoundError("missing")
         return endpoint.handler(request)(self.store, database, request)
 
-    def _route_odd(self, database: Database, request: Request, id: str) -> Answering:
-        """What names no endpoint, although it begins with an underscore: a document, if at all."""
+    def _route_underscored_document(self, database: Database, request: Request, id: str) -> ResponseCoroutine:
+        """Route a path that names no endpoint: as a document whose id begins with an underscore."""
         if id == "_local/":
             raise BadRequestError("Invalid _local document id.")
+        # A client escaped the slash of the id. CouchDB redirects it to the usual address.
         if id.startswith("_design/") and request.method in ("GET", "HEAD"):
             return document.redirect(request)
         if len(request.path) == 2:
             return DOCUMENT.handler(request)(self.store, database, request, id)
         return self._route_attachment(database, request, id, request.path[2:])
 
-    def _route_partition(self, database: Database, request: Request) -> Answering:
-        """What is inside a partition, as some endpoints show it."""
+    def _route_partition(self, database: Database, request: Request) -> ResponseCoroutine:
+        """Route to a partition's information, or to an endpoint or a view that is narrowed to the partition."""
         path = request.path
         if len(path) < 3:
             raise BadRequestError("invalid_partition_req")
         if len(path) == 3:
             return PARTITION.handler(request)(self.store, database, request)
         narrowed = partition.inside(database, request)
-        if path[3] not in IN_PARTITIONS and not (path[3] == "_design" and len(path) > 5 and path[5][:1] == "_"):
+        if path[3] not in PARTITION_ENDPOINTS and not (path[3] == "_design" and len(path) > 5 and path[5][:1] == "_"):
             raise NotFoundError("missing")
         return self._route_special(database, narrowed, path[3])
 
-    def _route_design(self, database: Database, request: Request, name: str, rest: tuple[str, ...]) -> Answering:
+    def _route_design(
+        self, database: Database, request: Request, name: str, rest: tuple[str, ...]
+    ) -> ResponseCoroutine:
         id = f"_design/{name}"
         if not rest:
             return DOCUMENT.handler(request)(self.store, database, request, id)
         if rest[0] == "_view":
             return _view_endpoint(rest).handler(request)(self.store, database, request)
         if rest == ("_info",):
-            return INFO.handler(request)(self.store, database, request)
+            return DESIGN_INFO.handler(request)(self.store, database, request)
         if rest[0] == "_update":
             return update.update(self.store, database, request)
-        if rest[0] in absent.FUNCTIONS:
-            return absent.function(self.store, database, request)
+        if rest[0] in unsupported.FUNCTIONS:
+            return unsupported.function(self.store, database, request)
         return self._route_attachment(database, request, id, rest)
 
-    def _route_attachment(self, database: Database, request: Request, id: str, name: tuple[str, ...]) -> Answering:
+    def _route_attachment(
+        self, database: Database, request: Request, id: str, name: tuple[str, ...]
+    ) -> ResponseCoroutine:
         return ATTACHMENT.handler(request)(self.store, database, request, id, "/".join(name))
 
 
-def _failure(request: Request, error: Exception) -> Response:
+def _log_failure(request: Request, error: Exception) -> Response:
     _log.error("%r failed", request, exc_info=error)
     return error_answer(ServerError(type(error).__name__))
 
 
-def _own_endpoint(path: tuple[str, ...]) -> Endpoint:
+def _auth_endpoint(path: tuple[str, ...]) -> Endpoint:
     if path[0] == "_session" and path != ("_session",):
         raise NotFoundError("missing")
-    return OWN[path[0]]
+    return AUTH_ENDPOINTS[path[0]]
 
 
-def _replicating_endpoint(path: tuple[str, ...]) -> Endpoint:
-    endpoint = REPLICATING[path[0]]
+def _replication_endpoint(path: tuple[str, ...]) -> Endpoint:
+    endpoint = REPLICATION_ENDPOINTS[path[0]]
     if len(path) > 1 and path[0] != "_scheduler":
         raise NotFoundError("missing")
     return endpoint
@@ -269,13 +285,13 @@ def _replicating_endpoint(path: tuple[str, ...]) -> Endpoint:
 
 def _server_endpoint(path: tuple[str, ...]) -> Endpoint:
     name, *more = path
-    if more and name not in _WITH_MORE:
+    if more and name not in _IGNORING_REST:
         raise NotFoundError("missing")
-    return SERVER[name]
+    return SERVER_ENDPOINTS[name]
 
 
-_WITH_MORE: Final = ("_reshard", "_up")
-"""Endpoints of the server that do not mind what follows their name."""
+_IGNORING_REST: Final = ("_reshard", "_up")
+"""Endpoints of the server that ignore the rest of the path behind their name, as in CouchDB."""
 
 
 def _view_endpoint(rest: tuple[str, ...]) -> Endpoint:
@@ -284,7 +300,7 @@ def _view_endpoint(rest: tuple[str, ...]) -> Endpoint:
             return VIEW
         case _, _, "queries":
             return VIEW_QUERIES
-    return NO_VIEW
+    return UNKNOWN_VIEW
 
 
 def _local_id(rest: tuple[str, ...]) -> str:
@@ -295,7 +311,7 @@ def _local_id(rest: tuple[str, ...]) -> str:
     return f"_local/{rest[0]}"
 
 
-async def _without_body(answer: Response) -> Response:
+async def _drop_body(answer: Response) -> Response:
     headers = dict(answer.headers)
     if answer.stream is not None:
         await answer.stream.aclose()
