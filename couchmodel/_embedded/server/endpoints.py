@@ -103,15 +103,15 @@ REPLICATION_ENDPOINTS: Final[Mapping[str, Endpoint]] = {
 SERVER_ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "_up": Endpoint("GET,HEAD", {"GET": server.up}),
     "_uuids": Endpoint("GET", {"GET": server.uuids}),
-    "_all_dbs": Endpoint("GET,HEAD", {"GET": server.databases}),
+    "_all_dbs": Endpoint("GET,HEAD", {"GET": server.list_databases}),
     "_dbs_info": Endpoint("GET,HEAD,POST", {"GET": server.databases_info, "POST": server.databases_info}),
     "_reload_query_servers": Endpoint("POST", {"POST": server.reload_functions}),
     "_membership": Endpoint("GET", {"GET": cluster.membership}),
-    "_cluster_setup": Endpoint("GET,POST", {"GET": cluster.state, "POST": cluster.set_up}),
+    "_cluster_setup": Endpoint("GET,POST", {"GET": cluster.setup_state, "POST": cluster.set_up}),
     "_reshard": Endpoint("GET,HEAD", dict.fromkeys(("GET", "POST", "PUT", "DELETE"), unsupported.reshard)),
     "_db_updates": Endpoint("GET", {"GET": db_updates.feed}),
-    "_search_analyze": Endpoint("POST", {"GET": unsupported.search, "POST": unsupported.search}),
-    "_nouveau_analyze": Endpoint("POST", {"POST": unsupported.nouveau}),
+    "_search_analyze": Endpoint("POST", {"GET": unsupported.search_analyze, "POST": unsupported.search_analyze}),
+    "_nouveau_analyze": Endpoint("POST", {"POST": unsupported.nouveau_analyze}),
 }
 """The other endpoints of the server. Their handlers take the store and the user."""
 

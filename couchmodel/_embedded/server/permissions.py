@@ -60,6 +60,7 @@ def _admit_to_server(request: Request, user: User, first: str) -> None:
 def _admit_to_database(store: Store, request: Request, first: str) -> None:
     path, user = request.path, request.user
     second = path[1] if len(path) > 1 else ""
+    # Databases are created and dropped by administrators of the server only.
     if not second and request.method in ("PUT", "DELETE"):
         raise _not_server_admin()
     if second in _SERVER_ADMINS or (first in _SYSTEM and second in ("_all_docs", "_changes")):

@@ -255,8 +255,8 @@ class Router:
             return DESIGN_INFO.handler(request)(self.store, database, request)
         if rest[0] == "_update":
             return update.update(self.store, database, request)
-        if rest[0] in unsupported.FUNCTIONS:
-            return unsupported.function(self.store, database, request)
+        if rest[0] in unsupported.DESIGN_FUNCTIONS:
+            return unsupported.design_function(self.store, database, request)
         return self._route_attachment(database, request, id, rest)
 
     def _route_attachment(

@@ -113,7 +113,7 @@ async def test_a_fault_of_the_store_is_an_answer_and_in_the_log(
     def fail(*_: object) -> list[str]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(server, "_listed", fail)
+    monkeypatch.setattr(server, "_database_names", fail)
     with caplog.at_level(logging.ERROR, "couchmodel.embedded"):
         answer = await client.ask("GET", "/_all_dbs")
     assert (answer.status, answer.json()["reason"]) == (500, "ZeroDivisionError")

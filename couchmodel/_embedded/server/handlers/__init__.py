@@ -1,1 +1,1 @@
-"""The endpoints: a function for each method of each, a folder for each family."""
+"""The handlers of the endpoints: a function for each method, a package for each of server, database and document."""

@@ -1,1 +1,1 @@
-"""The endpoints of the server itself: sessions, configuration, cluster, replications."""
+"""The handlers of the server's own endpoints: sessions, configuration, cluster, replications."""

@@ -1,4 +1,7 @@
-"""The cluster, which is one node, and the shards that a database would have in a CouchDB."""
+"""Answer for the cluster, which is one node, and for the shards that a database would have in CouchDB.
+
+The store keeps a database in one piece. The shards are computed as CouchDB's ``mem3`` would lay them out.
+"""
 
 import zlib
 from typing import Final
@@ -12,27 +15,30 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
 
-__all__ = ["membership", "set_up", "shards", "state", "synchronize"]
+__all__ = ["membership", "set_up", "setup_state", "shards", "synchronize"]
 
-RING: Final = 1 << 32
-"""How many hashes there are for the shards to share."""
+HASHES: Final = 1 << 32
+"""The number of hash values, which the shards of a database divide among themselves: those of CRC-32."""
 
 _FINISHING: Final = ("enable_single_node", "finish_cluster")
+"""Actions of ``_cluster_setup`` that end the setup, which is over from the start."""
+
 _JOINING: Final = ("add_node", "enable_cluster", "receive_cookie", "remove_node")
+"""Actions of ``_cluster_setup`` that need a second node."""
 
 
 async def membership(store: Store, request: Request, user: User) -> Response:
-    """``GET /_membership``."""
+    """Answer ``GET /_membership``."""
     return json_answer(200, {"all_nodes": [NODE], "cluster_nodes": [NODE]})
 
 
-async def state(store: Store, request: Request, user: User) -> Response:
-    """``GET /_cluster_setup``."""
+async def setup_state(store: Store, request: Request, user: User) -> Response:
+    """Answer ``GET /_cluster_setup``."""
     return json_answer(200, {"state": "single_node_enabled"})
 
 
 async def set_up(store: Store, request: Request, user: User) -> Response:
-    """``POST /_cluster_setup``: there is nothing left to be set up."""
+    """Answer ``POST /_cluster_setup`` with an error: the one node needs no setup."""
     action = (await json_object(request)).get("action")
     if action in _FINISHING:
         raise BadRequestError("Cluster is already finished")
@@ -42,31 +48,35 @@ async def set_up(store: Store, request: Request, user: User) -> Response:
 
 
 async def shards(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_shards`` and ``GET /{db}/_shards/{id}``."""
+    """Answer ``GET /{db}/_shards`` and ``GET /{db}/_shards/{id}``."""
     match request.path[2:]:
         case ():
-            return json_answer(200, {"shards": {_range(database, n): [NODE] for n in range(database.shards)}})
+            return json_answer(200, {"shards": {_shard_range(database, n): [NODE] for n in range(database.shards)}})
         case (id,):
             if database.partitioned:
                 check_access(id)
-            return json_answer(200, {"range": _range(database, _shard(database, id)), "nodes": [NODE]})
+            return json_answer(200, {"range": _shard_range(database, _shard_of(database, id)), "nodes": [NODE]})
     raise NotFoundError("missing")
 
 
 async def synchronize(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_sync_shards``: there is one copy, which agrees with itself."""
+    """Answer ``POST /{db}/_sync_shards``. There is only one copy of a database, so nothing has to be done."""
     return json_answer(202, OK)
 
 
-def _range(database: Database, number: int) -> str:
-    size = RING // database.shards
-    last = RING if number == database.shards - 1 else (number + 1) * size
+def _shard_range(database: Database, number: int) -> str:
+    size = HASHES // database.shards
+    # The last shard takes the remainder of the division too.
+    last = HASHES if number == database.shards - 1 else (number + 1) * size
     return f"{number * size:08x}-{last - 1:08x}"
 
 
-def _shard(database: Database, id: str) -> int:
-    """Where CouchDB would keep a document: by its id, or by its partition."""
-    of_partition = database.partitioned and not id.startswith("_design/")
-    hashed = id.partition(":")[0] if of_partition else id
-    number = zlib.crc32(hashed.encode()) // (RING // database.shards)
+def _shard_of(database: Database, id: str) -> int:
+    """Return the number of the shard in which CouchDB would keep a document.
+
+    The hash of the document's id determines it; in a partitioned database the hash of the partition's name.
+    """
+    by_partition = database.partitioned and not id.startswith("_design/")
+    hashed = id.partition(":")[0] if by_partition else id
+    number = zlib.crc32(hashed.encode()) // (HASHES // database.shards)
     return min(number, database.shards - 1)

@@ -1,4 +1,7 @@
-"""What becomes of databases, as a feed: ``_db_updates``, which shows the changes of ``_global_changes`` its own way."""
+"""Answer ``_db_updates``, the feed of created, updated and deleted databases.
+
+Each row is a change of the database ``_global_changes``, whose documents are named ``{event}:{database}``.
+"""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -24,12 +27,12 @@ _EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "
 
 
 async def feed(store: Store, request: Request, user: User) -> Response:
-    """``GET /_db_updates``."""
+    """Answer ``GET /_db_updates``. Raises NotFoundError if there is no database ``_global_changes``."""
     database = store.database(GLOBAL_CHANGES)
     kind = request.query.get("feed", "normal")
     if kind not in _FEEDS:
         raise BadRequestError("Supported `feed` types: normal, continuous, longpoll, eventsource")
-    request.query = _checked(request.query)
+    request.query = _check_parameters(request.query)
     query = Query(
         since=changes.parse_since(request.query.get("since", "0"), database),
         limit=whole_number(request.query.get("limit", str(changes.NO_LIMIT))),
@@ -39,34 +42,41 @@ async def feed(store: Store, request: Request, user: User) -> Response:
         tag = await store.read(partial(changes.tag, database))
         if matches(request.headers, tag):
             return unchanged(tag)
-        return Response(200, {**JSON_HEADERS, "etag": tag}, stream=told(_normal(store, database, query)))
+        return Response(200, {**JSON_HEADERS, "etag": tag}, stream=told(_normal_pieces(store, database, query)))
     if query.since is None:
         query = replace(query, since=await store.read(partial(changes.present, database)))
     waiting = Waiting(store, database, query, request)
     if kind == "eventsource":
         return Response(200, _EVENT_HEADERS, stream=told(waiting.eventsource()))
-    pieces = _continuous(waiting, database, query) if kind == "continuous" else _longpoll(waiting, database, query)
+    pieces = (
+        _continuous_pieces(waiting, database, query)
+        if kind == "continuous"
+        else _longpoll_pieces(waiting, database, query)
+    )
     return Response(200, JSON_HEADERS, stream=told(pieces))
 
 
-def _checked(query: Any) -> dict[str, str]:
-    """The parameters, as a feed of changes takes them. Raises BadRequestError for what is no number."""
-    given = dict(query)
-    heartbeat = given.get("heartbeat")
+def _check_parameters(query: Any) -> dict[str, str]:
+    """Return the parameters as the feed of changes takes them.
+
+    Raises BadRequestError if a limit, timeout or heartbeat is no whole number.
+    """
+    parameters = dict(query)
+    heartbeat = parameters.get("heartbeat")
     if heartbeat == "false":
-        del given["heartbeat"]
+        del parameters["heartbeat"]
     for name in _NUMBERS:
-        text = given.get(name, "0")
+        text = parameters.get(name, "0")
         if not (text.isascii() and text.isdigit()) and not (name == "heartbeat" and text == "true"):
             raise BadRequestError("invalid_integer")
-        if name in given and text != "true":
-            given[name] = str(min(whole_number(text), LARGEST))
-    if given.get("heartbeat") == "0":
-        given["heartbeat"] = "1"
-    return given
+        if name in parameters and text != "true":
+            parameters[name] = str(min(whole_number(text), LARGEST))
+    if parameters.get("heartbeat") == "0":
+        parameters["heartbeat"] = "1"
+    return parameters
 
 
-async def _normal(store: Store, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+async def _normal_pieces(store: Store, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
     yield b'{"results":[\n'
     separator = b""
     rest: Query | None = query
@@ -77,10 +87,10 @@ async def _normal(store: Store, database: Database, query: Query) -> AsyncGenera
             yield separator + row
             separator = b",\r\n"
         rest = batch.rest
-    yield _end(batch.last_seq, database)
+    yield _result_end(batch.last_seq, database)
 
 
-async def _longpoll(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+async def _longpoll_pieces(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
     yield b'{"results":[\n'
     separator, last = b"", query.since or 0
     async for batch in waiting.batches():
@@ -91,17 +101,18 @@ async def _longpoll(waiting: Waiting, database: Database, query: Query) -> Async
         for row in _rows(batch, database):
             yield separator + row
             separator = b",\r\n"
+        # Changes of documents that report no event do not end the wait.
         if separator and batch.rest is None:
             break
-    yield _end(last, database)
+    yield _result_end(last, database)
 
 
-async def _continuous(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+async def _continuous_pieces(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
     last = query.since or 0
     async for batch in waiting.batches():
         if batch is not None:
             last = batch.last_seq
-        # An empty line tells the client that the feed has begun, or is there.
+        # An empty line tells the client that the feed has begun, and later that it is alive.
         yield b"".join(row + b"\n" for row in _rows(batch, database)) if batch and batch.rows else b"\n"
     yield encode({"last_seq": database.sequence(last)}) + b"\n"
 
@@ -111,12 +122,12 @@ def _rows(batch: Batch, database: Database) -> list[bytes]:
 
 
 def _row(change: Change, database: Database) -> bytes | None:
-    """The event of a document's change; None where the document is something else."""
+    """Return the row for a document's change, or None if the document reports no event, as a design document."""
     event, separator, name = str(decode(change.text)["id"]).partition(":")
     if not separator:
         return None
     return b'%b,"seq":%b}' % (encode({"db_name": name, "type": event})[:-1], change.sequence)
 
 
-def _end(last: int, database: Database) -> bytes:
+def _result_end(last: int, database: Database) -> bytes:
     return b'\n],\n"last_seq":%b}\n' % encode(database.sequence(last))

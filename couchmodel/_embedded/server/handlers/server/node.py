@@ -1,4 +1,4 @@
-"""The one node of the server, and its configuration, of which the administrators can be changed."""
+"""Answer for the one node of the server and its configuration. Only administrators can be changed by requests."""
 
 from typing import Final
 
@@ -20,19 +20,20 @@ from couchmodel.errors import (
 __all__ = ["delete", "get", "post", "put"]
 
 ADMINS: Final = "admins"
+"""The section of CouchDB's configuration that has the administrators."""
 
 ICU: Final = "72.1"
-"""The version of ICU whose order of strings the store has."""
+"""The version of ICU whose collation the store follows."""
 
 
 async def get(authentication: Authentication, request: Request) -> Response:
-    """``GET /_node/{node}`` and what is below it."""
+    """Answer ``GET /_node/{node}`` and the paths below it: ``_versions`` and ``_config``."""
     _check_node(request.path)
     if len(request.path) == 2:
         return json_answer(200, {"name": NODE})
     if request.path[2:] == ("_versions",):
         return json_answer(200, {"collation_driver": {"name": "libicu", "library_version": ICU}})
-    keys = _keys(request.path)
+    keys = _config_keys(request.path)
     sections = await _sections(authentication)
     if not keys:
         return json_answer(200, sections)
@@ -41,20 +42,20 @@ async def get(authentication: Authentication, request: Request) -> Response:
 
 
 async def put(authentication: Authentication, request: Request) -> Response:
-    """``PUT /_node/{node}/_config/admins/{name}``. The answer is what was there before."""
-    name = _admin(request)
+    """Answer ``PUT /_node/{node}/_config/admins/{name}`` with the old value. A new administrator's is empty."""
+    name = _admin_name(request)
     password = await json_body(request)
     if not isinstance(password, str):
         raise BadRequestError("a JSON string expected")
-    await authentication.open()
+    await authentication.open()  # it loads the stored administrators
     before = authentication.admins.get(name, "")
     await authentication.set_admin(name, password)
     return json_answer(200, before)
 
 
 async def delete(authentication: Authentication, request: Request) -> Response:
-    """``DELETE /_node/{node}/_config/admins/{name}``. The answer is what was there before."""
-    name = _admin(request)
+    """Answer ``DELETE /_node/{node}/_config/admins/{name}`` with the old value."""
+    name = _admin_name(request)
     await authentication.open()
     before = _value(authentication.admins, name)
     await authentication.remove_admin(name)
@@ -62,7 +63,7 @@ async def delete(authentication: Authentication, request: Request) -> Response:
 
 
 async def post(authentication: Authentication, request: Request) -> Response:
-    """``POST /_node/{node}/_config/_reload`` and ``_restart``, for which there is no need."""
+    """Refuse ``POST /_node/{node}/_config/_reload`` and ``_restart``, which the program that runs the store does."""
     _check_node(request.path)
     raise UnsupportedError(
         "Whoever started the store restarts and configures it: `couchmodel serve --help` has the options."
@@ -76,8 +77,8 @@ def _check_node(path: tuple[str, ...]) -> None:
         raise PreconditionFailedError(f"{path[1]} is down", code="nodedown")
 
 
-def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The section and the key that are asked for, as far as they are."""
+def _config_keys(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the section and the key in a path below ``_config``: both, only the section, or none."""
     if path[2] != "_config":
         raise UnsupportedError(f"The embedded store keeps no {path[2]}: it has no node of Erlang to tell of.")
     if len(path) > 5:
@@ -85,9 +86,10 @@ def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[3:]
 
 
-def _admin(request: Request) -> str:
+def _admin_name(request: Request) -> str:
+    """Return the name of the administrator whom a request changes. Raises ResponseError for anything else."""
     _check_node(request.path)
-    keys = _keys(request.path) if len(request.path) > 2 else ()
+    keys = _config_keys(request.path) if len(request.path) > 2 else ()
     if len(keys) != 2:
         raise MethodNotAllowedError("Only GET allowed")
     if keys[0] != ADMINS:
@@ -104,31 +106,31 @@ def _value(section: dict[str, str], key: str) -> str:
 
 
 async def _sections(authentication: Authentication) -> dict[str, dict[str, str]]:
-    """What is in force, under CouchDB's names. The secret of the sessions is nobody's business."""
+    """Return the configuration in force, under CouchDB's names. The secret of the sessions is left out."""
     await authentication.open()
-    settled = authentication.configuration
-    cors = settled.cors
+    configuration = authentication.configuration
+    cors = configuration.cors
     sections = {
         ADMINS: dict(authentication.admins),
         "chttpd": {
-            "enable_cors": _text(cors is not None),
-            "max_http_request_size": str(settled.max_request_size),
-            "require_valid_user": _text(settled.require_valid_user),
+            "enable_cors": _boolean_text(cors is not None),
+            "max_http_request_size": str(configuration.max_request_size),
+            "require_valid_user": _boolean_text(configuration.require_valid_user),
         },
         "chttpd_auth": {
             "authentication_db": "_users",
             "hash_algorithms": "sha256, sha",
             "iterations": str(ITERATIONS),
             "pbkdf2_prf": PRF,
-            "timeout": str(settled.session_timeout),
+            "timeout": str(configuration.session_timeout),
         },
-        "chttpd_auth_lockout": {"mode": "enforce" if settled.lockout else "off"},
+        "chttpd_auth_lockout": {"mode": "enforce" if configuration.lockout else "off"},
         "couchdb": {"max_document_size": str(LARGEST_DOCUMENT)},
     }
     if cors is not None:
-        sections["cors"] = {"credentials": _text(cors.credentials), "origins": ", ".join(cors.origins)}
+        sections["cors"] = {"credentials": _boolean_text(cors.credentials), "origins": ", ".join(cors.origins)}
     return sections
 
 
-def _text(value: bool) -> str:
+def _boolean_text(value: bool) -> str:
     return "true" if value else "false"

@@ -1,4 +1,7 @@
-"""The pages of a web interface, such as Fauxton, from a folder: ``/_utils/``, as CouchDB serves its own."""
+"""Serve the files of a web interface such as Fauxton from a folder at ``/_utils/``, as CouchDB serves its own.
+
+Only files inside the folder are served. Hidden files, and names with special characters, are not.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +22,7 @@ POLICY: Final = (
 )
 """CouchDB's ``Content-Security-Policy`` for its pages."""
 
-TYPES: Final[Mapping[str, str]] = {
+CONTENT_TYPES: Final[Mapping[str, str]] = {
     ".css": "text/css",
     ".gif": "image/gif",
     ".html": "text/html",
@@ -35,50 +38,54 @@ TYPES: Final[Mapping[str, str]] = {
     ".woff": "font/woff",
     ".woff2": "font/woff2",
 }
-"""Content types by the ends of names. Those that a machine knows may keep a browser from running a script."""
+"""Content types by file suffix.
+
+The machine's own table (:mod:`mimetypes`) is not used: a wrong type there would keep a browser from running a script.
+"""
 
 INDEX: Final = "index.html"
+"""The file that is served for a folder."""
 
 
 def check_folder(folder: Path | None) -> None:
-    """Raise ConfigurationError for a folder that has no first page."""
+    """Raise ConfigurationError if a folder has no index page. None, for no web interface, is right."""
     if folder is not None and not (folder / INDEX).is_file():
         raise ConfigurationError(f"there is no {INDEX} in {folder}, from which --utils would serve a web interface")
 
 
 def redirect(request: Request) -> Response:
-    """Return the answer to ``/_utils``: the links of its page are relative to ``/_utils/``."""
+    """Return the redirection from ``/_utils`` to ``/_utils/``, to which the links of the pages are relative."""
     return Response(301, {"location": origin(request) + "/_utils/"})
 
 
 async def utils(authentication: Authentication, request: Request) -> Response:
-    """``GET /_utils/`` and what is below it. Raises NotFoundError."""
+    """Answer ``GET /_utils/`` and the paths below it. Raises NotFoundError if there is no such file or no folder."""
     folder = authentication.configuration.utils
     if folder is None:
         raise NotFoundError(
             "There is no web interface here: `couchmodel serve --utils DIR` serves one such as Fauxton from a folder."
         )
-    return await asyncio.to_thread(_page, folder, request)
+    return await asyncio.to_thread(_read_page, folder, request)
 
 
-def _page(folder: Path, request: Request) -> Response:
-    file = _file(folder, request.path[1:])
+def _read_page(folder: Path, request: Request) -> Response:
+    file = _find_file(folder, request.path[1:])
     try:
-        known, content = file.stat(), file.read_bytes()
+        status, content = file.stat(), file.read_bytes()
     except OSError:
         raise NotFoundError("missing") from None
-    tag = f'"{known.st_mtime_ns:x}-{known.st_size:x}"'
+    tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
     headers = {"cache-control": "private, must-revalidate", "etag": tag, "content-security-policy": POLICY}
     if matches(request.headers, tag):
         return Response(304, headers)
-    headers["content-type"] = TYPES.get(file.suffix.lower(), "application/octet-stream")
-    headers["last-modified"] = formatdate(known.st_mtime, usegmt=True)
+    headers["content-type"] = CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream")
+    headers["last-modified"] = formatdate(status.st_mtime, usegmt=True)
     return Response(200, headers, content)
 
 
-def _file(folder: Path, names: tuple[str, ...]) -> Path:
-    """Return the file that a path names, which lies in the folder. Raises NotFoundError."""
-    if not all(map(_is_name, names)):
+def _find_file(folder: Path, names: tuple[str, ...]) -> Path:
+    """Return the file that a path names. Raises NotFoundError if it would lie outside of the folder."""
+    if not all(map(_is_safe_name, names)):
         raise NotFoundError("missing")
     root = folder.resolve()
     file = root.joinpath(*names).resolve()  # a link may lead elsewhere
@@ -87,6 +94,6 @@ def _file(folder: Path, names: tuple[str, ...]) -> Path:
     return file / INDEX if file.is_dir() else file
 
 
-def _is_name(segment: str) -> bool:
-    """Whether a segment of a path can be the name of a file that is meant to be seen, on every system."""
+def _is_safe_name(segment: str) -> bool:
+    """Return True if a path's segment is a file name on every operating system, and names no hidden file."""
     return segment[:1] not in ("", ".") and segment.isprintable() and not set(segment) & set('/\\:*?"<>|')

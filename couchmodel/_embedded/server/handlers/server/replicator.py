@@ -1,4 +1,4 @@
-"""The replications that the store runs: ``_replicate``, ``_scheduler`` and ``_active_tasks``."""
+"""Answer for the replications that the store runs: ``_replicate``, ``_scheduler`` and ``_active_tasks``."""
 
 import asyncio
 import re
@@ -24,40 +24,41 @@ from couchmodel.errors import (
 __all__ = ["active_tasks", "replicate", "scheduler"]
 
 _STATES: Final = ("initializing", "error", "running", "pending", "crashing", "completed", "failed")
-_LIMIT: Final = "100"
+_DEFAULT_LIMIT: Final = "100"
 
 
 async def replicate(replicator: Replicator, request: Request) -> Response:
-    """``POST /_replicate``."""
+    """Answer ``POST /_replicate``: run a replication to its end, start a continuous one, or cancel one."""
     body = await json_object(request)
     if body.get("cancel") is True:
         return await _cancel(replicator, request, body)
-    asked = await asyncio.to_thread(parse_asked, body)  # which may name very many documents
+    replication = await asyncio.to_thread(parse_asked, body)  # a body may name very many documents
     try:
-        if asked.options.continuous:
-            return json_answer(202, {**OK, "_local_id": await replicator.start(asked, request.user)})
-        answer = await replicator.replicate(asked, request.user)
+        if replication.options.continuous:
+            return json_answer(202, {**OK, "_local_id": await replicator.start(replication, request.user)})
+        answer = await replicator.replicate(replication, request.user)
     except StoreFileError:
         raise
     except CouchModelError as error:
-        _refuse(asked, error)
+        _raise_as_couchdb(replication, error)
     return json_answer(200, {**OK, **answer})
 
 
 async def _cancel(replicator: Replicator, request: Request, body: dict[str, Any]) -> Response:
-    named = next((body[name] for name in ("_local_id", "replication_id", "id") if name in body), None)
-    id = str(named) if named is not None else await replicator.id(parse_asked(body), request.user)
+    given_id = next((body[name] for name in ("_local_id", "replication_id", "id") if name in body), None)
+    id = str(given_id) if given_id is not None else await replicator.id(parse_asked(body), request.user)
     await replicator.cancel(id, request.user)
     return json_answer(200, {**OK, "_local_id": id})
 
 
-def _refuse(asked: Asked, error: CouchModelError) -> NoReturn:
-    """Raise CouchDB's answer to a replication that has failed."""
+def _raise_as_couchdb(replication: Asked, error: CouchModelError) -> NoReturn:
+    """Raise the error that CouchDB answers when a replication fails in this way."""
     match error:
         case NotFoundError() if error.code == "db_not_found":
+            # CouchDB answers 500 for a missing database of a replication, not 404.
             raise ServerError(error.reason, code="db_not_found") from error
-        case UnauthorizedError() if not asked.source.is_local or not asked.target.is_local:
-            name = (asked.target if asked.source.is_local else asked.source).name
+        case UnauthorizedError() if not replication.source.is_local or not replication.target.is_local:
+            name = (replication.target if replication.source.is_local else replication.source).name
             raise UnauthorizedError(f"unauthorized to access or create database {name}") from error
         case ResponseError():
             raise error
@@ -65,67 +66,67 @@ def _refuse(asked: Asked, error: CouchModelError) -> NoReturn:
 
 
 async def active_tasks(replicator: Replicator, request: Request) -> Response:
-    """``GET /_active_tasks``."""
+    """Answer ``GET /_active_tasks``."""
     running = [job for job in replicator.jobs() if job.state == "running"]
     return json_answer(200, [job.task(REPLICATOR) for job in running])
 
 
 async def scheduler(replicator: Replicator, request: Request) -> Response:
-    """``GET /_scheduler/jobs`` and ``/_scheduler/docs``, with a job's or a document's id for one."""
+    """Answer ``GET /_scheduler/jobs`` and ``/_scheduler/docs``: all, or one by the id of a job or a document."""
     match request.path[1:]:
         case ("jobs",):
-            return _jobs(replicator, request)
+            return _list_jobs(replicator, request)
         case ("jobs", id):
-            return _job(replicator, id)
+            return _show_job(replicator, id)
         case ("docs",) | ("docs", "_replicator"):
-            return await _documents(replicator, request)
+            return await _list_documents(replicator, request)
         case ("docs", "_replicator", id):
-            return await _document(replicator, id)
+            return await _show_document(replicator, id)
         case ("docs", *name, _) if name and name[-1] == "_replicator":
             replicator.store.database("/".join(name))
-            raise _no_other()
+            raise _no_other_database()
         case ("docs", name, *_) if name.endswith("/_replicator"):
             replicator.store.database(name)
-            raise _no_other()
+            raise _no_other_database()
         case ("docs", *_):
             raise BadRequestError("Invalid path")
     return json_answer(404, {"error": "not found"})
 
 
-def _no_other() -> UnsupportedError:
+def _no_other_database() -> UnsupportedError:
     return UnsupportedError("The embedded store runs the replications of its database _replicator only.")
 
 
-def _jobs(replicator: Replicator, request: Request) -> Response:
+def _list_jobs(replicator: Replicator, request: Request) -> Response:
     rows = [job.scheduled(REPLICATOR) for job in replicator.jobs()]
-    skip, limit = _page(request)
+    skip, limit = _parse_page(request)
     page = rows[skip : skip + limit]
     return json_answer(200, {"total_rows": len(rows), "offset": min(skip, len(rows)), "jobs": page})
 
 
-def _job(replicator: Replicator, id: str) -> Response:
+def _show_job(replicator: Replicator, id: str) -> Response:
     for job in replicator.jobs():
         if job.id == id:
             return json_answer(200, job.scheduled(REPLICATOR))
     raise NotFoundError("missing")
 
 
-async def _documents(replicator: Replicator, request: Request) -> Response:
-    states = _wanted_states(request)
-    skip, limit = _page(request)
+async def _list_documents(replicator: Replicator, request: Request) -> Response:
+    states = _parse_states(request)
+    skip, limit = _parse_page(request)
     descending = boolean("descending", request.query.get("descending", "false"))
-    rows = [_shown(replicator, body) for body in await replicator.documents()]
+    rows = [_document_status(replicator, body) for body in await replicator.documents()]
     found = [row for row in (reversed(rows) if descending else rows) if not states or row["state"] in states]
     page = found[skip : skip + limit]
     return json_answer(200, {"total_rows": len(rows), "offset": min(skip, len(rows)), "docs": page})
 
 
-async def _document(replicator: Replicator, id: str) -> Response:
-    return json_answer(200, _shown(replicator, await replicator.document(id)))
+async def _show_document(replicator: Replicator, id: str) -> Response:
+    return json_answer(200, _document_status(replicator, await replicator.document(id)))
 
 
-def _shown(replicator: Replicator, body: dict[str, Any]) -> dict[str, Any]:
-    """How a document's replication stands: by what is in hand, or by what was written into the document."""
+def _document_status(replicator: Replicator, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the status of a document's replication: that of its job, or the one stored in the document."""
     job, state = replicator.job_of(body["_id"]), body.get("_replication_state")
     if job is not None and state is None:
         return job.shown(REPLICATOR)
@@ -144,29 +145,29 @@ def _shown(replicator: Replicator, body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _wanted_states(request: Request) -> list[str]:
+def _parse_states(request: Request) -> list[str]:
     states = [state for state in request.query.get("states", "").split(",") if state]
     if not all(state in _STATES for state in states):
         unknown = ",".join(state for state in states if state not in _STATES)
-        raise _unparsable(f"Unknown states [{unknown}]. Choose from: [{','.join(_STATES)}]")
+        raise _query_error(f"Unknown states [{unknown}]. Choose from: [{','.join(_STATES)}]")
     return states
 
 
-def _page(request: Request) -> tuple[int, int]:
+def _parse_page(request: Request) -> tuple[int, int]:
     query = request.query
-    return _number("skip", query.get("skip", "0")), _number("limit", query.get("limit", _LIMIT))
+    return _parse_number("skip", query.get("skip", "0")), _parse_number("limit", query.get("limit", _DEFAULT_LIMIT))
 
 
-def _number(name: str, text: str) -> int:
+def _parse_number(name: str, text: str) -> int:
     if not _INTEGER.fullmatch(text):
-        raise _unparsable(f"{name} must be an integer")
+        raise _query_error(f"{name} must be an integer")
     if text.startswith("-") and whole_number(text[1:]):
-        raise _unparsable(f"{name} not in range of [0,infinity]")
+        raise _query_error(f"{name} not in range of [0,infinity]")
     return min(whole_number(text.lstrip("+-")), LARGEST)
 
 
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 
 
-def _unparsable(reason: str) -> BadRequestError:
+def _query_error(reason: str) -> BadRequestError:
     return BadRequestError(reason, code="query_parse_error")

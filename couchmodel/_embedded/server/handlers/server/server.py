@@ -1,4 +1,4 @@
-"""The server: who it is, and which databases it has."""
+"""Answer for the server as a whole: its name and version, new ids, and the list of its databases."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,18 +15,23 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["databases", "databases_info", "reload_functions", "up", "uuids", "welcome"]
+__all__ = ["databases_info", "list_databases", "reload_functions", "up", "uuids", "welcome"]
 
 VERSION: Final = "3.5.0"
-"""The CouchDB whose semantics the store has."""
+"""The version of CouchDB whose semantics the store follows."""
 
-MOST_UUIDS: Final = 1000
-MOST_DATABASES: Final = 100
+MAX_UUIDS: Final = 1000
+"""The most ids of one request to ``_uuids``: CouchDB's default for ``max_count``."""
+
+MAX_DATABASES: Final = 100
+"""The most names of one request to ``_dbs_info``: CouchDB's default for ``max_db_number_for_dbs_info_req``."""
+
 NODE: Final = "couchmodel@127.0.0.1"
+"""The name of the one node."""
 
 
 async def welcome(store: Store, request: Request, user: User) -> Response:
-    """``GET /``."""
+    """Answer ``GET /`` with the name and the version."""
     return json_answer(
         200,
         {
@@ -40,75 +45,78 @@ async def welcome(store: Store, request: Request, user: User) -> Response:
 
 
 async def up(store: Store, request: Request, user: User) -> Response:
-    """``GET /_up``."""
+    """Answer ``GET /_up``."""
     return json_answer(200, {"status": "ok", "seeds": {}})
 
 
 async def uuids(store: Store, request: Request, user: User) -> Response:
-    """``GET /_uuids``."""
+    """Answer ``GET /_uuids`` with new ids."""
     count = request.query.get("count", "1")
     if not (count.isascii() and count.isdigit()):
         raise BadRequestError("count must be a positive integer")
-    if whole_number(count) > MOST_UUIDS:
+    if whole_number(count) > MAX_UUIDS:
         raise BadRequestError("count parameter too large")
-    headers = {**_NOT_KEPT, "etag": f'"{secrets.token_hex(16)}"'}
+    headers = {**_UNCACHED, "etag": f'"{secrets.token_hex(16)}"'}
     return json_answer(200, {"uuids": [store.uuids.next() for _ in range(whole_number(count))]}, headers)
 
 
-_NOT_KEPT: Final = {
+_UNCACHED: Final = {
     **JSON_HEADERS,
     "cache-control": "no-cache",
     "expires": "Mon, 01 Jan 1990 00:00:00 GMT",
     "pragma": "no-cache",
 }
-"""No cache may answer a second client with the ids of the first."""
+"""Headers that keep a cache from answering a second client with the ids of the first."""
 
 
 async def reload_functions(store: Store, request: Request, user: User) -> Response:
-    """``POST /_reload_query_servers``: functions are made anew whenever their design document is another one."""
+    """Answer ``POST /_reload_query_servers``. Nothing has to be done: a changed design document is compiled anew."""
     require_json_type(request)
     return json_answer(200, OK)
 
 
-async def databases(store: Store, request: Request, user: User) -> Response:
-    """``GET /_all_dbs``."""
-    return tagged_answer(request.headers, _listed(store, request))
+async def list_databases(store: Store, request: Request, user: User) -> Response:
+    """Answer ``GET /_all_dbs``."""
+    return tagged_answer(request.headers, _database_names(store, request))
 
 
 async def databases_info(store: Store, request: Request, user: User) -> Response:
-    """``GET /_dbs_info`` and ``POST /_dbs_info``."""
+    """Answer ``GET /_dbs_info`` for a range of databases, and ``POST /_dbs_info`` for named ones."""
     if request.method != "POST":
-        return tagged_answer(request.headers, await _infos(store, _listed(store, request)))
-    return json_answer(200, await _infos(store, _keys(await json_object(request))))
+        return tagged_answer(request.headers, await _read_infos(store, _database_names(store, request)))
+    return json_answer(200, await _read_infos(store, _parse_keys(await json_object(request))))
 
 
-async def _infos(store: Store, names: Sequence[Any]) -> list[dict[str, Any]]:
-    return [await _info(store, name) for name in names]
+async def _read_infos(store: Store, names: Sequence[Any]) -> list[dict[str, Any]]:
+    return [await _read_info(store, name) for name in names]
 
 
-async def _info(store: Store, name: Any) -> dict[str, Any]:
+async def _read_info(store: Store, name: Any) -> dict[str, Any]:
     database = store.databases.get(name) if isinstance(name, str) else None
     if database is None:
         return {"key": name, "error": "not_found"}
     try:
         return {"key": name, "info": await store.read(partial(describe, database))}
-    except NotFoundError:
+    except NotFoundError:  # the database was dropped meanwhile
         return {"key": name, "error": "not_found"}
 
 
-def _keys(body: dict[str, Any]) -> list[Any]:
+def _parse_keys(body: dict[str, Any]) -> list[Any]:
     if "keys" not in body:
         raise BadRequestError("`keys` member must exist.")
     keys = body["keys"]
     if not isinstance(keys, list):
         raise BadRequestError("`keys` member must be an array.")
-    if len(keys) > MOST_DATABASES:
+    if len(keys) > MAX_DATABASES:
         raise BadRequestError("`keys` member exceeds max number of dbs.")
     return keys
 
 
-def _listed(store: Store, request: Request) -> list[str]:
-    """The names of the databases in a range, in the order of their bytes."""
+def _database_names(store: Store, request: Request) -> list[str]:
+    """Return the names of the databases in the range that a query asks for, in the order of their bytes.
+
+    With ``keys``, return those of the names for which there is a database.
+    """
     query = request.query
     if "keys" in query:
         keys = json_parameter(query["keys"])
@@ -116,8 +124,8 @@ def _listed(store: Store, request: Request) -> list[str]:
             raise BadRequestError("`keys` parameter must be an array.")
         return [name for name in keys if isinstance(name, str) and name in store.databases]
     key = query.get("key")
-    low = _bound(key or query.get("startkey", query.get("start_key")))
-    high = _bound(key or query.get("endkey", query.get("end_key")))
+    low = _parse_bound(key or query.get("startkey", query.get("start_key")))
+    high = _parse_bound(key or query.get("endkey", query.get("end_key")))
     descending = boolean("descending", query.get("descending", "false"))
     if descending:
         low, high = high, low
@@ -132,7 +140,8 @@ def _listed(store: Store, request: Request) -> list[str]:
     return names[skip : skip + limit]
 
 
-def _bound(text: str | None) -> str | None:
+def _parse_bound(text: str | None) -> str | None:
+    """Return the name in a JSON parameter. None is no bound, as is a value that is no string."""
     if text is None:
         return None
     value = json_parameter(text)

@@ -1,4 +1,4 @@
-"""Sessions: whom the server takes the client for, and the cookie that says so."""
+"""Answer ``_session``: report the user of a request, log in by name and password for a cookie, and log out."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,12 +15,12 @@ __all__ = ["begin", "end", "get"]
 
 FORM: Final = "application/x-www-form-urlencoded"
 
-LARGEST: Final = 65_536
-"""Bytes of a name and a password, which anybody may send."""
+MAX_BODY: Final = 65_536
+"""The most bytes of a body with a name and a password. Everybody may send one, so it is small."""
 
 
 async def get(authentication: Authentication, request: Request) -> Response:
-    """``GET /_session``."""
+    """Answer ``GET /_session`` with the user of the request, and the ways to authenticate."""
     user = request.user
     if user.name is None and request.query.get("basic") == "true":
         raise UnauthorizedError("Please login.")
@@ -31,31 +31,34 @@ async def get(authentication: Authentication, request: Request) -> Response:
 
 
 async def begin(authentication: Authentication, request: Request) -> Response:
-    """``POST /_session``."""
-    form = await _form(request)
-    name = _name(form)
+    """Answer ``POST /_session``: log a user in, and set the cookie of the session."""
+    form = await _read_form(request)
+    name = _user_name(form)
     try:
         user, cookie = await authentication.log_in(name, form.get("password", ""), request.peer)
     except UnauthorizedError as error:
+        # A failed login ends the session that the browser may still have.
         headers = {"set-cookie": authentication.no_cookie()}
-        return _answer(request, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
+        return _answer_or_redirect(request, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
     headers = {"set-cookie": cookie or ""}
-    return _answer(request, "next", 200, {"ok": True, "name": user.name, "roles": list(user.roles)}, headers)
+    return _answer_or_redirect(
+        request, "next", 200, {"ok": True, "name": user.name, "roles": list(user.roles)}, headers
+    )
 
 
 async def end(authentication: Authentication, request: Request) -> Response:
-    """``DELETE /_session``."""
-    return _answer(request, "next", 200, OK, {"set-cookie": authentication.no_cookie()})
+    """Answer ``DELETE /_session``: let the browser drop the cookie."""
+    return _answer_or_redirect(request, "next", 200, OK, {"set-cookie": authentication.no_cookie()})
 
 
-def _answer(
-    request: Request, redirects: str, status: int, value: Mapping[str, object], headers: dict[str, str]
+def _answer_or_redirect(
+    request: Request, parameter: str, status: int, value: Mapping[str, object], headers: dict[str, str]
 ) -> Response:
-    """An answer, or the way to the page of this server that the client asks to be sent to.
+    """Return a JSON response, or a redirection if a query parameter names a page of this server.
 
-    Raises BadRequestError for what is no page, or would be a header more.
+    Raises BadRequestError if the page is no path, or has control characters that would add a header.
     """
-    page = request.query.get(redirects)
+    page = request.query.get(parameter)
     if page is not None:
         if page[:1] != "/" or not page.isprintable():
             raise BadRequestError("path must begin with a /.")
@@ -64,19 +67,20 @@ def _answer(
     return json_answer(status, value, {**JSON_HEADERS, **headers})
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _read_form(request: Request) -> dict[str, str]:
+    """Return the fields of the body, which is an HTML form or JSON."""
     kind = request.headers.get("content-type", "")
     if kind.startswith(FORM):
-        return dict(parse_qsl((await read_text(request, LARGEST)).decode(errors="replace"), keep_blank_values=True))
+        return dict(parse_qsl((await read_text(request, MAX_BODY)).decode(errors="replace"), keep_blank_values=True))
     if not kind.startswith(JSON_TYPE):
         raise UnsupportedMediaTypeError(f"Content-Type must be '{FORM}' or '{JSON_TYPE}'")
-    value = parse_json(await read_text(request, LARGEST))
+    value = parse_json(await read_text(request, MAX_BODY))
     if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
         raise BadRequestError("request body must be an object of strings")  # where CouchDB fails with 500
     return value
 
 
-def _name(form: Mapping[str, str]) -> str:
+def _user_name(form: Mapping[str, str]) -> str:
     names = {form[key] for key in ("name", "username") if key in form}
     if not names:
         raise BadRequestError("request body must contain a username")

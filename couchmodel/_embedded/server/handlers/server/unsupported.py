@@ -1,4 +1,7 @@
-"""What a CouchDB may have and the store has not: refused as by a CouchDB without it, or with the reason."""
+"""Refuse features of CouchDB that the store does not have.
+
+The optional ones are refused as by a CouchDB without them, the others with an error that says why.
+"""
 
 from functools import partial
 from typing import Final
@@ -11,26 +14,26 @@ from couchmodel._wire.users import User
 from couchmodel.errors import NotFoundError, ResponseError, UnavailableError, UnsupportedError
 
 __all__ = [
-    "FUNCTIONS",
-    "function",
-    "nouveau",
+    "DESIGN_FUNCTIONS",
+    "design_function",
+    "nouveau_analyze",
     "reshard",
-    "search",
+    "search_analyze",
     "search_cleanup",
     "temporary_view",
 ]
 
-FUNCTIONS: Final = (
+DESIGN_FUNCTIONS: Final = (
     *("_list", "_rewrite", "_show"),
     *("_nouveau", "_nouveau_info", "_search", "_search_disk_size", "_search_info"),
 )
-"""What may follow the name of a design document."""
+"""Segments of a path behind a design document's name that belong to such features."""
 
 
-async def function(store: Store, database: Database, request: Request) -> Response:
-    """``/{db}/_design/{design}/{function}``."""
+async def design_function(store: Store, database: Database, request: Request) -> Response:
+    """Refuse ``/{db}/_design/{design}/{function}``. Raises NotFoundError if the design document does not exist."""
     name = request.path[3]
-    await store.read(partial(_require, database.number, f"_design/{request.path[2]}"))
+    await store.read(partial(_require_document, database.number, f"_design/{request.path[2]}"))
     if name.startswith("_search"):
         raise _no_search()
     if name.startswith("_nouveau"):
@@ -38,28 +41,28 @@ async def function(store: Store, database: Database, request: Request) -> Respon
     raise UnsupportedError(f"The embedded store has no {name} functions. CouchDB is giving them up.")
 
 
-async def search(store: Store, request: Request, user: User) -> Response:
-    """``POST /_search_analyze``."""
+async def search_analyze(store: Store, request: Request, user: User) -> Response:
+    """Refuse ``POST /_search_analyze``."""
     raise _no_search()
 
 
 async def search_cleanup(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_search_cleanup``."""
+    """Refuse ``POST /{db}/_search_cleanup``."""
     raise _no_search()
 
 
-async def nouveau(store: Store, request: Request, user: User) -> Response:
-    """``POST /_nouveau_analyze``."""
+async def nouveau_analyze(store: Store, request: Request, user: User) -> Response:
+    """Refuse ``POST /_nouveau_analyze``."""
     raise NotFoundError("missing")
 
 
 async def reshard(store: Store, request: Request, user: User) -> Response:
-    """``/_reshard`` and what is below it."""
+    """Refuse ``/_reshard`` and the paths below it."""
     raise UnsupportedError("The embedded store keeps a database in one piece: there are no shards to be split.")
 
 
 async def temporary_view(store: Store, database: Database, request: Request) -> Response:
-    """``/{db}/_temp_view``."""
+    """Refuse ``/{db}/_temp_view``."""
     raise ResponseError("Temporary views are not supported in CouchDB", code="gone", status=410)
 
 
@@ -67,5 +70,5 @@ def _no_search() -> UnavailableError:
     return UnavailableError("Search is not available", code="service unavailable")
 
 
-def _require(database: int, id: str, connection: Connection) -> None:
+def _require_document(database: int, id: str, connection: Connection) -> None:
     living(winner(database, id, connection))
