@@ -1,1 +1,1 @@
-"""The endpoints of one document and its attachments."""
+"""The handlers of the endpoints of one document and its attachments."""

@@ -1,4 +1,4 @@
-"""One attachment: read, write, delete. Contents stream both ways."""
+"""Answer the methods of an attachment: read, write and delete it. Contents stream in both directions."""
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -20,7 +20,13 @@ from couchmodel._embedded.documents.incoming import (
 from couchmodel._embedded.documents.reader import Loaded, load
 from couchmodel._embedded.documents.writer import Check, Writing
 from couchmodel._embedded.rules.params import accepts_gzip, expected_revision, is_only_accepted
-from couchmodel._embedded.server.handlers.document.attachment_streams import chunks, give_up, part, receive, unpacked
+from couchmodel._embedded.server.handlers.document.attachment_streams import (
+    decompressed_pieces,
+    discard_uploads,
+    range_chunks,
+    receive_body,
+    stored_chunks,
+)
 from couchmodel._embedded.server.ranges import Range, parse_ranges
 from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer, location, matches, unchanged
 from couchmodel._embedded.storage.sqlite import Connection
@@ -33,9 +39,9 @@ __all__ = ["delete", "get", "put"]
 
 
 async def get(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
-    """``GET /{db}/{id}/{name}``."""
+    """Answer ``GET /{db}/{id}/{name}``."""
     rev = Rev.parse(request.query["rev"]) if "rev" in request.query else None
-    attachment = await store.read(partial(_find, database.number, id, rev, name))
+    attachment = await store.read(partial(_find_attachment, database.number, id, rev, name))
     tag = f'"{attachment.digest}"'
     if matches(request.headers, tag):
         return unchanged(tag)
@@ -43,24 +49,24 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
         "etag": tag,
         "cache-control": "must-revalidate",
         "content-type": _media_type(attachment),
-        "content-security-policy": "sandbox",  # a page among the attachments may not act for its reader
+        "content-security-policy": "sandbox",  # an HTML attachment may not act with its reader's rights
         "accept-ranges": "none" if attachment.encoding else "bytes",
     }
     if attachment.encoding:
-        return _encoded(store, request, attachment, headers)
+        return _gzip_answer(store, request, attachment, headers)
     ranges = parse_ranges(request.headers.get("range"), attachment.length)
     if ranges is None:
         headers["content-length"] = str(attachment.length)
-        return Response(200, headers, stream=chunks(store, attachment))
+        return Response(200, headers, stream=stored_chunks(store, attachment))
     if len(ranges) != 1:
-        return _byte_ranges(store, attachment, ranges)
+        return _byte_ranges_answer(store, attachment, ranges)
     headers["content-range"] = _content_range(ranges[0], attachment)
     headers["content-length"] = str(ranges[0].last - ranges[0].first + 1)
-    return Response(206, headers, stream=part(store, attachment, ranges[0]))
+    return Response(206, headers, stream=range_chunks(store, attachment, ranges[0]))
 
 
 async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
-    """``PUT /{db}/{id}/{name}``."""
+    """Answer ``PUT /{db}/{id}/{name}``."""
     validate_attachment_name(name)
     status = 202 if is_only_accepted(request.query) else 201
     rev = expected_revision(request.query, request.headers)
@@ -69,36 +75,36 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     content_type = request.headers.get("content-type", DEFAULT_TYPE)
     content = Content(content_type, _content_encoding(request))
     try:
-        await receive(store, request, content)
+        await receive_body(store, request, content)
         change = _Change(database.number, id, rev, name, Incoming(name, content_type, content))
         check = check_for(database, request.user)
-        written = await write_checked(store, database, partial(_write, change, check), check)
+        new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
     finally:
-        give_up(store, [content])
+        discard_uploads(store, [content])
     headers = {
         **JSON_HEADERS,
         "location": location(request, database.name, id, name),
     }
-    return json_answer(status, {"ok": True, "id": id, "rev": written}, headers)
+    return json_answer(status, {"ok": True, "id": id, "rev": new_rev}, headers)
 
 
 async def delete(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
-    """``DELETE /{db}/{id}/{name}``."""
+    """Answer ``DELETE /{db}/{id}/{name}``."""
     rev = expected_revision(request.query, request.headers)
     change = _Change(database.number, id, rev, name, None)
     check = check_for(database, request.user)
-    written = await write_checked(store, database, partial(_write, change, check), check)
-    return json_answer(200, {"ok": True, "id": id, "rev": written})
+    new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
+    return json_answer(200, {"ok": True, "id": id, "rev": new_rev})
 
 
 # --- reading
 
 
-def _find(database: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
-    return _named(load(database, id, rev, connection).attachments, name)
+def _find_attachment(database: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
+    return _require_attachment(load(database, id, rev, connection).attachments, name)
 
 
-def _named(attachments: Iterable[Attachment], name: str) -> Attachment:
+def _require_attachment(attachments: Iterable[Attachment], name: str) -> Attachment:
     for attachment in attachments:
         if attachment.name == name:
             return attachment
@@ -106,55 +112,58 @@ def _named(attachments: Iterable[Attachment], name: str) -> Attachment:
 
 
 def _media_type(attachment: Attachment) -> str:
-    """The header of a content. What would be several of them is none, and stands in the document only."""
+    """Return the ``Content-Type`` of an attachment.
+
+    A stored type with control characters would add headers to the response, so it stands in the document only.
+    """
     return attachment.content_type if attachment.content_type.isprintable() else DEFAULT_TYPE
 
 
-def _encoded(store: Store, request: Request, attachment: Attachment, headers: dict[str, str]) -> Response:
-    """A content that is stored as gzip: as it is for whoever takes that, and otherwise unpacked."""
-    is_packed = accepts_gzip(request.headers)
-    if is_packed or attachment.length != attachment.encoded_length:
-        # No part is sent, but one behind the end is refused all the same.
-        parse_ranges(request.headers.get("range"), attachment.encoded_length if is_packed else attachment.length)
-    if is_packed:
+def _gzip_answer(store: Store, request: Request, attachment: Attachment, headers: dict[str, str]) -> Response:
+    """Return the response with an attachment that is stored as gzip: as gzip if the client accepts it."""
+    sends_gzip = accepts_gzip(request.headers)
+    if sends_gzip or attachment.length != attachment.encoded_length:
+        # No range is sent of such an attachment, but one behind its end is refused all the same.
+        parse_ranges(request.headers.get("range"), attachment.encoded_length if sends_gzip else attachment.length)
+    if sends_gzip:
         headers["content-encoding"] = attachment.encoding
         headers["content-length"] = str(attachment.encoded_length)
-        return Response(200, headers, stream=chunks(store, attachment))
+        return Response(200, headers, stream=stored_chunks(store, attachment))
     if attachment.length != attachment.encoded_length:
         headers["content-length"] = str(attachment.length)
-    # Otherwise it came as gzip: nobody knows how long it will be.
-    return Response(200, headers, stream=unpacked(store, attachment))
+    # Equal lengths mean that it was uploaded as gzip. Then its decompressed length is unknown.
+    return Response(200, headers, stream=decompressed_pieces(store, attachment))
 
 
-def _byte_ranges(store: Store, attachment: Attachment, ranges: Sequence[Range]) -> Response:
-    """Several parts of a content, or none at all, with the one header that CouchDB sends with them."""
+def _byte_ranges_answer(store: Store, attachment: Attachment, ranges: Sequence[Range]) -> Response:
+    """Return the response with several ranges, or none. CouchDB sends no other header with them."""
     boundary = secrets.token_hex(16)
     headers = {"content-type": f'multipart/byteranges; boundary="{boundary}"'}
-    return Response(206, headers, stream=_framed(store, attachment, ranges, boundary.encode()))
+    return Response(206, headers, stream=_byte_ranges_pieces(store, attachment, ranges, boundary.encode()))
 
 
-async def _framed(
+async def _byte_ranges_pieces(
     store: Store, attachment: Attachment, ranges: Sequence[Range], boundary: bytes
 ) -> AsyncGenerator[bytes, None]:
     yield b"--" + boundary
-    for wanted in ranges:
-        head = f"\r\nContent-Type: {attachment.content_type}\r\nContent-Range: {_content_range(wanted, attachment)}"
+    for byte_range in ranges:
+        head = f"\r\nContent-Type: {attachment.content_type}\r\nContent-Range: {_content_range(byte_range, attachment)}"
         yield head.encode() + b"\r\n\r\n"
-        async for piece in part(store, attachment, wanted):
+        async for piece in range_chunks(store, attachment, byte_range):
             yield piece
         yield b"\r\n--" + boundary
     yield b"--"
 
 
-def _content_range(wanted: Range, attachment: Attachment) -> str:
-    return f"bytes {wanted.first}-{wanted.last}/{attachment.length}"
+def _content_range(byte_range: Range, attachment: Attachment) -> str:
+    return f"bytes {byte_range.first}-{byte_range.last}/{attachment.length}"
 
 
 # --- writing
 
 
 class _Change(NamedTuple):
-    """An attachment that is put, or removed where there is no content."""
+    """A change of an attachment: ``content`` is its new content, or None if it is to be removed."""
 
     database: int
     id: str
@@ -170,18 +179,21 @@ def _content_encoding(request: Request) -> str:
     return "" if encoding == "identity" else encoding
 
 
-def _write(change: _Change, check: Check | None, connection: Connection) -> str:
+def _write_job(change: _Change, check: Check | None, connection: Connection) -> str:
     writing = Writing(connection, change.database, check)
-    edit = _edit(change, connection)
+    edit = _make_edit(change, connection)
     rev = writing.edit(edit)
     writing.finish()
     return rev
 
 
-def _edit(change: _Change, connection: Connection) -> Edit:
-    """The document as it is, but for the attachment: a new one comes first, as in CouchDB."""
+def _make_edit(change: _Change, connection: Connection) -> Edit:
+    """Return the edit that changes an attachment and nothing else. A new one comes first, as in CouchDB.
+
+    Raises NotFoundError if the attachment to be removed does not exist.
+    """
     if change.rev is None and change.content is not None:
-        edit = parse_document({}, id=change.id)  # right only if there is no such document, and checked as it is written
+        edit = parse_document({}, id=change.id)  # right only for a new document; the write checks that
         edit.attachments = [change.content]
         return edit
     try:
@@ -191,7 +203,7 @@ def _edit(change: _Change, connection: Connection) -> Edit:
             raise
         raise ResponseError("missing_rev", code="not_found", status=409) from error
     if change.content is None:
-        _named(loaded.attachments, change.name)
+        _require_attachment(loaded.attachments, change.name)
     if change.rev is None:
         loaded = Loaded(b"{}", [])
     edit = read_document(loaded.text, id=change.id)

@@ -1,4 +1,4 @@
-"""The contents of attachments on their way between a request and the store, a piece at a time."""
+"""Stream the contents of attachments between requests and the store, a chunk at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
@@ -13,43 +13,51 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request
 
-__all__ = ["Gathering", "chunks", "give_up", "part", "pieces", "receive", "unpacked"]
+__all__ = [
+    "ContentUpload",
+    "body_pieces",
+    "decompressed_pieces",
+    "discard_uploads",
+    "range_chunks",
+    "receive_body",
+    "stored_chunks",
+]
 
 
-TURN: Final = 8
-"""Chunks that are read before others get a turn in the event loop."""
+CHUNKS_PER_TURN: Final = 8
+"""Chunks that are read before other tasks get a turn in the event loop."""
 
 
 # --- out
 
 
-async def chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    """A content as it is stored."""
+async def stored_chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of an attachment as they are stored."""
     for position in range(count(attachment)):
-        yield await _chunk(store, attachment, position)
+        yield await _read_chunk(store, attachment, position)
 
 
-async def unpacked(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    """A content that is stored as gzip, without that."""
+async def decompressed_pieces(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of an attachment that is stored as gzip, decompressed."""
     decompressor = Decompressor()
-    async for chunk in chunks(store, attachment):
+    async for chunk in stored_chunks(store, attachment):
         for number, piece in enumerate(decompressor.feed(chunk), 1):
             yield piece
-            if number % TURN == 0:
+            if number % CHUNKS_PER_TURN == 0:
                 await asyncio.sleep(0)  # a chunk may unpack to a thousand times its size
 
 
-async def part(store: Store, attachment: Attachment, wanted: Range) -> AsyncGenerator[bytes, None]:
-    """A part of a content."""
-    for position in range(wanted.first // CHUNK, wanted.last // CHUNK + 1):
+async def range_chunks(store: Store, attachment: Attachment, byte_range: Range) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a range of an attachment's bytes."""
+    for position in range(byte_range.first // CHUNK, byte_range.last // CHUNK + 1):
         start = position * CHUNK
-        chunk = await _chunk(store, attachment, position)
-        yield chunk[max(0, wanted.first - start) : wanted.last - start + 1]
+        chunk = await _read_chunk(store, attachment, position)
+        yield chunk[max(0, byte_range.first - start) : byte_range.last - start + 1]
 
 
-async def _chunk(store: Store, attachment: Attachment, position: int) -> bytes:
-    if position % TURN == TURN - 1:
-        # A chunk is read here and now, and whoever takes it in this process may not wait for anything either.
+async def _read_chunk(store: Store, attachment: Attachment, position: int) -> bytes:
+    if position % CHUNKS_PER_TURN == CHUNKS_PER_TURN - 1:
+        # Neither the read below nor a reader in this process has to suspend. Without this, other tasks would starve.
         await asyncio.sleep(0)
     return await store.read(partial(read_chunk, attachment.blob, position))
 
@@ -57,8 +65,8 @@ async def _chunk(store: Store, attachment: Attachment, position: int) -> bytes:
 # --- in
 
 
-async def pieces(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body of a request in pieces that the event loop can bear."""
+async def body_pieces(request: Request) -> AsyncGenerator[bytes, None]:
+    """Yield the body of a request in pieces. A body in memory is cut, so that each is handled in a short time."""
     body = request.body or b""
     if isinstance(body, bytes):
         for start in range(0, len(body), CHUNK):
@@ -68,63 +76,64 @@ async def pieces(request: Request) -> AsyncGenerator[bytes, None]:
             yield piece
 
 
-class Gathering:
-    """A content that arrives in pieces: staged meanwhile, as it may be too large to wait in memory.
+class ContentUpload:
+    """An upload of an attachment's content, which is staged in the store while it arrives.
 
-    Pieces are put together to some that are worth the way to a thread, where they are compressed and hashed.
+    A content may be too large for the memory. Its pieces are collected until they are worth the way to a thread,
+    where they are compressed and hashed.
     """
 
     def __init__(self, store: Store, content: Content) -> None:
         self._store = store
         self._content = content
-        self._gathered = bytearray()
+        self._pending = bytearray()
 
     async def feed(self, piece: bytes) -> None:
-        """Take in a piece. Raises ContentTooLargeError."""
-        self._gathered += piece
-        if len(self._gathered) >= CHUNK:
-            await self._pass_on()
+        """Take in a piece. Raises ContentTooLargeError if the content becomes too large."""
+        self._pending += piece
+        if len(self._pending) >= CHUNK:
+            await self._flush()
 
     async def finish(self) -> None:
-        """Everything has arrived."""
-        await self._pass_on()
+        """Process the rest. The content is complete afterwards."""
+        await self._flush()
         self._content.finish()
 
-    async def _pass_on(self) -> None:
-        piece = bytes(self._gathered)
-        self._gathered.clear()
+    async def _flush(self) -> None:
+        piece = bytes(self._pending)
+        self._pending.clear()
         if len(piece) < SMALL:
             self._content.feed(piece)
         else:
             await asyncio.to_thread(self._content.feed, piece)
         if self._content.is_due:
-            await self._store.write(partial(stage, self._content), committed=self._staged)
+            await self._store.write(partial(stage, self._content), committed=self._set_blob)
 
-    def _staged(self, blob: int) -> None:
+    def _set_blob(self, blob: int) -> None:
         self._content.blob = blob
 
 
 SMALL = 16_384
-"""Bytes that are compressed and hashed in the event loop."""
+"""Bytes below which a piece is compressed and hashed in the event loop."""
 
 
-async def receive(store: Store, request: Request, content: Content) -> None:
-    """Take in the body of a request as a content."""
-    gathering = Gathering(store, content)
-    arriving: AsyncIterable[bytes] = pieces(request)
+async def receive_body(store: Store, request: Request, content: Content) -> None:
+    """Read the body of a request as the content of an attachment."""
+    upload = ContentUpload(store, content)
+    arriving: AsyncIterable[bytes] = body_pieces(request)
     async for piece in arriving:
-        await gathering.feed(piece)
-    await gathering.finish()
+        await upload.feed(piece)
+    await upload.finish()
 
 
-def give_up(store: Store, contents: Iterable[Content]) -> None:
-    """Nobody needs any more what was staged of contents, unless a document has them by now: the job looks."""
-    staged = list(contents)
-    if staged and store.is_open:
-        store.enqueue(partial(_discard, staged))
+def discard_uploads(store: Store, contents: Iterable[Content]) -> None:
+    """Enqueue the removal of what was staged of contents. Those that a document has by now are kept."""
+    uploaded = list(contents)
+    if uploaded and store.is_open:
+        store.enqueue(partial(_discard_job, uploaded))
 
 
-def _discard(staged: Iterable[Content], connection: Connection) -> None:
-    for content in staged:
+def _discard_job(uploaded: Iterable[Content], connection: Connection) -> None:
+    for content in uploaded:
         if content.blob is not None:
             discard_staged(content.blob, connection)

@@ -1,4 +1,7 @@
-"""One document: read, write, delete, copy."""
+"""Answer the methods of a document: read, write, delete and copy it.
+
+A read without parameters is answered here, and one with parameters by :mod:`document_reads`.
+"""
 
 import hashlib
 import logging
@@ -19,8 +22,8 @@ from couchmodel._embedded.documents.reader import (
 )
 from couchmodel._embedded.documents.writer import Check, Writing
 from couchmodel._embedded.rules.params import expected_revision, is_only_accepted
-from couchmodel._embedded.server.handlers.document import document_reads as reading
-from couchmodel._embedded.server.handlers.document.multipart_upload import Related, is_related
+from couchmodel._embedded.server.handlers.document import document_reads
+from couchmodel._embedded.server.handlers.document.multipart_upload import RelatedUpload, is_related
 from couchmodel._embedded.server.request_body import LARGE, LARGEST_DOCUMENTS, parsed, read_text
 from couchmodel._embedded.server.responses import json_answer, location, matches, revision_answer, unchanged
 from couchmodel._embedded.storage.sqlite import Connection
@@ -30,7 +33,7 @@ from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["accept", "copy", "delete", "get", "put", "redirect", "settle_revision", "write"]
+__all__ = ["accept", "copy", "delete", "get", "put", "redirect", "set_base_revision", "write"]
 
 _log = logging.getLogger("couchmodel.embedded")
 
@@ -38,32 +41,36 @@ _LOCAL = "_local/"
 
 
 async def get(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``GET /{db}/{id}``."""
+    """Answer ``GET /{db}/{id}``."""
     if id.startswith(_LOCAL) and "open_revs" not in request.query and "rev" not in request.query:
         return await _get_local(store, database, request, id)
     if request.query:
-        return await reading.get(store, database, request, id)
+        return await document_reads.get(store, database, request, id)
     found = living(await store.read(partial(winner, database.number, id)))
+    # A request in process often has no headers, and then need not make the ETag.
     if request.headers and matches(request.headers, f'"{found.rev}"'):
         return unchanged(f'"{found.rev}"')
     return revision_answer(found.rev, document_json(id, found))
 
 
 async def put(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``PUT /{db}/{id}``."""
+    """Answer ``PUT /{db}/{id}``."""
     validate_id(id)
     if is_related(request):
-        async with Related(store, request) as related:
+        async with RelatedUpload(store, request) as related:
             return await _put(store, database, request, await related.read(id))
     edit = await _read_edit(request, id)
     if request.query.get("batch") == "ok":
-        settle_revision(request, edit)
+        set_base_revision(request, edit)
         return await accept(store, database, request, edit)
     return await _put(store, database, request, edit)
 
 
 async def accept(store: Store, database: Database, request: Request, edit: Edit) -> Response:
-    """Write a document with ``batch=ok``. CouchDB answers before it writes: a refusal of the write is only logged."""
+    """Write a document with ``batch=ok``, and answer 202.
+
+    CouchDB answers such a request before it writes. So an error that refuses the write is only logged.
+    """
     try:
         await write(store, database, edit, request.user)
     except ResponseError as error:
@@ -74,7 +81,7 @@ async def accept(store: Store, database: Database, request: Request, edit: Edit)
 
 
 async def _put(store: Store, database: Database, request: Request, edit: Edit) -> Response:
-    settle_revision(request, edit)
+    set_base_revision(request, edit)
     replicated = request.query.get("new_edits") == "false"
     if replicated and not edit.path:
         reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
@@ -83,35 +90,35 @@ async def _put(store: Store, database: Database, request: Request, edit: Edit) -
     if is_only_accepted(request.query) and not replicated:
         status = 202
     rev = await write(store, database, edit, request.user, replicated=replicated)
-    return _written(request, database, edit.id, rev, status, located=True)
+    return _write_answer(request, database, edit.id, rev, status, with_location=True)
 
 
 async def delete(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``DELETE /{db}/{id}``."""
+    """Answer ``DELETE /{db}/{id}``."""
     if id.startswith(_LOCAL):
         await _read_local(store, database, id)
     else:
         living(await store.read(partial(winner, database.number, id)))
     edit = parse_document({"_deleted": True}, id=id)
-    settle_revision(request, edit)
+    set_base_revision(request, edit)
     status = 202 if is_only_accepted(request.query) else 200
     rev = await write(store, database, edit, request.user)
-    return _written(request, database, id, rev, status, located=False)
+    return _write_answer(request, database, id, rev, status, with_location=False)
 
 
 async def copy(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``COPY /{db}/{id}``."""
+    """Answer ``COPY /{db}/{id}``."""
     source = expected_revision(request.query, request.headers)
-    target_id, target_rev = _destination(request)
+    target_id, target_rev = _parse_destination(request)
     validate_id(target_id)
     check = check_for(database, request.user)
-    job = partial(_copy, database.number, id, source, target_id, target_rev, check)
+    job = partial(_copy_job, database.number, id, source, target_id, target_rev, check)
     rev = await write_checked(store, database, job, check)
-    return _written(request, database, target_id, rev, 201, located=True)
+    return _write_answer(request, database, target_id, rev, 201, with_location=True)
 
 
 async def redirect(request: Request) -> Response:
-    """``GET /{db}/_design%2F{name}``, for which CouchDB has another address."""
+    """Redirect ``GET /{db}/_design%2F{name}`` to ``/{db}/_design/{name}``, as CouchDB does."""
     name, *rest = request.path
     address = location(request, name, *rest[0].split("/", 1), *rest[1:])
     query = "?" + urlencode(request.query) if request.query else ""
@@ -119,15 +126,18 @@ async def redirect(request: Request) -> Response:
 
 
 async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
-    """Write one revision. Its name. Raises UnauthorizedError or ForbiddenError where the user may not."""
+    """Write one revision, and return its id. ``replicated`` stores it as it is, as ``new_edits=false`` asks.
+
+    Raises UnauthorizedError or ForbiddenError if the user may not write it, and ConflictError if it conflicts.
+    """
     await hash_password(database, edit)
     check = check_for(database, user)
-    job = partial(_write, database.number, edit, replicated, check)
+    job = partial(_write_job, database.number, edit, replicated, check)
     short = len(edit.text) <= LARGE and not edit.attachments
     return await write_checked(store, database, job, check, short=short)
 
 
-def _write(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:
+def _write_job(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:
     writing = Writing(connection, database, check)
     rev = writing.replicate(edit) if replicated else writing.edit(edit)
     writing.finish()
@@ -135,29 +145,32 @@ def _write(database: int, edit: Edit, replicated: bool, check: Check | None, con
 
 
 async def _read_edit(request: Request, id: str) -> Edit:
-    """The document of a request, taken apart; its attachments are compressed and hashed, too."""
+    """Return the edit that a request's body describes. Its inline attachments are compressed and hashed already."""
     return await parsed(await read_text(request, LARGEST_DOCUMENTS), partial(read_document, id=id))
 
 
-def settle_revision(request: Request, edit: Edit) -> None:
-    """The request may name the revision in three places."""
-    given = edit.path[0] if edit.path else None
-    rev = expected_revision(request.query, request.headers, given)
-    if rev is not None and rev != given:
+def set_base_revision(request: Request, edit: Edit) -> None:
+    """Set the revision that an edit is based on, which the query, the ``If-Match`` header or the body may name.
+
+    Raises BadRequestError if they name different ones.
+    """
+    body_rev = edit.path[0] if edit.path else None
+    rev = expected_revision(request.query, request.headers, body_rev)
+    if rev is not None and rev != body_rev:
         edit.path = [rev]
 
 
-def _written(
+def _write_answer(
     request: Request,
     database: Database,
     id: str,
     rev: str,
     status: int,
     *,
-    located: bool,
+    with_location: bool,
 ) -> Response:
     headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
-    if located:
+    if with_location:
         headers["location"] = location(request, database.name, id)
     return json_answer(status, {"ok": True, "id": id, "rev": rev}, headers)
 
@@ -187,20 +200,21 @@ async def _read_local(store: Store, database: Database, id: str) -> local.LocalD
 # --- copying
 
 
-def _destination(request: Request) -> tuple[str, Rev | None]:
+def _parse_destination(request: Request) -> tuple[str, Rev | None]:
+    """Return the id in the ``Destination`` header of a COPY, and the revision that is to be replaced, if any."""
     header = request.headers.get("destination")
     if header is None:
         raise BadRequestError("Destination header is mandatory for COPY.")
     if "://" in header:
         raise BadRequestError("Destination URL must be relative.")
-    path, query = parse_target(header.replace("/", "%2F"))  # the slashes are the id's own
+    path, query = parse_target(header.replace("/", "%2F"))  # slashes belong to the id
     id = "".join(path)
     if not is_text(id):
         raise BadRequestError("Document id must be valid UTF-8", code="illegal_docid")
     return id, Rev.parse(query["rev"]) if "rev" in query else None
 
 
-def _source(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+def _load_source(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
     if not id.startswith(_LOCAL) or rev is not None:
         return load(database, id, rev, connection)
     found = local.read(database, id, connection)
@@ -209,7 +223,7 @@ def _source(database: int, id: str, rev: Rev | None, connection: Connection) -> 
     return Loaded(found.body, [])
 
 
-def _copy(
+def _copy_job(
     database: int,
     source_id: str,
     source_rev: Rev | None,
@@ -218,7 +232,7 @@ def _copy(
     check: Check | None,
     connection: Connection,
 ) -> str:
-    source = _source(database, source_id, source_rev, connection)
+    source = _load_source(database, source_id, source_rev, connection)
     edit = read_document(source.text, id=id)
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)

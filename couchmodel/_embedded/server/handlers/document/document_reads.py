@@ -1,4 +1,8 @@
-"""One document as its reader wishes: other revisions, more about it, and its attachments with it or behind it."""
+"""Answer reads of a document with parameters: other revisions, metadata, and attachments in it or behind it.
+
+Attachments stand in the document's JSON, or follow it as the parts of a ``multipart/related`` body. Several revisions
+are a JSON array, or the parts of a ``multipart/mixed`` body.
+"""
 
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
@@ -11,7 +15,7 @@ from couchmodel._embedded.documents.attachments import Attachment
 from couchmodel._embedded.documents.reader import FLAGS, META, Opened, Wishes, open_revisions, open_winner
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.rules.params import accepts
-from couchmodel._embedded.server.handlers.document.attachment_streams import chunks
+from couchmodel._embedded.server.handlers.document.attachment_streams import stored_chunks
 from couchmodel._embedded.server.request_body import LARGE_QUERY, parsed
 from couchmodel._embedded.server.responses import JSON_HEADERS, matches, unchanged, whole
 from couchmodel._embedded.storage.store import Database, Store
@@ -23,21 +27,22 @@ from couchmodel.errors import BadRequestError, NotFoundError
 __all__ = ["ERROR_TYPE", "Bundle", "bundled", "get"]
 
 ERROR_TYPE: Final = f'{JSON_TYPE}; error="true"'
-"""The media type of a part that says what is wrong."""
+"""The content type of a part that reports a missing revision."""
 
 
 async def get(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``GET /{db}/{id}`` with parameters."""
+    """Answer ``GET /{db}/{id}`` with parameters."""
     query = request.query
-    wishes = _parse_wishes(request)
+    wishes = _parse_flags(request)
     if "atts_since" in query:
-        wishes = wishes._replace(attachments=True, atts_since=await _revisions(query["atts_since"]))
-    revs = await _open_revs(query["open_revs"]) if "open_revs" in query else []
-    if revs is None or revs:
+        wishes = wishes._replace(attachments=True, atts_since=await _parse_revision_list(query["atts_since"]))
+    revs = await _parse_open_revs(query["open_revs"]) if "open_revs" in query else []
+    if revs is None or revs:  # for an empty list CouchDB sends the winner
         return await _get_revisions(store, database, request, id, revs, wishes)
-    wishes = _with_follows(request, wishes, RELATED)
-    opened = await _open(store, database, request, id, wishes)
+    wishes = _follow_if_accepted(request, wishes, RELATED)
+    opened = await _open_revision(store, database, request, id, wishes)
     tag = f'"{opened.rev}"'
+    # Metadata may change while the revision stays the same, so its id is no ETag then.
     if not opened.has_meta and matches(request.headers, tag):
         return unchanged(tag)
     headers = JSON_HEADERS if opened.has_meta else {**JSON_HEADERS, "etag": tag}
@@ -48,8 +53,8 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
     return Response(200, headers, stream=bundle.pieces)
 
 
-def _parse_wishes(request: Request) -> Wishes:
-    """Which of the parameters that are true or not are true."""
+def _parse_flags(request: Request) -> Wishes:
+    """Return the wishes that boolean parameters of the query express."""
     query = request.query
     asked: dict[str, Any] = {name: True for name in FLAGS if query.get(name) == "true"}
     if query.get("meta") == "true":
@@ -57,10 +62,10 @@ def _parse_wishes(request: Request) -> Wishes:
     return Wishes(**asked)
 
 
-async def _open(store: Store, database: Database, request: Request, id: str, wishes: Wishes) -> Opened:
+async def _open_revision(store: Store, database: Database, request: Request, id: str, wishes: Wishes) -> Opened:
     query = request.query
     rev = Rev.parse(query["rev"]) if "rev" in query else None
-    # Attachments may be large, and they may be put into the document's JSON here.
+    # Attachments may be large, and may be put into the document's JSON here, so the read runs on a thread.
     read = store.scan if wishes.attachments else store.read
     if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
         return await read(partial(open_winner, database.number, id, wishes))
@@ -70,8 +75,11 @@ async def _open(store: Store, database: Database, request: Request, id: str, wis
     return found
 
 
-def _with_follows(request: Request, wishes: Wishes, media_type: str) -> Wishes:
-    """Attachments come behind the document to whoever takes that; their encoding has to be told, then."""
+def _follow_if_accepted(request: Request, wishes: Wishes, media_type: str) -> Wishes:
+    """Return wishes by which attachments follow the document, if the client accepts a multipart body.
+
+    Their parts are sent as stored, maybe as gzip, so the document then has to state their encoding.
+    """
     if wishes.attachments and accepts(request.headers, media_type):
         return wishes._replace(follows=True, att_encoding_info=True)
     return wishes
@@ -90,19 +98,21 @@ async def _get_revisions(
     read = store.scan if wishes.attachments else store.read
     open_all = partial(open_revisions, database.number, id, revs, wishes, latest)
     if not is_mixed:
-        return Response(200, JSON_HEADERS, await read(lambda connection: _array(_there(open_all(connection), revs))))
-    found = _there(await read(open_all), revs)
+        text = await read(lambda connection: _revisions_array(_require_found(open_all(connection), revs)))
+        return Response(200, JSON_HEADERS, text)
+    found = _require_found(await read(open_all), revs)
     mixed = Mixed()
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
-    return Response(200, headers, stream=_mixed(store, mixed, found))
+    return Response(200, headers, stream=_mixed_pieces(store, mixed, found))
 
 
-async def _open_revs(text: str) -> list[Rev] | None:
-    return None if text == "all" else await _revisions(text)
+async def _parse_open_revs(text: str) -> list[Rev] | None:
+    """Return the revisions that ``open_revs`` names. None means all leaves."""
+    return None if text == "all" else await _parse_revision_list(text)
 
 
-async def _revisions(text: str) -> list[Rev]:
-    """The revisions of an array. Raises BadRequestError."""
+async def _parse_revision_list(text: str) -> list[Rev]:
+    """Return the revisions in a JSON array. Raises BadRequestError if it is malformed."""
     return await parsed(text.encode(), _parse_revisions, LARGE_QUERY)
 
 
@@ -113,33 +123,33 @@ def _parse_revisions(text: bytes) -> list[Rev]:
     return [Rev.parse(item) for item in value]
 
 
-def _there(found: list[Opened | Rev], revs: Sequence[Rev] | None) -> list[Opened | Rev]:
-    """What was found, where all there are were asked for. Raises NotFoundError."""
+def _require_found(found: list[Opened | Rev], revs: Sequence[Rev] | None) -> list[Opened | Rev]:
+    """Return the revisions found. Raises NotFoundError if all of them were asked for and there is none."""
     if not found and revs is None:
         raise NotFoundError("missing")
     return found
 
 
-def _array(found: Sequence[Opened | Rev]) -> bytes:
-    return b"".join((b"[", b",".join(map(_listed, found)), b"]\n"))
+def _revisions_array(found: Sequence[Opened | Rev]) -> bytes:
+    return b"".join((b"[", b",".join(map(_array_item, found)), b"]\n"))
 
 
-def _listed(found: Opened | Rev) -> bytes:
-    return _missing(found) if isinstance(found, Rev) else b"".join((b'{"ok":', found.text, b"}"))
+def _array_item(found: Opened | Rev) -> bytes:
+    return _missing_json(found) if isinstance(found, Rev) else b"".join((b'{"ok":', found.text, b"}"))
 
 
-def _missing(rev: Rev) -> bytes:
+def _missing_json(rev: Rev) -> bytes:
     return b'{"missing":%b}' % to_json(str(rev))
 
 
-async def _mixed(store: Store, mixed: Mixed, found: Sequence[Opened | Rev]) -> AsyncGenerator[bytes, None]:
+async def _mixed_pieces(store: Store, mixed: Mixed, found: Sequence[Opened | Rev]) -> AsyncGenerator[bytes, None]:
     for item in found:
         if isinstance(item, Rev):
-            yield mixed.frame(ERROR_TYPE) + _missing(item)
+            yield mixed.frame(ERROR_TYPE) + _missing_json(item)
             continue
-        whole = bundled(store, item)
-        yield mixed.frame(whole.content_type)
-        async for piece in whole.pieces:
+        bundle = bundled(store, item)
+        yield mixed.frame(bundle.content_type)
+        async for piece in bundle.pieces:
             yield piece
     yield mixed.tail
 
@@ -148,7 +158,7 @@ async def _mixed(store: Store, mixed: Mixed, found: Sequence[Opened | Rev]) -> A
 
 
 class Bundle(NamedTuple):
-    """A document with the attachments that follow it, as a body."""
+    """A document and the attachments that follow it, as a body that streams. ``length`` is in bytes."""
 
     content_type: str
     length: int
@@ -156,28 +166,31 @@ class Bundle(NamedTuple):
 
 
 def bundled(store: Store, opened: Opened) -> Bundle:
-    """A document with the attachments that follow it; JSON where none does."""
-    frame = Related(opened.text, [_part(attachment) for attachment in opened.follow])
-    pieces = _pieces(store, opened, frame)
+    """Return a document and the attachments that follow it as one body. Without attachments it is JSON."""
+    frame = Related(opened.text, [_part_of(attachment) for attachment in opened.follow])
+    pieces = _bundle_pieces(store, opened, frame)
     if not opened.follow:
         return Bundle(JSON_TYPE, len(opened.text), pieces)
     return Bundle(frame.content_type, frame.length, pieces)
 
 
-async def _pieces(store: Store, opened: Opened, frame: Related) -> AsyncGenerator[bytes, None]:
+async def _bundle_pieces(store: Store, opened: Opened, frame: Related) -> AsyncGenerator[bytes, None]:
     if not opened.follow:
         yield opened.text
         return
     yield frame.head
     for attachment in opened.follow:
-        yield frame.frame(_part(attachment))
-        async for chunk in chunks(store, attachment):
+        yield frame.frame(_part_of(attachment))
+        async for chunk in stored_chunks(store, attachment):
             yield chunk
     yield frame.tail
 
 
-def _part(attachment: Attachment) -> Part:
-    """How an attachment is announced. A media type that is none stands in the document only."""
+def _part_of(attachment: Attachment) -> Part:
+    """Return the head of an attachment's part.
+
+    A content type that is malformed would break the part's headers, so it stands in the document only.
+    """
     kind = attachment.content_type
     announced = kind if is_media_type(kind) else DEFAULT_TYPE
     return Part(attachment.name, announced, attachment.encoded_length, attachment.encoding)

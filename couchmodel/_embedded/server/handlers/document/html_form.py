@@ -1,4 +1,7 @@
-"""A document from an HTML form, with the files that were chosen in it; CouchDB takes forms of its own pages only."""
+"""Write a document from an HTML form, with the files chosen in it as attachments.
+
+Only forms on the server's own pages are accepted, as in CouchDB, so that no other site can write with a user's cookie.
+"""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,9 +20,9 @@ from couchmodel._embedded.documents.incoming import (
     validate_id,
 )
 from couchmodel._embedded.documents.reader import load
-from couchmodel._embedded.server.handlers.document.attachment_streams import Gathering, give_up
-from couchmodel._embedded.server.handlers.document.document import settle_revision, write
-from couchmodel._embedded.server.handlers.document.multipart_upload import events
+from couchmodel._embedded.server.handlers.document.attachment_streams import ContentUpload, discard_uploads
+from couchmodel._embedded.server.handlers.document.document import set_base_revision, write
+from couchmodel._embedded.server.handlers.document.multipart_upload import multipart_events
 from couchmodel._embedded.server.request_body import parsed
 from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
@@ -31,53 +34,54 @@ from couchmodel.errors import BadRequestError, ContentTooLargeError, Unsupported
 
 __all__ = ["post"]
 
-FORM: Final = "multipart/form-data"
+FORM_TYPE: Final = "multipart/form-data"
 
-LARGEST_TEXT: Final = 6 * LARGEST_DOCUMENT
-"""Bytes of all fields that are no files: an escaped character takes six of them."""
+MAX_FIELDS: Final = 6 * LARGEST_DOCUMENT
+"""The most bytes of all fields that are no files. An escaped character of JSON takes six bytes."""
 
 _PARAMETER: Final = re.compile(r';\s*(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 async def post(store: Store, database: Database, request: Request, id: str) -> Response:
-    """``POST /{db}/{id}``."""
-    _check(request)
+    """Answer ``POST /{db}/{id}``."""
+    _check_request(request)
     validate_id(id)
     form = _Form(store)
     try:
-        async with aclosing(events(request)) as arriving:
-            await form.read(arriving)
-        edit = await _edit(store, database, request, id, form)
+        async with aclosing(multipart_events(request)) as events:
+            await form.read(events)
+        edit = await _make_edit(store, database, request, id, form)
+        # The files of the form replace attachments of the same names; the document keeps the others.
         others = [each for each in edit.attachments if each.name not in form.files]
         edit.attachments = [*form.files.values(), *others]
         rev = await write(store, database, edit, request.user)
     finally:
-        give_up(store, form.contents)
+        discard_uploads(store, form.contents)
     return json_answer(201, {"ok": True, "id": id, "rev": rev}, {**JSON_HEADERS, "etag": f'"{rev}"'})
 
 
-def _check(request: Request) -> None:
-    """Raise BadRequestError for the page of another server, UnsupportedMediaTypeError for what is no form."""
+def _check_request(request: Request) -> None:
+    """Raise BadRequestError if the form is on another server's page, UnsupportedMediaTypeError if it is no form."""
     referer = request.headers.get("referer")
     if referer is None:
         raise BadRequestError("Referer header required.")
     if urlsplit(referer).netloc != request.headers.get("x-forwarded-host", request.headers.get("host")):
         raise BadRequestError("Referer header must match host.")
-    if request.headers.get("content-type", "").partition(";")[0] != FORM:
-        raise UnsupportedMediaTypeError(f"Content-Type must be {FORM}")
+    if request.headers.get("content-type", "").partition(";")[0] != FORM_TYPE:
+        raise UnsupportedMediaTypeError(f"Content-Type must be {FORM_TYPE}")
 
 
-async def _edit(store: Store, database: Database, request: Request, id: str, form: "_Form") -> Edit:
-    """The document that the form has, or the one of which it has the revision."""
+async def _make_edit(store: Store, database: Database, request: Request, id: str, form: "_Form") -> Edit:
+    """Return the edit for the document in the field ``_doc``, or for the stored revision in the field ``_rev``."""
     if "_doc" in form.fields:
         edit = await parsed(bytes(form.fields["_doc"]), partial(read_document, id=id))
-        settle_revision(request, edit)
+        set_base_revision(request, edit)
         return edit
     rev = Rev.parse(form.fields.get("_rev", bytearray()).decode("utf-8", "replace"))
-    return await store.read(partial(_stored, database.number, id, rev))
+    return await store.read(partial(_load_stored, database.number, id, rev))
 
 
-def _stored(database: int, id: str, rev: Rev, connection: Connection) -> Edit:
+def _load_stored(database: int, id: str, rev: Rev, connection: Connection) -> Edit:
     loaded = load(database, id, rev, connection)
     edit = read_document(loaded.text, id=id)
     edit.path, edit.deleted, edit.attachments = [rev], loaded.deleted, [*loaded.attachments]
@@ -85,52 +89,53 @@ def _stored(database: int, id: str, rev: Rev, connection: Connection) -> Edit:
 
 
 class _Form:
-    """What a form has brought: fields and files by their names; contents of files are staged."""
+    """A form that is being read: its fields and files by their names. Contents of files are staged."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.fields: dict[str, bytearray] = {}
         self.files: dict[str, Incoming] = {}
         self.contents: list[Content] = []
-        self._size = 0
+        self._fields_size = 0
 
-    async def read(self, arriving: AsyncIterator[Event]) -> None:
-        """Take in all parts. Raises BadRequestError, ContentTooLargeError."""
-        async for event in arriving:
+    async def read(self, events: AsyncIterator[Event]) -> None:
+        """Read all parts. Raises BadRequestError if one is malformed, ContentTooLargeError if one is too large."""
+        async for event in events:
             if isinstance(event, PartHead):
-                await self._part(event, arriving)
+                await self._read_part(event, events)
 
-    async def _part(self, head: PartHead, arriving: AsyncIterator[Event]) -> None:
-        told = dict(_PARAMETER.findall(head.headers.get("content-disposition", "")))
-        name, filename = told.get("name", ""), told.get("filename")
-        content = _content(arriving)
+    async def _read_part(self, head: PartHead, events: AsyncIterator[Event]) -> None:
+        parameters = dict(_PARAMETER.findall(head.headers.get("content-disposition", "")))
+        name, filename = parameters.get("name", ""), parameters.get("filename")
+        content = _part_pieces(events)
         if filename is None:
-            self.fields[name] = await self._text(content)
+            self.fields[name] = await self._read_text(content)
+        # A file in any other field is ignored: nothing iterates over its content, and read() skips its pieces.
         elif name == "_attachments":
-            await self._file(filename, head.headers.get("content-type", "text/plain"), content)
+            await self._read_file(filename, head.headers.get("content-type", "text/plain"), content)
 
-    async def _file(self, name: str, content_type: str, pieces: AsyncIterator[bytes]) -> None:
+    async def _read_file(self, name: str, content_type: str, pieces: AsyncIterator[bytes]) -> None:
         validate_attachment_name(name)
         content = Content(content_type, "")
         self.contents.append(content)
-        gathering = Gathering(self._store, content)
+        upload = ContentUpload(self._store, content)
         async for piece in pieces:
-            await gathering.feed(piece)
-        await gathering.finish()
+            await upload.feed(piece)
+        await upload.finish()
         self.files[name] = Incoming(name, content_type, content)
 
-    async def _text(self, pieces: AsyncIterator[bytes]) -> bytearray:
+    async def _read_text(self, pieces: AsyncIterator[bytes]) -> bytearray:
         text = bytearray()
         async for piece in pieces:
             text += piece
-            self._size += len(piece)
-            if self._size > LARGEST_TEXT:
+            self._fields_size += len(piece)
+            if self._fields_size > MAX_FIELDS:
                 raise ContentTooLargeError("", code="document_too_large")
         return text
 
 
-async def _content(arriving: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
-    async for event in arriving:
+async def _part_pieces(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+    async for event in events:
         if not isinstance(event, bytes):
             return
         yield event

@@ -1,4 +1,7 @@
-"""A document that comes with its attachments, as ``multipart/related``: staged as they arrive, and then one write."""
+"""Read a document and its attachments from a ``multipart/related`` body.
+
+The attachments are staged while they arrive. The document and they are then written together.
+"""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
@@ -7,7 +10,7 @@ from typing import Self
 
 from couchmodel._embedded.documents.attachment_encoding import Content
 from couchmodel._embedded.documents.incoming import Edit, Incoming, read_document
-from couchmodel._embedded.server.handlers.document.attachment_streams import Gathering, give_up, pieces
+from couchmodel._embedded.server.handlers.document.attachment_streams import ContentUpload, body_pieces, discard_uploads
 from couchmodel._embedded.server.request_body import parsed
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.contents import Digest
@@ -15,16 +18,19 @@ from couchmodel._wire.messages import JSON_TYPE, Request
 from couchmodel._wire.multipart import Event, PartEnd, PartHead, Reader
 from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
 
-__all__ = ["Related", "events", "is_related"]
+__all__ = ["RelatedUpload", "is_related", "multipart_events"]
 
 
 def is_related(request: Request) -> bool:
-    """Whether the body has a document with its attachments; CouchDB wants the semicolon."""
+    """Return True if the body is a document with its attachments. CouchDB looks for the semicolon, too."""
     return request.headers.get("content-type", "").startswith("multipart/related;")
 
 
-class Related:
-    """A document and its attachments from the body of a request. What was staged of them is given up at the end."""
+class RelatedUpload:
+    """A document and its attachments in the body of a request.
+
+    It is a context manager. At its end, what was staged and is not part of a document is discarded.
+    """
 
     def __init__(self, store: Store, request: Request) -> None:
         self._store = store
@@ -35,44 +41,45 @@ class Related:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        give_up(self._store, self._contents)
+        discard_uploads(self._store, self._contents)
 
     async def read(self, id: str) -> Edit:
-        """The document as a write, its attachments staged.
+        """Read the body, stage the attachments, and return the edit.
 
         Raises:
-            BadRequestError: the body is not what it should be, or an attachment is not what was announced.
+            BadRequestError: the body is malformed, or an attachment has not the length or digest that was announced.
             UnsupportedMediaTypeError: the first part is no JSON.
-            ContentTooLargeError: the document or an attachment is larger than CouchDB takes.
+            ContentTooLargeError: the document or an attachment is larger than CouchDB accepts.
         """
-        async with aclosing(events(self._request)) as arriving:
-            text = await _document(arriving)
+        async with aclosing(multipart_events(self._request)) as arriving:
+            text = await _read_document_part(arriving)
             edit = await parsed(text, partial(read_document, id=id, follows=True))
             waiting = [item for item in edit.attachments if isinstance(item, Incoming) and item.announced is not None]
             self._contents += [item.content for item in waiting]
-            await self._receive(arriving, [_Arrival(self._store, item) for item in waiting])
+            await self._receive(arriving, [_AnnouncedAttachment(self._store, item) for item in waiting])
         return edit
 
-    async def _receive(self, events: AsyncIterator[Event], waiting: list["_Arrival"]) -> None:
-        """Take in the contents, which come in the order in which the document names them. More are let pass."""
-        place = -1
+    async def _receive(self, events: AsyncIterator[Event], waiting: list["_AnnouncedAttachment"]) -> None:
+        """Read the contents, which arrive in the order in which the document names them. Further ones are ignored."""
+        position = -1
         async for event in events:
             if isinstance(event, PartHead):
-                place += 1
-            elif place < len(waiting):
+                position += 1
+            elif position < len(waiting):
                 if isinstance(event, PartEnd):
-                    await waiting[place].finish()
+                    await waiting[position].finish()
                 else:
-                    await waiting[place].feed(event)
-        for arrival in waiting[place + 1 :]:
-            await arrival.finish()
+                    await waiting[position].feed(event)
+        # An attachment without a part is shorter than announced, and fails here unless it is empty.
+        for attachment in waiting[position + 1 :]:
+            await attachment.finish()
 
 
-class _Arrival:
-    """An attachment that arrives, compared with what the document says of it."""
+class _AnnouncedAttachment:
+    """An attachment that arrives, and is checked against the length and the digest in the document."""
 
     def __init__(self, store: Store, item: Incoming) -> None:
-        self._gathering = Gathering(store, item.content)
+        self._upload = ContentUpload(store, item.content)
         self._announced = item.announced or 0
         self._expected = item.digest if item.digest.startswith("md5-") else ""
         self._digest = Digest()
@@ -81,18 +88,18 @@ class _Arrival:
         self._digest.update(piece)
         if self._digest.length > self._announced:
             raise BadRequestError("attachment longer than expected")
-        await self._gathering.feed(piece)
+        await self._upload.feed(piece)
 
     async def finish(self) -> None:
         if self._digest.length < self._announced:
             raise BadRequestError("attachment shorter than expected")
         if self._expected not in ("", str(self._digest)):
             raise BadRequestError("Possible message corruption.", code="content_md5_mismatch")
-        await self._gathering.finish()
+        await self._upload.finish()
 
 
-async def _document(events: AsyncIterator[Event]) -> bytes:
-    """The text of the first part."""
+async def _read_document_part(events: AsyncIterator[Event]) -> bytes:
+    """Return the text of the first part. Raises UnsupportedMediaTypeError if it is no JSON."""
     text = bytearray()
     async for event in events:
         if isinstance(event, PartHead):
@@ -105,20 +112,20 @@ async def _document(events: AsyncIterator[Event]) -> bytes:
     return bytes(text)
 
 
-async def events(request: Request) -> AsyncGenerator[Event, None]:
-    """What the body brings. Raises BadRequestError where it is malformed."""
+async def multipart_events(request: Request) -> AsyncGenerator[Event, None]:
+    """Yield the events of a multipart body: heads, pieces and ends of parts. Raises BadRequestError if malformed."""
     try:
         reader = Reader(request.headers["content-type"])
     except ValueError as error:
         raise BadRequestError(str(error)) from None
-    async for piece in pieces(request):
-        for event in _fed(reader, piece):
+    async for piece in body_pieces(request):
+        for event in _feed(reader, piece):
             yield event
     if not reader.ended:
         raise BadRequestError("the multipart body was cut off")
 
 
-def _fed(reader: Reader, piece: bytes) -> Iterator[Event]:
+def _feed(reader: Reader, piece: bytes) -> Iterator[Event]:
     try:
         yield from reader.feed(piece)
     except ValueError as error:
