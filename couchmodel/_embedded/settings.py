@@ -1,4 +1,7 @@
-"""The settings of a server, with CouchDB's names and defaults, and its rules for pages of other origins (CORS)."""
+"""The settings of a server, with CouchDB's names and defaults, and its rules for pages of other origins (CORS).
+
+The lists of headers and methods for CORS are those of CouchDB's ``chttpd_cors.hrl``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,23 +11,24 @@ from typing import Final
 __all__ = ["MAX_REQUEST", "SESSION", "Configuration", "Cors"]
 
 MAX_REQUEST: Final = 4_294_967_296
-"""Bytes of a request body: CouchDB's ``max_http_request_size``."""
+"""The most bytes of a request body: CouchDB's default for ``max_http_request_size``, 4 GiB."""
 
 SESSION: Final = 600
-"""Seconds that the cookie of a session lives."""
+"""Seconds for which the cookie of a session is valid: CouchDB's default for ``timeout``."""
 
-METHODS: Final = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE")
+CORS_METHODS: Final = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE")
+"""Methods that a page of another origin may use."""
 
 # fmt: off
-HEADERS: Final = frozenset((
+CORS_REQUEST_HEADERS: Final = frozenset((
     "accept", "accept-language", "authorization", "content-length", "content-range", "content-type", "destination",
     "expires", "if-match", "last-modified", "origin", "pragma", "x-couch-full-commit", "x-couch-id", "x-couch-persist",
     "x-couchdb-vhost-path", "x-couchdb-www-authenticate", "x-http-method-override", "x-requested-with",
 ))
-"""Headers that a page may send."""
+"""Request headers that a page of another origin may send."""
 # fmt: on
 
-EXPOSED: Final = (
+CORS_EXPOSED_HEADERS: Final = (
     "accept-ranges",
     "etag",
     "server",
@@ -32,71 +36,79 @@ EXPOSED: Final = (
     "x-couch-update-newrev",
     "x-couchdb-body-time",
 )
-"""Headers of an answer that a page may read, beside those that it always may and that the answer has."""
+"""Response headers that a page of another origin may read, beside the simple ones in the response."""
 
 _SIMPLE: Final = frozenset(("cache-control", "content-language", "content-type", "expires", "last-modified", "pragma"))
+"""Response headers that browsers let every page read."""
+
 _SIMPLE_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+"""Content types for which CouchDB treats ``content-type`` as a simple header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """What is allowed to the pages of ``origins``; ``"*"`` are all of them.
+    """The rules for pages of other origins (cross-origin resource sharing).
 
-    With ``credentials`` a browser sends along the cookie or the password that it has for the server.
+    ``origins`` are the origins whose pages are allowed; ``"*"`` stands for all. With ``credentials`` browsers send
+    their cookies or passwords for the server along. ``max_age`` is for how many seconds a browser may keep the
+    response to a preflight request.
     """
 
     origins: tuple[str, ...]
     credentials: bool = False
-    methods: tuple[str, ...] = METHODS
-    headers: frozenset[str] = HEADERS
+    methods: tuple[str, ...] = CORS_METHODS
+    headers: frozenset[str] = CORS_REQUEST_HEADERS
     max_age: int = 600
 
-    def preflight(self, asked: Mapping[str, str]) -> dict[str, str] | None:
-        """The headers of the answer to a browser that asks beforehand; None where it asks for what is not allowed."""
-        method = asked.get("access-control-request-method")
-        allowed = self._allowed(asked.get("origin"))
-        if allowed is None or method not in self.methods:
+    def preflight(self, request_headers: Mapping[str, str]) -> dict[str, str] | None:
+        """Return the headers of the response to a preflight request, or None if it asks for something not allowed."""
+        method = request_headers.get("access-control-request-method")
+        cors_headers = self._origin_headers(request_headers.get("origin"))
+        if cors_headers is None or method not in self.methods:
             return None
-        wanted = asked.get("access-control-request-headers", "")
-        if not {name.strip().lower() for name in wanted.split(",") if name.strip()} <= self.headers:
+        header_names = request_headers.get("access-control-request-headers", "")
+        if not {name.strip().lower() for name in header_names.split(",") if name.strip()} <= self.headers:
             return None
         return {
-            **allowed,
+            **cors_headers,
             "access-control-max-age": str(self.max_age),
             "access-control-allow-methods": ", ".join(self.methods),
-            "access-control-allow-headers": wanted,
+            "access-control-allow-headers": header_names,
         }
 
-    def headers_for(self, asked: Mapping[str, str], answered: Mapping[str, str]) -> dict[str, str]:
-        """What is to be added to the headers of an answer."""
-        allowed = self._allowed(asked.get("origin"))
-        if allowed is None:
+    def headers_for(self, request_headers: Mapping[str, str], response_headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers to add to a response; none if the request's origin is missing or not allowed."""
+        cors_headers = self._origin_headers(request_headers.get("origin"))
+        if cors_headers is None:
             return {}
-        readable = [name for name in answered if name in _SIMPLE and name != "content-type"]
-        if answered.get("content-type", "").lower() in _SIMPLE_TYPES:
-            readable.append("content-type")
+        exposed = [name for name in response_headers if name in _SIMPLE and name != "content-type"]
+        if response_headers.get("content-type", "").lower() in _SIMPLE_TYPES:
+            exposed.append("content-type")
         else:
-            readable.insert(0, "content-type")
-        return {**allowed, "access-control-expose-headers": ", ".join([*readable, *EXPOSED])}
+            exposed.insert(0, "content-type")
+        return {**cors_headers, "access-control-expose-headers": ", ".join([*exposed, *CORS_EXPOSED_HEADERS])}
 
     def allows(self, origin: str) -> bool:
-        """Whether the pages of an origin are let in."""
+        """Return True if pages of an origin may use the server."""
         return origin.isascii() and ("*" in self.origins or origin in self.origins)
 
-    def _allowed(self, origin: str | None) -> dict[str, str] | None:
+    def _origin_headers(self, origin: str | None) -> dict[str, str] | None:
         if origin is None or not self.allows(origin):
             return None
-        allowed = {"access-control-allow-origin": origin, "vary": "Origin"}
-        return {**allowed, "access-control-allow-credentials": "true"} if self.credentials else allowed
+        cors_headers = {"access-control-allow-origin": origin, "vary": "Origin"}
+        return {**cors_headers, "access-control-allow-credentials": "true"} if self.credentials else cors_headers
 
 
 @dataclass(slots=True)
 class Configuration:
     """The configuration of a server.
 
-    ``admins`` are names and passwords, hashed or not: :meth:`Authentication.open` hashes them. ``jwt_keys`` are keys by
-    their names as CouchDB has them, such as ``hmac:_default``. ``proxy_secret`` turns authentication by a proxy on;
-    an empty one trusts whoever says to be one. ``utils`` is the folder of a web interface.
+    ``admins`` are passwords by name, hashed or not: :meth:`Authentication.open` hashes them. ``session_timeout`` is in
+    seconds. ``secret`` signs the cookies of sessions; None means one that is generated and stored. ``jwt_keys`` are the
+    keys of JSON Web Tokens by their names in CouchDB, such as ``hmac:_default``. ``proxy_secret`` turns authentication
+    by a proxy on; an empty one trusts every client that claims to be the proxy. ``cors`` is None if pages of other
+    origins may not use the server. ``max_request_size`` is in bytes. ``lockout`` refuses an account for a while after
+    too many wrong passwords. ``utils`` is the folder of a web interface.
     """
 
     admins: Mapping[str, str] = field(default_factory=dict, repr=False)
