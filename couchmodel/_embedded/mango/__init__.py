@@ -1,1 +1,1 @@
-"""Mango queries without a store: selectors, plans, projections. Everything here is pure."""
+"""The pure part of Mango queries: selectors, plans and projections. Nothing here reads a store."""

@@ -1,6 +1,6 @@
-"""What ``_explain`` says of a query: which index serves it, why no other does, and which range of it is read.
+"""Build the parts of an ``_explain`` answer that describe the index, the range read from it and the other indexes.
 
-It is what CouchDB says, word for word, as far as it means something here.
+Names and reasons are CouchDB's own, word for word, as far as they have a meaning here (``mango_cursor.erl``).
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,26 +13,27 @@ from couchmodel._embedded.mango.selector import Selector
 __all__ = ["analyses", "is_covered", "selector_hints", "view_arguments"]
 
 _MAXIMUM: Final = "<MAX>"
+"""CouchDB's sign for the end of an open range."""
 
 _Rank: TypeAlias = tuple[str, str]
-"""What tells an index from every other."""
+"""The unique key of an index: :attr:`Index.rank`."""
 
 
 def is_covered(index: Index, options: Options) -> bool:
-    """Whether the keys of the index alone tell all that a query takes."""
+    """Return True if the keys of the index alone hold every field that a query shows or tests."""
     fields = options.fields.fields
     return bool(fields) and index.covers({*fields, *options.selector.fields})
 
 
 def selector_hints(selector: Selector) -> list[dict[str, Any]]:
-    """Which fields of a selector an index could serve. CouchDB cuts their names at a colon."""
+    """Return the fields of a selector that an index can serve, and the others. CouchDB cuts their names at a colon."""
     indexable = {field.partition(":")[0] for field in indexable_fields(selector)}
     unindexable = selector.fields - indexable
     return [{"type": "json", "indexable_fields": sorted(indexable), "unindexable_fields": sorted(unindexable)}]
 
 
 def view_arguments(plan: Plan, options: Options) -> dict[str, Any]:
-    """How the index is read, as the arguments of a view."""
+    """Return the arguments (``mrargs``) with which CouchDB would read the index as a view."""
     start, end = _bounds(plan)
     if plan.descending:
         start, end = end, start
@@ -56,7 +57,7 @@ def _bounds(plan: Plan) -> tuple[Any, Any]:
     low, high = plan.low, plan.high
     if plan.index.design is not None:
         return low, [*high, _MAXIMUM]
-    # What all documents have is higher than null; a condition that leaves one end open keeps to strings.
+    # Ids are strings: a condition on _id without a low end starts at the lowest string, all of _all_docs at null.
     lowest = "" if plan.ranges else None
     return low[0] if low else lowest, high[0] if high else _MAXIMUM
 
@@ -65,7 +66,7 @@ def _bounds(plan: Plan) -> tuple[Any, Any]:
 
 
 class _Tag(NamedTuple):
-    """One thing that is said of an index. Of several, the rankings are added and the first reason counts."""
+    """A remark about an index. An index with several gets the sum of their rankings and the first of their reasons."""
 
     usable: bool
     reason: str | None
@@ -73,16 +74,19 @@ class _Tag(NamedTuple):
 
 
 def analyses(found: Survey, plan: Plan | None, options: Options) -> list[tuple[Index, dict[str, Any]]]:
-    """The indexes that were not taken, and what is to be said of each; the last in their order comes first."""
+    """Return the indexes that were not chosen, each with its analysis, in descending order of rank."""
     tags: dict[_Rank, list[_Tag]] = {index.rank: [] for index in found.everything}
     candidates = ranked(found.of_type, options.selector) if plan else []
-    for rank, tag in (*_excluded(found, options.partition, max(1, len(candidates))), *_less(plan, candidates)):
+    for rank, tag in (
+        *_tag_excluded(found, options.partition, max(1, len(candidates))),
+        *_tag_less_suitable(plan, candidates),
+    ):
         tags[rank].append(tag)
     others = [index for index in reversed(found.everything) if plan is None or index.rank != plan.index.rank]
-    return [(index, _analysis(index, tags[index.rank], options)) for index in others]
+    return [(index, _summarize(index, tags[index.rank], options)) for index in others]
 
 
-def _analysis(index: Index, tags: Iterable[_Tag], options: Options) -> dict[str, Any]:
+def _summarize(index: Index, tags: Iterable[_Tag], options: Options) -> dict[str, Any]:
     usable, reasons, rankings = zip(*tags, strict=True)
     fields = options.fields.fields
     return {
@@ -93,27 +97,27 @@ def _analysis(index: Index, tags: Iterable[_Tag], options: Options) -> dict[str,
     }
 
 
-def _excluded(found: Survey, partition: str, ranking: int) -> Iterator[tuple[_Rank, _Tag]]:
-    """Those that were left out at each stage of the choice, from the last stage to the first, in rising rankings."""
+def _tag_excluded(found: Survey, partition: str, ranking: int) -> Iterator[tuple[_Rank, _Tag]]:
+    """Tag the indexes that a stage of the choice left out. Rankings rise from the last stage to the first."""
     reasons = {verdict.index.rank: verdict.reasons for verdict in found.verdicts}
     whole = [index for index in found.everything if index.partial is None]
     stages: list[tuple[bool, str | None, list[Index]]] = [
-        (True, "unfavored_type", _without(found.favoured, found.of_type)),
-        (True, "excluded_by_user", _without(found.usable, found.favoured)),
+        (True, "unfavored_type", _difference(found.favoured, found.of_type)),
+        (True, "excluded_by_user", _difference(found.usable, found.favoured)),
         (False, None, [verdict.index for verdict in found.verdicts if verdict.reasons]),
         (False, "scope_mismatch", [index for index in whole if not in_scope(index, partition)]),
-        (False, "is_partial", _without(found.everything, whole)),
+        (False, "is_partial", _difference(found.everything, whole)),
     ]
     tagged = []
     for usable, reason, indexes in stages:
         tagged += [(index.rank, _Tag(usable, reason or reasons[index.rank][0], ranking)) for index in indexes]
         ranking += bool(indexes)
-    # A partial index that the query has named may be unusable besides: that it is partial is said first.
+    # A partial index that the query names can be unusable for a second reason. "is_partial" has to come first then.
     return reversed(tagged)
 
 
-def _less(plan: Plan | None, candidates: Iterable[Candidate]) -> Iterator[tuple[_Rank, _Tag]]:
-    """Those that would have served less well."""
+def _tag_less_suitable(plan: Plan | None, candidates: Iterable[Candidate]) -> Iterator[tuple[_Rank, _Tag]]:
+    """Tag the candidates of the last stage with the reason for which another index was better."""
     for ranking, candidate in enumerate(candidates):
         index = candidate.index
         if candidate.distance > 0:
@@ -125,6 +129,6 @@ def _less(plan: Plan | None, candidates: Iterable[Candidate]) -> Iterator[tuple[
         yield index.rank, _Tag(True, reason, ranking)
 
 
-def _without(indexes: Iterable[Index], others: Iterable[Index]) -> list[Index]:
+def _difference(indexes: Iterable[Index], others: Iterable[Index]) -> list[Index]:
     ranks = {index.rank for index in others}
     return [index for index in indexes if index.rank not in ranks]

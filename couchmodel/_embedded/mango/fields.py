@@ -1,4 +1,7 @@
-"""The options ``fields`` and ``sort`` of ``_find``: what of a document is shown, and in which order documents come."""
+"""Parse the options ``fields`` and ``sort`` of ``_find``, and pick the chosen fields of a document.
+
+The errors are those of CouchDB's ``mango_fields.erl`` and ``mango_sort.erl``.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
@@ -16,13 +19,20 @@ __all__ = ["Direction", "Projection", "parse_fields", "parse_sort"]
 Direction: TypeAlias = Literal["asc", "desc"]
 
 FEW: Final = 20
-"""Paths that are followed one after the other; of more, a document is only asked for those that it may have."""
+"""The largest number of paths that are looked up one by one.
+
+With more paths, a document's members are matched against a tree of the paths instead, so that the time depends on what
+the document has.
+"""
 
 _DIRECTIONS: Final[Mapping[object, Direction]] = {"asc": "asc", "desc": "desc"}
 
 
-class _Names(dict[str, "_Names"]):
-    """The names that may come next in a path; and which one has ended here, and its place among all, if any."""
+class _PathTree(dict[str, "_PathTree"]):
+    """A node of the tree of paths, with a child for each name that can come next.
+
+    Where a path ends at the node, ``path`` is that path and ``place`` its position in the option ``fields``.
+    """
 
     __slots__ = ("path", "place")
 
@@ -33,38 +43,39 @@ class _Names(dict[str, "_Names"]):
 
 
 class Projection:
-    """The fields that are shown of each document that is found: all of them, if none is named."""
+    """The fields that a query shows of each document: all of them if the option ``fields`` is empty."""
 
-    __slots__ = ("_names", "_paths", "fields")
+    __slots__ = ("_paths", "_tree", "fields")
 
     fields: list[Any]
-    """The paths as they were asked."""
+    """The paths as the request has them."""
 
     def __init__(self, fields: list[Any]) -> None:
         self.fields = fields
         self._paths: list[tuple[str, ...]] | None = None
-        self._names = _Names()
+        self._tree = _PathTree()
 
     def __repr__(self) -> str:
         return f"Projection({self.fields!r})"
 
     def pick(self, document: JSONObject) -> JSONObject:
-        """What is shown of a decoded document; values are the document's own, not copies.
+        """Return the shown part of a decoded document. Its values are the document's own, not copies.
 
-        A number in a path picks an element of an array, but shows it in an object: ``a.0`` gives ``{"a": {"0": ...}}``.
-        A path below one that was named before adds nothing. (CouchDB then puts an array's element into the wrong
-        place, or fails.)
+        A number in a path picks an element of an array, but the result has an object there: ``a.0`` gives
+        ``{"a": {"0": ...}}``. A path below an earlier path adds nothing. (CouchDB then puts an array's element into the
+        wrong place, or fails.)
 
         Raises:
-            BadRequestError: where a path cannot be read. As in CouchDB, it takes a document to find that out.
+            BadRequestError: if a path has an empty name. As in CouchDB, only the first document reveals that.
+            ServerError: if a path is not a string, likewise.
         """
         if not self.fields:
             return document
         if self._paths is None:
-            self._paths = _independent_paths(self.fields, self._names)
+            self._paths = _independent_paths(self.fields, self._tree)
         picked: JSONObject = {}
         if len(self._paths) > FEW:
-            for _, path, value in sorted(_found(self._names, document), key=_place):
+            for _, path, value in sorted(_find_values(self._tree, document), key=_place):
                 _put(picked, path, value)
             return picked
         for path in self._paths:
@@ -74,39 +85,39 @@ class Projection:
         return picked
 
     def pick_json(self, document: JSONObject, size: int) -> bytes:
-        """The same as JSON, of a document that has so many bytes."""
+        """Return the same as JSON. ``size`` is the document's size in bytes."""
         picked = self.pick(document)
         return encode(picked) if size <= LARGE else encode_gradually(picked)
 
     def members(self) -> frozenset[str]:
-        """The members of a document that the paths begin with."""
+        """Return the top-level members of a document that the paths lead into."""
         return frozenset(first_name(field) for field in self.fields if isinstance(field, str))
 
     def dissolve(self) -> None:
-        """Free all that it is made of, in this thread: it takes long where it is much. It is good for nothing then."""
-        self.fields, self._paths, self._names = [], None, _Names()
+        """Free the paths in the calling thread; a large number takes long. The object is unusable afterwards."""
+        self.fields, self._paths, self._tree = [], None, _PathTree()
 
 
 def parse_fields(fields: object) -> Projection:
-    """The option ``fields``.
+    """Parse the option ``fields``.
 
     Raises:
-        BadRequestError: with CouchDB's code and reason, where it is no array of strings.
+        BadRequestError: if it is not an array of strings; with CouchDB's code and reason.
     """
     if not isinstance(fields, list):
         reason = f"Fields must be an array of strings, not: {erlang_term(fields)}"
         raise BadRequestError(reason, code="invalid_fields")
     for field in fields:
-        if not isinstance(field, str | dict):  # CouchDB lets objects pass, and fails when it finds a document
+        if not isinstance(field, str | dict):  # CouchDB accepts objects here, and fails at the first document
             raise BadRequestError(f"Invalid JSON for field spec: {erlang_term(field)}", code="invalid_field")
     return Projection(fields)
 
 
 def parse_sort(sort: object) -> list[tuple[str, Direction]]:
-    """The option ``sort``: paths and directions, which are all the same.
+    """Parse the option ``sort`` into pairs of a path and a direction.
 
     Raises:
-        BadRequestError: with CouchDB's code and reason, where it is something else.
+        BadRequestError: if it is malformed, or its directions differ; with CouchDB's code and reason.
     """
     if not isinstance(sort, list):
         reason = f"Sort must be an array of sort specs, not: {erlang_term(sort, readable=True)}"
@@ -128,47 +139,47 @@ def _sort_field(field: object) -> tuple[str, Direction]:
     raise BadRequestError(f"Invalid sort field: {erlang_term(field, readable=True)}", code="invalid_sort_field")
 
 
-def _independent_paths(fields: list[Any], names: _Names) -> list[tuple[str, ...]]:
-    """The paths without those that lie below an earlier one, and joined in ``names`` where they begin alike."""
+def _independent_paths(fields: list[Any], tree: _PathTree) -> list[tuple[str, ...]]:
+    """Return the paths that do not lie below an earlier one, and add them to the ``tree``."""
     paths: list[tuple[str, ...]] = []
     for field in fields:
         if not isinstance(field, str):
             raise ServerError("badarg", code="unknown_error")
         path = parse_path(field)
-        if len(path) <= DEEPEST and _insert(names, path, len(paths)):
+        if len(path) <= DEEPEST and _insert(tree, path, len(paths)):
             paths.append(path)
     return paths
 
 
-def _insert(names: _Names, path: tuple[str, ...], place: int) -> bool:
+def _insert(node: _PathTree, path: tuple[str, ...], place: int) -> bool:
     for name in path:
-        names = names.setdefault(name, _Names())
-        if names.place is not None:
+        node = node.setdefault(name, _PathTree())
+        if node.place is not None:
             return False
-    names.place, names.path = place, path
+    node.place, node.path = place, path
     return True
 
 
 _Found: TypeAlias = tuple[int, tuple[str, ...], Any]
-"""The place of a path among those that are asked for, the path, and what is there."""
+"""The position of a path in the option ``fields``, the path, and the value at its end."""
 
 
-def _found(names: _Names, value: object) -> Iterator[_Found]:
-    for name, after in _common(names, value):
+def _find_values(node: _PathTree, value: object) -> Iterator[_Found]:
+    for name, child in _reachable_children(node, value):
         part = get_path(value, (name,))
         if isinstance(part, Absent):
             continue
-        if after.place is not None:
-            yield after.place, after.path, part
-        if after:
-            yield from _found(after, part)
+        if child.place is not None:
+            yield child.place, child.path, part
+        if child:
+            yield from _find_values(child, part)
 
 
-def _common(names: _Names, value: object) -> Iterable[tuple[str, _Names]]:
-    """The names that a value may have."""
+def _reachable_children(node: _PathTree, value: object) -> Iterable[tuple[str, _PathTree]]:
+    """Return the children of a node that a value can have: the shared names of an object, all for an array."""
     if isinstance(value, dict):
-        return [(name, names[name]) for name in names.keys() & value.keys()]
-    return names.items() if isinstance(value, list) else ()
+        return [(name, node[name]) for name in node.keys() & value.keys()]
+    return node.items() if isinstance(value, list) else ()
 
 
 def _place(found: _Found) -> int:
@@ -176,7 +187,7 @@ def _place(found: _Found) -> int:
 
 
 def _put(picked: JSONObject, path: tuple[str, ...], value: object) -> None:
-    # Every object on the way was made here, because no earlier path ends there
+    # Every object on the way was created here, because no earlier path ends there.
     *parents, last = path
     for name in parents:
         picked = picked.setdefault(name, {})

@@ -1,8 +1,10 @@
-"""The operators of a Mango selector: what each takes, and what each says of a value.
+"""Check the arguments of a Mango selector's operators, and turn each operator into a test.
 
-An operator becomes a *test*, a function of one decoded JSON value that is then run on every document. So what can be
-known from the operand alone is worked out once, when the test is made. Values are told apart by their exact type, as
-``json.loads`` makes them: ``True`` is no number here.
+A *test* is a function of one decoded JSON value, and runs on every document. So everything that depends on the operand
+alone is computed once, when the test is made. Values are distinguished by their exact type, as ``json.loads`` makes
+them: ``True`` is not a number here.
+
+The rules are those of CouchDB's ``mango_selector.erl``.
 """
 
 import operator
@@ -31,33 +33,36 @@ __all__ = [
 ]
 
 Test: TypeAlias = Callable[[Any], bool]
-"""What a condition says of a value."""
+"""A function that returns True if a decoded JSON value satisfies a condition."""
 
 Condition: TypeAlias = Callable[[Any, bool], Test]
-"""Makes the test of an operator from its operand, and from whether strings are compared raw, as ``_id`` is."""
+"""A function that makes an operator's test. It takes the operand, and True if strings are compared raw, as in ``_id``.
+
+Raw comparison is by bytes. All other fields are compared by CouchDB's collation.
+"""
 
 REGEX_TIMEOUT: Final = 1.0
-"""Seconds that ``$regex`` may take on one value.
+"""The longest time, in seconds, that ``$regex`` can take on one value.
 
-CouchDB gives up after ten million steps and takes the value for one that does not match. Here the query fails instead,
-because that is no answer.
+CouchDB gives up after ten million steps, and then treats the value as not matching. Here the query fails instead,
+because a result without that document would be wrong.
 """
 
 SHORTEST: Final = 0.001
-"""Seconds; 0 would mean no limit."""
+"""The shortest time limit that the package ``regex`` is given, in seconds. It takes 0 for no limit."""
 
 _TIMED_OUT: Final = "regex_timeout"
 
 
-# What an operator takes
+# Arguments
 
 
 def check_argument(name: str, argument: object) -> None:
-    """Refuse an operator that CouchDB does not know, or an argument that the operator does not take."""
+    """Raise BadRequestError if CouchDB does not know the operator, or if the operator does not take the argument."""
     if name in _NOT_SUPPORTED:
         raise BadRequestError(f"Unsupported operator: {name}", code="not_supported")
     accepts = _ARGUMENTS.get(name)
-    # CouchDB knows these two only by their name and a string together
+    # With anything else than a string, CouchDB does not recognise these two operators at all.
     if accepts is None or (name in {"$regex", "$beginsWith"} and not _is_string(argument)):
         raise BadRequestError(f"Invalid operator: {name}", code="invalid_operator")
     if not accepts(argument):
@@ -65,7 +70,7 @@ def check_argument(name: str, argument: object) -> None:
 
 
 def bad_argument(name: str, argument: object) -> BadRequestError:
-    """The error for an argument that the operator does not take."""
+    """Return the error for an argument that the operator does not take."""
     return BadRequestError(f"Bad argument for operator {name}: {erlang_term(argument)}", code="bad_arg")
 
 
@@ -104,7 +109,7 @@ _ARGUMENTS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-# What an operator says of a value
+# Conditions
 
 
 def _equals(operand: object, raw: bool) -> Test:
@@ -133,7 +138,7 @@ def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
                 return False
         elif kind is int or kind is float:
             return value in numbers
-        if keys is None:  # a key costs ten times as much as what is tried before, and most values need none
+        if keys is None:  # a key costs ten times as much as the comparisons above, and most values need none
             keys = frozenset(map(key, operands))
         return key(value) in keys
 
@@ -141,11 +146,11 @@ def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the string is of printable ASCII: any two of those are equal for CouchDB only if they are the same."""
+    """Return True if the string is printable ASCII. Two such strings collate as equal only if they are identical."""
     return text.isascii() and text.isprintable()
 
 
-def _ordered(accepts: Callable[[Any, Any], bool]) -> Condition:
+def _compare_with(accepts: Callable[[Any, Any], bool]) -> Condition:
     def condition(operand: Any, raw: bool) -> Test:
         key = raw_key if raw else sort_key
         operand_key = key(operand)
@@ -157,7 +162,7 @@ def _ordered(accepts: Callable[[Any, Any], bool]) -> Condition:
             if numeric and (type(value) is int or type(value) is float):
                 return accepts(value, operand)
             if type(value) is str and not textual:
-                return accepts(any_text, operand_key)  # its type decides, and the key of a long text is dear
+                return accepts(any_text, operand_key)  # the types decide; the key of a long text is expensive
             return accepts(key(value), operand_key)
 
         return test
@@ -174,11 +179,12 @@ def _not(condition: Condition) -> Condition:
 
 
 def _exists(expected: bool, _raw: bool) -> Test:
-    return lambda _: expected  # what is missing never gets here
+    return lambda _: expected  # a test never runs on a missing field
 
 
 def _has_all(operands: list[Any], _raw: bool) -> Test:
-    # {"$all": [[1, 2]]} also means the array [1, 2] itself; there 1 is 1.0, which it is not as an element
+    # {"$all": [[1, 2]]} also matches the array [1, 2] itself. That comparison takes 1 and 1.0 for equal (Erlang's ==);
+    # the comparison of elements does not (lists:member).
     whole = operands[0] if len(operands) == 1 and _is_list(operands[0]) else None
 
     def test(value: Any) -> bool:
@@ -213,7 +219,7 @@ def _has_remainder(operand: list[int], _raw: bool) -> Test:
             return False
         if divisor == 0:
             raise ServerError("badarith", code="unknown_error")
-        rest = abs(value) % abs(divisor)  # it has the sign of the value, not that of the divisor as in Python
+        rest = abs(value) % abs(divisor)  # Erlang's rem has the sign of the value; Python's % has that of the divisor
         return (rest if value >= 0 else -rest) == remainder
 
     return test
@@ -246,7 +252,7 @@ def _begins_with(prefix: str, _raw: bool) -> Test:
     def test(value: Any) -> bool:
         if not _is_string(value) or not value.startswith(prefix):
             return False
-        # "e" is not the beginning of "e" with an accent: the last character must not be one with what follows
+        # "e" is not a prefix of "e" with a combining accent: the prefix must not end inside a grapheme cluster.
         return not prefix or len(value) == size or not _GRAPHEME.fullmatch(value[size - 1 : size + 1])
 
     return test
@@ -261,7 +267,7 @@ def _matches_regex(pattern: str, _raw: bool) -> Test:
         check_time()
         try:
             return search(bytewise(value), timeout=min(REGEX_TIMEOUT, max(time_left(), SHORTEST))) is not None
-        except (TimeoutError, MemoryError):  # the latter where a pattern calls itself without end
+        except (TimeoutError, MemoryError):  # MemoryError if a pattern calls itself without end
             check_time()
             reason = f"$regex took longer than {REGEX_TIMEOUT:g} s on one value: {pattern}"
             raise BadRequestError(reason, code=_TIMED_OUT) from None
@@ -269,8 +275,8 @@ def _matches_regex(pattern: str, _raw: bool) -> Test:
     return test
 
 
-def _is_found(_operand: object, _raw: bool) -> Test:
-    return lambda _: True  # that $text matches is for a text index to say, and there is none
+def _matches_anything(_operand: object, _raw: bool) -> Test:
+    return lambda _: True  # only a text index can decide about $text, and there is none
 
 
 CONDITIONS: Final[Mapping[str, Condition]] = {
@@ -278,10 +284,10 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "$ne": _not(_equals),
     "$in": _is_in,
     "$nin": _not(_is_in),
-    "$lt": _ordered(operator.lt),
-    "$lte": _ordered(operator.le),
-    "$gte": _ordered(operator.ge),
-    "$gt": _ordered(operator.gt),
+    "$lt": _compare_with(operator.lt),
+    "$lte": _compare_with(operator.le),
+    "$gte": _compare_with(operator.ge),
+    "$gt": _compare_with(operator.gt),
     "$exists": _exists,
     "$all": _has_all,
     "$mod": _has_remainder,
@@ -289,12 +295,15 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "$size": _has_size,
     "$beginsWith": _begins_with,
     "$regex": _matches_regex,
-    "$default": _is_found,
+    "$default": _matches_anything,
 }
-"""The operators that take a value and no selector."""
+"""The operators whose operand is a value, not a selector."""
 
 JOINT_CONDITIONS: Final[Mapping[str, Condition]] = {"$eq": _equals_any, "$ne": _not(_equals_any)}
-"""What an operator means that is there several times: these take all its operands, and look a value up among them."""
+"""The operators that several conditions on one field can share: their tests look a value up in a list of operands.
+
+The test for ``$eq`` is that of "or", the test for ``$ne`` that of "and".
+"""
 
 OPPOSITES: Final[Mapping[str, str]] = {
     "$eq": "$ne",
@@ -306,10 +315,10 @@ OPPOSITES: Final[Mapping[str, str]] = {
     "$lte": "$gt",
     "$gt": "$lte",
 }
-"""The operator that holds where this one does not, of the values that are there."""
+"""Each operator's negation. A pair is exact for values that exist: a missing field satisfies neither."""
 
 
-# What an operator says of the parts of a value
+# Quantifiers
 
 
 def _any_element(test: Test) -> Test:
@@ -328,8 +337,11 @@ def _any(test: Test, values: list[Any]) -> bool:
     return any(any(map(test, piece)) for piece in in_pieces(values))
 
 
-def _quietly(quantifier: Callable[[Test], Test]) -> Callable[[Test], Test]:
-    """The quantifier as CouchDB has it: what fails below it does not fail the query, it does not match."""
+def _suppress_errors(quantifier: Callable[[Test], Test]) -> Callable[[Test], Test]:
+    """Wrap a quantifier so that an error below it means "no match" instead of failing the query, as in CouchDB.
+
+    The exception is the time limit of ``$regex``, which still fails the query.
+    """
 
     def quiet_quantifier(inner: Test) -> Test:
         test = quantifier(inner)
@@ -348,8 +360,8 @@ def _quietly(quantifier: Callable[[Test], Test]) -> Callable[[Test], Test]:
 
 
 QUANTIFIERS: Final[Mapping[str, Callable[[Test], Test]]] = {
-    "$elemMatch": _quietly(_any_element),
-    "$allMatch": _quietly(_every_element),
-    "$keyMapMatch": _quietly(_any_key),
+    "$elemMatch": _suppress_errors(_any_element),
+    "$allMatch": _suppress_errors(_every_element),
+    "$keyMapMatch": _suppress_errors(_any_key),
 }
-"""The operators that put a selector to the parts of a value."""
+"""The operators that apply a selector to the elements or keys of a value."""

@@ -1,4 +1,4 @@
-"""The body of a Mango query, checked as CouchDB checks it."""
+"""Parse the body of a Mango query, with the checks and error messages of CouchDB's ``mango_opts.erl``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -14,10 +14,11 @@ from couchmodel.errors import BadRequestError
 __all__ = ["Options", "bad_bookmark", "parse_options"]
 
 DEFAULT_LIMIT: Final = 25
+"""Documents that a query returns if it gives no ``limit``, as in CouchDB."""
 
 
 class Options(NamedTuple):
-    """The members of a query."""
+    """The options of a query, with CouchDB's defaults."""
 
     selector: Selector
     use_index: tuple[str, ...] = ()
@@ -36,7 +37,7 @@ class Options(NamedTuple):
     allow_fallback: bool = True
 
     def shown(self) -> dict[str, Any]:
-        """The options as ``_explain`` shows them."""
+        """Return the options as the member ``opts`` of ``_explain`` has them."""
         changed = {
             "use_index": list(self.use_index),
             "bookmark": self.bookmark or "nil",
@@ -47,17 +48,17 @@ class Options(NamedTuple):
         return {name: changed.get(name, value) for name, value in self._asdict().items() if name != "selector"}
 
     def dissolve(self) -> None:
-        """Free what may be much of it, in this thread."""
+        """Free the large parts, selector and fields, in the calling thread."""
         self.selector.dissolve()
         self.fields.dissolve()
 
 
 def parse_options(body: Mapping[str, Any]) -> Options:
-    """The options of a query. Raises BadRequestError, with CouchDB's code and reason."""
+    """Parse the body of a query. Raises BadRequestError if it is malformed, with CouchDB's code and reason."""
     if "selector" not in body:
         raise BadRequestError("Missing required key: selector", code="missing_required_key")
     options = Options(compile_selector(body["selector"]))
-    # In CouchDB's order, which decides whose error is told.
+    # In CouchDB's order, because the first error is the one that is reported.
     changes = {name: read(body[name]) for name, read in _READERS.items() if name in body}
     for name in body:
         if name not in _READERS and name != "selector":
@@ -66,7 +67,7 @@ def parse_options(body: Mapping[str, Any]) -> Options:
 
 
 def bad_bookmark(value: object) -> BadRequestError:
-    """The error for what is no bookmark, or one of another query."""
+    """Return the error for a value that is not a bookmark, or is the bookmark of another query."""
     return BadRequestError(f"Invalid bookmark value: {encode(value).decode()}", code="invalid_bookmark")
 
 
@@ -94,7 +95,7 @@ def _bookmark(value: Any) -> str:
     return value
 
 
-def _not_negative(value: Any) -> int:
+def _non_negative(value: Any) -> int:
     if type(value) is not int or value < 0:
         reason = f"{erlang_term(value)} is not an integer greater than or equal to zero"
         raise BadRequestError(reason, code="invalid_non_neg_integer")
@@ -131,8 +132,8 @@ def _stale(value: Any) -> bool:
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "use_index": _use_index,
     "bookmark": _bookmark,
-    "limit": _not_negative,
-    "skip": _not_negative,
+    "limit": _non_negative,
+    "skip": _non_negative,
     "sort": parse_sort,
     "fields": parse_fields,
     "partition": _partition,

@@ -1,8 +1,8 @@
-r"""The meaning of ``$regex``: Erlang's ``re``, by the package ``regex``.
+r"""Translate the patterns of ``$regex`` from the dialect of Erlang's ``re`` to that of the package ``regex``.
 
-Erlang's is PCRE over the bytes of UTF-8 with Latin-1's idea of letters: ``.`` is one byte, and ``\w`` takes the first
-byte of "é" for a letter. Here each byte is one character, and a pattern is translated where the two dialects part. What
-has no translation is refused, never taken for something else.
+Erlang's ``re`` is PCRE over the bytes of UTF-8, with the character classes of Latin-1: ``.`` matches one byte, and
+``\w`` matches the first byte of "é". Here each byte becomes one character, and a pattern is rewritten where the
+dialects differ. A pattern without a translation is refused, never given another meaning.
 """
 
 import re
@@ -15,20 +15,21 @@ __all__ = ["bytewise", "compile_pattern", "is_pattern"]
 
 
 LONGEST: Final = 65_536
-"""Characters of a pattern, with comments."""
+"""The largest number of characters in a pattern, comments included."""
 
 LARGEST: Final = 32_768
-"""Characters that a pattern may have to match. CouchDB has room for about as many: 64 KiB of what it compiles them to.
+"""The largest size of a pattern: the characters that it has to match, with counted repetitions written out.
 
-The compiler writes out what is there a fixed number of times, and all threads wait while it does so.
+CouchDB's limit is similar: 64 KiB of compiled pattern. A limit is needed because the compiler writes counted
+repetitions out, and all threads wait while it does so.
 """
 
 _DIGITS: Final = 6
-"""Of a count; more are too many."""
+"""The number of leading digits that are read of a repetition count. A count of so many digits is already too large."""
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text is a regular expression, as far as it can be translated."""
+    """Return True if the text is a regular expression that can be translated."""
     try:
         compile_pattern(text)
     except (regex.error, OverflowError, RecursionError):
@@ -37,22 +38,26 @@ def is_pattern(text: str) -> bool:
 
 
 def compile_pattern(text: str) -> "regex.Pattern[str]":
-    """The pattern of a text, to be put to what :func:`bytewise` makes of a value."""
+    """Compile a regular expression of CouchDB. The result is for values that went through :func:`bytewise`.
+
+    Raises ``regex.error`` if it is malformed, too large, or has no translation; OverflowError and RecursionError come
+    from the compiler.
+    """
     if len(text) > LONGEST:
         raise _too_large()
-    pattern = _TOKENS.sub(_translated, bytewise(text))
+    pattern = _TOKENS.sub(_translate_token, bytewise(text))
     if _size(pattern) > LARGEST:
         raise _too_large()
     return regex.compile(pattern, regex.VERSION1)
 
 
 def bytewise(text: str) -> str:
-    """A text with a character for each byte of its UTF-8."""
+    """Return a text with one character for each byte of the given text's UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def _size(pattern: str) -> int:
-    """How many characters there are to match, as often as they have to be there."""
+    """Return the number of characters that a pattern has to match, each counted as often as it must occur."""
     sizes, last = [0], 0
     for part in _PARTS.finditer(pattern):
         count = part["count"]
@@ -76,14 +81,14 @@ def _too_large() -> regex.error:
     return regex.error("regular expression is too large")
 
 
-def _translated(token: re.Match[str]) -> str:
+def _translate_token(token: re.Match[str]) -> str:
     kind = token.lastgroup
     return token[0] if kind is None else _TRANSLATIONS[kind](token[kind])
 
 
-def _translated_class(text: str) -> str:
+def _translate_class(text: str) -> str:
     start = "[^" if text.startswith("[^") else "["
-    return start + _CLASS_TOKENS.sub(_translated, text[len(start) : -1]) + "]"
+    return start + _CLASS_TOKENS.sub(_translate_token, text[len(start) : -1]) + "]"
 
 
 def _escape(letter: str) -> str:
@@ -93,7 +98,7 @@ def _escape(letter: str) -> str:
         raise regex.error(f"bad escape \\{letter}")
     if letter in _ESCAPES:
         return _ESCAPES[letter]
-    # A letter without a meaning is itself; `regex` has its own meanings for some of those
+    # An escaped letter without a meaning in PCRE stands for itself; `regex` has its own meanings for some of them.
     return letter if letter.isalpha() and letter not in "abABdDfGKnrRtwWX" else f"\\{letter}"
 
 
@@ -122,7 +127,7 @@ def _flags(letters: str) -> str:
     raise regex.error(f"unknown flags {letters}")
 
 
-# What is a blank, a mark and so on among the characters of Latin-1, as Erlang's tables have it
+# The members of character classes in Latin-1, according to Erlang's tables.
 _SETS: Mapping[str, str] = {
     "s": r"\t-\r\x20",
     "h": r"\t\x20\xa0",
@@ -154,7 +159,7 @@ _TRANSLATIONS: Mapping[str, Callable[[str], str]] = {
     "name": lambda name: f"\\g<{name}>",
     "group": lambda name: f"(?<{name}>",
     "flags": _flags,
-    "class": _translated_class,
+    "class": _translate_class,
     "posix": _posix_class,
     "literal": lambda character: f"\\{character}",
     "escape": _escape,
@@ -166,7 +171,7 @@ _CODES = r"""
     | \\c(?P<control>[ -~]) | \\[pP](?:\{[^}]*\}|.)
 """
 
-# Whatever is no token here means the same to both; that goes for the last alternative of _CODES, a Unicode property
+# Text that is no token means the same in both dialects. So does the last alternative of _CODES, a Unicode property.
 _TOKENS = re.compile(
     rf"""
     \\Q(?P<quoted>.*?)(?:\\E|\Z) | (?P<nothing>\\E|\(\?\#[^)]*\)) | {_CODES}
@@ -178,11 +183,11 @@ _TOKENS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-# Within a class `regex` knows nested sets and operators between them, which to Erlang are plain characters
+# Within a class, `regex` has nested sets and operators between them. In Erlang these are plain characters.
 _CLASS_TOKENS = re.compile(
     rf"\[:(?P<posix>\^?\w+):\] | {_CODES} | \\(?P<escape_in_class>.) | (?P<literal>[\[&|~]|\A-|(?<=[^\\-]-)-)",
     re.VERBOSE | re.DOTALL,
 )
 
-# The parts of a pattern for `regex`, as far as they decide how large it is
+# The parts of a translated pattern that determine its size.
 _PARTS = re.compile(r"\\. | \[(?:\\.|[^\]\\])*\] | \{(?P<count>\d+)(?:,\d*)?\}[?+]? | .", re.VERBOSE | re.DOTALL)

@@ -1,9 +1,10 @@
-"""Choosing the index for a Mango query, and the range of it that can hold what the query looks for.
+"""Choose the index for a Mango query, and the range of the index that can hold matching documents.
 
-Rule: a plan only narrows. Whatever lies in its range is still put to the selector.
+Rule: a plan only narrows. Every document in its range is still tested by the selector.
 
-The choice is CouchDB's, for it shows: in the order of results without a ``sort``, in warnings, and in which queries are
-refused. A selector is always one that CouchDB has rewritten, an object with a single member or none.
+The choice is the same as CouchDB's (``mango_cursor.erl``, ``mango_cursor_view.erl``, ``mango_idx_view.erl``) because it
+is visible: in the order of results without a ``sort``, in warnings, and in which queries are refused. Selectors are in
+normal form here: an object with at most one member.
 """
 
 import itertools
@@ -38,7 +39,10 @@ Sort: TypeAlias = Sequence[tuple[str, Direction]]
 
 @dataclass(slots=True, frozen=True)
 class Index:
-    """An index over some fields: of every document that has them all and that ``partial`` matches."""
+    """An index over some fields. It holds the documents that have all of them and that ``partial`` matches.
+
+    ``design`` is the id of the design document, None for ``_all_docs``. ``columns`` are the paths of the fields.
+    """
 
     design: str | None
     name: str
@@ -49,23 +53,24 @@ class Index:
 
     @property
     def rank(self) -> tuple[str, str]:
-        """The key of the order in which indexes are listed, ``_all_docs`` first. No two indexes have the same."""
+        """The index's sort key in lists of indexes, where ``_all_docs`` is first. It is unique in a database."""
         return self.design or "", self.name
 
     def covers(self, fields: Iterable[str]) -> bool:
-        """Whether its keys tell all of these fields, so that no document has to be read for them."""
+        """Return True if the index's keys hold all of these fields, so that no document has to be read for them."""
         return self.design is not None and {"_id", *self.columns}.issuperset(fields)
 
 
 ALL_DOCS: Final = Index(None, "_all_docs", ("_id",))
+"""The index that every database has: its documents by id."""
 
 
 class _Lowest:
-    """What comes before every value."""
+    """The bound before every value."""
 
 
 class _Highest:
-    """What comes behind every value."""
+    """The bound after every value."""
 
 
 _LOWEST: Final = _Lowest()
@@ -73,7 +78,7 @@ _HIGHEST: Final = _Highest()
 
 
 class Range(NamedTuple):
-    """The values of one field that a selector can match: between two, each included or not."""
+    """The range of values that a selector can match in one field, with or without each of its bounds."""
 
     low: Any = _LOWEST
     includes_low: bool = False
@@ -83,10 +88,10 @@ class Range(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Plan:
-    """How to find what a query looks for.
+    """The way to answer a query: an index, and the part of it to read.
 
-    ``ranges`` are those of the index's first columns; ``nothing`` says that nothing can be found at all. ``asked`` is
-    the index that the query has named in vain.
+    ``ranges`` are the ranges of the index's first columns. ``nothing`` is True if the query cannot match any document.
+    ``asked`` is the query's ``use_index`` if it could not be followed, else None.
     """
 
     index: Index
@@ -97,11 +102,11 @@ class Plan:
 
     @property
     def is_short(self) -> bool:
-        """Whether it leads to a single document at most."""
+        """True if the plan reads one document at most: a single id of ``_all_docs``."""
         return self.index.design is None and bool(self.ranges) and self.ranges[0].low == self.ranges[0].high
 
     def id_bounds(self) -> tuple[Any, Any]:
-        """The lowest and the highest ``_id`` in the range, both included; None where there is no bound."""
+        """Return the lowest and the highest ``_id`` of the range, both inclusive, in tuples; None for no bound."""
         bounds = self.ranges[0] if self.ranges else Range()
         low = None if isinstance(bounds.low, _Lowest) else (bounds.low,)
         high = None if isinstance(bounds.high, _Highest) else (bounds.high,)
@@ -109,27 +114,27 @@ class Plan:
 
     @property
     def low(self) -> list[Any]:
-        """What the first columns begin with, as far as the ranges say."""
-        return _values(bounds.low for bounds in self.ranges)
+        """The low bounds of the first columns, up to the first column without one."""
+        return _known_bounds(bounds.low for bounds in self.ranges)
 
     @property
     def high(self) -> list[Any]:
-        """What the first columns end with, as far as the ranges say."""
-        return _values(bounds.high for bounds in self.ranges)
+        """The high bounds of the first columns, up to the first column without one."""
+        return _known_bounds(bounds.high for bounds in self.ranges)
 
     def key_bounds(self, order: Callable[[JSON], bytes] = sort_key) -> tuple[bytes, bytes]:
-        """Between what the keys of the index lie in the range: a key is an array, whose bytes ``order`` makes."""
-        # Without its end, an array's key comes before the keys of all arrays that begin like it.
+        """Return the bounds of the range as sort keys. An index's key is an array; ``order`` makes its sort key."""
+        # Without its end mark, an array's sort key is a prefix of the sort keys of all arrays that begin like it.
         return order(self.low)[:-1], order(self.high)[:-1] + HIGHEST
 
 
-def _values(bounds: Iterable[Any]) -> list[Any]:
+def _known_bounds(bounds: Iterable[Any]) -> list[Any]:
     return list(itertools.takewhile(lambda bound: not isinstance(bound, _Lowest | _Highest), bounds))
 
 
 @dataclass(slots=True, frozen=True)
 class Verdict:
-    """What is to be said of an index for a query: it serves where there are no reasons against it."""
+    """The reasons, in CouchDB's words, for which an index cannot serve a query. With no reasons it is usable."""
 
     index: Index
     reasons: list[str]
@@ -137,7 +142,11 @@ class Verdict:
 
 @dataclass(slots=True, frozen=True)
 class Candidate:
-    """An index that serves, the ranges of its first columns, and how many of the selector's fields it leaves out."""
+    """A usable index.
+
+    ``prefix`` has the ranges of its first columns, None for an empty range. ``distance`` is the number of the
+    selector's indexable fields that are not among those columns.
+    """
 
     index: Index
     prefix: list[Range | None]
@@ -146,9 +155,10 @@ class Candidate:
 
 @dataclass(slots=True, frozen=True)
 class Survey:
-    """The indexes of a database in the light of a query, which ``choose`` decides about.
+    """The indexes of a database, judged for one query. :func:`choose` takes the best of them.
 
-    ``everything`` are all of them; ``verdicts`` are about those that may be considered at all, in their order.
+    ``everything`` has all indexes by rank. ``verdicts`` has those in the query's scope, in the same order; a partial
+    index is among them only if the query names it. ``asked`` is the query's ``use_index``.
     """
 
     everything: Sequence[Index]
@@ -157,21 +167,24 @@ class Survey:
 
     @property
     def usable(self) -> list[Index]:
-        """The indexes that serve the query."""
+        """The indexes that can serve the query."""
         return [verdict.index for verdict in self.verdicts if not verdict.reasons]
 
     @property
     def favoured(self) -> list[Index]:
-        """Those among them that the query has named; all of them, where it names none of them."""
+        """The usable indexes that the query names; all usable indexes if it names none of them."""
         return [index for index in self.usable if _is_asked(index, self.asked)] or self.usable
 
     @property
     def of_type(self) -> list[Index]:
-        """Those among them that are real indexes, if there are any: what the choice is made from."""
+        """The favoured indexes without ``_all_docs``, if others remain. The choice is made among these."""
         return [index for index in self.favoured if index.design is not None] or self.favoured
 
     def refuse(self, *, fallback: bool) -> None:
-        """Raise BadRequestError where the query insists on an index that does not serve it."""
+        """Raise BadRequestError if the query insists on an index that cannot serve it.
+
+        ``fallback`` is the query's ``allow_fallback``.
+        """
         named = any(_is_asked(index, self.asked) for index in self.usable)
         if not (named or fallback or (not self.asked and len(self.usable) > 1)):
             raise _refusal(self.asked)
@@ -180,7 +193,10 @@ class Survey:
 def survey(
     indexes: Iterable[Index], selector: Selector, sort: Sort, asked: tuple[str, ...], partition: str = ""
 ) -> Survey:
-    """The indexes for a query; ``asked`` is its ``use_index``, a design document's id and maybe an index's name."""
+    """Judge all indexes for a query.
+
+    ``asked`` is its ``use_index``: nothing, or the name of a design document, with an index's name or without.
+    """
     fields = [field for field, _ in sort]
     everything = [ALL_DOCS, *sorted(indexes, key=lambda index: index.rank)]
     verdicts = [
@@ -192,12 +208,12 @@ def survey(
 
 
 def in_scope(index: Index, partition: str) -> bool:
-    """Whether it may be used for a query of a partition, or of the whole database."""
+    """Return True if the index has the scope of the query: one partition, or the whole database if it is empty."""
     return index.design is None or index.partitioned == bool(partition)
 
 
 def choose(found: Survey, selector: Selector, sort: Sort) -> Plan:
-    """The plan for a query. There must be an index that is usable."""
+    """Return the plan for a query. At least one index has to be usable."""
     first = ranked(found.of_type, selector)[0]
     best, ranges = first.index, tuple(bounds for bounds in first.prefix if bounds is not None)
     nothing = first.prefix == [None] or _is_noop(selector.normalized)
@@ -206,7 +222,10 @@ def choose(found: Survey, selector: Selector, sort: Sort) -> Plan:
 
 
 def ranked(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
-    """Indexes that serve, the one that CouchDB takes first: it leaves out least of the selector, and is short."""
+    """Return usable indexes in CouchDB's order of preference.
+
+    First come those that leave out the fewest of the selector's fields, then those with the fewest columns.
+    """
     found = _field_ranges(selector.normalized)
     empty = next((field for field, bounds in found.items() if bounds is None), None)
     if empty is not None:
@@ -226,15 +245,15 @@ def _prefix(index: Index, ranges: Mapping[str, Range | None]) -> list[Range | No
 
 
 def _is_noop(selector: Mapping[str, Any]) -> bool:
-    """CouchDB does not run a query that is nothing but an empty list."""
+    """Return True if the whole selector is an operator on an empty list. CouchDB does not run such a query."""
     return any(name in ("$all", "$and", "$or", "$in") and value == [] for name, value in selector.items())
 
 
-# --- which indexes can be used
+# --- Usability
 
 
 def _is_asked(index: Index, asked: tuple[str, ...]) -> bool:
-    """Whether a query's ``use_index`` names it."""
+    """Return True if a query's ``use_index`` names the index."""
     if not asked or index.design is None:
         return False
     design = asked[0] if asked[0].startswith("_design/") else f"_design/{asked[0]}"
@@ -248,13 +267,16 @@ def _reasons_against(index: Index, selector: Selector, sort: Sequence[str]) -> l
         return ["field_mismatch"] * mismatch + ["sort_order_mismatch"] * disordered
     required = set(index.columns) - set(sort) - {"_id", "_rev"}
     mismatch = not selector.has_required_fields(sorted(required))
-    disordered = not _serves(index.columns, sort, selector.normalized)
+    disordered = not _has_order(index.columns, sort, selector.normalized)
     text = ["needs_text_search"] * selector.is_text_search
     return text + ["field_mismatch"] * mismatch + ["sort_order_mismatch"] * disordered
 
 
-def _serves(columns: Sequence[str], sort: Sequence[str], selector: Mapping[str, Any]) -> bool:
-    """Whether the index is in the order that is asked for; columns in front of it may have one value only."""
+def _has_order(columns: Sequence[str], sort: Sequence[str], selector: Mapping[str, Any]) -> bool:
+    """Return True if the index has the order of the sort.
+
+    The sort's fields have to be adjacent columns. The selector has to fix each column in front of them to one value.
+    """
     if not sort:
         return True
     for place, column in enumerate(columns):
@@ -281,13 +303,13 @@ def _refusal(asked: tuple[str, ...]) -> BadRequestError:
     return BadRequestError(reason, code="invalid_index")
 
 
-# --- ranges
+# --- Ranges
 
 _COMPARISONS: Final = frozenset(("$lt", "$lte", "$eq", "$gt", "$gte", "$beginsWith", "$exists"))
 
 
 def indexable_fields(selector: Selector) -> set[str]:
-    """The fields that the selector compares, down through ``$and``."""
+    """Return the fields that the selector compares, at the top and within ``$and``."""
     return _indexable(selector.normalized)
 
 
@@ -302,65 +324,65 @@ def _indexable(selector: Mapping[str, Any]) -> set[str]:
 
 
 def _field_ranges(selector: Mapping[str, Any]) -> dict[str, Range | None]:
-    """The range of each field that is compared; None where it is empty."""
+    """Return the range of each indexable field, in alphabetic order; None for an empty range."""
     ranges: dict[str, Range | None] = {}
     _narrow(selector, ranges)
     return {field: ranges[field] for field in sorted(_indexable(selector))}
 
 
 def _narrow(selector: Mapping[str, Any], ranges: dict[str, Range | None]) -> None:
-    """Narrow the ranges of the fields by all that the selector says of them."""
+    """Narrow the ranges of the fields by all conditions of the selector."""
     for name, condition in selector.items():
         if name == "$and":
             for part in condition:
                 _narrow(part, ranges)
         elif not name.startswith("$"):
-            ranges[name] = _narrowed_by(condition, ranges.get(name, Range()))
+            ranges[name] = _apply_conditions(condition, ranges.get(name, Range()))
 
 
-def _narrowed_by(condition: Mapping[str, Any], bounds: Range | None) -> Range | None:
+def _apply_conditions(condition: Mapping[str, Any], bounds: Range | None) -> Range | None:
     for operator, operand in condition.items():
-        bounds = bounds and _narrowed(bounds, operator, operand)
+        bounds = bounds and _apply_comparison(bounds, operator, operand)
     return bounds
 
 
-def _narrowed(bounds: Range, operator: str, operand: Any) -> Range | None:
-    """The part of a range that also fulfils a comparison; None where nothing is left."""
+def _apply_comparison(bounds: Range, operator: str, operand: Any) -> Range | None:
+    """Return the part of a range that satisfies a comparison; None if nothing is left."""
     match operator:
         case "$gt" | "$gte":
-            return _raised(bounds, operand, includes=operator == "$gte")
+            return _raise_low(bounds, operand, includes=operator == "$gte")
         case "$lt" | "$lte":
-            return _lowered(bounds, operand, includes=operator == "$lte")
+            return _lower_high(bounds, operand, includes=operator == "$lte")
         case "$eq":
-            return _between(bounds, operand, operand)
+            return _intersect(bounds, operand, operand)
         case "$beginsWith":
-            return _between(bounds, operand, f"{operand}\uffff")
+            return _intersect(bounds, operand, f"{operand}\uffff")
     return bounds
 
 
-def _between(bounds: Range, low: Any, high: Any) -> Range | None:
-    raised = _raised(bounds, low, includes=True)
-    return raised and _lowered(raised, high, includes=True)
+def _intersect(bounds: Range, low: Any, high: Any) -> Range | None:
+    raised = _raise_low(bounds, low, includes=True)
+    return raised and _lower_high(raised, high, includes=True)
 
 
-def _raised(bounds: Range, value: Any, *, includes: bool) -> Range | None:
+def _raise_low(bounds: Range, value: Any, *, includes: bool) -> Range | None:
     order = 1 if isinstance(bounds.low, _Lowest) else compare(value, bounds.low)
     if order > 0:
-        return _checked(bounds._replace(low=value, includes_low=includes))
-    # CouchDB does not see that a value which is above itself is none: it reads what has the value.
+        return _none_if_empty(bounds._replace(low=value, includes_low=includes))
+    # CouchDB does not notice that {"$eq": 5, "$gt": 5} is empty: it reads the documents with that value.
     return bounds._replace(includes_low=bounds.includes_low and includes) if order == 0 else bounds
 
 
-def _lowered(bounds: Range, value: Any, *, includes: bool) -> Range | None:
+def _lower_high(bounds: Range, value: Any, *, includes: bool) -> Range | None:
     order = -1 if isinstance(bounds.high, _Highest) else compare(value, bounds.high)
     if order < 0:
-        return _checked(bounds._replace(high=value, includes_high=includes))
+        return _none_if_empty(bounds._replace(high=value, includes_high=includes))
     if order == 0:
-        return _checked(bounds._replace(includes_high=bounds.includes_high and includes))
+        return _none_if_empty(bounds._replace(includes_high=bounds.includes_high and includes))
     return bounds
 
 
-def _checked(bounds: Range) -> Range | None:
+def _none_if_empty(bounds: Range) -> Range | None:
     if isinstance(bounds.low, _Lowest) or isinstance(bounds.high, _Highest):
         return bounds
     order = compare(bounds.low, bounds.high)

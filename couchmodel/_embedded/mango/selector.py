@@ -1,17 +1,18 @@
-"""The meaning of a Mango selector: which documents it matches.
+"""Compile a Mango selector into a function that tells whether a document matches.
 
-A selector is first rewritten as CouchDB rewrites it, and then compiled into one function, which is run on every
-document. Rewritten, it says the same with less: an object has one member, each operand has its operator, a path stands
-in one piece right above the operator, and of negations only those are left that no other operator can say.
+A selector is first brought into CouchDB's normal form (``mango_selector.erl``), and then compiled into one function,
+which runs on every document. In normal form an object has one member, each operand has an explicit operator, a whole
+path stands directly above its operator, and a ``$not`` is left only where no opposite operator exists.
 
-    {"price": {"$gt": 1, "$not": {"$gt": 9}}}   is   {"$and": [{"price": {"$gt": 1}}, {"price": {"$lte": 9}}]}
+    {"price": {"$gt": 1, "$not": {"$gt": 9}}}   becomes
+    {"$and": [{"price": {"$gt": 1}}, {"price": {"$lte": 9}}]}
 
-Rule 1: what is missing matches nothing, ``$ne`` and ``$nin`` included; only ``{"$exists": false}`` matches it. That is
-why it matters where a negation ends up. Below ``$elemMatch`` and its like CouchDB moves no negations, so there
-``{"$not": {"a": 1}}`` matches what has no ``a``.
+Rule 1: a missing field satisfies no condition, ``$ne`` and ``$nin`` included; only ``{"$exists": false}`` matches it.
+So the place of a negation matters. Below ``$elemMatch``, ``$allMatch`` and ``$keyMapMatch`` CouchDB moves no negations:
+there ``{"$not": {"a": 1}}`` matches an object without ``a``.
 
-Rule 2: what is wrong with a selector's form is an error when it is compiled; but a path that cannot be read, or a
-division by zero, is one only when a document gets that far.
+Rule 2: an error in a selector's form is raised when the selector is compiled. A path with an empty name and a division
+by zero are raised only when the test of a document comes to them.
 """
 
 import enum
@@ -49,25 +50,25 @@ __all__ = [
 ]
 
 DEEPEST: Final = 1000
-"""Names in a path, and more than any document has objects within each other."""
+"""The largest number of names in a path that are followed. No document is nested so deeply."""
 
 PIECE: Final = 100
-"""Conditions that are tried between two looks at the clock."""
+"""The number of conditions that run between two checks of the time limit."""
 
 
 class Selector:
-    """A selector, ready to be put to documents."""
+    """A compiled selector."""
 
     __slots__ = ("_test", "may_take_long", "normalized", "source")
 
     source: JSONObject
-    """The selector as it was asked."""
+    """The selector as the request has it."""
 
     normalized: JSONObject
-    """The selector as CouchDB rewrites it, and shows it in ``_explain``."""
+    """The selector in CouchDB's normal form, as ``_explain`` shows it."""
 
     may_take_long: bool
-    """Whether a single value may take it long, as it may a regular expression."""
+    """True if a single value can take long, because there is a regular expression."""
 
     def __init__(self, source: JSONObject, normalized: JSONObject) -> None:
         self.source = source
@@ -79,59 +80,59 @@ class Selector:
         return f"Selector({self.source!r})"
 
     def matches(self, document: Mapping[str, object]) -> bool:
-        """Whether the selector matches a decoded document.
+        """Return True if the selector matches a decoded document.
 
         Raises:
-            BadRequestError: where a path of the selector cannot be read, or a ``$regex`` takes too long.
-            OverdueError: where there is a time limit, and it is over.
-            ServerError: for a division by zero.
+            BadRequestError: if a path of the selector has an empty name, or a ``$regex`` takes too long.
+            OverdueError: if there is a time limit, and it is over.
+            ServerError: if a ``$mod`` divides by zero.
         """
         return self._test(document if isinstance(document, dict) else dict(document))
 
     def dissolve(self) -> None:
-        """Free all that it is made of, a little at a time, as other threads wait. It is good for nothing then."""
+        """Free the selector's parts in small steps, because other threads wait meanwhile. It is unusable afterwards."""
         self._test = _matches_everything
         dissolve(self.normalized)
         dissolve(self.source)
 
     @property
     def fields(self) -> frozenset[str]:
-        """The paths that the selector says something about, down through ``$and`` and ``$or``."""
+        """The paths that the selector has conditions on, at the top and within ``$and`` and ``$or``."""
         return frozenset(_fields(self.normalized))
 
     def members(self) -> frozenset[str] | None:
-        """The members of a document that it looks into; None where they may be any."""
+        """Return the top-level members of a document that the selector reads; None if it can read any of them."""
         names = set(_members(self.normalized))
         return None if None in names else frozenset(name for name in names if name is not None)
 
     @property
     def is_text_search(self) -> bool:
-        """Whether it asks for ``$text``, which no other index can answer."""
+        """True if the selector has a ``$text``, which only a text index can serve."""
         return _is_text_search(self.normalized)
 
     @property
     def finds_nothing(self) -> bool:
-        """Whether ``_find`` answers with no document although every document matches: CouchDB's whim for ``$and: []``.
+        """True if ``_find`` returns no document although every document matches: CouchDB's exception for ``$and: []``.
 
-        Only ``_find`` has it, not ``_changes``, and only where the whole selector comes down to that.
+        It holds for ``_find`` only, not for ``_changes``, and only if the whole selector reduces to that.
         """
         return self.normalized in ({"$and": []}, {"$or": []})
 
     def has_required_fields(self, columns: Iterable[str]) -> bool:
-        """Whether every document that matches has all of these fields, so that an index on them holds it."""
+        """Return True if every matching document has all of these fields, so that an index on them holds it."""
         return not _not_required(self.normalized, frozenset(columns))
 
 
 def compile_selector(selector: object) -> Selector:
-    """The selector of a request.
+    """Compile the selector of a request.
 
     Raises:
-        BadRequestError: with CouchDB's code and reason, where the selector makes no sense.
+        BadRequestError: if the selector is malformed, with CouchDB's code and reason.
     """
     if not isinstance(selector, dict):
         reason = f"Selector must be a JSON object, not: {erlang_term(selector)}"
         raise BadRequestError(reason, code="invalid_selector_json")
-    return Selector(selector, _normalized(selector) if selector else {})
+    return Selector(selector, _normalize(selector) if selector else {})
 
 
 def _fields(selector: JSONObject) -> Iterator[str]:
@@ -146,7 +147,7 @@ def _fields(selector: JSONObject) -> Iterator[str]:
 def _members(selector: JSONObject) -> Iterator[str | None]:
     for name, argument in selector.items():
         if not name.startswith("$"):
-            yield first_name(name) or None  # which is the document itself
+            yield first_name(name) or None  # an empty name stands for the whole document
             continue
         parts = argument if isinstance(argument, list) else [argument]
         if name not in _JUNCTIONS or not all(isinstance(part, dict) for part in parts):
@@ -176,7 +177,7 @@ def _is_text_search(selector: JSONObject) -> bool:
 
 
 def _not_required(selector: JSONObject, columns: frozenset[str]) -> frozenset[str]:
-    """The columns that a document may lack and still match."""
+    """Return the columns that a matching document can lack."""
     for name, argument in selector.items():
         if name == "$and":
             for part in argument:
@@ -192,13 +193,13 @@ def _not_required(selector: JSONObject, columns: frozenset[str]) -> frozenset[st
 
 
 class Absent(enum.Enum):
-    """Why there is nothing at the end of a path."""
+    """The reason for which there is no value at the end of a path."""
 
     MISSING = "missing"
-    """An object on the way has no such member."""
+    """An object on the path has no such member."""
 
     BAD_PATH = "bad_path"
-    """The way leads through what is no object, or past the end of an array: not even ``$exists`` is false there."""
+    """The path leads below a scalar, or to no element of an array. Not even ``{"$exists": false}`` matches there."""
 
 
 MISSING: Final = Absent.MISSING
@@ -206,12 +207,12 @@ BAD_PATH: Final = Absent.BAD_PATH
 
 
 def parse_path(text: str) -> tuple[str, ...]:
-    r"""The names on the way to a field: ``a.b`` are two, ``a\.b`` is one.
+    r"""Split a path into the names on the way to a field: ``a.b`` has two names, ``a\.b`` has one.
 
-    Behind the deepest place that a document may have they do not matter.
+    At most ``DEEPEST`` + 1 names are returned, since no document is nested more deeply.
 
     Raises:
-        BadRequestError: where a name is empty.
+        BadRequestError: if a name is empty.
     """
     names: list[str] = []
     for name in _names(text):
@@ -223,17 +224,17 @@ def parse_path(text: str) -> tuple[str, ...]:
 
 
 def first_name(text: str) -> str:
-    """The name that a path begins with."""
+    """Return the first name of a path."""
     return next(_names(text)).replace("\\", "")
 
 
 def is_path(text: str) -> bool:
-    """Whether the text is a path."""
+    """Return True if the text is a valid path: no name in it is empty."""
     return "" not in _names(text)
 
 
 def _names(text: str) -> Iterator[str]:
-    """What stands between the dots, as it is written; one after the other, for a path may have a million of them."""
+    """Yield the names of a path with their backslashes, one by one, because a path can have a million names."""
     start = 0
     for dot in _DOT.finditer(text):
         yield text[start : dot.start()]
@@ -242,7 +243,7 @@ def _names(text: str) -> Iterator[str]:
 
 
 def get_path(document: object, path: Iterable[str]) -> object:
-    """What a decoded document has at the end of the path, or ``MISSING``, or ``BAD_PATH``."""
+    """Return the value at the end of the path in a decoded document, or ``MISSING``, or ``BAD_PATH``."""
     value = document
     for name in path:
         if isinstance(value, dict):
@@ -263,15 +264,15 @@ def _element(values: list[object], name: str) -> object:
 
 _DOT = re.compile(r"(?<!\\)\.")
 
-# As Erlang reads an integer. 18 digits are more than any array has elements, and there is no -1.
+# The integers that Erlang reads, without negative ones. No index has more than 18 digits.
 _INDEX = re.compile(r"(?:\+?0*|-0*(?=0$))([0-9]{1,18})")
 
 
 # Normal form
 
 
-def _normalized(selector: JSONObject) -> JSONObject:
-    normalized = _with_inner_negations(_with_whole_paths(_with_explicit_operators(selector)))
+def _normalize(selector: JSONObject) -> JSONObject:
+    normalized = _move_negations_inwards(_join_paths(_add_operators(selector)))
     if "" in normalized:
         raise BadRequestError("One or more conditions is missing a field name.", code="invalid_selector")
     return normalized
@@ -282,38 +283,38 @@ def _only_member(selector: JSONObject) -> tuple[str, Any]:
     return member
 
 
-def _with_explicit_operators(selector: Any) -> JSONObject:
+def _add_operators(selector: Any) -> JSONObject:
     if not isinstance(selector, dict) or not selector:
         return {"$eq": selector}
     if len(selector) > 1:
-        return {"$and": [_with_explicit_operators({name: argument}) for name, argument in selector.items()]}
+        return {"$and": [_add_operators({name: argument}) for name, argument in selector.items()]}
     name, argument = _only_member(selector)
     if not name.startswith("$"):
-        return {name: _with_explicit_operators(argument)}
+        return {name: _add_operators(argument)}
     check_argument(name, argument)
     if name in _COMBINATIONS:
-        return {name: [_with_explicit_operators(part) for part in argument]}
+        return {name: [_add_operators(part) for part in argument]}
     if name == "$not" or name in QUANTIFIERS:
-        return {name: _with_explicit_operators(argument)}
+        return {name: _add_operators(argument)}
     return {"$default": selector} if name == "$text" else selector
 
 
-def _with_whole_paths(selector: JSONObject, path: str = "") -> JSONObject:
+def _join_paths(selector: JSONObject, path: str = "") -> JSONObject:
     name, argument = _only_member(selector)
     if name in _COMBINATIONS:
-        return {name: [_with_whole_paths(part, path) for part in argument]}
+        return {name: [_join_paths(part, path) for part in argument]}
     if name == "$not":
-        return {name: _with_whole_paths(argument, path)}
+        return {name: _join_paths(argument, path)}
     if name in QUANTIFIERS:
-        return {path: {name: _with_whole_paths(argument)}}
+        return {path: {name: _join_paths(argument)}}
     if name == "$default":
-        return _without_path(selector, path)
+        return _check_text(selector, path)
     if name.startswith("$"):
         return {path: selector}
-    return _with_whole_paths(argument, f"{path}.{name}" if path else name)
+    return _join_paths(argument, f"{path}.{name}" if path else name)
 
 
-def _without_path(selector: JSONObject, path: str) -> JSONObject:
+def _check_text(selector: JSONObject, path: str) -> JSONObject:
     argument = selector["$default"]
     if path or not isinstance(argument, dict) or list(argument) != ["$text"]:
         reason = f"Invalid field normalization on selector: {erlang_term(selector)}"
@@ -321,38 +322,38 @@ def _without_path(selector: JSONObject, path: str) -> JSONObject:
     return selector
 
 
-def _with_inner_negations(selector: JSONObject) -> JSONObject:
+def _move_negations_inwards(selector: JSONObject) -> JSONObject:
     name, argument = _only_member(selector)
     if name == "$not":
-        return _negated(argument)
+        return _negate(argument)
     if name == "$nor":
-        return {"$and": [_negated(part) for part in argument]}
+        return {"$and": [_negate(part) for part in argument]}
     if name in _COMBINATIONS:
-        return {name: [_with_inner_negations(part) for part in argument]}
+        return {name: [_move_negations_inwards(part) for part in argument]}
     return selector
 
 
-def _negated(selector: JSONObject) -> JSONObject:
+def _negate(selector: JSONObject) -> JSONObject:
     name, argument = _only_member(selector)
     if name == "$not":
-        return _with_inner_negations(argument)
+        return _move_negations_inwards(argument)
     if name == "$nor":
-        return {"$or": [_with_inner_negations(part) for part in argument]}
+        return {"$or": [_move_negations_inwards(part) for part in argument]}
     if name in _COMBINATIONS:
-        return {"$or" if name == "$and" else "$and": [_negated(part) for part in argument]}
+        return {"$or" if name == "$and" else "$and": [_negate(part) for part in argument]}
     if name == "$default":
         raise bad_argument("$not", selector)
     if name == "$exists":
         return {"$exists": not argument}
     if name in OPPOSITES:
         return {OPPOSITES[name]: argument}
-    return {"$not": selector} if name.startswith("$") else {name: _negated(argument)}
+    return {"$not": selector} if name.startswith("$") else {name: _negate(argument)}
 
 
 _COMBINATIONS = frozenset({"$and", "$or", "$nor"})
 
 
-# From the normal form to a function
+# Compilation
 
 
 def _compile(selector: JSONObject, *, raw: bool) -> Test:
@@ -369,15 +370,15 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
         return CONDITIONS[name](argument, raw)
     if name.startswith("$"):
         return _invalid_operator(name)
-    if not name:  # the condition of an element of an array, which has no name
+    if not name:  # the condition is on an array's element itself, which has no name
         return _compile(argument, raw=raw)
     return _compile_field(name, argument, raw=raw or name == "_id")
 
 
 def _compile_parts(parts: Iterable[JSONObject], operator: str, *, raw: bool) -> list[Test]:
-    """The tests of some selectors; those that follow each other and only have this operator are one for each field.
+    """Return the tests of several selectors. Adjacent ones with only this operator share one test for each field.
 
-    Such a test never fails, so which of them comes first does not matter. Between others it does.
+    Such a test never raises an error, so the order among them does not matter. Among other tests it does.
     """
     tests: list[Test] = []
     for joint, run in groupby(parts, partial(_has_only, operator)):
@@ -436,7 +437,7 @@ def _any_of(tests: list[Test]) -> Test:
 
 
 def _invalid_operator(name: str) -> Test:
-    """The test of a ``$nor`` that is still there, below ``$elemMatch`` and its like: CouchDB has no meaning for it."""
+    """Return the test of a ``$nor`` below ``$elemMatch``, ``$allMatch`` or ``$keyMapMatch``, where CouchDB has none."""
 
     def test(_value: Any) -> bool:
         raise BadRequestError(f"Invalid operator: {name}", code="invalid_operator")
@@ -448,7 +449,7 @@ def _compile_field(name: str, condition: JSONObject, *, raw: bool) -> Test:
     try:
         path = parse_path(name)
     except BadRequestError:
-        return lambda _: bool(parse_path(name))  # it fails again, in time
+        return lambda _: bool(parse_path(name))  # it raises the error again, for a document
     return _test_field(path, _compile(condition, raw=raw), when_missing=condition == {"$exists": False})
 
 
