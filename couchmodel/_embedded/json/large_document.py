@@ -13,11 +13,11 @@ from couchmodel._embedded.rules.revision_ids import (
     LONGEST_STRING,
     NIL,
     Term,
-    characters_of,
-    head,
-    inner_term,
+    encode_contents,
+    header,
     key_term,
-    string,
+    string_bytes,
+    string_term,
 )
 
 __all__ = ["LargeDocument", "TooLargeError", "read_large"]
@@ -175,7 +175,7 @@ class _Body:
             run = {name: value for name, value in run.items() if not self._comes_again(name)}
         if not run:
             return
-        text, term = spelled(run)[1:-1], inner_term(run)
+        text, term = spelled(run)[1:-1], encode_contents(run)
         if frame.count and frame.sign != b'"':
             self._write(b",")
         self._write(text)
@@ -191,9 +191,9 @@ class _Body:
         frame = self._frames.pop()
         self._write(_CLOSING[frame.sign])
         if frame.characters:
-            self.term[frame.place :] = [string(bytes(frame.characters))]
+            self.term[frame.place :] = [string_term(bytes(frame.characters))]
         else:
-            self.term[frame.place] = head(frame.sign, frame.count)
+            self.term[frame.place] = header(frame.sign, frame.count)
             self.term.append(b"" if frame.sign == b'"' else NIL)
         while frame.names:  # one after the other, for others wait while they are freed
             frame.names.popitem()
@@ -234,7 +234,7 @@ def _keep_characters(frame: _Frame, run: list[Any]) -> None:
     """Keep in mind what an array would be as a string, as long as it may be one."""
     if frame.characters is None:
         return
-    characters = characters_of(run)
+    characters = string_bytes(run)
     if characters is None or len(frame.characters) + len(characters) > LONGEST_STRING:
         frame.characters = None
     else:

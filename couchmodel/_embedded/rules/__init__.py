@@ -1,1 +1,1 @@
-"""CouchDB's rules as pure functions: revision trees and ids, the order of values, security objects, parameters."""
+"""CouchDB's rules as pure functions: revision trees and ids, collation, security objects, parameters."""

@@ -1,20 +1,24 @@
-"""CouchDB's order of JSON values, as keys whose bytes sort alike.
+"""Make binary sort keys of JSON values that have CouchDB's order.
 
-CouchDB orders the keys of views and of Mango's indexes, and what selectors compare, by type first: null, false, true,
-numbers, strings, arrays, objects. Strings follow ICU's root collator, and what that finds equal *is* equal: a string
-with a zero-width space is the string without it. Document ids and views with ``collation: raw`` follow Erlang's order
-of terms. ``sort_key`` and ``raw_key`` make bytes of a value that sort in either order. No key is the beginning of
-another, so keys can be joined. Without its last byte, the key of an array is what the keys of all arrays begin with
-that go on from it: they are a range.
+CouchDB orders the keys of views and Mango indexes, and the values that selectors compare, by type first: null, false,
+true, numbers, strings, arrays, objects. Strings follow ICU's root collator. Strings that it takes for equal are equal
+as keys, too: a string with a zero-width space equals the string without it. Document ids and views with
+``collation: raw`` follow Erlang's order of terms. ``sort_key`` and ``raw_key`` return bytes that sort in these two
+orders.
+
+Rule 1: no key is a prefix of another key, so keys can be joined.
+
+Rule 2: an array's key without its last byte is a prefix of the keys of all arrays that begin with the same items, so
+these arrays are a range.
 
 A string's key has the levels of the Unicode collation algorithm (UTS #10), as far as needed: letters, accents, case.
 
     "John" = 75 7f 71 7d   01   01   7f 09
 
-A letter's code is one byte for ASCII and two to four for others, and never begins with 00 or 01. The other levels name
-the uncommon weights only, each after the number of common ones before it. Weights beyond ASCII are in
-``collation.bin``, because the order in a file must not depend on the machine's ICU; they come from ICU 72.1 by way of
-``tests/embedded/rules/bake_collation.py``.
+The code of a letter has one byte for ASCII and two to four for others, and never begins with 00 or 01. The other levels
+have the uncommon weights only, each after the number of common weights before it. Weights beyond ASCII are in
+``collation.bin``, because the order within a database file must not depend on the machine's ICU. They come from
+ICU 72.1 through ``tests/embedded/rules/bake_collation.py``.
 """
 
 import json
@@ -36,22 +40,23 @@ from couchmodel.types import JSON
 __all__ = ["COLLATOR", "HIGHEST", "compare", "raw_compare", "raw_key", "sort_key", "string_key"]
 
 COLLATOR: Final = "icu72.1/1"
-"""The name of this order. Whoever opens a file that was made under another one has to rebuild its indexes."""
+"""The name and version of this order. The indexes of a file that was written with another one have to be rebuilt."""
 
 HIGHEST: Final = b"\xff"
-"""What sorts after the key of every value."""
+"""A byte that sorts after the key of every value."""
 
 
 # Strings
 
 
 def string_key(text: str) -> bytes:
-    """The key of a string without the tag and the end that ``sort_key`` puts around it; it has no zero byte."""
-    # A document often emits a string several times, and documents share theirs.
+    """Return a string's key without the type tag and the end mark that ``sort_key`` adds. It has no zero byte."""
+    # Short keys are cached: documents share strings, and a view often emits one several times.
     return _short_string_key(text) if len(text) <= _SHORT else _string_key(text)
 
 
 _SHORT = 64
+"""The number of characters up to which a string's key is cached."""
 
 
 def _string_key(text: str) -> bytes:
@@ -65,17 +70,19 @@ _SEPARATOR = b"\x01"
 _COMMON = "\0"
 _UNCOMMON = re.compile(f"({_COMMON}*)([^{_COMMON}])")
 _LONGEST_RUN = 124
+"""The length of a run of common weights that fits into one byte. Longer runs have several."""
+
 _PIECE = 2000
-"""Units, weights or keys that are gone through in one call, in which other threads have to wait."""
+"""The number of units, weights or keys that one call works on. Other threads have to wait during a call."""
 
 
 def _weight(rank: int) -> str:
-    """A weight of accents or case as a character: the common one, or one that sorts after the separator of levels."""
+    """Return a weight of accents or case as a character. Uncommon weights sort after the separator of levels."""
     return chr(rank + 1) if rank else _COMMON
 
 
 def _level(weights: str) -> bytes:
-    """The uncommon weights of a level, each after the length of the run of common ones before it."""
+    """Return the uncommon weights of a level, each after the length of the run of common weights before it."""
     weights = weights.rstrip(_COMMON)
     if not weights:
         return b""
@@ -84,7 +91,10 @@ def _level(weights: str) -> bytes:
 
 
 def _run(length: int) -> str:
-    """A number that sorts the higher the lower it is: a run that ends early ends in a weight above the common one."""
+    """Return the length of a run so that shorter runs sort higher.
+
+    A run ends at an uncommon weight, which is above the common one, so the string with the shorter run is the greater.
+    """
     more, rest = divmod(length, _LONGEST_RUN)
     return "\x02" * more + chr(0x7F - rest)
 
@@ -95,16 +105,16 @@ def _join(primary: bytes, accents: bytes, case: bytes) -> bytes:
     return primary + _SEPARATOR + accents if accents else primary
 
 
-# Strings of ASCII: no accents, and nothing to load
+# Strings of ASCII. They have no accents, and need no table.
 
 
 _ORDER = b"\t\n\v\f\r _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789abcdefghijklmnopqrstuvwxyz"
 _CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CAPITAL_RANK = 8
-"""The rank of a capital in the weights of case. The table has the same one."""
+"""The rank of a capital letter among the weights of case, the same as in the table."""
 
 _IGNORED = bytes(code for code in range(0x80) if code not in _ORDER + _CAPITALS)
-_CODES = bytes(range(3, 3 + 2 * len(_ORDER), 2))  # the bytes between them lead the codes of all that sorts between
+_CODES = bytes(range(3, 3 + 2 * len(_ORDER), 2))  # bytes in between lead longer codes
 _TO_CODE = bytes.maketrans(_ORDER + _CAPITALS, _CODES + _CODES[-len(_CAPITALS) :])
 _TO_CASE = bytes.maketrans(_ORDER + _CAPITALS, bytes(len(_ORDER)) + _weight(_CAPITAL_RANK).encode() * len(_CAPITALS))
 
@@ -125,27 +135,27 @@ _LONGEST_CONTRACTION = 3
 _HANGUL = range(0xAC00, 0xD7A4)
 _SURROGATES = range(0xD800, 0xE000)
 _MADE_UP = -1
-"""The number of elements of characters that have none in the table: unassigned ones and Hangul syllables."""
+"""The table's number of elements for characters whose elements are computed: unassigned ones and Hangul syllables."""
 
 _Element: TypeAlias = tuple[int, int, int]
-"""The ranks of a collation element on the three levels. On the first, 0 is none."""
+"""The ranks of a collation element on the three levels. On the first level, 0 means that it has no weight."""
 
 
 def _unicode_key(text: str) -> bytes:
     units = _table().units(text)
-    pieces = [_weighed(units[start : start + _PIECE]) for start in range(0, len(units), _PIECE)]
+    pieces = [_join_weights(units[start : start + _PIECE]) for start in range(0, len(units), _PIECE)]
     primary, accents, case = zip(*pieces, strict=True)
     return _join(b"".join(primary), _level("".join(accents)), _level("".join(case)))
 
 
-def _weighed(units: Sequence[str]) -> tuple[bytes, str, str]:
+def _join_weights(units: Sequence[str]) -> tuple[bytes, str, str]:
     primary, accents, case = zip(*map(_weights, units), strict=True)
     return b"".join(primary), "".join(accents), "".join(case)
 
 
 @lru_cache(2**15)
 def _weights(unit: str) -> tuple[bytes, str, str]:
-    """The weights of a unit on the three levels."""
+    """Return the weights of a unit on the three levels."""
     table = _table()
     primary, accents, case = b"", "", ""
     for letter, accent, variant in table.elements(unit):
@@ -157,13 +167,13 @@ def _weights(unit: str) -> tuple[bytes, str, str]:
 
 @cache
 def _table() -> "_Table":
-    """The table, loaded when the first string comes that is not ASCII."""
+    """Return the table of weights. It is loaded at the first string that is not ASCII."""
     packed = resources.files("couchmodel._embedded.rules").joinpath("collation.bin").read_bytes()
     return _Table(json.loads(lzma.decompress(packed)))
 
 
 class _Table:
-    """The weights of ICU's root collator; ``document()`` in ``bake_collation.py`` tells what the table has."""
+    """The weights of ICU's root collator. ``document()`` in ``bake_collation.py`` describes the file's members."""
 
     def __init__(self, baked: Mapping[str, Any]) -> None:
         self.leads: list[tuple[int, int, int]] = baked["leads"]
@@ -175,30 +185,30 @@ class _Table:
         self.accents = array("H", baked["secondary"])
         self.case = array("B", baked["tertiary"])
         self.openings = {string[:size] for string in self.contractions for size in range(1, len(string))}
-        self.contextual = _contextual(self.contractions, self.marks)
+        self.contextual = _contraction_pattern(self.contractions, self.marks)
 
     def units(self, text: str) -> Sequence[str]:
-        """The parts of a text that have weights of their own: characters and contractions."""
-        return self._contracted(text) if self.contextual.search(text) else text
+        """Split a text into the units that have weights of their own: characters and contractions."""
+        return self._split_contractions(text) if self.contextual.search(text) else text
 
-    def _contracted(self, text: str) -> list[str]:
+    def _split_contractions(self, text: str) -> list[str]:
         units: list[str] = []
-        after = list(range(1, len(text) + 1))  # where the next character is that no contraction has taken yet
+        after = list(range(1, len(text) + 1))  # the place of the next character that is in no contraction yet
         at = seen = 0
         while at < len(text):
             unit, last = self._longest(text, after, at)
             if text[at] in self.marks:
-                # A run of marks may have many that look for another one in it, all the same: one goes on where the
-                # one before it has stopped, or a long run would take for ever.
-                unit, seen = self._extended(unit, text, after, last, max(last, seen))
+                # Many marks of a run can search the same run for a partner. Each continues where the search before it
+                # stopped; otherwise the time would grow with the square of the run's length.
+                unit, seen = self._extend(unit, text, after, last, max(last, seen))
             else:
-                unit, _ = self._extended(unit, text, after, last, last)
+                unit, _ = self._extend(unit, text, after, last, last)
             units.append(unit)
             at = after[last]
         return units
 
     def _longest(self, text: str, after: list[int], at: int) -> tuple[str, int]:
-        """The longest contraction that begins here, else the one character; and where its last character is."""
+        """Return the longest contraction that begins here, else one character, and the place of its last character."""
         if text[at] in self.openings:
             places = [at]
             while len(places) < _LONGEST_CONTRACTION and after[places[-1]] < len(text):
@@ -209,11 +219,11 @@ class _Table:
                     return unit, places[size - 1]
         return text[at], at
 
-    def _extended(self, unit: str, text: str, after: list[int], last: int, stays: int) -> tuple[str, int]:
-        """The contraction of a unit with marks further on, which leave the text; UTS #10 calls it discontiguous.
+    def _extend(self, unit: str, text: str, after: list[int], last: int, stays: int) -> tuple[str, int]:
+        """Return a unit with the later marks that form a contraction with it (UTS #10: a discontiguous contraction).
 
-        A mark counts unless the one before it, of those that stay, has its combining class or a higher one. ``stays``
-        is that one, to begin with and in the end.
+        Such marks are removed from the text. A mark is blocked if the last mark before it that remains in the text has
+        the same or a higher combining class. ``stays`` is the place of that last mark, before and after the call.
         """
         blocked = self.marks[text[stays]][1] if stays > last else 0
         while unit in self.openings and (at := after[stays]) < len(text) and text[at] in self.marks:
@@ -226,11 +236,11 @@ class _Table:
         return unit, stays
 
     def elements(self, unit: str) -> Iterable[_Element]:
-        """The collation elements of a character or a contraction."""
+        """Return the collation elements of a character or a contraction."""
         if unit in self.contractions:
             return self._elements_at(*self.contractions[unit])
         code = ord(unit)
-        if code in _HANGUL:  # the sum of its letters
+        if code in _HANGUL:  # a syllable has the elements of its letters
             return chain.from_iterable(map(self.elements, unicodedata.normalize("NFD", unit)))
         if code in _SURROGATES:
             return self.elements(_REPLACEMENT)
@@ -244,15 +254,16 @@ class _Table:
         return zip(self.primary[part], self.accents[part], self.case[part], strict=True)
 
     def code(self, rank: int) -> bytes:
-        """The code of a letter: a byte that it shares with its neighbours, and which of them it is, to the base 255."""
+        """Return the code of a letter: the lead byte of its group, then its offset in the group to the base 255."""
         first, lead, length = self.leads[bisect_right(self.leads, rank, key=itemgetter(0)) - 1]
         return bytes((lead, *((rank - first) // 255**place % 255 + 1 for place in reversed(range(length - 1)))))
 
 
-def _contextual(contractions: Iterable[str], marks: Iterable[str]) -> re.Pattern[str]:
-    """What is in every text that has a contraction; it may be in a few others.
+def _contraction_pattern(contractions: Iterable[str], marks: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that is found in every text with a contraction, and in few others.
 
-    Contractions that begin with an ASCII letter are apart: with the others, they would be suspected nearly everywhere.
+    Contractions that begin with an ASCII letter have their own alternative. Together with the others, the pattern would
+    be found in nearly every text.
     """
     ascii_pairs = [string[:2] for string in contractions if string[0].isascii()]
     other_pairs = [string[:2] for string in contractions if not string[0].isascii()]
@@ -271,7 +282,7 @@ _NEXT_BYTE = bytes(range(1, 0x100)) + b"\x00"
 
 
 def _utf8_key(text: str) -> bytes:
-    """The bytes of a string, each one higher, which leaves 00 to the end: UTF-8 has no ff."""
+    """Return a string's UTF-8 with each byte raised by one. UTF-8 has no ff, so 00 becomes free for the end mark."""
     return _LONE_SURROGATE.sub(_REPLACEMENT, text).encode().translate(_NEXT_BYTE)
 
 
@@ -284,28 +295,28 @@ _COMPLEMENT = bytes(range(0xFF, -1, -1))
 
 @lru_cache(2**12)
 def _number_key(number: float) -> bytes:
-    """The sign, the exponent and the bits of a number, all of them: 2**53 + 1 is not 2.0**53."""
+    """Return a number's key: sign, exponent and all bits. So 2**53 + 1 differs from 2.0**53."""
     if not number:
         return _ZERO
     try:
         numerator, denominator = abs(number).as_integer_ratio()
     except (OverflowError, ValueError):
         raise ValueError(f"JSON has no {number}") from None
-    magnitude = _exponent(numerator.bit_length() - denominator.bit_length()) + _bits(numerator)
+    magnitude = _exponent_key(numerator.bit_length() - denominator.bit_length()) + _mantissa_key(numerator)
     return _POSITIVE + magnitude if number > 0 else _NEGATIVE + magnitude.translate(_COMPLEMENT)
 
 
-def _exponent(exponent: int) -> bytes:
-    """One byte from 2**-64 to 2**189, more beyond."""
+def _exponent_key(exponent: int) -> bytes:
+    """Return the key of a binary exponent: one byte from -64 to 189, several bytes beyond."""
     if -0x41 < exponent < 0xBE:
         return (exponent + 0x41).to_bytes()
-    if exponent < 0:  # a float's, hence above -1100
+    if exponent < 0:  # only a float has it, so it is above -1100
         return b"\x00" + (exponent + 0x8000).to_bytes(2)
     return b"\xff" + exponent.to_bytes(8)
 
 
-def _bits(integer: int) -> bytes:
-    """The bits after the leading one in groups of seven, each before a bit that tells whether more follow."""
+def _mantissa_key(integer: int) -> bytes:
+    """Return the bits after the leading one in bytes of seven bits, each with a last bit that is 1 if more follow."""
     size = integer.bit_length() - 1
     rest = (integer - (1 << size)) << -size % 7
     size += -size % 7
@@ -321,7 +332,7 @@ def _bits(integer: int) -> bytes:
 
 
 class _Order(NamedTuple):
-    """What tells one order of JSON values from the other: the tags of types, and how a string is spelled."""
+    """An order of JSON values: the tags of its types, and the function that makes the key of a string."""
 
     null: bytes
     false: bytes
@@ -329,51 +340,52 @@ class _Order(NamedTuple):
     string: bytes
     array: bytes
     object: bytes
-    spell: Callable[[str], bytes]
+    string_to_key: Callable[[str], bytes]
 
 
-# Numbers have the tags 1f to 21 in both; what ends a string, an array or an object is below all tags.
-_COLLATED = _Order(b"\x10", b"\x11", b"\x12", string=b"\x30", array=b"\x40", object=b"\x50", spell=string_key)
-_RAW = _Order(b"\x31", b"\x30", b"\x32", object=b"\x40", array=b"\x50", string=b"\x60", spell=_utf8_key)
+# Numbers have the tags 1f to 21 in both orders. The end mark of strings, arrays and objects is below all tags, so that
+# a shorter array sorts before a longer one.
+_COLLATED = _Order(b"\x10", b"\x11", b"\x12", string=b"\x30", array=b"\x40", object=b"\x50", string_to_key=string_key)
+_RAW = _Order(b"\x31", b"\x30", b"\x32", object=b"\x40", array=b"\x50", string=b"\x60", string_to_key=_utf8_key)
 _END = b"\x00"
 
 
 def sort_key(value: JSON) -> bytes:
-    """The key of a value in CouchDB's order.
+    """Return the key of a value in CouchDB's order.
 
     Raises:
-        TypeError: for what is no JSON value.
-        ValueError: for NaN and the infinities.
+        TypeError: if it is not a JSON value.
+        ValueError: if it is NaN or infinite.
     """
     return _key(value, _COLLATED)
 
 
 def raw_key(value: JSON) -> bytes:
-    """The key of a value in Erlang's order: numbers, false, null, true, objects, arrays, strings by their bytes.
+    """Return the key of a value in Erlang's order: numbers, false, null, true, objects, arrays, strings by their bytes.
 
     Raises:
-        TypeError: for what is no JSON value.
-        ValueError: for NaN and the infinities.
+        TypeError: if it is not a JSON value.
+        ValueError: if it is NaN or infinite.
     """
     return _key(value, _RAW)
 
 
 def compare(left: JSON, right: JSON) -> int:
-    """How a value stands to another in CouchDB's order: -1, 0 or 1."""
+    """Compare two values in CouchDB's order. Return -1, 0 or 1."""
     return _compare(left, right, sort_key)
 
 
 def raw_compare(left: JSON, right: JSON) -> int:
-    """How a value stands to another in Erlang's order: -1, 0 or 1."""
+    """Compare two values in Erlang's order. Return -1, 0 or 1."""
     return _compare(left, right, raw_key)
 
 
 def _key(value: JSON, order: _Order) -> bytes:
     if isinstance(value, str):
-        return order.string + order.spell(value) + _END
+        return order.string + order.string_to_key(value) + _END
     if value is None:
         return order.null
-    if isinstance(value, bool):  # before int, which it is, too
+    if isinstance(value, bool):  # before int, because bool is a subclass of it
         return order.true if value else order.false
     if isinstance(value, (int, float)):
         return _number_key(value)

@@ -1,6 +1,7 @@
-"""Erlang's terms, where CouchDB shows them: in the names it makes of them, and in the wording of its errors.
+"""Write JSON values as Erlang terms, in the external format and as text.
 
-``revision_ids`` has an encoder of its own, made for speed. This one is for names that are made once.
+CouchDB derives names from the external format (of Mango's design documents, for example), and puts terms as text into
+its error messages. ``revision_ids`` has a faster encoder of its own; this one is for names that are made once.
 """
 
 import struct
@@ -10,9 +11,10 @@ from typing import Any, Final
 __all__ = ["Atom", "erlang_term", "term_to_binary"]
 
 _LONGEST_STRING: Final = 0xFFFF
+"""The largest number of items in a STRING_EXT of Erlang's external format, whose length has two bytes."""
 
 _PIECE: Final = 4096
-"""Bytes that are spelled at once."""
+"""The number of bytes that are written as text in one step."""
 
 
 class Atom(str):
@@ -22,7 +24,7 @@ class Atom(str):
 
 
 def term_to_binary(value: Any) -> bytes:
-    """The bytes of a term made of JSON values, tuples and atoms."""
+    """Return the external format of a term made of JSON values, tuples and atoms."""
     return b"\x83" + _term(value)
 
 
@@ -48,7 +50,7 @@ def _term(value: Any) -> bytes:
 
 def _list(items: list[Any]) -> bytes:
     if 0 < len(items) <= _LONGEST_STRING and all(type(item) is int and 0 <= item <= 0xFF for item in items):
-        return struct.pack(">cH", b"k", len(items)) + bytes(items)  # a string, to Erlang
+        return struct.pack(">cH", b"k", len(items)) + bytes(items)  # Erlang has no other type for strings
     head = struct.pack(">cI", b"l", len(items)) if items else b""
     return head + b"".join(map(_term, items)) + b"j"
 
@@ -65,9 +67,9 @@ def _integer(value: int) -> bytes:
 
 
 def erlang_term(value: Any, *, readable: bool = False) -> str:
-    """The value as CouchDB's messages spell it: as an Erlang term, where a string is its bytes.
+    """Return a JSON value as CouchDB's messages write it: as an Erlang term, with a string as the list of its bytes.
 
-    If ``readable``, text is shown as text, as by Erlang's ``~p``, which also breaks long lines; that is left out here.
+    If ``readable``, printable text is written as text, as by Erlang's ``~p``. Unlike ``~p``, this breaks no long lines.
     """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -82,7 +84,7 @@ def erlang_term(value: Any, *, readable: bool = False) -> str:
 
 
 def _erlang_list(values: list[Any], *, readable: bool) -> str:
-    # What may be the codes of characters is a string to Erlang, for which it has no other type
+    # Erlang writes a list of printable character codes as a string, since it has no other type for strings.
     if readable and values and all(type(value) is int and _is_printable(value) for value in values):
         return _erlang_bytes(bytes(values), readable=True)
     return "[" + ",".join(erlang_term(value, readable=readable) for value in values) + "]"
@@ -91,7 +93,7 @@ def _erlang_list(values: list[Any], *, readable: bool) -> str:
 def _erlang_bytes(data: bytes, *, readable: bool) -> str:
     if readable and data and all(map(_is_printable, data)):
         return '"' + data.decode("utf-8", "replace").translate(_ERLANG_ESCAPES) + '"'
-    # A little at a time: other threads wait meanwhile.
+    # In pieces, because other threads wait during each of them.
     return ",".join([",".join(map(str, data[start : start + _PIECE])) for start in range(0, len(data), _PIECE)])
 
 
@@ -115,7 +117,7 @@ _ERLANG_ESCAPES = str.maketrans(
 
 
 def _erlang_float(number: float) -> str:
-    """The shorter one of 123.0 and 1.23e2, with as many digits as it takes to read the same number again."""
+    """Return the shorter of the forms 123.0 and 1.23e2, with the fewest digits that read back as the same number."""
     decimal = Decimal(repr(number))
     sign, digits, exponent = decimal.normalize().as_tuple()
     first, *rest = map(str, digits)

@@ -1,4 +1,4 @@
-"""The parameters and headers of a request, checked."""
+"""Parse and check the parameters and headers of a request."""
 
 import re
 from collections.abc import Mapping
@@ -27,11 +27,14 @@ __all__ = [
 
 
 LARGEST: Final = 2**59 - 1
-"""The largest number that CouchDB takes for a limit; SQLite knows larger ones."""
+"""The largest number that CouchDB accepts as a limit. It fits into SQLite's integers, which have 64 bits."""
 
 
 def whole_number(digits: str) -> int:
-    """The number that decimal digits write, or one that is too large for everything where there are too many digits."""
+    """Return the number that a string of decimal digits stands for.
+
+    More than 20 digits give 10**20, which is above every limit: ``int`` refuses strings of thousands of digits.
+    """
     return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
@@ -39,7 +42,10 @@ _MOST_DIGITS: Final = 20
 
 
 def check_text(request: Request) -> None:
-    """Raise BadRequestError, or NotFoundError for what is only read, where path or query are not UTF-8."""
+    """Raise an error if the path or the query of a request is not UTF-8.
+
+    For the path it is BadRequestError if the method is PUT, and NotFoundError otherwise; for the query BadRequestError.
+    """
     bad = next((place for place, segment in enumerate(request.path) if not is_text(segment)), None)
     if bad is not None:
         if request.method != "PUT":
@@ -58,28 +64,28 @@ _NO_TEXT: Final = (
 
 
 def require_json_type(request: Request) -> None:
-    """Raise UnsupportedMediaTypeError where the body is not declared to be JSON."""
+    """Raise UnsupportedMediaTypeError unless the ``Content-Type`` of the request is JSON."""
     declared = request.headers.get("content-type", "")
     if declared != JSON_TYPE and declared.partition(";")[0].strip() != JSON_TYPE:
         raise UnsupportedMediaTypeError("Content-Type must be application/json")
 
 
 def accepts(headers: Mapping[str, str], media_type: str) -> bool:
-    """Whether the client takes answers of a media type, as CouchDB reads ``Accept``."""
+    """Return True if the client accepts a media type. ``Accept`` is read as CouchDB reads it."""
     family = media_type.partition("/")[0] + "/*"
-    listed = [_accepted(item) for item in headers.get("accept", "*/*").split(",")]
+    listed = [_parse_item(item) for item in headers.get("accept", "*/*").split(",")]
     if (media_type, False) in listed or (family, False) in listed:
         return False
     return any(wanted and kind in ("*/*", family, media_type) for kind, wanted in listed)
 
 
 def accepts_gzip(headers: Mapping[str, str]) -> bool:
-    """Whether the client takes answers that are packed."""
-    wanted = dict(_accepted(item) for item in headers.get("accept-encoding", "").split(","))
+    """Return True if the client accepts responses in gzip, according to ``Accept-Encoding``."""
+    wanted = dict(_parse_item(item) for item in headers.get("accept-encoding", "").split(","))
     return wanted.get("gzip", wanted.get("*", False))
 
 
-def _accepted(item: str) -> tuple[str, bool]:
+def _parse_item(item: str) -> tuple[str, bool]:
     kind, *parameters = (part.strip() for part in item.split(";"))
     return kind, not any(_REFUSED.fullmatch(parameter) for parameter in parameters)
 
@@ -88,9 +94,9 @@ _REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 
 
 def is_only_accepted(query: Mapping[str, str]) -> bool:
-    """Whether a write is wanted on more copies than the one there is: then CouchDB answers 202 to it.
+    """Return True if a write quorum ``w`` of more than one copy is requested. CouchDB answers 202 (Accepted) then.
 
-    Raises BadRequestError.
+    The reason is that there is only one copy. Raises BadRequestError if ``w`` is not an integer.
     """
     text = query.get("w")
     if text is None:
@@ -104,31 +110,31 @@ _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 def boolean(name: str, text: str) -> bool:
-    """A parameter of a view. Raises BadRequestError."""
+    """Parse a boolean parameter of a view. Raises BadRequestError if it is neither ``true`` nor ``false``."""
     lowered = text.lower()
     if lowered not in ("true", "false"):
-        raise _unparsable(f'Invalid boolean parameter: "{text}"')
+        raise _parse_error(f'Invalid boolean parameter: "{text}"')
     return lowered == "true"
 
 
 def integer(name: str, text: str) -> int:
-    """A parameter of a view that may not be negative. Raises BadRequestError."""
+    """Parse a non-negative integer parameter of a view. Raises BadRequestError if it is none, or above ``LARGEST``."""
     try:
         number = int(text)
     except ValueError:
-        raise _unparsable(f'Invalid value for integer: "{text}"') from None
+        raise _parse_error(f'Invalid value for integer: "{text}"') from None
     if number < 0:
-        raise _unparsable(f'Invalid value for positive integer: "{text}"')
+        raise _parse_error(f'Invalid value for positive integer: "{text}"')
     if number > LARGEST:
-        raise _unparsable(f"{name.capitalize()} is too large, must not exceed {LARGEST}")
+        raise _parse_error(f"{name.capitalize()} is too large, must not exceed {LARGEST}")
     return number
 
 
 def expected_revision(query: Mapping[str, str], headers: Mapping[str, str], given: Rev | None = None) -> Rev | None:
-    """The revision that a request is about: of its body, its ``rev`` or its If-Match, which must agree.
+    """Return the revision that a write expects: that of its body (``given``), of ``rev`` or of ``If-Match``, else None.
 
     Raises:
-        BadRequestError: one of them is no revision, or they are not the same.
+        BadRequestError: if one of them is malformed, or two of them differ.
     """
     rev = given
     if "rev" in query:
@@ -144,5 +150,5 @@ def expected_revision(query: Mapping[str, str], headers: Mapping[str, str], give
     return matched
 
 
-def _unparsable(reason: str) -> BadRequestError:
+def _parse_error(reason: str) -> BadRequestError:
     return BadRequestError(reason, code="query_parse_error")

@@ -1,4 +1,8 @@
-"""Partitions: the documents of a partitioned database whose ids are the same before the first colon."""
+"""Check the ids of documents and the names of partitions in a partitioned database.
+
+A partition has the documents whose ids are the same before the first colon. The rules are those of CouchDB's
+``couch_partition.erl``.
+"""
 
 from collections.abc import Callable
 
@@ -8,15 +12,15 @@ __all__ = ["check_access", "check_id", "check_partition"]
 
 
 def check_access(id: str) -> None:
-    """Raise BadRequestError where no partition can have a document of that id. Design and local ones are in none."""
+    """Raise BadRequestError if an id has no partition. Design documents and local documents need none."""
     if ":" not in id and not id.startswith(("_design/", "_local/")):
         raise BadRequestError("Doc id must be of form partition:id", code="illegal_docid")
 
 
 def check_id(id: str, check: Callable[[str], object]) -> None:
-    """Raise BadRequestError for an id that no document of a partitioned database may have.
+    """Raise BadRequestError if a document of a partitioned database cannot have the id.
 
-    ``check`` is what holds for every document; here it also holds for what follows the partition.
+    ``check`` is the check of every document's id; it is also applied to the part after the partition.
     """
     check_access(id)
     if not id.startswith(("_design/", "_local/")):
@@ -26,7 +30,7 @@ def check_id(id: str, check: Callable[[str], object]) -> None:
 
 
 def check_partition(name: str) -> None:
-    """Raise BadRequestError for a name that no partition may have."""
+    """Raise BadRequestError if a partition cannot have the name."""
     if not name:
         raise _illegal("Partition must not be empty")
     if name[0] == "_":

@@ -1,9 +1,9 @@
-"""CouchDB's revision ids: equal content gets an equal revision, embedded and on a server.
+"""Compute CouchDB's revision ids, so that equal content has the same revision here and on a server.
 
-The digest of a revision is the MD5 hash of an Erlang term in Erlang's external format: the list of the tombstone flag,
-the generation and the digest of the revision before, the body, and the attachments. So this module is an encoder for
-the Erlang terms that JSON turns into: an object is ``{[{Key, Value}, ...]}``, a string is a binary, and an array of
-small integers is a string to Erlang.
+The digest of a revision is the MD5 hash of an Erlang term in Erlang's external format (``couch_db:new_revid``): a list
+of the tombstone flag, the generation and digest of the previous revision, the body, and the attachments. So this module
+encodes the Erlang terms that JSON is decoded to: an object is ``{[{Key, Value}, ...]}``, a string is a binary, and an
+array of small integers is an Erlang string.
 """
 
 import functools
@@ -19,20 +19,20 @@ __all__ = [
     "LONGEST_STRING",
     "NIL",
     "Term",
-    "characters_of",
-    "head",
-    "inner_term",
+    "encode_contents",
+    "header",
     "key_term",
     "normalize_number",
     "revision_id",
-    "string",
+    "string_bytes",
+    "string_term",
 ]
 
 PIECE: Final = 20_000
-"""Parts of a term that are joined at a time."""
+"""The number of parts of a term that are joined in one step."""
 
 LONGEST_STRING: Final = 0xFFFF
-"""Items of an array that may be a string to Erlang."""
+"""The largest number of items of an array that the external format writes as a string: its length has two bytes."""
 
 
 def revision_id(
@@ -44,12 +44,13 @@ def revision_id(
     *,
     revives: bool = False,
 ) -> str:
-    """The digest of a new revision on top of the one with this generation and digest (0 and None: of nothing).
+    """Return the digest of a new revision.
 
-    ``body`` is the document without its special members, ``attachments`` are name, content type and MD5 hash of
-    each in the order of the document; an attachment that is stored compressed counts with its compressed bytes.
-    ``revives`` says that the document was deleted and comes back: CouchDB just counts its attachments then, because
-    it finds the revision id anew when it has them on disk and does not know their fields any more.
+    ``generation`` and ``previous`` are the generation and digest of its parent, 0 and None if there is none.
+    ``body`` is the document without its special members. ``attachments`` are name, content type and MD5 hash of each,
+    in the order of the document; the hash of an attachment that is stored compressed is that of its compressed bytes.
+    ``revives`` is True if the revision follows a deletion. Then only the number of attachments counts, because CouchDB
+    computes the revision id again after it wrote the attachments, and no longer has their fields.
     """
     out: _Out = [_LIST_OF_FIVE, _TRUE if deleted else _FALSE]
     _integer(generation, out)
@@ -58,13 +59,16 @@ def revision_id(
     else:
         _binary(digest_bytes(previous), out)
     _ENCODERS[type(body)](body, out)
-    _array([_FORGOTTEN if revives else attachment for attachment in reversed(attachments)], out)
+    _array([_UNDEFINED_FIELDS if revives else attachment for attachment in reversed(attachments)], out)
     out.append(NIL)
     return _digest(out)
 
 
 def _digest(parts: "_Out") -> str:
-    """The hash of the parts; of many, a piece at a time, for nobody else gets a turn while they are joined or freed."""
+    """Return the hash of the parts. Many parts are hashed in steps: other threads wait while they are joined or freed.
+
+    The parts are consumed then.
+    """
     if len(parts) <= PIECE:
         return hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
     digest = hashlib.md5(usedforsecurity=False)
@@ -77,20 +81,20 @@ def _digest(parts: "_Out") -> str:
 
 
 def normalize_number(value: float) -> float:
-    """A number as CouchDB's JSON parser reads the shortest spelling of it, ``5e-324`` being a zero to it.
+    """Return a number as CouchDB's JSON parser reads its shortest form. Only ``5e-324`` differs: it is read as zero.
 
-    (It does read ``5.0e-324``, but this is not how Python, JavaScript or CouchDB itself spell it.) The sign of -0.0
-    stays, for it counts for the revision; CouchDB answers 0.0 all the same.
+    (CouchDB does read ``5.0e-324``, but Python, JavaScript and CouchDB itself do not write it so.) The sign of -0.0
+    remains, because it is part of the revision's hash, although CouchDB returns 0.0.
     """
     return math.copysign(0.0, value) if -_UNREADABLE <= value <= _UNREADABLE else value
 
 
 NIL: Final = b"j"
-"""What objects and arrays end with."""
+"""The empty list of Erlang's external format, which ends objects and arrays."""
 
 
 class Term:
-    """A value that is encoded already, in parts."""
+    """A value that is already encoded, as the parts of its external format."""
 
     __slots__ = ("parts",)
 
@@ -99,14 +103,14 @@ class Term:
 
     @classmethod
     def of(cls, value: object) -> "Term":
-        """The term of a value."""
+        """Encode a value."""
         out: _Out = []
         _ENCODERS[type(value)](value, out)
         return cls((b"".join(out),))
 
 
-def inner_term(run: dict[str, Any] | list[Any] | str) -> bytes:
-    """Some members of an object, items of an array, or a part of a string, without what stands around all of them."""
+def encode_contents(run: dict[str, Any] | list[Any] | str) -> bytes:
+    """Encode some members of an object, some items of an array or a part of a string, without header and end."""
     if isinstance(run, str):
         return run.encode()
     out: _Out = []
@@ -114,15 +118,18 @@ def inner_term(run: dict[str, Any] | list[Any] | str) -> bytes:
     return b"".join(out)
 
 
-def head(sign: bytes, count: int) -> bytes:
-    """What an object, an array or a string begins with that has so many members, items or bytes."""
+def header(sign: bytes, count: int) -> bytes:
+    """Return the header of an object, an array or a string that has ``count`` members, items or bytes.
+
+    ``sign`` is the character that begins the value in JSON.
+    """
     if sign == b'"':
         return _tag_and_length(b"m", count)
     return (b"h\1" if sign == b"{" else b"") + (_tag_and_length(b"l", count) if count else b"")
 
 
-def string(characters: bytes) -> bytes:
-    """The term of an array that is a string to Erlang."""
+def string_term(characters: bytes) -> bytes:
+    """Encode an array of small integers, given as bytes, as the string that it is in Erlang."""
     return _tag_and_short(b"k", len(characters)) + characters
 
 
@@ -133,7 +140,9 @@ class _Atom(str):
 _Out = list[bytes]
 
 _LIST_OF_FIVE: Final = b"\x83l\0\0\0\5"
-_FORGOTTEN: Final = (_Atom("undefined"),) * 3
+_UNDEFINED_FIELDS: Final = (_Atom("undefined"),) * 3
+"""The name, content type and hash of an attachment whose fields CouchDB no longer has."""
+
 _MEMBER: Final = b"h\2"
 _TRUE: Final = b"d\0\4true"
 _FALSE: Final = b"d\0\5false"
@@ -146,7 +155,10 @@ _tag_and_int = struct.Struct(">ci").pack
 _tag_and_float = struct.Struct(">cd").pack
 
 _UNREADABLE: Final = 5e-324
+"""The smallest float above zero, which CouchDB's JSON parser reads as zero."""
+
 _LONGEST_KNOWN_KEY: Final = 64
+"""The number of characters up to which a member's encoded key is cached."""
 
 
 def _text(value: str, out: _Out) -> None:
@@ -175,9 +187,9 @@ def _integer(value: int, out: _Out) -> None:
 def _big(value: int, out: _Out) -> None:
     magnitude = abs(value)
     data = magnitude.to_bytes((magnitude.bit_length() + 7) // 8, "little")
-    # CouchDB refuses what needs the longer form, with a 500; this store has no reason to.
-    head = _tag_and_byte(b"n", len(data)) if len(data) <= 0xFF else _tag_and_length(b"o", len(data))
-    out += (head, b"\1" if value < 0 else b"\0", data)
+    # CouchDB answers 500 to integers that need the longer form. This store has no reason to refuse them.
+    header = _tag_and_byte(b"n", len(data)) if len(data) <= 0xFF else _tag_and_length(b"o", len(data))
+    out += (header, b"\1" if value < 0 else b"\0", data)
 
 
 def _float(value: float, out: _Out) -> None:
@@ -212,7 +224,7 @@ def _members(value: dict[str, Any], out: _Out) -> None:
     append = out.append
     for key, member in value.items():
         append(_known_key(key) if len(key) <= _LONGEST_KNOWN_KEY else key_term(key))
-        if type(member) is str:  # most members are, and a call for each would cost as much as its bytes
+        if type(member) is str:  # inlined: most members are strings, and a call costs as much as encoding one
             data = member.encode()
             append(_tag_and_length(b"m", len(data)))
             append(data)
@@ -221,7 +233,7 @@ def _members(value: dict[str, Any], out: _Out) -> None:
 
 
 def key_term(key: str) -> bytes:
-    """What stands before the value of a member."""
+    """Encode the key of a member, with all that precedes the member's value."""
     data = key.encode()
     return _MEMBER + _tag_and_length(b"m", len(data)) + data
 
@@ -231,9 +243,9 @@ _known_key = functools.lru_cache(maxsize=4096)(key_term)
 
 
 def _array(value: list[Any], out: _Out) -> None:
-    characters = characters_of(value)
+    characters = string_bytes(value)
     if characters is not None:
-        out.append(string(characters))
+        out.append(string_term(characters))
         return
     if value:
         out.append(_tag_and_length(b"l", len(value)))
@@ -250,8 +262,11 @@ def _term(value: Term, out: _Out) -> None:
     out += value.parts
 
 
-def characters_of(value: list[Any]) -> bytes | None:
-    """The bytes of a list that Erlang takes for a string: integers below 256, and not too many of them."""
+def string_bytes(value: list[Any]) -> bytes | None:
+    """Return the bytes of a list that is a string in Erlang, else None.
+
+    Such a list has 1 to ``LONGEST_STRING`` integers below 256, and nothing else.
+    """
     if not 0 < len(value) <= LONGEST_STRING or type(value[0]) is not int:
         return None
     try:

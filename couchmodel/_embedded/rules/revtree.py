@@ -1,14 +1,16 @@
-"""The revision tree of a document: which revisions there are, which one descends from which, and which one wins.
+"""Keep the revision tree of a document: its revisions, their parents, its leaves and the winner.
 
-Rule 1: a tree is a value. Every operation gives another tree.
+The semantics are those of CouchDB's ``couch_key_tree.erl``.
 
-Rule 2: a tree is a set of revisions and their parents, so the order in which revisions arrive does not show. A
-revision is known by generation and digest; its parent is unknown as long as only stemmed histories have come, and is
-filled in by the first history that has it.
+Rule 1: a tree is a value. Every operation returns another tree.
 
-A tree is kept as its branches: the winner's first, each as long as it can be. Nearly every document has a single
-one, and that makes the usual work (read the tree of a BLOB column, append a revision, write it back) independent of
-the number of revisions, but for the speed of the JSON parser.
+Rule 2: a tree is a set of revisions and their parents, so it does not depend on the order in which revisions arrive.
+A revision is identified by generation and digest. Its parent is unknown while only stemmed histories have arrived, and
+is filled in by the first history that has it.
+
+A tree is stored as its branches: the winner's first, each as long as possible. Nearly every document has a single
+branch. Then the usual work (read the tree of a BLOB column, append a revision, write it back) does not depend on the
+number of revisions, except for the time of the JSON parser.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,16 +24,18 @@ __all__ = ["RevTree"]
 
 
 _FEW: Final = 4
-"""Branches that are looked through faster than an index of their revisions is made."""
+"""The number of branches up to which a search of them is faster than making an index of their revisions."""
 
 _PART: Final = 1000
-"""Branches that are written at once: nobody else gets a turn meanwhile."""
+"""The number of branches that are written as JSON in one step. Other threads wait during a step."""
 
 
 class Branch(NamedTuple):
-    """A leaf and those of its ancestors that no earlier branch of the tree has, oldest first.
+    """A leaf and its ancestors that are on no earlier branch of the tree.
 
-    ``fork`` is the digest of the parent of the first one, ``tombstones`` and ``bodiless`` are generations.
+    ``digests`` has their digests, oldest first, and ``start`` is the generation of the oldest. ``fork`` is the digest
+    of the oldest one's parent, None if unknown. ``tombstones`` has the generations of deletions, ``bodiless`` those of
+    revisions that came without a body.
     """
 
     start: int
@@ -41,8 +45,8 @@ class Branch(NamedTuple):
     bodiless: list[int]
 
     @classmethod
-    def of(cls, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "Branch":
-        """The branch of a revision and its history, newest first; only the revision itself can have a body."""
+    def from_path(cls, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "Branch":
+        """Return the branch of a revision and its history, newest first. Only the newest revision can have a body."""
         oldest, newest = path[-1].generation, path[0].generation
         bodiless = range(oldest, newest if stored else newest + 1)
         return cls(oldest, None, [rev.digest for rev in reversed(path)], [newest] if deleted else [], [*bodiless])
@@ -54,38 +58,38 @@ class Branch(NamedTuple):
 
     @property
     def root(self) -> Rev | None:
-        """The parent of the oldest revision, where it is known."""
+        """The parent of the oldest revision; None if unknown."""
         return None if self.fork is None else Rev(self.start - 1, self.fork)
 
     @property
     def deleted(self) -> bool:
-        """Whether the leaf is a tombstone."""
+        """True if the leaf is a tombstone."""
         return bool(self.tombstones) and self.tombstones[-1] == self.start + len(self.digests) - 1
 
     @property
     def order(self) -> tuple[bool, tuple[int, bytes]]:
-        """The higher its leaf, the earlier the branch: the highest undeleted one wins."""
+        """The sort key of the branch; the highest comes first. The undeleted leaf with the highest revision wins."""
         return not self.deleted, self.leaf.rank
 
     def has(self, rev: Rev) -> bool:
-        """Whether a revision is on this branch."""
+        """Return True if a revision is on this branch."""
         age = rev.generation - self.start
         return 0 <= age < len(self.digests) and self.digests[age] == rev.digest
 
     def revs(self) -> list[Rev]:
-        """The revisions, oldest first."""
+        """Return the revisions, oldest first."""
         return list(map(Rev, range(self.start, self.start + len(self.digests)), self.digests))
 
-    def at(self, generations: Iterable[int]) -> list[Rev]:
-        """The revisions of these generations."""
+    def revs_at(self, generations: Iterable[int]) -> list[Rev]:
+        """Return the revisions of these generations."""
         return [Rev(generation, self.digests[generation - self.start]) for generation in generations]
 
     def ends_with(self, path: Sequence[Rev]) -> bool:
-        """Whether its newest revisions are a path, which is newest first."""
+        """Return True if the newest revisions of the branch are those of a path, which is newest first."""
         return path[0] == self.leaf and self.digests[-len(path) :] == [rev.digest for rev in reversed(path)]
 
-    def continued(self, revs: Sequence[Rev], *, deleted: bool) -> "Branch":
-        """The branch with descendants of its leaf, newest first; only the newest one has a body."""
+    def with_descendants(self, revs: Sequence[Rev], *, deleted: bool) -> "Branch":
+        """Return the branch with descendants of its leaf, newest first. Only the newest one has a body."""
         newest = revs[0].generation
         return self._replace(
             digests=[*self.digests, *(rev.digest for rev in reversed(revs))],
@@ -93,8 +97,8 @@ class Branch(NamedTuple):
             bodiless=[*self.bodiless, *range(revs[-1].generation, newest)],
         )
 
-    def stemmed(self, limit: int) -> "Branch":
-        """The newest revisions of the branch."""
+    def stem(self, limit: int) -> "Branch":
+        """Return the branch with only its ``limit`` newest revisions."""
         start = self.start + len(self.digests) - limit
         tombstones = [generation for generation in self.tombstones if generation >= start]
         bodiless = [generation for generation in self.bodiless if generation >= start]
@@ -102,7 +106,7 @@ class Branch(NamedTuple):
 
 
 class RevTree:
-    """The revisions of one document, those that are no longer stored included."""
+    """The revisions of one document, including those whose bodies are no longer stored."""
 
     __slots__ = ("_branches", "_places", "_span")
 
@@ -113,16 +117,16 @@ class RevTree:
 
     @classmethod
     def empty(cls) -> "RevTree":
-        """The tree of a document that has no revision yet."""
+        """Return the tree of a document that has no revision yet."""
         return cls(())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "RevTree":
-        """The tree that :meth:`to_bytes` wrote."""
+        """Read a tree that :meth:`to_bytes` wrote."""
         return cls([Branch(*fields) for fields in from_json(data)])
 
     def to_bytes(self) -> bytes:
-        """The tree for a BLOB column. Equal trees have equal bytes."""
+        """Return the tree as JSON, for a BLOB column. Equal trees have equal bytes."""
         if len(self._branches) <= _PART:
             return to_json(self._branches)
         parts = range(0, len(self._branches), _PART)
@@ -145,17 +149,17 @@ class RevTree:
 
     @property
     def leaves(self) -> tuple[Rev, ...]:
-        """The revisions that nothing descends from, in CouchDB's order: the winner first."""
+        """The revisions without descendants, in CouchDB's order: the winner first."""
         return tuple([branch.leaf for branch in self._branches])
 
     @property
     def winner(self) -> Rev:
-        """The revision that a reader gets who asks for none: the same one on every replica."""
+        """The revision that is read by default. It is the same on every replica."""
         return self._branches[0].leaf
 
     @property
     def deleted(self) -> bool:
-        """Whether the document is deleted: all its leaves are."""
+        """True if the document is deleted: all its leaves are tombstones."""
         return self._branches[0].deleted
 
     @property
@@ -169,22 +173,22 @@ class RevTree:
         return [branch.leaf for branch in self._branches[1:] if branch.deleted]
 
     def is_leaf(self, rev: Rev | None) -> bool:
-        """Whether nothing descends from a revision that is there."""
+        """Return True if a revision is in the tree and has no descendants."""
         branch = self._branch(rev) if rev else None
         return branch is not None and branch.leaf == rev
 
     def is_deleted(self, rev: Rev) -> bool:
-        """Whether a revision is a tombstone."""
+        """Return True if a revision is a tombstone."""
         branch = self._branch(rev)
         return branch is not None and rev.generation in branch.tombstones
 
     def is_stored(self, rev: Rev) -> bool:
-        """Whether a revision came with its body, and not just as an ancestor of another one."""
+        """Return True if a revision came with its body, not only as an ancestor of another one."""
         branch = self._branch(rev)
         return branch is not None and rev.generation not in branch.bodiless
 
     def path(self, rev: Rev) -> list[Rev]:
-        """A revision and its known ancestors, newest first; empty where the revision is unknown."""
+        """Return a revision and its known ancestors, newest first; an empty list if the revision is unknown."""
         path: list[Rev] = []
         step: Rev | None = rev
         while step is not None and (branch := self._branch(step)):
@@ -193,77 +197,80 @@ class RevTree:
         return path
 
     def latest(self, rev: Rev) -> list[Rev]:
-        """The leaves that are a revision or descend from it, in CouchDB's order."""
+        """Return the leaves that descend from a revision, in CouchDB's order; the revision itself if it is a leaf."""
         return [rev] if self.is_leaf(rev) else [leaf for leaf in self.leaves if rev in self.path(leaf)]
 
     def drawn(self, revs: Iterable[Rev]) -> list[Rev]:
-        """Revisions in the order of the tree as CouchDB walks it: the last root first, and children in order."""
+        """Sort revisions as CouchDB meets them when it walks the tree: the last root first, then children in order."""
         paths = sorted((self.path(rev) for rev in revs), key=lambda path: [rev.rank for rev in reversed(path)])
         paths.sort(key=lambda path: path[-1].rank, reverse=True)
         return [path[0] for path in paths]
 
     def missing(self, revs: Iterable[Rev]) -> list[Rev]:
-        """Those of the revisions that the tree does not know."""
+        """Return the given revisions that are not in the tree."""
         return [rev for rev in revs if rev not in self]
 
     def merge(self, path: Sequence[Rev], *, deleted: bool = False, stored: bool = True) -> "RevTree":
-        """The tree with a revision and its history, newest first.
+        """Return the tree with a revision and its history, newest first.
 
-        ``deleted`` and ``stored`` describe the newest one; its ancestors become known, no more. What is known already
-        stays as it is, but for a body and a parent that were missing.
+        ``deleted`` and ``stored`` describe the newest revision. Its ancestors become known, without bodies. Revisions
+        that are already in the tree stay as they are, except that a missing body or parent is filled in.
         """
         if not self._branches:
-            return RevTree([Branch.of(path, deleted=deleted, stored=stored)])
+            return RevTree([Branch.from_path(path, deleted=deleted, stored=stored)])
         if not stored:
-            return self._merged(path, deleted=deleted, stored=False)
+            return self._merge_any(path, deleted=deleted, stored=False)
         if len(self._branches) == 1 and path[1:] and self._branches[0].ends_with(path[1:]):
-            return RevTree([self._branches[0].continued(path[:1], deleted=deleted)])
-        quick = self._with_path(path, deleted=deleted)
-        return self._merged(path, deleted=deleted, stored=True) if quick is None else quick
+            return RevTree([self._branches[0].with_descendants(path[:1], deleted=deleted)])
+        quick = self._merge_into_branch(path, deleted=deleted)
+        return self._merge_any(path, deleted=deleted, stored=True) if quick is None else quick
 
     def extend(self, parent: Rev | None, new: Rev, *, deleted: bool = False) -> "RevTree":
-        """The tree with one more revision, which is stored, on top of ``parent``."""
+        """Return the tree with one more stored revision, a child of ``parent``, or a root if that is None."""
         return self.merge([new] if parent is None else [new, parent], deleted=deleted)
 
     def without(self, leaves: Collection[Rev]) -> "RevTree":
-        """The tree without those of the leaves, and without the ancestors that only they had."""
+        """Return the tree without some of its leaves, and without the ancestors that no other leaf has."""
         left = [leaf for leaf in self.leaves if leaf not in leaves]
         if len(left) == len(self._branches):
             return self
         kept = {rev for leaf in left for rev in self.path(leaf)}
         parents = {rev: parent for rev, parent in self._parents().items() if rev in kept}
-        return _grown(parents, self._tombstones(), self._bodiless())
+        return _build_tree(parents, self._tombstones(), self._bodiless())
 
     def stem(self, limit: int) -> "RevTree":
-        """The tree without the revisions that are ``limit`` or more generations older than the nearest leaf."""
+        """Return the tree without revisions that are ``limit`` or more generations older than their nearest leaf."""
         if len(self._branches) == 1:
             branch = self._branches[0]
-            return self if len(branch.digests) <= limit else RevTree([branch.stemmed(limit)])
+            return self if len(branch.digests) <= limit else RevTree([branch.stem(limit)])
         oldest, newest = self._generations()
         if newest - oldest < limit:
             return self
         kept = {rev for leaf in self.leaves for rev in self.path(leaf)[:limit]}
         parents = {rev: parent if parent in kept else None for rev, parent in self._parents().items() if rev in kept}
-        return _grown(parents, self._tombstones(), self._bodiless())
+        return _build_tree(parents, self._tombstones(), self._bodiless())
 
-    # --- a path that changes no more than one branch
+    # --- Merging a path that changes one branch at most
 
-    def _with_path(self, path: Sequence[Rev], *, deleted: bool) -> "RevTree | None":
-        """The tree with a path that begins a branch or continues one; None where it does more than that."""
+    def _merge_into_branch(self, path: Sequence[Rev], *, deleted: bool) -> "RevTree | None":
+        """Return the tree with a path that begins a branch or continues one; None if the path does more than that."""
         known = next((place for place, rev in enumerate(path) if rev in self), len(path))
         new, old = path[:known], path[known:]
         if not old:
-            return self._with(Branch.of(new, deleted=deleted, stored=True))
+            return self._insert(Branch.from_path(new, deleted=deleted, stored=True))
         branch = self._branch(old[0])
         if branch is None or not new or self.path(old[0])[: len(old)] != [*old]:
             return None
         if branch.leaf == old[0]:
-            return self._continued(branch, branch.continued(new, deleted=deleted))
-        fork = Branch.of(new, deleted=deleted, stored=True)._replace(fork=old[0].digest)
-        return self._with(fork) if fork.order < branch.order else None
+            return self._replace_branch(branch, branch.with_descendants(new, deleted=deleted))
+        fork = Branch.from_path(new, deleted=deleted, stored=True)._replace(fork=old[0].digest)
+        return self._insert(fork) if fork.order < branch.order else None
 
-    def _continued(self, branch: Branch, longer: Branch) -> "RevTree | None":
-        """The tree with a longer branch, unless another one has the revisions that both descend from by now."""
+    def _replace_branch(self, branch: Branch, longer: Branch) -> "RevTree | None":
+        """Return the tree with a longer branch; None if the common ancestors now belong to another branch.
+
+        They belong to the first branch in order, and a longer branch can move up or down.
+        """
         owner = self._branch(branch.root) if branch.root else None
         if owner and owner.order < longer.order:
             return None
@@ -271,24 +278,24 @@ class RevTree:
             each.root and branch.has(each.root) and each.order > longer.order for each in self._branches
         ):
             return None
-        return self._with(longer, instead_of=branch)
+        return self._insert(longer, instead_of=branch)
 
-    def _with(self, branch: Branch, instead_of: Branch | None = None) -> "RevTree":
+    def _insert(self, branch: Branch, instead_of: Branch | None = None) -> "RevTree":
         branches = [*self._branches]
         if instead_of:
-            del branches[_place(branches, instead_of) - 1]
-        branches.insert(_place(branches, branch), branch)
+            del branches[_insertion_index(branches, instead_of) - 1]
+        branches.insert(_insertion_index(branches, branch), branch)
         oldest, newest = self._generations()
         tree = RevTree(branches)
         tree._span = min(oldest, branch.start), max(newest, branch.leaf.generation)
-        # The next tree needs the index, and this one hardly any more.
+        # The new tree takes over the index: it needs it next, while the old tree is rarely used again.
         tree._places, self._places = self._places, None
         if tree._places is not None:
             tree._places.update(dict.fromkeys(branch.revs(), branch))
         return tree
 
     def _generations(self) -> tuple[int, int]:
-        """The lowest and the highest generation."""
+        """Return the lowest and the highest generation."""
         if self._span is None:
             newest = max((branch.leaf.generation for branch in self._branches), default=0)
             self._span = min((branch.start for branch in self._branches), default=0), newest
@@ -301,13 +308,13 @@ class RevTree:
             self._places = {each: branch for branch in self._branches for each in branch.revs()}
         return self._places.get(rev)
 
-    # --- any other path
+    # --- Merging any other path
 
-    def _merged(self, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "RevTree":
+    def _merge_any(self, path: Sequence[Rev], *, deleted: bool, stored: bool) -> "RevTree":
         newest = {path[0]} if stored and not self.is_stored(path[0]) else set[Rev]()
         tombstones = self._tombstones() | (newest if deleted else set())
         bodiless = self._bodiless().union(self.missing(path)) - newest
-        return _grown(self._joined(path), tombstones, bodiless)
+        return _build_tree(self._merge_parents(path), tombstones, bodiless)
 
     def _parents(self) -> dict[Rev, Rev | None]:
         parents: dict[Rev, Rev | None] = {}
@@ -317,23 +324,23 @@ class RevTree:
         return parents
 
     def _tombstones(self) -> set[Rev]:
-        return {rev for branch in self._branches for rev in branch.at(branch.tombstones)}
+        return {rev for branch in self._branches for rev in branch.revs_at(branch.tombstones)}
 
     def _bodiless(self) -> set[Rev]:
-        return {rev for branch in self._branches for rev in branch.at(branch.bodiless)}
+        return {rev for branch in self._branches for rev in branch.revs_at(branch.bodiless)}
 
-    def _joined(self, path: Sequence[Rev]) -> dict[Rev, Rev | None]:
+    def _merge_parents(self, path: Sequence[Rev]) -> dict[Rev, Rev | None]:
         parents = self._parents()
         for child, parent in zip(path, [*path[1:], None], strict=True):
             if parents.setdefault(child, parent) is None:
                 parents[child] = parent
             elif parents[child] != parent:
-                break  # the history ends here; or it is forged, and this revision has another parent
+                break  # the path ends here, or it is forged: in the tree the revision has another parent
         return parents
 
 
-def _place(branches: Sequence[Branch], branch: Branch) -> int:
-    """The place behind all branches that are as high as this one, or higher."""
+def _insertion_index(branches: Sequence[Branch], branch: Branch) -> int:
+    """Return the index after all branches whose order is as high as this one's, or higher."""
     low, high, order = 0, len(branches), branch.order
     while low < high:
         middle = (low + high) // 2
@@ -344,15 +351,15 @@ def _place(branches: Sequence[Branch], branch: Branch) -> int:
     return low
 
 
-def _grown(parents: Mapping[Rev, Rev | None], tombstones: Collection[Rev], bodiless: Collection[Rev]) -> RevTree:
-    """The tree of these revisions."""
+def _build_tree(parents: Mapping[Rev, Rev | None], tombstones: Collection[Rev], bodiless: Collection[Rev]) -> RevTree:
+    """Build the tree of these revisions and their parents."""
     inner = set(parents.values())
     leaves = [rev for rev in parents if rev not in inner]
     leaves.sort(key=lambda rev: (rev not in tombstones, rev.rank), reverse=True)
     branches: list[Branch] = []
     taken: set[Rev] = set()
     for leaf in leaves:
-        revs = _untaken(leaf, parents, taken)
+        revs = _untaken_ancestry(leaf, parents, taken)
         fork = parents[revs[0]]
         branches.append(
             Branch(
@@ -367,8 +374,8 @@ def _grown(parents: Mapping[Rev, Rev | None], tombstones: Collection[Rev], bodil
     return RevTree(branches)
 
 
-def _untaken(leaf: Rev, parents: Mapping[Rev, Rev | None], taken: Collection[Rev]) -> list[Rev]:
-    """A leaf and its ancestors, oldest first, down to where another branch begins."""
+def _untaken_ancestry(leaf: Rev, parents: Mapping[Rev, Rev | None], taken: Collection[Rev]) -> list[Rev]:
+    """Return a leaf and its ancestors, oldest first, without those that another branch has taken."""
     revs: list[Rev] = []
     step: Rev | None = leaf
     while step is not None and step not in taken:

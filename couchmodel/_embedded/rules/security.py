@@ -1,4 +1,4 @@
-"""The security object of a database: who its members are and who its administrators."""
+"""Decide who can read and who can administer a database, according to its security object."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,68 +10,76 @@ from couchmodel.errors import BadRequestError, ForbiddenError, ResponseError, Un
 __all__ = ["DEFAULT", "Security", "check_security"]
 
 DEFAULT: Final = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
+"""The security object of a new database, as in CouchDB since 3.0: it is open to administrators only."""
 
 
 class Security:
-    """Who may do what with a database. ``document`` is the security object, ``text`` its JSON where one was stored."""
+    """The access rules of a database.
+
+    ``document`` is the security object, ``text`` its JSON, or None if none was stored.
+    """
 
     __slots__ = ("_admins", "_members", "_public", "document", "text")
 
     def __init__(self, text: bytes | None, document: dict[str, Any] | None = None) -> None:
-        """``document`` spares a parser the text, where it is at hand."""
+        """Read a security object. ``document`` is the parsed ``text`` if the caller has it already."""
         self.text = text
         self.document: dict[str, Any] = document or (DEFAULT if text is None else decode(text))
-        self._admins = _Group(self.document.get("admins", {}))
-        members = _Group(self.document.get("members", self.document.get("readers", {})))
+        self._admins = _NamesAndRoles(self.document.get("admins", {}))
+        members = _NamesAndRoles(self.document.get("members", self.document.get("readers", {})))
         self._public = not members.names and not members.roles
         self._members = members
 
     def is_admin(self, user: User) -> bool:
-        """Whether somebody administers the database, as every administrator of the server does."""
+        """Return True if a user is an administrator of the database or of the server."""
         return user.is_admin or self._admins.has(user)
 
     def is_member(self, user: User) -> bool:
-        """Whether somebody may read the database, and write what is no design document."""
+        """Return True if a user can read the database, and write all documents but design documents."""
         return self._public or self.is_admin(user) or self._members.has(user)
 
     def require_member(self, user: User) -> None:
-        """Raise UnauthorizedError for a stranger, ForbiddenError for a user, where they may not read the database."""
+        """Raise an error if a user cannot read the database: UnauthorizedError if anonymous, else ForbiddenError."""
         if not self.is_member(user):
             word = "authorized" if user.name is None else "allowed"
             raise _refusal(user, f"You are not {word} to access this db.")
 
     def require_admin(self, user: User) -> None:
-        """Raise UnauthorizedError for a stranger, ForbiddenError for a user, who does not administer the database."""
+        """Raise an error if a user is no administrator here: UnauthorizedError if anonymous, else ForbiddenError."""
         if not self.is_admin(user):
             raise _refusal(user, "You are not a db or server admin.")
 
 
-class _Group:
-    """Names and roles. An administrator's own role is no group of a database: they are let in before it is asked."""
+class _NamesAndRoles:
+    """The names and roles of the admins or the members.
+
+    The role ``_admin`` needs no rule here, because server administrators pass before a group is checked.
+    """
 
     __slots__ = ("names", "roles")
 
     def __init__(self, group: Mapping[str, Any]) -> None:
-        self.names = _set(group.get("names", []))
-        self.roles = _set(group.get("roles", []))
+        self.names = _make_set(group.get("names", []))
+        self.roles = _make_set(group.get("roles", []))
 
     def has(self, user: User) -> bool:
         return user.name in self.names or not self.roles.isdisjoint(user.roles)
 
 
-def _set(values: list[str]) -> set[str]:
-    """The set of a list, which may be long: nobody else gets a turn while values are put into it."""
+def _make_set(values: list[str]) -> set[str]:
+    """Return the set of a list. It is filled in steps, because a list can be long and other threads wait meanwhile."""
     result: set[str] = set()
-    for start in range(0, len(values), _TOGETHER):
-        result.update(values[start : start + _TOGETHER])
+    for start in range(0, len(values), _STEP):
+        result.update(values[start : start + _STEP])
     return result
 
 
-_TOGETHER: Final = 10_000
+_STEP: Final = 10_000
+"""The number of values that are added to a set in one step."""
 
 
 def check_security(value: object) -> None:
-    """Raise BadRequestError for what is no security object. CouchDB answers 500 to it."""
+    """Raise BadRequestError if a value is not a security object. CouchDB answers 500 to such a value."""
     if not isinstance(value, dict):
         raise BadRequestError("Security object must be a JSON object")
     for part in ("admins", "members", "readers"):
