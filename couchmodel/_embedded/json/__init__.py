@@ -1,1 +1,1 @@
-"""JSON as CouchDB reads and writes it, large texts a piece at a time. Everything here is pure."""
+"""Pure functions that read and write JSON as CouchDB does, large texts in pieces."""

@@ -1,14 +1,16 @@
-"""JSON texts as CouchDB reads them, large ones taken apart so that other threads get their turn.
+"""Parse JSON texts as CouchDB does, large ones in pieces so that other threads can run in between.
 
-Of a key that an object has twice, the last value counts, and stands where it stood. The parser leaves it where the
-first one was, which would make another revision id. It does not tell when it has met one; but the text has more
-quotation marks then than what was made of it.
+Rule 1: if an object has a name twice, the last value counts, at its own place. The parser puts it at the place of the
+first one, which would lead to another revision id. It does not report duplicates, but the text has more quotation marks
+than the value when it is encoded again.
 
-A JSON parser written in C or Rust holds Python's lock from the beginning of a text to its end, and an event loop in
-another thread stands still that long. So a large text is cut between the members and the items of whatever is large in
-it, however deep, and parsed piece by piece. What becomes of the pieces is a :class:`Sink`'s business: who makes
-no value of the whole spares Python's collector from looking at millions of objects, too. The regular expression
-that finds the cuts is only trusted to find them: every piece goes through the parser that small texts go through.
+Rule 2: a large text is not parsed in one step. A JSON parser in C or Rust holds Python's lock from the beginning of a
+text to its end, and an event loop in another thread stands still meanwhile. So a large text is cut between the members
+and items of its large values, at any depth, and parsed piece by piece. The pieces go to a :class:`Sink`. A sink that
+makes no value of the whole also saves Python's garbage collector from visiting millions of objects.
+
+Rule 3: the regular expressions only find the places to cut. Every piece is checked by the parser that small texts go
+through.
 """
 
 import json
@@ -39,89 +41,100 @@ __all__ = [
 ]
 
 LARGE: Final = 262_144
-"""Bytes that are parsed at once whatever they are, and four times as many if they are not too many small things."""
+"""The number of bytes up to which a text is parsed in one step, whatever it contains.
+
+A text with few arrays and objects can have four times as many.
+"""
 
 _CONTAINERS: Final = 25_000
-"""Arrays and objects that are parsed at once: what most of all takes time, 5 ms of it."""
+"""The largest number of arrays and objects that are parsed in one step. They cost the most time; so many take 5 ms."""
 
 PIECE: Final = 32_768
-"""Bytes that are parsed at a time, more or less."""
+"""The approximate number of bytes in a piece of a large text."""
 
 ITEMS: Final = 250
-"""Items of an array that are freed at a time."""
+"""The number of items of an array that are freed in one step."""
 
 _OPENING: Final = (b"[", b"{")
 _CLOSING: Final = (b"]", b"}")
 _SPACE: Final = b" \t\r\n"
 
-_Find = Callable[[bytes, int, int], re.Match[bytes]]
+_Match = Callable[[bytes, int, int], re.Match[bytes]]
 
 
-def _finder(pattern: bytes) -> _Find:
-    """What finds a pattern at a place; it is one that finds something always, be it nothing at all."""
-    return cast(_Find, re.compile(pattern, re.DOTALL | re.VERBOSE).match)
+def _matcher(pattern: bytes) -> _Match:
+    """Return a function that matches a pattern at a place. The pattern has to match always, at least the empty text."""
+    return cast(_Match, re.compile(pattern, re.DOTALL | re.VERBOSE).match)
 
 
-def _between(apart: bytes, depth: int) -> bytes:
-    """A pattern of what is between signs: no ``apart``, but strings, and arrays and objects that are not as deep."""
+def _pattern_between(apart: bytes, depth: int) -> bytes:
+    """Return a pattern of the text between two signs.
+
+    It has none of the bytes ``apart`` outside of strings, and only arrays and objects that are at most ``depth`` deep.
+    """
     rest = rb'[^][{}"%b]++ | "(?: [^"\\]++ | \\. )*+"' % apart
     if depth:
-        inner = _between(b"", depth - 1)
+        inner = _pattern_between(b"", depth - 1)
         rest += rb" | \[ %b \] | \{ %b \}" % (inner, inner)
     return b"(?: %b )*+" % rest
 
 
 _SHALLOW: Final = 4
-"""How deep documents are mostly. What is deeper is passed bracket by bracket."""
+"""The depth up to which nested values are skipped by one match, enough for most documents.
 
-_next_sign: Final = _finder(rb"%b ([][{},])?" % _between(b",", _SHALLOW))
-_next_bracket: Final = _finder(rb"%b ([][{}])?" % _between(b"", _SHALLOW))
+Deeper ones are passed bracket by bracket.
+"""
 
-_space: Final = _finder(rb"[ \t\r\n]*+")
+_match_sign: Final = _matcher(rb"%b ([][{},])?" % _pattern_between(b",", _SHALLOW))
+_match_bracket: Final = _matcher(rb"%b ([][{}])?" % _pattern_between(b"", _SHALLOW))
 
-# As much of a string as ends between two characters: an astral one may be written as two, both escaped.
-_characters: Final = _finder(
+_match_space: Final = _matcher(rb"[ \t\r\n]*+")
+
+# The part of a string up to the end of a character. A character beyond U+FFFF can be a pair of escapes, which must not
+# be cut apart.
+_match_characters: Final = _matcher(
     rb"""(?: [^"\\]++ | \\[^u] | \\u(?![dD][89abAB])[0-9a-fA-F]{4} | \\u[dD][89abAB]..\\u.... )*+"""
 )
 
 
 class Sink(Protocol):
-    """What takes in a large value: objects, arrays and strings that are entered and left, and runs of what they have.
+    """A receiver of the parts of a large value.
 
-    A run is a dict of members, a list of items, or a part of a string.
+    Large objects, arrays and strings are entered and left. In between come runs of their contents: a dict of members, a
+    list of items, or a part of a string.
     """
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        """A value begins with this sign, at this place of the text, and under this name in an object."""
+        """Begin a value with its first character, its place in the text, and its name if it is a member."""
 
     def take(self, run: Any) -> None:
-        """More of what was entered last."""
+        """Take a run of the value that was entered last."""
 
     def leave(self, place: int) -> None:
-        """It ends before this place."""
+        """End the value that was entered last. ``place`` is the place after it."""
 
 
 def is_large(text: bytes) -> bool:
-    """Whether to parse a text at once would take longer than others should wait."""
+    """Return True if parsing a text in one step would stop other threads for too long."""
     if len(text) <= LARGE:
         return False
     return len(text) > 4 * LARGE or text.count(b"[") + text.count(b"{") > _CONTAINERS
 
 
 def decode_small(text: bytes) -> Any:
-    """The value of a JSON text, parsed at once. Raises ValueError where it is none, or is not UTF-8."""
+    """Parse a JSON text in one step. Raises ValueError if it is not JSON or not UTF-8."""
     value = decode(text)
-    # A mark that is spelled like this is one more in what was made of the text.
+    # An escape \u0022 becomes a quotation mark in the value, so it would hide a duplicate from the comparison.
     if text.count(b'"') != to_json(value).count(b'"') or b"\\u0022" in text:
-        value = json.loads(text.decode(), object_pairs_hook=_members)
-    # CouchDB's parser takes the smallest number that there is for 0, and it may be part of a revision id.
-    return _without_smallest(value) if b"-324" in text else value
+        value = json.loads(text.decode(), object_pairs_hook=_keep_last)
+    # CouchDB's parser reads the smallest float, 5e-324, as 0, and a number is part of the revision id.
+    return _replace_smallest(value) if b"-324" in text else value
 
 
 def decode_large(text: bytes, most: float = math.inf) -> Any:
-    """The value of a JSON text, parsed piece by piece.
+    """Parse a JSON text piece by piece.
 
-    Raises ValueError where it is none, or is not UTF-8, and TooManyError where more than ``most`` values are in it.
+    Raises ValueError if it is not JSON or not UTF-8, and TooManyError if it has more than ``most`` values.
     """
     if first_sign(text) not in (*_OPENING, b'"'):
         return decode_small(text)
@@ -135,30 +148,30 @@ def decode_large(text: bytes, most: float = math.inf) -> Any:
 
 
 def decode_stored(text: bytes, wanted: Callable[[], Collection[str] | None]) -> dict[str, Any]:
-    """A document that is stored. Of a large one there may be only the members that are ``wanted``, None being all."""
+    """Parse a stored document. A large document has only the members that ``wanted`` returns; None means all."""
     if not is_large(text):
         document: dict[str, Any] = decode(text)
         return document
     names = wanted()
-    sink = Values() if names is None else _Members(names)
+    sink = Values() if names is None else _SelectedMembers(names)
     cut(text, sink)
     whole: dict[str, Any] = sink.value
     return whole
 
 
 def first_sign(text: bytes) -> bytes:
-    """What a JSON text begins with; ``{`` says that it is an object, if it is JSON at all."""
+    """Return the first character of a JSON text after white space. It tells the type: ``{`` begins an object."""
     place = _after_space(text, 0)
     return text[place : place + 1]
 
 
 def cut(text: bytes, sink: Sink) -> None:
-    """Hand the value of a JSON text to a sink. Raises ValueError where it is none, or is not UTF-8."""
+    """Parse a JSON text piece by piece into a sink. Raises ValueError if it is not JSON or not UTF-8."""
     _Cutter(text, sink).cut()
 
 
 def containers(value: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any] | list[Any]]:
-    """An array or object, and all that are in it."""
+    """Yield an array or object, and all arrays and objects in it."""
     waiting = [value]
     while waiting:
         container = waiting.pop()
@@ -168,13 +181,13 @@ def containers(value: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any] | l
 
 
 def release(values: list[Any]) -> None:
-    """Empty a list piece by piece: nobody else gets a turn while many objects are freed at once."""
+    """Empty a list in steps, because other threads wait while many objects are freed in one step."""
     while values:
         del values[-ITEMS:]
 
 
 def dissolve(value: Any) -> None:
-    """Empty whatever is in a value, all through: nobody else gets a turn while many objects are freed at once."""
+    """Empty all arrays and objects in a value, in steps: other threads wait while many are freed in one step."""
     if isinstance(value, dict):
         while value:
             dissolve(value.popitem()[1])
@@ -183,7 +196,7 @@ def dissolve(value: Any) -> None:
             dissolve(value.pop())
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, member in pairs:
         members.pop(name, None)
@@ -191,52 +204,52 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _without_smallest(value: Any) -> Any:
+def _replace_smallest(value: Any) -> Any:
     match value:
         case dict():
-            return {name: _without_smallest(member) for name, member in value.items()}
+            return {name: _replace_smallest(member) for name, member in value.items()}
         case list():
-            return [_without_smallest(item) for item in value]
+            return [_replace_smallest(item) for item in value]
         case float() if abs(value) == 5e-324:
             return 0.0
     return value
 
 
 class LongText(NamedTuple):
-    """A string that is too long to be put together."""
+    """A string that is too long to be joined, as its parts."""
 
     parts: Sequence[str]
 
 
 class TooManyError(Exception):
-    """There are more values in a text than may be."""
+    """A text has more values than the limit."""
 
 
 class Values:
-    """The sink that makes a value.
+    """The sink that builds a Python value.
 
-    Raises TooManyError where it has more than ``most`` others in it.
+    Raises TooManyError if the value contains more than ``most`` others.
     """
 
     def __init__(self, most: float = math.inf) -> None:
         self.value: Any = None
-        self._left = most
+        self._remaining = most
         self._entered: list[tuple[str | None, bytes, Any]] = []
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        """A value begins."""
+        """Begin a value."""
         self._entered.append((name, sign, {} if sign == b"{" else []))
 
     def take(self, run: Any) -> None:
-        """More of it."""
-        if self._left < math.inf and not isinstance(run, str):
-            self._left -= sum(map(len, containers(run)))
-            if self._left < 0:
+        """Add a run to the value that was entered last."""
+        if self._remaining < math.inf and not isinstance(run, str):
+            self._remaining -= sum(map(len, containers(run)))
+            if self._remaining < 0:
                 raise TooManyError
         self._put(run)
 
     def leave(self, place: int) -> None:
-        """It ends."""
+        """End the value that was entered last."""
         name, sign, value = self._entered.pop()
         self.value = self._text(value) if sign == b'"' else value
         if self._entered:
@@ -246,7 +259,7 @@ class Values:
         return "".join(parts)
 
     def dissolve(self) -> None:
-        """Free what there is of a value that will not be whole, a little at a time."""
+        """Free an incomplete value in steps."""
         while self._entered:
             dissolve(self._entered.pop()[2])
 
@@ -260,8 +273,8 @@ class Values:
             value.append(run)
 
 
-class _Members:
-    """The sink that makes an object of some members only, and lets go of the others as they come."""
+class _SelectedMembers:
+    """The sink that builds an object of some members only, and drops the others as they come."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._values = Values()
@@ -271,7 +284,7 @@ class _Members:
 
     @property
     def value(self) -> Any:
-        """The object."""
+        """The object of the selected members."""
         return self._values.value
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
@@ -296,7 +309,7 @@ class _Members:
 
 
 def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add members, of which those that are there already leave their place."""
+    """Add members. One with a name that exists already replaces that member, and goes to the end."""
     if not members.keys().isdisjoint(more):
         for name in more:
             members.pop(name, None)
@@ -304,16 +317,18 @@ def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 class _Cutter:
+    """The loop that cuts a text into pieces and gives them to a sink."""
+
     def __init__(self, text: bytes, sink: Sink) -> None:
         self._text = text
         self._sink = sink
         self._entered: list[bytes] = []
         self._open: list[int] = []
-        """Where those begin that are open, and not entered."""
+        """The places of arrays and objects that have begun, but are not known to be large, so they are not entered."""
         self._start = 0
-        """What is before has been handed over."""
-        self._goes_on = False
-        """Whether some of what was entered last is before, so that a comma or the end comes next."""
+        """The end of the text that the sink has received."""
+        self._continues = False
+        """True if the sink has received some of the value entered last, so that a comma or the end has to follow."""
 
     def cut(self) -> None:
         place = _after_space(self._text, 0)
@@ -326,10 +341,12 @@ class _Cutter:
             raise ValueError("trailing characters")
 
     def _take_members(self, place: int) -> int:
-        """Take in what was entered, to its end. The place behind it."""
+        """Read the contents of the entered values to the end. Return the place after them."""
         while self._entered:
             is_full = place - self._start > PIECE
-            find = _next_sign if is_full and not self._open else _next_bracket  # commas are many
+            find = (
+                _match_sign if is_full and not self._open else _match_bracket
+            )  # commas are frequent, so a search for them is slow
             found = find(self._text, place, place + PIECE)
             came_from, place = place, found.end()
             sign = found[1]
@@ -346,13 +363,13 @@ class _Cutter:
         return place
 
     def _pass(self, place: int, stuck: bool) -> int:
-        """Go on where no sign was found in a piece. Where to."""
+        """Return the place to continue at if a piece has no sign. It is stuck at a string longer than a piece."""
         if place == len(self._text):
             raise ValueError("EOF while parsing a value")
         return self._pass_string(place) if stuck else place
 
     def _pass_string(self, place: int) -> int:
-        """Take in a string that is longer than a piece. The place behind it."""
+        """Read a string that is longer than a piece. Return the place after it."""
         end = _end_of_string(self._text, place)
         after = _after_space(self._text, end)
         if self._text[after : after + 1] == b":":  # a name is not cut
@@ -367,7 +384,7 @@ class _Cutter:
         for start, end in _pieces_of_string(self._text, place):
             self._sink.take(decode(b'"%b"' % self._text[start:end]))
         self._sink.leave(end + 1)
-        self._go_on(end + 1)
+        self._advance(end + 1)
         return end + 1
 
     def _enter_open(self) -> None:
@@ -380,7 +397,7 @@ class _Cutter:
         name = self._hand_over(place, sign) if self._entered else None
         self._sink.enter(name, sign, place)
         self._entered.append(sign)
-        self._start, self._goes_on = place + 1, False
+        self._start, self._continues = place + 1, False
 
     def _close(self, place: int, sign: bytes) -> None:
         if self._open:
@@ -391,34 +408,35 @@ class _Cutter:
         self._hand_over(place, sign)
         self._entered.pop()
         self._sink.leave(place + 1)
-        self._go_on(place + 1)
+        self._advance(place + 1)
 
-    def _go_on(self, place: int) -> None:
-        self._start, self._goes_on = place, True
+    def _advance(self, place: int) -> None:
+        self._start, self._continues = place, True
 
     def _hand_over(self, end: int, sign: bytes) -> str | None:
-        """Give the sink what comes before a sign: a comma, a bracket, or a quotation mark.
+        """Give the sink the text before a sign: a comma, a bracket, or a quotation mark.
 
-        The name of what begins there, if anything with a name does.
+        Return the name of the value that begins at the sign, if it is a member of an object. To parse the text before
+        it, ``null`` takes the place of that value.
         """
         begins = sign == b'"' or sign in _OPENING
         piece = self._piece(end, sign) + (b"null" if begins else b"")
         name = None
         if piece:
-            run = self._parsed(piece)
+            run = self._parse(piece)
             if begins and isinstance(run, dict):
                 name, _ = run.popitem()
             elif begins:
                 run.pop()
             if run:
                 self._sink.take(run)
-        self._go_on(end)
+        self._advance(end)
         return name
 
     def _piece(self, end: int, sign: bytes) -> bytes:
-        """What is to be handed over, without a comma before it."""
+        """Return the text to be handed over, without a comma before it. Raises ValueError if a comma is misplaced."""
         piece = self._text[self._start : end].strip(_SPACE)
-        if not self._goes_on:
+        if not self._continues:
             if not piece and sign == b",":
                 raise ValueError("a value was expected")
         elif piece or sign == b'"' or sign in _OPENING:
@@ -427,8 +445,8 @@ class _Cutter:
                 raise ValueError("a comma or the end was expected")
         return piece
 
-    def _parsed(self, piece: bytes) -> Any:
-        """The members or items in a piece, parsed as deep as they stand in the text."""
+    def _parse(self, piece: bytes) -> Any:
+        """Parse the members or items of a piece at their depth in the text, so that its limit is the parser's."""
         depth = len(self._entered) - 1
         whole = b"{%b}" if self._entered[-1] == b"{" else b"[%b]"
         run = decode_small(b"[" * depth + whole % piece + b"]" * depth)
@@ -438,17 +456,20 @@ class _Cutter:
 
 
 def _end_of_string(text: bytes, place: int) -> int:
-    """The place behind a string. Raises ValueError where it does not end."""
+    """Return the place after a string. Raises ValueError if it does not end."""
     ends = [end for _, end in _pieces_of_string(text, place)]
     return ends[-1] + 1 if ends else place + 2
 
 
 def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
-    """Where the pieces of a string begin and end; the last ends at the quotation mark. Raises ValueError."""
+    """Yield the begin and end of each piece of a string; the last one ends at the closing quotation mark.
+
+    Raises ValueError if the string does not end.
+    """
     start = place + 1
     while text[start : start + 1] != b'"':
-        end = _characters(text, start, start + PIECE).end()
-        while end > start and text[end : end + 1] and text[end] & 0xC0 == 0x80:  # inside of a character
+        end = _match_characters(text, start, start + PIECE).end()
+        while end > start and text[end : end + 1] and text[end] & 0xC0 == 0x80:  # inside a character
             end -= 1
         if end == start:
             raise ValueError("EOF while parsing a string")
@@ -457,9 +478,9 @@ def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
 
 
 def _after_space(text: bytes, place: int) -> int:
-    """The place behind white space, which is looked for a piece at a time."""
-    end = _space(text, place, place + PIECE).end()
+    """Return the place after white space. It is skipped in pieces, as there can be much of it."""
+    end = _match_space(text, place, place + PIECE).end()
     while end == place + PIECE:
         place = end
-        end = _space(text, place, place + PIECE).end()
+        end = _match_space(text, place, place + PIECE).end()
     return end

@@ -1,14 +1,15 @@
-"""A large document, read without a value of the whole of it: its text and its term are made piece by piece.
+"""Read a large document piece by piece, without making a Python value of the whole.
 
-Arrays and objects by the million would hold up everybody: Python's collector looks at all of them again and again, and
-they are freed at once. Here there are never more of them than a piece of the text has.
+The result is the body's normalized JSON text and its Erlang term (for the revision id). Millions of arrays and objects
+would stop all other threads: Python's garbage collector visits them again and again, and they are freed in one step.
+Here the objects of only one piece of the text exist at a time.
 """
 
 from collections import Counter, defaultdict
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.json.incremental import LongText, Values, cut
-from couchmodel._embedded.json.numbers import spelled
+from couchmodel._embedded.json.numbers import encode_value
 from couchmodel._embedded.rules.revision_ids import (
     LONGEST_STRING,
     NIL,
@@ -23,21 +24,21 @@ from couchmodel._embedded.rules.revision_ids import (
 __all__ = ["LargeDocument", "TooLargeError", "read_large"]
 
 _SHARDS: Final = 64
-"""Sets that the names of an object are in: one of all of them would take long to grow, and to free."""
+"""The number of sets that hold the names of an object. A single large set would take long to grow and to free."""
 
 _Names = Counter[tuple[int, str]]
-"""How often names come, each with the number of its object."""
+"""The number of repetitions of a name in an object. The key is the number of the object and the name."""
 
 
 MOST_SPECIAL: Final = 100_000
-"""Values in the special members of a document, of which objects are made all at once."""
+"""The largest number of values in the special members of a document, which become Python objects all at once."""
 
 LONGEST_TEXT: Final = 4 * 1024 * 1024
-"""Characters of a string that are put together, as all but the contents of attachments have to be."""
+"""The largest number of characters of a string that is joined. Only contents of attachments can be longer."""
 
 
 class TooLargeError(Exception):
-    """The document's text is longer than it may be. ``special`` are the special members that came before that."""
+    """The document's text is above the limit. ``special`` has the special members that were read until then."""
 
     def __init__(self, special: dict[str, Any]) -> None:
         super().__init__("the document is too large")
@@ -45,7 +46,7 @@ class TooLargeError(Exception):
 
 
 class LargeDocument(NamedTuple):
-    """The special members of a document, and the rest of it as text and as term."""
+    """The special members of a document, and the rest of it as JSON text and as Erlang term."""
 
     special: dict[str, Any]
     text: bytes
@@ -53,33 +54,36 @@ class LargeDocument(NamedTuple):
 
 
 def read_large(text: bytes, kept: frozenset[str], largest: int) -> LargeDocument:
-    """A JSON text of an object as a document. Of the special members, those that are ``kept`` count as its content.
+    """Read the JSON text of a document. The special members that are in ``kept`` remain in its body.
 
-    Raises ValueError for what is no JSON, DocumentError for a number that is too large, TooLargeError, and TooManyError
-    where there is too much in special members.
+    Raises:
+        ValueError: if it is not JSON.
+        DocumentError: if a number is too large.
+        TooLargeError: if the body has more than ``largest`` bytes.
+        TooManyError: if the special members have more than ``MOST_SPECIAL`` values.
     """
-    document = _Document(kept, largest, Counter())
+    document = _DocumentSink(kept, largest, Counter())
     cut(text, document)
     if document.body.again:
-        document = _Document(kept, largest, document.body.again)
+        document = _DocumentSink(kept, largest, document.body.again)
         cut(text, document)
     return LargeDocument(document.special.value, b"".join(document.body.text), Term(document.body.term))
 
 
-class _Special(Values):
-    """The sink for special members: contents of attachments may be in them, of any length."""
+class _SpecialSink(Values):
+    """The sink for special members. They can have contents of attachments, strings of any length."""
 
     def _text(self, parts: list[str]) -> object:
         return LongText(parts) if sum(map(len, parts)) > LONGEST_TEXT else super()._text(parts)
 
 
-class _Document:
-    """The sink that takes special members for themselves, and all others for the body."""
+class _DocumentSink:
+    """The sink that separates the special members from the body."""
 
     def __init__(self, kept: frozenset[str], largest: int, again: _Names) -> None:
-        self.body = _Body(again)
-        self.special = _Special(MOST_SPECIAL)
-        self._sink: Values | _Body = self.body
+        self.body = _BodySink(again)
+        self.special = _SpecialSink(MOST_SPECIAL)
+        self._sink: Values | _BodySink = self.body
         self._kept = kept
         self._largest = largest
         self._depth = 0
@@ -139,11 +143,12 @@ class _Frame:
         self.characters: bytearray | None = bytearray() if sign == b"[" else None
 
 
-class _Body:
+class _BodySink:
     """The sink that makes text and term of a body.
 
-    A name that comes again in a later piece is noted in ``again``. Who reads the text a second time, and tells what
-    came again, gets what the last of each says.
+    Of members with the same name, the last one counts, as in CouchDB. A repetition in a later piece is only noted in
+    ``again``, because the earlier member is already written. The text is then read a second time with these counts, and
+    all but the last member of each name are skipped.
     """
 
     def __init__(self, again: _Names) -> None:
@@ -154,39 +159,39 @@ class _Body:
         self._expected = again
         self._frames: list[_Frame] = []
         self._objects = 0
-        self._passed_over = 0
+        self._skipped_depth = 0
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
         self._objects += 1
-        if self._passed_over or (name is not None and self._comes_again(name)):
-            self._passed_over += 1
+        if self._skipped_depth or (name is not None and self._is_repeated_later(name)):
+            self._skipped_depth += 1
             return
         if self._frames:
-            self._begin(name)
+            self._write_prefix(name)
         self._frames.append(_Frame(sign, len(self.term), self._objects))
         self.term.append(b"")
         self._write(sign)
 
     def take(self, run: Any) -> None:
-        if self._passed_over:
+        if self._skipped_depth:
             return
         frame = self._frames[-1]
         if isinstance(run, dict):
-            run = {name: value for name, value in run.items() if not self._comes_again(name)}
+            run = {name: value for name, value in run.items() if not self._is_repeated_later(name)}
         if not run:
             return
-        text, term = spelled(run)[1:-1], encode_contents(run)
+        text, term = encode_value(run)[1:-1], encode_contents(run)
         if frame.count and frame.sign != b'"':
             self._write(b",")
         self._write(text)
         self.term.append(term)
         if isinstance(run, list):
-            _keep_characters(frame, run)
+            _collect_characters(frame, run)
         frame.count += len(term) if isinstance(run, str) else len(run)
 
     def leave(self, place: int) -> None:
-        if self._passed_over:
-            self._passed_over -= 1
+        if self._skipped_depth:
+            self._skipped_depth -= 1
             return
         frame = self._frames.pop()
         self._write(_CLOSING[frame.sign])
@@ -195,22 +200,22 @@ class _Body:
         else:
             self.term[frame.place] = header(frame.sign, frame.count)
             self.term.append(b"" if frame.sign == b'"' else NIL)
-        while frame.names:  # one after the other, for others wait while they are freed
+        while frame.names:  # one by one, because other threads wait while a set is freed
             frame.names.popitem()
 
-    def _begin(self, name: str | None) -> None:
-        """Write what comes before an item or a member."""
+    def _write_prefix(self, name: str | None) -> None:
+        """Write the comma and the name before an item or a member."""
         frame = self._frames[-1]
         if frame.count:
             self._write(b",")
         frame.count += 1
         frame.characters = None
         if name is not None:
-            self._write(spelled(name) + b":")
+            self._write(encode_value(name) + b":")
             self.term.append(key_term(name))
 
-    def _comes_again(self, name: str) -> bool:
-        """Whether this member of the object that was entered last is not the last one of its name."""
+    def _is_repeated_later(self, name: str) -> bool:
+        """Note a name of the innermost object. Return True if a later member of the object is known to repeat it."""
         frame = self._frames[-1]
         names = frame.names[hash(name) % _SHARDS]
         if name not in names:
@@ -230,8 +235,8 @@ class _Body:
 _CLOSING: Final = {b"{": b"}", b"[": b"]", b'"': b'"'}
 
 
-def _keep_characters(frame: _Frame, run: list[Any]) -> None:
-    """Keep in mind what an array would be as a string, as long as it may be one."""
+def _collect_characters(frame: _Frame, run: list[Any]) -> None:
+    """Collect the bytes of an array for as long as it can be an Erlang string."""
     if frame.characters is None:
         return
     characters = string_bytes(run)

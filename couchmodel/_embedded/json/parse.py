@@ -1,4 +1,4 @@
-"""JSON texts that a request brings, parsed within the limits on them."""
+"""Parse the JSON texts of requests, within limits on their size."""
 
 import itertools
 from typing import Any, Final
@@ -17,17 +17,23 @@ from couchmodel.errors import BadRequestError, ContentTooLargeError
 __all__ = ["bad_json", "json_parameter", "parse_json", "parse_object", "parse_query"]
 
 MOST_VALUES: Final = 250_000
-"""Values in a large body that is none of documents: none of them is freed before the answer, and then all at once."""
+"""The largest number of values in a large body that has no documents.
+
+The limit is needed because all values live until the response, and are then freed at once, while other threads wait.
+"""
 
 LARGEST_QUERY: Final = 2 * 1024 * 1024
-"""Bytes of a query."""
+"""The largest number of bytes in a query."""
 
 MOST_PARTS: Final = 50_000
-"""Arrays, objects, members, conditions and fields of a query: what is made of them is made and freed at once."""
+"""The largest number of arrays, objects, members, conditions and fields in a query.
+
+The limit is needed because the objects made of them are made, and later freed, in one step.
+"""
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """The value of a JSON text that must be an object. Raises BadRequestError."""
+    """Parse a JSON text that has to be an object. Raises BadRequestError if it is not."""
     value = parse_json(text)
     if not isinstance(value, dict):
         raise BadRequestError("Request body must be a JSON object")
@@ -35,7 +41,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 
 def parse_query(text: bytes) -> dict[str, Any]:
-    """The object of a query. Raises BadRequestError, and ContentTooLargeError where it asks for too much."""
+    """Parse the object of a query. Raises BadRequestError, or ContentTooLargeError if it is above a limit."""
     if len(text) > LARGEST_QUERY:
         raise ContentTooLargeError(f"a query may have {LARGEST_QUERY} bytes at most", code="too_large")
     query = parse_object(text)
@@ -47,10 +53,10 @@ def parse_query(text: bytes) -> dict[str, Any]:
 
 
 def _has_many_parts(query: dict[str, Any]) -> bool:
-    return any(count > MOST_PARTS for count in itertools.accumulate(map(_parts, containers(query))))
+    return any(count > MOST_PARTS for count in itertools.accumulate(map(_count_parts, containers(query))))
 
 
-def _parts(container: dict[str, Any] | list[Any]) -> int:
+def _count_parts(container: dict[str, Any] | list[Any]) -> int:
     if isinstance(container, list):
         return 1
     lists = [value for name, value in container.items() if name in _LISTS and isinstance(value, list)]
@@ -58,11 +64,11 @@ def _parts(container: dict[str, Any] | list[Any]) -> int:
 
 
 _LISTS: Final = frozenset(("$and", "$nor", "$or", "docids", "fields", "sort"))
-"""Members whose items count one by one. A list of values, as ``$in`` has it, is one thing."""
+"""The members whose items count one by one. A list of plain values, as in ``$in``, counts once."""
 
 
 def parse_json(text: bytes) -> Any:
-    """The value of a JSON text as CouchDB reads it. Raises BadRequestError, ContentTooLargeError."""
+    """Parse a JSON text as CouchDB does. Raises BadRequestError, or ContentTooLargeError if it has too many values."""
     try:
         return decode_large(text, MOST_VALUES) if is_large(text) else decode_small(text)
     except ValueError as error:
@@ -72,10 +78,10 @@ def parse_json(text: bytes) -> Any:
 
 
 def bad_json(error: ValueError) -> BadRequestError:
-    """What a client hears of a text that is no JSON."""
+    """Return the error that a client gets for a text that is not JSON."""
     return BadRequestError(str(error) if str(error).startswith(TOO_DEEP) else "invalid UTF-8 JSON")
 
 
 def json_parameter(text: str) -> Any:
-    """A parameter that is JSON. Raises BadRequestError."""
+    """Parse a parameter that is JSON. Raises BadRequestError if it is not."""
     return parse_json(text.encode())

@@ -1,7 +1,7 @@
-"""JSON of large values, written a little at a time.
+"""Write the JSON of large values in pieces.
 
-The encoder, which is not Python, holds Python's lock from the beginning of a value to its end, and the event loop in
-another thread stands still that long.
+The encoder is native code and holds Python's lock from the beginning of a value to its end. An event loop in another
+thread stands still meanwhile.
 """
 
 from collections.abc import Sequence
@@ -12,31 +12,34 @@ from couchmodel._wire.messages import encode
 __all__ = ["encode_array", "encode_gradually", "encode_object"]
 
 FEW: Final = 100
-"""Members or items, none of which has others, that are encoded at once."""
+"""The largest number of scalar members or items that are encoded in one step."""
 
 ITEMS: Final = 250
-"""Items of an array that are encoded at once where they are known to be small."""
+"""The number of items of an array that are encoded in one step if all are known to be small."""
 
 
 def encode_object(value: dict[str, Any]) -> bytes:
-    """The JSON text of an object; long arrays that it has are written piece by piece. Raises DocumentError."""
+    """Return the JSON text of an object, with its long arrays written in pieces.
+
+    Raises DocumentError if a value has no JSON.
+    """
     if not any(type(member) is list and len(member) > ITEMS for member in value.values()):
         return encode(value)
-    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), _encoded(member)) for name, member in value.items()])
+    return b"{%b}" % b",".join([b"%b:%b" % (encode(name), _encode_member(member)) for name, member in value.items()])
 
 
-def _encoded(value: Any) -> bytes:
+def _encode_member(value: Any) -> bytes:
     return encode_array(value) if type(value) is list and len(value) > ITEMS else encode(value)
 
 
 def encode_array(value: Sequence[Any]) -> bytes:
-    """The JSON text of an array, written piece by piece. Raises DocumentError."""
+    """Return the JSON text of an array, written in pieces. Raises DocumentError if an item has no JSON."""
     pieces = [encode(value[start : start + ITEMS])[1:-1] for start in range(0, len(value), ITEMS)]
     return b"[%b]" % b",".join(pieces)
 
 
 def encode_gradually(value: Any) -> bytes:
-    """The JSON text of a value. Raises DocumentError where it has none."""
+    """Return the JSON text of any value, written in pieces at every depth. Raises DocumentError if it has no JSON."""
     text = bytearray()
     _write(value, text)
     return bytes(text)
