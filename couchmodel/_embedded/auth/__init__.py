@@ -1,1 +1,1 @@
-"""Who sends a request: users, passwords, sessions, tokens."""
+"""Authentication of requests: users, passwords, session cookies and JSON Web Tokens."""

@@ -1,8 +1,8 @@
-"""Authentication: whom the server takes the sender of a request for.
+"""Authenticate the sender of a request.
 
-The ways are CouchDB's, asked in this order: a proxy, a token, a cookie, a name and a password. Hashing a password takes
-long, on purpose; one that was right is remembered, as a digest under a key that only this process knows, for as long as
-the user's document stays as it is.
+The methods are CouchDB's, tried in this order: proxy headers, a JSON Web Token, a cookie, a name with a password.
+Hashing a password is slow on purpose. So a correct password is remembered, as a digest under a key that only this
+process knows. The digest depends on the stored hash: a new password of the user makes it useless.
 """
 
 import asyncio
@@ -31,33 +31,33 @@ from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError
 __all__ = ["Authentication", "Identity"]
 
 REMEMBERED: Final = 4096
-"""Users and passwords that are kept in mind."""
+"""The largest number of users, and of passwords, that are remembered."""
 
 PARTY: Final = User(None, ("_admin",), "default")
-"""Anybody, where there are no administrators."""
+"""The user of an anonymous request to a server without administrators: CouchDB's "admin party"."""
 
 INCORRECT: Final = "Name or password is incorrect."
 LOCKED: Final = "Account is temporarily locked due to multiple authentication failures"
 
 
 class Identity(NamedTuple):
-    """Who somebody is, and the cookie that they are to have from now on, if any."""
+    """An authenticated user, and the ``Set-Cookie`` header for the response, if there is a new one."""
 
     user: User
     cookie: str | None = None
 
 
 class Authentication:
-    """The users and administrators of a server, and the ways to be recognised as one of them."""
+    """The users and administrators of a server, and the methods of authentication."""
 
     def __init__(self, store: Store, configuration: Configuration) -> None:
-        """Raises ConfigurationError for a key for tokens that cannot be read."""
+        """Read the configuration. Raises ConfigurationError if a key for tokens cannot be read."""
         self.configuration = configuration
         self.is_exposed = False
-        """Whether others than this machine's own programs come."""
+        """True if other machines can reach the server."""
         self.admins: dict[str, str] = {}
         self._store = store
-        self._tokens = _tokens(configuration)
+        self._token_verifier = _make_token_verifier(configuration)
         self._lockout = Lockout()
         self._secret = (configuration.secret or "").encode()
         self._key = secrets.token_bytes(32)
@@ -68,12 +68,12 @@ class Authentication:
 
     @property
     def handlers(self) -> list[str]:
-        """The ways that are open, by CouchDB's names."""
+        """The methods of authentication that are enabled, by CouchDB's names."""
         proxy = [] if self.configuration.proxy_secret is None else ["proxy"]
-        return [*proxy, *(["jwt"] if self._tokens else []), "cookie", "default"]
+        return [*proxy, *(["jwt"] if self._token_verifier else []), "cookie", "default"]
 
     async def open(self) -> None:
-        """Read what is stored, and hash the passwords of administrators. Further calls do nothing."""
+        """Read the stored administrators, and hash the passwords of configured ones. Further calls do nothing."""
         if self._is_open:
             return
         await self._store.open()
@@ -81,22 +81,22 @@ class Authentication:
         await asyncio.get_running_loop().run_in_executor(hashing(), self._hash_admins, stored)
 
     def _hash_admins(self, stored: dict[str, str]) -> None:
-        with self._opening:  # many may come at once
+        with self._opening:  # several first requests can come at the same time
             if not self._is_open:
                 lines = {name: admin_line(password) for name, password in self.configuration.admins.items()}
                 self.admins = {**stored, **lines}
-                self.configuration.admins = {}  # the passwords are needed no more
+                self.configuration.admins = {}  # forget the plain passwords
                 self._is_open = True
 
-    # --- recognising
+    # --- Requests and sessions
 
     async def identify(self, request: Request) -> Identity:
-        """Whose request it is, by its headers.
+        """Authenticate a request by its headers.
 
         Raises:
-            UnauthorizedError: a password is wrong, a token is not valid any more, or strangers are not let in.
-            ForbiddenError: there were too many wrong ones.
-            BadRequestError: what should say who it is cannot be read.
+            UnauthorizedError: if a password is wrong, a token has expired, or a user is required and none is given.
+            ForbiddenError: if the user is locked out after too many wrong passwords.
+            BadRequestError: if the credentials are malformed, or a token's signature is wrong.
         """
         if not self._is_open:
             await self.open()
@@ -104,18 +104,18 @@ class Authentication:
         if self.configuration.proxy_secret is not None and (user := self._by_proxy(headers)):
             return Identity(user)
         authorization = headers.get("authorization", "")
-        if self._tokens is not None and authorization.startswith("Bearer "):
-            return Identity(self._tokens.user(authorization[7:].strip()))
+        if self._token_verifier is not None and authorization.startswith("Bearer "):
+            return Identity(self._token_verifier.user(authorization[7:].strip()))
         if "cookie" in headers and (identity := await self._by_cookie(headers["cookie"])):
             return identity
         if authorization.startswith("Basic ") and (user := await self._by_password(authorization, request.peer)):
             return Identity(user)
-        return Identity(self._stranger(request))
+        return Identity(self._anonymous(request))
 
     async def log_in(self, name: str, password: str, peer: str = "") -> Identity:
-        """The user of that name and password, with the cookie of a new session.
+        """Authenticate a user by name and password, and begin a session.
 
-        Raises UnauthorizedError where it is not theirs, ForbiddenError after too many tries.
+        Raises UnauthorizedError if name or password is wrong, ForbiddenError if the user is locked out.
         """
         await self.open()
         user = await self._user(name)
@@ -125,45 +125,46 @@ class Authentication:
         return Identity(User(name, user.roles, "cookie"), self._cookie(name, user))
 
     def no_cookie(self) -> str:
-        """The header that ends a session at the client's."""
+        """Return the ``Set-Cookie`` header that ends a session: it removes the client's cookie."""
         return self._set_cookie("", time.time())
 
-    # --- administrators
+    # --- Administrators
 
     async def set_admin(self, name: str, password: str) -> None:
-        """Give somebody a password and make them an administrator, also of the store when it is opened again."""
-        self.admins[name] = await self._hashed(password)
-        await self._keep_admins()
+        """Add an administrator, or change the password of one. It is stored, so that it outlives the process."""
+        self.admins[name] = await self._hash(password)
+        await self._store_admins()
 
     async def remove_admin(self, name: str) -> None:
-        """Make somebody no administrator any more.
+        """Remove an administrator.
 
-        Raises ForbiddenError for the last one, where everybody who comes would then be one.
+        Raises ForbiddenError if it is the last one and other machines reach the server, since a server without
+        administrators treats every client as one.
         """
         if self.is_exposed and len(self.admins) == 1:
             raise ForbiddenError("Others reach this server, so it needs an administrator: make another one first.")
         del self.admins[name]
-        await self._keep_admins()
+        await self._store_admins()
 
-    async def _keep_admins(self) -> None:
+    async def _store_admins(self) -> None:
         self._users.clear()
         await self._store.write(partial(write_meta, "admins", encode(self.admins)))
 
-    # --- the ways
+    # --- Methods of authentication
 
     def _by_proxy(self, headers: Mapping[str, str]) -> User | None:
         name = headers.get("x-auth-couchdb-username")
         if name is None:
             return None
-        listed = headers.get("x-auth-couchdb-roles", "")
-        if not is_text(name + listed):
+        role_list = headers.get("x-auth-couchdb-roles", "")
+        if not is_text(name + role_list):
             raise BadRequestError("What a proxy says has to be UTF-8.")
         if secret := (self.configuration.proxy_secret or "").encode():
             token = headers.get("x-auth-couchdb-token", "").encode(errors="replace")
             proofs = [hmac.digest(secret, name.encode(), kind).hex().encode() for kind in cookies.ALGORITHMS]
             if not any(hmac.compare_digest(proof, token) for proof in proofs):
                 return None
-        roles = (role.strip() for role in listed.split(","))
+        roles = (role.strip() for role in role_list.split(","))
         return User(name, tuple(filter(None, roles)), "proxy")
 
     async def _by_cookie(self, header: str) -> Identity | None:
@@ -183,7 +184,7 @@ class Authentication:
         return Identity(User(ticket.name, user.roles, "cookie"), cookie)
 
     async def _by_password(self, authorization: str, peer: str) -> User | None:
-        name, colon, password = _decoded(authorization).partition(":")
+        name, colon, password = _decode_basic(authorization).partition(":")
         if not colon or (name, password) == ("_", "_"):
             return None
         user = await self._user(name)
@@ -191,17 +192,17 @@ class Authentication:
             raise UnauthorizedError(INCORRECT)
         return User(name, user.roles, "default")
 
-    def _stranger(self, request: Request) -> User:
+    def _anonymous(self, request: Request) -> User:
         logs_in = request.method == "POST" and request.path == ("_session",)
         if self.configuration.require_valid_user and not logs_in:
             raise UnauthorizedError("Authentication required.")
         return NOBODY if self.admins else PARTY
 
-    # --- passwords
+    # --- Passwords
 
     async def _check(self, name: str, password: str, user: UserDocument | None, peer: str) -> bool:
         if user is None:
-            return False  # and nothing is noted: any number of names would push out those that were guessed at
+            return False  # not counted: guesses at made-up names would push real users out of the lockout's memory
         guess = Guess(peer, name, str(user.kept.get("salt", "")))
         self._refuse_guessing(guess)
         return await self._is_password(password, user, guess)
@@ -212,30 +213,30 @@ class Authentication:
 
     async def _is_password(self, password: str, user: UserDocument, guess: Guess) -> bool:
         kept = user.kept
-        # The hash stands in it, so that another password of the user is another digest.
-        told = f"{kept.get('derived_key') or kept.get('password_sha')}:{password}"
-        digest = hashlib.blake2b(told.encode(), key=self._key, digest_size=32).digest()
+        # The digest includes the stored hash, so that it is no longer valid when the user's password changes.
+        hash_and_password = f"{kept.get('derived_key') or kept.get('password_sha')}:{password}"
+        digest = hashlib.blake2b(hash_and_password.encode(), key=self._key, digest_size=32).digest()
         if digest in self._passwords:
             return True
         loop = asyncio.get_running_loop()
-        # Many may ask with the same password at once: the first on the thread hashes for all that follow.
+        # Many requests with one password can come together. The first to run hashes it for those that wait.
         return await loop.run_in_executor(hashing(), self._compare, digest, password, kept, guess)
 
     def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
-            self._refuse_guessing(guess)  # again, for those that failed while this one waited
+            self._refuse_guessing(guess)  # again, because others can have failed while this one waited
             if not is_password(password, kept):
                 self._lockout.note(guess)
                 return False
             _remember(self._passwords, digest, None)
         return True
 
-    # --- what is known of users
+    # --- Users
 
     async def _user(self, name: str) -> UserDocument | None:
-        """What keeps somebody's password, and their roles: as an administrator, and as a user."""
+        """Return the roles and the password's hash of a user; those of an administrator come first."""
         database = self._store.databases.get(USERS)
-        state = _state(database)
+        state = _database_state(database)
         known = self._users.get(name)
         if known is not None and known[0] == state:
             return known[1]
@@ -252,35 +253,35 @@ class Authentication:
         return self._set_cookie(value, now)
 
     def _set_cookie(self, value: str, now: float) -> str:
-        settled = self.configuration
-        return cookies.set_cookie(value, now, settled.session_timeout, secure=settled.secure_cookies)
+        configuration = self.configuration
+        return cookies.set_cookie(value, now, configuration.session_timeout, secure=configuration.secure_cookies)
 
     def _signing_key(self, user: UserDocument) -> bytes:
         return self._secret + str(user.kept.get("salt", "")).encode()
 
     async def _ensure_secret(self) -> None:
-        """A secret that is made once is kept, so that sessions outlive the process."""
+        """Read the secret that signs cookies, or make and store one, so that sessions outlive the process."""
         if not self._secret:
-            made = secrets.token_hex(16).encode()
-            self._secret = await self._store.write(partial(write_meta, "secret", made, keep=True))
+            secret = secrets.token_hex(16).encode()
+            self._secret = await self._store.write(partial(write_meta, "secret", secret, keep=True))
 
-    async def _hashed(self, password: str) -> str:
+    async def _hash(self, password: str) -> str:
         return await asyncio.get_running_loop().run_in_executor(hashing(), admin_line, password)
 
 
-def _state(database: Database | None) -> object:
-    """Something that is equal for as long as a database stands still."""
+def _database_state(database: Database | None) -> object:
+    """Return a value that stays equal until the database changes."""
     return None if database is None else (database.number, database.changes)
 
 
-def _tokens(configuration: Configuration) -> Tokens | None:
+def _make_token_verifier(configuration: Configuration) -> Tokens | None:
     keys = configuration.jwt_keys
     if not keys:
         return None
     return Tokens(keys, configuration.jwt_required_claims, configuration.jwt_roles_claim)
 
 
-def _decoded(authorization: str) -> str:
+def _decode_basic(authorization: str) -> str:
     try:
         return base64.b64decode(authorization[6:].strip(), validate=True).decode()
     except ValueError:

@@ -1,4 +1,7 @@
-"""The cookie of a session: a name and a time, signed with the server's secret and the user's salt."""
+"""Make, read and verify session cookies: a user name and a time, signed with the server's secret and the user's salt.
+
+The format is that of CouchDB's ``couch_httpd_auth.erl``.
+"""
 
 import base64
 import hmac
@@ -10,13 +13,14 @@ from couchmodel.errors import BadRequestError
 __all__ = ["COOKIE", "Ticket", "read_cookie", "set_cookie", "sign", "verifies"]
 
 COOKIE: Final = "AuthSession"
+"""The name of CouchDB's session cookie."""
 
 ALGORITHMS: Final = ("sha256", "sha1")
-"""CouchDB's ``hash_algorithms``: the first signs, and a signature by any of them is taken."""
+"""CouchDB's default ``hash_algorithms``: the first one signs, and signatures by any of them are accepted."""
 
 
 class Ticket(NamedTuple):
-    """What a cookie says, true or not."""
+    """The contents of a cookie, not yet verified. ``time`` is when it was issued, in seconds since 1970."""
 
     name: str
     time: int
@@ -25,7 +29,7 @@ class Ticket(NamedTuple):
 
 
 def read_cookie(header: str | None) -> Ticket | None:
-    """The ticket in a Cookie header, if any. Raises BadRequestError for one that cannot be read."""
+    """Return the ticket in a ``Cookie`` header, if any. Raises BadRequestError if it is malformed."""
     for part in (header or "").split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE and value:
@@ -34,33 +38,33 @@ def read_cookie(header: str | None) -> Ticket | None:
 
 
 def sign(name: str, time: int, key: bytes) -> str:
-    """The value of a cookie that was issued at a time."""
+    """Return the value of a cookie. ``time`` is when it is issued, in seconds since 1970."""
     signed = f"{name}:{time:X}".encode()
     signature = hmac.digest(key, signed, ALGORITHMS[0])
     return base64.urlsafe_b64encode(signed + b":" + signature).rstrip(b"=").decode()
 
 
 def verifies(ticket: Ticket, key: bytes) -> bool:
-    """Whether the ticket was signed with the key."""
+    """Return True if the ticket was signed with the key."""
     signatures = [hmac.digest(key, ticket.signed, algorithm) for algorithm in ALGORITHMS]
     return any(hmac.compare_digest(signature, ticket.signature) for signature in signatures)
 
 
 def set_cookie(value: str, now: float, life: int, *, secure: bool = False) -> str:
-    """The header that gives a client a cookie; an empty value takes it away."""
+    """Return the ``Set-Cookie`` header for a cookie that lives ``life`` seconds. An empty value ends the session."""
     attributes = f"Version=1; Expires={_date(now + life)}; Max-Age={life}; Path=/; HttpOnly"
     return f"{COOKIE}={value}; {attributes}{'; Secure' if secure else ''}"
 
 
 def _read(value: str) -> Ticket:
     try:
-        name, time, signature = _decoded(value).split(b":", 2)
+        name, time, signature = _decode(value).split(b":", 2)
         return Ticket(name.decode(), int(time, 16), name + b":" + time, signature)
-    except ValueError:  # what base64 and int raise is one, too
+    except ValueError:  # base64 and int raise subclasses of it
         raise BadRequestError("Malformed AuthSession cookie. Please clear your cookies.") from None
 
 
-def _decoded(value: str) -> bytes:
+def _decode(value: str) -> bytes:
     return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
 
 

@@ -1,4 +1,4 @@
-"""Whoever guesses passwords is made to wait."""
+"""Lock users out for some time after too many wrong passwords, as CouchDB's ``couch_auth_lockout.erl`` does."""
 
 import threading
 import time
@@ -7,13 +7,20 @@ from typing import Final, NamedTuple
 __all__ = ["Guess", "Lockout"]
 
 THRESHOLD: Final = 5
+"""The number of failures after which a user is locked out, as CouchDB's default."""
+
 LIFE: Final = 300.0
+"""Seconds from the first failure until its count is forgotten, as CouchDB's default."""
+
 MOST: Final = 10_000
-"""CouchDB's defaults: so many failures lock somebody out for so many seconds; so many are remembered."""
+"""The largest number of counts that are remembered, as CouchDB's default."""
 
 
 class Guess(NamedTuple):
-    """Who tries to be whom: another password of the user, and so another ``salt``, is another guess."""
+    """The key of a count: the client's address and the user.
+
+    The salt of the user's password is part of it, so that a new password begins a new count.
+    """
 
     peer: str
     name: str
@@ -21,14 +28,14 @@ class Guess(NamedTuple):
 
 
 class Lockout:
-    """Counts failures to log in as a user, until some time has passed since the first of them. From any thread."""
+    """The counts of failures to authenticate. A count ends ``LIFE`` seconds after its first failure. Thread-safe."""
 
     def __init__(self) -> None:
         self._failures: dict[Guess, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def is_locked_out(self, guess: Guess) -> bool:
-        """Whether there were too many failures."""
+        """Return True if there were too many failures."""
         return self._count(guess)[1] >= THRESHOLD
 
     def note(self, guess: Guess) -> None:

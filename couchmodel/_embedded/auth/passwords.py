@@ -1,4 +1,7 @@
-"""Passwords as CouchDB keeps them: hashed, in the members of a user's document or in the line of an administrator."""
+"""Hash and check passwords in CouchDB's formats.
+
+A hash is stored in the members of a user's document, or in an administrator's line of the configuration.
+"""
 
 import hashlib
 import hmac
@@ -13,14 +16,16 @@ from couchmodel.errors import ForbiddenError
 __all__ = ["admin_line", "hash_password", "is_password", "parse_admin_line", "with_hash"]
 
 ITERATIONS: Final = 600_000
-"""CouchDB 3.5's default: some 150 milliseconds. Nobody waits that long in the event loop."""
+"""CouchDB 3.5's default. A hash takes about 150 milliseconds, so it is not computed in the event loop."""
 
 MOST_ITERATIONS: Final = 1_000_000_000
-"""CouchDB's ``max_iterations``: a hash that takes longer is not computed."""
+"""CouchDB's ``max_iterations``: a hash with more iterations is refused."""
 
 PRF: Final = "sha256"
+"""The pseudorandom function of PBKDF2 (RFC 8018) for new hashes, by CouchDB's name."""
 
 _PRFS: Final[Mapping[str, str]] = {"sha": "sha1", **{name: name for name in ("sha224", "sha256", "sha384", "sha512")}}
+"""The names that ``hashlib`` has for CouchDB's pseudorandom functions."""
 
 _MEMBERS: Final = frozenset(
     (
@@ -34,14 +39,14 @@ _MEMBERS: Final = frozenset(
         "salt",
     )
 )
-"""Members of a document that a new password replaces."""
+"""The members of a user's document that a new password replaces."""
 
 _LINE: Final = re.compile(r"-pbkdf2(?::(sha\d*))?-([0-9a-f]+),([^,]+),([0-9]+)")
 _OLD_LINE: Final = re.compile(r"-hashed-([0-9a-f]+),(.+)")
 
 
 def hash_password(password: object, *, salt: str | None = None, iterations: int = ITERATIONS) -> dict[str, Any]:
-    """The members that keep a password. Raises ForbiddenError where it is no text."""
+    """Hash a password and return the members that store it. Raises ForbiddenError if it is not a string."""
     if not isinstance(password, str):
         raise ForbiddenError(f"Password value of '{erlang_term(password)}' is invalid.")
     salt = salt or secrets.token_hex(16)
@@ -55,14 +60,17 @@ def hash_password(password: object, *, salt: str | None = None, iterations: int 
 
 
 def with_hash(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A user's document with its password hashed. Raises ForbiddenError."""
+    """Return a user's document with the hash instead of the password. Raises ForbiddenError if it is not a string."""
     kept = document.get("salt") if document.get("preserve_salt") is True else None
     hashed = hash_password(document["password"], salt=kept if isinstance(kept, str) else None)
     return {**hashed, **{name: value for name, value in document.items() if name not in _MEMBERS}}
 
 
 def is_password(password: str, kept: Mapping[str, Any]) -> bool:
-    """Whether this is the password that the members keep. Raises ForbiddenError for a hash that nobody computes."""
+    """Return True if a password is the one whose hash is in the members ``kept``.
+
+    Raises ForbiddenError if the hash has an unknown function, or an iteration count outside of the limits.
+    """
     scheme, salt = kept.get("password_scheme", "simple"), kept.get("salt", "")
     if not isinstance(salt, str):
         return False
@@ -76,7 +84,7 @@ def is_password(password: str, kept: Mapping[str, Any]) -> bool:
 
 
 def admin_line(password: str, *, iterations: int = ITERATIONS) -> str:
-    """An administrator's password as CouchDB's configuration has it; one that is hashed already stays as it is."""
+    """Return an administrator's password as a line of CouchDB's configuration. A hashed password stays as it is."""
     if parse_admin_line(password):
         return password
     kept = hash_password(password, iterations=iterations)
@@ -84,7 +92,7 @@ def admin_line(password: str, *, iterations: int = ITERATIONS) -> str:
 
 
 def parse_admin_line(line: str) -> dict[str, Any] | None:
-    """The members that an administrator's line stands for; None where it is a password."""
+    """Return the members of the hash in an administrator's line; None if the line is a plain password."""
     if found := _LINE.fullmatch(line):
         prf, key, salt, iterations = found.groups()
         kept = {"password_scheme": "pbkdf2", "pbkdf2_prf": prf or "sha", "salt": salt, "derived_key": key}

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: who somebody is, signed by somebody whose key the server has."""
+"""Verify JSON Web Tokens (RFC 7519) as credentials, with CouchDB's checks and error messages."""
 
 import base64
 import binascii
@@ -19,36 +19,41 @@ ALGORITHMS: Final[Mapping[str, str]] = {
     **{f"RS{size}": "rsa" for size in (256, 384, 512)},
     **{f"ES{size}": "ec" for size in (256, 384, 512)},
 }
-"""CouchDB's algorithms, and what their keys are called."""
+"""CouchDB's algorithms, and the type of their keys in the configuration."""
 
 
 class Tokens:
-    """The tokens that a server takes."""
+    """A verifier of tokens, with the keys and rules of a server."""
 
     def __init__(self, keys: Mapping[str, str], required_claims: tuple[str, ...], roles_claim: str) -> None:
-        """``keys`` are named as CouchDB's are: ``hmac:ID`` in base64, ``rsa:ID`` and ``ec:ID`` in PEM.
+        """Read the keys. Their names are as in CouchDB: ``hmac:ID`` in base64, ``rsa:ID`` and ``ec:ID`` in PEM.
 
-        Raises ConfigurationError for a key that is none.
+        Raises ConfigurationError if a key has another name or cannot be read, or the package ``jwt`` is missing.
         """
-        jwt = _jwt()
+        jwt = _import_jwt()
         known = jwt.algorithms.get_default_algorithms()
         self._algorithms = {name: known[name] for name in ALGORITHMS if name in known}
         self._keys: dict[tuple[str, str], Any] = {}
         self._unreadable: tuple[type[Exception], ...] = (ValueError, TypeError, jwt.exceptions.InvalidKeyError)
         for name, text in keys.items():
-            self._add(name, text)
+            self._add_key(name, text)
         self._required = required_claims
         self._roles_claim = roles_claim
 
     def user(self, token: str) -> User:
-        """Whom a token names. Raises BadRequestError for what is none, UnauthorizedError for an old one."""
+        """Verify a token and return its user.
+
+        Raises:
+            BadRequestError: if the token is malformed, or its signature is wrong.
+            UnauthorizedError: if the token has expired, is not valid yet, or names no user.
+        """
         parts = token.split(".")
         if len(parts) != 3:
             raise BadRequestError("Malformed token")
-        header, claims = _object(parts[0]), _object(parts[1])
+        header, claims = _decode_object(parts[0]), _decode_object(parts[1])
         self._check_header(header)
         self._check_claims(claims)
-        self._verify(header, f"{parts[0]}.{parts[1]}".encode(), _bytes(parts[2]))
+        self._verify(header, f"{parts[0]}.{parts[1]}".encode(), _decode_base64(parts[2]))
         if "sub" not in claims:
             raise UnauthorizedError("Token missing sub claim.")
         name = claims["sub"]
@@ -69,7 +74,8 @@ class Tokens:
             if name not in claims:
                 raise BadRequestError(f"Missing {name} claim")
         now = time.time()
-        # Beyond CouchDB, which looks at those only that are required: a token says for how long it is good.
+        # CouchDB checks these two claims only if they are required. Here they count always: they say how long a token
+        # is valid.
         if _number(claims, "exp", now + 1) <= now:
             raise UnauthorizedError("exp not in future")
         if _number(claims, "nbf", now - 1) >= now:
@@ -85,13 +91,13 @@ class Tokens:
 
     def _roles(self, claims: dict[str, Any]) -> tuple[str, ...]:
         roles = claims.get(self._roles_claim, [])
-        listed = [role.strip() for role in roles.split(",")] if isinstance(roles, str) else roles
-        if not isinstance(listed, list) or not all(isinstance(role, str) for role in listed):
+        role_list = [role.strip() for role in roles.split(",")] if isinstance(roles, str) else roles
+        if not isinstance(role_list, list) or not all(isinstance(role, str) for role in role_list):
             raise BadRequestError("Malformed token")
-        return tuple(filter(None, listed))
+        return tuple(filter(None, role_list))
 
-    def _add(self, name: str, text: str) -> None:
-        """Keep a key for each algorithm that it is good for: one of an elliptic curve is for one of them."""
+    def _add_key(self, name: str, text: str) -> None:
+        """Store a key for each algorithm of its type that accepts it: an elliptic curve belongs to one of them."""
         kind, _, kid = name.partition(":")
         wanted = [algorithm for algorithm, of in ALGORITHMS.items() if of == kind and algorithm in self._algorithms]
         if not wanted or not kid:
@@ -106,17 +112,17 @@ class Tokens:
             raise ConfigurationError(f"the key {name!r} cannot be read")
 
 
-def _jwt() -> Any:
-    """The package, imported by whoever has keys: what it verifies with takes a tenth of a second to load."""
+def _import_jwt() -> Any:
+    """Import the package ``jwt``. It is only imported if there are keys, because loading it takes 0.1 seconds."""
     try:
         return import_module("jwt")
     except ImportError:
         raise ConfigurationError("JSON Web Tokens need an extra: pip install 'couchmodel[jwt]'") from None
 
 
-def _object(part: str) -> dict[str, Any]:
+def _decode_object(part: str) -> dict[str, Any]:
     try:
-        value = decode(_bytes(part))
+        value = decode(_decode_base64(part))
     except ValueError:
         raise BadRequestError("Malformed token") from None
     if not isinstance(value, dict):
@@ -124,7 +130,7 @@ def _object(part: str) -> dict[str, Any]:
     return value
 
 
-def _bytes(part: str) -> bytes:
+def _decode_base64(part: str) -> bytes:
     try:
         return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -1,7 +1,7 @@
-"""The users of a server: the documents of its database ``_users``, and who may write what.
+"""Read the users of a server, hash their passwords, and check writes according to the user and the database.
 
-What CouchDB's ``_design/_auth`` checks in that database is checked here. Only administrators of the server read and
-write it, since its security object is CouchDB's default and cannot be changed.
+Users are the documents of the database ``_users``. The checks of CouchDB's ``_design/_auth`` in that database are made
+here. Only server administrators can read and write it, since its security object is CouchDB's default and fixed.
 """
 
 import asyncio
@@ -25,24 +25,27 @@ from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, Se
 __all__ = ["PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "hashing", "read_user"]
 
 USERS: Final = "_users"
+"""The name of the database of users."""
+
 PREFIX: Final = "org.couchdb.user:"
+"""The beginning of a user document's id, before the user's name."""
 
 
 def hashing() -> ThreadPoolExecutor:
-    """Return the threads that hash passwords: in the event loop, and on others' threads, it would be in the way.
+    """Return the threads that hash passwords. Hashing would block the event loop, or hold up the work of other threads.
 
-    A process that was forked has no threads of its parent's, so it gets its own.
+    A forked process does not inherit its parent's threads, so it gets its own.
     """
-    return _threads(os.getpid())
+    return _make_threads(os.getpid())
 
 
 @lru_cache(maxsize=1)
-def _threads(process: int) -> ThreadPoolExecutor:
+def _make_threads(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, thread_name_prefix="couchmodel-passwords")
 
 
 class UserDocument(NamedTuple):
-    """What is stored of a user: their roles, and what keeps their password."""
+    """A user as stored: the roles, and ``kept``, the members with the password's hash."""
 
     roles: tuple[str, ...]
     kept: dict[str, Any]
@@ -52,7 +55,7 @@ class UserDocument(NamedTuple):
 
 
 async def read_user(store: Store, name: str) -> UserDocument | None:
-    """The user of that name, if there is one. Raises UnauthorizedError where their document has conflicts."""
+    """Read a user by name; None if there is none. Raises UnauthorizedError if the user's document has conflicts."""
     database = store.databases.get(USERS)
     if database is None:
         return None
@@ -68,27 +71,30 @@ async def read_user(store: Store, name: str) -> UserDocument | None:
 
 
 async def hash_password(database: Database, edit: Edit) -> None:
-    """Put the hash in the place of the password of a user's document.
+    """Replace the password in a write to the users' database by its hash.
 
-    Raises ForbiddenError, ContentTooLargeError.
+    Raises ForbiddenError if the password is not a string, ContentTooLargeError if the document is too large.
     """
     if database.name != USERS:
         return
     body = edit.body if len(edit.text) <= LARGE else await asyncio.to_thread(getattr, edit, "body")
     if body.get("password") is not None:
-        edit.content = await _run(body)
+        edit.content = await _hash_in_thread(body)
         edit.text = encode(edit.content)
 
 
 async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:
-    """Documents that are to be written, with hashes in the place of passwords. Raises ForbiddenError."""
+    """Return documents to be written, with hashes instead of passwords if they go to the users' database.
+
+    Raises ForbiddenError if a password is not a string.
+    """
     if database.name != USERS:
         return documents
-    return [await _run(document) if _has_password(document) else document for document in documents]
+    return [await _hash_in_thread(document) if _has_password(document) else document for document in documents]
 
 
 def check_for(database: Database, user: User) -> Check:
-    """What each write of a user to a database has to pass."""
+    """Return the check that each write of a user to a database has to pass."""
     author = Author(user, database.name, database.security.document, database.checks)
     verdicts = Verdicts(author)
     if database.name == USERS:
@@ -100,7 +106,7 @@ def check_for(database: Database, user: User) -> Check:
     return Check(author, verdicts, partial(_check_design, database, user))
 
 
-async def _run(document: dict[str, Any]) -> dict[str, Any]:
+async def _hash_in_thread(document: dict[str, Any]) -> dict[str, Any]:
     return await asyncio.get_running_loop().run_in_executor(hashing(), passwords.with_hash, document)
 
 
@@ -114,7 +120,7 @@ def _check_design(database: Database, user: User, edit: Edit) -> None:
 
 
 def _check_user(database: Database, user: User, edit: Edit) -> None:
-    """Refuse what is no user, in CouchDB's order and words."""
+    """Raise ForbiddenError if a document is not a valid user, with CouchDB's reasons in CouchDB's order."""
     database.security.require_admin(user)
     if edit.deleted or edit.id.startswith("_design/"):
         return
@@ -165,7 +171,7 @@ def _check_name(name: object, roles: list[str]) -> None:
 
 
 def _check_replication(database: Database, user: User, edit: Edit) -> None:
-    """Refuse a document that asks for no replication, as CouchDB does."""
+    """Raise ForbiddenError if a document does not describe a replication, as CouchDB does."""
     if edit.id.startswith("_design/"):
         database.security.require_admin(user)
     elif not edit.deleted and edit.body.get("_replication_state") != "failed":
