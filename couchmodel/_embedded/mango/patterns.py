@@ -67,7 +67,7 @@ def _size(pattern: str) -> int:
         if part[0] == ")" and len(sizes) > 1:
             last = sizes.pop()
         elif count is not None:
-            more = last * max(0, int(count[:_DIGITS]) - 1)
+            more = last * max(0, int(count.lstrip("0")[:_DIGITS] or 0) - 1)
             last += more
             sizes[-1] += more
             continue

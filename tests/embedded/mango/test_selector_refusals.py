@@ -85,3 +85,9 @@ def test_some_errors_take_a_document() -> None:
 )
 def test_messages_spell_values_as_erlang_terms(value: Any, term: str) -> None:
     assert erlang_term(value) == term
+
+
+@pytest.mark.parametrize("count", ["99999", "0000099999"])
+def test_a_pattern_that_repeats_too_often_is_refused(count: str) -> None:
+    with pytest.raises(BadRequestError, match="regex"):
+        compile_selector({"a": {"$regex": f"a{{{count}}}"}})
