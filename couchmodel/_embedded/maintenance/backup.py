@@ -1,7 +1,7 @@
-"""A copy of a store, made while it is used, and reading a store that another process may have open.
+"""Copies of a store that is in use, and reads of a store that another process may have open.
 
-Whoever reads beside the process that has the store neither writes nor checkpoints: see the hazard that ``lockfile`` is
-about. A connection that is opened for reading only cannot, not even when it is the last to be closed.
+A process that reads beside the process that has the store must neither write nor checkpoint: see the hazard described
+in ``lockfile``. A read-only connection cannot do either, not even when it is the last one to be closed.
 """
 
 from collections.abc import Callable, Generator
@@ -18,74 +18,74 @@ from couchmodel.errors import StoreFileError
 __all__ = ["copy", "reading", "renew"]
 
 PAGES: Final = 1024
-"""Pages that are copied between two reports of how far it is."""
+"""Pages that are copied between two calls of the progress callback."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many pages are copied, and of how many."""
+"""A callback for the number of pages that are copied, and the number of all pages."""
 
 
 @contextmanager
 def reading(path: Path) -> Generator[Connection]:
-    """A connection that sees a store as it is at this moment, whether a process has it open or not.
+    """Run the block with a connection that sees a store as it is at this moment, even if a process has it open.
 
     Raises:
         StoreFileError: there is no store at ``path``, or it cannot be read.
     """
     lock = LockFile(f"{path}.lock")
     try:
-        with _connected(path, _way(path, lock)) as connection:
+        with _open_transaction(path, _choose_opening(path, lock)) as connection:
             yield connection
     finally:
         lock.release()
 
 
 def copy(path: Path, target: Path, progress: Progress | None = None) -> None:
-    """Copy a store as it is at this moment. The copy appears at ``target`` when it is whole.
+    """Copy a store as it is at this moment. The copy appears at ``target`` when it is complete.
 
     Raises:
-        StoreFileError: there is no store at ``path``, there is something at ``target``, or it cannot be written.
+        StoreFileError: there is no store at ``path``, ``target`` exists, or ``target`` cannot be written.
     """
     if target.exists():
         raise StoreFileError(f"{target} is there already: name another file, or remove it first")
     with reading(path) as connection:
         try:
             with files.draft(target) as draft, file_errors():
-                _copy(connection, draft, progress)
+                _copy_pages(connection, draft, progress)
         except (OSError, FileError) as error:
             raise StoreFileError(f"{target} cannot be written: {error}") from error
 
 
-def _copy(connection: Connection, target: Path, progress: Progress | None) -> None:
+def _copy_pages(connection: Connection, target: Path, progress: Progress | None) -> None:
     copied = connect(str(target), writes=True)
     try:
-        connection.backup(copied, pages=PAGES, progress=_reported(progress))
+        connection.backup(copied, pages=PAGES, progress=_page_callback(progress))
         renew(copied)
     finally:
         copied.close()
 
 
 def renew(connection: Connection) -> int:
-    """Give every database a new id. How many there are.
+    """Give every database of a copy a new id. Return the number of databases.
 
-    What a copy is given is stored under numbers that the store has given to other changes since the copy was made.
-    Sequences carry the id, so whoever follows the store begins again and misses none of them.
+    After the copy is made, copy and store give the same sequence numbers to different changes. A sequence carries the
+    database's id, so a client that followed the store begins again with the copy and misses no change.
     """
     return connection.execute("UPDATE database SET uuid = lower(hex(randomblob(16)))").rowcount
 
 
-def _reported(progress: Progress | None) -> Callable[[int, int, int], None] | None:
+def _page_callback(progress: Progress | None) -> Callable[[int, int, int], None] | None:
     if progress is None:
         return None
     return lambda _status, left, total: progress(total - left, total)
 
 
-def _way(path: Path, lock: LockFile) -> Callable[[], Connection]:
-    """The way to open a store, with the lock taken if nobody has it."""
+def _choose_opening(path: Path, lock: LockFile) -> Callable[[], Connection]:
+    """Return the function that opens a store for reading. Takes the lock if no process holds it."""
     if not lock.exists():
-        files.check(path, writes=False)  # the lock would leave a file beside what is no store
+        files.check(path, writes=False)  # before the lock leaves a file beside a file that is no store
     try:
         ours = lock.try_acquire()
-    except OSError:  # nothing can be written there, so nobody has it open, unless with another account
+    except OSError:  # the directory is not writable, so only a process of another account can have the store open
         files.check(path, writes=False)
         return partial(connect_beside, path, immutable=not files.has_log(path))
     if not ours:
@@ -95,10 +95,10 @@ def _way(path: Path, lock: LockFile) -> Callable[[], Connection]:
 
 
 @contextmanager
-def _connected(path: Path, way: Callable[[], Connection]) -> Generator[Connection]:
+def _open_transaction(path: Path, open_store: Callable[[], Connection]) -> Generator[Connection]:
     try:
         with file_errors():
-            connection = way()
+            connection = open_store()
             try:
                 connection.execute("BEGIN")
                 files.check_header(path, connection)

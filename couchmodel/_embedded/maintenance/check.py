@@ -1,7 +1,7 @@
-"""Whether a store is whole: SQLite's own check of the file, and what the rows promise each other.
+"""The check of a store: SQLite's own check of the file, and the relations between the rows.
 
-A check reads, in the order of the rows, and keeps one of them at a time; all that it reads belongs to one moment, for
-the caller gives it a connection in a transaction.
+The check only reads, in the order of the rows, and holds one document at a time. Everything that it reads is of one
+moment, since the caller passes a connection in a transaction.
 """
 
 import base64
@@ -21,7 +21,7 @@ __all__ = ["Checked", "Counts", "Problem", "check"]
 
 
 class Problem(NamedTuple):
-    """Something in a store that is not as it must be; ``database`` and ``document`` are empty where it has none."""
+    """A fault in a store. ``database`` and ``document`` are empty if the fault belongs to none."""
 
     database: str
     document: str
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What there is in a store."""
+    """The numbers of databases, living documents, deleted documents and attachment contents in a store."""
 
     databases: int
     documents: int
@@ -41,22 +41,22 @@ class Counts(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What a check has found: how much there is in the store, and what is wrong with it."""
+    """The result of a check: the contents of the store in numbers, and its problems."""
 
     counts: Counts
     problems: list[Problem]
 
 
 def check(connection: Connection, most: int) -> Checked:
-    """Read a store from end to end; more than ``most`` problems are not looked for."""
+    """Check a whole store. The check stops after ``most`` problems."""
     problems: list[Problem] = []
     counts = Counts(0, 0, 0, 0)
     try:
         with file_errors():
             counts = Counts(*connection.execute(_COUNTS).fetchone())
             for problem in islice(_problems(connection), most):
-                problems.append(problem)  # noqa: PERF402 - those that were found before an error count, too
-            if not problems:  # only documents that are whole say what belongs into an index
+                problems.append(problem)  # noqa: PERF402 - keeps the problems that were found before an error
+            if not problems:  # the rows of an index can be made from intact documents only
                 problems += islice((Problem(*fault) for fault in check_indexes(connection)), most)
     except FileError as error:
         problems.append(Problem("", "", f"the rest of the file cannot be read: {error}"))
@@ -84,7 +84,7 @@ def _check_file(connection: Connection) -> Iterator[Problem]:
             yield Problem("", "", str(line))
 
 
-# --- rows without the row that they belong to
+# --- rows whose parent row is missing
 
 
 _ORPHANS: Final = {
@@ -120,7 +120,7 @@ def _check_orphans(connection: Connection) -> Iterator[Problem]:
 
 
 def _check_databases(connection: Connection) -> Iterator[Problem]:
-    """The counters of each database; one that was dropped is just being cleared away."""
+    """Yield faults in the counters of each database. A dropped one, which is being cleared away, is left out."""
     for name, *stated, living, deleted, last in connection.execute(_TALLIES):
         for word, said, found in zip(("documents", "deleted documents"), stated, (living, deleted), strict=False):
             if said != found:
@@ -141,8 +141,8 @@ FROM database WHERE name IS NOT NULL ORDER BY name
 # --- documents
 
 
-class _Row(NamedTuple):
-    """A document's row."""
+class _DocumentRow(NamedTuple):
+    """The columns of a document's row."""
 
     number: int
     rev: str
@@ -154,7 +154,7 @@ class _Row(NamedTuple):
 
 def _check_documents(connection: Connection) -> Iterator[Problem]:
     for database, id, *members in connection.execute(_DOCUMENTS):
-        for what in _document_problems(connection, _Row(*members)):
+        for what in _document_problems(connection, _DocumentRow(*members)):
             yield Problem(database, id, what)
     for database, id, body in connection.execute(_LOCAL_DOCUMENTS):
         if not _is_object(body):
@@ -172,7 +172,7 @@ WHERE name IS NOT NULL
 """
 
 
-def _document_problems(connection: Connection, row: _Row) -> Iterator[str]:
+def _document_problems(connection: Connection, row: _DocumentRow) -> Iterator[str]:
     try:
         tree = RevTree.from_bytes(bytes(row.tree))
         winner, deleted = str(tree.winner), tree.deleted
@@ -191,19 +191,22 @@ def _document_problems(connection: Connection, row: _Row) -> Iterator[str]:
 def _content_problems(rev: str, body: bytes, attachments: bytes | None) -> Iterator[str]:
     if not _is_object(body):
         yield f"revision {rev} is no JSON object"
-    if _listed(attachments) is None:
+    if _unpack_or_none(attachments) is None:
         yield f"the attachments of revision {rev} cannot be read"
 
 
-def _revision_problems(connection: Connection, row: _Row, tree: RevTree) -> Iterator[str]:
-    """What is stored beside the winner: the other leaves, and older revisions until they are compacted."""
-    wanted = {str(rev) for rev in tree.leaves} - {row.rev}
+def _revision_problems(connection: Connection, row: _DocumentRow, tree: RevTree) -> Iterator[str]:
+    """Yield faults of the revisions stored beside the winner: other leaves, and older ones that are not compacted yet.
+
+    Only the leaves have to be stored.
+    """
+    missing = {str(rev) for rev in tree.leaves} - {row.rev}
     stored = connection.execute(
         "SELECT rev, deleted, attachments, body FROM revision WHERE document = ?", (row.number,)
     )
     for text, deleted, attachments, body in stored:
         rev = Rev.parse(text)
-        wanted.discard(text)
+        missing.discard(text)
         if rev not in tree:
             yield f"revision {text} is stored, and not in its revision tree"
         elif text == row.rev:
@@ -211,12 +214,12 @@ def _revision_problems(connection: Connection, row: _Row, tree: RevTree) -> Iter
         elif bool(deleted) != tree.is_deleted(rev):
             yield f"revision {text} is {'' if deleted else 'not '}deleted, and its revision tree says otherwise"
         yield from _content_problems(text, body, attachments)
-    for text in sorted(wanted):
+    for text in sorted(missing):
         yield f"revision {text} is missing"
 
 
 def _use_problems(connection: Connection, number: int) -> Iterator[str]:
-    """Whether the attachments that the document's revisions have are the ones that are kept for it."""
+    """Yield attachments that the document's revisions have and the table of uses lacks, and the reverse."""
     kept = {blob for (blob,) in connection.execute("SELECT blob FROM attachment_use WHERE document = ?", (number,))}
     named = {attachment.blob: attachment.name for attachment in _attachments(connection, number)}
     for blob in named.keys() - kept:
@@ -232,11 +235,11 @@ def _attachments(connection: Connection, number: int) -> Iterator[Attachment]:
         (number, number),
     )
     for (packed,) in rows:
-        yield from _listed(packed) or ()
+        yield from _unpack_or_none(packed) or ()
 
 
-def _listed(packed: bytes | None) -> list[Attachment] | None:
-    """The attachments that a row lists; None where they cannot be read."""
+def _unpack_or_none(packed: bytes | None) -> list[Attachment] | None:
+    """Return the attachments of a row; None if they cannot be read."""
     try:
         return unpack(packed)
     except (ValueError, TypeError):
@@ -253,8 +256,11 @@ def _is_object(body: Any) -> bool:
 # --- contents
 
 
-class _Measured(NamedTuple):
-    """What the stored bytes of a content are."""
+class _ContentMeasures(NamedTuple):
+    """The pieces, length and hashes of an attachment content as it is stored.
+
+    ``digest`` is the MD5 in base64. ``pieces`` counts the pieces at their right position.
+    """
 
     pieces: int
     length: int
@@ -263,12 +269,12 @@ class _Measured(NamedTuple):
 
 
 def _check_blobs(connection: Connection) -> Iterator[Problem]:
-    """Each content is hashed once, and compared with what every document says that has it."""
+    """Hash each attachment content once, and yield the documents whose description of it differs."""
     for blob, sha256 in connection.execute("SELECT number, sha256 FROM blob WHERE sha256 IS NOT NULL"):
-        measured = _measure(connection, blob)
+        measured = _measure_content(connection, blob)
         for database, id, number in connection.execute(_USERS, (blob,)):
             for attachment in _attachments(connection, number):
-                what = _fault(attachment, measured, sha256) if attachment.blob == blob else None
+                what = _content_fault(attachment, measured, sha256) if attachment.blob == blob else None
                 if what:
                     yield Problem(database, id, f"attachment {attachment.name!r}: {what}")
 
@@ -280,7 +286,7 @@ WHERE blob = ? AND name IS NOT NULL
 """
 
 
-def _measure(connection: Connection, blob: int) -> _Measured:
+def _measure_content(connection: Connection, blob: int) -> _ContentMeasures:
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     pieces = length = 0
     for position, data in connection.execute(
@@ -290,10 +296,10 @@ def _measure(connection: Connection, blob: int) -> _Measured:
         length += len(data)
         md5.update(data)
         sha256.update(data)
-    return _Measured(pieces, length, base64.b64encode(md5.digest()).decode(), sha256.digest())
+    return _ContentMeasures(pieces, length, base64.b64encode(md5.digest()).decode(), sha256.digest())
 
 
-def _fault(attachment: Attachment, measured: _Measured, sha256: bytes) -> str | None:
+def _content_fault(attachment: Attachment, measured: _ContentMeasures, sha256: bytes) -> str | None:
     if measured.length != attachment.encoded_length:
         return f"{measured.length} bytes are stored of {attachment.encoded_length}"
     if measured.pieces != count(attachment):

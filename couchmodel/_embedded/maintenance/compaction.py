@@ -1,9 +1,12 @@
-"""Compaction: the bodies of superseded revisions are forgotten, their names are not. So are the oldest purges."""
+"""Compaction: drops the bodies of superseded revisions, and the oldest records of purges.
+
+The ids of superseded revisions stay in the revision tree.
+"""
 
 from typing import Final
 
 from couchmodel._embedded.documents.writer import used_blobs
-from couchmodel._embedded.maintenance.purge import trim
+from couchmodel._embedded.maintenance.purge import trim_purged_infos
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.garbage import discard_uses
 from couchmodel._embedded.storage.sqlite import Connection
@@ -11,18 +14,21 @@ from couchmodel._embedded.storage.sqlite import Connection
 __all__ = ["compact_some"]
 
 PIECE: Final = 200
-"""Documents that are compacted in one transaction."""
+"""The most documents that are compacted in one transaction."""
 
 
 def compact_some(database: int, after: int, connection: Connection) -> int | None:
-    """Compact some documents behind the one of that number. The number of the last, None if there are no more."""
+    """Compact the next documents after the number ``after``, which is 0 at first.
+
+    Returns the number of the last one, or None if no more documents are left.
+    """
     rows = connection.execute(
         "SELECT number, tree FROM document WHERE database = ? AND number > ?"
         " AND number IN (SELECT document FROM revision) ORDER BY number LIMIT ?",
         (database, after, PIECE),
     ).fetchall()
     if not after:
-        trim(database, connection)
+        trim_purged_infos(database, connection)
     for number, tree in rows:
         _compact(connection, number, RevTree.from_bytes(tree))
     return rows[-1][0] if len(rows) == PIECE else None

@@ -1,7 +1,7 @@
-"""What becomes of databases, written down in ``_global_changes`` where somebody has made that database.
+"""Events of databases, recorded in the database ``_global_changes`` if it exists.
 
-Each event is a document whose id has its kind and the database's name, as in CouchDB; the same event again is a new
-revision of it.
+Each event is a document. Its id is the kind of the event and the name of the database, as in CouchDB. The same event
+again makes a new revision of the document.
 """
 
 import threading
@@ -22,7 +22,7 @@ GLOBAL_CHANGES: Final = "_global_changes"
 
 
 class Updates:
-    """Writes down what becomes of the databases of a store. Those of one moment are written together."""
+    """The recorder of the events of a store's databases. Events that come before the next write share it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class Updates:
             is_first = not self._events
             self._events[f"{event}:{name}"] = None
         if is_first:
-            with suppress(StoreFileError):  # it is being closed
+            with suppress(StoreFileError):  # the store is being closed
                 self._store.enqueue(self._write, committed=self._written)
 
     def _write(self, connection: Connection) -> None:

@@ -1,7 +1,7 @@
-"""Whether the indexes of a store agree with its documents.
+"""The check of indexes: whether their rows agree with the documents.
 
-The rows of each document are made again and compared with those that are stored. Only a document that has changed since
-the index was written may differ, as it is indexed when somebody asks next.
+The rows of each document are made again and compared with the stored rows. Documents that have changed since the index
+was written are left out: the next query indexes them.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ __all__ = ["Fault", "check_indexes"]
 
 
 class Fault(NamedTuple):
-    """Something that is wrong in an index of a database; ``design`` is empty where the index is of none."""
+    """A fault in an index. ``database`` and ``design`` are empty if the rows belong to no index of a database."""
 
     database: str
     design: str
@@ -29,7 +29,7 @@ class Fault(NamedTuple):
 
 
 class _Index(NamedTuple):
-    """An index, and its database."""
+    """The row of an index, with columns of its database."""
 
     number: int
     signature: str
@@ -42,15 +42,15 @@ class _Index(NamedTuple):
 
 
 def check_indexes(connection: Connection) -> Iterator[Fault]:
-    """All that is wrong in the indexes of a store."""
+    """Yield the faults in all indexes of a store."""
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'view_index'").fetchone() is None:
-        return  # a file of the first version
+        return  # the first version of the file had no indexes
     for what, sql in _ORPHANS.items():
         for (number,) in connection.execute(sql):
             yield Fault("", "", what.format(number))
     for number, signature, seq, totals, *database in connection.execute(_INDEXES, (COLLATOR,)).fetchall():
         index = _Index(number, signature, seq, decode(totals), *database)
-        design = _design(connection, index)
+        design = _find_design(connection, index)
         for what in _index_faults(connection, index, design):
             yield Fault(index.name, design.id if design else f"index {index.number}", what)
 
@@ -79,8 +79,8 @@ FROM view_index JOIN database ON database.number = view_index.database WHERE nam
 """
 
 
-def _design(connection: Connection, index: _Index) -> Design | None:
-    """The design document that an index is of, if it is still there."""
+def _find_design(connection: Connection, index: _Index) -> Design | None:
+    """Return the design document of an index; None if it is gone."""
     rows = connection.execute(
         "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
         (index.database,),
@@ -116,15 +116,17 @@ _GONE: Final = (
 def _row_faults(connection: Connection, index: _Index, design: Design) -> Iterator[str]:
     try:
         with closing(open_mapper(design)) as mapper:
-            for id, written in _made_again(connection, index, design, mapper):
+            for id, written in _rebuild_rows(connection, index, design, mapper):
                 if not _is_stored(connection, index, written):
                     yield f"its rows of the document {id} are not those that it gives"
     except ResponseError:
-        return  # it cannot be made: a function does not compile, or this process runs none
+        return  # the rows cannot be made: a function does not compile, or JavaScript is not installed
 
 
-def _made_again(connection: Connection, index: _Index, design: Design, mapper: Mapper) -> Iterator[tuple[str, Written]]:
-    """The rows of the documents that have not changed since they were indexed."""
+def _rebuild_rows(
+    connection: Connection, index: _Index, design: Design, mapper: Mapper
+) -> Iterator[tuple[str, Written]]:
+    """Make the rows of the documents that have not changed since they were indexed, and yield them with the id."""
     state, more = State(index.number, 0, index.totals, index.database_seq, 0), True
     while more and state.update_seq < index.update_seq:
         changes = read_changes(index.database, design, state, connection)

@@ -1,4 +1,4 @@
-"""Purging: revisions are forgotten as if they had never been, and what was asked for is written down."""
+"""Purges: remove revisions as if they had never existed, and record the requests for it."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import NotFoundError
 
-__all__ = ["purge", "purged", "trim"]
+__all__ = ["purge", "read_purged_infos", "trim_purged_infos"]
 
 
-class _Row(NamedTuple):
-    """What there is of a document before it is purged."""
+class _DocumentRow(NamedTuple):
+    """The columns of a document's row before it is purged."""
 
     number: int
     rev: str
@@ -26,10 +26,11 @@ class _Row(NamedTuple):
     tree: RevTree
 
 
-def purge(database: int, asked: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, list[str]]:
-    """Remove those of the revisions that are leaves, by document; which ones that were.
+def purge(database: int, revs_by_id: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, list[str]]:
+    """Purge revisions of documents. Return the ones that were purged, by document id.
 
-    A document that is left over is a change; one that is not is gone from everywhere. Raises NotFoundError.
+    Only leaves are purged. A document with leaves left is a change; a document without disappears from the changes too.
+    Raises NotFoundError if the database was dropped.
     """
     row = connection.execute(
         "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database,)
@@ -37,9 +38,9 @@ def purge(database: int, asked: Mapping[str, Sequence[Rev]], connection: Connect
     if row is None:
         raise NotFoundError("Database does not exist.")
     purging = _Purging(connection, database, *row)
-    gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in asked.items()}
+    gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in revs_by_id.items()}
     purging.finish()
-    if any(id.startswith("_design/") for id in asked):
+    if any(id.startswith("_design/") for id in revs_by_id):
         mark(connection, database)
     return gone
 
@@ -56,7 +57,7 @@ class _Purging:
         self._counts = {False: 0, True: 0}
 
     def purge(self, id: str, revs: Sequence[Rev]) -> list[str]:
-        """Remove revisions of a document. Those that were removed."""
+        """Record the purge of a document, and remove those of its revisions that are leaves. Return them."""
         self._purge_seq += 1
         self._connection.execute(
             "INSERT INTO purge VALUES (?, ?, ?, ?, ?)",
@@ -73,7 +74,10 @@ class _Purging:
         return [str(rev) for rev in revs if rev in row.tree.leaves]
 
     def finish(self) -> None:
-        """Bring the database's row up to date. Something always comes behind what readers have seen."""
+        """Bring the database's row up to date.
+
+        A purge after which no document is a change still raises the sequence, so that readers see that it happened.
+        """
         if self._purge_seq > self._before and self._seq == self._begin:
             self._seq += 1
         self._connection.execute(
@@ -82,21 +86,21 @@ class _Purging:
             (self._seq, self._purge_seq, self._counts[False], self._counts[True], self._database),
         )
 
-    def _row(self, id: str) -> _Row | None:
+    def _row(self, id: str) -> _DocumentRow | None:
         row = self._connection.execute(
             "SELECT number, rev, deleted, tree FROM document WHERE database = ? AND id = ?", (self._database, id)
         ).fetchone()
-        return row and _Row(row[0], row[1], bool(row[2]), RevTree.from_bytes(row[3]))
+        return row and _DocumentRow(row[0], row[1], bool(row[2]), RevTree.from_bytes(row[3]))
 
-    def _remove(self, id: str, row: _Row) -> None:
+    def _remove(self, id: str, row: _DocumentRow) -> None:
         discard_rows(self._database, row.number, id, self._connection)
         self._connection.execute("DELETE FROM document WHERE number = ?", (row.number,))
         self._connection.execute("DELETE FROM revision WHERE document = ?", (row.number,))
         self._counts[row.deleted] -= 1
         discard_uses(self._connection, row.number)
 
-    def _update(self, row: _Row, tree: RevTree) -> None:
-        self._seq += len(tree.leaves)  # CouchDB numbers the leaves anew
+    def _update(self, row: _DocumentRow, tree: RevTree) -> None:
+        self._seq += len(tree.leaves)  # CouchDB takes a new sequence number for each leaf that is left
         winner = str(tree.winner)
         if winner != row.rev:
             self._promote(row, winner)
@@ -108,8 +112,8 @@ class _Purging:
         self._connection.executemany("DELETE FROM revision WHERE document = ? AND rev = ?", gone)
         discard_uses(self._connection, row.number, keep=used_blobs(self._connection, row.number))
 
-    def _promote(self, row: _Row, winner: str) -> None:
-        """Put a revision into the place of the one that has won until now, and is gone."""
+    def _promote(self, row: _DocumentRow, winner: str) -> None:
+        """Move a stored revision into the document's row, in place of the purged winner."""
         content = self._connection.execute(
             "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING rev, deleted, attachments, body",
             (row.number, winner),
@@ -122,16 +126,16 @@ class _Purging:
         self._counts[bool(content[1])] += 1
 
 
-def purged(database: int, connection: Connection) -> list[dict[str, Any]]:
-    """What was purged and is still written down, by id and revisions."""
+def read_purged_infos(database: int, connection: Connection) -> list[dict[str, Any]]:
+    """Return the recorded purges in the order of ids and revisions, each once."""
     rows = connection.execute("SELECT DISTINCT id, revs FROM purge WHERE database = ?", (database,))
-    listed = [(id, list(map(Rev.parse, decode(revs)))) for id, revs in rows]
-    listed.sort(key=lambda info: (info[0].encode(), [rev.rank for rev in info[1]]))
-    return [{"id": id, "revs": list(map(str, revs))} for id, revs in listed]
+    infos = [(id, list(map(Rev.parse, decode(revs)))) for id, revs in rows]
+    infos.sort(key=lambda info: (info[0].encode(), [rev.rank for rev in info[1]]))
+    return [{"id": id, "revs": list(map(str, revs))} for id, revs in infos]
 
 
-def trim(database: int, connection: Connection) -> None:
-    """Forget of what was purged all but as many as ``_purged_infos_limit`` allows."""
+def trim_purged_infos(database: int, connection: Connection) -> None:
+    """Drop the oldest records of purges beyond the database's ``_purged_infos_limit``."""
     connection.execute(
         "DELETE FROM purge WHERE database = ? AND purge_seq <="
         " (SELECT purge_seq - purged_infos_limit FROM database WHERE number = ?)",

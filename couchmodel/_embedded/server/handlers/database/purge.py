@@ -1,4 +1,4 @@
-"""Revisions that are forgotten for good."""
+"""The endpoints ``_purge`` and ``_purged_infos``."""
 
 from functools import partial
 from typing import Final
@@ -18,26 +18,26 @@ __all__ = ["infos", "purge"]
 
 MOST_DOCUMENTS: Final = 100
 MOST_REVISIONS: Final = 1000
-"""CouchDB's limits of one request."""
+"""CouchDB's limits of one request, in the section ``purge`` of its configuration."""
 
 
 async def purge(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_purge``."""
+    """Answer ``POST /{db}/_purge``."""
     require_json_type(request)
-    asked, accepted = await parsed(await read_text(request), _asked), is_only_accepted(request.query)
+    revs_by_id, accepted = await parsed(await read_text(request), _parse_purge), is_only_accepted(request.query)
     if database.partitioned:
-        for id in asked:
+        for id in revs_by_id:
             check_access(id)
-    gone = await store.write(partial(purging.purge, database.number, asked), committed=database.notify)
+    gone = await store.write(partial(purging.purge, database.number, revs_by_id), committed=database.notify)
     return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 
 
 async def infos(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_purged_infos``."""
-    return json_answer(200, {"purged_infos": await store.read(partial(purging.purged, database.number))})
+    """Answer ``GET /{db}/_purged_infos``."""
+    return json_answer(200, {"purged_infos": await store.read(partial(purging.read_purged_infos, database.number))})
 
 
-def _asked(text: bytes) -> dict[str, list[Rev]]:
+def _parse_purge(text: bytes) -> dict[str, list[Rev]]:
     body = parse_object(text)
     for revs in body.values():
         if not isinstance(revs, list):
