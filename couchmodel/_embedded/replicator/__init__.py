@@ -1,1 +1,1 @@
-"""The replications that a store runs by itself, by request and by document."""
+"""The replications that a store runs itself, for requests to ``_replicate`` and documents of ``_replicator``."""

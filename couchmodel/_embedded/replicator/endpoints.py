@@ -1,4 +1,4 @@
-"""The ends of a replication that a client asks for: databases of this store by name, others by URL."""
+"""The source and target of a replication: databases of this store by name, databases of other servers by URL."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -12,16 +12,19 @@ from couchmodel.errors import BadRequestError, ServerError, UnsupportedError
 __all__ = ["Answer", "End", "Remote", "open_end", "parse_end"]
 
 Answer: TypeAlias = Callable[[Request, User], Awaitable[Response]]
-"""What answers requests to this store."""
+"""A function that answers a request to this store on behalf of a user."""
 
 Remote: TypeAlias = Callable[..., Transport]
-"""What opens a way to another server: by its URL, and ``user``, ``password`` and ``headers``."""
+"""A function that opens a transport to another server: by its URL, and by ``user``, ``password`` and ``headers``."""
 
 _SCHEMES: Final = ("http", "https")
 
 
 class End(NamedTuple):
-    """A database to replicate from or to. ``name`` is how it is shown, without a password; no ``url`` is this store."""
+    """A database to replicate from or to.
+
+    ``name`` is what others see of it, without a password. ``url`` is the server's, None for this store.
+    """
 
     name: str
     database: str
@@ -31,18 +34,18 @@ class End(NamedTuple):
     headers: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"<End {self.name}>"  # without the password, and headers may hold one, too
+        return f"<End {self.name}>"  # without the password and the headers, which may hold one too
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a database of this store."""
+        """True for a database of this store."""
         return self.url is None
 
 
 def parse_end(given: Any) -> End:
-    """What ``source`` or ``target`` names: a URL, an object with one, or a name.
+    """Parse ``source`` or ``target``: a URL, an object with a ``url``, or the name of a database.
 
-    Raises ServerError where it is missing, as CouchDB does, and BadRequestError where it is no such thing.
+    Raises ServerError if it is missing, as CouchDB does, and BadRequestError if it is invalid.
     """
     if given is None or given == "":
         raise ServerError("Missing replicator database", code="error")
@@ -51,20 +54,23 @@ def parse_end(given: Any) -> End:
         raise BadRequestError("endpoint has an invalid url")
     if "://" not in url:
         return End(url, url)
-    return _remote_end(_split(url), end)
+    return _remote_end(_split_url(url), end)
 
 
 def open_end(end: End, store: str, answer: Answer, remote: Remote | None, user: User) -> Peer:
-    """The database as a peer; ``store`` is this store's id. Whoever opens it closes its transport."""
+    """Open a database as a peer. ``store`` is this store's id. The caller has to close the peer's transport.
+
+    Raises UnsupportedError for a database of another server if the store cannot reach other servers.
+    """
     if end.url is None:
-        return Peer(_Own(answer, user), database_path(end.database), f"{store}/{end.database}")
+        return Peer(_OwnTransport(answer, user), database_path(end.database), f"{store}/{end.database}")
     if remote is None:
         raise UnsupportedError("The embedded store was opened without a way to reach other servers.")
     transport = remote(end.url, user=end.user, password=end.password, headers=end.headers)
     return Peer(transport, database_path(end.database), end.name)
 
 
-def _split(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         has_host = bool(parts.hostname) and parts.port != 0
@@ -76,7 +82,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _remote_end(parts: SplitResult, end: Mapping[str, Any]) -> End:
-    headers, basic = end.get("headers", {}), _basic(end.get("auth", {}))
+    headers, basic = end.get("headers", {}), _parse_basic_auth(end.get("auth", {}))
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise BadRequestError("endpoint has invalid headers")
     user, password = basic or (parts.username and unquote(parts.username), unquote(parts.password or ""))
@@ -87,8 +93,11 @@ def _remote_end(parts: SplitResult, end: Mapping[str, Any]) -> End:
     return End(f"{url}/{quote(database, safe='')}/", database, url, user or None, password, headers)
 
 
-def _basic(auth: Any) -> tuple[str, str] | None:
-    """The name and the password of an ``auth`` object; CouchDB knows no other kind either."""
+def _parse_basic_auth(auth: Any) -> tuple[str, str] | None:
+    """Return the name and password of an ``auth`` object. ``basic`` is the only kind that CouchDB knows, too.
+
+    Raises BadRequestError if ``basic`` is no object.
+    """
     basic = auth.get("basic") if isinstance(auth, dict) else None
     if basic is None:
         return None
@@ -97,19 +106,19 @@ def _basic(auth: Any) -> tuple[str, str] | None:
     return str(basic.get("username", "")), str(basic.get("password", ""))
 
 
-class _Own:
-    """This store, as one of its users."""
+class _OwnTransport:
+    """A transport to this store, on behalf of one of its users."""
 
     def __init__(self, answer: Answer, user: User) -> None:
         self._answer = answer
         self._user = user
 
     async def send(self, request: Request) -> Response:
-        """The answer."""
+        """Return the answer of the store to a request."""
         response = await self._answer(request, self._user)
         if response.stream is not None and not request.stream:
             await response.collect()
         return response
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is no connection to close."""

@@ -1,4 +1,4 @@
-"""A replication that the store runs: its state, what has become of it so far, and how others are told."""
+"""The job of one replication that the store runs: its attempts, its state, and the rows that show it to clients."""
 
 import asyncio
 import itertools
@@ -21,27 +21,27 @@ __all__ = ["NODE", "Asked", "Job", "instant", "parse_asked"]
 NODE: Final = "couchmodel@127.0.0.1"
 
 _HISTORY: Final = 20
-"""Events of a job that are remembered (CouchDB's ``max_history``)."""
+"""Events of a job that are kept, CouchDB's ``max_history``."""
 
 _BACKOFF: Final = 5.0
 _LONGEST_BACKOFF: Final = 8 * 3600.0
-"""Seconds before a job that has failed begins again, at first and at most."""
+"""Seconds before a failed job begins again: after the first failure, and at most. They double with each failure."""
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A replication as it is asked for, checked."""
+    """The parsed body of a request for a replication."""
 
     source: End
     target: End
     options: Options
 
     async def id(self, store: str, source: Peer) -> str:
-        """CouchDB's ``_local_id``: what names the checkpoints, and how it is run.
+        """Return the id of the replication: the name of its checkpoints, and ``+continuous`` and ``+create_target``.
 
-        Raises NotFoundError where the source has no such filter function, and whatever else it answers.
+        Raises NotFoundError if the source lacks the filter function, and any other error that the source answers with.
         """
         here, there = (f"{store}/{end.name}" if end.is_local else end.name for end in (self.source, self.target))
         id = replication_id(here, there, self.options, await filter_code(source, self.options))
@@ -49,17 +49,18 @@ class Asked:
 
 
 def parse_asked(body: Mapping[str, Any]) -> Asked:
-    """What the body of ``_replicate``, or a document of ``_replicator``, asks for.
+    """Parse the body of ``_replicate``, or a document of ``_replicator``.
 
-    Raises BadRequestError, ServerError.
+    Raises BadRequestError if it is invalid, ServerError if an end is missing.
     """
     return Asked(parse_end(body.get("source")), parse_end(body.get("target")), parse_options(body))
 
 
 class Job:
-    """A replication in hand.
+    """A replication that is running, waiting for its next attempt, or completed.
 
-    ``make`` makes one anew for each attempt, and ``identify`` finds out its id, which goes with its filter function.
+    ``make`` makes a new Replication for each attempt. ``identify`` returns the id, which depends on the code of the
+    filter function, and so may change between attempts.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class Job:
         self._note("added")
 
     async def run(self) -> dict[str, Any]:
-        """Run it once. Raises what the replication does."""
+        """Run the replication once. Raises the error of the replication."""
         await self._find_id()
         self.state, self.replication = "running", self._make()
         self._note("started")
         try:
             answer = await self.replication.run()
         except CouchModelError as error:
-            self.state, self.error = "crashing", describe(error)
+            self.state, self.error = "crashing", error_text(error)
             self.errors += 1
             self._note("crashed", self.error)
             raise
@@ -107,32 +108,32 @@ class Job:
         try:
             self.id = await self._identify()
         except CouchModelError as error:
-            self.state, self.error, self.updated = "error", _reason(error), time.time()
+            self.state, self.error, self.updated = "error", _error_reason(error), time.time()
             self.errors += 1
             raise
 
     async def run_steadily(self) -> dict[str, Any]:
-        """Run it until it is completed: what fails is tried again, ever later."""
+        """Run the replication until it is completed. After a failure it waits longer each time, then tries again."""
         while True:
             before = self.replication.through
             try:
                 return await self.run()
             except CouchModelError:
                 if self.replication.through not in (0, before):
-                    self.errors = 1  # it has come further meanwhile
+                    self.errors = 1  # the attempt made progress, so the pause is short again
                 await asyncio.sleep(min(_BACKOFF * 2 ** (self.errors - 1), _LONGEST_BACKOFF))
 
     async def close(self) -> None:
-        """Let go of connections, of both even where it is cancelled meanwhile."""
+        """Close the connections to both ends, even if the task is cancelled in between."""
         try:
             await self.replication.source.transport.close()
         finally:
             await self.replication.target.transport.close()
 
-    # --- how others are told
+    # --- rows for clients
 
     def stats(self) -> dict[str, Any]:
-        """What has been done, in the words of ``_scheduler``."""
+        """Return the numbers of what has been done, with the names of ``_scheduler``."""
         replication, totals = self.replication, self.replication.totals()
         return {
             "revisions_checked": totals["missing_checked"],
@@ -147,11 +148,11 @@ class Job:
         }
 
     def info(self) -> dict[str, Any] | None:
-        """What ``_scheduler`` says of it: the error, or what has been done."""
+        """Return the member ``info`` of ``_scheduler``: the error, or the numbers of what has been done."""
         return {"error": self.error} if self.error is not None else self.stats()
 
     def scheduled(self, database: str | None) -> dict[str, Any]:
-        """A row of ``_scheduler/jobs``."""
+        """Return the row of ``_scheduler/jobs``."""
         return {
             "database": database if self.document else None,
             "id": self.id,
@@ -167,7 +168,7 @@ class Job:
         }
 
     def shown(self, database: str) -> dict[str, Any]:
-        """A row of ``_scheduler/docs``."""
+        """Return the row of ``_scheduler/docs``."""
         return {
             "database": database,
             "doc_id": self.document,
@@ -185,7 +186,7 @@ class Job:
         }
 
     def task(self, database: str | None) -> dict[str, Any]:
-        """A row of ``_active_tasks``."""
+        """Return the row of ``_active_tasks``."""
         stats, options = self.stats(), self.asked.options
         return {
             "node": NODE,
@@ -208,12 +209,12 @@ class Job:
         }
 
     def _note(self, kind: str, reason: str | None = None) -> None:
-        told = {"reason": reason} if reason else {}
-        self.events.appendleft({"timestamp": instant(time.time()), "type": kind, **told})
+        members = {"reason": reason} if reason else {}
+        self.events.appendleft({"timestamp": instant(time.time()), "type": kind, **members})
 
 
-def describe(error: CouchModelError) -> str:
-    """An error in CouchDB's form."""
+def error_text(error: CouchModelError) -> str:
+    """Return the text of an error in CouchDB's form, ``code: reason``."""
     match error:
         case NotFoundError(code="db_not_found"):
             return f"db_not_found: {error.reason}"
@@ -224,10 +225,10 @@ def describe(error: CouchModelError) -> str:
     return str(error)
 
 
-def _reason(error: CouchModelError) -> str:
+def _error_reason(error: CouchModelError) -> str:
     return error.reason if isinstance(error, ResponseError) else str(error)
 
 
 def instant(seconds: float) -> str:
-    """A time as the scheduler writes it."""
+    """Return a time, in seconds since the epoch, as ``_scheduler`` writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,7 +1,7 @@
-"""The replications that a store runs: those asked for by ``_replicate``, and those of the documents in ``_replicator``.
+"""The scheduler of a store's replications, for requests to ``_replicate`` and documents of ``_replicator``.
 
-They are tasks of the event loop in which they were asked for, and end with it, or when the store is closed. A document
-of ``_replicator`` begins its replication again wherever the store is opened the next time.
+A replication is a task of the event loop in which it was requested. It ends with this loop, or when the store is
+closed. A document of ``_replicator`` begins its replication again when the store is opened the next time.
 """
 
 import asyncio
@@ -25,15 +25,17 @@ REPLICATOR: Final = "_replicator"
 
 _ENDED: Final = ("completed", "failed")
 _LONG: Final = 3600.0
+"""Seconds to wait for a change of ``_replicator`` before it is read again; a change ends the wait."""
+
 _TRIES: Final = 5
-"""How often a state is written into a document that others write as well."""
+"""Attempts to write a state into a document, which fail if others write it at the same time."""
 
 
 class Replicator:
     """The replications of a store."""
 
     def __init__(self, store: Store, answer: Answer, remote: Remote | None) -> None:
-        """``remote`` opens the way to other servers; without it only databases of this store can be replicated."""
+        """``remote`` opens transports to other servers; without it only databases of this store can be replicated."""
         self.store = store
         self._answer = answer
         self._remote = remote
@@ -43,23 +45,23 @@ class Replicator:
         """Replications of documents that were deleted or changed. To end one may take as long as a server is silent."""
         self._watching: asyncio.Task[None] | None = None
 
-    # --- those of _replicate
+    # --- requests to _replicate
 
     async def replicate(self, asked: Asked, user: User) -> dict[str, Any]:
-        """Run a replication to its end; whoever asks for one that is running already waits for that. Its answer.
+        """Run a replication to its end and return its answer. If the same one is running already, wait for that.
 
-        Raises what the replication does.
+        Raises the error of the replication, UnauthorizedError if it is running for another user.
         """
-        return await asyncio.shield(self._started(await self.id(asked, user), asked, user))
+        return await asyncio.shield(self._ensure_running(await self.id(asked, user), asked, user))
 
     async def start(self, asked: Asked, user: User) -> str:
-        """Begin a continuous replication, if it is not running already. Its id."""
+        """Begin a continuous replication if it is not running already, and return its id."""
         id = await self.id(asked, user)
-        _ = self._started(id, asked, user)
+        _ = self._ensure_running(id, asked, user)
         return id
 
     async def id(self, asked: Asked, user: User) -> str:
-        """The id of a replication. Raises NotFoundError where its source has no such filter function."""
+        """Return the id of a replication. Raises NotFoundError if its source lacks the filter function."""
         source = open_end(asked.source, self.store.uuid, self._answer, self._remote, user)
         try:
             return await asked.id(self.store.uuid, source)
@@ -67,7 +69,10 @@ class Replicator:
             await source.transport.close()
 
     async def cancel(self, id: str, user: User) -> None:
-        """End a replication. Raises NotFoundError; UnauthorizedError where it is another's."""
+        """End a replication.
+
+        Raises NotFoundError if there is none with the id, UnauthorizedError if it belongs to another user.
+        """
         found = self._tasks.get(id)
         if found is None:
             raise NotFoundError("missing")
@@ -75,34 +80,39 @@ class Replicator:
         await _end(found[1])
 
     def jobs(self) -> list[Job]:
-        """Those that are in hand, by their ids."""
-        described = [document.job for document in self._documents.values() if document.job and not document.is_done]
-        named = [(job.id, job) for job in (*(job for job, _ in self._tasks.values()), *described) if job.id is not None]
-        return [job for _, job in sorted(named, key=lambda pair: pair[0])]
+        """Return the jobs that are not done, in the order of their ids."""
+        document_jobs = [document.job for document in self._documents.values() if document.job and not document.is_done]
+        by_id = [
+            (job.id, job) for job in (*(job for job, _ in self._tasks.values()), *document_jobs) if job.id is not None
+        ]
+        return [job for _, job in sorted(by_id, key=lambda pair: pair[0])]
 
     def job_of(self, document: str) -> Job | None:
-        """The one that a document asks for, if it is in hand."""
+        """Return the job of a document, if it has begun one."""
         found = self._documents.get(document)
         return found.job if found else None
 
     async def documents(self) -> list[dict[str, Any]]:
-        """The documents of ``_replicator`` that ask for a replication. Raises NotFoundError."""
+        """Return the documents of ``_replicator``, without its design documents.
+
+        Raises NotFoundError if the database does not exist.
+        """
         answer = await self._ask(Request("GET", (REPLICATOR, "_all_docs"), {"include_docs": "true"}))
         return [row["doc"] for row in answer["rows"] if not row["id"].startswith("_design/")]
 
     async def document(self, id: str) -> dict[str, Any]:
-        """One of them. Raises NotFoundError."""
+        """Return a document of ``_replicator``. Raises NotFoundError."""
         found: dict[str, Any] = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
         return found
 
     @staticmethod
     def names(body: Mapping[str, Any]) -> dict[str, str]:
-        """The ends that a document names, without passwords; none where it names nothing."""
+        """Return the names of a document's source and target, without passwords; an empty dict if one is invalid."""
         with suppress(CouchModelError):
             return {name: parse_end(body.get(name)).name for name in ("source", "target")}
         return {}
 
-    def _started(self, id: str, asked: Asked, user: User) -> "asyncio.Task[dict[str, Any]]":
+    def _ensure_running(self, id: str, asked: Asked, user: User) -> "asyncio.Task[dict[str, Any]]":
         found = self._tasks.get(id)
         if found is not None:
             _require_owner(found[0], user)
@@ -117,7 +127,7 @@ class Replicator:
     def _forget(self, id: str, task: "asyncio.Task[dict[str, Any]]") -> None:
         self._tasks.pop(id, None)
         if not task.cancelled():
-            task.exception()  # whoever has asked is told, if they are still there
+            task.exception()  # marks the error as seen: asyncio would log it if the client is gone
 
     def _job(self, asked: Asked, user: User, document: str | None) -> Job:
         def make() -> Replication:
@@ -127,16 +137,16 @@ class Replicator:
 
         return Job(asked, user, make, partial(self.id, asked, user), document)
 
-    # --- those of documents
+    # --- documents of _replicator
 
     def watch(self) -> None:
-        """Have the documents of ``_replicator`` begin their replications, now and as they are written."""
+        """Start the replications of the documents in ``_replicator``, now and as documents are written."""
         database = self.store.databases.get(REPLICATOR)
         if database is not None and (self._watching is None or self._watching.done()):
             self._watching = asyncio.create_task(self._watch(database))
 
     async def close(self) -> None:
-        """End all of them. The documents of ``_replicator`` stay what they are."""
+        """End all replications. The documents of ``_replicator`` stay as they are, so they begin again later."""
         if self._watching is not None:
             await _end(self._watching)
         for _, task in list(self._tasks.values()):
@@ -145,34 +155,36 @@ class Replicator:
     async def _watch(self, database: Database) -> None:
         since = "0"
         try:
-            with database.watch() as watch, suppress(CouchModelError):  # it was dropped, or the store is closed
+            # An error says that the database was dropped, or that the store is closed.
+            with database.watch() as watch, suppress(CouchModelError):
                 while True:
-                    since = await self._look(since)
+                    since = await self._read_changes(since)
                     await watch.changed(_LONG)
         finally:
             for task in tuple(self._ending):
-                task.cancel()  # it has had its time
+                task.cancel()  # these were ended before
             for id in list(self._documents):
                 _ = self._end(id)
             await asyncio.gather(*self._ending, return_exceptions=True)
 
-    async def _look(self, since: str) -> str:
+    async def _read_changes(self, since: str) -> str:
+        """Take up the changes of ``_replicator`` after a sequence, and return the last one."""
         query = {"since": since, "include_docs": "true"}
         answer = await self._ask(Request("GET", (REPLICATOR, "_changes"), query))
         for row in answer["results"]:
-            self._see(row["id"], row["doc"])
+            self._take_up(row["id"], row["doc"])
         return str(answer["last_seq"])
 
-    def _see(self, id: str, body: Mapping[str, Any]) -> None:
+    def _take_up(self, id: str, body: Mapping[str, Any]) -> None:
         known = self._documents.get(id)
-        if id.startswith("_design/") or (known and known.content == _content(body)):
+        if id.startswith("_design/") or (known and known.content == _own_members(body)):
             return
         before = self._end(id) if known else None
         if not body.get("_deleted") and body.get("_replication_state") not in _ENDED:
             self._documents[id] = _Document(self, id, body, before)
 
     def _end(self, id: str) -> "asyncio.Task[None]":
-        """Have a document's replication end, and wait for nothing."""
+        """Cancel the replication of a document, and return its task without waiting for it."""
         task = self._documents.pop(id).task
         if not task.done():
             task.cancel()
@@ -188,16 +200,19 @@ class Replicator:
             raise response_error(response.status, answer["error"], answer["reason"])
         return answer
 
-    async def job_for(self, id: str, body: Mapping[str, Any]) -> Job:
-        """The job that a document asks for, as the administrators who alone write it. Raises BadRequestError."""
+    async def make_job(self, id: str, body: Mapping[str, Any]) -> Job:
+        """Make the job of a document, with the rights of an administrator: only administrators write ``_replicator``.
+
+        Raises BadRequestError or ServerError if the document is invalid.
+        """
         return self._job(await asyncio.to_thread(parse_asked, body), ADMIN, id)
 
-    async def tell(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Write a state into a document, unless somebody has changed what it asks for."""
+    async def write_state(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Write a state into a document, unless its request for a replication has changed from ``content``."""
         for _ in range(_TRIES):
             try:
                 document = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
-                if _content(document) != content:
+                if _own_members(document) != content:
                     return
                 kept = {name: value for name, value in document.items() if not name.startswith("_replication_")}
                 body = encode({**kept, **state, "_replication_state_time": instant(time.time())})
@@ -210,13 +225,13 @@ class Replicator:
 
 
 class _Document:
-    """A document of ``_replicator``, and the replication that it asks for."""
+    """A document of ``_replicator`` and the task of its replication."""
 
     def __init__(
         self, replicator: Replicator, id: str, body: Mapping[str, Any], before: "asyncio.Task[None] | None"
     ) -> None:
-        """``before`` is the end of the replication that the document has asked for before."""
-        self.content = _content(body)
+        """``before`` is the task of the replication that an earlier version of the document asked for."""
+        self.content = _own_members(body)
         self.job: Job | None = None
         self._replicator = replicator
         self._id = id
@@ -224,24 +239,24 @@ class _Document:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has come to its end."""
+        """True if the replication has ended."""
         return self.task.done()
 
     async def _run(self, body: Mapping[str, Any], before: "asyncio.Task[None] | None") -> None:
         if before is not None:
             await asyncio.wait([before])
         try:
-            self.job = await self._replicator.job_for(self._id, body)
+            self.job = await self._replicator.make_job(self._id, body)
         except CouchModelError as error:
             reason = error.reason if isinstance(error, ResponseError) else str(error)
-            await self._tell({"_replication_state": "failed", "_replication_state_reason": reason})
+            await self._write_state({"_replication_state": "failed", "_replication_state_reason": reason})
             return
         await self.job.run_steadily()
         stats = {**self.job.stats(), "start_time": instant(self.job.began)}
-        await self._tell({"_replication_state": "completed", "_replication_stats": stats})
+        await self._write_state({"_replication_state": "completed", "_replication_stats": stats})
 
-    async def _tell(self, state: Mapping[str, Any]) -> None:
-        await self._replicator.tell(self._id, self.content, state)
+    async def _write_state(self, state: Mapping[str, Any]) -> None:
+        await self._replicator.write_state(self._id, self.content, state)
 
 
 def _require_owner(job: Job, user: User) -> None:
@@ -249,13 +264,16 @@ def _require_owner(job: Job, user: User) -> None:
         raise UnauthorizedError("You are not the owner of this replication.")
 
 
-def _content(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What a document asks for."""
+def _own_members(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a document without the reserved ones, except for ``_deleted``.
+
+    The replicator writes reserved members only, so a change of the others is a new request.
+    """
     return {name: value for name, value in body.items() if name[:1] != "_" or name == "_deleted"}
 
 
 async def _end(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task, in whatever loop it runs, and wait for its end where that can be waited for."""
+    """Cancel a task in any event loop. Wait for its end if the loop is the running one."""
     loop = task.get_loop()
     if loop is asyncio.get_running_loop():
         task.cancel()
