@@ -1,1 +1,1 @@
-"""Reads of many documents: each returns batches, and knows of no request and no answer."""
+"""Reads of many documents. Each returns batches, and knows nothing of requests and answers."""

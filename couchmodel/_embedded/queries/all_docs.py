@@ -1,7 +1,7 @@
-"""``_all_docs`` and its sisters: documents by id, in the order of the ids' bytes.
+"""The rows of ``_all_docs``, ``_design_docs`` and ``_local_docs``: documents in the order of their ids' bytes.
 
-A result is read in batches, each where the one before ended, so that memory is bounded by the batch. Between two of
-them the database may change; every row is as it is when its batch is read.
+A result is read in batches, each from where the one before ended, so that memory is bounded by the batch. The database
+may change between two batches: a row shows its document as it is when the batch is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ __all__ = [
     "Space",
     "first_batch",
     "next_batch",
-    "wanted",
+    "parse_query",
 ]
 
 BATCH_BYTES: Final = 524_288
@@ -34,7 +34,10 @@ BATCH_ROWS: Final = 1000
 
 
 class Space(NamedTuple):
-    """Which documents are listed: those whose ids lie between two strings, or local ones."""
+    """The documents that an endpoint lists: those with ``low <= id < high``, or the local documents.
+
+    ``high`` is None for all documents.
+    """
 
     low: str = ""
     high: str | None = None
@@ -48,7 +51,7 @@ LOCAL: Final = Space(local=True)
 
 @dataclass(slots=True, frozen=True)
 class Query:
-    """Which rows are wanted. Bounds may be any JSON value; ``after`` is where the batch before has ended."""
+    """A query for rows. Bounds may be any JSON value; ``after`` is the last id of the batch before."""
 
     start: Any = None
     has_start: bool = False
@@ -65,7 +68,7 @@ class Query:
     wishes: Wishes = NO_WISHES
 
     def within(self, low: str, high: str) -> "Query":
-        """The query of what lies between two ids, if it lies in the range of this one."""
+        """Return the query narrowed to the ids with ``low <= id < high``."""
         if self.descending:
             start, end = _lower(self.start, high, given=self.has_start), _higher(self.end, low)
         else:
@@ -84,21 +87,21 @@ def _lower(bound: Any, limit: str, *, given: bool) -> Any:
 
 
 class Batch(NamedTuple):
-    """Some rows, and where the next ones begin; ``rest`` is None after the last."""
+    """Some rows, and the query for the rows that follow; ``rest`` is None after the last row."""
 
     rows: list[bytes]
     rest: Query | None
 
 
 class First(NamedTuple):
-    """The first rows, and what stands before them."""
+    """The first batch, and the text of the answer before its rows."""
 
     head: bytes
     batch: Batch
 
 
-def wanted(request: Request) -> Query:
-    """What a request for a list of documents asks for. Raises BadRequestError."""
+def parse_query(request: Request) -> Query:
+    """Make the query for rows from the parsed parameters. Raises BadRequestError."""
     validate_listing(request)
     keys = tuple(request.keys) if request.has_keys else None
     wishes = Wishes(
@@ -106,7 +109,7 @@ def wanted(request: Request) -> Query:
         attachments=request.attachments,
         att_encoding_info=request.att_encoding_info,
     )
-    # The id that is for views stands for the key that is not there.
+    # CouchDB takes `startkey_docid` and `endkey_docid`, which are meant for views, if the key is not given.
     start = request.start_id or NOTHING if request.start is NOTHING else request.start
     end = request.end_id or NOTHING if request.end is NOTHING else request.end
     return Query(
@@ -126,31 +129,34 @@ def wanted(request: Request) -> Query:
 
 
 def first_batch(database: int, space: Space, query: Query, connection: Connection) -> First:
-    """How many rows there are, where the wanted ones begin, and the first of them."""
-    head = _head(connection, database, space, query)
+    """Read the head of the answer, with the number of rows and the offset, and the first batch.
+
+    Raises NotFoundError if the database was dropped.
+    """
+    head = _read_head(connection, database, space, query)
     return First(head, next_batch(database, space, query, connection))
 
 
 def next_batch(database: int, space: Space, query: Query, connection: Connection) -> Batch:
-    """The rows that come next. Raises NotFoundError where the database has been dropped."""
+    """Read the next rows. Raises NotFoundError if the database was dropped."""
     check_database(database, connection)
     if query.keys is not None:
-        return _batch_of_keys(connection, database, space, query)
+        return _read_keys(connection, database, space, query)
     rows: list[bytes] = []
     size = 0
-    for id, row in _range(connection, database, space, query):
+    for id, row in _read_range(connection, database, space, query):
         rows.append(row)
         size += len(row)
         if size > BATCH_BYTES or len(rows) >= BATCH_ROWS:
-            return Batch(rows, _after(query, id, len(rows)))
+            return Batch(rows, _rest_after(query, id, len(rows)))
     return Batch(rows, None)
 
 
 # --- ranges
 
 
-def _range(connection: Connection, database: int, space: Space, query: Query) -> Iterator[tuple[str, bytes]]:
-    bounds = _bounds(space, query)
+def _read_range(connection: Connection, database: int, space: Space, query: Query) -> Iterator[tuple[str, bytes]]:
+    bounds = _id_condition(space, query)
     if bounds is None:
         return
     condition, values = bounds
@@ -158,7 +164,7 @@ def _range(connection: Connection, database: int, space: Space, query: Query) ->
     limit = -1 if query.limit is None else query.limit
     sql = f"{_SOURCES[space.local]} {condition} ORDER BY id {order} LIMIT ? OFFSET ?"
     for id, *found in connection.execute(sql, (database, *values, limit, query.skip)):
-        yield id, _row(connection, database, id, Found(*found), query)
+        yield id, _row_json(connection, database, id, Found(*found), query)
 
 
 _SOURCES: Final = {
@@ -167,11 +173,11 @@ _SOURCES: Final = {
 }
 
 
-def _bounds(space: Space, query: Query) -> tuple[str, list[str]] | None:
-    """The condition on the id; None where nothing fulfils it.
+def _id_condition(space: Space, query: Query) -> tuple[str, list[str]] | None:
+    """Return the SQL condition on the id and its values, or None if no id fulfils it.
 
-    In Erlang's order every other value comes before every string, so a bound that is none is no bound from below, and
-    excludes everything from above.
+    CouchDB compares bounds in Erlang's order: every value of another type sorts before every string. A lower bound that
+    is no string therefore excludes nothing, and an upper bound that is no string excludes everything.
     """
     conditions, values = _space_bounds(space)
     for given, value, backwards, strictly in (
@@ -193,8 +199,8 @@ def _space_bounds(space: Space) -> tuple[list[str], list[str]]:
     return ["id >= ?", "id < ?"], [space.low, space.high]
 
 
-def _after(query: Query, id: str, rows: int) -> Query | None:
-    """What is left of a query behind a row."""
+def _rest_after(query: Query, id: str, rows: int) -> Query | None:
+    """Return the query for the rows after one, or None if ``rows`` use up its limit."""
     limit = None if query.limit is None else query.limit - rows
     if limit == 0:
         return None
@@ -204,24 +210,24 @@ def _after(query: Query, id: str, rows: int) -> Query | None:
 # --- keys
 
 
-def _batch_of_keys(connection: Connection, database: int, space: Space, query: Query) -> Batch:
+def _read_keys(connection: Connection, database: int, space: Space, query: Query) -> Batch:
     keys = (query.keys or ())[query.skip :]
     keys = keys[: query.limit]
     rows: list[bytes] = []
     size = 0
     for count, key in enumerate(keys, 1):
-        rows.append(_row_of_key(connection, database, space, key, query))
+        rows.append(_read_key(connection, database, space, key, query))
         size += len(rows[-1])
         if size > BATCH_BYTES or count >= BATCH_ROWS:
             return Batch(rows, replace(query, keys=keys[count:], skip=0, limit=None))
     return Batch(rows, None)
 
 
-def _row_of_key(connection: Connection, database: int, space: Space, key: Any, query: Query) -> bytes:
+def _read_key(connection: Connection, database: int, space: Space, key: Any, query: Query) -> bytes:
     found = _lookup(connection, database, space, key) if isinstance(key, str) else None
     if found is None:
         return b'{"key":' + encode(key) + b',"error":"not_found"}'
-    return _row(connection, database, key, found, query)
+    return _row_json(connection, database, key, found, query)
 
 
 def _lookup(connection: Connection, database: int, space: Space, id: str) -> Found | None:
@@ -240,17 +246,17 @@ _LOOKUPS: Final = {
 # --- rows
 
 
-def _row(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
+def _row_json(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
     name = to_json(id)
     deleted = b',"deleted":true' if found.deleted else b""
     row = b'{"id":%b,"key":%b,"value":{"rev":%b%b}' % (name, name, to_json(found.rev), deleted)
     if not query.include_docs:
         return row + b"}"
-    document = b"null" if found.deleted else _document(connection, database, id, found, query)
+    document = b"null" if found.deleted else _document_json(connection, database, id, found, query)
     return b"".join((row, b',"doc":', document, b"}"))
 
 
-def _document(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
+def _document_json(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
     if query.wishes == NO_WISHES:
         return document_json(id, found)
     try:
@@ -262,7 +268,7 @@ def _document(connection: Connection, database: int, id: str, found: Found, quer
 # --- the head
 
 
-def _head(connection: Connection, database: int, space: Space, query: Query) -> bytes:
+def _read_head(connection: Connection, database: int, space: Space, query: Query) -> bytes:
     row = connection.execute(
         "SELECT living, update_seq, uuid FROM database WHERE number = ? AND name IS NOT NULL", (database,)
     ).fetchone()
@@ -272,29 +278,32 @@ def _head(connection: Connection, database: int, space: Space, query: Query) -> 
     if space.local:
         total, offset = None, None
     else:
-        total = living if space.high is None else _count(connection, database, space, "", [])
-        offset = None if query.keys is not None else _offset(connection, database, space, query, total)
+        total = living if space.high is None else _count_documents(connection, database, space, "", [])
+        offset = None if query.keys is not None else _first_offset(connection, database, space, query, total)
     head = {"total_rows": total, "offset": offset}
     if query.update_seq:
         head["update_seq"] = f"{seq}-{uuid}"
     return encode(head)[:-1] + b',"rows":['
 
 
-def _offset(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
-    """How many rows come before the first one that is wanted."""
-    return min(total, _before(connection, database, space, query, total) + query.skip)
+def _first_offset(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
+    """Return how many rows come before the first row of the query."""
+    return min(total, _count_before(connection, database, space, query, total) + query.skip)
 
 
-def _before(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
+def _count_before(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
     if not query.has_start:
         return 0
     if not isinstance(query.start, str):
         return total if query.descending else 0
-    return _count(connection, database, space, f"id {'>' if query.descending else '<'} ?", [query.start])
+    return _count_documents(connection, database, space, f"id {'>' if query.descending else '<'} ?", [query.start])
 
 
-def _count(connection: Connection, database: int, space: Space, condition: str, values: list[str]) -> int:
-    """How many documents there are in a range; both counts are made of an index alone."""
+def _count_documents(connection: Connection, database: int, space: Space, condition: str, values: list[str]) -> int:
+    """Return how many living documents meet the condition on the id.
+
+    SQLite answers each of the two counts from an index alone.
+    """
     bounds, bound_values = _space_bounds(space)
     where = " AND ".join([*bounds, condition] if condition else bounds)
     counted: int = connection.execute(

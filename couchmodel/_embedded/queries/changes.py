@@ -1,6 +1,6 @@
-"""The changes of a database: each document at its last sequence number, in their order.
+"""The changes of a database: each document at the sequence number of its last change, in the order of these numbers.
 
-They are read in batches, each behind the last number of the one before, so that nothing is missed or told twice.
+They are read in batches. Each begins after the last number of the batch before, so no change is missed or repeated.
 """
 
 import re
@@ -34,7 +34,7 @@ __all__ = [
     "Change",
     "Filter",
     "Query",
-    "choose",
+    "batch_of_passing",
     "parse_since",
     "present",
     "read_batch",
@@ -45,10 +45,10 @@ __all__ = [
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
 BATCH_EXAMINED: Final = 5000
-"""Documents that are looked at before others get a turn on the reading thread."""
+"""Documents that are examined before other jobs get a turn on the reading thread."""
 
 BATCH_ASKED: Final = 50
-"""Documents that a function is asked about at once."""
+"""The most documents that a filter function gets in one call."""
 
 _SINCE = re.compile(r'"?([0-9]+)(?:-([A-Za-z0-9_-]+))?"?')
 
@@ -57,13 +57,13 @@ ALL_FIELDS: Final = Projection([])
 
 
 class Filter(NamedTuple):
-    """Which documents' changes are told."""
+    """A filter of changes: by ids, for design documents only, by a selector, or by a function."""
 
     ids: tuple[str, ...] | None = None
     design: bool = False
     selector: Selector | None = None
     fields: Projection = ALL_FIELDS
-    """What is shown of their documents."""
+    """The members of the documents that ``include_docs`` shows."""
     function: FunctionFilter | None = None
 
 
@@ -71,17 +71,17 @@ EVERYTHING: Final = Filter()
 
 
 NO_LIMIT: Final = 10**15
-"""The limit of a feed that has none, in CouchDB; it shows in ``seq_interval``."""
+"""CouchDB's limit for a feed without one. ``seq_interval`` counts from it, so the number shows."""
 
 
 @dataclass(slots=True, frozen=True)
 class Query:
-    """Which changes are wanted, and what of them. ``since`` is None for the present.
+    """A query for changes. ``since`` is None for ``now``.
 
-    Backwards, ``since`` counts for nothing, as in CouchDB; ``before`` is where the batch before has ended.
+    A descending query ignores ``since``, as in CouchDB; ``before`` is the last number of the batch before.
 
-    ``limit`` counts down; a negative one never ends a feed, as in CouchDB. A row tells its sequence only if what is
-    left of the limit is a multiple of ``interval``.
+    ``limit`` counts down; a negative one never ends a feed, as in CouchDB. A row shows its sequence only if the rest of
+    the limit is a multiple of ``interval``.
     """
 
     since: int | None = 0
@@ -100,14 +100,14 @@ class Query:
 
 
 class Change(NamedTuple):
-    """One row, and the sequence that it tells, as JSON."""
+    """One row and the sequence that it shows, both as JSON."""
 
     sequence: bytes
     text: bytes
 
 
 class Candidate(NamedTuple):
-    """A document that has changed, and its revisions that a function is asked about, with their JSON."""
+    """A document that has changed, and the revisions of it that a function judges, each with its JSON."""
 
     seq: int
     id: str
@@ -116,7 +116,7 @@ class Candidate(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Some of them, the number up to which they are all, and whether there are more behind it."""
+    """Some candidates: all up to the number ``last``. ``more`` says that others follow."""
 
     query: Query
     candidates: list[Candidate]
@@ -125,7 +125,7 @@ class Candidates(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some rows, the number up to which they tell everything, and what is left of the query; None at the end."""
+    """Some rows: all up to the number ``last_seq``. ``rest`` is the query for the rows that follow, None at the end."""
 
     rows: list[Change]
     last_seq: int
@@ -134,10 +134,12 @@ class Batch(NamedTuple):
 
 
 def parse_since(text: str, database: Database) -> int | None:
-    """The number of a sequence id, None for ``now``; 0 for the id of another database, whose numbers mean nothing here.
+    """Return the number of a sequence id; None for ``now``.
+
+    The id of another database gives 0, since its numbers mean nothing in this one.
 
     Raises:
-        BadRequestError: it is no sequence id.
+        BadRequestError: the text is no sequence id.
     """
     if text == "now":
         return None
@@ -151,17 +153,17 @@ def parse_since(text: str, database: Database) -> int | None:
 
 
 def tag(database: Database, connection: Connection) -> str:
-    """An ETag of the database as it stands. Raises NotFoundError."""
-    update_seq, purge_seq = _standing(database, connection)
+    """Return an ETag of the present state of the database. Raises NotFoundError if it was dropped."""
+    update_seq, purge_seq = _read_sequences(database, connection)
     return f'"{update_seq}-{purge_seq}-{database.uuid}"'
 
 
 def present(database: Database, connection: Connection) -> int:
-    """The sequence number behind which changes are yet to come. Raises NotFoundError."""
-    return _standing(database, connection)[0]
+    """Return the sequence number of the last change. Raises NotFoundError if the database was dropped."""
+    return _read_sequences(database, connection)[0]
 
 
-def _standing(database: Database, connection: Connection) -> tuple[int, int]:
+def _read_sequences(database: Database, connection: Connection) -> tuple[int, int]:
     row: tuple[int, int] | None = connection.execute(
         "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database.number,)
     ).fetchone()
@@ -171,50 +173,55 @@ def _standing(database: Database, connection: Connection) -> tuple[int, int]:
 
 
 def read_batch(database: Database, query: Query, connection: Connection) -> Batch:
-    """The next changes, whatever a function says of them: see :func:`read_candidates`.
+    """Read the next changes, without regard to a filter function: see :func:`read_candidates`.
 
-    Raises NotFoundError where the database has been dropped, ServerError for a slow selector.
+    Raises NotFoundError if the database was dropped, ServerError if a selector takes too long.
     """
-    query, end = _bounded(database, query, connection)
+    query, end = _resolve_range(database, query, connection)
     with bounded(TIMEOUT):
-        return _collect(connection, database, query, end)
+        return _collect_batch(connection, database, query, end)
 
 
 def read_candidates(database: Database, query: Query, connection: Connection) -> Candidates:
-    """The next changes that a function is to be asked about. Raises NotFoundError where the database was dropped."""
-    query, end = _bounded(database, query, connection)
+    """Read the next changes for a function to judge. Raises NotFoundError if the database was dropped."""
+    query, end = _resolve_range(database, query, connection)
     most = query.limit if 0 < query.limit < BATCH_ASKED else BATCH_ASKED
     candidates: list[Candidate] = []
     size = 0
-    for row in _read(connection, database, query):
+    for row in _read_rows(connection, database, query):
         if len(candidates) == most or size > BATCH_BYTES:
             return Candidates(query, candidates, candidates[-1].seq, True)
         seq, id, _, *content, _ = row
-        candidates.append(Candidate(seq, id, Found(*content), _leaves(connection, row, query)))
+        candidates.append(Candidate(seq, id, Found(*content), _read_leaves(connection, row, query)))
         size += sum(len(text) for _, text in candidates[-1].leaves)
     last = candidates[-1].seq if candidates else query.since or 0
     return Candidates(query, candidates, last if query.descending else end, False)
 
 
-def choose(database: Database, candidates: Candidates, passing: Sequence[bool], connection: Connection) -> Batch:
-    """The candidates that a function has let pass: ``passing`` has what it says of each of their leaves."""
-    query, answers, rows, last = candidates.query, iter(passing), list[Change](), candidates.last
+def batch_of_passing(
+    database: Database, candidates: Candidates, verdicts: Sequence[bool], connection: Connection
+) -> Batch:
+    """Make a batch of the candidates that pass a function. ``verdicts`` has its answer for each of their leaves."""
+    query, passes, rows, last = candidates.query, iter(verdicts), list[Change](), candidates.last
     for candidate in candidates.candidates:
-        revs = [rev for rev, _ in candidate.leaves if next(answers)]
+        revs = [rev for rev, _ in candidate.leaves if next(passes)]
         with suppress(NotFoundError):  # it was purged meanwhile
             if revs:
-                text = _row(connection, database, candidate.id, candidate.found, revs, query)
-                rows.append(_change(database, query, candidate.seq, len(rows), text))
+                text = _row_json(connection, database, candidate.id, candidate.found, revs, query)
+                rows.append(_make_change(database, query, candidate.seq, len(rows), text))
                 last = candidate.seq
     if len(rows) == query.limit:
-        return Batch(rows, last, _pending(connection, database, query, last), None)
+        return Batch(rows, last, _count_pending(connection, database, query, last), None)
     batch = Batch(rows, candidates.last, 0, None)
     rest = replace(query.after(batch), before=candidates.last) if candidates.more else None
     return batch._replace(rest=rest)
 
 
-def _bounded(database: Database, query: Query, connection: Connection) -> tuple[Query, int]:
-    """The query with the number where it begins, and the number where it ends. Raises NotFoundError."""
+def _resolve_range(database: Database, query: Query, connection: Connection) -> tuple[Query, int]:
+    """Return the query with ``since`` as a number, and the number where a feed of it ends.
+
+    Raises NotFoundError if the database was dropped.
+    """
     row = connection.execute(
         "SELECT update_seq, (SELECT max(seq) FROM document WHERE database = database.number) FROM database"
         " WHERE number = ? AND name IS NOT NULL",
@@ -222,50 +229,56 @@ def _bounded(database: Database, query: Query, connection: Connection) -> tuple[
     ).fetchone()
     if row is None:
         raise NotFoundError("Database does not exist.")
-    update_seq, last = row  # there is no change behind the last one of a document, but a purge may have been
+    update_seq, last = row  # a purge raises update_seq beyond the last change of a document
     since = update_seq if query.since is None else query.since
     return replace(query, since=since), max(last or 0, since)
 
 
-def _collect(connection: Connection, database: Database, query: Query, end: int) -> Batch:
+def _collect_batch(connection: Connection, database: Database, query: Query, end: int) -> Batch:
     rows: list[Change] = []
     size, last, started = 0, query.since or 0, time.monotonic()
-    found = enumerate(_rows(connection, database, query), 1) if query.limit != 0 else ()
+    found = enumerate(_filter_rows(connection, database, query), 1) if query.limit != 0 else ()
     for examined, (seq, text) in found:
         last = seq
         if text is not None:
-            rows.append(_change(database, query, seq, len(rows), text))
+            rows.append(_make_change(database, query, seq, len(rows), text))
             size += len(text)
         if len(rows) == query.limit:
-            return Batch(rows, seq, _pending(connection, database, query, seq), None)
+            return Batch(rows, seq, _count_pending(connection, database, query, seq), None)
         full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
         if full or time.monotonic() - started > TURN:
             batch = Batch(rows, seq, 0, None)
             return batch._replace(rest=replace(query.after(batch), before=seq))
     if query.limit == 0:
         last = end if query.descending else last
-        return Batch([], last, _pending(connection, database, query, last + query.descending), None)
+        return Batch([], last, _count_pending(connection, database, query, last + query.descending), None)
     return Batch(rows, last if query.descending else end, 0, None)
 
 
-def _change(database: Database, query: Query, seq: int, told: int, text: bytes) -> Change:
-    """Return a row with the sequence that it tells: null for a row that ``seq_interval`` passes over."""
-    is_told = (query.limit - told) % query.interval == 0
-    sequence = b'"%d%b"' % (seq, database.opaque) if is_told else b"null"
+def _make_change(database: Database, query: Query, seq: int, count: int, text: bytes) -> Change:
+    """Return a row with its sequence, which is null if ``seq_interval`` passes over the row.
+
+    ``count`` is the number of rows before it in the batch.
+    """
+    has_sequence = (query.limit - count) % query.interval == 0
+    sequence = b'"%d%b"' % (seq, database.opaque) if has_sequence else b"null"
     return Change(sequence, b"".join((b'{"seq":', sequence, b",", text)))
 
 
-def _rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:
-    """Every change in the range, less its sequence; without a text where the selector does not match."""
-    for seq, id, number, *content, tree in _read(connection, database, query):
+def _filter_rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the number of every change in the range, and its row without the sequence.
+
+    The row is None if the selector does not match.
+    """
+    for seq, id, number, *content, tree in _read_rows(connection, database, query):
         check_time()
         found = Found(*content)
-        revs = _revs(connection, id, number, found, tree, query)
-        yield seq, _row(connection, database, id, found, revs, query) if revs else None
+        revs = _reported_revs(connection, id, number, found, tree, query)
+        yield seq, _row_json(connection, database, id, found, revs, query) if revs else None
 
 
-def _read(connection: Connection, database: Database, query: Query) -> Iterator[Any]:
-    condition, values = _condition(query)
+def _read_rows(connection: Connection, database: Database, query: Query) -> Iterator[Any]:
+    condition, values = _sql_condition(query)
     return connection.execute(
         "SELECT seq, id, number, rev, deleted, attachments, body, tree FROM document"
         f" WHERE database = ? {condition} ORDER BY seq {'DESC' if query.descending else 'ASC'}",
@@ -273,8 +286,8 @@ def _read(connection: Connection, database: Database, query: Query) -> Iterator[
     )
 
 
-def _leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, bytes]]:
-    """The revisions of a document that a function is asked about, with their history."""
+def _read_leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, bytes]]:
+    """Return the revisions of a document that a function judges: their ids, and their JSON with ``_revisions``."""
     _, id, number, *content, packed = row
     winning, tree = Found(*content), RevTree.from_bytes(packed)
     leaves: list[tuple[str, bytes]] = []
@@ -286,7 +299,7 @@ def _leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, b
     return leaves
 
 
-def _condition(query: Query) -> tuple[str, list[object]]:
+def _sql_condition(query: Query) -> tuple[str, list[object]]:
     conditions, values = [], list[object]()
     if not query.descending:
         conditions.append("AND seq > ?")
@@ -302,8 +315,8 @@ def _condition(query: Query) -> tuple[str, list[object]]:
     return " ".join(conditions), values
 
 
-def _revs(connection: Connection, id: str, number: int, found: Found, tree: bytes, query: Query) -> list[str]:
-    """The revisions to tell of a document: its winner, or all its leaves, as far as they match."""
+def _reported_revs(connection: Connection, id: str, number: int, found: Found, tree: bytes, query: Query) -> list[str]:
+    """Return the revisions that the row of a document shows: its winner or all its leaves, if the selector matches."""
     revs = [str(leaf) for leaf in RevTree.from_bytes(tree).leaves] if query.all_leaves else [found.rev]
     selector = query.filter.selector
     if selector is None:
@@ -312,11 +325,11 @@ def _revs(connection: Connection, id: str, number: int, found: Found, tree: byte
         rev
         for rev in revs
         if (leaf := found if rev == found.rev else stored_revision(connection, number, rev))
-        and _matches(selector, document_json(id, leaf))
+        and _is_match(selector, document_json(id, leaf))
     ]
 
 
-def _matches(selector: Selector, text: bytes) -> bool:
+def _is_match(selector: Selector, text: bytes) -> bool:
     document = decode_stored(text, selector.members)
     try:
         return selector.matches(document)
@@ -325,7 +338,7 @@ def _matches(selector: Selector, text: bytes) -> bool:
             dissolve(document)
 
 
-def _row(
+def _row_json(
     connection: Connection,
     database: Database,
     id: str,
@@ -345,11 +358,11 @@ def _row(
         document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
-        document = _picked(fields, document)
+        document = _pick_fields(fields, document)
     return b"".join((row, b',"doc":', document, b"}"))
 
 
-def _picked(fields: Projection, text: bytes) -> bytes:
+def _pick_fields(fields: Projection, text: bytes) -> bytes:
     document = decode_stored(text, fields.members)
     try:
         return fields.pick_json(document, len(text))
@@ -358,31 +371,31 @@ def _picked(fields: Projection, text: bytes) -> bytes:
             dissolve(document)
 
 
-def _pending(connection: Connection, database: Database, query: Query, seq: int) -> int:
-    """How many changes lie behind one, in the order of the query."""
-    counted: int = connection.execute(
+def _count_pending(connection: Connection, database: Database, query: Query, seq: int) -> int:
+    """Return how many changes follow a number in the order of the query."""
+    count: int = connection.execute(
         f"SELECT count(*) FROM document WHERE database = ? AND seq {'<' if query.descending else '>'} ?",
         (database.number, seq),
     ).fetchone()[0]
-    return counted
+    return count
 
 
 def parse_style(text: str) -> bool:
-    """Whether all leaves are wanted. Raises BadRequestError."""
+    """Return True if the parameter ``style`` asks for all leaves. Raises BadRequestError."""
     if text not in ("main_only", "all_docs"):
         raise BadRequestError("Supported `style` types: main_only, all_docs")
     return text == "all_docs"
 
 
 def parse_ids(value: Any) -> tuple[str, ...]:
-    """The operand of the filter ``_doc_ids``. Raises BadRequestError."""
+    """Return the ids of the filter ``_doc_ids``. Raises BadRequestError."""
     if not isinstance(value, list):
         raise BadRequestError("`doc_ids` filter parameter is not a list of doc ids.")
     return tuple(item for item in value if isinstance(item, str))
 
 
 def parse_selector(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The operand of the filter ``_selector``. Raises BadRequestError."""
+    """Return the selector of the filter ``_selector``. Raises BadRequestError."""
     value = body.get("selector")
     if not isinstance(value, dict):
         raise BadRequestError("Selector error: expected a JSON object")
@@ -390,7 +403,7 @@ def parse_selector(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def parse_fields(body: Mapping[str, Any]) -> Projection:
-    """What the filter ``_selector`` shows of a document. Raises BadRequestError."""
+    """Return the members of a document that the filter ``_selector`` shows. Raises BadRequestError."""
     value = body.get("fields", [])
     if not isinstance(value, list):
         raise BadRequestError("Selector error: fields must be JSON array")

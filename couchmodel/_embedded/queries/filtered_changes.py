@@ -1,4 +1,7 @@
-"""Changes that a function of a design document lets pass, which is asked between two reads: it may take seconds."""
+"""Changes that a function of a design document filters.
+
+The function is called between two reads, since it may take seconds.
+"""
 
 from functools import partial
 
@@ -10,7 +13,7 @@ from couchmodel._embedded.queries.changes import (
     Batch,
     Change,
     Query,
-    choose,
+    batch_of_passing,
     read_batch,
     read_candidates,
 )
@@ -20,22 +23,22 @@ __all__ = ["scan"]
 
 
 async def scan(store: Store, database: Database, query: Query) -> Batch:
-    """The next changes, on the reading thread. Raises ResponseError."""
+    """Read the next changes on the reading thread. Raises ResponseError."""
     if query.filter.function is None or query.limit == 0:
         return await store.scan(partial(read_batch, database, query))
-    return await _filtered(store, database, query, query.filter.function)
+    return await _read_filtered(store, database, query, query.filter.function)
 
 
-async def _filtered(store: Store, database: Database, query: Query, function: FunctionFilter) -> Batch:
-    """As many as a batch has, of documents that the function is asked about few by few."""
+async def _read_filtered(store: Store, database: Database, query: Query, function: FunctionFilter) -> Batch:
+    """Read a batch of changes. The function gets a few of the documents at a time."""
     rows: list[Change] = []
     size = examined = 0
     rest: Query | None = query
     batch = Batch([], 0, 0, None)
     while rest is not None and size <= BATCH_BYTES and len(rows) < BATCH_ROWS and examined < BATCH_EXAMINED:
         candidates = await store.scan(partial(read_candidates, database, rest))
-        passing = await function.passing([text for item in candidates.candidates for _, text in item.leaves])
-        batch = await store.scan(partial(choose, database, candidates, passing))
+        verdicts = await function.passing([text for item in candidates.candidates for _, text in item.leaves])
+        batch = await store.scan(partial(batch_of_passing, database, candidates, verdicts))
         rows += batch.rows
         size += sum(len(row.text) for row in batch.rows)
         examined += len(candidates.candidates)

@@ -1,7 +1,7 @@
 """``_find``: the documents that a selector matches, in the order of an index or of their ids, a batch at a time.
 
-The plan only narrows: what lies in its range is read one after the other, and put to the selector. An index that has
-all that is wanted in its keys is read alone; with any other one, the documents are read as they are by then.
+A plan only narrows the search: each row in its range is read, and the selector decides. If the keys of an index cover
+the query, only the index is read. Otherwise the documents are read too, as they are by then.
 """
 
 import base64
@@ -33,14 +33,14 @@ __all__ = ["Batch", "Position", "Search", "Source", "Statistics", "pack_bookmark
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
 BATCH_EXAMINED: Final = 5000
-"""Rows that are looked at before others get a turn on the reading thread."""
+"""Rows that are examined before other jobs get a turn on the reading thread."""
 
 INLINE_BYTES: Final = 131_072
-"""JSON that is parsed in the event loop."""
+"""Bytes of JSON that are parsed in the event loop at most."""
 
 
 class Position(NamedTuple):
-    """Where a page ends: the key of the index's last row as JSON, None without an index, and the document's id."""
+    """The last row of a page: its key in the index as JSON, None without an index, and the id of its document."""
 
     key: bytes | None
     id: str
@@ -48,7 +48,7 @@ class Position(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Source:
-    """The view of an index: the number is None where the index is yet to be built, so that it has no rows."""
+    """The view of an index. The number is None if the index is not built yet, and then it has no rows."""
 
     number: int | None
     view: View
@@ -56,13 +56,13 @@ class Source:
 
 @dataclass(slots=True, frozen=True)
 class Search:
-    """A query that is planned, of all documents or of a ``partition``.
+    """A planned query of all documents, or of those of a ``partition``.
 
-    Without a ``source`` the documents are read by their ids.
-    ``quorum`` says that documents are wanted to be read from several copies, which shows in how they are counted.
-    ``covered`` says that the keys of the index tell everything. ``counts`` says that the rows are wanted to be counted
-    as CouchDB counts them, which goes on to the first document behind the last one that is returned. ``seconds`` are
-    those that it may take to its next document.
+    Without a ``source`` the documents are read in the order of their ids.
+    ``quorum`` says that the query asks for several copies of each document (``r`` above 1), which changes the counts.
+    ``covered`` says that the keys of the index have all members that the query needs. ``counts`` asks for statistics
+    as CouchDB makes them: it reads on to the first match after the last document that it returns. ``seconds`` is the
+    time in which the search has to find its next document.
     """
 
     database: int
@@ -81,17 +81,17 @@ class Search:
     seconds: float = turns.TIMEOUT
 
     def members(self) -> frozenset[str] | None:
-        """The members of a document that it looks into, or shows by themselves; None where they may be any."""
+        """Return the members of a document that the selector and the fields name; None if they may be any."""
         members = self.selector.members()
         return None if members is None else members | self.projection.members()
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What a search has looked at.
+    """The numbers of rows and documents that a search has examined.
 
-    CouchDB's counts come along with the rows that its shards send. With a design document, which it leaves out only
-    then, it also drops what was counted since the row before.
+    They follow CouchDB, whose shards send their counts along with their rows. The coordinator drops design documents,
+    and with each the counts since the row before.
     """
 
     keys: int = 0
@@ -100,22 +100,25 @@ class Statistics:
     kept: tuple[int, int] = (0, 0)
 
     def count(self, entry: "_Entry") -> None:
-        """A row of the range that was looked at."""
+        """Count an examined row of the range."""
         self.keys += 1
         self.documents += entry.is_read
 
     def keep(self) -> None:
-        """A row is sent, and everything that was counted."""
+        """Keep the counts so far, as with a row that a shard sends."""
         self.kept = self.keys, self.documents
 
     def forget(self) -> None:
-        """What was counted is dropped, as far as it was not kept."""
+        """Drop the counts since the last call of ``keep``."""
         self.keys, self.documents = self.kept
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some documents, and what is left of the search; None at its end."""
+    """Some documents as JSON. ``rest`` is the search for the documents that follow, None at the end.
+
+    ``size`` is in bytes of ``rows``; ``parsed`` is the bytes of JSON that were parsed for them.
+    """
 
     rows: list[bytes] = field(default_factory=list)
     statistics: Statistics = field(default_factory=Statistics)
@@ -127,7 +130,7 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to hand it over."""
+        """True if the batch has its number of rows or bytes, or has taken its turn."""
         return (
             self.size > BATCH_BYTES
             or len(self.rows) >= BATCH_ROWS
@@ -137,35 +140,35 @@ class Batch:
 
     @property
     def seconds(self) -> float:
-        """The time that it has taken."""
+        """The seconds since the batch was begun."""
         return time.monotonic() - self.started
 
     def add(self, row: bytes) -> None:
-        """Put in a document."""
+        """Add a document as JSON."""
         self.rows.append(row)
         self.size += len(row)
         self.statistics.returned += 1
 
 
 def read_batch(search: Search, connection: Connection) -> Batch:
-    """The next documents.
+    """Read the next documents.
 
     Raises:
-        NotFoundError: the database has been dropped.
+        NotFoundError: the database was dropped.
         ServerError: the query takes too long.
     """
     check_database(search.database, connection)
     batch = Batch()
     with bounded(search.seconds):
-        rest = _fill(batch, search, connection)
-    # A long answer may take long as long as it goes on.
+        rest = _fill_batch(batch, search, connection)
+    # The time limit is for the next document: an answer of many documents may take longer.
     seconds = turns.TIMEOUT if batch.rows else search.seconds - batch.seconds
     batch.rest = rest and replace(rest, seconds=seconds)
     return batch
 
 
-def _fill(batch: Batch, search: Search, connection: Connection) -> Search | None:
-    """Put documents into a batch, and say what is left of the search."""
+def _fill_batch(batch: Batch, search: Search, connection: Connection) -> Search | None:
+    """Put documents into a batch. Return the rest of the search, or None at its end."""
     skip, limit = search.skip, search.limit
     for entry in _entries(connection, search, batch):
         check_time()
@@ -182,7 +185,7 @@ def _fill(batch: Batch, search: Search, connection: Connection) -> Search | None
                 skip -= 1
             elif limit:
                 limit -= 1
-                batch.add(entry.shown(search))
+                batch.add(entry.result(search))
             else:
                 return None
         if limit == 0 and not search.counts:
@@ -197,9 +200,9 @@ def _fill(batch: Batch, search: Search, connection: Connection) -> Search | None
 
 @dataclass(slots=True)
 class _Entry:
-    """A row in the plan's range: the document as the selector sees it, None where it is gone.
+    """A row in the plan's range, with the document that the selector judges; None if it is deleted.
 
-    ``is_read`` says that it is the document itself and not what an index tells of it.
+    ``is_read`` says that the document was read, and not made from the keys of an index.
     """
 
     position: Position
@@ -208,22 +211,22 @@ class _Entry:
     is_read: bool = False
 
     def dissolve(self) -> None:
-        """Nobody needs the document any more."""
+        """Free the document a little at a time, if it is large."""
         if self.size > LARGE:
             dissolve(self.document)
 
     @property
     def size(self) -> int:
-        """Bytes of the document, as far as it was read."""
+        """The bytes of the document's body; 0 if the body was not read by itself."""
         return len(self.found.body) if self.found else 0
 
     @property
     def is_design(self) -> bool:
-        """Whether it is a design document, which no query shows."""
+        """True for a design document, which no query returns."""
         return self.position.id.startswith("_design/")
 
-    def shown(self, search: Search) -> bytes:
-        """What the query wants to see of the document."""
+    def result(self, search: Search) -> bytes:
+        """Return the document as JSON, with the fields that the query asks for."""
         document = self.document or {}
         if search.projection.fields:
             return search.projection.pick_json(document, self.size)
@@ -234,12 +237,12 @@ def _entries(connection: Connection, search: Search, batch: Batch) -> Iterator[_
     if search.limit == 0 and not search.counts:
         return iter(())
     if search.source is None:
-        return _by_id(connection, search, batch)
-    return _by_index(connection, search, search.source, batch)
+        return _entries_by_id(connection, search, batch)
+    return _entries_by_index(connection, search, search.source, batch)
 
 
-def _by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
-    """The living documents in the plan's range of ids, from where the page before has ended."""
+def _entries_by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
+    """Yield the living documents in the plan's range of ids, after the page before."""
     condition, values = _id_condition(search)
     order = "DESC" if search.plan.descending else "ASC"
     rows = connection.execute(
@@ -248,7 +251,7 @@ def _by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_En
         (search.database, *values),
     )
     for id, *found in rows:
-        entry = _read(connection, search, Position(None, id), Found(*found), batch)
+        entry = _read_entry(connection, search, Position(None, id), Found(*found), batch)
         try:
             yield entry
         finally:
@@ -265,7 +268,7 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
     if low is not None:
         yield ">=", low[0]
     if high is not None:
-        # An id is higher than everything that is no string.
+        # An id sorts after every value that is no string.
         yield "<=", high[0] if isinstance(high[0], str) else ""
     if search.partition:
         yield ">=", f"{search.partition}:"
@@ -274,32 +277,32 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
         yield "<" if search.plan.descending else ">", search.after.id
 
 
-def _by_index(connection: Connection, search: Search, source: Source, batch: Batch) -> Iterator[_Entry]:
-    """The rows in the plan's range of the index, likewise."""
+def _entries_by_index(connection: Connection, search: Search, source: Source, batch: Batch) -> Iterator[_Entry]:
+    """Yield the rows in the plan's range of the index, after the page before."""
     if source.number is None:
         return
     check_index(search.database, source.number, connection)
     columns = [parse_path(column) for column in search.plan.index.columns]
-    after = _place_after(search, source.view)
-    for row in read_rows(source.number, source.view.place, _span(search, source.view), connection, after=after):
+    after = _resume_place(search, source.view)
+    for row in read_rows(source.number, source.view.place, _key_span(search, source.view), connection, after=after):
         position = Position(row.emitted, row.id)
         if search.covered:
-            yield _Entry(position, _told(columns, row))
+            yield _Entry(position, _document_from_row(columns, row))
         else:
-            entry = _read(connection, search, position, winner(search.database, row.id, connection), batch)
+            entry = _read_entry(connection, search, position, winner(search.database, row.id, connection), batch)
             try:
                 yield entry
             finally:
                 entry.dissolve()
 
 
-def _span(search: Search, view: View) -> Span:
+def _key_span(search: Search, view: View) -> Span:
     low, high = search.plan.key_bounds(view.order)
     start, end = (view.prefix + low, ""), (view.prefix + high, HIGHEST_ID)
     return Span(end, start, descending=True) if search.plan.descending else Span(start, end)
 
 
-def _place_after(search: Search, view: View) -> Place | None:
+def _resume_place(search: Search, view: View) -> Place | None:
     if search.after is None:
         return None
     key, id = search.after
@@ -311,43 +314,49 @@ def _place_after(search: Search, view: View) -> Place | None:
 # --- documents
 
 
-def _read(connection: Connection, search: Search, position: Position, found: Found | None, batch: Batch) -> _Entry:
+def _read_entry(
+    connection: Connection, search: Search, position: Position, found: Found | None, batch: Batch
+) -> _Entry:
     if found is None or found.deleted:
         return _Entry(position, None)
     if search.conflicts:
         opened = open_winner(search.database, position.id, Wishes(conflicts=True), connection)
-        return _Entry(position, _parsed(opened.text, batch, _all), is_read=True)
-    document = {"_id": position.id, "_rev": found.rev, **_parsed(found.body, batch, search.members)}
+        return _Entry(position, _parse_document(opened.text, batch, _all_members), is_read=True)
+    document = {"_id": position.id, "_rev": found.rev, **_parse_document(found.body, batch, search.members)}
     if found.attachments:
         document["_attachments"] = shown(unpack(found.attachments))
     return _Entry(position, document, found, is_read=True)
 
 
-def _parsed(text: bytes, batch: Batch, wanted: Callable[[], frozenset[str] | None]) -> dict[str, Any]:
+def _parse_document(text: bytes, batch: Batch, members: Callable[[], frozenset[str] | None]) -> dict[str, Any]:
+    """Parse a document. Of a large one, only the members that ``members`` names are kept.
+
+    Raises BusyError in the event loop if the batch parses many bytes.
+    """
     batch.parsed += len(text)
     if batch.parsed > INLINE_BYTES:
         leave_event_loop()
-    return decode_stored(text, wanted)
+    return decode_stored(text, members)
 
 
-def _all() -> None:
-    """Any member may be wanted."""
+def _all_members() -> None:
+    """Return None: all members are to be parsed."""
 
 
-def _told(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:
-    """What the row of an index tells of its document."""
+def _document_from_row(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:
+    """Make the part of a document that the row of an index holds."""
     document: dict[str, Any] = {"_id": row.id}
     for path, value in zip(columns, decode(row.emitted), strict=True):
-        _put(document, path, value)
+        _put_member(document, path, value)
     return document
 
 
-def _put(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+def _put_member(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     *parents, last = path
     inner: object = document
     for name in parents:
         inner = inner.setdefault(name, {}) if isinstance(inner, dict) else None
-    if isinstance(inner, dict):  # else another column has told it already, with all around it
+    if isinstance(inner, dict):  # otherwise another column holds a parent of the member, and so the member
         inner[last] = value
 
 
@@ -355,13 +364,13 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: object) -> None
 
 
 def pack_bookmark(position: Position) -> str:
-    """A position as the client carries it around."""
+    """Encode a position as a bookmark."""
     text = b"[%b,%b]" % (position.key or b"null", to_json(position.id))
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 def unpack_bookmark(text: str) -> Position | None:
-    """The position that a client has brought back; None for the beginning. Raises BadRequestError."""
+    """Decode a bookmark; None stands for the beginning. Raises BadRequestError."""
     if text in ("", "nil"):
         return None
     try:

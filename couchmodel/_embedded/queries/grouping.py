@@ -1,4 +1,4 @@
-"""Reduced views: the rows of a view put into groups, and what each group comes to."""
+"""Reduced views: groups of a view's rows, each reduced to one value."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,18 @@ __all__ = ["Grouping"]
 
 
 OVERFLOW: Final = "reduce_overflow_error"
-"""What a function's result is called that does not get shorter than the rows; it takes the result's place."""
+"""The code of the error for a reduce function whose result does not get shorter than its rows.
+
+The error takes the place of the group's value. Every other error ends the query.
+"""
 
 
 @dataclass(slots=True)
 class _Group:
-    """The rows of which keys belong together, and what they come to so far."""
+    """The group of rows that is open, and the reduction of its rows so far.
+
+    ``emitted`` is the key that stands for the group, as JSON. The keys of all its rows begin with ``prefix``.
+    """
 
     emitted: bytes
     prefix: bytes
@@ -28,25 +34,25 @@ class _Group:
     overflow: ResponseError | None = None
 
     def add(self, items: Sequence[Item]) -> None:
-        """Take in some rows, unless all is lost already. Raises ResponseError."""
+        """Reduce some more rows, unless the reduction has failed already. Raises ResponseError."""
         if self.overflow is None:
             try:
                 self.reduction.add(items)
             except ResponseError as error:
-                self.overflow = _overflow(error)
+                self.overflow = _require_overflow(error)
 
-    def outcome(self) -> bytes:
-        """What stands beside the key: a value, or an error. Raises ResponseError."""
+    def member(self) -> bytes:
+        """Return the member beside the group's key: its value, or an error. Raises ResponseError."""
         if self.overflow is None:
             try:
                 return b'"value":' + encode(self.reduction.result())
             except ResponseError as error:
-                self.overflow = _overflow(error)
+                self.overflow = _require_overflow(error)
         return encode({"error": self.overflow.code, "reason": self.overflow.reason})[1:-1]
 
 
-def _overflow(error: ResponseError) -> ResponseError:
-    """The error, where it takes the place of a result. Raises it where it does not."""
+def _require_overflow(error: ResponseError) -> ResponseError:
+    """Return an error that takes the place of a value. Raise any other error."""
     if error.code != OVERFLOW:
         raise error
     return error
@@ -55,8 +61,9 @@ def _overflow(error: ResponseError) -> ResponseError:
 class Grouping:
     """The groups of a view's rows, which are fed to it in order.
 
-    The keys of a group begin alike, as bytes: whole keys with the level EXACT, the first items of arrays otherwise. All
-    rows of a group are of one moment, or what they come to would be what has never been.
+    The keys of a group begin with the same bytes: the whole key with the level EXACT, the first items of an array
+    otherwise. All rows of a group are read at one moment of the index. Otherwise its value could be one that the view
+    has never had.
     """
 
     def __init__(self, view: View, level: int, make: Callable[[], Reduction]) -> None:
@@ -68,25 +75,25 @@ class Grouping:
         self._last: Place | None = None
         self._before: Place | None = None
         self.restarts = 0
-        """How often the group that is open has been begun anew."""
+        """How often the open group has been begun anew."""
 
-    def is_of(self, moment: Moment) -> bool:
-        """Whether what the open group has so far is of that moment, too. Otherwise ``restart``."""
+    def is_at(self, moment: Moment) -> bool:
+        """Return True if rows of that moment may be fed. If not, call ``restart`` first."""
         return self._group is None or self._moment == moment
 
     def restart(self) -> Place | None:
-        """Give up the open group. The row behind which it is to be read again; None for the first of all."""
+        """Discard the open group. Return the place of the row before it, or None if it is the first group."""
         self._group = None
         self._last = self._before
         self.restarts += 1
         return self._before
 
     def is_one(self, rows: Sequence[Row]) -> bool:
-        """Whether rows that are read one after the other are all of one group."""
-        return not rows or rows[-1].key.startswith(self._named(rows[0])[1])
+        """Return True if consecutive rows all belong to one group."""
+        return not rows or rows[-1].key.startswith(self._group_key(rows[0])[1])
 
     def feed(self, rows: Sequence[Row], moment: Moment) -> list[bytes]:
-        """The groups that are complete before the last of these rows, as they are answered. Raises ResponseError."""
+        """Feed rows of one moment. Return the groups that they complete, as JSON. Raises ResponseError."""
         self._moment = moment
         done: list[bytes] = []
         begin = 0
@@ -94,7 +101,7 @@ class Grouping:
             if self._group is None or not row.key.startswith(self._group.prefix):
                 self._add(rows[begin:place])
                 done += self.finish()
-                self._group = self._begin(row)
+                self._group = self._begin_group(row)
                 self._before = rows[place - 1].place if place else self._last
                 begin = place
         self._add(rows[begin:])
@@ -103,22 +110,22 @@ class Grouping:
         return done
 
     def finish(self) -> list[bytes]:
-        """The last group, if there is one. Raises ResponseError."""
+        """Close the open group, and return it as JSON if there is one. Raises ResponseError."""
         group, self._group = self._group, None
         if group is None:
             return []
-        return [b'{"key":%b,%b}' % (group.emitted, group.outcome())]
+        return [b'{"key":%b,%b}' % (group.emitted, group.member())]
 
     def _add(self, rows: Sequence[Row]) -> None:
         if self._group is not None and rows:
             self._group.add([(row.emitted, row.id, row.value) for row in rows])
 
-    def _begin(self, row: Row) -> _Group:
-        emitted, prefix = self._named(row)
+    def _begin_group(self, row: Row) -> _Group:
+        emitted, prefix = self._group_key(row)
         return _Group(emitted, prefix, self._make())
 
-    def _named(self, row: Row) -> tuple[bytes, bytes]:
-        """The key that stands for a row's group, and what the bytes of the group's keys begin with."""
+    def _group_key(self, row: Row) -> tuple[bytes, bytes]:
+        """Return the key of a row's group as JSON, and the bytes with which the keys of its rows begin."""
         if self._level == 0:
             return b"null", b""
         if self._level == EXACT:
@@ -127,4 +134,4 @@ class Grouping:
         if not isinstance(key, list) or len(key) < self._level:
             return row.emitted, row.key
         first = key[: self._level]
-        return encode(first), self._view.key_of(first)[:-1]
+        return encode(first), self._view.key_of(first)[:-1]  # without the byte that ends an array

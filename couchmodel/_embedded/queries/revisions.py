@@ -1,4 +1,4 @@
-"""What replicators ask: which revisions are missing, and many revisions at once."""
+"""The reads of replicators: the revisions that a database lacks, and many revisions at once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -11,22 +11,34 @@ from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError
 
-__all__ = ["Difference", "Found", "Wanted", "differences", "found_json", "open_many", "parse_revisions", "parse_wanted"]
+__all__ = [
+    "BulkGetResult",
+    "Difference",
+    "Requested",
+    "differences",
+    "open_requested",
+    "parse_requested",
+    "parse_revisions",
+    "result_json",
+]
 
 BATCH: Final = 100
 BATCH_BYTES: Final = 1_048_576
-"""Documents that are opened for one piece of an answer, and bytes of them, but for the last."""
+"""The most documents of one batch, and the bytes after which a batch ends; the last document may go beyond them."""
 
 
 class Difference(NamedTuple):
-    """The revisions of a document that are not there, and the leaves that may be their ancestors."""
+    """The revisions of a document that the database lacks, and the leaves that may be their ancestors."""
 
     missing: list[str]
     possible_ancestors: list[str]
 
 
-class Wanted(NamedTuple):
-    """A document of ``_bulk_get``: one of its revisions, or all leaves; or what is wrong with the question."""
+class Requested(NamedTuple):
+    """A member of the request of ``_bulk_get``: one revision of a document, or all its leaves if ``rev`` is None.
+
+    ``error`` is the error to answer with if the member is not valid.
+    """
 
     id: Any
     rev: Rev | None = None
@@ -34,26 +46,26 @@ class Wanted(NamedTuple):
     error: Mapping[str, Any] | None = None
 
 
-class Found(NamedTuple):
-    """What there is of a document that is wanted: revisions, or what is wrong."""
+class BulkGetResult(NamedTuple):
+    """The revisions that ``_bulk_get`` found of a document, or errors in their places."""
 
     id: Any
     docs: Sequence[Opened | Mapping[str, Any]]
 
 
 def parse_revisions(body: Mapping[str, Any]) -> dict[str, list[Rev]]:
-    """The body of ``_revs_diff``: revisions by document. Raises BadRequestError."""
+    """Parse the body of ``_revs_diff``: revisions by document id. Raises BadRequestError."""
     if not all(isinstance(revs, list) for revs in body.values()):
         raise BadRequestError("Invalid list of revisions")
     return {id: [Rev.parse(rev) for rev in revs] for id, revs in body.items()}
 
 
-def differences(database: int, asked: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, Difference]:
-    """What is missing, without the documents of which nothing is."""
+def differences(database: int, requested: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, Difference]:
+    """Return what the database lacks, by document id. A document of which it has every revision is left out."""
     found: dict[str, Difference] = {}
-    for id, revs in asked.items():
+    for id, revs in requested.items():
         check_time()
-        tree = _tree(connection, database, id)
+        tree = _read_tree(connection, database, id)
         missing = tree.missing(revs)
         if missing:
             newest = max(rev.generation for rev in missing)
@@ -62,80 +74,80 @@ def differences(database: int, asked: Mapping[str, Sequence[Rev]], connection: C
     return found
 
 
-def _tree(connection: Connection, database: int, id: str) -> RevTree:
+def _read_tree(connection: Connection, database: int, id: str) -> RevTree:
     row = connection.execute("SELECT tree FROM document WHERE database = ? AND id = ?", (database, id)).fetchone()
     return RevTree.from_bytes(row[0]) if row else RevTree.empty()
 
 
-def parse_wanted(member: Any, check: Callable[[Any], object]) -> Wanted:
-    """A member of the array of ``_bulk_get``; what is wrong with one is told in its place.
+def parse_requested(member: Any, check: Callable[[Any], object]) -> Requested:
+    """Parse a member of the array of ``_bulk_get``. An invalid member becomes an error in its place.
 
     ``check`` raises BadRequestError for an id that no document of the database may have.
     """
     if not isinstance(member, dict) or not member:
-        return _wrong(None, None, "document must be a JSON object")
+        return _refused(None, None, "document must be a JSON object")
     if "id" not in member:
-        return _wrong(None, None, "document id missed")
+        return _refused(None, None, "document id missed")
     id, rev, since = member["id"], member.get("rev"), member.get("atts_since", [])
     try:
         check(id)
     except BadRequestError as error:
-        return _wrong(id, None, error.reason, error.code)
+        return _refused(id, None, error.reason, error.code)
     if not isinstance(since, list):
-        return _wrong(id, since, "att_since value must be array of revs.")
+        return _refused(id, since, "att_since value must be array of revs.")
     for value in ([rev] if "rev" in member else []) + since:
         try:
             Rev.parse(value)
         except BadRequestError as error:
-            return _wrong(id, value, error.reason, error.code)
-    return Wanted(id, None if rev is None else Rev.parse(rev), list(map(Rev.parse, since)))
+            return _refused(id, value, error.reason, error.code)
+    return Requested(id, None if rev is None else Rev.parse(rev), list(map(Rev.parse, since)))
 
 
-def _wrong(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Wanted:
-    return Wanted(id, error=_error(id, rev, code, reason))
+def _refused(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Requested:
+    return Requested(id, error=_error_row(id, rev, code, reason))
 
 
-def open_many(
+def open_requested(
     database: int,
-    wanted: Sequence[Wanted],
+    requested: Sequence[Requested],
     wishes: Wishes,
     latest: bool,
     connection: Connection,
-) -> list[Found]:
-    """What there is of the first of the documents, as many as make a batch."""
-    opened: list[Found] = []
+) -> list[BulkGetResult]:
+    """Open the first of the requested documents, as many as make a batch."""
+    results: list[BulkGetResult] = []
     size = 0
-    for item in wanted[:BATCH]:
-        found = Found(item.id, _open(connection, database, item, wishes, latest))
-        opened.append(found)
-        size += sum(len(document.text) for document in found.docs if isinstance(document, Opened))
+    for item in requested[:BATCH]:
+        result = BulkGetResult(item.id, _open(connection, database, item, wishes, latest))
+        results.append(result)
+        size += sum(len(document.text) for document in result.docs if isinstance(document, Opened))
         if size > BATCH_BYTES:
             break
-    return opened
+    return results
 
 
-def found_json(found: Found) -> bytes:
-    """The row of a JSON answer."""
+def result_json(result: BulkGetResult) -> bytes:
+    """Return the row of a JSON answer."""
     documents = [
         b"".join((b'{"ok":', document.text, b"}")) if isinstance(document, Opened) else encode({"error": document})
-        for document in found.docs
+        for document in result.docs
     ]
-    return b"".join((b'{"id":', encode(found.id), b',"docs":[', b",".join(documents), b"]}"))
+    return b"".join((b'{"id":', encode(result.id), b',"docs":[', b",".join(documents), b"]}"))
 
 
 def _open(
-    connection: Connection, database: int, wanted: Wanted, wishes: Wishes, latest: bool
+    connection: Connection, database: int, requested: Requested, wishes: Wishes, latest: bool
 ) -> list[Opened | Mapping[str, Any]]:
-    if wanted.error is not None:
-        return [wanted.error]
-    revs = None if wanted.rev is None else [wanted.rev]
-    if wanted.atts_since:
-        wishes = wishes._replace(attachments=True, atts_since=wanted.atts_since)
-    found = open_revisions(database, wanted.id, revs, wishes, latest, connection, drawn=True)
+    if requested.error is not None:
+        return [requested.error]
+    id, revs = requested.id, None if requested.rev is None else [requested.rev]
+    if requested.atts_since:
+        wishes = wishes._replace(attachments=True, atts_since=requested.atts_since)
+    found = open_revisions(database, id, revs, wishes, latest, connection, drawn=True)
     if not found:
-        return [_error(wanted.id, "undefined", "not_found", "missing")]
-    return [_error(wanted.id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]
+        return [_error_row(id, "undefined", "not_found", "missing")]
+    return [_error_row(id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]
 
 
-def _error(id: Any, rev: Any, error: str, reason: str) -> dict[str, Any]:
+def _error_row(id: Any, rev: Any, error: str, reason: str) -> dict[str, Any]:
     return {"id": id, "rev": rev, "error": error, "reason": reason}

@@ -1,7 +1,7 @@
-"""Views: the rows that a query wants, or what they come to, read in batches.
+"""The rows of a view, read in batches.
 
-Between two batches the index may change: every row is as it is when its batch is read. Whoever puts the rows of several
-batches together looks whether they are of one moment.
+The index may change between two batches: a row is as it is when its batch is read. Code that combines the rows of
+several batches has to compare their moments.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ BATCH_SPANS: Final = 1000
 
 @dataclass(slots=True, frozen=True)
 class Source:
-    """A view that is read: its database, its index and its place there."""
+    """A view to read: the numbers of its database and its index, and the view itself."""
 
     database: int
     index: int
@@ -38,7 +38,7 @@ class Source:
 
 @dataclass(slots=True, frozen=True)
 class Cursor:
-    """What is yet to be read: the spans, and where the first of them goes on."""
+    """The rows that are left to read: their spans, and the place in the first span after which to go on."""
 
     spans: Sequence[Span]
     limit: int | None
@@ -46,14 +46,20 @@ class Cursor:
     after: Place | None = None
 
     def behind(self, span: int, place: Place | None, read: int, skip: int) -> "Cursor | None":
-        """What is left when ``read`` rows were taken up to a place in a span; None when it is nothing."""
+        """Return the cursor after ``read`` rows, the last of them at a place in a span; None if no rows are left.
+
+        ``span`` is the index of the span in ``spans``.
+        """
         limit = None if self.limit is None else self.limit - read
         left = self.spans[span:]
         return Cursor(left, limit, skip, place) if left and limit != 0 else None
 
 
 class Batch(NamedTuple):
-    """Some rows, and what is left to be read; None behind the last. The index stands still with its ``moment``."""
+    """Some rows, and the cursor for the rows that follow, None after the last.
+
+    The index has not changed between two batches of the same ``moment``.
+    """
 
     rows: list[Row]
     rest: Cursor | None
@@ -61,10 +67,10 @@ class Batch(NamedTuple):
 
 
 def spans(query: Query, view: View) -> list[Span]:
-    """The parts of a view that a query is about, in the order in which they are read."""
+    """Return the parts of a view that a query reads, in its order."""
     if query.has_keys:
         keys = list(map(view.key_of, query.keys))
-        return [_span(query, key, key) for key in (keys[::-1] if query.descending and not query.level else keys)]
+        return [_make_span(query, key, key) for key in (keys[::-1] if query.descending and not query.level else keys)]
     start, end = (None if key is NOTHING else view.key_of(key) for key in (query.start, query.end))
     if view.prefix:  # all of the partition
         lowest, highest = view.prefix, view.prefix + HIGHEST
@@ -72,15 +78,15 @@ def spans(query: Query, view: View) -> list[Span]:
             start or (highest if query.descending else lowest),
             end or (lowest if query.descending else highest),
         )
-    return [_span(query, start, end)]
+    return [_make_span(query, start, end)]
 
 
-def _span(query: Query, start: bytes | None, end: bytes | None) -> Span:
+def _make_span(query: Query, start: bytes | None, end: bytes | None) -> Span:
     lowest, highest = (HIGHEST_ID, "") if query.descending else ("", HIGHEST_ID)
     start_id: str | bytes = lowest if query.start_id is None else query.start_id
     end_id: str | bytes = highest if query.end_id is None else query.end_id
     if not query.inclusive_end:
-        # Without an id, all rows of the last key are left out.
+        # Without `endkey_docid`, all rows of the last key are left out.
         end_id = HIGHEST_ID if end_id == "" else "" if end_id == HIGHEST_ID else end_id
     return Span(
         None if start is None else (start, start_id),
@@ -91,7 +97,7 @@ def _span(query: Query, start: bytes | None, end: bytes | None) -> Span:
 
 
 def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
-    """The rows that come next. Raises NotFoundError where the database has been dropped."""
+    """Read the next rows. Raises NotFoundError if the database was dropped."""
     moment = check_index(source.database, source.index, connection)
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
@@ -115,7 +121,10 @@ def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
 
 
 def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connection: Connection) -> int:
-    """How many rows come before the first one that is wanted. Of several spans the first with rows counts."""
+    """Return how many rows come before the first row of the query.
+
+    Of several spans, the first that has rows counts.
+    """
     before = 0
     for span in parts:
         ahead = span.before()
@@ -129,21 +138,26 @@ def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connect
 
 
 def row_texts(source: Source, rows: Sequence[Row], query: Query, connection: Connection) -> list[bytes]:
-    """The rows as they are answered, with their documents if they are wanted."""
+    """Return the rows as JSON, with their documents if the query has ``include_docs``."""
     if not query.include_docs:
-        return [_row(row) + b"}" for row in rows]
+        return [_row_json(row) + b"}" for row in rows]
     wishes = Wishes(
         conflicts=bool(query.conflicts), attachments=query.attachments, att_encoding_info=query.att_encoding_info
     )
-    return [b"".join((_row(row), b',"doc":', _document(source, row, wishes, connection), b"}")) for row in rows]
+    return [
+        b"".join((_row_json(row), b',"doc":', _document_json(source, row, wishes, connection), b"}")) for row in rows
+    ]
 
 
-def _row(row: Row) -> bytes:
+def _row_json(row: Row) -> bytes:
     return b'{"id":%b,"key":%b,"value":%b' % (to_json(row.id), row.emitted, row.value)
 
 
-def _document(source: Source, row: Row, wishes: Wishes, connection: Connection) -> bytes:
-    """Return the row's document, or the one or the revision that its value names. Raises BadRequestError."""
+def _document_json(source: Source, row: Row, wishes: Wishes, connection: Connection) -> bytes:
+    """Return the document of a row as JSON: its own, or the document or revision that its value names.
+
+    Raises BadRequestError if the value names an invalid revision.
+    """
     value: Any = decode(row.value) if row.value.startswith(b"{") else {}
     rev = _named_revision(row, value["_rev"]) if "_rev" in value else None
     id = row.id
@@ -151,11 +165,15 @@ def _document(source: Source, row: Row, wishes: Wishes, connection: Connection) 
         id, wishes = value["_id"], NO_WISHES
         if not isinstance(id, str):
             return b"null"
-    return _winner(source, id, wishes, connection) if rev is None else _revision(source, id, rev, wishes, connection)
+    return (
+        _winner_json(source, id, wishes, connection)
+        if rev is None
+        else _revision_json(source, id, rev, wishes, connection)
+    )
 
 
 def _named_revision(row: Row, text: object) -> Rev:
-    """Return the revision that a row's value names. CouchDB fails the whole query where it is none."""
+    """Parse the revision that a row's value names. An invalid one fails the whole query, as in CouchDB."""
     try:
         return Rev.parse(text)
     except BadRequestError as error:
@@ -163,13 +181,13 @@ def _named_revision(row: Row, text: object) -> Rev:
         raise BadRequestError(reason, code=error.reason) from None
 
 
-def _winner(source: Source, id: str, wishes: Wishes, connection: Connection) -> bytes:
+def _winner_json(source: Source, id: str, wishes: Wishes, connection: Connection) -> bytes:
     try:
         return open_winner(source.database, id, wishes, connection).text
     except NotFoundError:
         return b"null"
 
 
-def _revision(source: Source, id: str, rev: Rev, wishes: Wishes, connection: Connection) -> bytes:
+def _revision_json(source: Source, id: str, rev: Rev, wishes: Wishes, connection: Connection) -> bytes:
     [found] = open_revisions(source.database, id, [rev], wishes, False, connection)
     return found.text if isinstance(found, Opened) else b"null"

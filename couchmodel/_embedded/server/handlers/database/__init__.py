@@ -1,1 +1,1 @@
-"""The endpoints of a database: its documents together, changes, queries, indexes, views."""
+"""The endpoints of a database: lists of documents, bulk reads and writes, changes, queries, indexes and views."""

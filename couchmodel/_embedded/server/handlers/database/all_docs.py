@@ -1,4 +1,4 @@
-"""Lists of documents: ``_all_docs``, ``_design_docs``, ``_local_docs``, and several such queries in one request."""
+"""The endpoints ``_all_docs``, ``_design_docs`` and ``_local_docs``, with one query or with several."""
 
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
@@ -21,16 +21,16 @@ from couchmodel.errors import BadRequestError
 __all__ = ["list_documents", "list_queries"]
 
 SHORT: Final = 50
-"""Rows that are read in the event loop."""
+"""The most rows that are read, and the most that are skipped, in the event loop."""
 
 _SPACES: Final = {"_all_docs": all_docs.ALL, "_design_docs": all_docs.DESIGN, "_local_docs": all_docs.LOCAL}
 
 
 async def list_documents(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_all_docs`` and ``POST /{db}/_all_docs``."""
-    query = _within(database, request, all_docs.wanted(await _parsed(request)))
+    """Answer ``GET /{db}/_all_docs`` and ``POST /{db}/_all_docs``."""
+    query = _partition_query(database, request, all_docs.parse_query(await _parse_request(request)))
     space = _SPACES[request.path[1]]
-    first = await _run(store, query, partial(all_docs.first_batch, database.number, space, query))
+    first = await _read_first(store, query, partial(all_docs.first_batch, database.number, space, query))
     batch = first.batch
     if batch.rest is None:
         return await listed(first.head, batch.rows, b"\n]}\n")
@@ -38,19 +38,19 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
 
 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_all_docs/queries``."""
+    """Answer ``POST /{db}/_all_docs/queries``."""
     base = parse_parameters(request.query, view_queries.Query())
     require_json_type(request)
 
     def parse(text: bytes) -> list[Query]:
-        return [_within(database, request, all_docs.wanted(query)) for query in parse_queries(base, text)]
+        return [_partition_query(database, request, all_docs.parse_query(query)) for query in parse_queries(base, text)]
 
     queries = await parsed(await read_text(request), parse)
-    return Response(200, JSON_HEADERS, stream=_results(store, database, _SPACES[request.path[1]], queries))
+    return Response(200, JSON_HEADERS, stream=_result_pieces(store, database, _SPACES[request.path[1]], queries))
 
 
-async def _parsed(request: Request) -> view_queries.Query:
-    """The body's members, and the parameters, which stand above them."""
+async def _parse_request(request: Request) -> view_queries.Query:
+    """Parse the members of the body and the parameters. A parameter overrides a member."""
     body = await json_object(request) if request.method == "POST" else {}
     if request.method == "POST":
         keys, place = body.get("keys", NOTHING), "body member"
@@ -62,8 +62,11 @@ async def _parsed(request: Request) -> view_queries.Query:
     return parse_parameters(request.query, parse_members(body, view_queries.Query(keys=keys)))
 
 
-def _within(database: Database, request: Request, query: Query) -> Query:
-    """The query in the partition that the request names. Raises BadRequestError."""
+def _partition_query(database: Database, request: Request, query: Query) -> Query:
+    """Narrow a query to the partition that the request names, if it names one.
+
+    Raises BadRequestError if the database is not partitioned.
+    """
     if database.partitioned:
         for key in query.keys or ():
             check_access(key if isinstance(key, str) else "")
@@ -76,7 +79,7 @@ def _within(database: Database, request: Request, query: Query) -> Query:
     return query.within(f"{name}:", f"{name};")
 
 
-async def _results(
+async def _result_pieces(
     store: Store, database: Database, space: Space, queries: Sequence[Query]
 ) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
@@ -96,7 +99,8 @@ async def _batches(store: Store, database: Database, space: Space, batch: Batch)
         yield batch.rows
 
 
-async def _run(store: Store, query: Query, job: Job[First]) -> First:
+async def _read_first(store: Store, query: Query, job: Job[First]) -> First:
+    """Run the job that reads the first batch: in the event loop for few rows, on the reading thread otherwise."""
     count = query.limit if query.keys is None else len(query.keys)
     short = count is not None and count <= SHORT and query.skip <= SHORT
     return await (store.read(job) if short else store.scan(job))

@@ -1,4 +1,4 @@
-"""Many documents at once."""
+"""The endpoint ``_bulk_docs``: writes of many documents."""
 
 import asyncio
 from array import array
@@ -30,28 +30,28 @@ __all__ = ["write"]
 
 FEW: Final = 20
 SMALL: Final = 65_536
-"""Documents, and bytes of them, that are written as one would be."""
+"""The most documents, and the most bytes of them, that are written as a single document would be."""
 
 SORTED: Final = 10_000
-"""Documents that are sorted at once, for nobody else gets a turn meanwhile."""
+"""Documents that are sorted at once: ``sorted`` keeps Python's lock, so no other thread runs meanwhile."""
 
 REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
-"""Errors of one document, which do not keep the others from being written."""
+"""Errors of one document. The other documents are written all the same."""
 
 
 async def write(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_bulk_docs``."""
+    """Answer ``POST /{db}/_bulk_docs``."""
     require_json_type(request)
     plain = database.name == USERS
     text = await read_text(request, LARGEST if plain else LARGEST_DOCUMENTS)
     body = await parsed(text, parse_object if plain else read_bulk)
-    documents, new_edits = await hash_passwords(database, _documents(body)), body.get("new_edits", True)
+    documents, new_edits = await hash_passwords(database, _parse_documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     if new_edits and body.get("all_or_nothing") is True:
-        return Response(417, JSON_HEADERS, await asyncio.to_thread(_without_transactions, documents))
+        return Response(417, JSON_HEADERS, await asyncio.to_thread(_refuse_all_or_nothing, documents))
     accepted = _is_only_accepted(request, body)
-    # The documents are taken apart where they are written: many of them would hold up the event loop.
+    # The writing job parses the documents: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
     check = check_for(database, request.user)
     job = partial(write_all, _Bulk(store, documents), database.number, check)
@@ -68,11 +68,11 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     status = 202 if written else 201
     if len(text) <= SMALL:
         return json_answer(status, rows)
-    return Response(status, JSON_HEADERS, await asyncio.to_thread(_told, rows, documents))
+    return Response(status, JSON_HEADERS, await asyncio.to_thread(_encode_and_free, rows, documents))
 
 
-def _told(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
-    """The body of an answer, after which neither its rows nor the documents are needed any more."""
+def _encode_and_free(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
+    """Encode the rows of an answer, then free the rows and the documents a few at a time."""
     text = encode_array(rows) + b"\n"
     release(rows)
     release(documents)
@@ -80,21 +80,21 @@ def _told(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
-    """As :func:`is_only_accepted`; here ``w`` may be in the body, too."""
-    wanted = {"w": str(body["w"])} if "w" in body else request.query
-    return is_only_accepted(wanted)
+    """Apply :func:`is_only_accepted` to the request. ``w`` may also be a member of the body here."""
+    parameters = {"w": str(body["w"])} if "w" in body else request.query
+    return is_only_accepted(parameters)
 
 
-def _without_transactions(documents: list[Any]) -> bytes:
-    """What CouchDB, too, says to whoever wants all documents to be written or none."""
-    said = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
+def _refuse_all_or_nothing(documents: list[Any]) -> bytes:
+    """Return CouchDB's answer to ``all_or_nothing``: an error for each document."""
+    error = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
     edits = map(edit_of, documents)
-    return _told(
-        [{"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **said} for edit in edits], documents
+    return _encode_and_free(
+        [{"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **error} for edit in edits], documents
     )
 
 
-def _documents(body: dict[str, Any]) -> list[Any]:
+def _parse_documents(body: dict[str, Any]) -> list[Any]:
     if "docs" not in body:
         raise BadRequestError("POST body must include `docs` parameter.")
     documents = body["docs"]
@@ -104,7 +104,7 @@ def _documents(body: dict[str, Any]) -> list[Any]:
 
 
 class _Bulk:
-    """The documents of a request, which are taken apart where they are written, once for all attempts."""
+    """The documents of a request. The writing job parses them once, however often it is attempted."""
 
     def __init__(self, store: Store, documents: list[Any]) -> None:
         self._store = store
@@ -112,17 +112,20 @@ class _Bulk:
 
     @cached_property
     def edits(self) -> Edits:
-        """The documents as writes. Raises ResponseError."""
+        """The documents as writes. Raises ResponseError if a document is invalid."""
         return Edits(self._documents, self._store.uuids.next)
 
     @cached_property
     def repeated(self) -> frozenset[str]:
-        """The ids of which there are several documents."""
+        """The ids that several of the documents have."""
         return frozenset(id for id, count in Counter(self.edits.ids).items() if count > 1)
 
     @cached_property
     def order(self) -> Sequence[int]:
-        """The places of the documents, in the order in which CouchDB writes them, which shows in that of changes."""
+        """The places of the documents in the order in which they are written.
+
+        CouchDB writes them by id, which shows in the order of changes.
+        """
         ids = self.edits.ids
         count = len(ids)
         places = [sorted(range(n, min(n + SORTED, count)), key=ids.__getitem__) for n in range(0, count, SORTED)]
@@ -150,7 +153,7 @@ def _write_new(bulk: _Bulk, database: int, check: Check, connection: Connection)
 
 
 def _write_replicated(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
-    """CouchDB only tells which documents were refused."""
+    """Write documents with ``new_edits: false``. Return rows for the refused ones only, as CouchDB does."""
     edits = bulk.edits
     if not edits.have_revisions:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")

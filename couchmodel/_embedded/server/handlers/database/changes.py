@@ -1,4 +1,4 @@
-"""The changes feed: normal, longpoll, continuous and eventsource."""
+"""The endpoint ``_changes``, with the feeds ``normal``, ``longpoll``, ``continuous`` and ``eventsource``."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -25,33 +25,33 @@ from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 __all__ = ["TIMEOUT", "Waiting", "feed", "told"]
 
 SHORT: Final = 50
-"""Changes that are read in the event loop."""
+"""The most changes that are read in the event loop."""
 
 TIMEOUT: Final = 60.0
-"""Seconds that a feed waits for a change, CouchDB's ``changes_timeout``, and the most that it can be asked to."""
+"""Seconds that a feed waits for a change, CouchDB's ``changes_timeout``. A request may shorten the time only."""
 
 LONGEST_HEARTBEAT: Final = 86_400.0
-"""Seconds, a day: an event loop cannot wait for ever."""
+"""Seconds between two heartbeats at most. It is one day, since an event loop cannot wait for any length of time."""
 
 _FEEDS: Final = ("normal", "longpoll", "continuous", "live", "eventsource")
 _EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
 async def feed(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_changes`` and ``POST /{db}/_changes``."""
+    """Answer ``GET /{db}/_changes`` and ``POST /{db}/_changes``."""
     kind = request.query.get("feed", "normal")
     if kind not in _FEEDS:
         raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
-    query = await _parse(store, database, request)
-    _timeout(request.query)
-    _heartbeat(request.query.get("heartbeat"))
+    query = await _parse_request(store, database, request)
+    _parse_timeout(request.query)
+    _parse_heartbeat(request.query.get("heartbeat"))
     if kind == "normal":
         tag = await store.read(partial(changes.tag, database))
         if request.method != "POST" and matches(request.headers, tag):
             return unchanged(tag)
-        return await _normal(store, database, query, {**JSON_HEADERS, "etag": tag})
+        return await _answer_normal(store, database, query, {**JSON_HEADERS, "etag": tag})
     if query.since is None:
-        # Whoever has the beginning of the answer misses nothing from then on.
+        # "now" is resolved before the answer begins: a client that has its head then misses no change.
         query = replace(query, since=await store.read(partial(changes.present, database)))
     waiting = Waiting(store, database, query, request)
     if query.filter.function is not None:
@@ -63,20 +63,20 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     return Response(200, JSON_HEADERS, stream=told(waiting.continuous()))
 
 
-async def _normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
+async def _answer_normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
     slow = query.filter.function is not None or (query.filter.selector and query.filter.selector.may_take_long)
     if 0 <= query.limit <= SHORT and not slow:
         batch = await store.read(partial(changes.read_batch, database, query))
     else:
         batch = await scan(store, database, query)
     if batch.rest is None:
-        rows = await _rows(batch)
-        return Response(200, headers, await whole(b'{"results":[\n', rows, _end(database, batch)))
-    return Response(200, headers, stream=told(_pieces(store, database, batch)))
+        rows = await _join_rows(batch)
+        return Response(200, headers, await whole(b'{"results":[\n', rows, _feed_end(database, batch)))
+    return Response(200, headers, stream=told(_normal_pieces(store, database, batch)))
 
 
 async def told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """A feed, with a line at its end that tells of an error that has come in between."""
+    """Yield the pieces of a feed. An error ends the feed with a line that holds it as JSON."""
     async with aclosing(pieces):
         try:
             async for piece in pieces:
@@ -85,47 +85,47 @@ async def told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, Non
             yield b"\n" + error_answer(error).body
 
 
-async def _pieces(store: Store, database: Database, batch: Batch) -> AsyncGenerator[bytes, None]:
+async def _normal_pieces(store: Store, database: Database, batch: Batch) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
     while True:
         if batch.rows:
             yield separator
-            yield await _rows(batch)
+            yield await _join_rows(batch)
             separator = b",\n"
         if batch.rest is None:
             break
         batch = await scan(store, database, batch.rest)
-    yield _end(database, batch)
+    yield _feed_end(database, batch)
 
 
-async def _rows(batch: Batch) -> bytes:
+async def _join_rows(batch: Batch) -> bytes:
     return await whole(*(change.text for change in batch.rows), between=b",\n")
 
 
-def _end(database: Database, batch: Batch) -> bytes:
+def _feed_end(database: Database, batch: Batch) -> bytes:
     return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.opaque, batch.pending)
 
 
 class Waiting:
-    """A feed that waits for changes: until one comes, or for as long as they come in time."""
+    """A feed that waits for changes: ``longpoll`` until one comes, the others until none comes in time."""
 
     def __init__(self, store: Store, database: Database, query: Query, request: Request) -> None:
         self._store = store
         self._database = database
         self._query = query
-        self._timeout = _timeout(request.query)
-        self._heartbeat = _heartbeat(request.query.get("heartbeat"))
+        self._timeout = _parse_timeout(request.query)
+        self._heartbeat = _parse_heartbeat(request.query.get("heartbeat"))
         self._first: Batch | None = None
 
     async def read_first(self) -> None:
-        """Read what there is before the answer begins, so that a function that fails is the answer."""
+        """Read the first batch before the answer begins, so that an error of the filter function has its status."""
         self._first = await self._read(self._query)
 
     async def _read(self, query: Query) -> Batch:
         return await scan(self._store, self._database, query)
 
     async def longpoll(self) -> AsyncGenerator[bytes, None]:
-        """The changes there are, or else the first to come."""
+        """Yield the pieces of a feed ``longpoll``: the changes that exist, or else the first ones that come."""
         separator = b'{"results":[\n'
         batch = Batch([], self._query.since or 0, 0, None)
         yield separator
@@ -137,34 +137,37 @@ class Waiting:
             batch = batch_or_beat
             if batch.rows:
                 yield separator
-                yield await _rows(batch)
+                yield await _join_rows(batch)
                 separator = b",\n"
             if separator and batch.rest is None:
                 break
-        yield _end(self._database, batch)
+        yield _feed_end(self._database, batch)
 
     async def continuous(self) -> AsyncGenerator[bytes, None]:
-        """A line for each change, and one with the last sequence at the end."""
+        """Yield the pieces of a feed ``continuous``: a line for each change, and a line with the last sequence."""
         batch = Batch([], self._query.since or 0, 0, None)
         async for batch_or_beat in self.batches():
             if batch_or_beat is None:
                 yield b"\n"
                 continue
             batch = batch_or_beat
-            # An empty line, where there is nothing else to say yet, tells the client that the feed has begun.
+            # If there are no changes yet, an empty line tells the client that the feed has begun.
             yield b"".join(change.text + b"\n" for change in batch.rows) or b"\n"
         yield b'{"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, self._database.opaque, batch.pending)
 
     async def eventsource(self) -> AsyncGenerator[bytes, None]:
-        """A server-sent event for each change."""
+        """Yield the pieces of a feed ``eventsource``: a server-sent event for each change."""
         async for batch in self.batches():
             if batch is None:
                 yield b"event: heartbeat\ndata: \n\n"
             elif batch.rows:
-                yield b"".join(map(_event, batch.rows))
+                yield b"".join(map(_sse_event, batch.rows))
 
     async def batches(self) -> AsyncGenerator[Batch | None, None]:
-        """Changes as they come, None for each heartbeat; it ends at the limit, or when nothing comes in time."""
+        """Yield batches of changes as they come, and None for each heartbeat.
+
+        The feed ends at the limit of the query, when no change comes in time, or when the database is dropped.
+        """
         query, first = self._query, self._first
         with self._database.watch() as watch:
             while True:
@@ -178,7 +181,7 @@ class Waiting:
                 if query.limit == 0:
                     return
                 if rest is not None or first is not None:
-                    # After the first there may have been changes that nobody was watching for yet.
+                    # The first batch was read before the watch began, so changes may have come in between.
                     query, first = rest or query, None
                     continue
                 while not await watch.changed(self._heartbeat or self._timeout):
@@ -187,14 +190,15 @@ class Waiting:
                     yield None
 
 
-def _event(change: Change) -> bytes:
+def _sse_event(change: Change) -> bytes:
     return b"data: %b\nid: %b\n\n" % (change.text, change.sequence)
 
 
-def _timeout(query: Mapping[str, str]) -> float:
-    """Return the seconds that a feed waits. A feed that does not wait may ask for any number of them.
+def _parse_timeout(query: Mapping[str, str]) -> float:
+    """Return the seconds that a feed waits for a change.
 
-    CouchDB breaks the connection of one that waits for less than nothing. Raises BadRequestError instead.
+    Raises BadRequestError for a negative number, where CouchDB drops the connection. The feed ``normal``, which does
+    not wait, may have one.
     """
     text = query.get("timeout")
     if text is None or (query.get("feed", "normal") == "normal" and text[1:].isdecimal() and text[0] == "-"):
@@ -202,7 +206,7 @@ def _timeout(query: Mapping[str, str]) -> float:
     return min(integer("timeout", text) / 1000, TIMEOUT)
 
 
-def _heartbeat(text: str | None) -> float | None:
+def _parse_heartbeat(text: str | None) -> float | None:
     if text is None:
         return None
     if text == "true":
@@ -219,7 +223,7 @@ def _heartbeat(text: str | None) -> float | None:
 # --- parameters
 
 
-async def _parse(store: Store, database: Database, request: Request) -> Query:
+async def _parse_request(store: Store, database: Database, request: Request) -> Query:
     parameters = request.query
     text = b""
     if request.method == "POST":
@@ -228,24 +232,24 @@ async def _parse(store: Store, database: Database, request: Request) -> Query:
     since = parameters.get("since", parameters.get("last-event-id", "0"))
     if parameters.get("feed") == "eventsource":
         since = request.headers.get("last-event-id", since)
-    wished: dict[str, Any] = {name: True for name in _WISHES if parameters.get(name) == "true"}
+    flags: dict[str, Any] = {name: True for name in _FLAGS if parameters.get(name) == "true"}
     return Query(
         since=changes.parse_since(since, database),
-        limit=_limit(parameters.get("limit")),
-        interval=_interval(parameters.get("seq_interval", "1")),
+        limit=_parse_limit(parameters.get("limit")),
+        interval=_parse_interval(parameters.get("seq_interval", "1")),
         descending=parameters.get("descending") == "true",
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
-        wishes=Wishes(**wished),
-        filter=await _filter(store, database, request, text),
+        wishes=Wishes(**flags),
+        filter=await _parse_filter(store, database, request, text),
     )
 
 
-_WISHES: Final = ("conflicts", "attachments", "att_encoding_info")
+_FLAGS: Final = ("conflicts", "attachments", "att_encoding_info")
 
 
-def _limit(text: str | None) -> int:
-    """Return how many rows are wanted; a negative number of them is no limit to CouchDB. Raises BadRequestError."""
+def _parse_limit(text: str | None) -> int:
+    """Return the parameter ``limit``. A negative one never ends a feed, as in CouchDB. Raises BadRequestError."""
     if text is None:
         return changes.NO_LIMIT
     found = _INTEGER.fullmatch(text)
@@ -254,7 +258,7 @@ def _limit(text: str | None) -> int:
     return whole_number(found[2]) * (-1 if found[1] == "-" else 1)
 
 
-def _interval(text: str) -> int:
+def _parse_interval(text: str) -> int:
     """Return the parameter ``seq_interval``. Raises BadRequestError."""
     found = _INTEGER.fullmatch(text)
     if found is None or found[1] == "-" or not (interval := whole_number(found[2])):
@@ -265,7 +269,7 @@ def _interval(text: str) -> int:
 _INTEGER: Final = re.compile("([+-]?)([0-9]+)")
 
 
-async def _filter(store: Store, database: Database, request: Request, text: bytes) -> Filter:
+async def _parse_filter(store: Store, database: Database, request: Request, text: bytes) -> Filter:
     name = request.query.get("filter", "")
     if name == "_selector":
         if request.method != "POST":
@@ -277,19 +281,19 @@ async def _filter(store: Store, database: Database, request: Request, text: byte
         case "":
             return Filter()
         case "_doc_ids":
-            listed = body["doc_ids"] if "doc_ids" in body else json_parameter(request.query.get("doc_ids", "null"))
-            return Filter(ids=changes.parse_ids(listed))
+            ids = body["doc_ids"] if "doc_ids" in body else json_parameter(request.query.get("doc_ids", "null"))
+            return Filter(ids=changes.parse_ids(ids))
         case "_design":
             return Filter(design=True)
         case "_view":
             if "view" not in request.query:
                 raise BadRequestError("`view` filter parameter is not provided.")
-            design, view = _split(request.query["view"], "`view` must be of the form `designname/viewname`")
+            design, view = _split_name(request.query["view"], "`view` must be of the form `designname/viewname`")
             return await _function_filter(store, database, request, body, design, "views", view, "map")
         case name if name.startswith("_"):
             raise BadRequestError("unknown builtin filter name")
         case name:
-            design, function = _split(name, "`filter` must be of the form `designname/filtername`")
+            design, function = _split_name(name, "`filter` must be of the form `designname/filtername`")
             return await _function_filter(store, database, request, body, design, "filters", function)
 
 
@@ -298,21 +302,21 @@ def _parse_selector(text: bytes) -> Filter:
     try:
         return Filter(selector=compile_selector(changes.parse_selector(body)), fields=changes.parse_fields(body))
     except BadRequestError as error:
-        raise BadRequestError(error.reason) from None  # CouchDB does not say here which kind of error it is
+        raise BadRequestError(error.reason) from None  # CouchDB answers with the code "bad_request" here
 
 
 async def _function_filter(
     store: Store, database: Database, request: Request, body: dict[str, Any], *path: str
 ) -> Filter:
-    """The filter by a function, ``path`` being the design document's name and where the function is in it."""
+    """Return a filter by a function. ``path`` is the design document's name, then the function's path in it."""
     design, *names = path
     function = await store.read(partial(open_function, database, design, tuple(names)))
     info = await store.read(partial(describe, database))
-    shown = seen(store, database, request, body if request.method == "POST" else "undefined", info)
-    return Filter(function=FunctionFilter(function, shown))
+    request_json = seen(store, database, request, body if request.method == "POST" else "undefined", info)
+    return Filter(function=FunctionFilter(function, request_json))
 
 
-def _split(name: str, reason: str) -> tuple[str, str]:
+def _split_name(name: str, reason: str) -> tuple[str, str]:
     design, _, function = name.partition("/")
     if not design or not function or "/" in function:
         raise BadRequestError(reason)

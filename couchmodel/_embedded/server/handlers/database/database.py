@@ -1,4 +1,4 @@
-"""One database: create, describe, drop, and its settings."""
+"""The endpoints of one database: create, describe, drop, compact, and its settings."""
 
 import asyncio
 import logging
@@ -41,14 +41,15 @@ SYSTEM: Final = ("_users", "_replicator", "_global_changes")
 """Databases whose names may begin with an underscore."""
 
 LONGEST_NAME: Final = 238
+"""Bytes of a database's name at most, as in CouchDB."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
 _LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
 
 
 async def create(store: Store, request: Request, name: str) -> Response:
-    """``PUT /{db}``."""
-    shards, partitioned = _shape(request.query)
+    """Answer ``PUT /{db}``."""
+    shards, partitioned = _parse_shape(request.query)
     if name not in SYSTEM and not _NAME.fullmatch(name):
         reason = (
             f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters "
@@ -65,7 +66,7 @@ async def create(store: Store, request: Request, name: str) -> Response:
 
 
 async def drop(store: Store, request: Request, name: str) -> Response:
-    """``DELETE /{db}``."""
+    """Answer ``DELETE /{db}``."""
     if "rev" in request.query:
         reason = "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
         raise BadRequestError(reason)
@@ -74,12 +75,12 @@ async def drop(store: Store, request: Request, name: str) -> Response:
 
 
 async def info(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}``."""
+    """Answer ``GET /{db}``."""
     return json_answer(200, await store.read(partial(describe, database)))
 
 
 async def create_document(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}``."""
+    """Answer ``POST /{db}``."""
     require_json_type(request)
     edit = await parsed(await read_text(request, LARGEST_DOCUMENTS), read_document)
     edit.id = edit.id or store.uuids.next()
@@ -92,7 +93,7 @@ async def create_document(store: Store, database: Database, request: Request) ->
 
 
 async def compact(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_compact``."""
+    """Answer ``POST /{db}/_compact``: the compaction goes on in a task after the answer."""
     require_json_type(request)
     database.compactions += 1
     task = asyncio.create_task(_compact(store, database))
@@ -102,16 +103,16 @@ async def compact(store: Store, database: Database, request: Request) -> Respons
 
 
 _compacting: Final[set[asyncio.Task[None]]] = set()
-"""An event loop alone would let go of what nobody waits for."""
+"""The compactions that are running. An event loop keeps only weak references to its tasks."""
 
 
 async def _compact(store: Store, database: Database) -> None:
-    """Compact a database a piece at a time, so that other writes come in between."""
+    """Compact a database a piece at a time, so that other writes can run in between."""
     last: int | None = 0
     try:
         while last is not None:
             last = await store.write(partial(compact_some, database.number, last))
-    except CouchModelError as error:  # closed meanwhile, or a full disk: the next compaction does it
+    except CouchModelError as error:  # the store was closed, or the disk is full: the next compaction goes on
         _log.debug("%s is not compacted: %s", database.name, error)
     finally:
         database.compactions -= 1
@@ -119,18 +120,18 @@ async def _compact(store: Store, database: Database) -> None:
 
 
 async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_ensure_full_commit``: every answer of the store says so already."""
+    """Answer ``POST /{db}/_ensure_full_commit``. There is nothing to do: every answered write is committed."""
     require_json_type(request)
     return json_answer(201, {"ok": True, "instance_start_time": str(database.created)})
 
 
 async def limit(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    """Answer ``GET /{db}/_revs_limit`` and ``_purged_infos_limit``."""
     return json_answer(200, await store.read(partial(_read_setting, database.number, _LIMITS[request.path[1]])))
 
 
 async def set_limit(store: Store, database: Database, request: Request) -> Response:
-    """``PUT /{db}/_revs_limit`` and ``_purged_infos_limit``."""
+    """Answer ``PUT /{db}/_revs_limit`` and ``_purged_infos_limit``."""
     database.security.require_admin(request.user)
     value = await json_body(request)
     name = _LIMITS[request.path[1]]
@@ -141,19 +142,19 @@ async def set_limit(store: Store, database: Database, request: Request) -> Respo
 
 
 async def security(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_security``."""
+    """Answer ``GET /{db}/_security``."""
     text = database.security.text
     return Response(200, JSON_HEADERS, (encode(DEFAULT) if text is None else text) + b"\n")
 
 
 async def set_security(store: Store, database: Database, request: Request) -> Response:
-    """``PUT /{db}/_security``."""
+    """Answer ``PUT /{db}/_security``."""
     text = await read_text(request)
     value = await parsed(text, parse_json)
     if database.name == "_users":
         raise ForbiddenError("You can't edit the security object of the user database.")
     database.security.require_admin(request.user)
-    security = await parsed(text, lambda _: _checked(database.name, value))
+    security = await parsed(text, lambda _: _make_security(database.name, value))
 
     def committed(_: object) -> None:
         database.security = security
@@ -162,18 +163,24 @@ async def set_security(store: Store, database: Database, request: Request) -> Re
     return json_answer(200, OK)
 
 
-def _checked(name: str, value: Any) -> Security:
-    """A security object as a database's. Raises BadRequestError, UnsupportedError."""
+def _make_security(name: str, value: Any) -> Security:
+    """Make the security settings of a database from a security object.
+
+    Raises BadRequestError if it is invalid, UnsupportedError if it lets others use ``_replicator``.
+    """
     check_security(value)
     if name == "_replicator" and value != DEFAULT:
-        # Its documents hold passwords, and what they ask for is done in an administrator's name.
+        # The documents hold passwords, and their replications run with an administrator's rights.
         raise UnsupportedError("In the embedded store only administrators of the server use _replicator.")
     return Security(encode(value), value)
 
 
-def _shape(query: Mapping[str, str]) -> tuple[int, bool]:
-    """How many shards are asked for, and whether the database is partitioned. There is one copy of it always."""
-    shards, _copies = (_positive(name, query.get(name, default)) for name, default in (("q", "2"), ("n", "1")))
+def _parse_shape(query: Mapping[str, str]) -> tuple[int, bool]:
+    """Return the number of shards and True for a partitioned database. The store keeps one copy, whatever ``n`` is.
+
+    Raises BadRequestError if a parameter is invalid.
+    """
+    shards, _copies = (_positive_integer(name, query.get(name, default)) for name, default in (("q", "2"), ("n", "1")))
     if "placement" in query:
         _check_placement(query["placement"])
     if query.get("engine", "couch") != "couch":
@@ -184,7 +191,7 @@ def _shape(query: Mapping[str, str]) -> tuple[int, bool]:
     return shards, partitioned == "true"
 
 
-def _positive(name: str, text: str) -> int:
+def _positive_integer(name: str, text: str) -> int:
     if not _INTEGER.fullmatch(text) or int(text) < 1:
         raise BadRequestError(f"The `{name}` value should be a positive integer.")
     return int(text)
@@ -202,7 +209,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 
 
 def describe(database: Database, connection: Connection) -> dict[str, Any]:
-    """What ``GET /{db}`` says. Raises NotFoundError."""
+    """Return the members of ``GET /{db}``. Raises NotFoundError if the database was dropped."""
     row = connection.execute(
         "SELECT update_seq, purge_seq, living, deleted FROM database WHERE number = ? AND name IS NOT NULL",
         (database.number,),

@@ -1,4 +1,4 @@
-"""Mango queries."""
+"""The endpoints of Mango queries: ``_find`` and ``_explain``."""
 
 import asyncio
 import time
@@ -39,42 +39,42 @@ from couchmodel.errors import BadRequestError
 __all__ = ["explain", "find"]
 
 SHORT: Final = 50
-"""Documents that are read in the event loop."""
+"""The most documents of an index, skipped ones among them, that are read in the event loop."""
 
 FEW_PER_RESULT: Final = 10
-"""Documents looked at for each one found, above which CouchDB warns."""
+"""Documents examined for each result, above which CouchDB warns."""
 
 
 async def find(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_find``."""
-    text = await _text(request)
+    """Answer ``POST /{db}/_find``."""
+    text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    query = await parsed(text, partial(_query, database, catalogue, _partition(request)), LARGE_QUERY)
+    query = await parsed(text, partial(_parse_query, database, catalogue, _partition(request)), LARGE_QUERY)
     if len(text) <= LARGE:
-        return await _found(store, database, catalogue, query)
+        return await _answer(store, database, catalogue, query)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, query.options.dissolve)
-        answer = await _found(store, database, catalogue, query)
+        answer = await _answer(store, database, catalogue, query)
         if answer.stream is not None:
-            answer.stream = _with(stack.pop_all(), answer.stream)
+            answer.stream = _finish_after(stack.pop_all(), answer.stream)
     return answer
 
 
-async def _with(stack: AsyncExitStack, stream: Stream) -> AsyncGenerator[bytes, None]:
-    """An answer, and what is to be done behind it."""
+async def _finish_after(stack: AsyncExitStack, stream: Stream) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of an answer, then close ``stack``."""
     async with stack, aclosing(stream):
         async for piece in stream:
             yield piece
 
 
-async def _found(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
+async def _answer(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
     options, plan, covered, started, small = query
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     if options.partition and not database.partitioned:
         raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
     reader = None if plan.index.design is None else store.reader(catalogue.designs[plan.index.design].signature)
-    source = await _source(store, database, catalogue, plan, options)
+    source = await _open_source(store, database, catalogue, plan, options)
     if reader is not None and source is not None:
         reader.index = source.number
     search = Search(
@@ -95,26 +95,26 @@ async def _found(store: Store, database: Database, catalogue: Catalogue, query: 
     )
     job = partial(finding.read_batch, search)
     batch = await (store.read(job) if small and _is_short(search) else store.scan(job))
-    pieces = _Pieces(store, options, plan, started, reader)
-    batch = await pieces.begun(batch)
+    pieces = _FindAnswer(store, options, plan, started, reader)
+    batch = await pieces.first_batch(batch)
     if batch.rest is None:
-        return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.end())))
+        return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.tail())))
     return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
 
 
 async def explain(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_explain``."""
-    text = await _text(request)
+    """Answer ``POST /{db}/_explain``."""
+    text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    return await parsed(text, partial(_explained, database, catalogue, _partition(request)), LARGE_QUERY)
+    return await parsed(text, partial(_explain, database, catalogue, _partition(request)), LARGE_QUERY)
 
 
-def _explained(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
-    options = _options(partition, text)
+def _explain(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
+    options = _parse_query_options(partition, text)
     found = _survey(catalogue, options)
     found.refuse(fallback=options.allow_fallback)
     plan = planner.choose(found, options.selector, options.sort) if found.usable else None
-    said: dict[str, Any] = {
+    members: dict[str, Any] = {
         "dbname": database.name,
         "index": plan and shown(plan.index),
         "partitioned": database.partitioned,
@@ -130,17 +130,19 @@ def _explained(database: Database, catalogue: Catalogue, partition: str, text: b
         "selector_hints": explaining.selector_hints(options.selector),
     }
     if plan is not None:
-        said["mrargs"] = explaining.view_arguments(plan, options)
-        said["covering"] = is_covered(plan.index, options)
-    answer = Response(200, JSON_HEADERS, encode_gradually(said) + b"\n")
+        members["mrargs"] = explaining.view_arguments(plan, options)
+        members["covering"] = is_covered(plan.index, options)
+    answer = Response(200, JSON_HEADERS, encode_gradually(members) + b"\n")
     options.dissolve()
     return answer
 
 
 class _Query(NamedTuple):
-    """A query, how it is answered, whether the keys of the index tell all that it takes, and when it has come.
+    """A query with its plan.
 
-    What is not ``small`` may look for large values, too.
+    ``covered`` says that the keys of the index have all members that the query needs. ``started`` is the time of
+    ``time.perf_counter`` at which planning began. ``small`` says that the text of the query has at most LARGE_QUERY
+    bytes: a larger one may look for large values, which takes time.
     """
 
     options: Options
@@ -150,24 +152,24 @@ class _Query(NamedTuple):
     small: bool
 
 
-async def _text(request: Request) -> bytes:
+async def _read_text(request: Request) -> bytes:
     require_json_type(request)
     return await read_text(request)
 
 
 def _partition(request: Request) -> str:
-    """The partition that the request names, in which the query stays."""
+    """Return the partition that the request names, ``""`` for the whole database."""
     return request.query.get("partition", "")
 
 
-def _query(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> _Query:
-    options = _options(partition, text)
+def _parse_query(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> _Query:
+    options = _parse_query_options(partition, text)
     started = time.perf_counter()
-    plan = _plan(database, catalogue, options)
+    plan = _choose_plan(database, catalogue, options)
     return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= LARGE_QUERY)
 
 
-def _options(partition: str, text: bytes) -> Options:
+def _parse_query_options(partition: str, text: bytes) -> Options:
     body = parse_query(text)
     if not partition:
         return parse_options(body)
@@ -176,7 +178,7 @@ def _options(partition: str, text: bytes) -> Options:
     return parse_options({**body, "partition": partition})
 
 
-def _plan(database: Database, catalogue: Catalogue, options: Options) -> Plan:
+def _choose_plan(database: Database, catalogue: Catalogue, options: Options) -> Plan:
     found = _survey(catalogue, options)
     if not found.usable:
         kind = ("partitioned " if options.partition else "global ") if database.partitioned else ""
@@ -190,10 +192,10 @@ def _survey(catalogue: Catalogue, options: Options) -> Survey:
     return planner.survey(catalogue.indexes, options.selector, options.sort, options.use_index, options.partition)
 
 
-async def _source(
+async def _open_source(
     store: Store, database: Database, catalogue: Catalogue, plan: Plan, options: Options
 ) -> Source | None:
-    """The index of a plan, as up to date as the query wants it; None where the plan has none."""
+    """Return the index of a plan, brought up to date if the query wants that; None if the plan uses no index."""
     if plan.index.design is None:
         return None
     design = catalogue.designs[plan.index.design]
@@ -206,17 +208,17 @@ async def _source(
 
 
 def _is_short(search: Search) -> bool:
-    """Whether it may be done in the event loop, at first."""
+    """Return True if the first batch may be read in the event loop."""
     if search.selector.may_take_long:
         return False
     return search.plan.is_short or (search.source is not None and search.limit + search.skip <= SHORT)
 
 
-class _Pieces:
-    """An answer in the making."""
+class _FindAnswer:
+    """The answer to one query, made batch by batch."""
 
     def __init__(self, store: Store, options: Options, plan: Plan, started: float, reader: Reader | None) -> None:
-        """``reader`` is that of the index, which is there until the answer has been made."""
+        """``reader`` keeps the index from being cleared away until the answer is complete."""
         self._store = store
         self._options = options
         self._plan = plan
@@ -226,15 +228,18 @@ class _Pieces:
         self._total = Statistics()
         self._last: Position | None = None
 
-    async def begun(self, batch: Batch) -> Batch:
-        """The first batch that has documents, or the last: until then, the answer may become an error."""
+    async def first_batch(self, batch: Batch) -> Batch:
+        """Return the first batch that has documents, or the last batch.
+
+        Nothing is sent before it, so an error up to then becomes the answer.
+        """
         while batch.rest is not None and not batch.rows:
             self._count(batch)
             batch = await self._next(batch.rest)
         return batch
 
     async def stream(self, batch: Batch) -> AsyncGenerator[bytes, None]:
-        """The answer, a batch at a time."""
+        """Yield the answer, a piece for each batch."""
         while True:
             piece = self.rows(batch)
             if piece:
@@ -242,10 +247,10 @@ class _Pieces:
             if batch.rest is None:
                 break
             batch = await self._next(batch.rest)
-        yield self.end()
+        yield self.tail()
 
     def rows(self, batch: Batch) -> bytes:
-        """The documents of a batch."""
+        """Return the documents of a batch as text."""
         self._count(batch)
         separator, self._separator = self._separator, b",\n" if batch.rows else self._separator
         return separator + b",\n".join(batch.rows) if batch.rows else b""
@@ -259,8 +264,8 @@ class _Pieces:
         self._total.returned += batch.statistics.returned
         self._last = batch.last or self._last
 
-    def end(self) -> bytes:
-        """What stands behind the documents."""
+    def tail(self) -> bytes:
+        """Return the text behind the documents: bookmark, statistics and warnings."""
         members: dict[str, object] = {"bookmark": self._bookmark()}
         if self._options.execution_stats:
             members["execution_stats"] = {

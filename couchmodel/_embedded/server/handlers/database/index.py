@@ -1,4 +1,4 @@
-"""Mango indexes: make, list and remove them."""
+"""The endpoints of Mango indexes: create, list and delete them."""
 
 from functools import partial
 from typing import Any, Final
@@ -31,47 +31,47 @@ __all__ = ["create", "delete", "delete_many", "list_indexes"]
 
 
 async def create(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_index``."""
+    """Answer ``POST /{db}/_index``."""
     require_json_type(request)
-    definition = await parsed(await read_text(request), _definition, LARGE_QUERY)
-    result = await store.write(partial(_create, database.number, definition), committed=database.notify)
+    definition = await parsed(await read_text(request), _parse_index, LARGE_QUERY)
+    result = await store.write(partial(_create_index, database.number, definition), committed=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 
 
-def _definition(text: bytes) -> Definition:
+def _parse_index(text: bytes) -> Definition:
     definition = parse_definition(parse_query(text))
     validate_id(definition.design)
     return definition
 
 
 async def list_indexes(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_index``."""
+    """Answer ``GET /{db}/_index``."""
     indexes = [ALL_DOCS, *(await store.read(partial(read_catalogue, database))).indexes]
-    skip = _parameter(request, "skip", 0, lowest=0)
-    limit = _parameter(request, "limit", len(indexes), lowest=1)
-    listed = [shown(index) for index in indexes[skip : skip + limit]]
-    return json_answer(200, {"total_rows": len(indexes), "indexes": listed})
+    skip = _integer_parameter(request, "skip", 0, lowest=0)
+    limit = _integer_parameter(request, "limit", len(indexes), lowest=1)
+    page = [shown(index) for index in indexes[skip : skip + limit]]
+    return json_answer(200, {"total_rows": len(indexes), "indexes": page})
 
 
 async def delete(store: Store, database: Database, request: Request) -> Response:
-    """``DELETE /{db}/_index/{design}/{type}/{name}``."""
+    """Answer ``DELETE /{db}/_index/{design}/{type}/{name}``."""
     *design, kind, name = request.path[2:]
     id = _design_id("/".join(design))
     if kind != "json":
         raise NotFoundError("missing")
-    await store.write(partial(_delete, database, id, name), committed=database.notify)
+    await store.write(partial(_delete_index, database, id, name), committed=database.notify)
     return json_answer(200, OK)
 
 
 async def delete_many(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_index/_bulk_delete``."""
+    """Answer ``POST /{db}/_index/_bulk_delete``."""
     require_json_type(request)
-    listed = parse_removal(await parsed(await read_text(request), parse_query))
+    names = parse_removal(await parsed(await read_text(request), parse_query))
     success: list[dict[str, Any]] = []
     fail: list[dict[str, Any]] = []
-    for id in map(_design_id, listed):
+    for id in map(_design_id, names):
         try:
-            await store.write(partial(_delete, database, id, None), committed=database.notify)
+            await store.write(partial(_delete_index, database, id, None), committed=database.notify)
             success.append({"id": id, "ok": True})
         except NotFoundError as error:
             fail.append({"id": id, "error": error.code})
@@ -82,7 +82,7 @@ def _design_id(name: str) -> str:
     return name if name.startswith("_design/") else f"_design/{name}"
 
 
-def _parameter(request: Request, name: str, default: int, *, lowest: int) -> int:
+def _integer_parameter(request: Request, name: str, default: int, *, lowest: int) -> int:
     text = request.query.get(name)
     if text is None:
         return default
@@ -92,37 +92,40 @@ def _parameter(request: Request, name: str, default: int, *, lowest: int) -> int
     return whole_number(text)
 
 
-def _create(database: int, definition: Definition, connection: Connection) -> str:
-    design, rev = _design(connection, database, definition.design)
+def _create_index(database: int, definition: Definition, connection: Connection) -> str:
+    design, rev = _read_design(connection, database, definition.design)
     changed = with_index(design, definition)
     if changed == design:
         return "exists"
-    _write(connection, database, definition.design, changed, rev)
+    _write_design(connection, database, definition.design, changed, rev)
     return "created"
 
 
-def _delete(database: Database, id: str, name: str | None, connection: Connection) -> None:
-    """Remove the index of that name from a design document, or its only one."""
+def _delete_index(database: Database, id: str, name: str | None, connection: Connection) -> None:
+    """Remove an index from a design document: the one called ``name``, or its only index if that is None.
+
+    Deletes the design document with its last index. Raises NotFoundError if there is no such index.
+    """
     indexes = [index for index in read_catalogue(database, connection).indexes if index.design == id]
     found = [index for index in indexes if name in (None, index.name)]
-    design, rev = _design(connection, database.number, id)
+    design, rev = _read_design(connection, database.number, id)
     if len(found) != 1 or design is None:
         raise NotFoundError("missing")
     changed = without_index(design, found[0].name)
-    _write(connection, database.number, id, {"_deleted": True} if changed == _EMPTY else changed, rev)
+    _write_design(connection, database.number, id, {"_deleted": True} if changed == _EMPTY else changed, rev)
 
 
 _EMPTY: Final = {"language": QUERY}
 
 
-def _design(connection: Connection, database: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
+def _read_design(connection: Connection, database: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
     found = winner(database, id, connection)
     if found is None or found.deleted:
         return None, None
     return decode(found.body), Rev.parse(found.rev)
 
 
-def _write(connection: Connection, database: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
+def _write_design(connection: Connection, database: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
     edit = parse_document(body, id=id)
     edit.path = [rev] if rev else []
     writing = Writing(connection, database)

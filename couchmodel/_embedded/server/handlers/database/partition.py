@@ -1,4 +1,4 @@
-"""One partition of a database: what is in it, and the way to the endpoints that look into it."""
+"""The endpoints of one partition of a database: its numbers, and the requests that it shares with the database."""
 
 from functools import partial
 from typing import Any
@@ -15,16 +15,16 @@ __all__ = ["info", "inside"]
 
 
 async def info(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_partition/{partition}``."""
+    """Answer ``GET /{db}/_partition/{partition}``."""
     name = request.path[2]
     _require(database, name)
-    return json_answer(200, await store.scan(partial(_describe, database, name)))
+    return json_answer(200, await store.scan(partial(_read_info, database, name)))
 
 
 def inside(database: Database, request: Request) -> Request:
-    """The request to an endpoint of a partition, as it is put to the database: the partition is a parameter there.
+    """Return a request to an endpoint of a partition as a request to the database with the parameter ``partition``.
 
-    Raises BadRequestError.
+    Raises BadRequestError if the database is not partitioned, or if the query names another partition.
     """
     name = request.path[2]
     _require(database, name)
@@ -43,7 +43,7 @@ def _require(database: Database, name: str) -> None:
     check_partition(name)
 
 
-def _describe(database: Database, name: str, connection: Connection) -> dict[str, Any]:
+def _read_info(database: Database, name: str, connection: Connection) -> dict[str, Any]:
     check_database(database.number, connection)
     living, deleted, size = connection.execute(
         "SELECT coalesce(sum(NOT deleted), 0), coalesce(sum(deleted), 0), coalesce(sum(length(body)), 0)"

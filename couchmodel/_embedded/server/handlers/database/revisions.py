@@ -1,4 +1,4 @@
-"""Revisions by the many: what is missing here, and reading what another database lacks."""
+"""The endpoints that replicators use: ``_revs_diff``, ``_missing_revs`` and ``_bulk_get``."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from couchmodel._embedded.documents.incoming import validate_id
 from couchmodel._embedded.documents.reader import Opened, Wishes
 from couchmodel._embedded.json.incremental import dissolve
 from couchmodel._embedded.queries import revisions as replication
-from couchmodel._embedded.queries.revisions import BATCH, Difference, Found
+from couchmodel._embedded.queries.revisions import BATCH, BulkGetResult, Difference
 from couchmodel._embedded.rules.params import accepts
 from couchmodel._embedded.rules.partitions import check_access, check_id
 from couchmodel._embedded.server.handlers.document.document_reads import ERROR_TYPE, bundled
@@ -26,71 +26,76 @@ from couchmodel.errors import BadRequestError
 
 __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
 
-_REFUSED: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
-_WISHES: Final = ("revs", "attachments", "att_encoding_info")
+_REFUSED_PARAMETERS: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
+_FLAGS: Final = ("revs", "attachments", "att_encoding_info")
+"""Parameters of ``_bulk_get`` that become members of Wishes."""
 
 
 SHORT: Final = 20
-"""Documents, and revisions of them, that are looked up in the event loop."""
+"""The most documents, and the most revisions of them, that a request may have to be answered in the event loop."""
 
 
 async def revisions_difference(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_revs_diff``."""
+    """Answer ``POST /{db}/_revs_diff``."""
 
-    def show(found: dict[str, Difference]) -> dict[str, Any]:
-        return {id: _shown(difference) for id, difference in found.items()}
+    def members(found: dict[str, Difference]) -> dict[str, Any]:
+        return {id: _difference_row(difference) for id, difference in found.items()}
 
-    return await _differences(store, database, request, show)
+    return await _answer_differences(store, database, request, members)
 
 
 async def missing_revisions(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_missing_revs``."""
+    """Answer ``POST /{db}/_missing_revs``."""
 
-    def show(found: dict[str, Difference]) -> dict[str, Any]:
+    def members(found: dict[str, Difference]) -> dict[str, Any]:
         return {"missing_revs": {id: difference.missing for id, difference in found.items()}}
 
-    return await _differences(store, database, request, show)
+    return await _answer_differences(store, database, request, members)
 
 
 async def bulk_get(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_bulk_get``."""
-    listed = (await json_object(request)).get("docs")
-    if not isinstance(listed, list):
+    """Answer ``POST /{db}/_bulk_get`` with JSON, or with a multipart body if the client accepts no JSON."""
+    documents = (await json_object(request)).get("docs")
+    if not isinstance(documents, list):
         raise BadRequestError("Missing JSON list of 'docs'.")
-    for name in _REFUSED:
+    for name in _REFUSED_PARAMETERS:
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     check = _check_partitioned_id if database.partitioned else validate_id
-    asked: dict[str, Any] = {name: True for name in _WISHES if request.query.get(name) == "true"}
-    wishes = Wishes(**asked)
+    flags: dict[str, Any] = {name: True for name in _FLAGS if request.query.get(name) == "true"}
+    wishes = Wishes(**flags)
     latest = request.query.get("latest") == "true"
     kind = _multipart_type(request)
     if kind is None:
-        rows = _rows(_batches(store, database, listed, check, wishes, latest))
+        rows = _row_batches(_read_batches(store, database, documents, check, wishes, latest))
         return Response(200, JSON_HEADERS, stream=streamed(b'{"results":[', rows, b"\n]}\n"))
     mixed = Mixed(kind)
     wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
-    batches = _batches(store, database, listed, check, wishes, latest)
+    batches = _read_batches(store, database, documents, check, wishes, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
-    return Response(200, headers, stream=_mixed(store, mixed, batches) if listed else None)
+    return Response(200, headers, stream=_multipart_pieces(store, mixed, batches) if documents else None)
 
 
-async def _differences(
-    store: Store, database: Database, request: Request, show: Callable[[dict[str, Difference]], dict[str, Any]]
+async def _answer_differences(
+    store: Store, database: Database, request: Request, members: Callable[[dict[str, Difference]], dict[str, Any]]
 ) -> Response:
-    """What is missing, shown. All of it is done where the documents are read: there may be very many of them."""
+    """Answer with the revisions of the request that the database lacks.
+
+    ``members`` makes the members of the answer from them.
+    """
     body = await json_object(request)
 
+    # The body is parsed and the answer is encoded in the reading job: both may be too large for the event loop.
     def answer(connection: Connection) -> Response:
-        asked = replication.parse_revisions(body)
+        requested = replication.parse_revisions(body)
         if database.partitioned:
-            for id in asked:
+            for id in requested:
                 check_access(id)
-        told = json_answer(200, show(replication.differences(database.number, asked, connection)))
+        response = json_answer(200, members(replication.differences(database.number, requested, connection)))
         if not few:
             dissolve(body)
-            dissolve(asked)
-        return told
+            dissolve(requested)
+        return response
 
     few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
     return await (store.read if few else store.scan)(answer)
@@ -100,63 +105,68 @@ def _check_partitioned_id(id: Any) -> None:
     check_id(validate_id(id), validate_id)
 
 
-def _told(error: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is wrong, as a part tells it: without the id where it is a revision that is missing."""
+def _error_part(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an error as the part of a multipart body shows it: without the id if one revision is missing."""
     if error["reason"] != "missing" or error["rev"] == "undefined":
         return error
     return {name: value for name, value in error.items() if name != "id"}
 
 
-def _shown(difference: Difference) -> dict[str, Any]:
-    shown = {"missing": difference.missing}
+def _difference_row(difference: Difference) -> dict[str, Any]:
+    row = {"missing": difference.missing}
     if difference.possible_ancestors:
-        shown["possible_ancestors"] = difference.possible_ancestors
-    return shown
+        row["possible_ancestors"] = difference.possible_ancestors
+    return row
 
 
 def _multipart_type(request: Request) -> str | None:
-    """The multipart type that the client takes and JSON not; None where it takes JSON, or nothing that there is."""
+    """Return the multipart type to answer with, or None for JSON.
+
+    JSON is for a client that accepts it, and for one that accepts none of the three types.
+    """
     if accepts(request.headers, JSON_TYPE):
         return None
     return next((kind for kind in (MIXED, RELATED) if accepts(request.headers, kind)), None)
 
 
-async def _batches(
+async def _read_batches(
     store: Store,
     database: Database,
-    listed: Sequence[Any],
+    documents: Sequence[Any],
     check: Callable[[Any], object],
     wishes: Wishes,
     latest: bool,
-) -> AsyncGenerator[list[Found], None]:
-    def open_some(some: Sequence[Any], connection: Connection) -> list[Found]:
-        wanted = [replication.parse_wanted(member, check) for member in some]
-        return replication.open_many(database.number, wanted, wishes, latest, connection)
+) -> AsyncGenerator[list[BulkGetResult], None]:
+    def open_some(some: Sequence[Any], connection: Connection) -> list[BulkGetResult]:
+        requested = [replication.parse_requested(member, check) for member in some]
+        return replication.open_requested(database.number, requested, wishes, latest, connection)
 
-    read = store.read if len(listed) <= SHORT else store.scan
-    while listed:
-        found = await read(partial(open_some, listed[:BATCH]))
-        listed = listed[len(found) :]
-        yield found
-
-
-def _found_json(found: Sequence[Found]) -> list[bytes]:
-    return [replication.found_json(item) for item in found]
+    read = store.read if len(documents) <= SHORT else store.scan
+    while documents:
+        results = await read(partial(open_some, documents[:BATCH]))
+        documents = documents[len(results) :]
+        yield results
 
 
-async def _rows(batches: AsyncIterator[list[Found]]) -> AsyncGenerator[list[bytes], None]:
-    async for found in batches:
-        rows = partial(_found_json, found)
-        size = sum(len(document.text) for item in found for document in item.docs if isinstance(document, Opened))
+def _rows_json(results: Sequence[BulkGetResult]) -> list[bytes]:
+    return [replication.result_json(result) for result in results]
+
+
+async def _row_batches(batches: AsyncIterator[list[BulkGetResult]]) -> AsyncGenerator[list[bytes], None]:
+    async for results in batches:
+        rows = partial(_rows_json, results)
+        size = sum(len(document.text) for item in results for document in item.docs if isinstance(document, Opened))
         yield rows() if size <= LARGE else await asyncio.to_thread(rows)
 
 
-async def _mixed(store: Store, mixed: Mixed, batches: AsyncIterator[list[Found]]) -> AsyncGenerator[bytes, None]:
-    async for found in batches:
-        for id, documents in found:
+async def _multipart_pieces(
+    store: Store, mixed: Mixed, batches: AsyncIterator[list[BulkGetResult]]
+) -> AsyncGenerator[bytes, None]:
+    async for results in batches:
+        for id, documents in results:
             for document in documents:
                 if not isinstance(document, Opened):
-                    yield mixed.frame(ERROR_TYPE) + to_json(_told(document))
+                    yield mixed.frame(ERROR_TYPE) + to_json(_error_part(document))
                     continue
                 whole = bundled(store, document)
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else NOTHING

@@ -1,4 +1,4 @@
-"""Update functions: a function of a design document that makes a document of a request, and an answer."""
+"""Update functions: functions of design documents that turn a request into a document and an answer."""
 
 import asyncio
 import base64
@@ -25,15 +25,15 @@ __all__ = ["update"]
 
 
 FRAMING: Final = frozenset(("connection", "content-length", "trailer", "transfer-encoding", "upgrade"))
-"""Headers that a function does not set: they are about how the answer is sent."""
+"""Headers that a function cannot set, since they control how the answer is sent."""
 
 _POLICY: Final = "content-security-policy"
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What may be a header's name."""
+"""A header's name: a token of RFC 9110, section 5.6.2."""
 
 
-class _Subject(NamedTuple):
-    """What an update is about."""
+class _UpdateCall(NamedTuple):
+    """The arguments of an update: the function, the document as JSON, and the members of ``GET /{db}``."""
 
     function: Function
     document: bytes | None
@@ -41,28 +41,28 @@ class _Subject(NamedTuple):
 
 
 async def update(store: Store, database: Database, request: Request) -> Response:
-    """``/{db}/_design/{design}/_update/{function}`` and ``…/{document}``, by any method but GET."""
+    """Answer ``/{db}/_design/{design}/_update/{function}`` and ``…/{document}``, by any method but GET."""
     _, _, design, _, *names = request.path
     if not names:
         raise NotFoundError("Invalid path.", code="update_error")
     id = "/".join(names[1:]) or None
-    subject = await store.read(partial(_open, database, design, names[0], id))
+    call = await store.read(partial(_open_call, database, design, names[0], id))
     body = await request.read()
 
-    def ask() -> Any:
-        told = seen(store, database, request, body.decode(errors="replace"), subject.info, id)
-        return subject.function.call("update", subject.document or b"null", told)
+    def call_function() -> Any:
+        request_json = seen(store, database, request, body.decode(errors="replace"), call.info, id)
+        return call.function.call("update", call.document or b"null", request_json)
 
-    document, answer = await run(database.scripts, ask)
+    document, answer = await run(database.scripts, call_function)
     writes = isinstance(document, dict)
-    response = _answer(answer, 201 if writes else 200)
+    response = _function_response(answer, 201 if writes else 200)
     if writes:
         written = await _save(store, database, document, request.user)
         response.headers = {**written, **response.headers}
     return response
 
 
-def _open(database: Database, design: str, name: str, id: str | None, connection: Connection) -> _Subject:
+def _open_call(database: Database, design: str, name: str, id: str | None, connection: Connection) -> _UpdateCall:
     function = open_function(database, design, ("updates", name), connection)
     document = None
     if id is not None:
@@ -70,11 +70,11 @@ def _open(database: Database, design: str, name: str, id: str | None, connection
             document = open_winner(database.number, id, Wishes(revs=True), connection).text
         except NotFoundError:
             document = None
-    return _Subject(function, document, describe(database, connection))
+    return _UpdateCall(function, document, describe(database, connection))
 
 
 async def _save(store: Store, database: Database, document: dict[str, Any], user: User) -> dict[str, str]:
-    """Write the document, and the headers that say so."""
+    """Write the document, and return the headers that name its new revision."""
     edit = await asyncio.to_thread(parse_document, document)
     validate_id(edit.id)
     rev = await write(store, database, edit, user)
@@ -84,43 +84,47 @@ async def _save(store: Store, database: Database, document: dict[str, Any], user
 # --- the answer
 
 
-def _answer(members: Mapping[str, Any], status: int) -> Response:
-    """What a function says of its answer: ``code``, ``headers``, and ``json``, ``body`` or ``base64``.
+def _function_response(members: Mapping[str, Any], status: int) -> Response:
+    """Make a response from the object that a function returned.
+
+    Its members are ``code``, ``headers``, and one of ``json``, ``body`` and ``base64``.
 
     Raises:
-        ServerError: it says something that no answer has.
+        ServerError: the object has another member, or a value that no response can have.
     """
     content, content_type, isolated = b"", JSON_TYPE, True
-    given: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for name, value in members.items():
         match name, value:
             case "code", int() if not isinstance(value, bool):
                 status = value
             case "headers", dict():
-                given = {key.lower(): _text(key, text) for key, text in value.items() if key.lower() not in FRAMING}
+                headers = {
+                    key.lower(): _header_value(key, text) for key, text in value.items() if key.lower() not in FRAMING
+                }
             case "json", _:
                 content, content_type, isolated = encode(value) + b"\n", JSON_TYPE, False
             case "body", str():
                 content, content_type = value.encode(), "text/html; charset=utf-8"
             case "base64", str():
-                content, content_type = _decoded(value), "application/binary"
+                content, content_type = _decode_base64(value), "application/binary"
             case _:
                 raise _invalid(name, value)
     if not 200 <= status <= 999:
         raise _invalid("code", status)
     if isolated:
-        # A page that a design document has made does nothing in the name of whoever looks at it.
-        given[_POLICY] = f"sandbox, {given[_POLICY]}" if _POLICY in given else "sandbox"
-    return Response(status, {"content-type": content_type, **given}, content)
+        # A page made by a design document must not act with the session of the user who opens it.
+        headers[_POLICY] = f"sandbox, {headers[_POLICY]}" if _POLICY in headers else "sandbox"
+    return Response(status, {"content-type": content_type, **headers}, content)
 
 
-def _text(name: str, value: Any) -> str:
+def _header_value(name: str, value: Any) -> str:
     if not isinstance(value, str) or not (_HEADER.fullmatch(name) and value.isprintable()):
         raise _invalid(name, value)
     return value
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""Views of design documents: their rows, several queries in one request, and what is known of their indexes."""
+"""The endpoints of views: their rows, several queries in one request, and the state of their indexes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -33,42 +33,42 @@ __all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
 T = TypeVar("T")
 
 SHORT: Final = 50
-"""Rows that are read in the event loop."""
+"""The most rows that are read, and the most that are skipped, in the event loop."""
 
 RESTARTS: Final = 3
-"""How often a group is begun anew because the index has changed, before nothing else is read meanwhile."""
+"""How often a group is begun anew because the index has changed. After that it is read without a pause."""
 
 
 async def list_rows(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_design/{design}/_view/{view}`` and ``POST``."""
-    design = await _design(store, database, request.path[2])
+    """Answer ``GET /{db}/_design/{design}/_view/{view}`` and ``POST``."""
+    design = await _open_design(store, database, request.path[2])
     query = parse_body(await json_object(request)) if request.method == "POST" else Query()
-    reading = _reading(store, database, design, request.path[4], parse_parameters(request.query, query))
-    head, batches = await reading.begin()
+    view_query = _open_query(store, database, design, request.path[4], parse_parameters(request.query, query))
+    head, batches = await view_query.begin()
     first: list[bytes] = await anext(batches, [])
     second = await anext(batches, None)
     if second is None:
         return await listed(head, first, b"\n]}\n")
-    return Response(200, JSON_HEADERS, stream=streamed(head, _chained([first, second], batches), b"\n]}\n"))
+    return Response(200, JSON_HEADERS, stream=streamed(head, _chain([first, second], batches), b"\n]}\n"))
 
 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_design/{design}/_view/{view}/queries``."""
-    design = await _design(store, database, request.path[2])
+    """Answer ``POST /{db}/_design/{design}/_view/{view}/queries``."""
+    design = await _open_design(store, database, request.path[2])
     require_json_type(request)
     name = request.path[4]
     design.view(name)
     base = replace(parse_parameters(request.query, Query()), keys=NOTHING, group=None, group_level=None)
     queries = await parsed(await read_text(request), partial(parse_queries, base))
-    readings = [_reading(store, database, design, name, query) for query in queries]
-    if readings:
-        await readings[0].prepare()  # what goes wrong with the index is told by the status
-    return Response(200, JSON_HEADERS, stream=_results(readings))
+    view_queries = [_open_query(store, database, design, name, query) for query in queries]
+    if view_queries:
+        await view_queries[0].prepare()  # before the answer begins, so that an error of the index has its status
+    return Response(200, JSON_HEADERS, stream=_result_pieces(view_queries))
 
 
 async def info(store: Store, database: Database, request: Request) -> Response:
-    """``GET /{db}/_design/{design}/_info``."""
-    design = await _design(store, database, request.path[2])
+    """Answer ``GET /{db}/_design/{design}/_info``."""
+    design = await _open_design(store, database, request.path[2])
     state = await store.read(partial(read_state, database.number, design.signature))
     size = 0 if state.number is None else await store.scan(partial(measure, state.number))
     pending = max(0, state.database_seq - state.update_seq)
@@ -89,21 +89,21 @@ async def info(store: Store, database: Database, request: Request) -> Response:
 
 
 async def compact(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_compact/{design}``: an index is compact already."""
+    """Answer ``POST /{db}/_compact/{design}``. There is nothing to do: an index is always compact."""
     require_json_type(request)
-    await _design(store, database, request.path[2])
+    await _open_design(store, database, request.path[2])
     return json_answer(202, OK)
 
 
 async def clean_up(store: Store, database: Database, request: Request) -> Response:
-    """``POST /{db}/_view_cleanup``, and ``_nouveau_cleanup``, which alone asks for JSON."""
+    """Answer ``POST /{db}/_view_cleanup`` and ``_nouveau_cleanup``. Only the latter requires the type of JSON."""
     if request.path[1] == "_nouveau_cleanup":
         require_json_type(request)
     await indexing.clean_up(store, database)
     return json_answer(202, OK)
 
 
-async def _design(store: Store, database: Database, name: str) -> Design:
+async def _open_design(store: Store, database: Database, name: str) -> Design:
     return await store.read(partial(_read_design, database, f"_design/{name}"))
 
 
@@ -115,21 +115,21 @@ def _read_design(database: Database, id: str, connection: Connection) -> Design:
 # --- one query
 
 
-def _reading(store: Store, database: Database, design: Design, name: str, query: Query) -> "_Reading":
+def _open_query(store: Store, database: Database, design: Design, name: str, query: Query) -> "_ViewQuery":
     view = design.view(name)
     reduced = validate(query, view, partitioned=design.partitioned)
     if query.partition is not None:
         check_partition(query.partition)
         view = view.narrowed(query.partition)
     reducer = open_reducer(design, view, database.scripts, backwards=query.descending) if reduced else None
-    return _Reading(store, database, design, view, query, reducer, store.reader(design.signature))
+    return _ViewQuery(store, database, design, view, query, reducer, store.reader(design.signature))
 
 
 @dataclass(slots=True)
-class _Reading:
-    """A query that is being answered; with a reducer, for reduced rows.
+class _ViewQuery:
+    """A query of a view while it is answered. It has a reducer if its rows are reduced.
 
-    Whatever it finds of the index is there until it has been answered.
+    ``reader`` keeps the index from being cleared away until the query is answered.
     """
 
     store: Store
@@ -141,30 +141,30 @@ class _Reading:
     reader: Reader
 
     async def prepare(self) -> None:
-        """See to it that the index is as the query wants it. Raises ResponseError."""
+        """Bring the index up to date if the query wants that. Raises ResponseError."""
         await self._state()
 
     async def begin(self) -> tuple[bytes, AsyncGenerator[list[bytes], None]]:
-        """What stands before the rows, and the rows, batch by batch."""
+        """Return the text before the rows, and the rows as batches of JSON texts."""
         state = await self._state()
         source = None if state.number is None else Source(self.database.number, state.number, self.view)
         members: dict[str, object] = {}
         if self.query.update_seq:
             members["update_seq"] = self.database.sequence(state.update_seq)
         if self.reducer is not None:
-            return _head(members), _nothing() if source is None else self._groups(source, self.reducer)
+            return _rows_head(members), _no_rows() if source is None else self._groups(source, self.reducer)
         if source is None:
-            return _head({"total_rows": 0, "offset": 0, **members}), _nothing()
-        first = await self._run(partial(_first, source, self.query, state.total(self.view.place)))
+            return _rows_head({"total_rows": 0, "offset": 0, **members}), _no_rows()
+        first = await self._run(partial(_read_first, source, self.query, state.total(self.view.place)))
         numbers = {"total_rows": state.total(self.view.place), "offset": first.offset}
-        return _head({**numbers, **members}), self._rows(source, first.batch)
+        return _rows_head({**numbers, **members}), self._rows(source, first.batch)
 
     async def _state(self) -> State:
-        state = await self._wanted_state()
+        state = await self._read_state()
         self.reader.index = state.number
         return state
 
-    async def _wanted_state(self) -> State:
+    async def _read_state(self) -> State:
         if self.query.update == "true":
             return await indexing.bring_up_to_date(self.store, self.database, self.design)
         state = await self.store.read(partial(read_state, self.database.number, self.design.signature))
@@ -172,32 +172,32 @@ class _Reading:
             _ = indexing.start_build(self.store, self.database, self.design)
         return state
 
-    async def _run(self, job: Any) -> "_First":
+    async def _run(self, job: Any) -> "_FirstRows":
         query = self.query
         count = query.limit if not query.has_keys else len(query.keys)
         short = count is not None and count <= SHORT and query.skip <= SHORT
-        first: _First = await (self.store.read(job) if short else self.store.scan(job))
+        first: _FirstRows = await (self.store.read(job) if short else self.store.scan(job))
         return first
 
-    async def _rows(self, source: Source, batch: "_Texts") -> AsyncGenerator[list[bytes], None]:
+    async def _rows(self, source: Source, batch: "_RowBatch") -> AsyncGenerator[list[bytes], None]:
         if batch.rows:
             yield batch.rows
         while batch.rest is not None:
-            batch = await self.store.scan(partial(_texts, source, self.query, batch.rest))
+            batch = await self.store.scan(partial(_read_texts, source, self.query, batch.rest))
             yield batch.rows
 
     # --- reduced rows
 
     async def _groups(self, source: Source, reducer: Maker) -> AsyncGenerator[list[bytes], None]:
-        """The groups of each span, without those that are skipped, and no more than are wanted."""
+        """Yield the groups of all spans, within ``skip`` and ``limit``."""
         skip, left = self.query.skip, self.query.limit
         async with aclosing(self._all_groups(source, reducer)) as batches:
             async for groups in batches:
-                wanted = groups[skip:] if left is None else groups[skip : skip + left]
+                page = groups[skip:] if left is None else groups[skip : skip + left]
                 skip = max(0, skip - len(groups))
-                left = None if left is None else left - len(wanted)
-                if wanted:
-                    yield wanted
+                left = None if left is None else left - len(page)
+                if page:
+                    yield page
                 if left == 0:
                     return
 
@@ -221,9 +221,9 @@ class _Reading:
                 thread.close()
 
     async def _count(self, source: Source, span: Span) -> list[bytes]:
-        """All of a span as one group, counted by SQLite."""
-        counted = await self.store.read(partial(count_rows, source.index, self.view.place, span))
-        return [b'{"key":null,"value":%d}' % counted] if counted else []
+        """Return a whole span as one group, counted by SQLite without a look at its rows."""
+        count = await self.store.read(partial(count_rows, source.index, self.view.place, span))
+        return [b'{"key":null,"value":%d}' % count] if count else []
 
     async def _step(
         self, source: Source, cursor: Cursor, grouping: Grouping, thread: "_ScriptThread | None"
@@ -231,64 +231,64 @@ class _Reading:
         if thread is None:
             return await self.store.scan(partial(_read_and_feed, source, cursor, grouping))
         batch = await self.store.scan(partial(_read_rows, source, cursor, grouping))
-        return await thread.run(partial(_feed, batch, cursor, grouping))
+        return await thread.run(partial(_feed_batch, batch, cursor, grouping))
 
 
 class _ScriptThread:
-    """A thread for the functions of one query, since a script's context belongs to the thread that has made it."""
+    """A thread for the reduce function of one query: a script's context belongs to the thread that made it."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "couchmodel-reducer")
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What a call gives that is made on the thread."""
+        """Call a function on the thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def close(self) -> None:
-        """Let the thread end when it can."""
+        """Let the thread end after its present call, without waiting for it."""
         self._executor.shutdown(wait=False)
 
 
 # --- jobs
 
 
-class _Texts(NamedTuple):
-    """Some rows as they are answered, and what is left to be read."""
+class _RowBatch(NamedTuple):
+    """Some rows as JSON texts, and the cursor for the rows that follow; None at the end."""
 
     rows: list[bytes]
     rest: Cursor | None
 
 
-class _First(NamedTuple):
-    """The first rows, and how many come before them."""
+class _FirstRows(NamedTuple):
+    """The first rows of a query, and the number of rows before them."""
 
     offset: int
-    batch: _Texts
+    batch: _RowBatch
 
 
-def _first(source: Source, query: Query, total: int, connection: Connection) -> _First:
+def _read_first(source: Source, query: Query, total: int, connection: Connection) -> _FirstRows:
     parts = views.spans(query, source.view)
     offset = views.offset(source, parts, query.skip, total, connection)
-    return _First(offset, _texts(source, query, Cursor(parts, query.limit, query.skip), connection))
+    return _FirstRows(offset, _read_texts(source, query, Cursor(parts, query.limit, query.skip), connection))
 
 
-def _texts(source: Source, query: Query, cursor: Cursor, connection: Connection) -> _Texts:
+def _read_texts(source: Source, query: Query, cursor: Cursor, connection: Connection) -> _RowBatch:
     batch = views.read_batch(source, cursor, connection)
-    return _Texts(views.row_texts(source, batch.rows, query, connection), batch.rest)
+    return _RowBatch(views.row_texts(source, batch.rows, query, connection), batch.rest)
 
 
 def _read_and_feed(
     source: Source, cursor: Cursor, grouping: Grouping, connection: Connection
 ) -> tuple[list[bytes], Cursor | None]:
-    groups, rest = _feed(views.read_batch(source, cursor, connection), cursor, grouping)
-    # An index that changes all the time is read without a pause until the group is complete.
+    groups, rest = _feed_batch(views.read_batch(source, cursor, connection), cursor, grouping)
+    # If the index changes all the time, it is read without a pause until the group is complete.
     while grouping.restarts > RESTARTS and rest is not None:
-        groups, rest = _feed(views.read_batch(source, rest, connection), rest, grouping)
+        groups, rest = _feed_batch(views.read_batch(source, rest, connection), rest, grouping)
     return groups, rest
 
 
 def _read_rows(source: Source, cursor: Cursor, grouping: Grouping, connection: Connection) -> Batch:
-    """The next rows, to be fed to a function afterwards: all of a group where the index changes all the time."""
+    """Read the next rows for a reduce function: a whole group if the index changes all the time."""
     batch = views.read_batch(source, cursor, connection)
     while grouping.restarts > RESTARTS and batch.rest is not None and grouping.is_one(batch.rows):
         more = views.read_batch(source, batch.rest, connection)
@@ -296,9 +296,12 @@ def _read_rows(source: Source, cursor: Cursor, grouping: Grouping, connection: C
     return batch
 
 
-def _feed(batch: Batch, cursor: Cursor, grouping: Grouping) -> tuple[list[bytes], Cursor | None]:
-    """The groups that are complete now, and what is to be read next: the open group again if the index has changed."""
-    if not grouping.is_of(batch.moment):
+def _feed_batch(batch: Batch, cursor: Cursor, grouping: Grouping) -> tuple[list[bytes], Cursor | None]:
+    """Feed a batch to the grouping. Return the groups that are complete, and the cursor for the next read.
+
+    If the index has changed since the open group began, the cursor begins at that group again.
+    """
+    if not grouping.is_at(batch.moment):
         return [], replace(cursor, after=grouping.restart())
     return grouping.feed(batch.rows, batch.moment), batch.rest
 
@@ -306,17 +309,17 @@ def _feed(batch: Batch, cursor: Cursor, grouping: Grouping) -> tuple[list[bytes]
 # --- pieces of an answer
 
 
-def _head(members: dict[str, object]) -> bytes:
+def _rows_head(members: dict[str, object]) -> bytes:
     return b"{" + b"".join((encode(members)[1:-1], b"," if members else b"")) + b'"rows":['
 
 
-async def _nothing() -> AsyncGenerator[list[bytes], None]:
-    """No rows."""
+async def _no_rows() -> AsyncGenerator[list[bytes], None]:
+    """Yield no batch. The ``yield`` behind the ``return`` makes the function a generator."""
     return
     yield []
 
 
-async def _chained(
+async def _chain(
     first: Sequence[list[bytes]], rest: AsyncGenerator[list[bytes], None]
 ) -> AsyncGenerator[list[bytes], None]:
     async with aclosing(rest):
@@ -326,12 +329,12 @@ async def _chained(
             yield rows
 
 
-async def _results(readings: Sequence[_Reading]) -> AsyncGenerator[bytes, None]:
+async def _result_pieces(view_queries: Sequence[_ViewQuery]) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
-    for reading in readings:
-        head, batches = await reading.begin()
+    for view_query in view_queries:
+        head, batches = await view_query.begin()
         yield separator
         async for piece in streamed(head, batches, b"\n]}"):
             yield piece
         separator = b",\n"
-    yield b"\n]}\n" if readings else b'{"results":[]}\n'
+    yield b"\n]}\n" if view_queries else b'{"results":[]}\n'
