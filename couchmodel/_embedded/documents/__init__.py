@@ -1,1 +1,1 @@
-"""Documents as they are stored, read and written, with their attachments and the functions that check them."""
+"""Documents: how they are stored, read and written, with their attachments and validation functions."""

@@ -1,7 +1,8 @@
-"""The contents of attachments on their way in and out: hashed, compressed and cut into pieces.
+"""Hash, compress and cut the contents of attachments as they arrive, and decompress them as they leave.
 
-CouchDB stores compressible types as gzip, and makes digests, and so revision ids, of the stored bytes. So the level,
-the memory and the envelope here are CouchDB's, and another zlib than the usual one gives other digests.
+CouchDB stores compressible types as gzip. It computes the digest of the stored bytes, and the digest is part of the
+revision id. So the compression level, the memory level and the gzip envelope here are CouchDB's. A zlib that
+compresses differently from the usual one gives other digests, and so other revision ids.
 """
 
 import base64
@@ -17,29 +18,37 @@ from couchmodel.errors import ContentTooLargeError, ServerError
 __all__ = ["CHUNK", "DEFAULT_TYPE", "LARGEST", "Content", "Decompressor", "from_base64"]
 
 CHUNK: Final = 262_144
-"""Bytes of a stored content in one piece."""
+"""The size in bytes of a chunk, which is one row of the table ``chunk``."""
 
 STAGED: Final = 4 * CHUNK
-"""Bytes of an arriving content that are kept in memory before they are written."""
+"""The number of bytes of an arriving content that stay in memory before they are written."""
 
 LARGEST: Final = 1_073_741_824
-"""CouchDB's ``max_attachment_size``."""
+"""The largest attachment in bytes before compression: the default of CouchDB's ``max_attachment_size``."""
 
 DEFAULT_TYPE: Final = "application/octet-stream"
+"""The content type of an attachment that comes without one, as in CouchDB."""
 
 _COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE)
 _GZIP: Final = 31  # zlib's window bits for a gzip envelope
-_LEVEL: Final = 8
+_LEVEL: Final = 8  # the default of CouchDB's ``compression_level`` for attachments
 _MEMORY: Final = 8
 
 
 class Content:
-    """A content on its way into the store: compressed, hashed and cut into chunks as it arrives."""
+    """The content of an attachment that arrives: it is compressed, hashed and cut into chunks piece by piece.
+
+    ``blob`` is the number of the row in ``blob`` that holds the chunks written so far, None before the first.
+    ``length`` counts the bytes before compression, ``encoded_length`` the bytes that are stored. ``digest`` (MD5 in
+    base64, CouchDB's digest) and ``sha256`` (the key for deduplication) are those of the stored bytes, and are set by
+    ``finish``.
+    """
 
     def __init__(self, content_type: str, encoding: str = "", *, plain_length: int | None = None) -> None:
-        """``encoding`` says that it comes encoded already; it is stored as it is, then.
+        """Prepare for the first piece.
 
-        ``plain_length`` is its length without the encoding, where somebody knows.
+        An ``encoding`` such as ``gzip`` says that the content arrives encoded. It is then stored unchanged.
+        ``plain_length`` is its length in bytes without the encoding, if the sender told it.
         """
         self.blob: int | None = None
         self._plain_length = plain_length if encoding else None
@@ -60,7 +69,7 @@ class Content:
 
     @classmethod
     def of(cls, data: Iterable[bytes], content_type: str) -> "Content":
-        """A content that is there already, in pieces. Raises ContentTooLargeError."""
+        """Return the finished content of all pieces of ``data``. Raises ContentTooLargeError."""
         content = cls(content_type)
         for piece in data:
             content.feed(piece)
@@ -69,18 +78,18 @@ class Content:
 
     @property
     def is_due(self) -> bool:
-        """Whether so much has arrived that it should be staged."""
+        """True if so many bytes wait in memory that they should be staged."""
         return len(self._chunks) * CHUNK >= STAGED
 
     def feed(self, data: bytes) -> None:
-        """Take in a piece. Raises ContentTooLargeError."""
+        """Add a piece. Raises ContentTooLargeError if the content becomes larger than ``LARGEST``."""
         self.length += len(data)
         if self.length > LARGEST:
             raise ContentTooLargeError("the attachment is larger than 1 GiB", code="attachment_too_large")
         self._store(self._compressor.compress(data) if self._compressor else data)
 
     def finish(self) -> None:
-        """Everything has arrived."""
+        """End the content: flush the compressor and compute the hashes."""
         if self._compressor is not None:
             self._store(self._compressor.flush())
         if self._plain_length is not None:
@@ -89,7 +98,10 @@ class Content:
         self.sha256 = self._sha256.digest()
 
     def take(self, *, everything: bool = False) -> list[tuple[int, bytes]]:
-        """The chunks that wait to be written, and their positions; the last, incomplete one with ``everything``."""
+        """Return the chunks that wait to be written, with their positions, and remove them from memory.
+
+        With ``everything``, the last and incomplete chunk is among them.
+        """
         if everything and self._last:
             self._cut()
         chunks, self._chunks = self._chunks, []
@@ -110,13 +122,13 @@ class Content:
 
 
 class Decompressor:
-    """gzip undone in pieces of a bounded size, however much the content blows up."""
+    """A gzip decompressor whose pieces have at most ``CHUNK`` bytes, so a gzip bomb cannot fill the memory."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_GZIP)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The pieces that a chunk turns into. Raises ServerError where it is no gzip."""
+        """Yield the decompressed pieces of a chunk. Raises ServerError if the content is not gzip."""
         while data:
             try:
                 piece = self._inflate.decompress(data, CHUNK)
@@ -128,7 +140,10 @@ class Decompressor:
 
 
 def from_base64(data: object) -> Iterator[bytes]:
-    """The bytes of an inline attachment's ``data``, a piece at a time. Raises ValueError."""
+    """Yield the decoded bytes of an inline attachment's ``data``, a piece at a time.
+
+    Raises ValueError if ``data`` is not a string, or is not valid base64. White space is ignored.
+    """
     rest, ended = "", False
     for part in _parts(data):
         text = rest + "".join(part.split())
@@ -142,6 +157,7 @@ def from_base64(data: object) -> Iterator[bytes]:
 
 
 def _parts(data: object) -> Iterator[str]:
+    """Yield a string in parts. A LongText is in parts already. Raises ValueError if ``data`` is not a string."""
     match data:
         case LongText(parts):
             yield from parts

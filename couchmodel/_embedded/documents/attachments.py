@@ -1,7 +1,8 @@
-"""Attachments: their contents, shared where they are equal, and what a document's row says about them.
+"""Store and read the contents of attachments, and write the member ``_attachments`` of documents.
 
-A content lies in rows of 256 KiB, so that any size streams in and out. Equal contents are stored once: SHA-256 tells
-them, and not the MD5 digest that CouchDB shows, for which anybody can make two contents.
+A content is stored in rows of 256 KiB, so that a content of any size can be streamed. Equal contents are stored once.
+They are compared by SHA-256 and not by the MD5 digest that CouchDB shows, since two contents with the same MD5 are easy
+to make.
 """
 
 import base64
@@ -15,11 +16,14 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ServerError
 
-__all__ = ["Attachment", "count", "inlined", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
+__all__ = ["Attachment", "count", "inline_attachments", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
 
 
 class Attachment(NamedTuple):
-    """An attachment of one revision of a document, its content stored."""
+    """An attachment of a stored revision. ``blob`` is the number of its content.
+
+    The order of the members is the stored format: see ``pack``.
+    """
 
     name: str
     content_type: str
@@ -32,17 +36,17 @@ class Attachment(NamedTuple):
 
     @property
     def md5(self) -> bytes:
-        """The MD5 hash of the stored content."""
+        """The MD5 hash of the stored content, 16 bytes."""
         return base64.b64decode(self.digest)
 
 
 def pack(attachments: Sequence[Attachment]) -> bytes | None:
-    """The attachments for a document's row."""
+    """Return the attachments as JSON for the column ``attachments``, or None if there are none."""
     return encode_array(attachments) if attachments else None
 
 
 def unpack(packed: bytes | None) -> list[Attachment]:
-    """The attachments that a document's row lists."""
+    """Return the attachments from the column ``attachments``."""
     return [Attachment(*members) for members in decode(packed)] if packed else []
 
 
@@ -53,25 +57,27 @@ def shown(
     follow: Collection[Attachment] = (),
     empty: Collection[Attachment] = (),
 ) -> dict[str, Any]:
-    """The member ``_attachments`` of a document: as stubs, but for those that ``follow`` behind it.
+    """Return the member ``_attachments`` of a document.
 
-    Those that are ``empty`` have their content, which is none.
+    Attachments in ``follow`` are marked as ``follows``. Attachments in ``empty`` have an empty ``data``. All others are
+    stubs.
     """
     following, whole = ({attachment.name for attachment in some} for some in (follow, empty))
     return {
-        item.name: {**_named(item), "data": ""}
+        item.name: {**_description(item), "data": ""}
         if item.name in whole
-        else _shown(item, encoding_info, item.name in following)
+        else _stub(item, encoding_info, item.name in following)
         for item in attachments
     }
 
 
-def _shown(attachment: Attachment, encoding_info: bool, follows: bool) -> dict[str, Any]:
-    member = {**_named(attachment), "length": attachment.length, "follows" if follows else "stub": True}
-    return member | _encoding(attachment) if encoding_info else member
+def _stub(attachment: Attachment, encoding_info: bool, follows: bool) -> dict[str, Any]:
+    """Return the description of an attachment without its content: a stub, or one whose content follows."""
+    member = {**_description(attachment), "length": attachment.length, "follows" if follows else "stub": True}
+    return member | _encoding_info(attachment) if encoding_info else member
 
 
-def _named(attachment: Attachment) -> dict[str, Any]:
+def _description(attachment: Attachment) -> dict[str, Any]:
     return {
         "content_type": attachment.content_type,
         "revpos": attachment.revpos,
@@ -79,33 +85,37 @@ def _named(attachment: Attachment) -> dict[str, Any]:
     }
 
 
-def _encoding(attachment: Attachment) -> dict[str, Any]:
+def _encoding_info(attachment: Attachment) -> dict[str, Any]:
+    """Return the members that ``att_encoding_info=true`` adds, if the content is stored compressed."""
     if not attachment.encoding:
         return {}
     return {"encoding": attachment.encoding, "encoded_length": attachment.encoded_length}
 
 
-def inlined(
+def inline_attachments(
     connection: Connection, attachments: Sequence[Attachment], wanted: Collection[Attachment], *, encoding_info: bool
 ) -> Iterator[bytes]:
-    """The same member as JSON, in pieces: with the contents of those that are ``wanted``."""
+    """Yield the member ``_attachments`` as JSON, in pieces.
+
+    Attachments in ``wanted`` have their content as base64. All others are stubs.
+    """
     names = {attachment.name for attachment in wanted}
     separator = b"{"
     for attachment in attachments:
         yield b"%b%b:" % (separator, encode(attachment.name))
         separator = b","
         if attachment.name not in names:
-            yield encode(_shown(attachment, encoding_info, follows=False))
+            yield encode(_stub(attachment, encoding_info, follows=False))
             continue
-        yield encode(_named(attachment))[:-1] + b',"data":"'
-        yield from _in_base64(_decoded(connection, attachment))
-        encoding = _encoding(attachment) if encoding_info else {}
+        yield encode(_description(attachment))[:-1] + b',"data":"'
+        yield from _encode_base64(_read_decoded(connection, attachment))
+        encoding = _encoding_info(attachment) if encoding_info else {}
         yield b'",%b' % encode(encoding)[1:] if encoding else b'"}'
     yield b"}"
 
 
-def _in_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
+def _encode_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""  # base64 encodes groups of three bytes
     for piece in pieces:
         data = rest + piece
         end = len(data) // 3 * 3
@@ -115,9 +125,10 @@ def _in_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def stage(content: Content, connection: Connection) -> int:
-    """Write what has arrived of a content, where no document can see it yet. The blob that it is to be.
+    """Write the chunks that have arrived to a blob that no document uses yet. Return the number of the blob.
 
-    It is the content's once it is committed: after a transaction that fails, another content may get its number.
+    The caller sets ``content.blob`` only after the commit. If the transaction fails, another content may get the same
+    number.
     """
     return _write_chunks(connection, content.blob, content.take())
 
@@ -129,7 +140,11 @@ def _write_chunks(connection: Connection, staged: int | None, chunks: Iterable[t
 
 
 def save(connection: Connection, content: Content) -> int:
-    """The blob with a content that has arrived: one that is there already, or a new one."""
+    """Return the number of the blob that holds a finished content.
+
+    It is a stored blob with equal content, or a new one. Raises ServerError if the staged blob was removed as garbage
+    before the content was complete.
+    """
     row = connection.execute(
         "SELECT number FROM blob WHERE sha256 = ? AND encoding = ?", (content.sha256, content.encoding)
     ).fetchone()
@@ -147,14 +162,15 @@ def save(connection: Connection, content: Content) -> int:
 
 
 def read_chunk(blob: int, position: int, connection: Connection) -> bytes:
-    """One chunk of a stored content."""
+    """Return one chunk of a stored content. Raises ServerError if the content was removed in the meantime."""
     row = connection.execute("SELECT data FROM chunk WHERE blob = ? AND position = ?", (blob, position)).fetchone()
     if row is None:
         raise ServerError("the attachment was removed while it was read")
     return bytes(row[0])
 
 
-def _decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
+def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
+    """Yield the content of an attachment in pieces, decompressed."""
     chunks = (read_chunk(attachment.blob, position, connection) for position in range(count(attachment)))
     if attachment.encoding != "gzip":
         yield from chunks
@@ -165,5 +181,5 @@ def _decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
 
 
 def count(attachment: Attachment) -> int:
-    """The number of an attachment's chunks."""
+    """Return the number of chunks of an attachment."""
     return -(-attachment.encoded_length // CHUNK)

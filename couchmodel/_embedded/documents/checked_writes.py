@@ -1,4 +1,4 @@
-"""Writes that functions of design documents check: tried, the functions asked, and tried again. See ``verdicts``."""
+"""Run writes that validation functions check: attempt, run the functions, attempt again. See ``verdicts``."""
 
 from typing import TypeVar
 
@@ -13,9 +13,15 @@ T = TypeVar("T")
 
 
 async def write_checked(store: Store, database: Database, job: Job[T], check: Check, *, short: bool = False) -> T:
-    """What a job gives that writes to a database, and puts its writes to the check. The job may be done several times.
+    """Run a job that writes to a database with the check, and return its result.
 
-    Raises as the job does; ServerError where the functions take too long, UnsupportedError where they cannot be run.
+    The job may run several times, but only its last run is committed. ``short`` says that it has few and small
+    documents.
+
+    Raises:
+        ServerError: the validation functions take too long.
+        UnsupportedError: the validation functions need the extra ``js``.
+        Exception: the job raises it.
     """
     while True:
         check.verdicts.begin(short=short)

@@ -1,4 +1,7 @@
-"""Functions of design documents that are asked for by name, and what they are told of a request."""
+"""Open and call functions of design documents by name, and write the request object that they get.
+
+These are the filter, update and map functions that a request names. Validation functions are in ``verdicts``.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,9 +20,10 @@ from couchmodel.errors import NotFoundError, ResponseError, ServerError
 __all__ = ["Function", "FunctionFilter", "open_function", "seen"]
 
 FORM: Final = "application/x-www-form-urlencoded"
+"""The content type of a body that functions get parsed, as ``req.form``."""
 
 SECRET: Final = frozenset(("authorization", "cookie", "x-auth-couchdb-token"))
-"""Headers that functions are not told, and so no cookies: with them their author could be somebody else."""
+"""Headers that functions do not get. The author of a function could use them to act as the user of the request."""
 
 STATUSES: Final = {
     "bad_request": 400,
@@ -30,17 +34,24 @@ STATUSES: Final = {
     "not_acceptable": 406,
     "conflict": 409,
 }
-"""What a function may throw an error of; every other is the server's."""
+"""The status for each error code that a function may throw. All other codes are answered with 500."""
 
 
 class Function(NamedTuple):
-    """A function of a design document, and the place where it runs."""
+    """A function of a design document: its path in the document, and the JavaScript context in which it runs."""
 
     path: tuple[str, ...]
     context: Context
 
     def call(self, responder: str, *arguments: bytes, seconds: float | None = None) -> Any:
-        """What a responder of ``scripts.js`` makes of it. Raises ResponseError, and UnsupportedError without ``js``."""
+        """Call the function by a responder of ``scripts.js``, and return the decoded answer.
+
+        ``arguments`` are JSON. ``seconds`` is the processor time that the call may take.
+
+        Raises:
+            ResponseError: the function throws, fails, or takes too long.
+            UnsupportedError: the extra ``js`` is not installed.
+        """
         text = b"[%b]" % b",".join((encode(self.path), *arguments))
         try:
             return parsed(self.context.ask("call", responder.encode(), text, seconds=seconds))
@@ -50,11 +61,11 @@ class Function(NamedTuple):
 
 
 def open_function(database: Database, design: str, path: tuple[str, ...], connection: Connection) -> Function:
-    """A function by its path in a design document.
+    """Return the function at a path in a design document.
 
     Raises:
-        NotFoundError: there is no such design document, or no such member in it.
-        ServerError: its language is not JavaScript.
+        NotFoundError: the design document, or the member at the path, does not exist.
+        ServerError: the language of the design document is not JavaScript.
         UnsupportedError: the extra ``js`` is not installed.
     """
     id = f"_design/{design}"
@@ -71,7 +82,7 @@ def open_function(database: Database, design: str, path: tuple[str, ...], connec
 
 
 class FunctionFilter:
-    """A filter of changes: a filter function, or a map function, which lets pass what it emits anything for."""
+    """A filter of changes by a filter function, or by a map function: it passes a document for which it emits a row."""
 
     def __init__(self, function: Function, request: bytes) -> None:
         self._function = function
@@ -80,7 +91,7 @@ class FunctionFilter:
         self._together = Together(self._ask)
 
     async def passing(self, documents: Sequence[bytes]) -> list[bool]:
-        """Which of the documents pass. Raises ResponseError."""
+        """Return, for each document (JSON), whether it passes. Raises ResponseError if the function fails."""
         if not documents:
             return []
         return await run(self._function.context.scripts, partial(self._together.ask, documents))
@@ -94,9 +105,13 @@ class FunctionFilter:
 def seen(
     store: Store, database: Database, request: Request, body: object, info: Mapping[str, Any], id: str | None = None
 ) -> bytes:
-    """A request as functions see it, as JSON. ``body`` is what has arrived, or what it means."""
+    """Return the request object ``req`` of a function, as JSON.
+
+    ``info`` is the description of the database, ``id`` the document of the request. ``body`` is the body of the
+    request as text, or its decoded value.
+    """
     context = {"db": database.name, "name": request.user.name, "roles": list(request.user.roles)}
-    told = {
+    members = {
         "info": info,
         "uuid": store.uuids.next(),
         "id": id,
@@ -113,10 +128,11 @@ def seen(
         "userCtx": context,
         "secObj": database.security.document,
     }
-    return encode(told)
+    return encode(members)
 
 
 def _form(request: Request, body: object) -> dict[str, str]:
+    """Return the fields of an HTML form, empty for other bodies."""
     if not isinstance(body, str) or not request.headers.get("content-type", "").startswith(FORM):
         return {}
     return dict(parse_qsl(body, keep_blank_values=True))

@@ -1,6 +1,6 @@
-"""What a write brings: a JSON document, read as CouchDB reads it and taken apart.
+"""Parse the JSON documents of writes, and check their special members as CouchDB does.
 
-Rule: nothing here asks what is stored.
+Rule: nothing here depends on the stored documents.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,21 @@ from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentErr
 __all__ = ["LARGEST_DOCUMENT", "Edit", "Incoming", "Stub", "parse_document", "read_document", "validate_id"]
 
 LARGEST_DOCUMENT: Final = 8_000_000
-"""CouchDB's ``max_document_size``."""
+"""The size in bytes of the largest document: the default of CouchDB's ``max_document_size``."""
 
 MOST_VALUES: Final = 50_000
-"""Values in a document that the store goes by, a design document or one of its own databases: it is parsed whole."""
+"""The largest number of JSON values in a document that the store itself uses.
+
+These are design documents and documents of system databases. They are parsed as a whole, which takes memory.
+"""
 
 
 @dataclass(slots=True)
 class Incoming:
     """An attachment that comes with its content.
 
-    ``announced`` says how many bytes are still to come behind the document, and ``digest`` what they should be; None
-    where the content is there.
+    ``announced`` is the number of bytes that follow the document in a multipart request, and ``digest`` their expected
+    digest. ``announced`` is None if the content has arrived already.
     """
 
     name: str
@@ -45,7 +48,7 @@ class Incoming:
 
 @dataclass(slots=True)
 class Stub:
-    """An attachment that the document has already; ``revpos`` must agree where it is given."""
+    """An attachment that the parent revision has. ``revpos`` must match it unless it is None."""
 
     name: str
     revpos: object = None
@@ -53,12 +56,15 @@ class Stub:
 
 @dataclass(slots=True)
 class Edit:
-    """A revision that is to be written.
+    """A revision to write.
 
-    ``path`` is the revision that the document names and its ancestors, newest first: what an interactive write is
-    based on, and what a replicated one is. ``content`` is the document without its special members, and nothing but
-    its term where it is large; ``text`` is its JSON.
-    An attachment comes with its content, or the document has it already, or it is one that is stored with another.
+    ``path`` is the revision that the document names and its ancestors, newest first. For an interactive write its first
+    item is the parent, for a replicated write the new revision itself. ``content`` is the document without its special
+    members. For a large document it is only the Erlang term from which the revision id is computed. ``text`` is the
+    JSON of the content.
+
+    ``attachments`` are those that come with their content, stubs of the parent's attachments, and stored attachments
+    that the request takes over from another revision or document.
     """
 
     id: str
@@ -70,7 +76,10 @@ class Edit:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The document without its special members. Raises ContentTooLargeError."""
+        """The document without its special members, parsed.
+
+        Raises ContentTooLargeError if it has more than ``MOST_VALUES`` values.
+        """
         if not isinstance(self.content, Term):
             return self.content
         try:
@@ -82,13 +91,13 @@ class Edit:
 
 
 def parse_document(document: object, *, id: str | None = None, follows: bool = False) -> Edit:
-    """A document as a write. ``id`` outweighs its ``_id``; it is empty where there is neither.
+    """Return the write of a document. ``id`` takes precedence over its ``_id``. The id is empty if both are missing.
 
-    ``follows`` says that contents of attachments come behind the document.
+    ``follows`` says that contents of attachments follow the document in a multipart request.
 
     Raises:
-        BadRequestError: the document is none, or a special member of it is refused.
-        ContentTooLargeError: it is larger than CouchDB takes.
+        BadRequestError: the document is not an object, or a special member is invalid.
+        ContentTooLargeError: the document or an attachment is larger than CouchDB's limit.
     """
     if not isinstance(document, dict):
         raise BadRequestError("Document must be a JSON object")
@@ -96,22 +105,25 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
     edit = Edit("", [], False, body, b"")
     if len(body) < len(document):
         _read_special(document, edit)
-        if not _KEPT.isdisjoint(document):
-            edit.content = {name: value for name, value in document.items() if name[:1] != "_" or name in _KEPT}
+        if not _BODY_MEMBERS.isdisjoint(document):
+            edit.content = {name: value for name, value in document.items() if name[:1] != "_" or name in _BODY_MEMBERS}
         if not follows:
-            _refuse_announced(edit)
-    edit.text = _text(edit)
+            _refuse_following(edit)
+    edit.text = _encode_body(edit)
     if id is not None:
         edit.id = id
     return edit
 
 
 def read_document(text: bytes, *, id: str | None = None, follows: bool = False) -> Edit:
-    """A JSON text as a write, as :func:`parse_document` reads its value; a large one is never a value as a whole."""
+    """Return the write of a document in JSON. It is the same as ``parse_document`` returns for the parsed text.
+
+    A large text is read in pieces, so that its values are never in memory all at once.
+    """
     if not is_large(text) or first_sign(text) != b"{":
         return parse_document(parse_json(text), id=id, follows=follows)
     try:
-        document = read_large(text, _KEPT, LARGEST_DOCUMENT)
+        document = read_large(text, _BODY_MEMBERS, LARGEST_DOCUMENT)
     except TooLargeError as error:
         raise ContentTooLargeError(_id_of(error.special), code="document_too_large") from None
     except TooManyError:
@@ -122,7 +134,7 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
     edit = Edit("", [], False, document.term, document.text)
     _read_special(document.special, edit)
     if not follows:
-        _refuse_announced(edit)
+        _refuse_following(edit)
     if id is not None:
         edit.id = id
     return edit
@@ -133,32 +145,33 @@ def _id_of(special: dict[str, Any]) -> str:
 
 
 def validate_id(id: object) -> str:
-    """A document's id. Raises BadRequestError for one that no document may have."""
+    """Return the id of a document. Raises BadRequestError if it is not valid."""
     if not isinstance(id, str):
-        raise _illegal("Document id must be a string")
+        raise _illegal_id("Document id must be a string")
     if not id:
-        raise _illegal("Document id must not be empty")
+        raise _illegal_id("Document id must not be empty")
     if id[0] == "_":
         if id in ("_design/", "_local/"):
-            raise _illegal(f"Illegal document id `{id}`")
+            raise _illegal_id(f"Illegal document id `{id}`")
         if not id.startswith(("_design/", "_local/")):
-            raise _illegal("Only reserved document ids may start with underscore.")
+            raise _illegal_id("Only reserved document ids may start with underscore.")
     return id
 
 
 def validate_attachment_name(name: str) -> str:
-    """An attachment's name. Raises BadRequestError."""
+    """Return the name of an attachment. Raises BadRequestError if it begins with an underscore."""
     if name[:1] == "_":
         raise BadRequestError(f"Attachment name '{name}' starts with prohibited character '_'")
     return name
 
 
 def _read_special(document: dict[str, Any], edit: Edit) -> None:
+    """Read the members that begin with an underscore into the edit. Raises BadRequestError for an unknown one."""
     for name, value in document.items():
         if name[:1] == "_":
-            reader = _SPECIAL.get(name)
+            reader = _SPECIAL_READERS.get(name)
             if reader is None:
-                raise _special(name)
+                raise _bad_special_member(name)
             reader(value, edit)
     edit.path = ancestry(document)
 
@@ -169,18 +182,18 @@ def _read_id(value: object, edit: Edit) -> None:
 
 def _read_deleted(value: object, edit: Edit) -> None:
     if not isinstance(value, bool):
-        raise _special("_deleted")
+        raise _bad_special_member("_deleted")
     edit.deleted = value
 
 
 def _read_attachments(value: object, edit: Edit) -> None:
     if not isinstance(value, dict):
-        raise _special("_attachments")
-    # CouchDB passes over a member that is no object.
-    edit.attachments = [_attachment(name, member) for name, member in value.items() if isinstance(member, dict)]
+        raise _bad_special_member("_attachments")
+    # CouchDB ignores a member that is not an object.
+    edit.attachments = [_parse_attachment(name, member) for name, member in value.items() if isinstance(member, dict)]
 
 
-def _attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
+def _parse_attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
     validate_attachment_name(name)
     if member.get("stub") is True:
         return Stub(name, member.get("revpos"))
@@ -189,7 +202,7 @@ def _attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
         raise BadRequestError(f"Invalid attachment data for {name}")
     revpos = revpos if isinstance(revpos, int) else 0
     if member.get("follows") is True:
-        return _announced(name, content_type, revpos, member)
+        return _parse_following(name, content_type, revpos, member)
     try:
         content = Content.of(from_base64(member.get("data")), content_type)
     except ContentTooLargeError:
@@ -199,8 +212,11 @@ def _attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
     return Incoming(name, content_type, content, revpos)
 
 
-def _announced(name: str, content_type: str, revpos: int, member: dict[str, Any]) -> Incoming:
-    """An attachment whose content comes behind the document. CouchDB answers 500 where its length is none."""
+def _parse_following(name: str, content_type: str, revpos: int, member: dict[str, Any]) -> Incoming:
+    """Return an attachment whose content follows the document in a multipart request.
+
+    Raises BadRequestError if its length is not a number, where CouchDB answers 500.
+    """
     encoding, length, digest = member.get("encoding", ""), member.get("length"), member.get("digest")
     announced = member.get("encoded_length", length) if encoding else length
     if encoding not in ("", "gzip") or type(length) is not int or type(announced) is not int:
@@ -211,17 +227,19 @@ def _announced(name: str, content_type: str, revpos: int, member: dict[str, Any]
     return Incoming(name, content_type, content, revpos, announced, digest if isinstance(digest, str) else "")
 
 
-def _refuse_announced(edit: Edit) -> None:
+def _refuse_following(edit: Edit) -> None:
+    """Raise BadRequestError for an attachment with ``follows`` in a request that is not multipart."""
     for item in edit.attachments:
         if isinstance(item, Incoming) and item.announced is not None:
             raise BadRequestError(f"Invalid attachment data for {item.name}")
 
 
-def _read_elsewhere(_value: object, _edit: Edit) -> None:
-    """``_rev`` and ``_revisions`` are read together, and what a reader was told besides is not read at all."""
+def _accept(_value: object, _edit: Edit) -> None:
+    """Accept the member. ``ancestry`` reads ``_rev`` and ``_revisions`` together. Metadata of a read is ignored."""
 
 
-def _text(edit: Edit) -> bytes:
+def _encode_body(edit: Edit) -> bytes:
+    """Return the JSON of the content. Raises ContentTooLargeError if it is larger than ``LARGEST_DOCUMENT``."""
     try:
         text = respelled(encode_object(edit.body))
     except DocumentError:
@@ -231,15 +249,15 @@ def _text(edit: Edit) -> bytes:
     return text
 
 
-def _illegal(reason: str) -> BadRequestError:
+def _illegal_id(reason: str) -> BadRequestError:
     return BadRequestError(reason, code="illegal_docid")
 
 
-def _special(name: str) -> BadRequestError:
+def _bad_special_member(name: str) -> BadRequestError:
     return BadRequestError(f"Bad special document member: {name}", code="doc_validation")
 
 
-_KEPT: Final = frozenset(
+_BODY_MEMBERS: Final = frozenset(
     (
         "_access",
         "_replication_id",
@@ -249,17 +267,18 @@ _KEPT: Final = frozenset(
         "_replication_stats",
     )
 )
-"""Members that are part of the body although they begin with an underscore."""
+"""Members that belong to the stored body although they begin with an underscore."""
 
-_SPECIAL: Final[dict[str, Callable[[Any, Edit], None]]] = {
+_SPECIAL_READERS: Final[dict[str, Callable[[Any, Edit], None]]] = {
     "_id": _read_id,
-    "_rev": _read_elsewhere,
-    "_revisions": _read_elsewhere,
+    "_rev": _accept,
+    "_revisions": _accept,
     "_deleted": _read_deleted,
     "_attachments": _read_attachments,
-    "_revs_info": _read_elsewhere,
-    "_local_seq": _read_elsewhere,
-    "_conflicts": _read_elsewhere,
-    "_deleted_conflicts": _read_elsewhere,
-    **dict.fromkeys(_KEPT, _read_elsewhere),
+    "_revs_info": _accept,
+    "_local_seq": _accept,
+    "_conflicts": _accept,
+    "_deleted_conflicts": _accept,
+    **dict.fromkeys(_BODY_MEMBERS, _accept),
 }
+"""The reader of each special member."""

@@ -1,4 +1,7 @@
-"""Local documents: no history, no replication, and no part in _all_docs, _changes or the count of documents."""
+"""Read and write local documents.
+
+They have no history, are not replicated, and do not appear in _all_docs, _changes and the number of documents.
+"""
 
 from typing import NamedTuple
 
@@ -11,14 +14,14 @@ __all__ = ["LocalDocument", "read", "write"]
 
 
 class LocalDocument(NamedTuple):
-    """A local document: its revision is a counter, shown as the digest of generation 0."""
+    """A local document. Its revision is ``0-N``, where N counts the writes."""
 
     rev: str
     body: bytes
 
 
 def read(database: int, id: str, connection: Connection) -> LocalDocument | None:
-    """A local document, if there is one."""
+    """Return a local document, or None if it does not exist."""
     row = connection.execute(
         "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database, id)
     ).fetchone()
@@ -26,7 +29,10 @@ def read(database: int, id: str, connection: Connection) -> LocalDocument | None
 
 
 def write(connection: Connection, database: int, edit: Edit) -> str:
-    """Write or delete a local document; the last writer wins, as in CouchDB. Its new revision."""
+    """Write or delete a local document, and return its new revision.
+
+    There are no conflicts: the last writer wins, as in CouchDB. Raises BadRequestError for an invalid revision.
+    """
     if edit.deleted:
         connection.execute("DELETE FROM local_document WHERE database = ? AND id = ?", (database, edit.id))
         return "0-0"
@@ -36,6 +42,7 @@ def write(connection: Connection, database: int, edit: Edit) -> str:
 
 
 def _counter(edit: Edit) -> int:
+    """Return the N of the revision ``0-N`` that the edit names, 0 if it names none. Raises BadRequestError."""
     if not edit.path:
         return 0
     generation, digest = edit.path[0]

@@ -1,7 +1,7 @@
-"""Reading documents: the winner, other revisions, and what else a reader may want to know about them.
+"""Read documents: the winning revision, other revisions, and metadata such as conflicts.
 
-A document is stored without the members that begin with an underscore, and answered by putting them around the stored
-bytes: nothing is parsed, so numbers and the order of members stay as they came.
+A document is stored without the members that begin with an underscore. To answer it, these members are put around the
+stored bytes. The stored JSON is never parsed, so numbers and the order of members stay as they were sent.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,10 @@ __all__ = [
 
 
 class Found(NamedTuple):
-    """A revision of a document as it is stored."""
+    """A revision of a document as it is stored.
+
+    ``attachments`` is the packed column (see ``attachments.unpack``), ``body`` the JSON without special members.
+    """
 
     rev: str
     deleted: int
@@ -48,7 +51,7 @@ class Found(NamedTuple):
 
 
 class Wishes(NamedTuple):
-    """What a reader wants beside the document."""
+    """The options of a read: the query parameters of ``GET /{db}/{docid}``, and two of its answer's form."""
 
     revs: bool = False
     revs_info: bool = False
@@ -59,46 +62,51 @@ class Wishes(NamedTuple):
     att_encoding_info: bool = False
     deleted: bool = False
     follows: bool = False
-    """The contents of attachments come behind the document, and not in it."""
+    """The contents of attachments follow the document as parts of a multipart answer, instead of as base64 in it."""
     whole_empty: bool = False
-    """Those that have no content do not follow all the same: CouchDB, reading ``multipart/mixed``, waits for it."""
+    """Empty attachments are in the document nevertheless, as an empty ``data``.
+
+    A CouchDB that reads ``multipart/mixed`` would wait for the content of an empty part.
+    """
     atts_since: Sequence[Rev] = ()
-    """Revisions that the reader has: the attachments that the newest of them has already are not wanted."""
+    """Revisions that the reader has. Attachments that are not newer than the newest of them are sent as stubs."""
 
 
 NO_WISHES: Final = Wishes()
 
 META: Final = ("revs_info", "conflicts", "deleted_conflicts")
+"""Options about the whole document, and not about one revision."""
+
 FLAGS: Final = ("revs", *META, "local_seq", "attachments", "att_encoding_info", "deleted")
-"""Wishes that are true or not."""
+"""All options that are booleans and query parameters."""
 
 
 MANY: Final = 100
-"""Revisions that are looked for in the event loop."""
+"""The largest number of revisions that one request looks up in the event loop."""
 
 _LARGE_TREE: Final = 65_536
-"""Bytes of a tree that is read there: about a thousand conflicts."""
+"""The size in bytes of the largest revision tree that is parsed in the event loop: about a thousand conflicts."""
 
 _LARGE_INLINE: Final = 262_144
-"""Bytes of attachments that are put into JSON there."""
+"""The size in bytes of attachments that are encoded as base64 in the event loop."""
 
 
 def check_database(database: int, connection: Connection) -> None:
-    """Raise NotFoundError where the database has been dropped, and its documents are being cleared away."""
+    """Raise NotFoundError if the database has been dropped. Its documents may still be there, waiting for removal."""
     row = connection.execute("SELECT name FROM database WHERE number = ?", (database,)).fetchone()
     if row is None or row[0] is None:
         raise NotFoundError("Database does not exist.")
 
 
 def read_tree(stored: bytes) -> RevTree:
-    """A revision tree as it is stored."""
+    """Return the revision tree from its column. Raises BusyError in an event loop if the tree is large."""
     if len(stored) > _LARGE_TREE:
         leave_event_loop()
     return RevTree.from_bytes(stored)
 
 
 def winner(database: int, id: str, connection: Connection) -> Found | None:
-    """The winning revision of a document, a tombstone included; None where there never was such a document."""
+    """Return the winning revision of a document, which may be a tombstone, or None if there never was one."""
     row = connection.execute(
         "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
     ).fetchone()
@@ -106,7 +114,7 @@ def winner(database: int, id: str, connection: Connection) -> Found | None:
 
 
 def living(found: Found | None) -> Found:
-    """A document that is there and not deleted. Raises NotFoundError."""
+    """Return the revision. Raises NotFoundError if it is None or a tombstone."""
     if found is None:
         raise NotFoundError("missing")
     if found.deleted:
@@ -115,9 +123,10 @@ def living(found: Found | None) -> Found:
 
 
 class Opened(NamedTuple):
-    """A revision as it is answered.
+    """A revision as it is answered. ``text`` is its JSON.
 
-    ``follow`` are the attachments that come behind it; ``has_meta`` says that it tells more than the revision can.
+    ``follow`` are the attachments whose contents come behind it. ``has_meta`` says that ``text`` also has metadata that
+    can change while the revision stays the same, such as ``_conflicts``.
     """
 
     rev: str
@@ -127,7 +136,7 @@ class Opened(NamedTuple):
 
 
 def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) -> Opened:
-    """The winner with whatever is wished for. Raises NotFoundError."""
+    """Return the winner with the wished metadata. Raises NotFoundError if the document does not exist or is deleted."""
     row = connection.execute(
         "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
         (database, id),
@@ -139,8 +148,8 @@ def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) 
     if not wishes.deleted:
         living(found)
     tree = read_tree(tree_bytes)
-    meta = _meta(connection, number, seq, tree, wishes)
-    return _opened(connection, database, id, found, tree, wishes, meta)
+    meta = _meta_members(connection, number, seq, tree, wishes)
+    return _open(connection, database, id, found, tree, wishes, meta)
 
 
 def open_revisions(
@@ -153,10 +162,10 @@ def open_revisions(
     *,
     drawn: bool = False,
 ) -> list[Opened | Rev]:
-    """Revisions, or all leaves with ``revs`` None: each as it is answered, or itself where it is missing.
+    """Return the revisions of ``open_revs``, or all leaves if ``revs`` is None. A missing revision is returned as Rev.
 
-    With ``latest``, each of the revisions stands for the leaves that descend from it. They come by rank, or with
-    ``drawn`` in the order of the tree.
+    With ``latest``, each revision is replaced by the leaves that descend from it. The order is by rank, or with
+    ``drawn`` that of CouchDB's walk through the tree. Raises BusyError in an event loop for more than ``MANY``.
     """
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
@@ -169,14 +178,14 @@ def open_revisions(
     number, *content, tree_bytes = row
     winning, tree = Found(*content), read_tree(tree_bytes)
     opened: list[Opened | Rev] = []
-    for rev in _wanted(tree, revs, latest=latest, drawn=drawn):
+    for rev in _select_revisions(tree, revs, latest=latest, drawn=drawn):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
-        opened.append(_opened(connection, database, id, found, tree, wishes, {}) if found else rev)
+        opened.append(_open(connection, database, id, found, tree, wishes, {}) if found else rev)
     return opened
 
 
 def document_json(id: str, found: Found, *more: bytes) -> bytes:
-    """A document as JSON. ``more`` are members to put behind its own, in parts, each with a comma before it."""
+    """Return a document as JSON. ``more`` are parts of further members, which begin with a comma."""
     rev, deleted, packed, body = found
     members = body[1:-1]
     parts = [b'{"_id":', to_json(id), b',"_rev":', to_json(rev)]
@@ -191,7 +200,7 @@ def document_json(id: str, found: Found, *more: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _opened(
+def _open(
     connection: Connection,
     database: int,
     id: str,
@@ -200,6 +209,7 @@ def _opened(
     wishes: Wishes,
     meta: dict[str, object],
 ) -> Opened:
+    """Return a stored revision as it is answered, with the wished metadata and attachments."""
     path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
     if wishes.revs:
@@ -216,15 +226,18 @@ def _opened(
             empty = [each for each in wanted if each not in follow] if wishes.follows else ()
             members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow, empty=empty)
         else:
-            # What is packed may become a thousand times as large, whatever it was said to be.
+            # The client may have lied about the plain length of a compressed content. gzip expands up to 1000 times.
             if sum(attachment.length for attachment in wanted) > _LARGE_INLINE or any(
                 attachment.encoding for attachment in wanted
             ):
                 leave_event_loop()
-            more = [b',"_attachments":', *_attachments.inlined(connection, listed, wanted, encoding_info=info)]
+            more = [
+                b',"_attachments":',
+                *_attachments.inline_attachments(connection, listed, wanted, encoding_info=info),
+            ]
         found = found._replace(attachments=None)
-    told = b"," + encode(members)[1:-1] if members else b""
-    text = document_json(id, found, told, *more)
+    special = b"," + encode(members)[1:-1] if members else b""
+    text = document_json(id, found, special, *more)
     return Opened(found.rev, text, follow, bool(meta))
 
 
@@ -234,7 +247,7 @@ def _revs_limit(connection: Connection, database: int) -> int:
 
 
 def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wishes) -> list[Attachment]:
-    """The attachments whose contents the reader wants."""
+    """Return the attachments whose contents the reader wants: those newer than the newest revision it has."""
     if not wishes.attachments:
         return []
     there = set(wishes.atts_since)
@@ -242,7 +255,8 @@ def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wish
     return [attachment for attachment in listed if attachment.revpos > known]
 
 
-def _meta(connection: Connection, number: int, seq: int, tree: RevTree, wishes: Wishes) -> dict[str, object]:
+def _meta_members(connection: Connection, number: int, seq: int, tree: RevTree, wishes: Wishes) -> dict[str, object]:
+    """Return the wished members about the whole document: ``_revs_info``, conflicts and ``_local_seq``."""
     meta: dict[str, object] = {}
     if wishes.revs_info:
         meta["_revs_info"] = _revs_info(connection, number, tree)
@@ -268,7 +282,7 @@ def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
 
 
 class Loaded(NamedTuple):
-    """A revision to write another one from: its body, and its attachments."""
+    """The body and the attachments of a revision, from which a new revision is made."""
 
     text: bytes
     attachments: list[Attachment]
@@ -276,12 +290,15 @@ class Loaded(NamedTuple):
 
 
 def load(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
-    """The winner or another revision of a document. Raises NotFoundError."""
-    found = _revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
+    """Return a revision of a document, or its winner if ``rev`` is None.
+
+    Raises NotFoundError if it is not stored, or if the winner is a tombstone.
+    """
+    found = _find_revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
     return Loaded(found.body, unpack(found.attachments), bool(found.deleted))
 
 
-def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:
+def _find_revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
     ).fetchone()
@@ -294,8 +311,8 @@ def _revision(database: int, id: str, rev: Rev, connection: Connection) -> Found
     return found
 
 
-def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool, drawn: bool) -> Iterable[Rev]:
-    """In CouchDB's order: what is there, whether deleted or not, then what is missing."""
+def _select_revisions(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool, drawn: bool) -> Iterable[Rev]:
+    """Return the revisions that ``open_revs`` asks for in CouchDB's order: known ones, then missing ones."""
     if revs is None:
         found = [*tree.leaves]
     elif latest:
@@ -308,7 +325,7 @@ def _wanted(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool, drawn: b
 
 
 def stored_revision(connection: Connection, number: int, rev: Rev | str) -> Found | None:
-    """A revision that has lost or is superseded; None where it is not stored."""
+    """Return a revision that is superseded or a losing leaf, or None if it is not stored."""
     row = connection.execute(
         "SELECT rev, deleted, attachments, body FROM revision WHERE document = ? AND rev = ?", (number, str(rev))
     ).fetchone()

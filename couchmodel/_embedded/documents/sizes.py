@@ -1,7 +1,8 @@
-"""How large a database is, near enough for a list of databases.
+"""Estimate the size of a database, accurately enough for ``GET /{db}``.
 
-A store is one file for all its databases, and SQLite does not know whose its pages are. So some documents of a database
-are measured, spread evenly over its changes, and stand for the others; all of them are measured where they are few.
+All databases of a store share one file, and SQLite does not know which pages belong to which database. So a sample of
+documents is measured, spread evenly over the sequence numbers, and the result is scaled up. A database with few
+documents is measured completely.
 """
 
 from collections.abc import Iterator
@@ -15,20 +16,20 @@ from couchmodel._embedded.storage.store import Database
 __all__ = ["Sizes", "forget_sizes", "read_sizes"]
 
 SAMPLED: Final = 32
-"""Documents that are measured, each at the cost of two look-ups."""
+"""The number of documents in a sample. Each costs two look-ups."""
 
 OLD: Final = 8
-"""Superseded revisions of a document that are measured."""
+"""The number of superseded revisions that are measured for each document of the sample."""
 
 STALE: Final = 20
-"""A database is measured again when a part of its documents as large as one of these has changed."""
+"""A database is measured again after more changes than one ``STALE``-th of the number of its documents."""
 
 
 class Sizes(NamedTuple):
-    """The bytes of a database by CouchDB's names.
+    """The sizes of a database in bytes, under CouchDB's names.
 
-    ``external`` are the documents and their attachments, ``active`` what is stored of these, ``file`` that and what a
-    compaction would take away.
+    ``external`` counts the living documents and their attachments. ``active`` also counts ids, revision trees and
+    tombstones. ``file`` also counts the superseded revisions, which a compaction removes.
     """
 
     file: int
@@ -36,43 +37,50 @@ class Sizes(NamedTuple):
     active: int
 
 
-class Measured(NamedTuple):
-    """The sizes of some documents, and when they were measured: at which number of changes, and of which documents."""
+class _Measurement(NamedTuple):
+    """A measurement of a sample.
+
+    ``changes`` is the number of changes in the database at that time, ``documents`` the number of documents in the
+    sample, and ``sizes`` the sum of their sizes.
+    """
 
     changes: int
     documents: int
     sizes: Sizes
 
 
-_measured: Final[WeakKeyDictionary[Database, Measured]] = WeakKeyDictionary()
+_measurements: Final[WeakKeyDictionary[Database, _Measurement]] = WeakKeyDictionary()
 """The last measurement of each database."""
 
 
 def read_sizes(database: Database, count: int, changes: int, connection: Connection) -> Sizes:
-    """Return the sizes of a database that has ``count`` documents after so many changes, measured anew if need be."""
-    measured = _measured.get(database)
-    if measured is None or abs(changes - measured.changes) * STALE > count:
-        measured = _measured[database] = _measure(database.number, count, changes, connection)
-    if not measured.documents:
+    """Return the sizes of a database that has ``count`` documents after ``changes`` changes.
+
+    A stale measurement is replaced by a new one.
+    """
+    measurement = _measurements.get(database)
+    if measurement is None or abs(changes - measurement.changes) * STALE > count:
+        measurement = _measurements[database] = _measure(database.number, count, changes, connection)
+    if not measurement.documents:
         return Sizes(0, 0, 0)
-    return Sizes(*(size * count // measured.documents for size in measured.sizes))
+    return Sizes(*(size * count // measurement.documents for size in measurement.sizes))
 
 
 def forget_sizes(database: Database) -> None:
-    """Have a database measured anew: it has been compacted."""
-    _measured.pop(database, None)
+    """Discard the measurement of a database, since it was compacted. The next ``read_sizes`` measures it again."""
+    _measurements.pop(database, None)
 
 
-def _measure(database: int, count: int, changes: int, connection: Connection) -> Measured:
+def _measure(database: int, count: int, changes: int, connection: Connection) -> _Measurement:
     found = [_size(row, connection) for row in _sample(database, count, connection)]
-    return Measured(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
+    return _Measurement(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
 
 
 _COLUMNS: Final = "number, deleted, length(id), length(body), length(tree), attachments"
 
 
 def _sample(database: int, count: int, connection: Connection) -> Iterator[tuple[Any, ...]]:
-    """Give the rows that are measured: all, or some whose sequence numbers lie evenly apart."""
+    """Yield the rows of the sample: all documents, or ``SAMPLED`` of them at even distances of sequence numbers."""
     if count <= SAMPLED:
         yield from connection.execute(f"SELECT {_COLUMNS} FROM document WHERE database = ?", (database,))
         return
@@ -88,6 +96,7 @@ def _sample(database: int, count: int, connection: Connection) -> Iterator[tuple
 
 
 def _size(row: tuple[Any, ...], connection: Connection) -> Sizes:
+    """Measure one document: a row of ``_sample``, and its superseded revisions."""
     number, deleted, id, body, tree, packed = row
     attached = sum(attachment.encoded_length for attachment in unpack(packed)) if packed else 0
     old, each = connection.execute(_REVISIONS, (number, number)).fetchone()
@@ -100,4 +109,4 @@ _REVISIONS: Final = (
     "SELECT (SELECT count(*) FROM revision WHERE document = ?),"
     f" (SELECT CAST(avg(length(body)) AS INTEGER) FROM (SELECT body FROM revision WHERE document = ? LIMIT {OLD}))"
 )
-"""How many superseded revisions a document has, and how long one of them is."""
+"""The number of superseded revisions of a document, and the average length of their bodies in bytes."""

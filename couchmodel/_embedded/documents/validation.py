@@ -1,8 +1,8 @@
-"""Whether a write may be done: what design documents are checked for, and the functions that check other documents.
+"""Check writes inside their transaction: design documents by CouchDB's rules, others by validation functions.
 
-It runs inside the write's transaction, so that a document is compared with the one that it replaces, by the functions
-that are there at that moment; the functions themselves are asked before: see ``verdicts``. A database without such
-functions has a mark that says so, in the row that each write reads anyway.
+Inside the transaction, the old document and the set of functions are those of that moment. The functions themselves
+run before it: see ``verdicts``. The column ``database.validated`` says whether a database may have such functions.
+Each write reads that row anyway, so a database without functions pays nothing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from couchmodel._embedded.documents.verdicts import (
     DocumentQuestion,
     Function,
     Verdicts,
-    refused,
+    as_refused_error,
 )
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, check_design, has_functions, language_of
 from couchmodel._embedded.javascript.engine import Context
@@ -30,14 +30,18 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import ResponseError, ServerError
 
-__all__ = ["Listed", "Validation", "mark"]
+__all__ = ["NewAttachment", "Validation", "mark"]
 
-Listed = Attachment | Incoming
-"""An attachment of a new revision: one that is stored, or one that comes with it."""
+NewAttachment = Attachment | Incoming
+"""An attachment of a new revision: one that is stored already, or one whose content comes with the write."""
 
 
 class Validation:
-    """The checks of one request's writes, inside its transaction."""
+    """The checks of one request's writes, inside its transaction.
+
+    ``_functions`` are the validation functions of the database, read once and cached until a design document is
+    written.
+    """
 
     def __init__(self, connection: Connection, database: int, author: Author, verdicts: Verdicts) -> None:
         self._connection = connection
@@ -47,37 +51,37 @@ class Validation:
         self._functions: tuple[Function, ...] | None = None
 
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
-        """Raise RefusedError for what is no design document, or too large for one."""
+        """Raise RefusedError if the design document is invalid, too large, or has views that do not compile."""
         if isinstance(edit.content, Term):
             leave_event_loop()
         try:
             body = edit.body
             check_design(body, partitioned=partitioned)
         except ResponseError as error:
-            raise refused(error) from None
+            raise as_refused_error(error) from None
         if has_functions(body):
             self._verdicts.look_up(DesignQuestion(body["views"], encode(body["views"])))
 
-    def check_document(self, edit: Edit, attachments: Sequence[Listed], old: bytes | None) -> None:
-        """Put a revision to the functions. ``old`` is the JSON of the one before it.
+    def check_document(self, edit: Edit, attachments: Sequence[NewAttachment], old: bytes | None) -> None:
+        """Look up the verdict of the validation functions on a revision. ``old`` is the JSON of the one it replaces.
 
         Raises:
-            ForbiddenError, UnauthorizedError, RefusedError: a function refuses it.
-            ServerError: a function throws what CouchDB has no answer for.
-            UnsupportedError: the functions cannot be run.
+            ForbiddenError, UnauthorizedError, RefusedError: a function refuses the revision.
+            ServerError: a function throws a value that CouchDB cannot answer.
+            UnsupportedError: the functions need the extra ``js``.
         """
         if self._functions is None:
-            self._functions = self._find()
+            self._functions = self._find_functions()
         if self._functions:
-            text = b"[%b,%b]" % (_new(edit, attachments), old or b"null")
+            text = b"[%b,%b]" % (_new_json(edit, attachments), old or b"null")
             self._verdicts.look_up(DocumentQuestion(self._functions, text))
 
     def forget(self) -> None:
-        """A design document has been written."""
+        """Forget the functions, since a design document has been written."""
         self._functions = None
 
-    def _find(self) -> tuple[Function, ...]:
-        """The functions of the design documents as they stand. Those that stood there before need not be read."""
+    def _find_functions(self) -> tuple[Function, ...]:
+        """Return the functions of the current design documents. Only design documents that have changed are read."""
         rows = self._connection.execute(
             "SELECT id, rev, seq FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0'"
             " AND NOT deleted ORDER BY id",
@@ -86,11 +90,12 @@ class Validation:
         known = self._author.scripts.checking
         if known.keys() != set(rows):
             leave_event_loop()
-            known = {key: known[key] if key in known else self._open(key[0]) for key in rows}
+            known = {key: known[key] if key in known else self._open_function(key[0]) for key in rows}
             self._author.scripts.checking = known
         return tuple(Function(id, context) for (id, _, _), context in known.items() if context is not None)
 
-    def _open(self, id: str) -> Context | None:
+    def _open_function(self, id: str) -> Context | None:
+        """Return the context of a design document's validation function, or None if it has none."""
         rev, body = self._connection.execute(
             "SELECT rev, body FROM document WHERE database = ? AND id = ?", (self._database, id)
         ).fetchone()
@@ -104,10 +109,11 @@ class Validation:
 
 _MEMBER: Final = "validate_doc_update"
 _MENTIONED: Final = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
+"""An SQL condition for bodies that may have the member. It has false positives, which only cost a look-up."""
 
 
 def mark(connection: Connection, database: int) -> None:
-    """Note whether a database has functions that check its documents."""
+    """Update the column ``validated``: whether the database may have validation functions."""
     connection.execute(
         "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ? AND id >= '_design/'"
         f" AND id < '_design0' AND NOT deleted AND {_MENTIONED}) WHERE number = ?",
@@ -115,13 +121,13 @@ def mark(connection: Connection, database: int) -> None:
     )
 
 
-def _new(edit: Edit, attachments: Sequence[Listed]) -> bytes:
-    """A revision as the functions see it: before it has a name, so with that of the one before it."""
+def _new_json(edit: Edit, attachments: Sequence[NewAttachment]) -> bytes:
+    """Return a new revision as validation functions see it. Its own id is unknown, so ``_rev`` is the parent."""
     members: dict[str, Any] = {}
     if edit.path:
         members["_revisions"] = revisions_member(edit.path)
     if attachments:
-        members["_attachments"] = {item.name: _shown(item) for item in attachments}
+        members["_attachments"] = {item.name: _stub(item) for item in attachments}
     parts = [b'{"_id":', to_json(edit.id)]
     if edit.path:
         parts += (b',"_rev":', to_json(str(edit.path[0])))
@@ -131,7 +137,8 @@ def _new(edit: Edit, attachments: Sequence[Listed]) -> bytes:
     return b"".join((*parts, b"}"))
 
 
-def _shown(item: Listed) -> dict[str, Any]:
+def _stub(item: NewAttachment) -> dict[str, Any]:
+    """Return the stub of an attachment."""
     if isinstance(item, Incoming):
         length = item.content.length
         return {"content_type": item.content_type, "revpos": item.revpos, "length": length, "stub": True}

@@ -1,10 +1,15 @@
-"""What functions say of writes. They are asked before a write is done, and outside of its transaction.
+"""Run the functions of design documents that check writes, and keep their verdicts.
 
-A function may take seconds, and while a transaction waits nobody else writes. So a write is tried: inside its
-transaction it puts its questions, each about a document as it would replace another, and looks for the verdicts. Where
-one is missing, nothing is written; the functions are asked, and the write is tried again. A question names all that its
-verdict depends on, so a verdict never counts for anything else: if meanwhile another revision was stored, or another
-function, the question is another one as well.
+The functions are ``validate_doc_update`` for a document, and the compilation of the views for a design document.
+
+- A function may take seconds, and an open write transaction blocks every other writer. So functions run before the
+  write and outside of its transaction, except for the few that answer at once (see ``NOW``).
+- A write is attempted. Inside its transaction it looks up the verdict for each document. If a verdict is missing, the
+  attempt writes nothing and records a question. The functions then answer the questions, and the write is attempted
+  again.
+- The key of a question covers everything that its verdict depends on: the functions, the new document and the revision
+  that it replaces. If another revision or another function was stored in the meantime, the key differs, and the old
+  verdict does not apply.
 """
 
 import asyncio
@@ -33,18 +38,23 @@ from couchmodel.errors import (
 __all__ = ["Author", "DesignQuestion", "DocumentQuestion", "Function", "RefusedError", "UnjudgedError", "Verdicts"]
 
 TIMEOUT: Final = 60.0
-"""Seconds that the functions may take for the documents of one request, CouchDB's ``request_timeout``."""
+"""The time limit in seconds for all functions of one request. CouchDB's ``request_timeout`` has the same default."""
 
 NOW: Final = 0.001
-"""Seconds that an attempt waits for functions inside its transaction."""
+"""The longest time in seconds that an attempt waits for functions inside its transaction.
+
+It is short because no other write can run in the meantime.
+"""
 
 ENOUGH: Final = 5000
+"""The number of open questions at which an attempt stops and lets the functions answer."""
+
 ENOUGH_BYTES: Final = 4 * 1024 * 1024
-"""Questions, and bytes of them, after which the functions are asked before there are more."""
+"""The size of all open questions in bytes at which an attempt stops. It limits the memory that a request takes."""
 
 
 class Author(NamedTuple):
-    """Who writes, and where, as the functions are told."""
+    """The author of a write and the database, as validation functions see them in ``userCtx`` and ``secObj``."""
 
     user: User
     database: str
@@ -53,44 +63,44 @@ class Author(NamedTuple):
 
     @property
     def text(self) -> bytes:
-        """The last two arguments of a function, as JSON."""
+        """The last two arguments of a validation function as a JSON array: ``userCtx`` and ``secObj``."""
         context = {"db": self.database, "name": self.user.name, "roles": list(self.user.roles)}
         return b"[%b,%b]" % (encode(context), encode(self.security))
 
 
 class RefusedError(ResponseError):
-    """A document that is not taken for what a design document says, or for what it is itself."""
+    """A write was refused by a validation function, or the document is an invalid design document."""
 
 
 class Function(NamedTuple):
-    """The function of a design document that checks documents."""
+    """The ``validate_doc_update`` function of a design document."""
 
     design: str
     context: Context
 
 
 class DocumentQuestion(NamedTuple):
-    """Whether a document may replace another. ``text`` is the JSON of both."""
+    """The question whether one document may replace another. ``text`` is the JSON array of the new and the old one."""
 
     functions: tuple[Function, ...]
     text: bytes
 
     @property
     def key(self) -> bytes:
-        """The name of the question."""
+        """The key of the verdict: a hash of the functions and of both documents."""
         numbers = [function.context.opening.number for function in self.functions]
         return blake2b(b"%b %b" % (encode(numbers), self.text)).digest()
 
 
 class DesignQuestion(NamedTuple):
-    """Whether the functions of a design document's views compile. ``text`` is the JSON of the views."""
+    """The question whether the views of a design document compile. ``text`` is the JSON of the views."""
 
     views: Mapping[str, Any]
     text: bytes
 
     @property
     def key(self) -> bytes:
-        """The name of the question."""
+        """The key of the verdict: a hash of the views."""
         return blake2b(b"views " + self.text).digest()
 
 
@@ -98,7 +108,7 @@ Question = DocumentQuestion | DesignQuestion
 
 
 class UnjudgedError(Exception):
-    """A write cannot be done before some questions have been answered."""
+    """A write needs verdicts that are not known yet. ``questions`` are the open questions."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
         super().__init__(f"{len(questions)} questions")
@@ -106,10 +116,11 @@ class UnjudgedError(Exception):
 
 
 class Verdicts:
-    """The verdicts on one request's writes, and the questions that are open.
+    """The verdicts on the writes of one request, and its open questions.
 
-    A request with many documents is tried several times: each attempt begins at the document of turn ``first``. Only
-    one that begins with the first of all can write anything. ``resume`` is set to where the next one is to begin.
+    A request with many documents takes several attempts. An attempt begins at the document number ``first`` of the
+    request, and sets ``resume`` to the number at which the next attempt begins. Only an attempt that begins at 0 has
+    seen every document, so only such an attempt may write.
     """
 
     def __init__(self, author: Author) -> None:
@@ -119,27 +130,30 @@ class Verdicts:
         self._size = 0
         self._short = False
         self._until = 0.0
-        self._late: _Late | None = None
+        self._late: _LateAnswer | None = None
         self.first = self.resume = 0
 
     @property
     def are_missing(self) -> bool:
-        """Whether nothing can be written in this attempt."""
+        """True if this attempt may not write: a verdict is missing, or the attempt did not begin at document 0."""
         return bool(self._open) or self.first > 0
 
     @property
     def are_enough(self) -> bool:
-        """Whether so many questions are open that it is time to ask."""
+        """True if so many questions are open that the attempt should stop and let the functions answer."""
         return len(self._open) >= ENOUGH or self._size >= ENOUGH_BYTES
 
     def begin(self, *, short: bool) -> None:
-        """A new attempt begins; ``short`` says that it has few documents, and small ones."""
+        """Begin a new attempt.
+
+        ``short`` says that the request has few and small documents. Their functions may run inside the transaction.
+        """
         self._open, self._size, self._short = {}, 0, short
         self._until = time.monotonic() + NOW
         self.first, self.resume = self.resume, 0
 
     def look_up(self, question: Question) -> None:
-        """Raise the error that is the verdict; note the question where there is no verdict yet."""
+        """Raise the error of a negative verdict. Record the question if there is no verdict yet."""
         key = question.key
         if key not in self._known and isinstance(question, DocumentQuestion) and self._short and not self.are_missing:
             self._ask_now(question, key)
@@ -150,15 +164,20 @@ class Verdicts:
             raise error
 
     def require(self) -> None:
-        """Raise UnjudgedError where nothing can be written in this attempt."""
+        """Raise UnjudgedError if this attempt may not write."""
         if self.are_missing:
             raise UnjudgedError(list(self._open.values()))
 
     async def judge(self, questions: Sequence[Question]) -> None:
-        """Ask the functions. Raises ServerError where that takes too long, UnsupportedError without ``js``."""
+        """Let the functions answer the questions, on a thread.
+
+        Raises:
+            ServerError: the functions take longer than ``TIMEOUT``.
+            UnsupportedError: the extra ``js`` is not installed.
+        """
         late, self._late = self._late, None
         if late is not None:
-            await self._wait(late)
+            await self._wait_for_late_answer(late)
         questions = [question for question in questions if question.key not in self._known]
         if questions:
             await run(self._author.scripts, partial(self._judge, questions))
@@ -167,39 +186,42 @@ class Verdicts:
         until = time.monotonic() + TIMEOUT
         for question in questions:
             if isinstance(question, DesignQuestion):
-                self._known[question.key] = _error_of(question, self._author.scripts)
+                self._known[question.key] = _compile_error(question, self._author.scripts)
         documents = [question for question in questions if isinstance(question, DocumentQuestion)]
         for functions, some in groupby(documents, lambda question: question.functions):
             asked = list(some)
             errors = _ask(functions, self._author, [question.text for question in asked], until)
             self._known.update((question.key, error) for question, error in zip(asked, errors, strict=True))
 
-    # --- a document for which nothing else has to wait
+    # --- answers inside the transaction
 
     def _ask_now(self, question: DocumentQuestion, key: bytes) -> None:
-        """Ask the functions at once, inside the transaction, unless they take more than a moment."""
+        """Run the functions inside the transaction, and keep the verdict if all answer within ``NOW`` seconds.
+
+        An answer that comes later is kept as ``_late``, and ``judge`` waits for it outside of the transaction.
+        """
         error = None
         for place, function in enumerate(question.functions):
             left = self._until - time.monotonic()
             if left <= 0:
                 return
-            request = _request([question.text], self._author)
+            request = _arguments([question.text], self._author)
             answer = function.context.ask_now("call", b"validate", request, seconds=left)
             if answer is None:
                 return
             if not answer.done():
-                self._late = _Late(question, place, answer)
+                self._late = _LateAnswer(question, place, answer)
                 return
-            error = _outcome(function, answer)
+            error = _read_answer(function, answer)
             if error is not None:
                 break
         self._known[key] = error
 
-    async def _wait(self, late: "_Late") -> None:
-        """Wait for an answer that was late, and ask the other functions."""
+    async def _wait_for_late_answer(self, late: "_LateAnswer") -> None:
+        """Wait for a late answer, then run the functions that come after it."""
         await asyncio.wait([asyncio.wrap_future(late.answer)])
         question, place, answer = late
-        error = _outcome(question.functions[place], answer)
+        error = _read_answer(question.functions[place], answer)
         rest = question.functions[place + 1 :]
         if error is None and rest:
             asked = partial(_ask, rest, self._author, [question.text], time.monotonic() + TIMEOUT)
@@ -207,31 +229,32 @@ class Verdicts:
         self._known[question.key] = error
 
 
-class _Late(NamedTuple):
-    """An answer of a question's function, by its place, which is yet to come."""
+class _LateAnswer(NamedTuple):
+    """An answer that has not arrived yet. ``place`` is the index of the function in ``question.functions``."""
 
     question: DocumentQuestion
     place: int
     answer: Future[list[bytes]]
 
 
-def _error_of(question: DesignQuestion, scripts: Scripts) -> ResponseError | None:
+def _compile_error(question: DesignQuestion, scripts: Scripts) -> ResponseError | None:
+    """Return the error if the views of a design document do not compile."""
     try:
         check_functions(question.views, scripts)
     except UnsupportedError:
         raise
     except ResponseError as error:
-        return refused(error)
+        return as_refused_error(error)
     return None
 
 
-# --- what a function says of documents
+# --- verdicts of validation functions
 
 
 def _ask(
     functions: Iterable[Function], author: Author, documents: Sequence[bytes], until: float
 ) -> list[ResponseError | None]:
-    """The first error that one of the functions makes of each document."""
+    """Return, for each document, the error of the first function that refuses it."""
     errors: list[ResponseError | None] = [None] * len(documents)
     for function in functions:
         left = [place for place, error in enumerate(errors) if error is None]
@@ -241,81 +264,89 @@ def _ask(
     return errors
 
 
-def _outcome(function: Function, answer: Future[list[bytes]]) -> ResponseError | None:
-    """The error that a function has made of one document."""
+def _read_answer(function: Function, answer: Future[list[bytes]]) -> ResponseError | None:
+    """Return the error from a function's answer about one document, or None if it accepts the document."""
     try:
         [outcome] = answer.result()
     except ResponseError as error:
-        return _named(error, function)
-    return _judged(outcome, function)
+        return _function_error(error, function)
+    return _read_verdict(outcome, function)
 
 
 def _call(
     function: Function, author: Author, until: float, documents: Sequence[bytes], seconds: float | None
 ) -> list[ResponseError | None]:
-    """The errors that a function makes of documents. Raises ServerError where they are to be asked about one by one."""
+    """Run one function on several documents. Return its error for each document.
+
+    Raises ServerError if the time of the request is over, or if the call fails for several documents together. In the
+    second case ``Together`` calls the function again for each document alone.
+    """
     if time.monotonic() > until:
         reason = "The request could not be processed in a reasonable amount of time."
         raise ServerError(reason, code="timeout")
     try:
-        answer = function.context.ask("call", b"validate", _request(documents, author), seconds=seconds)
+        answer = function.context.ask("call", b"validate", _arguments(documents, author), seconds=seconds)
     except UnsupportedError:
         raise
     except ResponseError as error:
         if isinstance(error, ServerError) and len(documents) > 1:
             raise
-        return [_named(error, function)] * len(documents)
-    return [_judged(outcome, function) for outcome in answer.split(b"\n")]
+        return [_function_error(error, function)] * len(documents)
+    return [_read_verdict(outcome, function) for outcome in answer.split(b"\n")]
 
 
-def _request(documents: Sequence[bytes], author: Author) -> bytes:
+def _arguments(documents: Sequence[bytes], author: Author) -> bytes:
+    """Return the argument of ``validate`` in ``scripts.js``: path of the function, documents, author."""
     return b'[["validate_doc_update"],[%b],%b]' % (b",".join(documents), encode(author.text.decode()))
 
 
-def _judged(outcome: bytes, function: Function) -> ResponseError | None:
+def _read_verdict(outcome: bytes, function: Function) -> ResponseError | None:
+    """Return the error that ``scripts.js`` reports for one document. An empty object means that it is accepted."""
     if outcome == b"{}":
         return None
     try:
-        told = parsed(outcome)
+        verdict = parsed(outcome)
     except ServerError as error:
-        return refused(error)
-    if "code" in told:
-        failure = ResponseError(told["reason"], code=told["code"])
-        failure.status = told.get("status", 500)
-        return _named(failure, function)
-    return _thrown(told["thrown"])
+        return as_refused_error(error)
+    if "code" in verdict:
+        failure = ResponseError(verdict["reason"], code=verdict["code"])
+        failure.status = verdict.get("status", 500)
+        return _function_error(failure, function)
+    return _error_of_thrown(verdict["thrown"])
 
 
-def _named(error: ResponseError, function: Function) -> ResponseError:
+def _function_error(error: ResponseError, function: Function) -> ResponseError:
+    """Return the error of a function that failed, with the name of its design document if it is not a function."""
     if error.code == "not_found":
         error.reason = f"missing validate_doc_update function validate_doc_update on design doc {function.design}"
-    return refused(error)
+    return as_refused_error(error)
 
 
-def _thrown(thrown: object) -> ResponseError:
-    """What CouchDB makes of what a function has thrown."""
+def _error_of_thrown(thrown: object) -> ResponseError:
+    """Return the error that CouchDB answers for a value that a validation function throws."""
     match thrown:
         case {"forbidden": reason, **others} if not others:
             return ForbiddenError(reason)
         case {"unauthorized": reason, **others} if not others:
             return UnauthorizedError(reason)
         case str(reason):
-            return _refusal(500, "unknown_error", reason)
+            return _refused_error(500, "unknown_error", reason)
         case {**members} if len(members) == 1:
             (reason,) = members.values()
-            return _refusal(500, "unknown_error", reason if isinstance(reason, str) else encode(reason).decode())
+            return _refused_error(500, "unknown_error", reason if isinstance(reason, str) else encode(reason).decode())
         case _:
             return ServerError("function_clause", code="unknown_error")
 
 
-def refused(error: ResponseError) -> RefusedError:
-    """An error as that of one document."""
-    # What does not compile is the document's fault while it is written, and the server's when it is run.
+def as_refused_error(error: ResponseError) -> RefusedError:
+    """Return the error as RefusedError, which concerns a single document and not the whole request."""
+    # A function that does not compile answers 400 while its design document is written. A document that such a
+    # function would check is not at fault, so its write answers 500.
     status = 500 if error.status == 400 and not isinstance(error, BadRequestError) else error.status
-    return _refusal(status, error.code, error.reason)
+    return _refused_error(status, error.code, error.reason)
 
 
-def _refusal(status: int, code: str, reason: str) -> RefusedError:
+def _refused_error(status: int, code: str, reason: str) -> RefusedError:
     refusal = RefusedError(reason, code=code)
     refusal.status = status
     return refusal

@@ -1,4 +1,8 @@
-"""Writing revisions: where they go in a document's tree, which one wins, and what becomes of the others."""
+"""Write revisions: put them into the revision trees of documents, and keep the winners and the other revisions.
+
+The row of a document in ``document`` holds its winning revision. All other stored revisions, losing leaves and
+superseded ones, are rows of ``revision``.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -8,12 +12,12 @@ from couchmodel._embedded.documents.attachments import Attachment, pack, save, u
 from couchmodel._embedded.documents.incoming import Edit, Incoming, Stub, validate_id
 from couchmodel._embedded.documents.parents import parent_for
 from couchmodel._embedded.documents.reader import Found, document_json, read_tree, stored_revision
-from couchmodel._embedded.documents.validation import Listed, Validation, mark
+from couchmodel._embedded.documents.validation import NewAttachment, Validation, mark
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.rules.partitions import check_id
 from couchmodel._embedded.rules.revision_ids import revision_id
 from couchmodel._embedded.rules.revtree import RevTree
-from couchmodel._embedded.storage import garbage as clearing
+from couchmodel._embedded.storage.garbage import discard_uses
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
@@ -23,10 +27,10 @@ __all__ = ["Check", "Writing", "used_blobs"]
 
 
 class Check(NamedTuple):
-    """What a write has to pass: its author's rights, and what design documents say.
+    """The checks of the writes of one request: the rights of the author, and validation functions.
 
-    ``verdicts`` has what functions have said of the request's writes. ``admit`` raises UnauthorizedError or
-    ForbiddenError for a write that the author may not do.
+    ``verdicts`` are the verdicts of validation functions on these writes. ``admit`` raises UnauthorizedError or
+    ForbiddenError for a write that the author has no right to do.
     """
 
     author: Author
@@ -34,39 +38,40 @@ class Check(NamedTuple):
     admit: Callable[[Edit], None] | None = None
 
 
-class _Content(NamedTuple):
-    """What is stored of a revision."""
+class _RevisionContent(NamedTuple):
+    """The stored content of a revision: the columns that ``document`` and ``revision`` share."""
 
     deleted: bool
     attachments: bytes | None
     body: bytes
 
 
-class _Stored(NamedTuple):
-    """A document as it is before a write."""
+class _StoredDocument(NamedTuple):
+    """A document before a write. ``rev`` and ``content`` are those of its winning revision."""
 
     id: str
     number: int
     rev: str
-    content: _Content
+    content: _RevisionContent
     tree: RevTree
 
 
 class Writing:
-    """The writes of one request to one database, inside its transaction. ``finish`` ends it.
+    """The writes of one request to one database, inside its transaction. ``finish`` ends them.
 
-    The document of the last write is kept, and its row only written when another one's turn comes: a request may have
+    The last document is kept in memory. Its row is written when the next document is read, since a request may have
     thousands of revisions of one document.
 
-    CouchDB looks documents up before it writes, and is stricter then, where functions may check them. It does not know
-    whether there are any in a database that it has just opened, or to which a design document was written, until
-    another document has been.
+    If validation functions may exist, CouchDB looks documents up before it writes, and then refuses more: see
+    ``parent_for``. It assumes such functions in a database that it has just opened, or to which a design document was
+    just written, until another document has been written. The table ``temp.routine`` lists the databases where this
+    assumption has ended.
     """
 
     def __init__(self, connection: Connection, database: int, check: Check | None = None) -> None:
-        """``check`` is put to each write that would be done.
+        """Read the state of the database. ``check`` is applied to each write.
 
-        Raises NotFoundError where the database has been dropped meanwhile.
+        Raises NotFoundError if the database has been dropped in the meantime.
         """
         row = connection.execute(
             "SELECT update_seq, revs_limit, validated, partitioned,"
@@ -83,46 +88,49 @@ class Writing:
         self._looks_up = bool(self._validated) or not self._is_routine
         self._verdicts = check and check.verdicts
         self._validation = Validation(connection, database, check.author, check.verdicts) if check else None
-        self._repeated: frozenset[str] = frozenset()
-        self._originals: dict[str, _Stored | None] = {}
-        self._designed = False
-        self._living = self._deleted = 0
+        self._repeated_ids: frozenset[str] = frozenset()
+        self._originals: dict[str, _StoredDocument | None] = {}
+        self._wrote_design = False
+        self._living_added = self._deleted_added = 0
         self._sequences: dict[str, int] = {}
-        self._last: _Stored | None = None
-        self._last_is_newer = False
+        self._last: _StoredDocument | None = None
+        self._last_is_unsaved = False
 
     def finish(self) -> None:
-        """Bring the rows of the last document and of the database up to date.
+        """Write the row of the last document, and update the row of the database.
 
-        Raises UnjudgedError where functions are to be asked first: nothing is written then.
+        Raises UnjudgedError if validation functions have to run first. The transaction then writes nothing.
         """
         if self._verdicts is not None:
             self._verdicts.require()
-        self._put_back()
+        self._flush()
         self._connection.execute(
             "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
-            (self._seq, self._living, self._deleted, self._database),
+            (self._seq, self._living_added, self._deleted_added, self._database),
         )
-        if self._designed:
+        if self._wrote_design:
             mark(self._connection, self._database)
             self._connection.execute("DELETE FROM temp.routine WHERE database = ?", (self._database,))
         elif self._sequences and not self._is_routine:
             self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database,))
 
     def expect(self, ids: Iterable[str], *, attachments: bool) -> None:
-        """The request has such writes: one with an attachment or a design document lets CouchDB look all up."""
+        """Announce the ids of the request's documents, and whether any of them has ``attachments``.
+
+        CouchDB looks up all documents of a request if one has an attachment or is a design document.
+        """
         self._looks_up |= attachments or any(id.startswith("_design/") for id in ids)
 
     def turns(self, places: Iterable[int], repeated: frozenset[str]) -> Iterator[int]:
-        """The places of a request's documents, in their order, as far as they have a turn in this attempt.
+        """Yield the indexes of the request's documents that this attempt has to handle, in order.
 
-        ``repeated`` are the ids of which there are several: functions compare each with what was there before the
-        request, as in CouchDB.
+        ``repeated`` are the ids that occur several times in the request. For each occurrence, validation functions get
+        the document from before the request as the old one, as in CouchDB.
         """
         if not self._validated or self._verdicts is None:
             yield from places
             return
-        self._repeated = repeated
+        self._repeated_ids = repeated
         for turn, place in enumerate(places):
             if turn < self._verdicts.first:
                 continue
@@ -132,27 +140,29 @@ class Writing:
             yield place
 
     def edit(self, edit: Edit) -> str:
-        """Write a new revision on top of the one that the edit names. The new revision.
+        """Write a new revision on top of the one that the edit names, and return the new revision.
+
+        The result is empty if this attempt does not write: see ``Verdicts``.
 
         Raises:
-            ConflictError: that revision is not the one to continue from.
-            PreconditionFailedError: the revision has no attachment such as a stub says.
+            ConflictError: the edit does not continue a leaf of the document.
+            PreconditionFailedError: a stub names an attachment that the parent revision does not have.
             UnauthorizedError, ForbiddenError, RefusedError: the write is refused.
-            BadRequestError: a partitioned database has no such ids.
+            BadRequestError: the id is not valid in a partitioned database.
         """
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
-        stored = self._stored(edit.id)
-        parent = self._parent(edit, stored)
+        stored = self._load(edit.id)
+        parent = self._find_parent(edit, stored)
         if self._admit is not None:
             self._admit(edit)
-        # Whoever names no revision has no attachments to refer to, although a tombstone may keep some.
-        listed = self._checked(edit, stored, [parent] if parent and edit.path else [], edit.path[:1])
-        if listed is None:
+        # A write that names no revision cannot have stubs, although its parent may be a tombstone with attachments.
+        resolved = self._check(edit, stored, [parent] if parent and edit.path else [], edit.path[:1])
+        if resolved is None:
             return ""
         generation, previous = parent or (0, None)
-        attachments = self._save_all(listed, generation + 1)
+        attachments = self._save_all(resolved, generation + 1)
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
         revives = stored is not None and stored.tree.deleted
         digest = revision_id(edit.deleted, generation, previous, edit.content, digested, revives=revives)
@@ -162,98 +172,117 @@ class Writing:
         return str(new)
 
     def replicate(self, edit: Edit) -> str:
-        """Take in a revision as it is, beside whatever is there. The revision.
+        """Write a replicated revision with its own revision id (``new_edits=false``), and return the revision.
 
-        Raises UnauthorizedError, ForbiddenError, RefusedError, BadRequestError where the write is refused.
+        The result is empty if this attempt does not write: see ``Verdicts``.
+
+        Raises:
+            PreconditionFailedError: a stub names an attachment that no stored ancestor has.
+            UnauthorizedError, ForbiddenError, RefusedError: the write is refused.
+            BadRequestError: the id is not valid in a partitioned database.
         """
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
             return local.write(self._connection, self._database, edit)
-        stored = self._stored(edit.id)
+        stored = self._load(edit.id)
         if stored is None or not stored.tree.is_stored(edit.path[0]):
             if self._admit is not None:
                 self._admit(edit)
-            listed = self._checked(edit, stored, edit.path[1:], edit.path[1:])
-            if listed is None:
+            resolved = self._check(edit, stored, edit.path[1:], edit.path[1:])
+            if resolved is None:
                 return ""
-            self._write(edit, stored, edit.path, self._save_all(listed, None))
+            self._write(edit, stored, edit.path, self._save_all(resolved, None))
         return str(edit.path[0])
 
-    def _checked(
-        self, edit: Edit, stored: _Stored | None, bases: Sequence[Rev], older: Sequence[Rev]
-    ) -> list[Listed] | None:
-        """The attachments of a write that may be done; None where this attempt does not do it.
+    def _check(
+        self, edit: Edit, stored: _StoredDocument | None, bases: Sequence[Rev], older: Sequence[Rev]
+    ) -> list[NewAttachment] | None:
+        """Check a write, and return the attachments of the new revision, or None if this attempt may not write.
 
-        A stub is that of the first of ``bases`` that is stored; the functions compare with the first of ``older``.
+        Stubs refer to the first of ``bases`` that is stored. Validation functions get the first of ``older`` that is
+        stored as the old document.
         """
         try:
-            listed = self._listed(edit, stored, bases)
+            resolved = self._resolve_stubs(edit, stored, bases)
         except PreconditionFailedError:
-            if self._is_tried:
-                return None  # it may be that of a revision of the same request, which is not there yet
+            if self._may_not_write:
+                return None  # the parent may be in the same request, and this attempt has not written it
             raise
-        self._validate(edit, listed, stored, older)
-        return None if self._is_tried else listed
+        self._validate(edit, resolved, stored, older)
+        return None if self._may_not_write else resolved
 
     @property
-    def _is_tried(self) -> bool:
-        """Whether this attempt writes nothing any more, since functions are to be asked first."""
+    def _may_not_write(self) -> bool:
+        """True if this attempt may not write any more, since validation functions have to run first."""
         return self._verdicts is not None and self._verdicts.are_missing
 
     def _check_partition(self, edit: Edit) -> None:
         if self._partitioned:
             check_id(edit.id, validate_id)
 
-    def _parent(self, edit: Edit, stored: _Stored | None) -> Rev | None:
+    def _find_parent(self, edit: Edit, stored: _StoredDocument | None) -> Rev | None:
         given, older = (edit.path[0], edit.path[1:]) if edit.path else (None, [])
         looked_up = self._looks_up or bool(edit.attachments) or edit.id.startswith("_design/")
         tree = stored.tree if stored else None
         return parent_for(tree, given, edit.deleted, older=older, looked_up=looked_up)
 
-    def _validate(self, edit: Edit, listed: Sequence[Listed], stored: _Stored | None, bases: Sequence[Rev]) -> None:
-        """Put a write to what checks it. ``bases`` are the revisions before it: the first that is stored counts."""
+    def _validate(
+        self, edit: Edit, resolved: Sequence[NewAttachment], stored: _StoredDocument | None, bases: Sequence[Rev]
+    ) -> None:
+        """Check a write by the rules of design documents, or by validation functions.
+
+        The first of ``bases`` that is stored is the old document.
+        """
         if self._validation is None:
             return
         if edit.id.startswith("_design/"):
             self._validation.check_design(edit, partitioned=bool(self._partitioned))
         elif self._validated:
-            if edit.id in self._repeated:
+            if edit.id in self._repeated_ids:
                 stored = self._originals.setdefault(edit.id, stored)
-            self._validation.check_document(edit, listed, stored and self._old(edit.id, stored, bases))
+            self._validation.check_document(edit, resolved, stored and self._old_json(edit.id, stored, bases))
 
-    def _old(self, id: str, stored: _Stored, bases: Sequence[Rev]) -> bytes | None:
+    def _old_json(self, id: str, stored: _StoredDocument, bases: Sequence[Rev]) -> bytes | None:
+        """Return the JSON of the first of ``bases`` that is stored, as validation functions see it."""
         for rev in bases:
-            found = self._revision(stored, rev) if rev in stored.tree else None
+            found = self._find_revision(stored, rev) if rev in stored.tree else None
             if found is not None:
                 history = encode({"_revisions": revisions_member(stored.tree.path(rev))})
                 return document_json(id, found, b"," + history[1:-1])
         return None
 
-    def _revision(self, stored: _Stored, rev: Rev) -> Found | None:
+    def _find_revision(self, stored: _StoredDocument, rev: Rev) -> Found | None:
         if str(rev) == stored.rev:
             return Found(stored.rev, *stored.content)
         return stored_revision(self._connection, stored.number, rev)
 
     # --- attachments
 
-    def _listed(self, edit: Edit, stored: _Stored | None, bases: Sequence[Rev]) -> list[Listed]:
-        """The attachments of the new revision; a stub is that of the first of ``bases`` that is stored."""
+    def _resolve_stubs(self, edit: Edit, stored: _StoredDocument | None, bases: Sequence[Rev]) -> list[NewAttachment]:
+        """Return the attachments of the edit. Stubs become those of the first of ``bases`` that is stored."""
         if not edit.attachments:
             return []
         stubbed = any(isinstance(item, Stub) for item in edit.attachments)
-        there = {item.name: item for item in self._stored_attachments(stored, bases)} if stubbed and stored else {}
-        return [_found(there, item, edit.id) if isinstance(item, Stub) else item for item in edit.attachments]
+        inherited = {item.name: item for item in self._stored_attachments(stored, bases)} if stubbed and stored else {}
+        return [
+            _resolve_stub(inherited, item, edit.id) if isinstance(item, Stub) else item for item in edit.attachments
+        ]
 
-    def _save_all(self, listed: Sequence[Listed], generation: int | None) -> list[Attachment]:
-        """What is new counts from ``generation`` on, and for a replicated revision from where it says itself."""
+    def _save_all(self, resolved: Sequence[NewAttachment], generation: int | None) -> list[Attachment]:
+        """Store the contents that come with a write, and return all its attachments.
+
+        The ``revpos`` of new attachments is ``generation``. If that is None, the write is a replicated one, and they
+        keep their own.
+        """
         return [
             item
             if isinstance(item, Attachment)
             else self._save(item, item.revpos if generation is None else generation)
-            for item in listed
+            for item in resolved
         ]
 
-    def _stored_attachments(self, stored: _Stored, bases: Iterable[Rev]) -> list[Attachment]:
+    def _stored_attachments(self, stored: _StoredDocument, bases: Iterable[Rev]) -> list[Attachment]:
+        """Return the attachments of the first of ``bases`` that is stored."""
         for rev in map(str, bases):
             if rev == stored.rev:
                 return unpack(stored.content.attachments)
@@ -280,14 +309,15 @@ class Writing:
 
     # --- rows
 
-    def _stored(self, id: str) -> _Stored | None:
+    def _load(self, id: str) -> _StoredDocument | None:
+        """Return a document with the earlier writes of this request, or None if it does not exist."""
         if self._last is None or self._last.id != id:
-            if self._last_is_newer:
-                self._put_back()
+            if self._last_is_unsaved:
+                self._flush()
             self._last = self._read(id)
         return self._last
 
-    def _read(self, id: str) -> _Stored | None:
+    def _read(self, id: str) -> _StoredDocument | None:
         row = self._connection.execute(
             "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
             (self._database, id),
@@ -295,21 +325,24 @@ class Writing:
         if row is None:
             return None
         number, rev, deleted, attachments, body, tree = row
-        return _Stored(id, number, rev, _Content(bool(deleted), attachments, body), read_tree(tree))
+        return _StoredDocument(id, number, rev, _RevisionContent(bool(deleted), attachments, body), read_tree(tree))
 
-    def _put_back(self) -> None:
-        """Bring the row of the last document up to date."""
-        if self._last is None or not self._last_is_newer:
+    def _flush(self) -> None:
+        """Write the row of the last document, if it has changed."""
+        if self._last is None or not self._last_is_unsaved:
             return
         id, number, rev, content, tree = self._last
         self._connection.execute(
             "UPDATE document SET seq = ?, rev = ?, deleted = ?, attachments = ?, body = ?, tree = ? WHERE number = ?",
             (self._sequence(id), rev, *content, tree.to_bytes(), number),
         )
-        self._last_is_newer = False
+        self._last_is_unsaved = False
 
-    def _write(self, edit: Edit, stored: _Stored | None, path: list[Rev], attachments: list[Attachment]) -> None:
-        content = _Content(edit.deleted, pack(attachments), edit.text)
+    def _write(
+        self, edit: Edit, stored: _StoredDocument | None, path: list[Rev], attachments: list[Attachment]
+    ) -> None:
+        """Store a revision and its use of blobs. ``path`` is the revision and its ancestors, newest first."""
+        content = _RevisionContent(edit.deleted, pack(attachments), edit.text)
         if stored is None:
             number = self._insert(edit.id, path, content)
         else:
@@ -319,63 +352,68 @@ class Writing:
             uses = [(attachment.blob, number) for attachment in attachments]
             self._connection.executemany("INSERT OR IGNORE INTO attachment_use VALUES (?, ?)", uses)
         if edit.id.startswith("_design/"):
-            self._designed = self._validated = True
+            self._wrote_design = self._validated = True
             if self._validation is not None:
                 self._validation.forget()
 
-    def _insert(self, id: str, path: list[Rev], content: _Content) -> int:
+    def _insert(self, id: str, path: list[Rev], content: _RevisionContent) -> int:
         tree = RevTree.empty().merge(path, deleted=content.deleted)
         cursor = self._connection.execute(
             "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (self._database, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
         )
-        self._count(content.deleted, 1)
+        self._count_documents(content.deleted, 1)
         return cursor.lastrowid or 0
 
     def _update(
         self,
         id: str,
-        stored: _Stored,
+        stored: _StoredDocument,
         path: list[Rev],
-        content: _Content,
+        content: _RevisionContent,
     ) -> None:
+        """Add a revision to a document: move its rows so that ``document`` holds the winner of the new tree."""
         grown = stored.tree.merge(path, deleted=content.deleted)
         tree = grown.stem(self._revs_limit)
         winner, new = str(tree.winner), str(path[0])
         if winner == stored.rev:
-            self._keep(stored.number, new, content)
+            self._insert_revision(stored.number, new, content)
             content = stored.content
         else:
-            self._keep(stored.number, stored.rev, stored.content)
+            self._insert_revision(stored.number, stored.rev, stored.content)
             if winner != new:
-                self._keep(stored.number, new, content)
-                content = self._take(stored.number, winner)
+                self._insert_revision(stored.number, new, content)
+                content = self._take_revision(stored.number, winner)
         self._sequence(id)
-        self._last, self._last_is_newer = _Stored(id, stored.number, winner, content, tree), True
-        self._count(stored.content.deleted, -1)
-        self._count(content.deleted, 1)
+        self._last, self._last_is_unsaved = _StoredDocument(id, stored.number, winner, content, tree), True
+        self._count_documents(stored.content.deleted, -1)
+        self._count_documents(content.deleted, 1)
         if tree is not grown:
-            self._forget(stored.number, [rev for rev in grown.path(path[0])[self._revs_limit :] if rev not in tree])
+            self._remove_revisions(
+                stored.number, [rev for rev in grown.path(path[0])[self._revs_limit :] if rev not in tree]
+            )
 
     def _sequence(self, id: str) -> int:
-        """The next sequence number; a document that is written more than once in a request has one all the same."""
+        """Return the sequence number of a document. All its writes in one request share one number."""
         if id not in self._sequences:
             self._seq += 1
             self._sequences[id] = self._seq
         return self._sequences[id]
 
-    def _keep(self, number: int, rev: str, content: _Content) -> None:
+    def _insert_revision(self, number: int, rev: str, content: _RevisionContent) -> None:
+        """Store a revision that is not the winner."""
         self._connection.execute("INSERT OR REPLACE INTO revision VALUES (?, ?, ?, ?, ?)", (number, rev, *content))
 
-    def _take(self, number: int, rev: str) -> _Content:
+    def _take_revision(self, number: int, rev: str) -> _RevisionContent:
+        """Remove and return a revision that becomes the winner."""
         row = self._connection.execute(
             "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING deleted, attachments, body", (number, rev)
         ).fetchone()
-        return _Content(bool(row[0]), row[1], row[2])
+        return _RevisionContent(bool(row[0]), row[1], row[2])
 
-    def _forget(self, number: int, revs: list[Rev]) -> None:
-        """Remove revisions that are older than the limit, and the contents that only they had."""
+    def _remove_revisions(self, number: int, revs: list[Rev]) -> None:
+        """Remove revisions beyond ``revs_limit``, and blobs that no other revision uses."""
         had_attachments = False
         for rev in revs:
             row = self._connection.execute(
@@ -383,25 +421,27 @@ class Writing:
             ).fetchone()
             had_attachments |= row is not None and row[0] is not None
         if had_attachments:
-            self._put_back()
-            clearing.discard_uses(self._connection, number, keep=used_blobs(self._connection, number))
+            self._flush()  # ``used_blobs`` reads the row of the document
+            discard_uses(self._connection, number, keep=used_blobs(self._connection, number))
 
-    def _count(self, deleted: bool, documents: int) -> None:
+    def _count_documents(self, deleted: bool, documents: int) -> None:
+        """Add to the number of deleted or of living documents of the database."""
         if deleted:
-            self._deleted += documents
+            self._deleted_added += documents
         else:
-            self._living += documents
+            self._living_added += documents
 
 
-def _found(there: dict[str, Attachment], stub: Stub, id: str) -> Attachment:
-    found = there.get(stub.name)
+def _resolve_stub(inherited: dict[str, Attachment], stub: Stub, id: str) -> Attachment:
+    """Return the attachment that a stub names. Raises PreconditionFailedError if the parent does not have it."""
+    found = inherited.get(stub.name)
     if found is None or stub.revpos not in (None, found.revpos):
         raise PreconditionFailedError(f"Invalid attachment stub in {id} for {stub.name}", code="missing_stub")
     return found
 
 
 def used_blobs(connection: Connection, number: int) -> frozenset[int]:
-    """The contents that the stored revisions of a document have."""
+    """Return the numbers of the blobs that the stored revisions of a document use."""
     rows = connection.execute(
         "SELECT attachments FROM document WHERE number = ? UNION ALL"
         " SELECT attachments FROM revision WHERE document = ?",
