@@ -1,1 +1,1 @@
-"""Views and Mango indexes: design documents, their functions, and the rows that are stored of them."""
+"""Views and Mango indexes: design documents, their map and reduce functions, and the stored rows of their indexes."""

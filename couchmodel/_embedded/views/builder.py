@@ -1,8 +1,10 @@
-"""Keeping an index up to date: what has changed is read, made into rows, and written, a batch at a time.
+"""Build indexes: read the changed documents, map them to rows, and write the rows, a batch at a time.
 
-Rows are made on a thread of the mapper's own, for a map function may take seconds, and neither the event loop nor the
-writing thread can wait for it. A batch is written only where the index still is as the batch found it, so builds that
-meet, in several event loops, are right, and one that was killed goes on where its last batch has ended.
+- Documents are mapped on a thread of their own. A map function may take seconds, and neither the event loop nor the
+  writing thread may wait that long.
+- A batch is written only if the index is still in the state in which the batch was read. So several builds of one
+  index, in several event loops, do no harm.
+- Each batch is committed with its sequence. So a build that was killed goes on after its last batch.
 """
 
 import asyncio
@@ -38,35 +40,39 @@ __all__ = ["bring_up_to_date", "clean_up", "is_building", "start_build"]
 _Builds = dict[tuple[asyncio.AbstractEventLoop, int, str], asyncio.Task[None]]
 
 _builds: Final[WeakKeyDictionary[Store, _Builds]] = WeakKeyDictionary()
-"""The builds that are under way, one for an index in each event loop."""
+"""The running builds of a store, at most one for each index and event loop.
+
+The key is the event loop, the number of the database and the signature of the index.
+"""
 
 TOGETHER: Final = 100
-"""Documents that are put to a map function in one call."""
+"""The number of documents that a mapper gets in one call."""
 
 _log = logging.getLogger("couchmodel.embedded")
 
 
 async def bring_up_to_date(store: Store, database: Database, design: Design) -> State:
-    """The state of an index that has everything which was in the database when it was asked for.
+    """Build an index until it has every change that was in the database at the call. Return its state.
 
     Raises:
         NotFoundError: the database has been dropped.
-        ResponseError: the views cannot be made, such as for a function that does not compile.
+        ResponseError: the index cannot be built, for example because a function does not compile.
     """
     state = await store.read(partial(read_state, database.number, design.signature))
-    wanted = state.database_seq
-    while state.number is None or state.update_seq < wanted:
+    target = state.database_seq
+    while state.number is None or state.update_seq < target:
         await asyncio.shield(start_build(store, database, design))
         state = await store.read(partial(read_state, database.number, design.signature))
     return state
 
 
 def start_build(store: Store, database: Database, design: Design) -> asyncio.Task[None]:
-    """Return the build of an index that is under way in this event loop, or else begin one."""
+    """Return the build of an index that runs in this event loop, or start one."""
     builds = _builds.setdefault(store, {})
     key = asyncio.get_running_loop(), database.number, design.signature
     task = builds.get(key)
-    # A build that has ended stays in the table until the loop calls ``done``. To wait for it would not suspend.
+    # A finished build stays in the table until the loop calls ``done``. A caller that awaits it in a loop would not
+    # suspend, and so ``done`` would never be called.
     if task is None or task.done():
         task = builds[key] = asyncio.create_task(_build(store, database, design))
 
@@ -81,7 +87,7 @@ def start_build(store: Store, database: Database, design: Design) -> asyncio.Tas
 
 
 def is_building(store: Store, database: Database, design: Design) -> bool:
-    """Tell whether an index is being built, in any event loop."""
+    """Return True if an index is being built in any event loop."""
     builds = _builds.get(store, {})
     return any(
         key[1:] == (database.number, design.signature) and not task.done() and not key[0].is_closed()
@@ -90,10 +96,7 @@ def is_building(store: Store, database: Database, design: Design) -> bool:
 
 
 async def clean_up(store: Store, database: Database) -> None:
-    """Drop the indexes of design documents that are not there any more, or not as they were.
-
-    Those that are being built stay.
-    """
+    """Drop the indexes whose design documents were deleted or changed. Indexes that are being built stay."""
     await store.write(partial(_drop_stale, store, database.number))
     store.clear_indexes()
 
@@ -104,34 +107,37 @@ def _drop_stale(store: Store, database: int, connection: Connection) -> None:
         (database,),
     )
     current = [parse_design(id, decode(body)).signature for id, body in rows]
-    # A request may be by a design document that has changed since. Its index stays while it is built: two builds that
-    # dropped each other's would begin again and again.
+    # A request may use an older revision of a design document. Its index stays while it is built. Otherwise the builds
+    # of two revisions would drop each other's index again and again.
     building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database]
     drop_stale_indexes(database, [*current, *building], connection)
 
 
 async def _build(store: Store, database: Database, design: Design) -> None:
+    """Create the index if it does not exist, and index all changes."""
     state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is None:
         await store.write(partial(begin_index, database.number, design))
         await clean_up(store, database)
         state = await store.read(partial(read_state, database.number, design.signature))
     if state.number is not None:
-        mapping = _Mapping(design, database.scripts)
+        mapper_thread = _MapperThread(design, database.scripts)
         try:
-            await _advance(store, database, design, state, mapping)
+            await _advance(store, database, design, state, mapper_thread)
         finally:
-            mapping.close()
+            mapper_thread.close()
 
 
-async def _advance(store: Store, database: Database, design: Design, state: State, mapping: "_Mapping") -> None:
-    """Index what has changed. The next batch is made into rows while one is written."""
+async def _advance(
+    store: Store, database: Database, design: Design, state: State, mapper_thread: "_MapperThread"
+) -> None:
+    """Index all changes. The next batch is read and mapped while the last one is written."""
     writing: asyncio.Future[bool] | None = None
     more = True
     try:
         while more:
             changes = await store.scan(partial(read_changes, database.number, design, state))
-            written = await mapping.rows(changes)
+            written = await mapper_thread.rows(changes)
             if writing is not None and not await writing:
                 return  # another build has been faster
             writing = asyncio.ensure_future(store.write(partial(write_rows, database.number, changes, written)))
@@ -141,12 +147,13 @@ async def _advance(store: Store, database: Database, design: Design, state: Stat
             await writing
     finally:
         if writing is not None:
-            # What ends the build here, such as a store that is closed, ends the write as well: somebody has to hear it.
+            # The error that ends the build, such as that of a closed store, may end the write as well. asyncio logs the
+            # error of a future that nobody awaits, so it is retrieved here.
             await asyncio.gather(writing, return_exceptions=True)
 
 
-class _Mapping:
-    """A mapper, on a thread of its own from its opening to its end."""
+class _MapperThread:
+    """A mapper on a thread of its own: it is opened, used and closed there."""
 
     def __init__(self, design: Design, scripts: Scripts) -> None:
         self._design = design
@@ -155,12 +162,12 @@ class _Mapping:
         self._mapper: Mapper | None = None
 
     async def rows(self, changes: Changes) -> list[Written]:
-        """The rows of the documents that have changed."""
+        """Return the rows of the changed documents. Raises ResponseError if a function fails."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._rows, changes)
 
     def close(self) -> None:
-        """Let the thread end when it can."""
+        """Close the mapper and end its thread, without waiting for a call that is running."""
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
@@ -170,8 +177,9 @@ class _Mapping:
             return []
         if self._mapper is None:
             self._mapper = open_mapper(self._design, self._scripts)
-        # What is emitted is many small objects, which are to be gone before the garbage collector takes them for old.
-        return [written for some in _batched(documents) for written in self._map(self._mapper, some)]
+        # Emitted rows are many small objects. In small groups they are freed before the garbage collector moves them to
+        # its oldest generation.
+        return [written for some in _groups(documents) for written in self._map(self._mapper, some)]
 
     def _map(self, mapper: Mapper, documents: Sequence[Changed]) -> list[Written]:
         mapped = mapper.map([document.text or b"" for document in documents])
@@ -184,7 +192,7 @@ class _Mapping:
             self._mapper.close()
 
 
-def _batched(documents: Sequence[Changed]) -> Iterator[Sequence[Changed]]:
-    """The documents, in batches that are fast to map."""
+def _groups(documents: Sequence[Changed]) -> Iterator[Sequence[Changed]]:
+    """Yield the documents in groups of ``TOGETHER``."""
     for begin in range(0, len(documents), TOGETHER):
         yield documents[begin : begin + TOGETHER]

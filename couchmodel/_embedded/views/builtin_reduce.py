@@ -1,8 +1,8 @@
-"""The built-in reduce functions.
+"""The built-in reduce functions: ``_sum``, ``_count``, ``_stats`` and their like.
 
-A reduction takes in the rows of one group in their order, some at a time, and then says what they come to. Sums are
-made as CouchDB makes them of a node of its tree, from the last row to the first. Its nodes are others, so the last
-digit of a sum of many fractions may be another.
+A reduction gets the rows of one group in order, some at a time, and then returns their result. It adds numbers in the
+order in which CouchDB adds those of a node of its B-tree, from the last row to the first. CouchDB's nodes have other
+bounds than the batches here, so the last digit of a sum of many fractions may differ.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,21 +21,21 @@ Item: TypeAlias = tuple[bytes, str, bytes]
 
 
 class Reduction(Protocol):
-    """What the rows of a group come to."""
+    """The reduction of the rows of one group."""
 
     def add(self, rows: Sequence[Item]) -> None:
-        """Take in some rows."""
+        """Reduce some rows."""
         ...
 
     def result(self) -> Any:
-        """What they have come to."""
+        """Return the result for all rows."""
         ...
 
 
 def builtin_reduction(source: str, *, backwards: bool) -> Callable[[], Reduction] | None:
-    """What makes reductions of that name, such as ``_sum``; None where it is no built-in one.
+    """Return the factory of a built-in reduction such as ``_sum``, or None if the source does not name one.
 
-    ``backwards`` says that the view is read from its end. Raises ServerError for a name that CouchDB does not know.
+    ``backwards`` says that rows come in descending order. Raises ServerError for a name that CouchDB does not know.
     """
     if not source.startswith("_"):
         return None
@@ -48,18 +48,19 @@ def builtin_reduction(source: str, *, backwards: bool) -> Callable[[], Reduction
     for name, sign in (("_top_", -1), ("_bottom_", 1)):
         rank = source.removeprefix(name)
         if rank != source and rank.isdecimal():
-            return partial(_Rank, sign, int(rank))
+            return partial(_RankedValues, sign, int(rank))
     raise ServerError(f"`{source}` is not a supported reduce function.", code="invalid_design_doc")
 
 
 def check_values(source: str | None, values: Iterable[bytes]) -> None:
-    """Raise ServerError for a value that ``_stats`` does not take: CouchDB then has no index at all."""
+    """Raise ServerError for a value that ``_stats`` does not accept. CouchDB then cannot build the index at all."""
     if source is not None and source.startswith("_stats"):
         for value in values:
             _stats(decode(value))
 
 
-def _decoded(rows: Iterable[Item]) -> list[Any]:
+def _decode_values(rows: Iterable[Item]) -> list[Any]:
+    """Return the decoded values of rows."""
     values: list[Any] = decode(b"[%b]" % b",".join([row[2] for row in rows]))
     return values
 
@@ -81,9 +82,10 @@ class _Count:
 
 
 class _CountDistinct:
-    """``_approx_count_distinct``: the number of different keys. CouchDB estimates it, this is exact.
+    """``_approx_count_distinct``: the number of different keys. CouchDB estimates it, this count is exact.
 
-    Rows come in the order of their keys, and keys that are equal in it may be written in several ways.
+    Rows come in the order of their keys. Keys that collate as equal may differ as JSON, and count as different. So only
+    the keys that are equal to the current one have to be remembered.
     """
 
     def __init__(self) -> None:
@@ -114,18 +116,21 @@ _SUM_ERROR: Final = (
 )
 
 
-class _UnsummableError(Exception):
-    """A value that ``_sum`` does not take; the argument is what CouchDB shows in the place of the sum."""
+class _SumError(Exception):
+    """``_sum`` does not accept a value. The argument is the JSON that CouchDB answers in place of the sum."""
 
 
 class _Sum:
-    """``_sum``: of numbers, of arrays place by place, of objects member by member. An error is a result like others."""
+    """``_sum``: the sum of numbers, of arrays item by item, or of objects member by member.
+
+    An error does not raise. It is the result, as in CouchDB.
+    """
 
     def __init__(self) -> None:
         self._sum: Any = None
 
     def add(self, rows: Sequence[Item]) -> None:
-        total = _sum(reversed(_decoded(rows)))
+        total = _sum(reversed(_decode_values(rows)))
         self._sum = total if self._sum is None else _sum((total, self._sum))
 
     def result(self) -> Any:
@@ -133,56 +138,58 @@ class _Sum:
 
 
 def _sum(values: Iterable[Any]) -> Any:
+    """Return the sum of the values in their order, or the error object if a value cannot be added."""
     total: Any = 0
     try:
         for value in values:
-            total = _plus(value, total)
-    except _UnsummableError as error:
+            total = _add(value, total)
+    except _SumError as error:
         return error.args[0]
     return total
 
 
-def _plus(value: Any, total: Any) -> Any:
+def _add(value: Any, total: Any) -> Any:
     if _is_number(value) and _is_number(total):
         return value + total
     if isinstance(value, dict):
-        return _plus_object(value, total)
+        return _add_object(value, total)
     if isinstance(value, list) and (isinstance(total, list) or _is_number(total)):
-        return _plus_array(total if isinstance(total, list) else [total], value)
+        return _add_array(total if isinstance(total, list) else [total], value)
     if _is_number(value) and isinstance(total, list):
-        return _plus_array(total, [value])
-    raise _unsummable(value)
+        return _add_array(total, [value])
+    raise _sum_error(value)
 
 
-def _plus_object(value: dict[str, Any], total: Any) -> Any:
+def _add_object(value: dict[str, Any], total: Any) -> Any:
     if value.get("error") == "builtin_reduce_error":
-        raise _UnsummableError(value)
+        raise _SumError(value)
     if total == 0 and not isinstance(total, dict):
         return value
     if not isinstance(total, dict):
         raise ServerError(erlang_term(total, readable=True), code="case_clause")
-    # CouchDB sorts the members, by their names as bytes.
+    # CouchDB sorts the members by the bytes of their names.
     names = sorted({*value, *total}, key=str.encode)
-    return {name: _member(name, value, total) for name in names}
+    return {name: _add_member(name, value, total) for name in names}
 
 
-def _member(name: str, value: dict[str, Any], total: dict[str, Any]) -> Any:
+def _add_member(name: str, value: dict[str, Any], total: dict[str, Any]) -> Any:
     if name in value and name in total:
-        return _plus(value[name], total[name])
+        return _add(value[name], total[name])
     return value[name] if name in value else total[name]
 
 
-def _plus_array(total: list[Any], value: list[Any]) -> list[Any]:
+def _add_array(total: list[Any], value: list[Any]) -> list[Any]:
+    """Add arrays item by item. The items that only the longer one has are copied."""
     shared = min(len(total), len(value))
     for place in range(shared):
         if not (_is_number(total[place]) and _is_number(value[place])):
-            raise _unsummable(total[place:])
+            raise _sum_error(total[place:])
     longer = total if len(total) > shared else value
     return [left + right for left, right in zip(total, value, strict=False)] + longer[shared:]
 
 
-def _unsummable(value: Any) -> _UnsummableError:
-    return _UnsummableError({"error": "builtin_reduce_error", "reason": _SUM_ERROR, "caused_by": value})
+def _sum_error(value: Any) -> _SumError:
+    return _SumError({"error": "builtin_reduce_error", "reason": _SUM_ERROR, "caused_by": value})
 
 
 def _is_number(value: object) -> bool:
@@ -195,21 +202,22 @@ _FIGURES: Final = ("sum", "count", "min", "max", "sumsqr")
 
 
 class _Stats:
-    """``_stats``: of numbers, of figures that others have made, and of arrays of these place by place."""
+    """``_stats``: the statistics of numbers, of objects with precomputed statistics, or of arrays item by item."""
 
     def __init__(self) -> None:
         self._total: Any = None
 
     def add(self, rows: Sequence[Item]) -> None:
-        for value in reversed(_decoded(rows)):
+        for value in reversed(_decode_values(rows)):
             figures = _stats(value)
-            self._total = figures if self._total is None else _joined(self._total, figures)
+            self._total = figures if self._total is None else _add_figures(self._total, figures)
 
     def result(self) -> Any:
-        return _shown((0, 0, 0, 0, 0) if self._total is None else self._total)
+        return _stats_object((0, 0, 0, 0, 0) if self._total is None else self._total)
 
 
 def _stats(value: Any) -> Any:
+    """Return the figures of one value in the order of ``_FIGURES``, or a list of them for an array."""
     if _is_number(value):
         return value, 1, value, value, value * value
     if isinstance(value, list):
@@ -220,6 +228,7 @@ def _stats(value: Any) -> Any:
 
 
 def _figure(name: str, value: dict[str, Any]) -> Any:
+    """Return one figure of precomputed statistics. Raises ServerError if it is missing or not a number."""
     if name not in value:
         reason = f"user _stats input missing required field {name} ({erlang_term(value)})"
         raise ServerError(reason, code="invalid_value")
@@ -229,9 +238,9 @@ def _figure(name: str, value: dict[str, Any]) -> Any:
     return value[name]
 
 
-def _joined(total: Any, figures: Any) -> Any:
+def _add_figures(total: Any, figures: Any) -> Any:
     if isinstance(total, list) and isinstance(figures, list) and len(total) == len(figures):
-        return [_joined(*pair) for pair in zip(total, figures, strict=True)]
+        return [_add_figures(*pair) for pair in zip(total, figures, strict=True)]
     if isinstance(total, list) or isinstance(figures, list):
         raise ServerError("function_clause", code="unknown_error")
     one, two = total, figures
@@ -244,17 +253,17 @@ def _joined(total: Any, figures: Any) -> Any:
     )
 
 
-def _shown(total: Any) -> Any:
+def _stats_object(total: Any) -> Any:
     if isinstance(total, list):
-        return [_shown(figures) for figures in total]
+        return [_stats_object(figures) for figures in total]
     return dict(zip(_FIGURES, total, strict=True))
 
 
 # --- ranks
 
 
-class _Rank:
-    """``_top_N`` and ``_bottom_N``: the highest or lowest values, each once, by CouchDB's order."""
+class _RankedValues:
+    """``_top_N`` and ``_bottom_N``: the N highest or lowest distinct values, in CouchDB's collation order."""
 
     def __init__(self, sign: int, size: int) -> None:
         self._descending = sign < 0
@@ -262,7 +271,7 @@ class _Rank:
         self._values: dict[bytes, Any] = {}
 
     def add(self, rows: Sequence[Item]) -> None:
-        for value in _decoded(rows):
+        for value in _decode_values(rows):
             self._values.setdefault(sort_key(value), value)
         if len(self._values) > self._size:
             self._values = dict(self._ranked())
@@ -276,9 +285,10 @@ class _Rank:
 
 
 class _First:
-    """``_first``: the value of the row that comes first in the view, which may be read backwards.
+    """``_first``: the value of the first row in the ascending order of the view, even if rows come in descending order.
 
-    Rows of one key and one document come in the order in which they were emitted, even then.
+    Rows of one key and one document come in the order of their positions, in both directions. So when rows come in
+    descending order, the result is the first row of the last such run.
     """
 
     def __init__(self, *, backwards: bool) -> None:
@@ -298,7 +308,7 @@ class _First:
 
 
 class _Last:
-    """``_last``: the value of the row that comes last in the view, likewise."""
+    """``_last``: the value of the last row in the ascending order of the view. See ``_First`` about the directions."""
 
     def __init__(self, *, backwards: bool) -> None:
         self._backwards = backwards
@@ -324,3 +334,4 @@ _NAMED: Final[dict[str, Callable[[], Reduction]]] = {
 }
 
 _EDGES: Final[dict[str, type[_First] | type[_Last]]] = {"_first": _First, "_last": _Last}
+"""The reductions that depend on the direction in which rows come."""

@@ -1,8 +1,9 @@
-"""How many rows there are in a part of a view, without counting them one by one.
+"""Count the rows in a range of a view without reading them one by one.
 
-The rows of a view lie in blocks: one begins at some key and id, goes on to where the next one begins, and knows how
-many rows it has. So a part is counted by adding up blocks, and counting rows only in those at its ends. A block that
-has become too large is divided; where it began, a block begins for ever.
+The rows of a view are divided into blocks. A block begins at a key and an id, ends where the next block begins, and
+stores the number of its rows. So a range is counted by the sum of its blocks, and only the rows of the blocks at its
+two ends are counted singly. A block that becomes too large is divided. Blocks are never merged, so the beginning of a
+block stays where it is.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,19 +16,19 @@ from couchmodel._embedded.storage.sqlite import Connection
 __all__ = ["Position", "count_between", "record"]
 
 LARGEST: Final = 2000
-"""Rows of a block before it is divided."""
+"""The largest number of rows of a block. A larger block is divided."""
 
 Position: TypeAlias = tuple[bytes, str | bytes]
-"""A key and an id, or a BLOB that comes after every id."""
+"""A key and an id. Instead of an id, a BLOB stands after every id: see ``reader.HIGHEST_ID``."""
 
-_View: TypeAlias = tuple[int, int]
+_ViewKey: TypeAlias = tuple[int, int]
 _Begin: TypeAlias = tuple[bytes, str]
 
 _FIRST: Final[_Begin] = (b"", "")
 
 
-def record(connection: Connection, view: _View, removed: Sequence[_Begin], inserted: Sequence[_Begin]) -> None:
-    """Note which rows were taken from a view and put into it, by key and id. That is done already."""
+def record(connection: Connection, view: _ViewKey, removed: Sequence[_Begin], inserted: Sequence[_Begin]) -> None:
+    """Update the blocks of a view after rows, given by key and id, were removed from it and inserted into it."""
     blocks = connection.execute(
         "SELECT key, id, count FROM view_block WHERE view_index = ? AND view = ? ORDER BY key, id", view
     ).fetchall()
@@ -39,13 +40,13 @@ def record(connection: Connection, view: _View, removed: Sequence[_Begin], inser
     changes.subtract(_tally(begins, removed))
     for place, change in changes.items():
         count = blocks[place][2] + change
-        _set(connection, view, begins[place], count)
+        _set_count(connection, view, begins[place], count)
         if count > LARGEST:
             _divide(connection, view, begins[place], count)
 
 
 def _tally(begins: Sequence[_Begin], rows: Iterable[_Begin]) -> Counter[int]:
-    """How many of the rows are in each block."""
+    """Return how many of the rows are in each block, by the index of the block in ``begins``."""
     tally: Counter[int] = Counter()
     ordered, at = sorted(rows), 0
     while at < len(ordered):
@@ -56,15 +57,15 @@ def _tally(begins: Sequence[_Begin], rows: Iterable[_Begin]) -> Counter[int]:
     return tally
 
 
-def _set(connection: Connection, view: _View, begin: _Begin, count: int) -> None:
+def _set_count(connection: Connection, view: _ViewKey, begin: _Begin, count: int) -> None:
     connection.execute(
         "UPDATE view_block SET count = ? WHERE view_index = ? AND view = ? AND key = ? AND id = ?",
         (count, *view, *begin),
     )
 
 
-def _divide(connection: Connection, view: _View, begin: _Begin, count: int) -> None:
-    """Make blocks of a block, none of them too large. Rows of one key and id stay together, however many they are."""
+def _divide(connection: Connection, view: _ViewKey, begin: _Begin, count: int) -> None:
+    """Divide a block into blocks of about ``LARGEST // 2`` rows. Rows with the same key and id stay in one block."""
     while count > LARGEST:
         row = connection.execute(
             "SELECT key, id FROM view_row WHERE view_index = ? AND view = ? AND (key, id) >= (?, ?)"
@@ -74,12 +75,13 @@ def _divide(connection: Connection, view: _View, begin: _Begin, count: int) -> N
         left = _count_rows(connection, view, begin, row) if row else 0
         if not left or left >= count:
             return
-        _set(connection, view, begin, left)
+        _set_count(connection, view, begin, left)
         begin, count = row, count - left
         connection.execute("INSERT INTO view_block VALUES (?, ?, ?, ?, ?)", (*view, *begin, count))
 
 
-def _count_rows(connection: Connection, view: _View, begin: _Begin, end: _Begin) -> int:
+def _count_rows(connection: Connection, view: _ViewKey, begin: _Begin, end: _Begin) -> int:
+    """Count the rows between two positions one by one. The end is not included."""
     counted: int = connection.execute(
         "SELECT count(*) FROM view_row"
         " WHERE view_index = ? AND view = ? AND (key, id) >= (?, ?) AND (key, id) < (?, ?)",
@@ -97,16 +99,19 @@ def count_between(
     *,
     ends: tuple[bool, bool],
 ) -> int:
-    """How many rows there are between two positions, each of them included or not; None is no bound."""
+    """Return the number of rows between two positions. A position of None is no bound.
+
+    ``ends`` says for ``low`` and for ``high`` whether rows at this position are included.
+    """
     above, above_values = _rank(connection, (index, view), high, includes=ends[1])
     below, below_values = ("0", []) if low is None else _rank(connection, (index, view), low, includes=not ends[0])
-    # Both ends in one statement, for they have to be those of one moment.
+    # Both ranks are read by one statement, so that no write can come between them.
     counted: int = connection.execute(f"SELECT {above} - ({below})", (*above_values, *below_values)).fetchone()[0]
     return max(0, counted)
 
 
-def _rank(connection: Connection, view: _View, to: Position | None, *, includes: bool) -> tuple[str, list[object]]:
-    """An expression for the number of rows up to a position, and its values."""
+def _rank(connection: Connection, view: _ViewKey, to: Position | None, *, includes: bool) -> tuple[str, list[object]]:
+    """Return an SQL expression for the number of rows up to a position, and its parameters."""
     if to is None:
         return "(SELECT coalesce(sum(count), 0) FROM view_block WHERE view_index = ? AND view = ?)", [*view]
     begin = connection.execute(

@@ -1,4 +1,4 @@
-"""Design documents as far as views go: which views there are, and what the index of a design document depends on."""
+"""Parse the views of design documents, and compute the signatures of their indexes."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -13,13 +13,19 @@ from couchmodel.types import JSON
 __all__ = ["JAVASCRIPT", "QUERY", "Design", "View", "parse_design", "partition_prefix"]
 
 QUERY: Final = "query"
-"""The language of declarative views: what ``_index`` makes."""
+"""The language of Mango indexes, which ``POST /{db}/_index`` creates."""
 
 JAVASCRIPT: Final = "javascript"
+"""The language of map functions, and the default."""
 
 
 class View(NamedTuple):
-    """A view: its place in the index, and what defines it."""
+    """A view of a design document.
+
+    ``place`` is its number in the index. ``map`` is the source of a function, or the definition of a Mango index.
+    ``raw`` says that keys are compared in Erlang's term order (``"collation": "raw"``). ``prefix`` is not empty if the
+    view is narrowed to a partition.
+    """
 
     name: str
     place: int
@@ -30,26 +36,30 @@ class View(NamedTuple):
 
     @property
     def order(self) -> Callable[[JSON], bytes]:
-        """What makes bytes of a key that sort as the view does, inside of a partition."""
+        """The function that turns a key into bytes that compare in the order of the view, without the partition."""
         return raw_key if self.raw else sort_key
 
     def key_of(self, value: JSON) -> bytes:
-        """The bytes of a key, in the partition that the view is narrowed to."""
+        """Return the sort key of a key, in the partition to which the view is narrowed."""
         return self.prefix + self.order(value)
 
     def narrowed(self, partition: str) -> "View":
-        """The view as far as it goes in a partition."""
+        """Return the view narrowed to a partition."""
         return self._replace(prefix=partition_prefix(partition))
 
 
 def partition_prefix(partition: str) -> bytes:
-    """What the keys of a partition begin with: their rows lie together, as in CouchDB."""
+    """Return the prefix of the sort keys of a partition. It keeps the rows of a partition together, as in CouchDB."""
     return partition.encode() + b"\0"
 
 
 @dataclass(slots=True, frozen=True)
 class Design:
-    """A design document with its views. Those of one signature have one index."""
+    """A design document with its views.
+
+    Design documents with equal signatures share one index. ``include_design`` says that design documents are indexed
+    too, ``local_seq`` that map functions see ``_local_seq``.
+    """
 
     id: str
     body: Mapping[str, Any]
@@ -61,7 +71,7 @@ class Design:
     partitioned: bool
 
     def view(self, name: str) -> View:
-        """The view of that name. Raises NotFoundError."""
+        """Return a view by its name. Raises NotFoundError."""
         for view in self.views:
             if view.name == name:
                 return view
@@ -69,7 +79,10 @@ class Design:
 
 
 def parse_design(id: str, body: Mapping[str, Any], *, partitioned: bool = False) -> Design:
-    """The views of a design document of a database, ``partitioned`` or not. What is no view is passed over."""
+    """Return a design document with its views. Members of ``views`` that are not views are skipped.
+
+    ``partitioned`` says that the database is partitioned. The views are too, unless the design document opts out.
+    """
     language = body.get("language", JAVASCRIPT)
     options = _object(body.get("options"))
     views = _object(body.get("views"))
@@ -80,7 +93,7 @@ def parse_design(id: str, body: Mapping[str, Any], *, partitioned: bool = False)
         id,
         body,
         language,
-        tuple(_view(place, name, view) for place, (name, view) in enumerate(mapped)),
+        tuple(_parse_view(place, name, view) for place, (name, view) in enumerate(mapped)),
         _signature(language, options, views.get("lib"), mapped),
         options.get("include_design") is True,
         options.get("local_seq") is True,
@@ -88,15 +101,17 @@ def parse_design(id: str, body: Mapping[str, Any], *, partitioned: bool = False)
     )
 
 
-def _view(place: int, name: str, view: Mapping[str, Any]) -> View:
+def _parse_view(place: int, name: str, view: Mapping[str, Any]) -> View:
     reduce = view.get("reduce")
     raw = _object(view.get("options")).get("collation") == "raw"
     return View(name, place, view["map"], reduce if isinstance(reduce, str) else None, raw)
 
 
 def _signature(*parts: object) -> str:
+    """Return a hash of all parts of a design document on which the rows of its index depend."""
     return hashlib.md5(encode(parts), usedforsecurity=False).hexdigest()
 
 
 def _object(value: object) -> Mapping[str, Any]:
+    """Return the value if it is a JSON object, or else an empty one."""
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""Mango indexes as they stand in design documents: read, made, and named as CouchDB names them."""
+"""Read Mango indexes from design documents, parse the requests of ``_index``, and write design documents for them."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ __all__ = [
 
 
 class Definition(NamedTuple):
-    """An index that is to be made: where, and what its view says.
+    """The definition of an index to create: its design document, its name and its view.
 
-    ``partitioned`` says whether its design document is so; None is for what its database is.
+    ``partitioned`` is the option of the design document. None means that it is as its database is.
     """
 
     design: str
@@ -43,40 +43,45 @@ class Definition(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    """The design documents of a database that are there for indexes, by id, and the indexes in CouchDB's order."""
+    """The design documents with indexes of a database by id, and the indexes in the order of ``GET /{db}/_index``."""
 
     designs: dict[str, Design]
     indexes: list[Index]
 
 
 def read_catalogue(database: Database, connection: Connection) -> Catalogue:
-    """The indexes of a database, without ``_all_docs``."""
+    """Return the indexes of a database, without the special index ``_all_docs``.
+
+    A catalogue is cached until a design document changes.
+    """
     rows = connection.execute(
         "SELECT id, seq, rev FROM document"
         " WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id",
         (database.number,),
     ).fetchall()
-    known = _known.get(database)
-    if known is None or known.rows != rows:
-        known = _known[database] = _Known(rows, _catalogue(database, connection, [id for id, *_ in rows]))
-    return known.catalogue
+    cached = _catalogues.get(database)
+    if cached is None or cached.rows != rows:
+        cached = _catalogues[database] = _CachedCatalogue(
+            rows, _read_catalogue(database, connection, [id for id, *_ in rows])
+        )
+    return cached.catalogue
 
 
-class _Known(NamedTuple):
-    """A catalogue, and the sequences and revisions of the design documents that it was read from."""
+class _CachedCatalogue(NamedTuple):
+    """A cached catalogue. ``rows`` are the ids, sequence numbers and revisions of its design documents."""
 
     rows: list[tuple[str, int, str]]
     catalogue: Catalogue
 
 
 LARGE: Final = 16_384
-"""Bytes of a design document whose selectors are not compiled in the event loop."""
+"""The size in bytes of the largest design document whose selectors are compiled in the event loop."""
 
-_known: Final[WeakKeyDictionary[Database, _Known]] = WeakKeyDictionary()
-"""What was read last, for every query asks."""
+_catalogues: Final[WeakKeyDictionary[Database, _CachedCatalogue]] = WeakKeyDictionary()
+"""The last catalogue of each database. It is cached because every ``_find`` needs it."""
 
 
-def _catalogue(database: Database, connection: Connection, ids: Sequence[str]) -> Catalogue:
+def _read_catalogue(database: Database, connection: Connection, ids: Sequence[str]) -> Catalogue:
     designs: dict[str, Design] = {}
     indexes: list[Index] = []
     for id in ids:
@@ -91,25 +96,25 @@ def _catalogue(database: Database, connection: Connection, ids: Sequence[str]) -
 
 
 def indexes_of(design: Design) -> Iterator[Index]:
-    """The indexes of one design document. What is none, or makes no sense, is passed over."""
+    """Yield the indexes of one design document. Invalid definitions are skipped."""
     views = design.body.get("views")
     if design.language != QUERY or not isinstance(views, dict):
         return
     for name, view in views.items():
         try:
-            yield _index(design, name, view["map"])
+            yield _parse_index(design, name, view["map"])
         except (BadRequestError, KeyError, TypeError, AttributeError):
             continue
 
 
-def _index(design: Design, name: str, definition: Mapping[str, Any]) -> Index:
+def _parse_index(design: Design, name: str, definition: Mapping[str, Any]) -> Index:
     filter = definition.get("partial_filter_selector")
     selector = compile_selector(filter) if filter else None
     return Index(design.id, name, tuple(definition["fields"].keys()), selector, definition, design.partitioned)
 
 
 def shown(index: Index) -> dict[str, Any]:
-    """An index as ``GET /{db}/_index`` lists it."""
+    """Return the description of an index in ``GET /{db}/_index``."""
     if index.design is None:
         fields: dict[str, Any] = {"fields": [{"_id": "asc"}]}
         return {"ddoc": None, "name": index.name, "type": "special", "def": fields}
@@ -122,10 +127,15 @@ def shown(index: Index) -> dict[str, Any]:
 
 
 def parse_definition(body: Mapping[str, Any]) -> Definition:
-    """The body of ``POST /{db}/_index``. Raises BadRequestError."""
-    options = _options(body)
+    """Return the index that the body of ``POST /{db}/_index`` defines.
+
+    Raises:
+        BadRequestError: the definition is invalid.
+        UnavailableError: the index is a text index.
+    """
+    options = _parse_options(body)
     index = options["index"]
-    fields = _fields(index)
+    fields = _parse_fields(index)
     filter = index.get("partial_filter_selector", {})
     view = {
         "map": {"fields": dict(fields), "partial_filter_selector": compile_selector(filter).normalized},
@@ -142,9 +152,9 @@ def parse_definition(body: Mapping[str, Any]) -> Definition:
 
 
 def parse_removal(body: Mapping[str, Any]) -> list[str]:
-    """The ids of design documents in the body of ``POST /{db}/_index/_bulk_delete``. Raises BadRequestError."""
+    """Return the ids of design documents in the body of ``POST /{db}/_index/_bulk_delete``. Raises BadRequestError."""
     if "docids" not in body:
-        raise _missing("docids")
+        raise _missing_key("docids")
     listed = body["docids"]
     if not isinstance(listed, list):
         reason = f"Bulk Delete requires an array of non-null docids. Docids: {erlang_term(listed)}"
@@ -160,7 +170,10 @@ def parse_removal(body: Mapping[str, Any]) -> list[str]:
 
 
 def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:
-    """The design document with an index more; None is the one that is not there yet. Raises BadRequestError."""
+    """Return the body of a design document with an index added. ``design`` is None if it does not exist yet.
+
+    Raises BadRequestError if the design document has another language, or another option ``partitioned``.
+    """
     body: dict[str, Any] = dict(design) if design is not None else {"language": QUERY}
     if body.get("language") != QUERY:
         raise BadRequestError("Invalid design document query language.", code="invalid_index")
@@ -178,7 +191,7 @@ def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict
 
 
 def without_index(design: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The design document with an index less."""
+    """Return the body of a design document without one of its indexes."""
     views = {other: view for other, view in design["views"].items() if other != name}
     body = {**design, "views": views}
     if not views:
@@ -189,9 +202,10 @@ def without_index(design: Mapping[str, Any], name: str) -> dict[str, Any]:
 # --- options
 
 
-def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an index request, with CouchDB's defaults. Raises as ``parse_definition`` does."""
     if "index" not in body:
-        raise _missing("index")
+        raise _missing_key("index")
     options: dict[str, Any] = {
         "index": body["index"],
         "type": "json",
@@ -212,11 +226,12 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _fields(index: Any) -> list[tuple[str, str]]:
+def _parse_fields(index: Any) -> list[tuple[str, str]]:
+    """Return the fields of an index with their directions. Raises BadRequestError."""
     if not isinstance(index, dict):
         raise BadRequestError(f"JSON indexes must be an object, not: {erlang_term(index)}", code="invalid_index")
     if "fields" not in index:
-        raise _missing("fields")
+        raise _missing_key("fields")
     fields = parse_sort(index["fields"])
     for name in index:
         if name not in ("fields", "partial_filter_selector"):
@@ -246,21 +261,22 @@ def _check_partitioned(value: Any) -> None:
         raise BadRequestError(f"Invalid value for partitioned: {erlang_term(value)}", code="invalid_partitioned_value")
 
 
-def _check_nothing(_value: Any) -> None:
-    """The index itself is looked at later."""
+def _accept(_value: Any) -> None:
+    """Accept any value. ``_parse_fields`` checks the index later."""
 
 
 _CHECKS: Final = {
-    "index": _check_nothing,
+    "index": _accept,
     "type": _check_string,
     "name": _check_name,
     "ddoc": _check_name,
     "w": _check_positive,
     "partitioned": _check_partitioned,
 }
+"""The check of each member of an index request."""
 
 
-def _missing(key: str) -> BadRequestError:
+def _missing_key(key: str) -> BadRequestError:
     return BadRequestError(f"Missing required key: {key}", code="missing_required_key")
 
 
@@ -268,7 +284,10 @@ def _missing(key: str) -> BadRequestError:
 
 
 def _automatic_name(options: Mapping[str, Any]) -> str:
-    """The SHA-1 hash of an Erlang term: the definition, and the options of the request sorted by name."""
+    """Return the name of an index that the request does not name.
+
+    As in CouchDB it is the SHA-1 hash of an Erlang term: the definition, and the options sorted by name.
+    """
     partitioned = options["partitioned"]
     named = [
         (Atom("ddoc"), options["ddoc"] or Atom("auto_name")),

@@ -1,6 +1,6 @@
-"""Mappers: what makes the rows of an index from documents.
+"""Mappers: they make the rows of an index from documents.
 
-A mapper is used by one thread at a time. The one of ``language: query`` needs no JavaScript.
+A mapper is used by one thread at a time. The mapper for ``language: query`` needs no JavaScript.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,28 +16,30 @@ from couchmodel.errors import BadRequestError, ServerError
 __all__ = ["FieldsMapper", "Mapper", "Rows", "open_mapper"]
 
 Rows: TypeAlias = list[tuple[Any, bytes]]
-"""What a document gives a view: keys, and values as JSON."""
+"""The rows of one document in one view: keys as decoded JSON, and values as JSON text."""
 
 
 class Mapper(Protocol):
-    """Makes rows of documents."""
+    """A maker of rows from documents, for all views of a design document."""
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
-        """The rows of each document, which is JSON, for each view of the design document."""
+        """Return the rows of each document (JSON), for each view of the design document."""
         ...
 
     def close(self) -> None:
-        """Let go of what the mapper holds."""
+        """Release the resources of the mapper."""
         ...
 
 
 def open_mapper(design: Design, functions: Scripts | None = None) -> Mapper:
-    """The mapper for a design document. Its functions run among those of a database, or else by themselves.
+    """Return the mapper for a design document.
+
+    ``functions`` are the JavaScript contexts of the database. Without them, the mapper runs in processes of its own.
 
     Raises:
-        ServerError: its language is not known, or a selector makes no sense.
+        ServerError: the language is unknown, or a selector is invalid.
         ResponseError: a function does not compile.
-        UnsupportedError: it takes the extra ``js``.
+        UnsupportedError: the mapper needs the extra ``js``.
     """
     opener = _LANGUAGES.get(design.language)
     if opener is None:
@@ -46,34 +48,40 @@ def open_mapper(design: Design, functions: Scripts | None = None) -> Mapper:
 
 
 class FieldsMapper:
-    """Emits the values of some fields, of documents that have all of them and that a selector matches."""
+    """The mapper of Mango indexes.
+
+    It emits the values of the indexed fields, for documents that have all fields and match the partial filter selector.
+    """
 
     def __init__(self, design: Design) -> None:
-        """Raises BadRequestError for a selector or a path that makes no sense."""
-        self._views = [_fields(view.map) for view in design.views]
+        """Compile the indexes. Raises ServerError for an invalid selector or path."""
+        self._views = [_compile_index(view.map) for view in design.views]
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
-        """The rows of each document, for each view of the design document."""
+        """Return the rows of each document (JSON), for each view of the design document."""
         return [self._rows(decode_stored(document, self._members)) for document in documents]
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there are no resources to release."""
 
     def _members(self) -> frozenset[str] | None:
-        """The members of a document that there are paths to; None where a selector may look into any."""
+        """Return the top-level members that the indexes read, or None if a selector may read any member."""
         names = [path[0] for paths, _ in filter(None, self._views) for path in paths]
         asked = [selector.members() for _, selector in filter(None, self._views) if selector]
         return None if None in asked else frozenset(names).union(*filter(None, asked))
 
     def _rows(self, document: dict[str, Any]) -> list[Rows]:
-        return [_entries(view, document) if view else [] for view in self._views]
+        return [_index_rows(view, document) if view else [] for view in self._views]
 
 
-_Fields: TypeAlias = tuple[list[tuple[str, ...]], Selector | None]
+_CompiledIndex: TypeAlias = tuple[list[tuple[str, ...]], Selector | None]
 
 
-def _fields(definition: Mapping[str, Any]) -> _Fields | None:
-    """The paths and the selector of a view; None where it is no index, which is empty then."""
+def _compile_index(definition: Mapping[str, Any]) -> _CompiledIndex | None:
+    """Return the paths and the selector of a view, or None if it does not define an index. Such a view has no rows.
+
+    Raises ServerError for an invalid selector or path.
+    """
     fields = definition.get("fields") if isinstance(definition, dict) else None
     if not isinstance(fields, dict):
         return None
@@ -81,11 +89,12 @@ def _fields(definition: Mapping[str, Any]) -> _Fields | None:
     try:
         return [parse_path(field) for field in fields], compile_selector(filter) if filter else None
     except BadRequestError as error:
-        # The request is not to blame, which may be for another view of the design document.
+        # This is not the fault of the request, which may be for another view of the design document.
         raise ServerError(error.reason, code=error.code) from error
 
 
-def _entries(view: _Fields, document: dict[str, Any]) -> Rows:
+def _index_rows(view: _CompiledIndex, document: dict[str, Any]) -> Rows:
+    """Return the row of a document in one index, or no row if the index does not cover it."""
     paths, selector = view
     values = [get_path(document, path) for path in paths]
     if any(isinstance(value, Absent) for value in values):
@@ -107,3 +116,4 @@ _LANGUAGES: Final[dict[str, Callable[[Design, Scripts | None], Mapper]]] = {
     QUERY: _open_fields,
     JAVASCRIPT: _open_script,
 }
+"""The opener of a mapper for each language."""

@@ -1,4 +1,4 @@
-"""What a request asks of a view, checked as CouchDB checks it."""
+"""Parse the parameters of view queries, and check them as CouchDB does."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,25 +23,25 @@ __all__ = [
 ]
 
 Update: TypeAlias = Literal["true", "false", "lazy"]
-"""Whether the view is brought up to date first, not at all, or behind the request's back."""
+"""The parameter ``update``: build the index before the answer, not at all, or in the background after the answer."""
 
 EXACT: Final = -1
-"""The level of a group that has rows of one key only."""
+"""The group level for whole keys, as ``group=true`` asks for."""
 
 
-class _Nothing:
-    """What stands for a bound that is not given: null is a key like others."""
+class _NotGiven:
+    """The type of ``NOTHING``, a key that is not given. None cannot be used, since null is a valid key."""
 
     def __repr__(self) -> str:
         return "NOTHING"
 
 
-NOTHING: Final = _Nothing()
+NOTHING: Final = _NotGiven()
 
 
 @dataclass(slots=True, frozen=True)
 class Query:
-    """Which rows of a view are wanted, and how."""
+    """A query of a view: which rows, in which order, reduced or not. ``keys`` is a list, or NOTHING."""
 
     start: Any = NOTHING
     start_id: str | None = None
@@ -65,24 +65,27 @@ class Query:
 
     @property
     def level(self) -> int:
-        """The length of the keys that make a group; 0 for one group of all, EXACT for whole keys."""
+        """The number of leading array items that make a group: 0 for one group of all rows, EXACT for whole keys."""
         if self.group_level is None:
             return EXACT if self.group else 0
         return self.group_level
 
     @property
     def has_keys(self) -> bool:
-        """Whether the rows of several keys are wanted, one after the other."""
-        return not isinstance(self.keys, _Nothing)
+        """True if the query has ``keys``: it asks for the rows of each of these keys in turn."""
+        return not isinstance(self.keys, _NotGiven)
 
 
 def parse_parameters(parameters: Mapping[str, str], query: Query) -> Query:
-    """The query with the parameters of a request. Raises BadRequestError."""
+    """Return ``query`` changed by the parameters of a URL. Raises BadRequestError for an invalid value."""
     return _parse(parameters, query, decoded=False)
 
 
 def parse_queries(base: Query, text: bytes) -> list[Query]:
-    """The body of ``queries``: several queries in one request, each on top of ``base``. Raises BadRequestError."""
+    """Return the queries in the body of ``POST …/queries``, each of them ``base`` changed by its members.
+
+    Raises BadRequestError.
+    """
     body = parse_object(text)
     listed = body.get("queries")
     if "queries" in body and not isinstance(listed, list):
@@ -93,12 +96,12 @@ def parse_queries(base: Query, text: bytes) -> list[Query]:
 
 
 def parse_members(members: Mapping[str, Any], query: Query) -> Query:
-    """The query with the members of an object. Raises BadRequestError."""
+    """Return ``query`` changed by the members of a JSON object. Raises BadRequestError for an invalid value."""
     return _parse(members, query, decoded=True)
 
 
 def parse_body(body: Mapping[str, Any]) -> Query:
-    """The query that a body brings. Raises BadRequestError."""
+    """Return the query in the body of ``POST`` to a view. Raises BadRequestError."""
     _check_list(body, "queries")
     if body.get("queries") is not None:
         raise BadRequestError("The `queries` parameter is no longer supported at this endpoint")
@@ -112,49 +115,51 @@ def _check_list(body: Mapping[str, Any], name: str) -> None:
 
 
 def validate(query: Query, view: View, *, partitioned: bool = False) -> bool:
-    """Whether the query is for reduced rows; a view that is ``partitioned`` is asked for one partition of it.
+    """Check a query against its view. Return True if the query is for reduced rows.
 
-    Raises BadRequestError where the query cannot be put to the view.
+    ``partitioned`` says that the view is partitioned. Its queries have to name a partition.
+
+    Raises BadRequestError if the view cannot answer the query.
     """
     reduced = view.reduce is not None and query.reduce is not False
     _validate_grouping(query, reduced)
     if reduced and query.include_docs:
-        raise _refusal("`include_docs` is invalid for reduce")
+        raise _query_error("`include_docs` is invalid for reduce")
     if reduced and query.conflicts is not None:
-        raise _refusal("`conflicts` is invalid for reduce views.")
+        raise _query_error("`conflicts` is invalid for reduce views.")
     if partitioned and query.partition is None:
-        raise _refusal("`partition` parameter is mandatory for queries to this view.")
+        raise _query_error("`partition` parameter is mandatory for queries to this view.")
     if query.partition is not None and not partitioned:
-        raise _refusal("`partition` parameter is not supported in this design doc")
+        raise _query_error("`partition` parameter is not supported in this design doc")
     _validate_range(query, view)
     return reduced
 
 
 def validate_listing(query: Query) -> None:
-    """Raise BadRequestError where the query cannot be put to a list of documents."""
+    """Raise BadRequestError if a list of documents such as ``_all_docs`` cannot answer the query."""
     _validate_grouping(query, reduced=False)
 
 
 def _validate_grouping(query: Query, reduced: bool) -> None:
     if query.group is False and (query.group_level or 0) > 0:
-        raise _refusal("Can't specify group=false and group_level>0 at the same time")
+        raise _query_error("Can't specify group=false and group_level>0 at the same time")
     if not reduced and query.reduce:
-        raise _refusal("Reduce is invalid for map-only views.")
+        raise _query_error("Reduce is invalid for map-only views.")
     _validate_keys(query, reduced)
     if not reduced and query.level != 0:
-        raise _refusal("Invalid use of grouping on a map view.")
+        raise _query_error("Invalid use of grouping on a map view.")
 
 
 def _validate_keys(query: Query, reduced: bool) -> None:
     if not query.has_keys:
         return
     if reduced and query.level != EXACT and isinstance(query.keys, list):
-        raise _refusal("Multi-key fetches for reduce views must use `group=true`")
+        raise _query_error("Multi-key fetches for reduce views must use `group=true`")
     if not isinstance(query.keys, list):
-        raise _refusal("`keys` must be an array of strings.")
+        raise _query_error("`keys` must be an array of strings.")
     bounds = [bound for bound in (query.start, query.end) if bound is not NOTHING]
     if query.keys and bounds and bounds != query.keys * 2:
-        raise _refusal("`keys` is incompatible with `key`, `start_key` and `end_key`")
+        raise _query_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
 
 
 def _validate_range(query: Query, view: View) -> None:
@@ -163,139 +168,146 @@ def _validate_range(query: Query, view: View) -> None:
     start, end = view.key_of(query.start), view.key_of(query.end)
     if (start < end) if query.descending else (start > end):
         instead = "false" if query.descending else "true"
-        raise _refusal(
+        raise _query_error(
             f"No rows can match your key range, reverse your start_key and end_key or set descending={instead}"
         )
 
 
-def _refusal(reason: str) -> BadRequestError:
+def _query_error(reason: str) -> BadRequestError:
     return BadRequestError(reason, code="query_parse_error")
 
 
 # --- members and parameters
 
 
-class _Text(str):
-    """The text of a parameter, which CouchDB shows otherwise than a string in a body."""
+class _ParameterText(str):
+    """The text of a URL parameter. CouchDB's error messages show it differently from a string in a body."""
 
     __slots__ = ()
 
 
 def _parse(given: Mapping[str, Any], query: Query, *, decoded: bool) -> Query:
+    """Return ``query`` changed by parameters, or with ``decoded`` by members. Unknown names are ignored."""
     changes: dict[str, Any] = {}
     for name, value in given.items():
-        if name in _KEYS:
-            changes |= _KEYS[name](value if decoded else json_parameter(value))
-        elif name in _OPTIONS:
-            changes |= _OPTIONS[name](value if decoded else _Text(value))
+        if name in _KEY_READERS:
+            changes |= _KEY_READERS[name](value if decoded else json_parameter(value))
+        elif name in _OPTION_READERS:
+            changes |= _OPTION_READERS[name](value if decoded else _ParameterText(value))
     return replace(query, **changes) if changes else query
 
 
-def _both(key: Any) -> dict[str, Any]:
+def _read_key(key: Any) -> dict[str, Any]:
     return {"start": key, "end": key}
 
 
-def _keys(keys: Any) -> dict[str, Any]:
-    """Keys; a single one is a range, which allows for more."""
+def _read_keys(keys: Any) -> dict[str, Any]:
+    """Read ``keys``. A single key becomes a range, to which fewer restrictions apply."""
     if isinstance(keys, list) and len(keys) == 1:
-        return _both(keys[0])
+        return _read_key(keys[0])
     return {"keys": keys}
 
 
-def _boolean(value: Any) -> bool:
+def _read_boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    raise _refusal(f"Invalid boolean parameter: {_shown(value)}")
+    raise _query_error(f"Invalid boolean parameter: {_erlang_text(value)}")
 
 
-def _limit(value: Any) -> int:
-    limit = _integer(value)
+def _read_limit(value: Any) -> int:
+    limit = _read_integer(value)
     if limit > LARGEST:
-        raise _refusal(f"Limit is too large, must not exceed {LARGEST}")
+        raise _query_error(f"Limit is too large, must not exceed {LARGEST}")
     return limit
 
 
-def _not_negative(value: Any) -> int:
-    return min(_integer(value), LARGEST)
+def _read_number(value: Any) -> int:
+    return min(_read_integer(value), LARGEST)
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, _Text) and _INTEGER.fullmatch(value):
+def _read_integer(value: Any) -> int:
+    """Read an integer that is not negative, in decimal digits with an optional sign."""
+    if isinstance(value, _ParameterText) and _INTEGER.fullmatch(value):
         number = -1 if value[0] == "-" and value.strip("-0") else whole_number(value.lstrip("+-"))
     elif type(value) is int:
         number = value
     else:
-        raise _refusal(f"Invalid value for integer: {_shown(value)}")
+        raise _query_error(f"Invalid value for integer: {_erlang_text(value)}")
     if number < 0:
-        raise _refusal(f"Invalid value for positive integer: {_shown(value)}")
+        raise _query_error(f"Invalid value for positive integer: {_erlang_text(value)}")
     return number
 
 
 _INTEGER: Final = re.compile("[+-]?[0-9]+")
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, _Text):
+def _erlang_text(value: Any) -> str:
+    """Return a value as CouchDB's error messages show it. An empty parameter is an empty Erlang list."""
+    if isinstance(value, _ParameterText):
         return f'"{value}"' if value else "[]"
     return erlang_term(value, readable=True)
 
 
-def _stale(value: Any) -> dict[str, Any]:
+def _read_stale(value: Any) -> dict[str, Any]:
     if value not in ("ok", "update_after"):
-        raise _refusal("Invalid value for `stale`.")
+        raise _query_error("Invalid value for `stale`.")
     return {"update": "false" if value == "ok" else "lazy"}
 
 
-def _update(value: Any) -> dict[str, Any]:
+def _read_update(value: Any) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"update": "true" if value else "false"}
     if value not in ("true", "false", "lazy"):
-        raise _refusal("Invalid value for `update`.")
+        raise _query_error("Invalid value for `update`.")
     return {"update": str(value)}
 
 
-def _stable(value: Any) -> dict[str, Any]:
-    """There is one copy of a view, so it is stable."""
+def _read_stable(value: Any) -> dict[str, Any]:
+    """Check ``stable``. It has no effect, since there is only one copy of each view."""
     if not isinstance(value, bool) and value not in ("true", "false"):
-        raise _refusal("Invalid value for `stable`.")
+        raise _query_error("Invalid value for `stable`.")
     return {}
 
 
-def _sorted(value: Any) -> dict[str, Any]:
-    """Rows are sorted even if they need not be."""
-    _boolean(value)
+def _read_sorted(value: Any) -> dict[str, Any]:
+    """Check ``sorted``. It has no effect, since rows are always sorted."""
+    _read_boolean(value)
     return {}
 
 
-def _text(value: Any) -> str:
+def _read_text(value: Any) -> str:
     return str(value) if isinstance(value, str) else erlang_term(value)
 
 
 def _option(field: str, read: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return a reader that sets one field of the query."""
     return lambda value: {field: read(value)}
 
 
-_KEYS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
-    "key": _both,
-    "keys": _keys,
+_KEY_READERS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    "key": _read_key,
+    "keys": _read_keys,
     **dict.fromkeys(("startkey", "start_key"), lambda key: {"start": key}),
     **dict.fromkeys(("endkey", "end_key"), lambda key: {"end": key}),
 }
-"""What is JSON, and what it says of the query."""
+"""The parameters whose values are JSON, and the readers that turn a value into fields of the query."""
 
-_OPTIONS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
-    **{name: _option("start_id", _text) for name in ("startkey_docid", "start_key_doc_id")},
-    **{name: _option("end_id", _text) for name in ("endkey_docid", "end_key_doc_id")},
-    "limit": _option("limit", _limit),
-    **{name: _option(name, _not_negative) for name in ("skip", "group_level")},
-    **{name: _option(name, _boolean) for name in ("inclusive_end", "descending", "reduce", "group", "include_docs")},
-    **{name: _option(name, _boolean) for name in ("conflicts", "attachments", "att_encoding_info", "update_seq")},
-    "partition": _option("partition", _text),
-    "stale": _stale,
-    "update": _update,
-    "stable": _stable,
-    "sorted": _sorted,
+_OPTION_READERS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    **{name: _option("start_id", _read_text) for name in ("startkey_docid", "start_key_doc_id")},
+    **{name: _option("end_id", _read_text) for name in ("endkey_docid", "end_key_doc_id")},
+    "limit": _option("limit", _read_limit),
+    **{name: _option(name, _read_number) for name in ("skip", "group_level")},
+    **{
+        name: _option(name, _read_boolean)
+        for name in ("inclusive_end", "descending", "reduce", "group", "include_docs")
+    },
+    **{name: _option(name, _read_boolean) for name in ("conflicts", "attachments", "att_encoding_info", "update_seq")},
+    "partition": _option("partition", _read_text),
+    "stale": _read_stale,
+    "update": _read_update,
+    "stable": _read_stable,
+    "sorted": _read_sorted,
 }
-"""The other members, and how they are read. What CouchDB does not know either is passed over."""
+"""The other parameters, and their readers. Names that are in neither table are ignored, as in CouchDB."""

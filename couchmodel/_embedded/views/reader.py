@@ -1,4 +1,4 @@
-"""The rows of indexes, read in their order and counted."""
+"""Read and count the rows of indexes."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
@@ -10,15 +10,19 @@ from couchmodel.errors import NotFoundError
 __all__ = ["HIGHEST_ID", "Moment", "Place", "Row", "Span", "check_index", "count_rows", "measure", "read_rows"]
 
 HIGHEST_ID: Final = b""
-"""What comes after every id: to SQLite any BLOB is greater than any text."""
+"""A value that comes after every id, since SQLite sorts every BLOB after every text."""
 
 
 Moment: TypeAlias = tuple[int, int]
-"""Up to which change and which purge of its database an index goes. Its rows change with one of them only."""
+"""The update sequence and the purge sequence of an index. Its rows are unchanged as long as both are."""
 
 
 class Row(NamedTuple):
-    """A row of a view: where it stands, and what it says."""
+    """A row of a view.
+
+    ``key`` is the sort key, bytes that compare as CouchDB collates. ``emitted`` and ``value`` are the key and the value
+    as JSON. ``position`` orders the rows of one document with the same key.
+    """
 
     key: bytes
     id: str
@@ -28,12 +32,12 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> "Place":
-        """Where the row stands in its view."""
+        """The place of the row in its view."""
         return Place(self.key, self.id, self.position)
 
 
 class Place(NamedTuple):
-    """Where a row stands in its view."""
+    """The place of a row in its view: the columns by which rows are sorted."""
 
     key: bytes
     id: str
@@ -41,9 +45,10 @@ class Place(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A part of a view, in one direction: from a key and an id on, up to others. None is no bound.
+    """A range of a view in one direction, from a key and an id to another key and id. None is no bound.
 
-    The beginning is part of it, the end only with ``includes_end``. An id is ``""``, HIGHEST_ID, or one in between.
+    The start is included, the end only with ``includes_end``. An id of ``""`` stands before all rows of a key, and
+    HIGHEST_ID after all of them.
     """
 
     start: Position | None = None
@@ -52,14 +57,17 @@ class Span(NamedTuple):
     descending: bool = False
 
     def before(self) -> "Span | None":
-        """What comes before it in its direction; None where nothing does."""
+        """Return the span of all rows that come before it in its direction, or None if there are none."""
         if self.start is None:
             return None
         return Span(end=self.start, includes_end=False, descending=self.descending)
 
 
 def check_index(database: int, index: int, connection: Connection) -> Moment:
-    """How far an index is, be it dropped meanwhile. Raises NotFoundError where its database has been dropped."""
+    """Return the update and purge sequence of an index, even if it was dropped in the meantime.
+
+    Raises NotFoundError if its database has been dropped.
+    """
     row = connection.execute(
         "SELECT view_index.update_seq, purge_seq FROM view_index JOIN database ON database.number = ?"
         " WHERE view_index.number = ? AND name IS NOT NULL",
@@ -81,9 +89,9 @@ def read_rows(
     limit: int = -1,
     skip: int = 0,
 ) -> Iterator[Row]:
-    """The rows of a span in its order, from behind a place on.
+    """Return an iterator over the rows of a span in its direction, beginning after the place ``after``.
 
-    Rows of one key of one document come in the order in which they were emitted, whatever the direction.
+    Rows of one document with the same key come in the order of their positions in both directions.
     """
     condition, values = _condition(span, after)
     order = "key DESC, id DESC, position" if span.descending else "key, id, position"
@@ -96,14 +104,14 @@ def read_rows(
 
 
 def count_rows(index: int, view: int, span: Span, connection: Connection) -> int:
-    """How many rows there are in a span."""
+    """Return the number of rows in a span."""
     if span.descending:
         return count_between(connection, index, view, span.end, span.start, ends=(span.includes_end, True))
     return count_between(connection, index, view, span.start, span.end, ends=(True, span.includes_end))
 
 
 def measure(index: int, connection: Connection) -> int:
-    """How many bytes the rows of an index have."""
+    """Return the size of the rows of an index in bytes."""
     size: int = connection.execute(
         "SELECT coalesce(sum(length(key) + length(emitted) + length(value) + length(id)), 0)"
         " FROM view_row WHERE view_index = ?",
@@ -113,6 +121,7 @@ def measure(index: int, connection: Connection) -> int:
 
 
 def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
+    """Return the SQL condition for the rows of a span after a place, and its parameters."""
     conditions: list[str] = []
     values: list[object] = []
     low, high = ("<=", ">") if span.descending else (">=", "<")

@@ -1,4 +1,4 @@
-"""Which reduction a view has: a built-in one, or its own function of JavaScript."""
+"""Choose the reduction of a view: a built-in one, or the view's own JavaScript function."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -13,61 +13,64 @@ from couchmodel._wire.messages import decode
 __all__ = ["Maker", "open_reducer"]
 
 PIECES: Final = 100
-"""Reductions that are reduced together."""
+"""The number of partial results after which they are rereduced to one."""
 
 
 class Maker(NamedTuple):
-    """What makes the reductions of a view; ``is_script`` says that they may take seconds."""
+    """A factory of reductions, one for each group of rows. ``is_script`` says that a reduction may take seconds."""
 
     make: Callable[[], Reduction]
     is_script: bool
 
 
 def open_reducer(design: Design, view: View, functions: Scripts, *, backwards: bool) -> Maker:
-    """What makes the reductions of a view, which may be read ``backwards``; a function runs among those of a database.
+    """Return the factory of reductions for a view.
 
-    Raises ServerError where there is no built-in function of that name. What is wrong with a function of the design
-    document is told by the first reduction that gets rows.
+    ``functions`` are the JavaScript contexts of the database. ``backwards`` says that rows come in descending order.
+
+    Raises ServerError if the built-in function does not exist. A JavaScript function that does not compile raises
+    later, in the first reduction that gets rows.
     """
     source = view.reduce or ""
     builtin = builtin_reduction(source, backwards=backwards)
     if builtin is not None:
         return Maker(builtin, False)
     if design.language == QUERY:
-        return Maker(_Nothing, False)
-    # It is compiled where it runs, which is not in the event loop.
-    opened = cache(lambda: scripts.open_reducer(design.body, source, functions))
-    return Maker(lambda: _Script(opened), True)
+        return Maker(_NullReduction, False)
+    # The function is compiled at its first use, on the thread that runs it, and never in the event loop.
+    open_once = cache(lambda: scripts.open_reducer(design.body, source, functions))
+    return Maker(lambda: _ScriptReduction(open_once), True)
 
 
-class _Nothing:
-    """What CouchDB makes of a function in a design document whose language has none."""
+class _NullReduction:
+    """The reduction of a ``language: query`` view with a function that is not built-in. CouchDB answers null."""
 
     def add(self, rows: object) -> None:
-        """Whatever the rows are."""
+        """Ignore the rows."""
 
     def result(self) -> Any:
-        """Nothing."""
+        """Return None."""
         return None
 
 
-class _Script:
-    """A function of a design document. It is asked for each batch of rows, and for what it has said of them all.
+class _ScriptReduction:
+    """The reduction by a JavaScript function: it reduces each batch of rows, and rereduces the results.
 
-    As in CouchDB it gets the rows from the last to the first, and is asked even for what it has said of a single batch.
+    As in CouchDB, the function gets the rows from the last to the first, and rereduces even the result of a single
+    batch.
     """
 
-    def __init__(self, opened: Callable[[], Reducer]) -> None:
-        self._opened = opened
-        self._pieces: list[bytes] = []
+    def __init__(self, open_once: Callable[[], Reducer]) -> None:
+        self._open = open_once
+        self._partial_results: list[bytes] = []
 
     def add(self, rows: Sequence[Item]) -> None:
-        """Take in some rows. Raises ResponseError."""
+        """Reduce some rows. Raises ResponseError if the function fails."""
         keys = [(decode(emitted), id) for emitted, id, _ in reversed(rows)]
-        self._pieces.append(self._opened().reduce(keys, [value for *_, value in reversed(rows)]))
-        if len(self._pieces) >= PIECES:
-            self._pieces = [self._opened().rereduce(self._pieces)]
+        self._partial_results.append(self._open().reduce(keys, [value for *_, value in reversed(rows)]))
+        if len(self._partial_results) >= PIECES:
+            self._partial_results = [self._open().rereduce(self._partial_results)]
 
     def result(self) -> Any:
-        """What they have come to. Raises ResponseError."""
-        return decode(self._opened().rereduce(self._pieces))
+        """Return the result for all rows. Raises ResponseError if the function fails."""
+        return decode(self._open().rereduce(self._partial_results))

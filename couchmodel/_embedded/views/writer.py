@@ -1,8 +1,8 @@
-"""The rows of indexes as they are stored: put in for the documents that have changed, and taken out.
+"""Read the changed documents of a database, and write the rows of its indexes.
 
-A row's place is its view, its key as bytes that sort as CouchDB sorts, the document's id, and its position among what
-the document gave the view. What an index says, and up to which change of the database, is written in one transaction,
-so it is right whenever it is looked at.
+The primary key of a row is its view, its key as bytes that compare as CouchDB collates, the id of the document, and its
+position among the rows of the document. The rows of an index and its update sequence are written in one transaction, so
+every reader sees rows and sequence that belong together.
 """
 
 import struct
@@ -37,14 +37,21 @@ __all__ = [
 ]
 
 BATCH: Final = 400
+"""The largest number of documents in one batch of an index build."""
+
 BATCH_BYTES: Final = 1_048_576
+"""The size of the documents in bytes after which a batch of an index build ends."""
 
 AT_ONCE: Final = 100
-"""Rows that are put into a table by one statement."""
+"""The number of rows that one statement inserts."""
 
 
 class State(NamedTuple):
-    """How far an index is, and its database. ``number`` is None where there is no such index yet."""
+    """The state of an index and of its database.
+
+    ``number`` is None if the index does not exist yet. ``update_seq`` is that of the index, and ``totals`` are the
+    numbers of rows of its views. ``database_seq`` and ``purge_seq`` are those of the database.
+    """
 
     number: int | None
     update_seq: int
@@ -54,16 +61,16 @@ class State(NamedTuple):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the index has all that is in the database."""
+        """True if the index has all changes of the database."""
         return self.number is not None and self.update_seq >= self.database_seq
 
     def total(self, place: int) -> int:
-        """How many rows a view has."""
+        """Return the number of rows of the view at this place of its design document."""
         return self.totals[place] if self.totals else 0
 
 
 def read_state(database: int, signature: str, connection: Connection) -> State:
-    """How far the index of that signature is. Raises NotFoundError where the database has been dropped."""
+    """Return the state of the index with this signature. Raises NotFoundError if the database has been dropped."""
     row = connection.execute(
         "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database,)
     ).fetchone()
@@ -80,7 +87,10 @@ def read_state(database: int, signature: str, connection: Connection) -> State:
 
 
 def begin_index(database: int, design: Design, connection: Connection) -> None:
-    """Make an empty index if there is none yet; one whose keys another collator has made is dropped."""
+    """Create an empty index if it does not exist. An index with sort keys of another collator version is dropped.
+
+    Raises NotFoundError if the database has been dropped.
+    """
     check_database(database, connection)
     connection.execute(
         "UPDATE view_index SET database = NULL WHERE database = ? AND signature = ? AND collator <> ?",
@@ -93,7 +103,7 @@ def begin_index(database: int, design: Design, connection: Connection) -> None:
 
 
 def drop_stale_indexes(database: int, signatures: Iterable[str], connection: Connection) -> None:
-    """Drop the indexes of a database but those of the signatures."""
+    """Drop all indexes of a database except those with these signatures. Their rows are removed later."""
     kept = encode(list(signatures)).decode()
     connection.execute(
         "UPDATE view_index SET database = NULL"
@@ -102,11 +112,11 @@ def drop_stale_indexes(database: int, signatures: Iterable[str], connection: Con
     )
 
 
-# --- what has changed
+# --- changed documents
 
 
 class Changed(NamedTuple):
-    """A document that has changed: its JSON, or None where it has no rows any more."""
+    """A changed document. ``text`` is its JSON, or None if it has no rows because it is deleted or not indexed."""
 
     number: int
     id: str
@@ -115,7 +125,10 @@ class Changed(NamedTuple):
 
 @dataclass(slots=True)
 class Changes:
-    """Documents that have changed since an index was written, up to a sequence; ``more`` says that there are others."""
+    """A batch of documents that have changed since ``state``, up to the sequence ``upto``.
+
+    ``more`` says that more changes follow.
+    """
 
     state: State
     documents: list[Changed]
@@ -124,17 +137,19 @@ class Changes:
 
 
 def read_changes(database: int, design: Design, state: State, connection: Connection) -> Changes:
-    """The documents to index next. Raises NotFoundError where the database has been dropped."""
-    seen = read_state(database, design.signature, connection)
+    """Return the next batch of documents to index. Raises NotFoundError if the database has been dropped."""
+    current = read_state(database, design.signature, connection)
     rows = connection.execute(
         "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
         " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
         (database, state.update_seq, BATCH),
     )
-    changes = Changes(state._replace(purge_seq=seen.purge_seq), [], max(seen.database_seq, state.update_seq), False)
+    changes = Changes(
+        state._replace(purge_seq=current.purge_seq), [], max(current.database_seq, state.update_seq), False
+    )
     size = 0
     for count, (seq, number, tree, id, *found) in enumerate(rows, 1):
-        changes.documents.append(_changed(design, seq, number, tree, id, Found(*found)))
+        changes.documents.append(_changed_document(design, seq, number, tree, id, Found(*found)))
         size += len(found[-1])
         if size > BATCH_BYTES or count == BATCH:
             return Changes(changes.state, changes.documents, seq, True)
@@ -142,19 +157,19 @@ def read_changes(database: int, design: Design, state: State, connection: Connec
     return changes
 
 
-def _changed(design: Design, seq: int, number: int, tree: bytes, id: str, found: Found) -> Changed:
+def _changed_document(design: Design, seq: int, number: int, tree: bytes, id: str, found: Found) -> Changed:
     if found.deleted or (id.startswith("_design/") and not design.include_design):
         return Changed(number, id, None)
-    return Changed(number, id, document_json(id, found, _more(design, seq, tree)))
+    return Changed(number, id, document_json(id, found, _metadata(design, seq, tree)))
 
 
-def _more(design: Design, seq: int, tree: bytes) -> bytes:
-    """What a map function sees of a document beside the document."""
+def _metadata(design: Design, seq: int, tree: bytes) -> bytes:
+    """Return further members that a map function sees: conflicts, and ``_local_seq`` if the design asks for it."""
     members: dict[str, object] = {}
     if tree.count(b"],[") > 2:  # more than one branch
-        parsed = RevTree.from_bytes(tree)
-        members |= {"_conflicts": [str(rev) for rev in parsed.conflicts]} if parsed.conflicts else {}
-        deleted = parsed.deleted_conflicts
+        revisions = RevTree.from_bytes(tree)
+        members |= {"_conflicts": [str(rev) for rev in revisions.conflicts]} if revisions.conflicts else {}
+        deleted = revisions.deleted_conflicts
         members |= {"_deleted_conflicts": [str(rev) for rev in deleted]} if deleted else {}
     if design.local_seq:
         members["_local_seq"] = seq
@@ -164,11 +179,15 @@ def _more(design: Design, seq: int, tree: bytes) -> bytes:
 # --- writing
 
 _HEAD: Final = struct.Struct(">HII")
-"""The view, the position and the length of a key that follows."""
+"""The header of a packed place: the view, the position, and the length of the key that follows."""
 
 
 class Written(NamedTuple):
-    """A document's rows, ready to be stored: those of all views, and a list of where they stand."""
+    """The rows of a document in all views, ready to be stored.
+
+    ``places`` are the packed primary keys of the rows. They are stored with the document, so that its rows can be found
+    and removed later.
+    """
 
     number: int
     rows: list[tuple[int, bytes, str, int, bytes, bytes]]
@@ -176,7 +195,10 @@ class Written(NamedTuple):
 
 
 def row_tuples(design: Design, changed: Changed, mapped: Sequence[Sequence[tuple[Any, bytes]]]) -> Written:
-    """The rows that a document has given, with the keys by which they sort."""
+    """Return the rows that a document has emitted, with their sort keys.
+
+    Rows with equal keys are ordered as CouchDB orders them: see ``_erlang_order``.
+    """
     rows: list[tuple[int, bytes, str, int, bytes, bytes]] = []
     places: list[bytes] = []
     prefix = partition_prefix(changed.id.partition(":")[0]) if design.partitioned else b""
@@ -184,20 +206,21 @@ def row_tuples(design: Design, changed: Changed, mapped: Sequence[Sequence[tuple
         order = view.order
         keyed = [(prefix + order(value), value, text) for value, text in emitted]
         if len(keyed) > 1 and len({key for key, _, _ in keyed}) < len(keyed):
-            keyed.sort(key=_rank)
+            keyed.sort(key=_erlang_order)
         for position, (key, value, text) in enumerate(keyed):
             rows.append((view.place, key, changed.id, position, encode(value), text))
             places += (_HEAD.pack(view.place, position, len(key)), key)
     return Written(changed.number, rows, b"".join(places))
 
 
-def _rank(row: tuple[bytes, Any, bytes]) -> tuple[bytes, bytes]:
-    """How a document's row stands among those of the same key: in Erlang's order, by what it has emitted."""
+def _erlang_order(row: tuple[bytes, Any, bytes]) -> tuple[bytes, bytes]:
+    """Return the sort key for rows of one document with equal keys: key and value in Erlang's term order."""
     _, key, text = row
     return raw_key(key), raw_key(decode(text))
 
 
-def _places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:
+def _unpack_places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the view, the key and the position of each packed place."""
     at = 0
     while at < len(packed):
         view, position, length = _HEAD.unpack_from(packed, at)
@@ -207,9 +230,10 @@ def _places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def write_rows(database: int, changes: Changes, written: Sequence[Written], connection: Connection) -> bool:
-    """Put the rows of changed documents in the place of their old ones; False where it is too late for that.
+    """Replace the rows of changed documents. Return False if the batch is out of date, and then write nothing.
 
-    It is so where another build has advanced the index meanwhile, or documents were purged: their rows would come back.
+    It is out of date if another build has advanced the index in the meantime, or if documents were purged, whose rows
+    would come back.
     """
     state = changes.state
     row = connection.execute(
@@ -222,23 +246,24 @@ def write_rows(database: int, changes: Changes, written: Sequence[Written], conn
     index, totals = row
     removed = _remove(connection, index, {document.number: document.id for document in changes.documents})
     inserted = _insert(connection, index, written)
-    _record(connection, index, totals, removed, inserted)
+    _update_counts(connection, index, totals, removed, inserted)
     connection.execute("UPDATE view_index SET update_seq = ? WHERE number = ?", (changes.upto, index))
     return True
 
 
 def discard_rows(database: int, number: int, id: str, connection: Connection) -> None:
-    """Remove the rows of a document that is purged from the indexes of its database."""
+    """Remove the rows of a purged document from all indexes of its database."""
     indexes = connection.execute("SELECT number, totals FROM view_index WHERE database = ?", (database,)).fetchall()
     for index, totals in indexes:
-        _record(connection, index, totals, _remove(connection, index, {number: id}), {})
+        _update_counts(connection, index, totals, _remove(connection, index, {number: id}), {})
 
 
 Places: TypeAlias = Mapping[int, Sequence[tuple[bytes, str]]]
-"""The keys and ids of rows, for each view."""
+"""The keys and ids of rows, by view."""
 
 
-def _record(connection: Connection, index: int, totals: bytes, removed: Places, inserted: Places) -> None:
+def _update_counts(connection: Connection, index: int, totals: bytes, removed: Places, inserted: Places) -> None:
+    """Update the row counts of an index after rows were removed and inserted."""
     if removed or inserted:
         summed: list[int] = decode(totals)
         for view in {*removed, *inserted}:
@@ -248,7 +273,7 @@ def _record(connection: Connection, index: int, totals: bytes, removed: Places, 
 
 
 def _remove(connection: Connection, index: int, documents: Mapping[int, str]) -> Places:
-    """Remove the rows of documents, by number and id."""
+    """Remove the rows of documents, which are ids by number. Return the places of the removed rows."""
     numbers = encode(list(documents)).decode()
     found = connection.execute(
         "SELECT document, rows FROM view_document"
@@ -256,7 +281,9 @@ def _remove(connection: Connection, index: int, documents: Mapping[int, str]) ->
         (index, numbers),
     ).fetchall()
     places = [
-        (view, key, documents[number], position) for number, packed in found for view, key, position in _places(packed)
+        (view, key, documents[number], position)
+        for number, packed in found
+        for view, key, position in _unpack_places(packed)
     ]
     connection.executemany(
         "DELETE FROM view_row WHERE view_index = ? AND view = ? AND key = ? AND id = ? AND position = ?",
@@ -271,11 +298,12 @@ def _remove(connection: Connection, index: int, documents: Mapping[int, str]) ->
 
 
 def _insert(connection: Connection, index: int, written: Iterable[Written]) -> Places:
+    """Insert the rows of documents. Return their places."""
     rows = [row for document in written for row in document.rows]
-    rows.sort()  # neighbours in the table are cheaper to write together
+    rows.sort()  # inserts in the order of the primary key touch fewer pages
     _insert_many(connection, "view_row", index, rows)
-    listed = [(document.number, document.places) for document in written if document.rows]
-    _insert_many(connection, "view_document", index, listed)
+    places = [(document.number, document.places) for document in written if document.rows]
+    _insert_many(connection, "view_document", index, places)
     return _by_view(rows)
 
 
@@ -287,17 +315,17 @@ def _by_view(rows: Iterable[tuple[Any, ...]]) -> Places:
 
 
 def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[tuple[object, ...]]) -> None:
-    """Put rows of an index into a table, many by one statement: each statement is a wait for Python's lock."""
+    """Insert rows of an index into a table, ``AT_ONCE`` by one statement, since each statement waits for the GIL."""
     whole = len(rows) - len(rows) % AT_ONCE
     for start in range(0, whole, AT_ONCE):
         values = chain.from_iterable((index, *row) for row in rows[start : start + AT_ONCE])
-        connection.execute(_insertion(table, len(rows[0]), AT_ONCE), tuple(values))
+        connection.execute(_insert_statement(table, len(rows[0]), AT_ONCE), tuple(values))
     if whole < len(rows):
-        one = _insertion(table, len(rows[0]), 1)
+        one = _insert_statement(table, len(rows[0]), 1)
         connection.executemany(one, ((index, *row) for row in rows[whole:]))
 
 
 @cache
-def _insertion(table: str, columns: int, rows: int) -> str:
+def _insert_statement(table: str, columns: int, rows: int) -> str:
     row = f"(?, {', '.join('?' * columns)})"
     return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"
