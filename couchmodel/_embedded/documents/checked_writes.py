@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from couchmodel._embedded.documents.verdicts import UnjudgedError
+from couchmodel._embedded.documents.verdicts import MissingVerdictsError
 from couchmodel._embedded.documents.writer import Check
 from couchmodel._embedded.storage.sqlite import Job
 from couchmodel._embedded.storage.store import Database, Store
@@ -27,5 +27,5 @@ async def write_checked(store: Store, database: Database, job: Job[T], check: Ch
         check.verdicts.begin(short=short)
         try:
             return await store.write(job, committed=database.notify, short=short)
-        except UnjudgedError as error:
+        except MissingVerdictsError as error:
             await check.verdicts.judge(error.questions)

@@ -122,7 +122,7 @@ def seen(
         "query": dict(request.query),
         "headers": {name.title(): value for name, value in request.headers.items() if name not in SECRET},
         "body": body,
-        "peer": request.peer or "127.0.0.1",
+        "peer": request.peer or "127.0.0.1",  # a request from the same process has no peer
         "form": _form(request, body),
         "cookie": {},
         "userCtx": context,

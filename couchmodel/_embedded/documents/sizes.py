@@ -18,7 +18,7 @@ __all__ = ["Sizes", "forget_sizes", "read_sizes"]
 SAMPLED: Final = 32
 """The number of documents in a sample. Each costs two look-ups."""
 
-OLD: Final = 8
+SUPERSEDED: Final = 8
 """The number of superseded revisions that are measured for each document of the sample."""
 
 STALE: Final = 20
@@ -107,6 +107,7 @@ def _size(row: tuple[Any, ...], connection: Connection) -> Sizes:
 
 _REVISIONS: Final = (
     "SELECT (SELECT count(*) FROM revision WHERE document = ?),"
-    f" (SELECT CAST(avg(length(body)) AS INTEGER) FROM (SELECT body FROM revision WHERE document = ? LIMIT {OLD}))"
+    " (SELECT CAST(avg(length(body)) AS INTEGER)"
+    f" FROM (SELECT body FROM revision WHERE document = ? LIMIT {SUPERSEDED}))"
 )
 """The number of superseded revisions of a document, and the average length of their bodies in bytes."""

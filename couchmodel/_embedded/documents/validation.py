@@ -17,7 +17,7 @@ from couchmodel._embedded.documents.verdicts import (
     Author,
     DesignQuestion,
     DocumentQuestion,
-    Function,
+    ValidationFunction,
     Verdicts,
     as_refused_error,
 )
@@ -48,7 +48,7 @@ class Validation:
         self._database = database
         self._author = author
         self._verdicts = verdicts
-        self._functions: tuple[Function, ...] | None = None
+        self._functions: tuple[ValidationFunction, ...] | None = None
 
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
         """Raise RefusedError if the design document is invalid, too large, or has views that do not compile."""
@@ -80,7 +80,7 @@ class Validation:
         """Forget the functions, since a design document has been written."""
         self._functions = None
 
-    def _find_functions(self) -> tuple[Function, ...]:
+    def _find_functions(self) -> tuple[ValidationFunction, ...]:
         """Return the functions of the current design documents. Only design documents that have changed are read."""
         rows = self._connection.execute(
             "SELECT id, rev, seq FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0'"
@@ -92,7 +92,7 @@ class Validation:
             leave_event_loop()
             known = {key: known[key] if key in known else self._open_function(key[0]) for key in rows}
             self._author.scripts.checking = known
-        return tuple(Function(id, context) for (id, _, _), context in known.items() if context is not None)
+        return tuple(ValidationFunction(id, context) for (id, _, _), context in known.items() if context is not None)
 
     def _open_function(self, id: str) -> Context | None:
         """Return the context of a design document's validation function, or None if it has none."""

@@ -3,7 +3,7 @@
 The functions are ``validate_doc_update`` for a document, and the compilation of the views for a design document.
 
 - A function may take seconds, and an open write transaction blocks every other writer. So functions run before the
-  write and outside of its transaction, except for the few that answer at once (see ``NOW``).
+  write and outside of its transaction, except for the few that answer at once (see ``INLINE_TIMEOUT``).
 - A write is attempted. Inside its transaction it looks up the verdict for each document. If a verdict is missing, the
   attempt writes nothing and records a question. The functions then answer the questions, and the write is attempted
   again.
@@ -35,21 +35,29 @@ from couchmodel.errors import (
     UnsupportedError,
 )
 
-__all__ = ["Author", "DesignQuestion", "DocumentQuestion", "Function", "RefusedError", "UnjudgedError", "Verdicts"]
+__all__ = [
+    "Author",
+    "DesignQuestion",
+    "DocumentQuestion",
+    "MissingVerdictsError",
+    "RefusedError",
+    "ValidationFunction",
+    "Verdicts",
+]
 
 TIMEOUT: Final = 60.0
 """The time limit in seconds for all functions of one request. CouchDB's ``request_timeout`` has the same default."""
 
-NOW: Final = 0.001
+INLINE_TIMEOUT: Final = 0.001
 """The longest time in seconds that an attempt waits for functions inside its transaction.
 
 It is short because no other write can run in the meantime.
 """
 
-ENOUGH: Final = 5000
+MOST_OPEN: Final = 5000
 """The number of open questions at which an attempt stops and lets the functions answer."""
 
-ENOUGH_BYTES: Final = 4 * 1024 * 1024
+MOST_OPEN_BYTES: Final = 4 * 1024 * 1024
 """The size of all open questions in bytes at which an attempt stops. It limits the memory that a request takes."""
 
 
@@ -72,7 +80,7 @@ class RefusedError(ResponseError):
     """A write was refused by a validation function, or the document is an invalid design document."""
 
 
-class Function(NamedTuple):
+class ValidationFunction(NamedTuple):
     """The ``validate_doc_update`` function of a design document."""
 
     design: str
@@ -82,7 +90,7 @@ class Function(NamedTuple):
 class DocumentQuestion(NamedTuple):
     """The question whether one document may replace another. ``text`` is the JSON array of the new and the old one."""
 
-    functions: tuple[Function, ...]
+    functions: tuple[ValidationFunction, ...]
     text: bytes
 
     @property
@@ -107,7 +115,7 @@ class DesignQuestion(NamedTuple):
 Question = DocumentQuestion | DesignQuestion
 
 
-class UnjudgedError(Exception):
+class MissingVerdictsError(Exception):
     """A write needs verdicts that are not known yet. ``questions`` are the open questions."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
@@ -139,9 +147,9 @@ class Verdicts:
         return bool(self._open) or self.first > 0
 
     @property
-    def are_enough(self) -> bool:
+    def has_too_many_open(self) -> bool:
         """True if so many questions are open that the attempt should stop and let the functions answer."""
-        return len(self._open) >= ENOUGH or self._size >= ENOUGH_BYTES
+        return len(self._open) >= MOST_OPEN or self._size >= MOST_OPEN_BYTES
 
     def begin(self, *, short: bool) -> None:
         """Begin a new attempt.
@@ -149,7 +157,7 @@ class Verdicts:
         ``short`` says that the request has few and small documents. Their functions may run inside the transaction.
         """
         self._open, self._size, self._short = {}, 0, short
-        self._until = time.monotonic() + NOW
+        self._until = time.monotonic() + INLINE_TIMEOUT
         self.first, self.resume = self.resume, 0
 
     def look_up(self, question: Question) -> None:
@@ -164,9 +172,9 @@ class Verdicts:
             raise error
 
     def require(self) -> None:
-        """Raise UnjudgedError if this attempt may not write."""
+        """Raise MissingVerdictsError if this attempt may not write."""
         if self.are_missing:
-            raise UnjudgedError(list(self._open.values()))
+            raise MissingVerdictsError(list(self._open.values()))
 
     async def judge(self, questions: Sequence[Question]) -> None:
         """Let the functions answer the questions, on a thread.
@@ -196,7 +204,7 @@ class Verdicts:
     # --- answers inside the transaction
 
     def _ask_now(self, question: DocumentQuestion, key: bytes) -> None:
-        """Run the functions inside the transaction, and keep the verdict if all answer within ``NOW`` seconds.
+        """Run the functions inside the transaction, and keep the verdict if all answer within ``INLINE_TIMEOUT``.
 
         An answer that comes later is kept as ``_late``, and ``judge`` waits for it outside of the transaction.
         """
@@ -252,7 +260,7 @@ def _compile_error(question: DesignQuestion, scripts: Scripts) -> ResponseError 
 
 
 def _ask(
-    functions: Iterable[Function], author: Author, documents: Sequence[bytes], until: float
+    functions: Iterable[ValidationFunction], author: Author, documents: Sequence[bytes], until: float
 ) -> list[ResponseError | None]:
     """Return, for each document, the error of the first function that refuses it."""
     errors: list[ResponseError | None] = [None] * len(documents)
@@ -264,7 +272,7 @@ def _ask(
     return errors
 
 
-def _read_answer(function: Function, answer: Future[list[bytes]]) -> ResponseError | None:
+def _read_answer(function: ValidationFunction, answer: Future[list[bytes]]) -> ResponseError | None:
     """Return the error from a function's answer about one document, or None if it accepts the document."""
     try:
         [outcome] = answer.result()
@@ -274,7 +282,7 @@ def _read_answer(function: Function, answer: Future[list[bytes]]) -> ResponseErr
 
 
 def _call(
-    function: Function, author: Author, until: float, documents: Sequence[bytes], seconds: float | None
+    function: ValidationFunction, author: Author, until: float, documents: Sequence[bytes], seconds: float | None
 ) -> list[ResponseError | None]:
     """Run one function on several documents. Return its error for each document.
 
@@ -300,7 +308,7 @@ def _arguments(documents: Sequence[bytes], author: Author) -> bytes:
     return b'[["validate_doc_update"],[%b],%b]' % (b",".join(documents), encode(author.text.decode()))
 
 
-def _read_verdict(outcome: bytes, function: Function) -> ResponseError | None:
+def _read_verdict(outcome: bytes, function: ValidationFunction) -> ResponseError | None:
     """Return the error that ``scripts.js`` reports for one document. An empty object means that it is accepted."""
     if outcome == b"{}":
         return None
@@ -315,7 +323,7 @@ def _read_verdict(outcome: bytes, function: Function) -> ResponseError | None:
     return _error_of_thrown(verdict["thrown"])
 
 
-def _function_error(error: ResponseError, function: Function) -> ResponseError:
+def _function_error(error: ResponseError, function: ValidationFunction) -> ResponseError:
     """Return the error of a function that failed, with the name of its design document if it is not a function."""
     if error.code == "not_found":
         error.reason = f"missing validate_doc_update function validate_doc_update on design doc {function.design}"

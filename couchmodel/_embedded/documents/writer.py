@@ -99,7 +99,7 @@ class Writing:
     def finish(self) -> None:
         """Write the row of the last document, and update the row of the database.
 
-        Raises UnjudgedError if validation functions have to run first. The transaction then writes nothing.
+        Raises MissingVerdictsError if validation functions have to run first. The transaction then writes nothing.
         """
         if self._verdicts is not None:
             self._verdicts.require()
@@ -134,7 +134,7 @@ class Writing:
         for turn, place in enumerate(places):
             if turn < self._verdicts.first:
                 continue
-            if self._verdicts.are_enough:
+            if self._verdicts.has_too_many_open:
                 self._verdicts.resume = turn
                 return
             yield place
@@ -166,6 +166,7 @@ class Writing:
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
         revives = stored is not None and stored.tree.deleted
         digest = revision_id(edit.deleted, generation, previous, edit.content, digested, revives=revives)
+        # A document that is created again continues its tombstone, which the edit does not name.
         history = edit.path if parent in edit.path else [parent] if parent else []
         new = Rev(generation + 1, digest)
         self._write(edit, stored, [new, *history], attachments)

@@ -164,7 +164,7 @@ def _add_object(value: dict[str, Any], total: Any) -> Any:
     if value.get("error") == "builtin_reduce_error":
         raise _SumError(value)
     if total == 0 and not isinstance(total, dict):
-        return value
+        return value  # 0 is the total before the first value
     if not isinstance(total, dict):
         raise ServerError(erlang_term(total, readable=True), code="case_clause")
     # CouchDB sorts the members by the bytes of their names.

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from couchmodel._embedded.storage.sqlite import Connection
 
-__all__ = ["Position", "count_between", "record"]
+__all__ = ["Position", "count_between", "update_blocks"]
 
 LARGEST: Final = 2000
 """The largest number of rows of a block. A larger block is divided."""
@@ -27,7 +27,9 @@ _Begin: TypeAlias = tuple[bytes, str]
 _FIRST: Final[_Begin] = (b"", "")
 
 
-def record(connection: Connection, view: _ViewKey, removed: Sequence[_Begin], inserted: Sequence[_Begin]) -> None:
+def update_blocks(
+    connection: Connection, view: _ViewKey, removed: Sequence[_Begin], inserted: Sequence[_Begin]
+) -> None:
     """Update the blocks of a view after rows, given by key and id, were removed from it and inserted into it."""
     blocks = connection.execute(
         "SELECT key, id, count FROM view_block WHERE view_index = ? AND view = ? ORDER BY key, id", view
@@ -74,7 +76,7 @@ def _divide(connection: Connection, view: _ViewKey, begin: _Begin, count: int) -
         ).fetchone()
         left = _count_rows(connection, view, begin, row) if row else 0
         if not left or left >= count:
-            return
+            return  # the middle row has the key and id at which the block begins
         _set_count(connection, view, begin, left)
         begin, count = row, count - left
         connection.execute("INSERT INTO view_block VALUES (?, ?, ?, ?, ?)", (*view, *begin, count))
@@ -107,7 +109,7 @@ def count_between(
     below, below_values = ("0", []) if low is None else _rank(connection, (index, view), low, includes=not ends[0])
     # Both ranks are read by one statement, so that no write can come between them.
     counted: int = connection.execute(f"SELECT {above} - ({below})", (*above_values, *below_values)).fetchone()[0]
-    return max(0, counted)
+    return max(0, counted)  # negative if the high end comes before the low one
 
 
 def _rank(connection: Connection, view: _ViewKey, to: Position | None, *, includes: bool) -> tuple[str, list[object]]:

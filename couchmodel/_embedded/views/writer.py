@@ -17,7 +17,7 @@ from couchmodel._embedded.documents.reader import Found, check_database, documen
 from couchmodel._embedded.rules.collation import COLLATOR, raw_key
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.views.counts import record
+from couchmodel._embedded.views.counts import update_blocks
 from couchmodel._embedded.views.designs import Design, partition_prefix
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import NotFoundError
@@ -267,7 +267,7 @@ def _update_counts(connection: Connection, index: int, totals: bytes, removed: P
     if removed or inserted:
         summed: list[int] = decode(totals)
         for view in {*removed, *inserted}:
-            record(connection, (index, view), removed.get(view, ()), inserted.get(view, ()))
+            update_blocks(connection, (index, view), removed.get(view, ()), inserted.get(view, ()))
             summed[view] += len(inserted.get(view, ())) - len(removed.get(view, ()))
         connection.execute("UPDATE view_index SET totals = ? WHERE number = ?", (encode(summed), index))
 
