@@ -1,1 +1,4 @@
-"""The file: SQLite's connections and threads, tables, locks, and the set of databases. It knows no documents."""
+"""The store's file: SQLite connections and threads, tables, locks and the set of databases.
+
+Nothing here knows what a document is.
+"""

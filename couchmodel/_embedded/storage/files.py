@@ -1,6 +1,7 @@
-"""The file of a store: made whole or not at all, and never anything else's file.
+"""Create, check and open the file of a store.
 
-What is not a store is told from its first bytes, before SQLite opens it, so that a foreign database is not touched.
+A new file appears at its path only when it is complete. The first bytes of an existing file are checked before SQLite
+opens it, so that the database of another application is never touched.
 """
 
 import os
@@ -14,58 +15,64 @@ from couchmodel._embedded.storage.schema import APPLICATION_ID, STEPS, VERSION
 from couchmodel._embedded.storage.sqlite import Connection, FileError, check_version, connect, file_errors
 from couchmodel.errors import ServerError, StoreFileError
 
-__all__ = ["Presence", "check", "check_header", "create_tables", "draft", "has_log", "open_file", "prepare"]
+__all__ = ["FileIdentity", "check", "check_header", "create_tables", "draft", "has_log", "open_file", "prepare"]
 
 _HEADER_SIZE: Final = 100
 _MAGIC: Final = b"SQLite format 3\0"
 
 
 def check(path: Path, *, writes: bool = True) -> None:
-    """Touch nothing, and raise StoreFileError where there can be no store at ``path``.
+    """Raise StoreFileError if no store can be opened or created at ``path``. The file is not changed.
 
-    What is there may be no store, or one of a newer version; its folder may be missing, or not writable. Who does not
-    write needs a store that is there.
+    The reasons are: the file is not a store, or a store of a newer version; the folder is missing or not writable.
+    Without ``writes`` the store has to exist already.
     """
     check_version()
     if writes:
-        _check_place(path)
-    if not _is_there(path) and not writes:
+        _check_folder(path)
+    if not _store_exists(path) and not writes:
         raise StoreFileError(f"there is no store at {path}")
 
 
 def check_header(path: Path, connection: Connection) -> None:
-    """The same for a file that is open, and may not be opened by its name again: closing it would end SQLite's locks.
+    """Check an open file as :func:`check` does, by its connection.
+
+    The file must not be opened a second time: closing any of its descriptors would end SQLite's locks (see "How To
+    Corrupt An SQLite Database File" in SQLite's manual).
 
     Raises:
-        StoreFileError: it is no store, or one of a newer version.
+        StoreFileError: the file is not a store, or a store of a newer version.
     """
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise _foreign(path)
+        raise _foreign_file_error(path)
     _check_version(path, connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def prepare(path: Path) -> None:
-    """See to it that there is a store at ``path``: the one that is there, or a new one. Raises StoreFileError."""
-    if not _is_there(path):
-        _create(path)
+    """Create a store at ``path`` if there is none yet. Raises StoreFileError."""
+    if not _store_exists(path):
+        _create_store(path)
 
 
 def open_file(path: Path) -> Connection:
-    """The connection that writes to the store at ``path``, whose tables are brought up to date."""
+    """Open the store at ``path`` for writing, bring its tables up to date and return the connection.
+
+    Raises StoreFileError.
+    """
     try:
         with file_errors():
             connection = connect(str(path), writes=True)
     except FileError as error:
         raise StoreFileError(f"{path} cannot be opened: {error}") from error
     try:
-        _make_ready(path, connection)
+        _prepare_connection(path, connection)
     except StoreFileError:
         connection.close()
         raise
     return connection
 
 
-def _make_ready(path: Path, connection: Connection) -> None:
+def _prepare_connection(path: Path, connection: Connection) -> None:
     try:
         with file_errors():
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -80,13 +87,13 @@ def _make_ready(path: Path, connection: Connection) -> None:
 
 
 def create_tables(connection: Connection) -> None:
-    """Make an empty database a store."""
-    _take_steps(connection, 0)
+    """Create the tables of a store in an empty SQLite database."""
+    _run_migrations(connection, 0)
     connection.execute("INSERT INTO meta VALUES ('uuid', ?)", (uuid.uuid4().hex,))
 
 
-def _take_steps(connection: Connection, version: int) -> None:
-    """Bring tables of that version up to date, all or nothing."""
+def _run_migrations(connection: Connection, version: int) -> None:
+    """Run the migrations after a version, in one transaction."""
     steps = "".join(STEPS[version:])
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     connection.executescript(f"BEGIN IMMEDIATE; {steps} {marks} COMMIT;")
@@ -95,34 +102,34 @@ def _take_steps(connection: Connection, version: int) -> None:
 def _migrate(path: Path, connection: Connection, version: int) -> None:
     try:
         with file_errors():
-            _take_steps(connection, version)
+            _run_migrations(connection, version)
     except FileError as error:
         reason = f"{path} cannot be brought from version {version} to {VERSION}, and was left as it is: {error}"
         raise StoreFileError(reason) from error
 
 
 def has_log(path: Path) -> bool:
-    """Whether there is a log beside a store, with what was written last."""
-    return _beside(path, "-wal").exists()
+    """Return True if a write-ahead log lies beside a store, with its latest writes."""
+    return _sibling(path, "-wal").exists()
 
 
-class Presence:
-    """Remembers a file, to notice when it is taken away or replaced while it is open.
+class FileIdentity:
+    """The identity of an open file, to notice when it is removed or replaced.
 
-    A system that lets a file be removed that somebody has open lets him write to it, too, and it all is lost.
+    Unix lets a program remove a file that another one has open. Writes to the removed file succeed, and are lost.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._identity = self._look()
+        self._identity = self._stat_identity()
 
     def check(self) -> None:
-        """Raise ServerError where the file is not there any more."""
-        if self._look() != self._identity:
+        """Raise ServerError if the file was removed or replaced."""
+        if self._stat_identity() != self._identity:
             reason = f"{self._path} was removed or replaced while it was open: nothing was written; close the store"
             raise ServerError(reason, code="storage_error")
 
-    def _look(self) -> tuple[int, int] | None:
+    def _stat_identity(self) -> tuple[int, int] | None:
         try:
             found = os.stat(self._path)  # noqa: PTH116 - it is on the way of every write
         except OSError:
@@ -130,7 +137,7 @@ class Presence:
         return found.st_dev, found.st_ino
 
 
-def _check_place(path: Path) -> None:
+def _check_folder(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise StoreFileError(f"{path} cannot be created: there is no folder {folder}, make it first")
@@ -140,8 +147,11 @@ def _check_place(path: Path) -> None:
         raise StoreFileError(f"{path} cannot be written: check the permissions of the file and of its folder")
 
 
-def _is_there(path: Path) -> bool:
-    """Whether there is a store already. An empty file, such as one of ``tempfile``'s, is none."""
+def _store_exists(path: Path) -> bool:
+    """Return True if there is a store already, and False for no file or an empty one, such as ``tempfile`` makes.
+
+    Raises StoreFileError for a file that is no store.
+    """
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_SIZE)
@@ -153,13 +163,14 @@ def _is_there(path: Path) -> bool:
         return False
     if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
         raise StoreFileError(f"{path} is not a couchmodel store, and not even an SQLite file: name another file")
+    # Offsets 68 and 60 of the header: application id and user version. See SQLite's "Database File Format".
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise _foreign(path)
+        raise _foreign_file_error(path)
     _check_version(path, int.from_bytes(header[60:64], "big"))
     return True
 
 
-def _foreign(path: Path) -> StoreFileError:
+def _foreign_file_error(path: Path) -> StoreFileError:
     return StoreFileError(f"{path} is the SQLite file of another application: name another file")
 
 
@@ -171,7 +182,7 @@ def _check_version(path: Path, version: int) -> None:
         )
 
 
-def _create(path: Path) -> None:
+def _create_store(path: Path) -> None:
     try:
         with draft(path) as place, file_errors():
             connection = connect(str(place), writes=True)
@@ -185,20 +196,22 @@ def _create(path: Path) -> None:
 
 @contextmanager
 def draft(path: Path) -> Generator[Path]:
-    """A place beside ``path`` to build a store; it is moved there when it is whole, so a crash leaves no half one.
+    """Yield a path beside ``path`` to build a store at, and move that file to ``path`` when the block ends.
+
+    So a crash leaves no incomplete store.
 
     Raises:
-        OSError: it cannot be moved.
+        OSError: the file cannot be moved.
     """
-    place = _beside(path, ".new")
+    place = _sibling(path, ".new")
     try:
-        # The log of a store that was deleted would be played back into the new one.
-        _remove(place, *(_beside(path, suffix) for suffix in (*_DRAFT_LOGS, "-wal", "-shm")))
+        # SQLite would play the log of a deleted store back into the new one.
+        _remove(place, *(_sibling(path, suffix) for suffix in (*_DRAFT_LOGS, "-wal", "-shm")))
         yield place
         place.replace(path)
         _sync_folder(path.parent)
     finally:
-        _remove(place, *(_beside(path, suffix) for suffix in _DRAFT_LOGS))
+        _remove(place, *(_sibling(path, suffix) for suffix in _DRAFT_LOGS))
 
 
 _DRAFT_LOGS: Final = (".new-journal", ".new-wal", ".new-shm")
@@ -209,12 +222,13 @@ def _remove(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _sibling(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    # A rename survives a power failure only when its folder is synced, too. Only Unix can open a folder.
+    if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

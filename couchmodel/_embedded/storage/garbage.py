@@ -1,6 +1,6 @@
-"""What is cleared away behind the requests' back.
+"""Remove rows that nothing uses any more, in the background.
 
-That is dropped databases and indexes, abandoned uploads, and contents that nobody uses.
+These are the rows of dropped databases and indexes, unfinished uploads, and attachment contents that no document uses.
 """
 
 from collections.abc import Iterable
@@ -19,23 +19,26 @@ __all__ = [
 ]
 
 PIECE: Final = 200
-"""Documents of a dropped database that are removed in one transaction."""
+"""Documents of a dropped database to remove in one transaction, so that other writes do not wait long."""
 
 ROWS: Final = 2000
-"""Rows of a dropped index that are removed in one transaction."""
+"""Rows of a dropped index to remove in one transaction, for the same reason."""
 
 
 def clear_leftovers(connection: Connection) -> list[int]:
-    """Remove uploads that were never finished. The numbers of the dropped databases that are yet to be cleared."""
+    """Remove unfinished uploads, and return the numbers of the dropped databases whose rows are not removed yet.
+
+    It must run before the first request, since an upload in progress looks like an unfinished one.
+    """
     for (blob,) in connection.execute("SELECT number FROM blob WHERE sha256 IS NULL").fetchall():
         discard_blob(blob, connection)
     return [number for (number,) in connection.execute("SELECT number FROM database WHERE name IS NULL")]
 
 
 def clear_database(number: int, connection: Connection) -> bool:
-    """Remove some documents of a dropped database; whether there are more. The database goes with the last.
+    """Remove a piece of a dropped database, and return True if more may be left.
 
-    Its indexes are dropped, and left to ``clear_index``.
+    The database's own row is removed last. Its indexes are only marked as dropped, for ``clear_index``.
     """
     connection.execute("UPDATE view_index SET database = NULL WHERE database = ?", (number,))
     found = connection.execute("SELECT number FROM document WHERE database = ? LIMIT ?", (number, PIECE)).fetchall()
@@ -51,12 +54,15 @@ def clear_database(number: int, connection: Connection) -> bool:
 
 
 def dropped_indexes(connection: Connection) -> list[tuple[int, str]]:
-    """The numbers and the signatures of the dropped indexes that are yet to be cleared."""
+    """Return the numbers and signatures of the dropped indexes that still have rows."""
     return connection.execute("SELECT number, signature FROM view_index WHERE database IS NULL").fetchall()
 
 
 def clear_index(index: int, connection: Connection) -> bool:
-    """Remove some rows of a dropped index; whether there are more. The index goes with its last row."""
+    """Remove a piece of a dropped index, and return True if more may be left.
+
+    The index's own row is removed last.
+    """
     for table, key in (
         ("view_row", "view, key, id, position"),
         ("view_block", "view, key, id"),
@@ -74,7 +80,10 @@ def clear_index(index: int, connection: Connection) -> bool:
 
 
 def discard_uses(connection: Connection, document: int, *, keep: frozenset[int] = frozenset()) -> None:
-    """A document needs only the contents in ``keep`` any more: remove the others, unless another document has them."""
+    """Remove a document's uses of all attachment contents but those in ``keep``.
+
+    A content that no document uses any more is removed as well.
+    """
     blobs = [blob for (blob,) in connection.execute("SELECT blob FROM attachment_use WHERE document = ?", (document,))]
     gone = [blob for blob in blobs if blob not in keep]
     for blob in gone:
@@ -83,19 +92,19 @@ def discard_uses(connection: Connection, document: int, *, keep: frozenset[int] 
 
 
 def _discard_unused(connection: Connection, blobs: Iterable[int]) -> None:
-    """Remove those of the contents that no document has."""
+    """Remove the given contents that no document uses."""
     for blob in blobs:
         if connection.execute("SELECT 1 FROM attachment_use WHERE blob = ?", (blob,)).fetchone() is None:
             discard_blob(blob, connection)
 
 
 def discard_staged(blob: int, connection: Connection) -> None:
-    """Remove a content that was given up on the way; one that has arrived after all stays."""
+    """Remove the content of an upload that was given up. A content that has arrived completely stays."""
     if connection.execute("SELECT 1 FROM blob WHERE number = ? AND sha256 IS NULL", (blob,)).fetchone():
         discard_blob(blob, connection)
 
 
 def discard_blob(blob: int, connection: Connection) -> None:
-    """Remove a content."""
+    """Remove a content and its chunks."""
     connection.execute("DELETE FROM chunk WHERE blob = ?", (blob,))
     connection.execute("DELETE FROM blob WHERE number = ?", (blob,))

@@ -1,8 +1,8 @@
-"""The lock that keeps a second process from opening a store's file.
+"""Lock a store's file against a second process.
 
-Two processes that write one WAL file can corrupt it with any SQLite before 3.51.3, so a store holds an exclusive lock
-on ``FILE.lock`` as long as it is open. The operating system lets go of it when the process ends, however it ends; the
-lock file stays, for to remove it would take the lock away from whoever is waiting for it.
+Before SQLite 3.51.3, two processes that write to one WAL file can corrupt it. So a store holds an exclusive lock on
+``FILE.lock`` while it is open. The operating system releases the lock when the process ends, however it ends. The lock
+file is never removed: a process that waits would then lock the removed file, while a third process locks a new one.
 """
 
 import os
@@ -16,27 +16,28 @@ from couchmodel.errors import StoreFileError
 __all__ = ["LockFile"]
 
 PATIENCE: Final = 1.0
-"""Seconds to wait for a process that is just ending, such as the one before a reload."""
+"""Seconds to wait for the lock: the process that holds it may be ending, as on a reload of a web server."""
 
 _PAUSE: Final = 0.02
+"""Seconds between two attempts to take the lock."""
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
-        # A locked byte cannot be read by others, so it is one far behind the process id.
+    def _try_lock(descriptor: int) -> None:
+        # Windows does not let others read a locked byte. So the locked one lies far behind the process id.
         os.lseek(descriptor, 4096, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class LockFile:
-    """An exclusive lock beside a store's file."""
+    """An exclusive lock on a file beside a store's file. The lock file holds the process id of its holder."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -44,15 +45,18 @@ class LockFile:
         _LOCKS.add(self)
 
     def exists(self) -> bool:
-        """Whether there ever was a lock, so that somebody may have it."""
+        """Return True if the lock file exists, so that a process may hold the lock."""
         return os.path.exists(self.path)  # noqa: PTH110 - a path as text is what the system takes
 
     def acquire(self) -> None:
-        """Take the lock. Raises StoreFileError where another process, or another store of this one, has it."""
+        """Take the lock. Raises StoreFileError if another process, or another store in this process, holds it."""
         self._acquire(PATIENCE)
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it; whether it was taken. Raises OSError where the file cannot be written."""
+        """Take the lock without waiting, and return True if it was free.
+
+        Raises OSError if the lock file cannot be written.
+        """
         try:
             self._acquire(0.0)
         except StoreFileError:
@@ -60,7 +64,7 @@ class LockFile:
         return True
 
     def release(self) -> None:
-        """Let go of the lock. Releasing twice is harmless."""
+        """Release the lock. A second call does nothing."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
@@ -79,13 +83,13 @@ class LockFile:
         deadline = time.monotonic() + patience
         while True:
             try:
-                return _lock(descriptor)
+                return _try_lock(descriptor)
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise self._refusal(descriptor) from error
+                    raise self._held_error(descriptor) from error
             time.sleep(_PAUSE)
 
-    def _refusal(self, descriptor: int) -> StoreFileError:
+    def _held_error(self, descriptor: int) -> StoreFileError:
         file = self.path.removesuffix(".lock")
         holder = _read_pid(descriptor)
         owner = f"process {holder}" if holder else "another process"
@@ -100,7 +104,7 @@ _LOCKS: Final[weakref.WeakSet[LockFile]] = weakref.WeakSet()
 
 
 def _release_all() -> None:
-    """Let go of the locks of the parent: a process that has a copy of a descriptor keeps its lock."""
+    """Close the descriptors that a forked process has inherited: each copy keeps the parent's lock alive."""
     for lock in tuple(_LOCKS):
         lock.release()
 

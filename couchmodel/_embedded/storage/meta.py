@@ -1,4 +1,4 @@
-"""What a store keeps about itself: its row in the table ``meta``."""
+"""Read and write the table ``meta``, in which a store keeps values about itself by name."""
 
 from typing import cast
 
@@ -8,13 +8,16 @@ __all__ = ["read_meta", "write_meta"]
 
 
 def read_meta(name: str, connection: Connection) -> bytes:
-    """What is kept under the name; nothing where nothing is."""
+    """Return the value stored under a name, or empty bytes if there is none."""
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return b"" if row is None else cast(bytes, row[0])
 
 
 def write_meta(name: str, value: bytes, connection: Connection, *, keep: bool = False) -> bytes:
-    """Keep a value under the name; with ``keep``, what is there already. What is kept by then."""
+    """Store a value under a name, and return the value that is stored afterwards.
+
+    With ``keep`` a value that is there already stays.
+    """
     conflict = "NOTHING" if keep else "UPDATE SET value = excluded.value"
     connection.execute(f"INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO {conflict}", (name, value))
     return read_meta(name, connection)

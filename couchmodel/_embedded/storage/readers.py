@@ -1,7 +1,7 @@
-"""Which indexes are read at the moment.
+"""Keep track of the view indexes that are being read.
 
-An answer may be read for longer than its index is wanted. What is dropped is therefore cleared away when nobody reads
-it any more, so that a read that has begun goes on to its end.
+A client may still read a response when its index is dropped. So a dropped index is removed only when its last reader
+has ended, and a read that has begun can go on to its end.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ __all__ = ["Reader", "Readers"]
 
 
 class Reader:
-    """A reading of an index. It lasts until the object is collected, so that an answer that nobody takes ends it, too.
+    """A read of an index. It lasts until the object is garbage collected, so an abandoned response ends it, too.
 
-    ``index`` is the number of the index, once it has been found by its signature.
+    ``index`` is the number of the index, and None until the index has been looked up by its signature.
     """
 
     __slots__ = ("__weakref__", "index", "signature")
@@ -25,34 +25,38 @@ class Reader:
 
 
 class Readers:
-    """The readers of a store. It may be used from several threads, and a reader may be collected in any of them."""
+    """The readers of a store. All methods are safe to call from any thread; a reader may be collected in any thread."""
 
     def __init__(self) -> None:
-        # The operations on these are atomic. A lock could be held already where the garbage collector ends a reader.
+        # Only atomic operations are used on these two, and no lock: the garbage collector may end a reader in a thread
+        # that holds the lock already.
         self._readers: dict[ref[Reader], str] = {}
-        self._left: set[str] = set()
-        self.ended: Callable[[], None] = _nothing
-        """Is called when a reader ends for which a dropped index was left alone. From any thread, at any place."""
+        self._delayed: set[str] = set()
+        self.ended: Callable[[], None] = _do_nothing
+        """A callback for the end of a reader that delayed the removal of a dropped index.
+
+        It is called in any thread, and between any two instructions.
+        """
 
     def begin(self, signature: str) -> Reader:
-        """Return a new reader. What it finds by the signature from now on is not cleared away while it lasts."""
+        """Return a new reader. No index of the signature is removed while the reader lasts."""
         reader = Reader(signature)
         self._readers[ref(reader, self._end)] = signature
         return reader
 
     def leave(self, index: int, signature: str) -> bool:
-        """Tell whether a dropped index has to be left alone, because it may be read."""
-        self._left.add(signature)  # before the look, or a reader could end unheard in between
+        """Return True if a dropped index has to stay for now, because it may have a reader."""
+        self._delayed.add(signature)  # before the check: a reader that ends in between must call ``ended``
         readers = [reference() for reference in tuple(self._readers)]
         if any(each and each.signature == signature and each.index in (None, index) for each in readers):
             return True
-        self._left.discard(signature)
+        self._delayed.discard(signature)
         return False
 
     def _end(self, reference: ref[Reader]) -> None:
-        if self._readers.pop(reference, None) in self._left:
+        if self._readers.pop(reference, None) in self._delayed:
             self.ended()
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

@@ -1,14 +1,15 @@
-"""The tables of a store: one set of them for all its databases, told apart by the number of the database.
+"""Define the tables of a store.
 
-A database is a row, so that creating and dropping one is a write as small as any other; what a dropped database
-leaves behind is cleared away in pieces. Its number is never used again.
+All databases share one set of tables; a column holds the number of the database.
 
-A document's row carries its winning revision whole, so that a read is one row. The revisions that lost or are
-superseded lie in ``revision``, and the tree that holds them together is the row's last column, behind the body, where
-a read never has to pass it.
+A database is a row, so that creating or dropping one is a small write. The rows of a dropped database are removed in
+pieces later. Its number is never used again.
 
-The schema stands here as the steps by which it came about. A new file takes all of them, a file of an older version
-those that it lacks.
+A document's row holds its winning revision as a whole, so that a read takes one row. Losing and superseded revisions
+lie in the table ``revision``. The revision tree is the last column of the document's row, behind the body, so that a
+read never has to pass over it.
+
+The schema is a list of migrations. A new file runs all of them, a file of an older version runs the ones that it lacks.
 """
 
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 __all__ = ["APPLICATION_ID", "STEPS", "VERSION"]
 
 APPLICATION_ID: Final = 0x436F5344
-"""What SQLite's header says about the application: ``CoSD``."""
+"""The application id in SQLite's file header: ``CoSD`` in ASCII."""
 
 _DOCUMENTS: Final = """
 CREATE TABLE meta (
@@ -153,7 +154,7 @@ ALTER TABLE database ADD COLUMN partitioned INTEGER NOT NULL DEFAULT 0;
 """
 
 STEPS: Final = (_DOCUMENTS, _INDEXES, _VALIDATION, _SHAPES)
-"""What makes each version of the tables from the one before it; the first from nothing."""
+"""The migrations: each one turns a version of the tables into the next; the first starts with an empty file."""
 
 VERSION: Final = len(STEPS)
-"""The version of the tables, SQLite's ``user_version``."""
+"""The current version of the tables, kept in SQLite's ``user_version``."""

@@ -1,15 +1,16 @@
-"""SQLite's connections, and the threads and the lock that keep each of them to one user at a time.
+"""Run jobs on SQLite connections, one user of a connection at a time.
 
-A *job* is a function of a connection. It runs in one of three places:
+A *job* is a function that takes a connection. There are two places to run it:
 
-- :class:`Worker`: a thread that takes jobs from a queue. A job that writes runs in a transaction of its own; those that
-  wait together are committed together, since what a commit costs is the disk's answer, not the work.
-- :class:`Inline`: in the event loop, for reads so short that the way to a thread would cost ten times the work. A
-  deadline interrupts the one that is not short after all; it is then run again on a worker.
-- in memory there is a single connection, which both share under one lock.
+- :class:`Worker` is a thread that takes jobs from a queue. A job that writes runs in a transaction of its own. Jobs
+  that wait in the queue together share one commit, since a commit costs a wait for the disk, and hardly any work.
+- :class:`Inline` runs a job in the event loop, for reads so short that the way to a thread would cost ten times the
+  work. A deadline interrupts a read that turns out to be long. It is then run again on a worker.
 
-A read may run twice, so it changes nothing at all. All that it sees is of one moment. Only this module sees SQLite's
-exceptions.
+A store in memory has a single connection, which both share under one lock.
+
+A read may run twice, so it must not change anything, not even Python objects. It sees the database as of one moment.
+Only this module handles SQLite's exceptions.
 """
 
 import asyncio
@@ -48,33 +49,35 @@ T = TypeVar("T")
 Job = Callable[[Connection], T]
 
 MINIMUM_SQLITE: Final = (3, 38, 0)
+"""The oldest version of SQLite that a store runs on."""
 
 DEADLINE: Final = 1_000_000
-"""Nanoseconds that a read may hold up the event loop."""
+"""Nanoseconds that a read may take in the event loop."""
 
 STEPS: Final = 1000
-"""SQLite's virtual instructions between two looks at the clock, about 20 microseconds."""
+"""Instructions of SQLite's virtual machine between two looks at the clock: about 20 microseconds."""
 
 TOGETHER: Final = 128
-"""How many waiting jobs share one commit at most."""
+"""The largest number of jobs that share one commit."""
 
 STATEMENTS: Final = 256
-"""Prepared statements that a connection keeps."""
+"""Prepared statements in a connection's cache."""
 
 ROUTINE: Final = "CREATE TEMP TABLE routine (database INTEGER PRIMARY KEY)"
-"""The databases to which documents have been written since they were opened: see ``documents.writer``."""
+"""A temporary table of the databases that this process has written documents to: see ``documents.writer``."""
 
 _NEVER: Final = 2**63
+"""A deadline in nanoseconds that is never reached."""
 
 _log = logging.getLogger("couchmodel.embedded")
 
 
 class FileError(Exception):
-    """SQLite cannot open or make a file; the message is SQLite's."""
+    """SQLite cannot open or create a file. The message is SQLite's."""
 
 
 def check_version() -> None:
-    """Raise StoreFileError where Python's SQLite is too old."""
+    """Raise StoreFileError if Python's SQLite is too old."""
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         needed = ".".join(map(str, MINIMUM_SQLITE[:2]))
         raise StoreFileError(f"Python's SQLite is {sqlite3.sqlite_version}, an embedded store needs {needed} or later")
@@ -82,22 +85,22 @@ def check_version() -> None:
 
 @contextmanager
 def file_errors() -> Generator[None]:
-    """A context in which SQLite's errors are raised as FileError."""
+    """Run the block, and raise SQLite's errors as FileError."""
     try:
         yield
     except sqlite3.Error as error:
         raise FileError(str(error)) from error
 
 
-_WRITES: Final = ("PRAGMA synchronous = FULL", ROUTINE)
-_READS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
+_WRITER_SETUP: Final = ("PRAGMA synchronous = FULL", ROUTINE)
+_READER_SETUP: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
 
 def connect(target: str, *, writes: bool, patience: float = 60) -> Connection:
-    """Return a connection whose transactions are begun and ended by hand.
+    """Return a connection in autocommit mode: transactions are begun and ended by SQL statements.
 
-    It waits for ``patience`` seconds where another program holds the file. Only the connection that writes checkpoints
-    the log: see the hazard that ``lockfile`` is about.
+    It waits up to ``patience`` seconds while another program has the file locked. Only the connection that writes moves
+    the log into the file (a checkpoint): two that do so could corrupt the file, see ``lockfile``.
     """
     connection = sqlite3.connect(
         target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=patience
@@ -105,28 +108,28 @@ def connect(target: str, *, writes: bool, patience: float = 60) -> Connection:
     try:
         connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA temp_store = MEMORY")
-        for statement in _WRITES if writes else _READS:
+        for statement in _WRITER_SETUP if writes else _READER_SETUP:
             connection.execute(statement)
     except sqlite3.Error:
-        connection.close()  # what is broken shows at the first statement
+        connection.close()  # SQLite reads a damaged file only at the first statement
         raise
     return connection
 
 
 def connect_beside(path: Path, *, immutable: bool = False) -> Connection:
-    """A connection that only reads, to a file that another connection or process may write to.
+    """Return a read-only connection to a file that another connection or process may write to.
 
-    It cannot write, so it does not even checkpoint when it happens to be the last to be closed. ``immutable`` says that
-    nobody can write, so that SQLite needs no files beside it.
+    A read-only connection does not checkpoint, not even when it is the last to be closed. ``immutable`` says that no
+    process can write to the file, so that SQLite needs no log or shared memory beside it.
     """
     mode = "mode=ro&immutable=1" if immutable else "mode=ro"
     return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
 
 
 class Inline:
-    """A connection that is read from in the event loop.
+    """A connection for reads in the event loop.
 
-    It never waits there: not for another program that holds the file, not for a read that is not short.
+    It never waits: not for another program that has the file locked, and not for a long read.
     """
 
     __slots__ = ("_deadline", "connection", "lock")
@@ -135,25 +138,28 @@ class Inline:
         self.connection = connection
         self.lock = lock
         self._deadline = _NEVER
-        # A standing handler: one that is set for each read would cost more than the read. It must compare with the
-        # clock and not just say "stop", because SQLite's count of steps carries over from statement to statement.
+        # The handler is set once: to set it for each read would cost more than the read. It has to compare with the
+        # clock, because SQLite's count of instructions carries over from one statement to the next.
         connection.set_progress_handler(self._is_late, STEPS)
 
     def run(self, job: Job[T]) -> T:
-        """What the job gives. Raises BusyError where it has to be run on a worker."""
+        """Run a job and return its result.
+
+        Raises BusyError if the job has to run on a worker instead.
+        """
         if not self.lock.acquire(blocking=False):
             raise BusyError
         try:
             self._deadline = time.monotonic_ns() + DEADLINE
-            return _of_one_moment(self.connection, job, self._calm)
+            return _run_in_snapshot(self.connection, job, self._clear_deadline)
         except sqlite3.Error as error:
-            if _primary_code(error) in _NOT_NOW:
+            if _primary_code(error) in _RETRY_CODES:
                 raise BusyError from None
-            raise _translated(error) from error
+            raise _server_error(error) from error
         finally:
             self.lock.release()
 
-    def _calm(self) -> None:
+    def _clear_deadline(self) -> None:
         self._deadline = _NEVER
 
     def _is_late(self) -> bool:
@@ -161,7 +167,7 @@ class Inline:
 
 
 class _Task(Generic[T]):
-    """A job that waits for its worker, and whoever waits for the job."""
+    """A job in a worker's queue, and the future that waits for its result, if there is one."""
 
     __slots__ = ("committed", "error", "future", "job", "loop", "result", "writes")
 
@@ -175,9 +181,10 @@ class _Task(Generic[T]):
         self.error: BaseException | None = None
 
     def deliver(self) -> None:
-        """Hand over the outcome, in the loop of whoever waits. Nothing is kept of it.
+        """Set the future's result or exception, in the future's event loop. The task keeps neither.
 
-        An error knows by its traceback who knows this task. It would keep itself alive, and all that has waited for it.
+        An error's traceback refers to frames that refer to this task. If the task kept the error, this cycle would keep
+        all of them alive until the garbage collector runs.
         """
         future, error, result = self.future, self.error, self.result
         self.future = self.error = self.result = None
@@ -190,7 +197,7 @@ class _Task(Generic[T]):
 
 
 class Worker:
-    """A thread that owns a connection and runs jobs on it in the order in which they come."""
+    """A thread that owns a connection and runs jobs on it in the order of their arrival."""
 
     def __init__(
         self,
@@ -201,23 +208,27 @@ class Worker:
         finish: Callable[[Connection], None],
         before_writing: Callable[[], None] | None = None,
     ) -> None:
-        """``before_writing`` raises an error where nothing may be written any more."""
+        """Start the thread.
+
+        ``finish`` is called with the connection when the thread ends. ``before_writing`` is called before each
+        transaction that writes, and raises an error if nothing may be written any more.
+        """
         self._connection = connection
         self._before_writing = before_writing
         self._lock = lock
         self._finish = finish
         self._queue: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
-        # What a garbage collector ends may have a job done, in a thread that has one done already.
+        # Reentrant: the garbage collector may run inside ``_put``, and a finalizer that it calls may queue a job, too.
         self._gate = threading.RLock()
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, job: Job[T], *, writes: bool, committed: Callable[[T], None] | None = None) -> T:
-        """What the job gives, once it is durable where it writes.
+        """Run a job and return its result. The result of a job that writes is durable by then.
 
-        ``committed`` is called with it on the worker's thread before anybody hears of it: the place to bring a cache
-        up to date, which happens even if nobody waits any more.
+        ``committed`` is called with the result on the worker's thread, after the commit and before this method returns.
+        It is the place to update a cache, as it is called even if the caller was cancelled.
         """
         task = _Task(job, writes, committed)
         task.loop = asyncio.get_running_loop()
@@ -226,16 +237,18 @@ class Worker:
         return await task.future
 
     def run_here(self, job: Job[T], committed: Callable[[T], None] | None) -> T:
-        """What a job gives that writes, done in the caller's thread. Raises BusyError where the connection is in use.
+        """Run a job that writes in the caller's thread, and return its result.
 
-        It is for a database in memory: nothing waits for a disk there.
+        It is meant for a store in memory, where no write waits for a disk.
+
+        Raises BusyError if the connection is in use.
         """
         if not self._lock.acquire(blocking=False):
             raise BusyError
         try:
             result = self._in_transaction(job)
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise _server_error(error) from error
         finally:
             self._lock.release()
         if committed is not None:
@@ -243,11 +256,11 @@ class Worker:
         return result
 
     def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
-        """Have a job that writes done, some time, with nobody waiting for it."""
+        """Queue a job that writes, without waiting for it. An error is logged."""
         self._put(_Task(job, writes=True, committed=committed))
 
     def stop(self) -> None:
-        """Let the thread end when it has done what is queued, and then ``finish``. From any thread."""
+        """Let the thread run the queued jobs, call ``finish`` and end. May be called in any thread."""
         with self._gate:
             if not self._stopping:
                 self._stopping = True
@@ -266,16 +279,19 @@ class Worker:
     def _serve(self) -> None:
         running = True
         while running:
-            tasks, running = self._next()
+            tasks, running = self._next_tasks()
             with self._lock:
-                self._perform(tasks)
+                self._run_tasks(tasks)
             _deliver(tasks)
-            del tasks  # or the last results would live until the next job comes
+            del tasks  # else the last results would stay in memory until the next job comes
         with self._lock:
             self._finish(self._connection)
 
-    def _next(self) -> tuple[list[_Task[Any]], bool]:
-        """The tasks that are waiting, at least one; and whether more may come."""
+    def _next_tasks(self) -> tuple[list[_Task[Any]], bool]:
+        """Return the next tasks, and False once the worker is to stop.
+
+        Waits until there is a task. The tasks are several that write, or end with one that reads.
+        """
         task = self._queue.get()
         tasks: list[_Task[Any]] = []
         while task is not None:
@@ -288,18 +304,18 @@ class Worker:
                 return tasks, True
         return tasks, False
 
-    def _perform(self, tasks: Sequence[_Task[Any]]) -> None:
+    def _run_tasks(self, tasks: Sequence[_Task[Any]]) -> None:
         begin_turn()
         writing = [task for task in tasks if task.writes]
         if len(writing) == 1:
-            _attempt(writing[0], self._in_transaction)
+            _run_task(writing[0], self._in_transaction)
         elif writing:
             self._commit_together(writing)
         for task in tasks:
             if not task.writes:
-                _attempt(task, partial(_of_one_moment, self._connection))
+                _run_task(task, partial(_run_in_snapshot, self._connection))
             if task.error is None and task.committed is not None:
-                _announce(task, task.committed)
+                _call_committed(task, task.committed)
 
     def _in_transaction(self, job: Job[T]) -> T:
         if self._before_writing is not None:
@@ -307,27 +323,27 @@ class Worker:
         handled = sys.exception()
         try:
             if self._connection.in_transaction:
-                _roll_back(self._connection)  # likewise
+                _roll_back(self._connection)  # the last rollback may have failed
             self._connection.execute("BEGIN IMMEDIATE")
             result = job(self._connection)
             self._connection.execute("COMMIT")
         except BaseException as error:
             _close_cursors(error, handled)
-            if self._connection.in_transaction:  # SQLite gives it up by itself after some errors, such as a full disk
+            if self._connection.in_transaction:  # some errors, such as a full disk, make SQLite roll back by itself
                 _roll_back(self._connection)
             raise
         return result
 
     def _commit_together(self, tasks: Sequence[_Task[Any]]) -> None:
-        def everything(connection: Connection) -> None:
+        def run_all(connection: Connection) -> None:
             for task in tasks:
-                _attempt(task, self._in_savepoint)
+                _run_task(task, self._in_savepoint)
                 if task.error is not None and not connection.in_transaction:
-                    # SQLite has given up what all of them had done, as it does when the disk is full.
+                    # SQLite has rolled back the whole transaction, as it does when the disk is full.
                     raise task.error
 
-        whole = _Task(everything, writes=True, committed=None)
-        _attempt(whole, self._in_transaction)
+        whole = _Task(run_all, writes=True, committed=None)
+        _run_task(whole, self._in_transaction)
         if whole.error is not None:
             for task in tasks:
                 task.error = whole.error
@@ -339,12 +355,12 @@ class Worker:
             self._connection.execute("RELEASE job")
         except BaseException as error:
             _close_cursors(error)
-            self._give_up_savepoint()
+            self._roll_back_savepoint()
             raise
         return result
 
-    def _give_up_savepoint(self) -> None:
-        """Undo a job, or all jobs of the transaction where it cannot be told how far the savepoint had come."""
+    def _roll_back_savepoint(self) -> None:
+        """Roll back to the savepoint, or roll back the whole transaction if the savepoint cannot be used."""
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK TO job")
@@ -353,20 +369,20 @@ class Worker:
                 _roll_back(self._connection)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
-def _of_one_moment(connection: Connection, job: Job[T], finish: Callable[[], None] = _nothing) -> T:
-    """Return what a job reads. It reads in a transaction, so that no write comes between two of its statements.
+def _run_in_snapshot(connection: Connection, job: Job[T], finish: Callable[[], None] = _do_nothing) -> T:
+    """Run a job that reads, and return its result. A transaction keeps writes from coming between its statements.
 
-    The connection is clean afterwards, whatever has interrupted which statement. ``finish`` is called before it is
-    cleaned: from then on nothing may interrupt it.
+    The connection has no open transaction or cursor afterwards, even if a statement was interrupted. ``finish`` is
+    called before the rollback, which must not be interrupted.
     """
     handled = sys.exception()
     try:
         if connection.in_transaction:
-            _roll_back(connection)  # even the end of the transaction before may have been interrupted
+            _roll_back(connection)  # the last rollback may have been interrupted
         connection.execute("BEGIN")
         return job(connection)
     except BaseException as error:
@@ -379,16 +395,16 @@ def _of_one_moment(connection: Connection, job: Job[T], finish: Callable[[], Non
 
 
 def _roll_back(connection: Connection) -> None:
-    connection.execute("ROLLBACK")  # prepared once, as Python's own ``rollback`` is not
+    connection.execute("ROLLBACK")  # a cached statement; ``Connection.rollback`` prepares it each time
 
 
 def _close_cursors(error: BaseException, handled: BaseException | None = None) -> None:
-    """Close the cursors of a job that has failed.
+    """Close the cursors of a failed job by clearing the frames of its error's traceback.
 
-    The traceback keeps the job's variables alive for as long as somebody keeps the error. A cursor among them that is
-    not at its end would keep its transaction open, and all later reads would see the state of that moment. An error
-    that was raised for another keeps that one too, with the variables of the functions that it has left. What the
-    caller ``handled`` already is the caller's own.
+    The traceback keeps the job's local variables alive as long as the error lives. A cursor among them that is not at
+    its end would keep its transaction open, and all later reads would see the database as of that moment. An error's
+    ``__context__`` keeps the variables of other frames in the same way. ``handled`` is an error that the caller was
+    handling before the job: its frames are not touched.
     """
     raised: BaseException | None = error
     while raised is not None and raised is not handled:
@@ -396,49 +412,50 @@ def _close_cursors(error: BaseException, handled: BaseException | None = None) -
         raised = raised.__context__
 
 
-def _attempt(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
+def _run_task(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
     try:
         task.result = run(task.job)
     except sqlite3.Error as error:
-        task.error = _translated(error)
+        task.error = _server_error(error)
     except StopIteration as error:
-        task.error = RuntimeError(f"a job raised {error!r}")  # a future does not take it
-    except BaseException as error:  # noqa: BLE001 - it is raised again where somebody waits, and the thread goes on
+        task.error = RuntimeError(f"a job raised {error!r}")  # a future refuses StopIteration
+    except BaseException as error:  # noqa: BLE001 - the waiting coroutine raises it again, and the thread goes on
         task.error = error
     if task.error is not None and task.future is None:
-        told = isinstance(task.error, CouchModelError)
-        _log.error("a job of the store failed: %s", task.error, exc_info=None if told else task.error)
+        # An error of ours is explained by its message; others are bugs, and need their traceback.
+        is_expected = isinstance(task.error, CouchModelError)
+        _log.error("a job of the store failed: %s", task.error, exc_info=None if is_expected else task.error)
 
 
-def _announce(task: _Task[T], committed: Callable[[T], None]) -> None:
-    """Tell of what is stored. A failure here is logged: the thread goes on, and whoever waits hears of the result."""
+def _call_committed(task: _Task[T], committed: Callable[[T], None]) -> None:
+    """Call ``committed`` with a task's result, and log its errors: the data are stored, and the thread goes on."""
     try:
         committed(task.result)
     except Exception:  # noqa: BLE001 - it is logged
         _log.exception("what follows a write failed")
 
 
-def _translated(error: sqlite3.Error) -> ServerError:
-    """What a client hears of an error of SQLite's: that there is no room, that the file is broken, or what else."""
+def _server_error(error: sqlite3.Error) -> ServerError:
+    """Return the error for clients: for a full disk, for a damaged file, or for any other error of SQLite."""
     number = _primary_code(error)
-    translated: ServerError
+    answer: ServerError
     if number == sqlite3.SQLITE_FULL:
-        translated = StorageFullError("the disk is full: nothing was written")
-    elif number in _BROKEN:
+        answer = StorageFullError("the disk is full: nothing was written")
+    elif number in _DAMAGE_CODES:
         reason = f"the store's file is damaged ({error}): run `couchmodel check`, or go back to a copy of it"
-        translated = ServerError(reason, code="storage_error")
+        answer = ServerError(reason, code="storage_error")
     else:
-        translated = ServerError(f"the store's file cannot be used: {error}", code="storage_error")
-    translated.__cause__ = error
-    return translated
+        answer = ServerError(f"the store's file cannot be used: {error}", code="storage_error")
+    answer.__cause__ = error
+    return answer
 
 
-_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_NOT_NOW: Final = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGE_CODES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_RETRY_CODES: Final = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's result code: the low byte, without what the others say more exactly."""
+    """Return SQLite's primary result code: the low byte of the extended one."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 

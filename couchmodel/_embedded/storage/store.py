@@ -1,8 +1,8 @@
-"""The store: one file, or a piece of memory, with the databases of one server.
+"""Open and close a store, run jobs on its connections, and create and drop its databases.
 
-It is opened by the first request. Until it is closed it holds the file's lock, a connection for each of three uses
-(writing, long reads, reads in the event loop) and, in memory, the set of the databases. It may be used from several
-threads and event loops.
+A store is one file, or a database in memory, with the databases of one server. The first request opens it. Until it is
+closed it holds the file's lock, three connections (for writes, for long reads, and for reads in the event loop) and, in
+memory, the set of the databases. It may be used from several threads and event loops.
 """
 
 import asyncio
@@ -23,8 +23,7 @@ from weakref import WeakKeyDictionary
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.limits.turns import BusyError
 from couchmodel._embedded.rules.security import Security
-from couchmodel._embedded.storage import files
-from couchmodel._embedded.storage import garbage as clearing
+from couchmodel._embedded.storage import files, garbage
 from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.readers import Reader, Readers
 from couchmodel._embedded.storage.sqlite import Connection, Inline, Job, Worker, connect
@@ -37,14 +36,13 @@ __all__ = ["Database", "Store"]
 T = TypeVar("T")
 
 WAKEN: Final = 20
-"""How many of those who wait for a change hear of it in one turn of their event loop."""
+"""Watches to wake in one turn of their event loop. The others follow in later turns, so that other tasks can run."""
 
 FEW: Final = 16
-"""Reads of one request between two looks at the clock, by which the event loop is given its turns."""
+"""Reads between two looks at the clock that tells whether the event loop is due a turn."""
 
 SYSTEM: Final = ("_replicator", "_users")
-"""Databases that a server has from its start."""
-
+"""The databases that a new server has."""
 
 CLOSED: Final = "the store is closed"
 
@@ -56,10 +54,14 @@ FORKED: Final = (
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Database:
-    """A database of the store: its number in the tables, and what is asked of it often.
+    """A database of the store, with the values that requests need often.
 
-    ``changes`` counts those since it was opened: what was read of it is good for as long as it stands still.
-    ``compactions`` counts those under way. ``checks`` are the functions that writes wait for, ``scripts`` all others.
+    - ``number``: its number in the tables; ``created``: seconds since 1970.
+    - ``opaque``: the end of its sequence ids, as bytes.
+    - ``changes``: the changes since the store was opened. A value read earlier is valid while the count stays.
+    - ``compactions``: the compactions that are running.
+    - ``checks``: the JavaScript that writes wait for, the ``validate_doc_update`` functions; ``scripts``: all other.
+    - ``heard``: a callback for its events, None before it is in a store and after it was dropped.
     """
 
     number: int
@@ -71,31 +73,34 @@ class Database:
     partitioned: bool
     opaque: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
-    turns: "Turns" = field(default_factory=WeakKeyDictionary)
+    turns: "ReadTurns" = field(default_factory=WeakKeyDictionary)
     scripts: Scripts = field(default_factory=Scripts)
     checks: Scripts = field(default_factory=Scripts)
     changes: int = 0
     compactions: int = 0
-    heard: "Heard | None" = None
+    heard: "EventCallback | None" = None
 
     def __post_init__(self) -> None:
         self.opaque = f"-{self.uuid}".encode()
 
     def sequence(self, number: int) -> str:
-        """A sequence id. What follows its number is nobody's business but this database's."""
+        """Return the sequence id of a sequence number. The part behind the number is opaque to clients."""
         return f"{number}-{self.uuid}"
 
     def watch(self) -> "Watch":
-        """A context in which changes are noticed."""
+        """Return a watch: a context manager that waits for changes of the database."""
         return Watch(self.watches, self.turns)
 
     def end_scripts(self) -> None:
-        """End the processes of the database's functions."""
+        """End the processes that run the JavaScript of the database's design documents."""
         self.scripts.close()
         self.checks.close()
 
     def notify(self, _result: object = None) -> None:
-        """The database has changed. From any thread."""
+        """Wake all watches after a change of the database. May be called in any thread.
+
+        The parameter lets the method be a callback of :meth:`Store.write`.
+        """
         self.changes += 1
         if self.heard is not None:
             self.heard("updated", self.name)
@@ -107,20 +112,24 @@ class Database:
                 loop.call_soon_threadsafe(_wake, iter(watches), loop)
 
 
-Heard: TypeAlias = Callable[[str, str], None]
-"""Is told what has become of a database, in CouchDB's word for it, and its name. From any thread."""
+EventCallback: TypeAlias = Callable[[str, str], None]
+"""A callback for an event (``created``, ``updated`` or ``deleted``, as in ``/_db_updates``) and a database's name.
 
-Turns: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+It is called in any thread.
+"""
+
+ReadTurns: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+"""A semaphore for each event loop: see :class:`Watch`."""
 
 
 class Watch:
-    """Whoever waits for a database to change.
+    """A waiter for changes of a database.
 
-    ``turn`` is a context that few of an event loop's are in at a time: the others wait in it until it is theirs to
-    read. Thousands that read at once would have their results at once, and hold up everybody else.
+    ``turn`` is a semaphore that lets ``WAKEN`` watches of an event loop read at a time. If thousands read at once, they
+    would get their results at once, and hold up all other tasks.
     """
 
-    def __init__(self, watches: set["Watch"], turns: "Turns") -> None:
+    def __init__(self, watches: set["Watch"], turns: "ReadTurns") -> None:
         self._watches = watches
         self.loop = asyncio.get_running_loop()
         self.turn = turns.setdefault(self.loop, asyncio.Semaphore(WAKEN))
@@ -134,21 +143,22 @@ class Watch:
         self._watches.discard(self)
 
     async def changed(self, seconds: float) -> bool:
-        """Whether there was a change since the last call, or is one within the time."""
+        """Wait for a change, and return True if there was one since the last call or within ``seconds``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
+        # The event may have been set while the timeout struck.
         was_set = self._event.is_set()
         self._event.clear()
         return was_set
 
     def wake(self) -> None:
-        """There was a change. From the watch's event loop."""
+        """Report a change. Must be called in the watch's event loop."""
         self._event.set()
 
 
 def _wake(watches: Iterator[Watch], loop: asyncio.AbstractEventLoop) -> None:
-    """Wake some, and the others when those have had their turn: thousands at once would hold up everybody else."""
+    """Wake some watches now and the rest in later turns of the event loop: thousands at once would hold it up."""
     some = tuple(islice(watches, WAKEN))
     for watch in some:
         watch.wake()
@@ -157,21 +167,21 @@ def _wake(watches: Iterator[Watch], loop: asyncio.AbstractEventLoop) -> None:
 
 
 class Store:
-    """The databases of one server, in a file, or in memory where there is no path."""
+    """The databases of one server, in a file, or in memory without a path."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = None if path is None else Path(path).resolve()
         self.databases: dict[str, Database] = {}
         self.uuid = ""
         self.uuids = Uuids()
-        self.heard: Heard | None = None
+        self.heard: EventCallback | None = None
         self._dropped: dict[str, int] = {}
-        self._open: _Open | None = None
+        self._open: _Connections | None = None
         self._opening = threading.Lock()
         self._closed = False
         self._reads = 0
         self._why_closed = CLOSED
-        self._forget: weakref.finalize[..., Store] | None = None
+        self._finalizer: weakref.finalize[..., Store] | None = None
         _STORES.add(self)
 
     def __repr__(self) -> str:
@@ -179,14 +189,14 @@ class Store:
 
     @property
     def is_open(self) -> bool:
-        """Whether the store is open."""
+        """True while the store is open."""
         return self._open is not None
 
     async def open(self) -> None:
-        """Open the store if it is not open yet, as the first use does.
+        """Open the store if it is not open yet. Every use of the store does so by itself.
 
         Raises:
-            StoreFileError: the file cannot be used; the message says why, and what to do.
+            StoreFileError: the file cannot be used, or the store was closed. The message says why, and what to do.
         """
         if self._open is None:
             if self._closed:
@@ -194,54 +204,57 @@ class Store:
             await asyncio.to_thread(self._open_now)
 
     async def close(self) -> None:
-        """Finish what is queued, and let go of the file. Closing twice is harmless."""
-        await asyncio.to_thread(self._close_now)  # another thread may be opening it at the moment, which takes a while
+        """Finish the queued jobs and close the file. A second call does nothing."""
+        await asyncio.to_thread(self._close_now)  # it may have to wait for a thread that is opening the store
 
     async def read(self, job: Job[T]) -> T:
-        """What a short read gives: here and now, or on a thread if it takes longer than it should."""
+        """Run a short read in the event loop, or on the reading thread if it takes too long, and return its result."""
         self._reads += 1
         if self._reads % FEW == 0 and turn_is_due():
             await give_turn()
-        connections = self._open or await self._opened()
+        connections = self._open or await self._open_connections()
         try:
             return connections.inline.run(job)
         except BusyError:
             return await connections.reader.run(job, writes=False)
 
     async def scan(self, job: Job[T]) -> T:
-        """What a long read gives, on a thread."""
-        connections = self._open or await self._opened()
+        """Run a long read on the reading thread, and return its result."""
+        connections = self._open or await self._open_connections()
         return await connections.reader.run(job, writes=False)
 
     async def write(self, job: Job[T], *, committed: Callable[[T], None] | None = None, short: bool = False) -> T:
-        """What a job gives that writes, in a transaction of its own and durable by then.
+        """Run a job that writes, in a transaction, and return its result once the write is durable.
 
-        ``committed`` is called with it before anybody hears of it. ``short`` says that the job is done in no time but
-        for the disk, so that in memory it may be done here and now.
+        ``committed`` is called with the result after the commit and before this method returns. ``short`` says that the
+        job does little but wait for the disk, so that a store in memory may run it in the event loop.
         """
         if short and self.path is None and turn_is_due():
             await give_turn()
-        connections = self._open or await self._opened()
+        connections = self._open or await self._open_connections()
         if short and self.path is None:
             with suppress(BusyError):
                 return connections.writer.run_here(job, committed)
         return await connections.writer.run(job, writes=True, committed=committed)
 
     def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
-        """Have a write done that nobody waits for. The store must be open."""
+        """Queue a job that writes, without waiting for it.
+
+        Raises StoreFileError if the store is not open.
+        """
         if self._open is None:
             raise StoreFileError(self._why_closed)
         self._open.writer.enqueue(job, committed=committed)
 
     def clear_indexes(self) -> None:
-        """Have what dropped indexes have left cleared away, some time, and not before nobody reads it any more."""
+        """Remove the rows of dropped indexes in the background. Indexes that have readers are left for later."""
         if self._open is not None:
             self._open.clear_indexes()
 
     def reader(self, signature: str) -> Reader:
-        """Return a reader of the index of a signature, which is there while the reader lasts, even if it is dropped.
+        """Return a reader of the index of a signature. The rows of a dropped index stay while it has a reader.
 
-        The store must be open.
+        Raises StoreFileError if the store is not open.
         """
         if self._open is None:
             raise StoreFileError(self._why_closed)
@@ -250,40 +263,42 @@ class Store:
     # --- databases
 
     def database(self, name: str) -> Database:
-        """The database of that name. Raises NotFoundError."""
+        """Return the database of a name. Raises NotFoundError if there is none."""
         database = self.databases.get(name)
         if database is None:
             raise NotFoundError("Database does not exist.")
         return database
 
     async def create_database(self, name: str, *, shards: int = 2, partitioned: bool = False) -> Database:
-        """A new database. Raises PreconditionFailedError where there is one of that name."""
-        # By its second a database is told from others that had its name.
+        """Create a database and return it. Raises PreconditionFailedError if the name is taken."""
+        # Clients tell a database from a dropped one of the same name by ``instance_start_time``, a whole second.
         created = max(int(time.time()), self._dropped.get(name, 0) + 1)
-        return await self.write(partial(_insert_database, name, shards, partitioned, created), committed=self._created)
+        return await self.write(
+            partial(_insert_database, name, shards, partitioned, created), committed=self._add_created
+        )
 
     async def drop_database(self, name: str) -> Database:
-        """Drop a database; what was in it is cleared away in time. Raises NotFoundError."""
-        return await self.write(partial(_drop_database, name), committed=self._remove)
+        """Drop a database and return it; its rows are removed in the background. Raises NotFoundError."""
+        return await self.write(partial(_drop_database, name), committed=self._remove_dropped)
 
-    def _created(self, database: Database) -> None:
+    def _add_created(self, database: Database) -> None:
         self._add(database)
-        self._hear("created", database.name)
+        self._report("created", database.name)
 
     def _add(self, database: Database) -> None:
-        database.heard = self._hear
+        database.heard = self._report
         self.databases[database.name] = database
 
-    def _hear(self, event: str, name: str) -> None:
+    def _report(self, event: str, name: str) -> None:
         if self.heard is not None:
             self.heard(event, name)
 
-    def _remove(self, database: Database) -> None:
+    def _remove_dropped(self, database: Database) -> None:
         dropped = self.databases.pop(database.name)
         dropped.heard = None
         dropped.notify()
         dropped.end_scripts()
-        self._hear("deleted", database.name)
+        self._report("deleted", database.name)
         now = int(time.time())
         self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
         self._dropped[database.name] = database.created
@@ -292,7 +307,7 @@ class Store:
 
     # --- opening
 
-    async def _opened(self) -> "_Open":
+    async def _open_connections(self) -> "_Connections":
         await self.open()
         if self._open is None:
             raise StoreFileError(self._why_closed)
@@ -310,8 +325,8 @@ class Store:
                         connections.writer.run_here(
                             partial(_insert_database, name, 2, False, int(time.time())), self._add
                         )
-                self._forget = weakref.finalize(self, connections.abandon)
-                connections.clear_leftovers()  # before anybody can begin with what would look like that
+                self._finalizer = weakref.finalize(self, connections.abandon)
+                connections.clear_leftovers()  # before the first request: its upload would look like a leftover
                 self._open = connections
 
     def _close_now(self) -> None:
@@ -325,26 +340,29 @@ class Store:
             connections.close()
 
     def leave_to_parent(self) -> None:
-        """Give up what was open when this process was forked: its threads are the parent's, and so is its file."""
+        """Give up the open connections in a forked process: the file and the threads belong to the parent.
+
+        A store that was open stays closed, and says so in its errors. Another one can still be opened.
+        """
         self._opening = threading.Lock()
         if self._open is not None:
             self._closed, self._why_closed = True, FORKED
             _INHERITED.append(self._open)
             self._open = None
-        if self._forget is not None:
-            self._forget.detach()
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
         rows = connection.execute(f"SELECT {_COLUMNS} FROM database WHERE name IS NOT NULL")
         for row in rows.fetchall():
-            self._add(_database(row))
+            self._add(_database_from_row(row))
 
 
 _STORES: Final[weakref.WeakSet[Store]] = weakref.WeakSet()
 
-_INHERITED: Final[list["_Open"]] = []
-"""What the parent of this process has open. It is kept: to close a connection of SQLite's would write to the file."""
+_INHERITED: Final[list["_Connections"]] = []
+"""The parent's connections in a forked process. They are kept: closing an SQLite connection could write to the file."""
 
 
 def _leave_all_to_parent() -> None:
@@ -356,8 +374,11 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
     os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
-class _Open:
-    """The connections of an open store. It knows nothing of the store, so that a forgotten store can be collected."""
+class _Connections:
+    """The connections of an open store.
+
+    They hold no reference to the store, so that a store that was not closed can be garbage collected.
+    """
 
     __slots__ = ("clearing", "inline", "reader", "readers", "writer")
 
@@ -371,76 +392,76 @@ class _Open:
         self.readers.ended = self.clear_indexes
 
     def clear(self, number: int) -> None:
-        """Clear away what a dropped database has left, a piece at a time, so that other writes come in between."""
+        """Remove the rows of a dropped database in the background, in pieces, so that other writes come in between."""
 
-        def again(more: bool) -> None:
+        def clear_rest(more: bool) -> None:
             if more:
                 self.clear(number)
             else:
                 self.clear_indexes()
 
-        # A store that is being closed goes on with it when it is opened again.
+        # A store that is being closed goes on with it after it was opened again.
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(clearing.clear_database, number), committed=again)
+            self.writer.enqueue(partial(garbage.clear_database, number), committed=clear_rest)
 
     def clear_indexes(self) -> None:
-        """Clear away the dropped indexes that nobody reads, likewise."""
+        """Remove the rows of dropped indexes that have no reader, in the background, in pieces."""
 
-        def begin(dropped: list[tuple[int, str]]) -> None:
-            # That they are dropped is written by now: who does not read them yet will not find them.
+        def clear_unread(dropped: list[tuple[int, str]]) -> None:
+            # The drop is committed by now. So a reader that has not found the index yet will not find it.
             for index, signature in dropped:
                 if index not in self.clearing and not self.readers.leave(index, signature):
                     self.clearing.add(index)
                     self._clear_index(index)
 
         with suppress(StoreFileError):
-            self.writer.enqueue(clearing.dropped_indexes, committed=begin)
+            self.writer.enqueue(garbage.dropped_indexes, committed=clear_unread)
 
     def _clear_index(self, index: int) -> None:
-        def again(more: bool) -> None:
+        def clear_rest(more: bool) -> None:
             if more:
                 self._clear_index(index)
             else:
                 self.clearing.discard(index)
 
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(clearing.clear_index, index), committed=again)
+            self.writer.enqueue(partial(garbage.clear_index, index), committed=clear_rest)
 
     def clear_leftovers(self) -> None:
-        """Clear away what the last process could not."""
+        """Remove in the background what an earlier process has left to remove."""
 
-        def begin(dropped: list[int]) -> None:
+        def clear_dropped(dropped: list[int]) -> None:
             for number in dropped:
                 self.clear(number)
             self.clear_indexes()
 
-        self.writer.enqueue(clearing.clear_leftovers, committed=begin)
+        self.writer.enqueue(garbage.clear_leftovers, committed=clear_dropped)
 
     def abandon(self) -> None:
-        """Let everything end when it has finished, and wait for nothing."""
+        """Let the threads end after their queued jobs, without waiting for them."""
         self.reader.stop()
         self.writer.stop()
 
     def close(self) -> None:
-        """Let everything end, the writer last: closing, it moves the log into the file."""
+        """End the threads and wait for them. The writer ends last: SQLite moves the log into the file as it closes."""
         self.reader.stop()
         self.reader.join()
         self.writer.stop()
         self.writer.join()
 
 
-def _open_memory() -> _Open:
+def _open_memory() -> _Connections:
     connection = connect(":memory:", writes=True)
     files.create_tables(connection)
     lock = threading.Lock()
     writer = Worker(connection, lock, name="couchmodel-memory", finish=Connection.close)
-    return _Open(writer, writer, Inline(connection, lock))
+    return _Connections(writer, writer, Inline(connection, lock))
 
 
-def _open_path(path: Path) -> _Open:
+def _open_path(path: Path) -> _Connections:
     lock = LockFile(f"{path}.lock")
     if not lock.exists():
-        files.check(path)  # before the lock, which leaves a file beside the other
+        files.check(path)  # before the lock, so that a wrong path gets no lock file beside it
     lock.acquire()
     try:
         files.check(path)
@@ -458,10 +479,10 @@ def _open_path(path: Path) -> _Open:
         connection.close()
         lock.release()
 
-    there = files.Presence(path)
-    writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish, before_writing=there.check)
+    identity = files.FileIdentity(path)
+    writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish, before_writing=identity.check)
     reader = Worker(reading, threading.Lock(), name="couchmodel-reader", finish=Connection.close)
-    return _Open(writer, reader, inline)
+    return _Connections(writer, reader, inline)
 
 
 # --- jobs
@@ -479,7 +500,7 @@ def _insert_database(name: str, shards: int, partitioned: bool, created: int, co
     if row is None:
         reason = "The database could not be created, the file already exists."
         raise PreconditionFailedError(reason, code="file_exists")
-    return _database(row)
+    return _database_from_row(row)
 
 
 def _drop_database(name: str, connection: Connection) -> Database:
@@ -488,9 +509,9 @@ def _drop_database(name: str, connection: Connection) -> Database:
     ).fetchone()
     if row is None:
         raise NotFoundError("Database does not exist.")
-    return _database(row)
+    return _database_from_row(row)
 
 
-def _database(row: tuple[Any, ...]) -> Database:
-    number, name, opaque, created, security, shards, partitioned = row
-    return Database(number, name, opaque, created, Security(security), shards, bool(partitioned))
+def _database_from_row(row: tuple[Any, ...]) -> Database:
+    number, name, database_uuid, created, security, shards, partitioned = row
+    return Database(number, name, database_uuid, created, Security(security), shards, bool(partitioned))

@@ -1,4 +1,7 @@
-"""Ids that a server makes: CouchDB's ``sequential`` algorithm, so that new documents lie beside each other."""
+"""Make document ids with CouchDB's ``sequential`` algorithm.
+
+Consecutive ids differ only at their end, so new documents lie beside each other in the index of ids.
+"""
 
 import secrets
 import threading
@@ -7,7 +10,10 @@ from typing import Final
 __all__ = ["Uuids"]
 
 _LIMIT: Final = 0xFFF000
+"""Largest value of the six digits that grow; after it a new random prefix begins. See CouchDB's couch_uuids.erl."""
+
 _STEP: Final = 0xFFE
+"""Upper bound of a random step from one id to the next, from the same source file."""
 
 
 class Uuids:
@@ -18,7 +24,7 @@ class Uuids:
         self._begin()
 
     def next(self) -> str:
-        """The next id."""
+        """Return the next id."""
         with self._lock:
             if self._count > _LIMIT:
                 self._begin()
