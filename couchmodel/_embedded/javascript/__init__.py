@@ -1,1 +1,1 @@
-"""JavaScript of design documents: the processes it runs in, and what a function sees around itself."""
+"""Run the JavaScript functions of design documents, in processes of their own."""

@@ -1,14 +1,14 @@
-"""The program of the processes in which functions of design documents run. It is started by its path.
+"""Run JavaScript functions in a child process: the program of that process, started by its path.
 
-It reads messages from its standard input and answers each on its standard output, until the input ends. A message is
-some parts, which are bytes. The first message is ``scripts.js``, and has no answer. Each other begins with the seconds
-that it may take, the contexts that it is for, and those that are not needed any more.
+It reads messages from its standard input and answers each on its standard output, until the input ends. A message is a
+list of byte strings, its parts. The first message is ``scripts.js`` and has no answer. The parts of every other message
+are: the seconds that it may take, the names of its contexts, the names of contexts to discard, a command, and texts.
 
-Rule: it imports nothing of couchmodel, which would take longer than everything else here.
+Rule: this module imports nothing of couchmodel, which would take longer than everything else here.
 
-The engine interrupts JavaScript, but not what is built in: a ``join`` of an array with a billion places is one step to
-it. So a thread of this process looks at the processor's time, and ends the process. It ends it as well when the parent
-is gone, of which a function that is running would not hear otherwise.
+The engine can interrupt JavaScript, but no built-in function: to it, a ``join`` of an array with a billion places is
+one step. So a thread watches the processor time of a call, and ends the process if it is too long. It also ends the
+process when the parent is gone, which would go unnoticed while a function runs.
 """
 
 import os
@@ -21,60 +21,65 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
-__all__ = ["DONE", "EXHAUSTED", "FAILED", "INTERRUPTED", "SLOW", "TIMED_OUT", "FloodError", "receive", "send"]
+__all__ = ["DONE", "EXHAUSTED", "FAILED", "INTERRUPTED", "SLOW", "TIMED_OUT", "MessageTooLargeError", "receive", "send"]
 
 DONE: Final = b"done"
 SLOW: Final = b"slow"
 INTERRUPTED: Final = b"interrupted"
 EXHAUSTED: Final = b"exhausted"
 FAILED: Final = b"failed"
-"""What the first part of an answer says: the others are outcomes, or, after a failure, its description.
+"""The status in the first part of an answer.
 
-A process that has been ``slow`` is not to be used again, as it stands back behind all others now.
+The other parts are the outcomes, or the description of an error after ``failed``. A process that has answered ``slow``
+is not to be used again, as its scheduling priority stays low.
 """
 
 TIMED_OUT: Final = 124
-"""The exit status of a process in which a function took too long."""
+"""The exit status of a process in which a function took too long, as of the program ``timeout``."""
 
-LOOK: Final = 0.05
-"""Seconds between two looks at the time that a function has taken."""
+WATCH_INTERVAL: Final = 0.05
+"""Seconds between two checks of the time that a function has taken."""
 
 GRACE: Final = 0.05
-"""Seconds that the engine has to interrupt a function by itself, after which the process goes on."""
+"""Extra seconds in which the engine can interrupt a function by itself. The process survives that."""
 
-LONG: Final = 0.2
-"""Seconds of the processor after which a process stands back, and the clock counts as well.
+LONG_CALL: Final = 0.2
+"""Seconds of processor time after which a call is long.
 
-Others, such as its parent, are more urgent then. A function that does little is not to be ended for what else a busy
-machine does.
+A long call lowers the priority of its process, as others, such as the parent, are more urgent. From then on its limit
+is measured by the clock. A short call is measured by processor time, so that a busy machine ends no function that does
+little.
 """
 
-STEPS_BACK: Final = 10
-"""How far it stands back, as Unix counts it: it has a tenth of what others have, where there is not enough for all."""
+NICENESS: Final = 10
+"""Unix niceness of a process after a long call: on a busy Linux machine it gets a tenth of the time of others."""
 
-PARTS: Final = 10_000
-"""Parts that a message may have."""
+MOST_PARTS: Final = 10_000
+"""The largest number of parts of a message."""
 
 
-class FloodError(Exception):
-    """A message is larger than it may be."""
+class MessageTooLargeError(Exception):
+    """A message exceeds the allowed size."""
 
 
 def send(stream: BinaryIO, parts: Sequence[bytes]) -> None:
-    """Write a message. Raises OSError where nobody reads any more."""
+    """Write a message. Raises OSError if the reader is gone."""
     head = struct.pack(f"!{len(parts) + 1}I", len(parts), *map(len, parts))
     stream.write(b"".join((head, *parts)))
     stream.flush()
 
 
 def receive(stream: BinaryIO, most: int) -> list[bytes]:
-    """Read a message of at most so many bytes. Raises EOFError, FloodError."""
+    """Read a message of at most ``most`` bytes.
+
+    Raises EOFError if the stream ends, and MessageTooLargeError for a larger message.
+    """
     (count,) = struct.unpack("!I", _read(stream, 4))
-    if count > PARTS:
-        raise FloodError
+    if count > MOST_PARTS:
+        raise MessageTooLargeError
     lengths = struct.unpack(f"!{count}I", _read(stream, 4 * count))
     if sum(lengths) > most:
-        raise FloodError
+        raise MessageTooLargeError
     return [_read(stream, length) for length in lengths]
 
 
@@ -85,68 +90,72 @@ def _read(stream: BinaryIO, length: int) -> bytes:
     return data
 
 
-class _Run(NamedTuple):
-    """A function that is running: when it began, by the processor and by the clock, and what it may take."""
+class _RunningCall(NamedTuple):
+    """A running call: its start by processor time and by the clock, and the seconds that it may take."""
 
     processor: float
     clock: float
     seconds: float
 
     def is_long(self) -> bool:
-        """Whether the function takes long."""
-        return time.process_time() - self.processor > LONG
+        """Return True if the call has taken ``LONG_CALL`` seconds of processor time."""
+        return time.process_time() - self.processor > LONG_CALL
 
     def is_over(self) -> bool:
-        """Whether the function has taken what it may, of the processor, or by the clock where it takes long."""
+        """Return True if the call is over its limit: of processor time, or by the clock if it is long."""
         taken = time.monotonic() - self.clock if self.is_long() else time.process_time() - self.processor
         return taken > self.seconds + GRACE
 
 
-class _Watch:
-    """The thread that ends the process: when a function takes too long, or the parent is gone."""
+class _Watchdog:
+    """A thread that ends the process if a function takes too long or the parent is gone."""
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
-        self._run: _Run | None = None
-        self.stands_back = False
-        threading.Thread(target=self._look, daemon=True).start()
+        self._call: _RunningCall | None = None
+        self.has_low_priority = False
+        threading.Thread(target=self._watch_calls, daemon=True).start()
 
     def begin(self, seconds: float) -> None:
-        """A function begins, which may take so many seconds."""
-        self._run = _Run(time.process_time(), time.monotonic(), seconds)
+        """Begin to watch a call that may take that many seconds."""
+        self._call = _RunningCall(time.process_time(), time.monotonic(), seconds)
 
     def end(self) -> None:
-        """No function is running any more."""
-        self._run = None
+        """Stop watching the call."""
+        self._call = None
 
-    def _look(self) -> None:
+    def _watch_calls(self) -> None:
         while True:
-            time.sleep(LOOK)
+            time.sleep(WATCH_INTERVAL)
+            # Unix gives an orphan a new parent; Windows keeps the old id.
             if os.name != "nt" and os.getppid() != self._parent:
                 _exit(0)
-            run = self._run
-            if run is None:
+            call = self._call
+            if call is None:
                 continue
-            if run.is_over():
+            if call.is_over():
                 _exit(TIMED_OUT)
-            if run.is_long() and not self.stands_back and hasattr(os, "nice"):
-                self.stands_back = True
-                os.nice(STEPS_BACK)
+            if call.is_long() and not self.has_low_priority and hasattr(os, "nice"):
+                self.has_low_priority = True
+                os.nice(NICENESS)
 
 
-class _Engine:
-    """The contexts of this process: each has a memory and a global object of its own."""
+class _Contexts:
+    """The JavaScript contexts of this process: each has its own memory and global object."""
 
-    def __init__(self, module: Any, surroundings: str, memory: int, stack: int, watch: _Watch) -> None:
+    def __init__(self, module: Any, script: str, memory: int, stack: int, watch: _Watchdog) -> None:
         self._module = module
-        self._surroundings = surroundings
+        self._script = script
         self._memory = memory
         self._stack = stack
         self._watch = watch
         self._contexts: dict[bytes, Any] = {}
 
     def answer(self, request: Sequence[bytes]) -> list[bytes]:
-        """Carry out a request: ``open``, with pairs of a command and a text, or a command of ``scripts.js``."""
+        """Carry out a request and return the answer's parts.
+
+        The command is ``open``, with pairs of a command and a text to begin a context with, or one of ``scripts.js``.
+        """
         seconds, names, dropped, command, *texts = request
         for name in dropped.split():
             self._contexts.pop(name, None)
@@ -158,14 +167,14 @@ class _Engine:
                 outcomes = [self._run(self._contexts[name], float(seconds), arguments) for name in names.split()]
         except self._module.JSException as error:
             return [INTERRUPTED if "interrupted" in str(error) else EXHAUSTED]
-        return [SLOW if self._watch.stands_back else DONE, *outcomes]
+        return [SLOW if self._watch.has_low_priority else DONE, *outcomes]
 
     def _open(self, name: bytes, seconds: float, texts: Sequence[bytes]) -> list[bytes]:
         context = self._module.Context()
         context.set_memory_limit(self._memory)
         context.set_max_stack_size(self._stack)
         context.set_time_limit(seconds)
-        run = context, context.eval(self._surroundings)
+        run = context, context.eval(self._script)
         pairs = zip(texts[::2], texts[1::2], strict=True)
         outcomes = [self._run(run, seconds, [command.decode(), text.decode()]) for command, text in pairs]
         self._contexts[name] = run
@@ -184,8 +193,8 @@ class _Engine:
         return outcome.encode(errors="replace")
 
 
-def _limit(memory: int) -> None:
-    """Have the system limit the process's memory, where it can; no core is written when the engine crashes."""
+def _limit_resources(memory: int) -> None:
+    """Limit the process's address space, if the system can, and write no core dump if the engine crashes."""
     try:
         resource = import_module("resource")
     except ImportError:  # Windows
@@ -202,16 +211,16 @@ def _exit(status: int) -> NoReturn:
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and decides
+    """Answer requests until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which decides
     packages, *numbers = sys.argv[1:]
     parent, memory, stack, system, output = map(int, numbers)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.path.append(packages)
-    watch = _Watch(parent)
-    [surroundings] = receive(source, sys.maxsize)
-    engine = _Engine(import_module("quickjs"), surroundings.decode(), memory, stack, watch)
-    _limit(system)
+    watch = _Watchdog(parent)
+    [script] = receive(source, sys.maxsize)
+    engine = _Contexts(import_module("quickjs"), script.decode(), memory, stack, watch)
+    _limit_resources(system)
     try:
         while True:
             answer = engine.answer(receive(source, sys.maxsize))
@@ -220,7 +229,7 @@ def main() -> None:
         _exit(0)
     except MemoryError:
         _exit(1)
-    except Exception as error:  # noqa: BLE001 - the parent is told, and writes it to its log
+    except Exception as error:  # noqa: BLE001 - the parent writes it to its log
         send(target, [FAILED, repr(error).encode()])
         _exit(1)
 

@@ -1,8 +1,8 @@
-"""JavaScript: the functions of design documents, in processes of their own that reach nothing but what they are given.
+"""Call the JavaScript functions of design documents, which run in processes of their own.
 
-The engine is quickjs-ng, the extra ``js``; only ``child`` imports it. What a function sees around itself is in
-``scripts.js``. A context may be used from any thread, by several at once. Whoever asks waits for up to five seconds,
-and for others of the same database before, so it is never the event loop.
+The engine is quickjs-ng, the extra ``js``; only ``child`` imports it. ``scripts.js`` defines the environment of a
+function, which can reach nothing outside of it. A context may be used by several threads at once. A call may take five
+seconds, and first waits for other calls of the same database, so only ``ask_now`` may be called in an event loop.
 """
 
 import json
@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._embedded.javascript.pool import LIMITS, PROCESSES
-from couchmodel._embedded.javascript.process import Limits, Opening, Owner, next_number
+from couchmodel._embedded.javascript.process import ContextSetup, Limits, ProcessOwner, next_context_number
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ServerError, UnsupportedError
 
@@ -39,27 +39,29 @@ __all__ = [
 T = TypeVar("T")
 
 CONTEXTS: Final = 16
-"""Functions of a database that are kept ready."""
+"""Functions of a database whose contexts are kept for the next call."""
 
-TOGETHER: Final = 100
-BATCH: Final = 1024 * 1024
-"""Documents, and bytes of them, that are put to a function in one call."""
+BATCH_DOCUMENTS: Final = 100
+"""The largest number of documents in one call of a function."""
 
-SHORT: Final = 16 * 1024
-"""Bytes of a request that a pipe takes at once."""
+BATCH_BYTES: Final = 1024 * 1024
+"""Bytes of documents in one call of a function, unless one document is larger."""
 
-PATIENCE: Final = 50
-"""Calls after a late one that are not expected to be any faster."""
+PIPE_BYTES: Final = 16 * 1024
+"""Bytes of a request that a pipe takes without blocking the writer."""
+
+REFUSED_CALLS: Final = 50
+"""Calls after a late one that ``ask_now`` refuses, as they will hardly be any faster."""
 
 BATCH_SECONDS: Final = 0.1
-"""Seconds of the processor for a call with several documents; a function that takes longer gets them one by one."""
+"""Seconds of processor time for a call with several documents. A slower function gets the documents one by one."""
 
 
 @cache
 def is_available() -> bool:
-    """Whether the extra ``js`` is installed."""
+    """Return True if the extra ``js`` is installed."""
     try:
-        version("quickjs-ng")  # the older package of the same module cannot interrupt a regular expression
+        version("quickjs-ng")  # the older package ``quickjs`` cannot interrupt a regular expression
     except PackageNotFoundError:
         return False
     return True
@@ -72,64 +74,71 @@ def _require_engine() -> None:
 
 
 class Context:
-    """A memory of JavaScript with some functions in it, in a process. It begins anew when the process has ended."""
+    """A JavaScript context: a global object with functions, and memory of its own, in a child process.
+
+    A new one is set up when its process has ended.
+    """
 
     def __init__(self, scripts: "Scripts | None", *prepared: tuple[str, str]) -> None:
-        """``prepared`` are commands that are carried out wherever it begins.
+        """Raise UnsupportedError if the extra ``js`` is not installed.
 
-        Raises UnsupportedError where the extra ``js`` is not installed.
+        ``prepared`` are the commands that set the context up in a process, each with its text.
         """
         _require_engine()
         self.scripts = COMMON if scripts is None else scripts
-        self.opening = Opening(next_number(), [(command, text.encode()) for command, text in prepared])
+        self.opening = ContextSetup(next_context_number(), [(command, text.encode()) for command, text in prepared])
         self.close = weakref.finalize(self, PROCESSES.forget, self.opening.number)
-        """Give the memory back."""
+        """Give the context's memory back."""
         self.close.atexit = False
-        self._patience = 0
+        self._refusals = 0
 
     def open(self) -> None:
-        """See to it that the context begins well. Raises as ``ask`` does."""
+        """Set the context up in a process, to see that its functions compile. Raises as :meth:`ask` does."""
         PROCESSES.ask(self.scripts, [self.opening], "nothing", (), None)
 
     def ask(self, command: str, *texts: bytes, seconds: float | None = None) -> bytes:
-        """What comes of a command of ``scripts.js``, which may take so many seconds of the processor.
+        """Run a command of ``scripts.js`` and return its result.
+
+        It may take ``seconds`` of processor time, or by default all that the limits allow.
 
         Raises:
-            ResponseError: the function does not compile, or fails in a way that CouchDB does not pass over.
-            ServerError: it takes too long, or too much memory.
+            ResponseError: the function does not compile, or throws an error that CouchDB reports to the client.
+            ServerError: the function takes too much time or memory.
         """
         return PROCESSES.ask(self.scripts, [self.opening], command, texts, seconds)[0]
 
     def ask_now(self, command: str, *texts: bytes, seconds: float) -> "Future[list[bytes]] | None":
-        """As ``ask``, for what takes no time as a rule; its future, which may be late. None where ``ask`` is the way.
+        """Run a command that is short as a rule, and return a future of its results. May be called in an event loop.
 
-        What was late is not asked so for a while.
+        Waits up to ``seconds``; after that the future is still pending. Returns None if :meth:`ask` has to be used
+        instead: no idle process has the context, the texts are large, or a recent call of this context was late.
         """
-        if self._patience > 0 or sum(map(len, texts)) > SHORT:
-            self._patience -= 1
+        if self._refusals > 0 or sum(map(len, texts)) > PIPE_BYTES:
+            self._refusals -= 1
             return None
         answer = PROCESSES.ask_now(self.scripts, self.opening, command, texts, seconds)
         if answer is not None and not answer.done():
-            self._patience = PATIENCE
+            self._refusals = REFUSED_CALLS
         return answer
 
 
-class Scripts(Owner):
-    """The functions of a database's design documents, those that were used last. Each has a context of its own.
+class Scripts(ProcessOwner):
+    """The JavaScript functions of a database that were used last, each with a context of its own.
 
-    Processes are started for them when the first one runs.
+    The first call of a function starts a process.
     """
 
     def __init__(self) -> None:
         self._contexts: OrderedDict[tuple[tuple[str, ...], bytes], Context] = OrderedDict()
         self._lock = threading.Lock()
         self.checking: dict[tuple[str, str, int], Context | None] = {}
-        """The functions that check documents: by the id of a design document, its revision and its sequence number."""
+        """The functions that check documents, by the id, revision and sequence number of their design document."""
 
     def open(self, path: tuple[str, ...], design: bytes) -> Context:
-        """The context of a function by its path in a design document, which is JSON: another revision has another.
+        """Return the context for the function at a path in a design document.
 
-        Nothing is run yet, so an event loop may ask.
+        ``design`` is the document as JSON, so each revision has its own contexts. Nothing runs yet, so this may be
+        called in an event loop.
 
         Raises:
             UnsupportedError: the extra ``js`` is not installed.
@@ -145,45 +154,50 @@ class Scripts(Owner):
             return context
 
     def close(self) -> None:
-        """End the processes. Others are started if a function is run again."""
+        """End the processes. The next call of a function starts new ones."""
         PROCESSES.end(self)
 
 
 COMMON: Final = Scripts()
-"""Where functions run that are no database's."""
+"""The scripts for functions that belong to no database."""
 
 
 def check_function(source: str, scripts: Scripts | None = None) -> None:
-    """Compile a function, to throw it away. Raises ResponseError with the code ``compilation_error``."""
+    """Compile a function to check it. Raises ResponseError with the code ``compilation_error`` if that fails."""
     Context(scripts).ask("check", source.encode())
 
 
 class Together(Generic[T]):
-    """Documents that are put to functions many at a time, as long as the functions are fast."""
+    """Calls functions with many documents at a time, as long as the functions are fast."""
 
     def __init__(self, ask: Callable[[Sequence[bytes], float | None], list[T]]) -> None:
-        """``ask`` puts some of them to the functions, which may take so many seconds; None stands for all they may."""
+        """``ask`` calls the functions with a batch of documents and a limit in seconds, None for the default limit."""
         self._ask = ask
-        self._most = TOGETHER
+        self._batch_size = BATCH_DOCUMENTS
 
     def ask(self, documents: Sequence[bytes]) -> list[T]:
-        """What comes of each. Raises ResponseError; ServerError where one of them takes too much time or memory."""
+        """Return the functions' result for each document.
+
+        Raises ResponseError as the functions do, and ServerError if one document takes too much time or memory.
+        """
         results: list[T] = []
         while len(results) < len(documents):
-            batch = self._next(documents, len(results))
+            batch = self._next_batch(documents, len(results))
             try:
                 results += self._ask(batch, None if len(batch) == 1 else BATCH_SECONDS)
             except ServerError:
                 if len(batch) == 1:
                     raise
-                # The time is one document's, and so is the memory.
+                # One by one, each document has the whole limits of time and memory.
                 results += [result for document in batch for result in self._ask([document], None)]
-                self._most = max(1, len(batch) // 10)
+                self._batch_size = max(1, len(batch) // 10)
         return results
 
-    def _next(self, documents: Sequence[bytes], begin: int) -> Sequence[bytes]:
+    def _next_batch(self, documents: Sequence[bytes], begin: int) -> Sequence[bytes]:
         size, end = 0, begin
-        while end < min(len(documents), begin + self._most) and (size == 0 or size + len(documents[end]) <= BATCH):
+        while end < min(len(documents), begin + self._batch_size) and (
+            size == 0 or size + len(documents[end]) <= BATCH_BYTES
+        ):
             size += len(documents[end])
             end += 1
         return documents[begin:end]
@@ -193,24 +207,24 @@ class Mapper:
     """The map functions of a design document, in the order of its views."""
 
     def __init__(self, contexts: Sequence[Context], places: Sequence[int]) -> None:
-        """``places`` has for each view which of the contexts has its function."""
+        """``places`` holds, for each view, the place of its function's context in ``contexts``."""
         self._contexts = contexts
         self._places = places
         self._together = Together(self._map)
 
     def map(self, documents: Sequence[bytes]) -> list[list[list[tuple[Any, bytes]]]]:
-        """What the functions emit: for each document and each view its rows, a key and the JSON of a value.
+        """Return the rows of each document in each view. A row is a key and the JSON of a value.
 
-        A document at which a function throws has no rows there, as in CouchDB. About 100 documents a call are fast.
+        If a function throws, the document has no rows in that view, as in CouchDB. About 100 documents a call are fast.
 
         Raises:
-            ResponseError: a function fails in a way that CouchDB does not pass over, such as a ``fatal_error``.
+            ResponseError: a function throws an error that CouchDB reports to the client, such as ``fatal_error``.
             ServerError: a function takes more than five seconds for one document, or too much memory.
         """
         return self._together.ask(documents)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory of the contexts back."""
         for context in self._contexts:
             context.close()
 
@@ -220,26 +234,26 @@ class Mapper:
         text = b"[%b]" % b",".join(documents)
         openings = [context.opening for context in self._contexts]
         answers = PROCESSES.ask(self._contexts[0].scripts, openings, "map", [text], seconds)
-        mapped = list(map(_rows, answers))
+        mapped = list(map(_rows_by_document, answers))
         return [[mapped[place][n] for place in self._places] for n in range(len(documents))]
 
 
-def _rows(answer: bytes) -> list[list[tuple[Any, bytes]]]:
-    """The rows of each document, of which an answer has the keys in its first line, and each value in another."""
+def _rows_by_document(answer: bytes) -> list[list[tuple[Any, bytes]]]:
+    """Return the rows of each document. An answer has all keys in its first line, and one value in every other line."""
     keys, *values = answer.split(b"\n")
-    left = iter(values)
-    return [_pairs(emitted, left) for emitted in parsed(keys)]
+    remaining = iter(values)
+    return [_pair_rows(emitted, remaining) for emitted in parsed(keys)]
 
 
-def _pairs(keys: list[Any], values: Iterator[bytes]) -> list[tuple[Any, bytes]]:
+def _pair_rows(keys: list[Any], values: Iterator[bytes]) -> list[tuple[Any, bytes]]:
     return list(zip(keys, islice(values, len(keys)), strict=True)) if keys else []
 
 
 def open_mapper(design: Mapping[str, Any], scripts: Scripts | None = None) -> Mapper:
-    """The map functions of a design document, those of its views that have one. Views with one function share it.
+    """Compile the map functions of a design document's views. Views with the same function share a context.
 
     Raises:
-        ResponseError: one of them does not compile.
+        ResponseError: a function does not compile.
         UnsupportedError: the extra ``js`` is not installed.
     """
     views = design.get("views", {})
@@ -253,32 +267,33 @@ def open_mapper(design: Mapping[str, Any], scripts: Scripts | None = None) -> Ma
 
 
 class Reducer:
-    """A reduce function."""
+    """A reduce function of a view."""
 
     def __init__(self, context: Context, source: str) -> None:
         self._context = context
         self._source = source
-        self._empty = len('["reduce",[""],]') + len(json.dumps(source, ensure_ascii=False)) - len(source) - 2
+        # The size of CouchDB's message to its query server without its rows, as in its ``reduce_overflow_error``.
+        self._empty_size = len('["reduce",[""],]') + len(json.dumps(source, ensure_ascii=False)) - len(source) - 2
 
     def reduce(self, keys_and_ids: Sequence[tuple[Any, str]], values: Sequence[bytes]) -> bytes:
-        """The reduction of some rows, as JSON; null where the function throws.
+        """Return the reduction of some rows as JSON, or ``null`` if the function throws.
 
         Raises:
-            ResponseError: ``reduce_overflow_error``, or an error that CouchDB does not pass over.
+            ResponseError: ``reduce_overflow_error``, or an error that CouchDB reports to the client.
             ServerError: the function takes more than five seconds, or too much memory.
         """
         keys = [encode(row) for row in keys_and_ids]
         rows = sum(map(len, keys)) + sum(map(len, values)) + 4 * len(keys)
         text = b"[[%b],[%b]]" % (b",".join(keys), b",".join(values))
-        return self._reduce(text, self._empty + max(rows - 1, 0) + 2)
+        return self._reduce(text, self._empty_size + max(rows - 1, 0) + 2)
 
     def rereduce(self, values: Sequence[bytes]) -> bytes:
-        """The reduction of reductions. Raises as ``reduce`` does."""
-        listed = b"[%b]" % b",".join(values)
-        return self._reduce(b"[%b]" % listed, self._empty + len("re") + len(listed))
+        """Return the reduction of some reductions as JSON. Raises as :meth:`reduce` does."""
+        reductions = b"[%b]" % b",".join(values)
+        return self._reduce(b"[%b]" % reductions, self._empty_size + len("re") + len(reductions))
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory of the context back."""
         self._context.close()
 
     def _reduce(self, text: bytes, size: int) -> bytes:
@@ -286,10 +301,10 @@ class Reducer:
 
 
 def open_reducer(design: Mapping[str, Any], source: str, scripts: Scripts | None = None) -> Reducer:
-    """A reduce function of a design document, by its source.
+    """Compile a reduce function of a design document.
 
     Raises:
-        ResponseError: it does not compile.
+        ResponseError: the function does not compile.
         UnsupportedError: the extra ``js`` is not installed.
     """
     context = Context(scripts, ("check", source))
@@ -298,7 +313,7 @@ def open_reducer(design: Mapping[str, Any], source: str, scripts: Scripts | None
 
 
 def parsed(text: bytes | str) -> Any:
-    """The value that a function has made. Raises ServerError where it is nested deeper than the store reads JSON."""
+    """Return the value of JSON text that a function has made. Raises ServerError if it is nested too deeply."""
     try:
         return decode(text if isinstance(text, bytes) else text.encode())
     except ValueError as error:

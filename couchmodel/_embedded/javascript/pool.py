@@ -1,9 +1,9 @@
-"""The processes in which functions of design documents run: started when they are wanted, kept, limited, and replaced.
+"""Share a pool of child processes among databases: start, reuse, watch and end them.
 
-A process runs one function at a time, and belongs to one database until it is handed over, without any of its contexts,
-to another. There are a few for each database and a bounded number in all, so that whoever writes a function that runs
-for ever keeps others of the same database from running theirs, and nobody else. A call waits for its process in a
-thread; one that waits for nothing may be made by the event loop (``ask_now``).
+A process runs one function at a time. It belongs to one database until it is handed over to another, without its
+contexts. Each database has a few processes, and their number in all is bounded. So a function that runs for ever holds
+up the functions of its own database, and of no other. A call waits for its process in a thread. ``ask_now`` is for the
+event loop, and does not wait for a process.
 """
 
 import atexit
@@ -15,45 +15,58 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from couchmodel._embedded.javascript.process import EndedError, Limits, Opening, Owner, Process, read
+from couchmodel._embedded.javascript.process import (
+    ContextSetup,
+    Limits,
+    Process,
+    ProcessEndedError,
+    ProcessOwner,
+    read_outcome,
+)
 from couchmodel.errors import ResponseError, ServerError
 
 __all__ = ["LIMITS", "PROCESSES", "Processes"]
 
-LATELY: Final = 1.0
-"""Seconds after which a process that was not used may be handed over: it starts in 40 ms, and a context in one."""
+REUSE_AFTER: Final = 1.0
+"""Seconds after which an unused process may be handed over. For scale: a process starts in 40 ms, a context in 1 ms."""
 
 TICK: Final = 0.25
-"""Seconds between two looks at the processes."""
+"""Seconds between two checks of the processes."""
 
-
-_LATE: Final = ThreadPoolExecutor(32, thread_name_prefix="couchmodel-functions")
-"""Where answers are awaited that were not given at once: no more of them than there are processes."""
+_WAITERS: Final = ThreadPoolExecutor(32, thread_name_prefix="couchmodel-functions")
+"""Threads that wait for late answers of ``ask_now``. There are as many as processes, so none has to queue."""
 
 
 class Processes:
-    """All processes of JavaScript of this program. It may be used from any thread."""
+    """A pool of JavaScript processes. All methods may be called in any thread."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._parents: list[Process] = []
-        self._begin()
+        self._inherited: list[Process] = []
+        self._reset()
 
-    def _begin(self) -> None:
-        self._program = os.getpid()
+    def _reset(self) -> None:
+        self._pid = os.getpid()
         self._changed = threading.Condition()
         self._all: list[Process] = []
         self._ended: list[Process] = []
         self._is_watched = False
 
     def ask(
-        self, owner: Owner, contexts: Sequence[Opening], command: str, texts: Sequence[bytes], seconds: float | None
+        self,
+        owner: ProcessOwner,
+        contexts: Sequence[ContextSetup],
+        command: str,
+        texts: Sequence[bytes],
+        seconds: float | None,
     ) -> list[bytes]:
-        """The outcomes of a command in some contexts, which are opened where they are not yet. It waits for a process.
+        """Run a command in some contexts, and return their outcomes.
+
+        Waits until the owner may use a process, and sets up the contexts that the process does not have.
 
         Raises:
-            ResponseError: a function does not compile, or fails in a way that CouchDB does not pass over.
-            ServerError: it takes too long, too much memory, or its process was killed.
+            ResponseError: a function does not compile, or throws an error that CouchDB reports to the client.
+            ServerError: a function takes too much time or memory, or its process was killed.
         """
         numbers = [context.number for context in contexts]
         process = self._take(owner, numbers)
@@ -64,14 +77,15 @@ class Processes:
                     process.open(context, self.limits.seconds)
             return process.ask(numbers, command, texts, self.limits.seconds if seconds is None else seconds)
 
-        return self._finish(process, answer)
+        return self._run(process, answer)
 
     def ask_now(
-        self, owner: Owner, context: Opening, command: str, texts: Sequence[bytes], seconds: float
+        self, owner: ProcessOwner, context: ContextSetup, command: str, texts: Sequence[bytes], seconds: float
     ) -> Future[list[bytes]] | None:
-        """As ``ask``, without waiting for a process, and hardly for the answer: its future, if it can be asked for so.
+        """Run a command in a context that an idle process already has, and return a future of its outcomes.
 
-        The future is done, or has not been within so many seconds. Windows has no way to wait like that.
+        The future is done, unless the answer takes longer than ``seconds``. Returns None if no idle process has the
+        context, and always on Windows, which cannot wait for a pipe with a timeout.
         """
         process = self._take_now(owner, context.number)
         if process is None:
@@ -79,22 +93,22 @@ class Processes:
         try:
             process.send([context.number], command, texts, self.limits.seconds)
             is_late = not process.is_answering(seconds)
-        except EndedError:
-            is_late = False  # the answer says how it has ended
+        except ProcessEndedError:
+            is_late = False  # ``receive`` will raise it again
         if is_late:
-            return _LATE.submit(self._finish, process, process.receive)
+            return _WAITERS.submit(self._run, process, process.receive)
         answer: Future[list[bytes]] = Future()
         try:
-            answer.set_result(self._finish(process, process.receive))
+            answer.set_result(self._run(process, process.receive))
         except ResponseError as error:
             answer.set_exception(error)
         return answer
 
-    def _finish(self, process: Process, answer: Callable[[], list[bytes]]) -> list[bytes]:
-        """The outcomes of what a process answers, which is then there for others, or replaced."""
+    def _run(self, process: Process, answer: Callable[[], list[bytes]]) -> list[bytes]:
+        """Return the outcomes of a call to a process. Then release the process, or remove it if it cannot go on."""
         try:
-            outcomes = [read(outcome) for outcome in answer()]
-        except EndedError:
+            outcomes = [read_outcome(outcome) for outcome in answer()]
+        except ProcessEndedError:
             self._remove(process)
             raise process.close_with_error() from None
         except ServerError:
@@ -103,29 +117,29 @@ class Processes:
             process.close()
             raise
         except BaseException:
-            self._give_back(process)
+            self._release(process)
             raise
-        self._give_back(process)
+        self._release(process)
         return outcomes
 
     def forget(self, number: int) -> None:
-        """A context is not needed any more. It waits for nothing, so that a finalizer may call it."""
+        """Discard a context in all processes. Takes no lock, so that a finalizer may call it."""
         for process in tuple(self._all):
             process.closed.append(number)
 
-    def end(self, owner: Owner) -> None:
-        """End all processes of an owner, without waiting for their ends."""
+    def end(self, owner: ProcessOwner) -> None:
+        """Kill all processes of an owner without waiting for their ends."""
         with self._changed:
             for process in [process for process in self._all if process.owner is owner]:
                 process.kill()
-                if not process.is_busy:  # the other's thread hears of it
+                if not process.is_busy:  # the thread that uses a busy one removes it
                     self._all.remove(process)
                     self._ended.append(process)
             self._changed.notify_all()
 
     def close(self) -> None:
         """End all processes."""
-        if os.getpid() != self._program:
+        if os.getpid() != self._pid:
             return
         with self._changed:
             ended, self._all, self._ended = self._all + self._ended, [], []
@@ -134,14 +148,14 @@ class Processes:
             if not process.is_busy:
                 process.close()
 
-    # --- who has which
+    # --- choosing a process
 
-    def _take_now(self, owner: Owner, number: int) -> Process | None:
-        """An idle process of the owner's that has a context, if there is one."""
-        if not hasattr(select, "poll") or os.getpid() != self._program or not self._changed.acquire(blocking=False):
+    def _take_now(self, owner: ProcessOwner, number: int) -> Process | None:
+        """Take an idle process of the owner that has the context, or return None. Does not even wait for the lock."""
+        if not hasattr(select, "poll") or os.getpid() != self._pid or not self._changed.acquire(blocking=False):
             return None
         try:
-            process = self._idle(owner, [number])
+            process = self._find_idle(owner, [number])
             if process is None or number not in process.contexts:
                 return None
             process.is_busy = True
@@ -149,17 +163,21 @@ class Processes:
         finally:
             self._changed.release()
 
-    def _take(self, owner: Owner, numbers: Sequence[int]) -> Process:
-        """A process of the owner's: an idle one, best with the contexts, or a new one, or the next to be idle."""
-        if os.getpid() != self._program:
-            # A forked child has its parent's pipes: it may neither write to them nor end what is behind them.
-            self._parents += self._all + self._ended
-            self._begin()
+    def _take(self, owner: ProcessOwner, numbers: Sequence[int]) -> Process:
+        """Take a process for the owner, starting it if it is new.
+
+        It is an idle one, preferably with the contexts, or else one more, or else the next one to become idle.
+        """
+        if os.getpid() != self._pid:
+            # A forked child inherits its parent's pipes. It must neither write to them nor end the processes at
+            # their other ends, so it keeps these objects untouched.
+            self._inherited += self._all + self._ended
+            self._reset()
         with self._changed:
-            while (process := self._idle(owner, numbers)) is None:
-                if self._may_have_another(owner) and (process := self._another(owner)) is not None:
+            while (process := self._find_idle(owner, numbers)) is None:
+                if self._may_have_another(owner) and (process := self._add(owner)) is not None:
                     break
-                self._changed.wait(TICK)  # an idle one of another owner's may be unused by then
+                self._changed.wait(TICK)  # by then another owner's idle process may be free to hand over
             process.is_busy = True
             if not self._is_watched:
                 self._is_watched = True
@@ -172,7 +190,7 @@ class Processes:
             raise
         return process
 
-    def _idle(self, owner: Owner, numbers: Sequence[int]) -> Process | None:
+    def _find_idle(self, owner: ProcessOwner, numbers: Sequence[int]) -> Process | None:
         own = [process for process in self._all if process.owner is owner and not process.is_busy]
         own.sort(key=lambda process: (sum(number in process.contexts for number in numbers), process.since))
         while own:
@@ -183,15 +201,15 @@ class Processes:
             self._ended.append(process)
         return None
 
-    def _may_have_another(self, owner: Owner) -> bool:
-        """Whether an owner may have one more process, of all that it may have."""
+    def _may_have_another(self, owner: ProcessOwner) -> bool:
+        """Return True if the limits allow the owner one more process."""
         own = sum(process.owner is owner for process in self._all)
         busy = sum(process.is_busy for process in self._all)
         return own == 0 or (own < self.limits.each and busy < self.limits.shared)
 
-    def _another(self, owner: Owner) -> Process | None:
-        """One more process for an owner, if there is any: one that another has not used lately, or a new one."""
-        process = self._unused(time.monotonic())
+    def _add(self, owner: ProcessOwner) -> Process | None:
+        """Return one more process for an owner, or None: one that another owner has not used lately, or a new one."""
+        process = self._longest_unused(time.monotonic())
         if process is not None:
             process.hand_over(owner)
         elif len(self._all) < self.limits.all:
@@ -199,15 +217,18 @@ class Processes:
             self._all.append(process)
         return process
 
-    def _unused(self, now: float) -> Process | None:
-        """The idle process that was not used for longest, if it was not used lately, or there may be no more."""
+    def _longest_unused(self, now: float) -> Process | None:
+        """Return the idle process that was unused for longest, or None.
+
+        It must have been unused for a while, unless the pool is full.
+        """
         idle = [process for process in self._all if not process.is_busy and not process.has_ended()]
         oldest = min(idle, key=lambda process: process.since, default=None)
-        if oldest is None or (now - oldest.since < LATELY and len(self._all) < self.limits.all):
+        if oldest is None or (now - oldest.since < REUSE_AFTER and len(self._all) < self.limits.all):
             return None
         return oldest
 
-    def _give_back(self, process: Process) -> None:
+    def _release(self, process: Process) -> None:
         with self._changed:
             process.is_busy = False
             process.since = time.monotonic()
@@ -228,7 +249,7 @@ class Processes:
         while True:
             time.sleep(TICK)
             with self._changed:
-                self._look(time.monotonic())
+                self._check_all(time.monotonic())
                 ended, self._ended = self._ended, []
                 if not self._all and not ended:
                     self._is_watched = False
@@ -237,7 +258,7 @@ class Processes:
                 process.kill()
                 process.close()
 
-    def _look(self, now: float) -> None:
+    def _check_all(self, now: float) -> None:
         for process in tuple(self._all):
             if process.is_busy and now > process.end:
                 process.is_overdue = True

@@ -1,12 +1,13 @@
-"""One process in which functions of design documents run: how it is started, limited, asked, and what it has said.
+"""Start a child process for JavaScript functions, send it commands and read its outcomes.
 
-What limits a function: the engine and a thread of the process look at the processor's time, so that a busy machine ends
-no function that does little; whoever has the process may end it by the clock as well. The engine limits the memory of a
-context; the system limits that of the process, on Linux. Windows and macOS have no such limit.
+A function is limited in time and memory. In the child, the engine and a thread measure processor time, so that a busy
+machine ends no function that does little. The pool (see ``pool``) can end the child by the clock as well. The engine
+limits the memory of a context. On Linux the system limits the memory of the process; Windows and macOS have no such
+limit.
 
-A process inherits nothing but its pipes. It ends when its input does, which is when this process has ended in whatever
-way, and it notices that as well while a function runs. A signal that the system sends at the parent's death would not
-do: on Linux it comes when the *thread* ends that has started the process.
+A child inherits nothing but its pipes. It ends when its input ends, which happens however the parent ends, and it
+notices that even while a function runs. A signal at the parent's death would not do: Linux sends it when the *thread*
+ends that has started the child.
 """
 
 import atexit
@@ -29,36 +30,54 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from couchmodel._embedded.javascript.child import DONE, FAILED, INTERRUPTED, SLOW, TIMED_OUT, FloodError, receive, send
+from couchmodel._embedded.javascript.child import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    SLOW,
+    TIMED_OUT,
+    MessageTooLargeError,
+    receive,
+    send,
+)
 from couchmodel.errors import ResponseError, ServerError, UnsupportedError
 
-__all__ = ["EndedError", "Limits", "Opening", "Owner", "Process", "next_number", "read"]
+__all__ = [
+    "ContextSetup",
+    "Limits",
+    "Process",
+    "ProcessEndedError",
+    "ProcessOwner",
+    "next_context_number",
+    "read_outcome",
+]
 
 PACKAGE: Final = "couchmodel._embedded.javascript"
 
 HEADROOM: Final = 1.0
-"""Seconds by the clock that every call has besides, for a function that takes little time is not to be ended."""
+"""Seconds by the clock that are added to every call's limit, so that a small limit does not end a call early."""
 
 _FAILED: Final = b"!"
+"""The first byte of an outcome that is an error. See the end of ``scripts.js``."""
 
 _log = logging.getLogger("couchmodel.embedded.scripts")
 
 
 @dataclass
 class Limits:
-    """What functions may take. What is changed counts for what begins afterwards."""
+    """The limits of functions and processes. A change applies to calls and processes that begin afterwards."""
 
     seconds: float = 5.0
-    """Time for one call, CouchDB's ``os_process_timeout``: of the processor, or by the clock for what keeps it busy."""
+    """Seconds for one call, CouchDB's ``os_process_timeout``: of processor time, or by the clock for a long call."""
 
     patience: float = 4.0
-    """How many times as long any call may take by the clock, on a machine that has other things to do."""
+    """The factor by which any call may take longer by the clock, on a busy machine."""
 
     memory: int = 64 * 1024 * 1024
     """Bytes that a context may use."""
 
     stack: int = 512 * 1024
-    """Bytes for calls within calls, well inside of what a thread has on any system."""
+    """Bytes of the engine's stack, well below the stack of a thread on any system."""
 
     process_memory: int = 512 * 1024 * 1024
     """Bytes of a process's address space."""
@@ -67,26 +86,26 @@ class Limits:
     """Bytes of one answer."""
 
     idle: float = 30.0
-    """Seconds after which a process ends that nobody has wanted."""
+    """Seconds after which an unused process is ended."""
 
     each: int = 2
-    """Processes of one database for the functions that its writes wait for, and as many for all others."""
+    """Processes of one database for the functions that its writes wait for, and the same number for all its others."""
 
     all: int = 32
-    """Processes of all databases of all stores of this program."""
+    """Processes of all databases of all stores in this program."""
 
     shared: int = 12
-    """Processes in all from which on no database gets a second one: what is left is for those that have none."""
+    """Busy processes from which on no database gets a second one. The rest is for databases without any."""
 
     contexts: int = 16
-    """Contexts that a process keeps: each takes 0.3 MB and what its functions hold on to."""
+    """Contexts that a process keeps. Each takes 0.3 MB and the memory of its functions' data."""
 
 
 LIMITS: Final = Limits()
 
 
-class Opening(NamedTuple):
-    """A context by its number, and the commands and texts by which it begins in a process that does not have it yet."""
+class ContextSetup(NamedTuple):
+    """The number of a context, and the commands and texts that set it up in a process that does not have it yet."""
 
     number: int
     prepared: Sequence[tuple[str, bytes]]
@@ -95,23 +114,27 @@ class Opening(NamedTuple):
 _numbers: Final = count(1)
 
 
-def next_number() -> int:
-    """A number for a context, which no other has."""
+def next_context_number() -> int:
+    """Return an unused number for a context."""
     return next(_numbers)
 
 
-class Owner:
-    """A holder of processes, such as a database."""
+class ProcessOwner:
+    """An owner of processes. Functions of different owners never share a process at the same time."""
 
 
-class EndedError(Exception):
-    """The process has ended instead of answering."""
+class ProcessEndedError(Exception):
+    """The process has ended without an answer."""
 
 
 class Process:
-    """A process, which one thread uses at a time."""
+    """A child process. Only one thread may use it at a time, while ``is_busy`` is set.
 
-    def __init__(self, owner: Owner, limits: Limits) -> None:
+    ``since`` is the time of its last use, ``end`` the deadline of the running call: seconds of the monotonic clock.
+    ``closed`` holds numbers of contexts to discard; any thread may append to it.
+    """
+
+    def __init__(self, owner: ProcessOwner, limits: Limits) -> None:
         self.owner = owner
         self.contexts: OrderedDict[int, None] = OrderedDict()
         self.closed: deque[int] = deque()
@@ -124,56 +147,71 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process. Raises ServerError where the system has no room for it."""
+        """Start the process. Raises ServerError if the system cannot start it."""
         try:
-            self._popen = _start(self._limits)
-            send(self._input, [_surroundings()])
+            self._popen = _start_process(self._limits)
+            send(self._input, [_script()])
         except OSError as error:
             reason = f"no process can be started for JavaScript: {error}"
             raise ServerError(reason, code="os_process_error") from error
 
-    def open(self, context: Opening, seconds: float) -> None:
-        """Begin a context. Raises ResponseError for what does not compile."""
+    def open(self, context: ContextSetup, seconds: float) -> None:
+        """Set up a context in the process.
+
+        Raises ResponseError if a function does not compile, and otherwise as :meth:`ask` does.
+        """
         texts = [text for command, text in context.prepared for text in (command.encode(), text)]
         for outcome in self.ask([context.number], "open", texts, seconds):
-            read(outcome)
+            read_outcome(outcome)
         self.contexts[context.number] = None
 
     def ask(self, numbers: Sequence[int], command: str, texts: Sequence[bytes], seconds: float) -> list[bytes]:
-        """The outcomes of a command in some contexts. Raises ServerError for an exhausted one, EndedError."""
+        """Run a command in some contexts and return their outcomes.
+
+        Raises:
+            ServerError: a function takes too much time or memory.
+            ProcessEndedError: the process has ended.
+        """
         self.send(numbers, command, texts, seconds)
         return self.receive()
 
-    def hand_over(self, owner: Owner) -> None:
-        """Let another owner have the process. What it holds for this one is given up."""
+    def hand_over(self, owner: ProcessOwner) -> None:
+        """Give the process to another owner, and discard all its contexts with the next command."""
         self.owner = owner
         self.closed.extend(self.contexts)
 
     def send(self, numbers: Sequence[int], command: str, texts: Sequence[bytes], seconds: float) -> None:
-        """Begin to ask. Raises EndedError."""
-        header = (b"%f" % seconds, _listed(numbers), _listed(self._dropped(numbers)), command.encode())
+        """Send a command without waiting for its outcomes. Raises ProcessEndedError."""
+        header = (
+            b"%f" % seconds,
+            _join_numbers(numbers),
+            _join_numbers(self._pop_discarded(numbers)),
+            command.encode(),
+        )
         self.end = time.monotonic() + HEADROOM + seconds * self._limits.patience
         try:
             send(self._input, (*header, *texts))
         except (OSError, EOFError, ValueError):
-            raise EndedError from None
+            raise ProcessEndedError from None
 
     def receive(self) -> list[bytes]:
-        """The outcomes of what was asked. Raises ServerError, EndedError."""
+        """Wait for the outcomes of the command that was sent, and return them. Raises as :meth:`ask` does."""
         try:
             status, *outcomes = receive(self._output, self._limits.output + 1000)
-        except (OSError, EOFError, ValueError, FloodError):
-            raise EndedError from None
+        except (OSError, EOFError, ValueError, MessageTooLargeError):
+            raise ProcessEndedError from None
         self.end = math.inf
         if status == FAILED:
             _log.error("a process of JavaScript has failed: %s", b"".join(outcomes).decode(errors="replace"))
         self.is_slow = status == SLOW
         if status not in (DONE, SLOW):
-            raise _exhausted("interrupted" if status == INTERRUPTED else "out of memory, or of room for its answer")
+            raise _exhausted_error(
+                "interrupted" if status == INTERRUPTED else "out of memory, or of room for its answer"
+            )
         return outcomes
 
-    def _dropped(self, numbers: Sequence[int]) -> list[int]:
-        """The contexts that the process is to forget: those that are closed, and those that are one too many."""
+    def _pop_discarded(self, numbers: Sequence[int]) -> list[int]:
+        """Return the contexts to discard: the closed ones, and the least recently used ones above the limit."""
         dropped = []
         while self.closed:
             number = self.closed.popleft()
@@ -188,7 +226,7 @@ class Process:
         return dropped
 
     def is_answering(self, seconds: float) -> bool:
-        """Whether there is an answer within so many seconds, or an end."""
+        """Wait up to ``seconds``, and return True if there is an answer to read or the process has ended."""
         poll = select.poll()
         poll.register(self._output.fileno(), select.POLLIN)
         return bool(poll.poll(seconds * 1000))
@@ -207,34 +245,34 @@ class Process:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the process was started."""
+        """True once the process was started."""
         return self._popen is not None
 
     def kill(self) -> None:
-        """End the process, without waiting for its end."""
+        """Kill the process without waiting for its end."""
         if self._popen is not None:
             self._popen.kill()
 
     def has_ended(self) -> bool:
-        """Whether the process has ended."""
+        """Return True if the process has ended."""
         return self._popen is not None and self._popen.poll() is not None
 
     def close_with_error(self) -> ServerError:
-        """End the process. What CouchDB says of one that ends so."""
+        """End the process, and return CouchDB's error for its exit status."""
         status = self.close()
         if self.is_overdue or status == TIMED_OUT:
-            return _exhausted("interrupted")
-        return _exhausted("by itself, or it was killed", status)
+            return _exhausted_error("interrupted")
+        return _exhausted_error("by itself, or it was killed", status)
 
     def close(self) -> int:
-        """End the process. Its exit status as CouchDB tells it: 128 and the signal's number where it was killed."""
+        """End the process and return its exit status, as CouchDB reports it: 128 plus the number of a fatal signal."""
         if self._popen is None:
             return 0
         for stream in (self._popen.stdin, self._popen.stdout):
             with suppress(OSError):
                 stream.close()  # type: ignore[union-attr]
         try:
-            # An error has its cause, which takes the process a moment to tell.
+            # The end of its input ends the process. Its exit status, which tells the cause of an error, takes a moment.
             status = self._popen.wait(0.5)
         except subprocess.TimeoutExpired:
             self._popen.kill()
@@ -245,10 +283,11 @@ class Process:
 # --- starting
 
 
-def _start(limits: Limits) -> subprocess.Popen[bytes]:
+def _start_process(limits: Limits) -> subprocess.Popen[bytes]:
     numbers = (os.getpid(), limits.memory, limits.stack, limits.process_memory, limits.output)
+    # -I and -S: neither the environment nor site-packages changes the child, and it starts faster.
     return subprocess.Popen(  # noqa: S603 - this Python, and a program of this package
-        [_python(), "-I", "-S", _program(), _packages(), *map(str, numbers)],
+        [_python_path(), "-I", "-S", _program_path(), _packages_path(), *map(str, numbers)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -257,14 +296,17 @@ def _start(limits: Limits) -> subprocess.Popen[bytes]:
 
 
 @cache
-def _program() -> str:
-    """The path of the process's program, which a package in an archive has only for as long as it is asked for."""
+def _program_path() -> str:
+    """Return the path of the child's program.
+
+    In a package inside a zip archive the file is temporary; it is kept until this program exits.
+    """
     files = ExitStack()
     atexit.register(files.close)
     return str(files.enter_context(resources.as_file(resources.files(PACKAGE).joinpath("child.py"))))
 
 
-def _python() -> str:
+def _python_path() -> str:
     if not sys.executable or getattr(sys, "frozen", False):
         reason = "JavaScript runs in processes of Python, which a program that brings its own Python along cannot start"
         raise UnsupportedError(reason)
@@ -272,8 +314,8 @@ def _python() -> str:
 
 
 @cache
-def _packages() -> str:
-    """The folder in which the engine is installed."""
+def _packages_path() -> str:
+    """Return the folder in which the engine's package is installed."""
     spec = find_spec("quickjs")
     if spec is None or spec.origin is None:
         raise UnsupportedError("The package of the extra 'js' is damaged: pip install --force-reinstall quickjs-ng")
@@ -281,41 +323,44 @@ def _packages() -> str:
 
 
 @cache
-def _surroundings() -> bytes:
+def _script() -> bytes:
     return resources.files(PACKAGE).joinpath("scripts.js").read_bytes()
 
 
-# --- what a process says
+# --- outcomes
 
 
-def _listed(numbers: Sequence[int]) -> bytes:
+def _join_numbers(numbers: Sequence[int]) -> bytes:
     return b" ".join(b"%d" % number for number in numbers)
 
 
-def read(outcome: bytes) -> bytes:
-    """What a command has come to; its lines are written to the log. Raises ResponseError."""
+def read_outcome(outcome: bytes) -> bytes:
+    """Return the result in an outcome, and write the lines that the function has logged to the log.
+
+    Raises ResponseError if the outcome is an error, and ServerError if the function ran out of memory or time.
+    """
     lines, _, text = outcome.partition(b"\n")
     if lines:
-        _write_log(lines)
+        _log_lines(lines)
     if text[:1] != _FAILED:
         return text
     error = json.loads(text[1:])
     if error["code"] == "os_process_error":
-        raise _exhausted(error["reason"])
+        raise _exhausted_error(error["reason"])
     failure = ResponseError(error["reason"], code=error["code"])
     failure.status = error.get("status", 500)
     raise failure
 
 
-def _exhausted(reason: str, status: int = 1) -> ServerError:
-    """What CouchDB says of a process that it had to end, or that has ended by itself."""
+def _exhausted_error(reason: str, status: int = 1) -> ServerError:
+    """Return CouchDB's error for a process that had to be ended or that has ended by itself."""
     if "interrupted" in reason:
         return ServerError("OS process timed out.", code="os_process_error")
     _log.warning("a process of JavaScript has ended with the status %d: %s", status, reason)
     return ServerError(f"{{exit_status,{status}}}", code="os_process_error")
 
 
-def _write_log(lines: bytes) -> None:
+def _log_lines(lines: bytes) -> None:
     for line in json.loads(lines):
-        # One line is one line: a function may not write what looks like somebody else's.
+        # Control characters are escaped, so that a function cannot forge another line of the log.
         _log.info("%s", line if line.isprintable() else repr(line))

@@ -1,8 +1,8 @@
-// What surrounds the functions of a design document: CouchDB's query server, as far as a function can see it.
+// The environment of a design document's functions: CouchDB's query server, as far as a function can see it.
 //
-// The text is evaluated once in a new context and gives the function by which Python asks. Nothing but the names that
-// are put into `globalThis` below can be reached from the functions. They may break the built-in objects, for they have
-// a context of their own, so everything needed here is taken hold of first.
+// This script is evaluated once in each new context. Its value is the function that Python calls with commands. The
+// functions of design documents can reach only the names that are put into `globalThis` below. They may replace
+// built-in objects and methods, so this script saves references to all that it needs before any of them runs.
 
 (function () {
   "use strict";
@@ -15,13 +15,13 @@
   const { join } = Array.prototype;
   const { test } = RegExp.prototype;
   const { includes, matchAll, replace, split, startsWith, substring } = String.prototype;
-  const toText = Object.prototype.toString;
-  const evaluate = globalThis.eval; // called by this name it evaluates in the global scope
-  const Text = String;
-  const Compiled = Function;
-  const Message = TypeError;
+  const objectToString = Object.prototype.toString;
+  const evaluate = globalThis.eval; // an indirect call evaluates in the global scope
+  const toText = String;
+  const SavedFunction = Function;
+  const SavedTypeError = TypeError;
 
-  // --- what CouchDB's engine does not have
+  // --- names that CouchDB's engine does not have
 
   const absent = {
     "": [
@@ -53,8 +53,9 @@
 
   // --- values from outside
 
-  // CouchDB makes them in another realm than the functions': to `instanceof` their arrays and objects are strangers.
-  function stranger(native, name) {
+  // CouchDB creates arguments in another realm than the functions. So `instanceof Array` and `instanceof Object` are
+  // false for them, and the same has to be true here.
+  function foreignPrototype(native, name) {
     const prototype = create(null, getOwnPropertyDescriptors(native.prototype));
     const constructor = { [name]: function (...values) { return new native(...values); } }[name];
     defineProperty(constructor, "prototype", { value: prototype });
@@ -62,9 +63,11 @@
     return prototype;
   }
 
-  const plain = stranger(Object, "Object");
-  const list = setPrototypeOf(stranger(Array, "Array"), plain);
+  const plain = foreignPrototype(Object, "Object");
+  const list = setPrototypeOf(foreignPrototype(Array, "Array"), plain);
 
+  // Give a value and all inside of it the other realm's prototypes, and freeze them, as CouchDB does with the
+  // documents of map functions.
   function seal(value) {
     const isList = isArray(value);
     setPrototypeOf(value, isList ? list : plain);
@@ -76,25 +79,27 @@
     freeze(value);
   }
 
-  function estrange(value) {
+  // The same without freezing.
+  function makeForeign(value) {
     const isList = isArray(value);
     setPrototypeOf(value, isList ? list : plain);
     const items = isList ? value : valuesOf(value);
     for (let i = 0; i < items.length; i++) {
       const item = items[i];
-      if (typeof item === "object" && item !== null) estrange(item);
+      if (typeof item === "object" && item !== null) makeForeign(item);
     }
   }
 
-  function received(text) {
+  function parseForeign(text) {
     const value = parse(text);
-    estrange(value);
+    makeForeign(value);
     return value;
   }
 
   // --- values on their way out
 
-  // A half of a surrogate pair is always escaped by stringify, and nothing else begins with these letters.
+  // `stringify` escapes a lone half of a surrogate pair, and nothing else that begins with `\ud`. CouchDB replaces it
+  // by U+FFFD.
   const halves = /\\(?:\\|u[dD][89a-fA-F][0-9a-fA-F]{2})/g;
 
   function json(value) {
@@ -104,20 +109,20 @@
     return apply(replace, text, [halves, (escape) => (escape === "\\\\" ? escape : "\\ufffd")]);
   }
 
-  // An array that is what is put into it, whatever a function has made of the arrays and their `toJSON`.
+  // An array without a prototype: a function may have replaced methods of arrays, or given them a `toJSON`.
   function bare(...items) {
     return setPrototypeOf(items, null);
   }
 
-  // An error has no members that stringify would see.
-  function shown(value) {
+  // The members of an error are not enumerable, so `stringify` would write it as `{}`.
+  function withErrorMembers(value) {
     if (typeof value === "object" && value !== null && "stack" in value && "name" in value && "message" in value) {
       return { error: value.name, message: value.message };
     }
     return value;
   }
 
-  // --- errors: {code, reason} in an object of a class that no function can make
+  // --- errors: {code, reason}, as JSON. No function of a design document can create a `Failure`.
 
   class Failure {
     constructor(code, reason, status) {
@@ -127,23 +132,25 @@
     }
   }
 
-  function failed(error) {
-    if (error instanceof Failure) return told(error.code, error.reason, error.status);
-    if (isExhausted(error)) return told("os_process_error", error === null ? "out of memory" : Text(error.message));
-    if (error === null || error === undefined) return told("TypeError", "{[]}");
-    if (error[0] === "fatal" || error[0] === "error") return told(described(error[1]), described(error[2]));
-    if (error.error && error.reason) return told(described(error.error), described(error.reason));
-    if (error.name) return told(described(error.name), "{[]}");
-    return told("unnamed_error", "null");
+  function describeError(error) {
+    if (error instanceof Failure) return errorJSON(error.code, error.reason, error.status);
+    if (isExhausted(error)) {
+      return errorJSON("os_process_error", error === null ? "out of memory" : toText(error.message));
+    }
+    if (error === null || error === undefined) return errorJSON("TypeError", "{[]}");
+    if (error[0] === "fatal" || error[0] === "error") return errorJSON(asText(error[1]), asText(error[2]));
+    if (error.error && error.reason) return errorJSON(asText(error.error), asText(error.reason));
+    if (error.name) return errorJSON(asText(error.name), "{[]}");
+    return errorJSON("unnamed_error", "null");
   }
 
-  // Without a prototype, for a function may have given all objects a `toJSON`.
-  function told(code, reason, status) {
+  // The object has no prototype, since a function may have given all objects a `toJSON`.
+  function errorJSON(code, reason, status) {
     return stringify({ __proto__: null, code, reason, status });
   }
 
-  // Out of memory or of stack: no function may go on after that. Where there is no memory for an error that says so, the
-  // engine throws null, as hardly any function does; one that might can be told by its text.
+  // After an error for lack of memory or stack no function may go on. If there is not even memory for the error, the
+  // engine throws null. Hardly any function throws null by itself, and the text of one that does gives it away.
   const throwsNull = /\bthrow\b[\s(]*null\b/;
   let nullIsThrown = false;
 
@@ -153,11 +160,11 @@
     return error.name === "InternalError" || error.message === "Maximum call stack size exceeded";
   }
 
-  function described(value) {
+  function asText(value) {
     return typeof value === "string" ? value : json(value);
   }
 
-  // Whether an error is one that ends more than the call that threw it; where it is, it is thrown on.
+  // Throw an error again if it has to end more than the call that threw it.
   function refuseFatal(error) {
     if (isExhausted(error)) throw error;
     if (error == "fatal_error") throw new Failure("map_runtime_error", "function raised 'fatal_error'");
@@ -166,18 +173,20 @@
 
   // --- the log
 
-  const LINES = 100;
-  const LINE = 1000;
+  const LINES = 100; // lines of the log that a command may write
+  const LINE = 1000; // characters of a line
   let lines = bare();
 
   function log(message) {
     if (lines.length >= LINES) return;
-    const text = typeof message === "string" ? message : json(shown(message));
+    const text = typeof message === "string" ? message : json(withErrorMembers(message));
     lines[lines.length] = apply(substring, text, [0, LINE]);
   }
 
   // --- modules
 
+  // Find a module by the parts of its path, as CommonJS does: from the design document's root, or from another module
+  // if the path begins with `.` or `..`.
   function resolve(names, module, root) {
     let here = module;
     let first = root;
@@ -218,14 +227,14 @@
     function load(name, from) {
       const module = resolve(apply(split, name, ["/"]), from && from.parent, root);
       if (!(module.id in cache)) {
-        cache[module.id] = {}; // for modules that require each other
+        cache[module.id] = {}; // a module that requires this one meanwhile gets an empty object
         try {
           nullIsThrown = nullIsThrown || apply(test, throwsNull, [module.current]);
           const body = evaluate(`(function (module, exports, require) { ${module.current}\n });`);
           apply(body, globalThis, [module, module.exports, (other) => load(other, module)]);
         } catch (error) {
           if (isExhausted(error)) throw error;
-          throw ["error", "compilation_error", `Module require('${name}') raised error ${Text(error)}`];
+          throw ["error", "compilation_error", `Module require('${name}') raised error ${toText(error)}`];
         }
         cache[module.id] = module.exports;
       }
@@ -236,8 +245,8 @@
 
   // --- compiling
 
-  // CouchDB takes a nameless function for an expression where a statement may begin, which JavaScript does not. Such
-  // places are those up to which the text is a program of its own.
+  // CouchDB's engine accepts a nameless function as an expression at the beginning of a statement. The language does
+  // not. So put `0,` before each nameless function that begins a statement: the text before it is a program by itself.
   function asExpressions(source) {
     const nameless = /\bfunction\s*\(/g;
     const async = /\basync\s*$/;
@@ -254,7 +263,7 @@
 
   function isProgram(text) {
     try {
-      new Compiled(text);
+      new SavedFunction(text);
       return true;
     } catch (error) {
       if (isExhausted(error)) throw error;
@@ -264,7 +273,7 @@
 
   let evaluated = ""; // the text whose lines and columns an error names
 
-  function value(source) {
+  function evaluateSource(source) {
     evaluated = source;
     nullIsThrown = nullIsThrown || apply(test, throwsNull, [source]);
     try {
@@ -278,19 +287,20 @@
     }
   }
 
-  // The words of CouchDB's engine for a bracket that is closed too late; where another is missing, they are this one's.
-  function wording(error) {
-    const text = Text(error);
+  // Return the message for a syntax error. For an unclosed `(` or `[` it is the message of CouchDB's engine, and for
+  // other errors the message of this engine.
+  function syntaxErrorMessage(error) {
+    const text = toText(error);
     const place = /:(\d+):(\d+)/.exec(error && error.stack);
     if (!place || !apply(startsWith, text, ["SyntaxError: Unexpected "])) return text;
     const before = apply(split, evaluated, ["\n"]).slice(0, +place[1]);
     before[before.length - 1] = apply(substring, before[before.length - 1], [0, place[2] - 1]);
-    const expected = { "(": ",", "[": "]" }[innermost(apply(join, before, ["\n"]))];
+    const expected = { "(": ",", "[": "]" }[innermostBracket(apply(join, before, ["\n"]))];
     return expected ? `SyntaxError: expecting '${expected}'` : text;
   }
 
-  // The bracket that is open at the end of a text.
-  function innermost(text) {
+  // Return the innermost bracket that is open at the end of a text.
+  function innermostBracket(text) {
     let brackets = "";
     for (const [token] of apply(matchAll, text, [/"[^"\n]*"|'[^'\n]*'|\/\/.*|[([{}\])]/g])) {
       if (token === "(" || token === "[" || token === "{") brackets += token;
@@ -299,16 +309,16 @@
     return brackets[brackets.length - 1];
   }
 
-  function compiled(source) {
+  function compile(source) {
     if (!source) throw new Failure("not_found", "missing function", 404);
     let found;
     try {
-      found = value(source);
+      found = evaluateSource(source);
     } catch (error) {
       if (isExhausted(error)) throw error;
-      throw new Failure("compilation_error", `${wording(error)} (${source})`, 400);
+      throw new Failure("compilation_error", `${syntaxErrorMessage(error)} (${source})`, 400);
     }
-    if (typeof found !== "function" || apply(includes, apply(toText, found, []), ["Async"])) {
+    if (typeof found !== "function" || apply(includes, apply(objectToString, found, []), ["Async"])) {
       const reason = `Expression does not eval to a function. (${source})`;
       throw new Failure("compilation_error", reason, 400);
     }
@@ -317,12 +327,13 @@
 
   // --- map
 
-  let emitted = bare(); // keys
-  let values = bare(); // their values, both of the function that is running
-  let passes = false; // whether it has emitted anything
+  // What the running function has emitted.
+  let emitted = bare(); // the keys
+  let values = bare(); // the values
+  let passes = false; // true after the first `emit`
 
   let mapper = null;
-  const nobody = freeze(setPrototypeOf([], list)); // what `this` is
+  const nobody = freeze(setPrototypeOf([], list)); // `this` in a map or reduce function
 
   function emit(key, value) {
     passes = true;
@@ -330,12 +341,12 @@
     values[values.length] = value;
   }
 
-  function failure(error, document) {
+  function logMapError(error, document) {
     refuseFatal(error);
-    log(`function raised exception ${Text(error)} with doc._id ${document._id}`);
+    log(`function raised exception ${toText(error)} with doc._id ${document._id}`);
   }
 
-  // A line of the keys, by document, and a line for each value, in the same order.
+  // Return a line with the keys of each document, and then a line for each value in the same order.
   function map(text) {
     const documents = parse(text);
     const byDocument = bare();
@@ -355,28 +366,28 @@
     try {
       apply(map, nobody, [document]);
     } catch (error) {
-      failure(error, document);
+      logMapError(error, document);
       return bare();
     }
     for (let i = 0; i < values.length; i++) {
       const value = values[i];
-      written[written.length] = value === null || value === undefined ? "null" : json(shown(value));
+      written[written.length] = value === null || value === undefined ? "null" : json(withErrorMembers(value));
     }
     return emitted;
   }
 
   // --- reduce
 
-  const REDUCED = 4096; // what a reduction may measure however little it was made of
+  const REDUCED = 4096; // characters that a reduction may have even if its input is small
 
   function reduce(reducer, text, size) {
-    const line = received(text);
+    const line = parseForeign(text);
     let reduction = null;
     try {
       reduction = apply(reducer, nobody, line.length === 1 ? [null, line[0], true] : [line[0], line[1], false]);
     } catch (error) {
       refuseFatal(error);
-      log(`function raised exception ${Text(error)}`);
+      log(`function raised exception ${toText(error)}`);
     }
     const reduced = json(reduction);
     const length = reduced.length + 2;
@@ -390,17 +401,17 @@
   // --- the functions of a whole design document
 
   let design = null;
-  const called = create(null);
+  const compiledByPath = create(null);
 
   function callable(path) {
     const id = stringify(path);
-    if (!(id in called)) {
+    if (!(id in compiledByPath)) {
       let source = design;
       for (let i = 0; i < path.length; i++) source = source === undefined || source === null ? source : source[path[i]];
       if (!source) throw new Failure("not_found", `missing ${path[0]} function ${path[path.length - 1]}`, 404);
-      called[id] = compiled(source);
+      compiledByPath[id] = compile(source);
     }
-    return called[id];
+    return compiledByPath[id];
   }
 
   function filter(path, documents, request) {
@@ -422,27 +433,28 @@
     return json(passing);
   }
 
-  // A line for each pair of a document and the one before it; `author` is the text of the other arguments.
+  // Return a line for each pair of a new document and the old one. `author` holds the other arguments as JSON: the user
+  // context and the security object.
   function validate(path, pairs, author) {
     const run = callable(path);
     const outcomes = bare();
     for (let i = 0; i < pairs.length; i++) {
       const [newDocument, oldDocument] = pairs[i];
       try {
-        apply(run, design, [newDocument, oldDocument, ...received(author)]);
+        apply(run, design, [newDocument, oldDocument, ...parseForeign(author)]);
         outcomes[i] = "{}";
       } catch (error) {
         if (isExhausted(error)) throw error;
-        outcomes[i] = refusal(error);
+        outcomes[i] = validationOutcome(error);
       }
     }
     return apply(join, outcomes, ["\n"]);
   }
 
-  function refusal(error) {
-    if (error === null || error === undefined || (error.name && error.stack)) return failed(error);
-    // What has no JSON is thrown all the same, so it must not look like a function that threw nothing.
-    return stringify(error) === undefined ? told("parse_error", "bad_token") : `{"thrown":${json(error)}}`;
+  function validationOutcome(error) {
+    if (error === null || error === undefined || (error.name && error.stack)) return describeError(error);
+    // A value without JSON, such as a function, is an error, too. It must not look like the outcome of no error.
+    return stringify(error) === undefined ? errorJSON("parse_error", "bad_token") : `{"thrown":${json(error)}}`;
   }
 
   function update(path, document, request) {
@@ -456,56 +468,56 @@
       }
       return json(bare(result[0], typeof answer === "string" ? { body: answer } : answer));
     } catch (error) {
-      throw rendering(error);
+      throw updateError(error);
     }
   }
 
-  // An error of a function that makes an answer, as CouchDB tells it.
-  function rendering(error) {
+  // Return the error that CouchDB reports for an error of an update function.
+  function updateError(error) {
     if (error === null || error === undefined) return error;
     if ((error.error && error.reason) || error[0] === "error" || error[0] === "fatal" || isExhausted(error)) return error;
-    const reason = `function raised error: ${Text(error)} \nstacktrace: ${error.stack}`;
+    const reason = `function raised error: ${toText(error)} \nstacktrace: ${error.stack}`;
     log(reason);
     return ["error", "render_error", reason];
   }
 
   const responders = { filter, filterView, update, validate };
 
-  // --- what the functions see
+  // --- global names of the functions
 
-  function visible(name, value) {
+  function defineGlobal(name, value) {
     defineProperty(globalThis, name, { value, configurable: true, enumerable: true, writable: true });
   }
 
   function unavailable(name) {
-    return { [name]: function () { throw new Message(`${name} has nothing to do in this function`); } }[name];
+    return { [name]: function () { throw new SavedTypeError(`${name} has nothing to do in this function`); } }[name];
   }
 
-  visible("emit", emit);
-  visible("sum", function sum(values) {
+  defineGlobal("emit", emit);
+  defineGlobal("sum", function sum(values) {
     let total = 0;
     for (const i in values) total += values[i];
     return total;
   });
-  visible("log", log);
-  visible("toJSON", stringify);
-  visible("isArray", function isArray(value) { return apply(toText, value, []) === "[object Array]"; });
-  visible("index", function index() {});
-  for (const name of ["provides", "registerType", "start", "send", "getRow"]) visible(name, unavailable(name));
+  defineGlobal("log", log);
+  defineGlobal("toJSON", stringify);
+  defineGlobal("isArray", function isArray(value) { return apply(objectToString, value, []) === "[object Array]"; });
+  defineGlobal("index", function index() {});
+  for (const name of ["provides", "registerType", "start", "send", "getRow"]) defineGlobal(name, unavailable(name));
   freeze(JSON);
 
-  // --- what Python asks
+  // --- commands of Python
 
   const commands = {
-    // Compile a map function; `lib` is what it may require.
-    addMap: (source) => { mapper = compiled(source); return "null"; },
-    check: (source) => { compiled(source); return "null"; },
-    lib: (text) => { visible("require", requirer({ views: { lib: received(text) } })); return "null"; },
+    // Set the context's map function. The command `lib` comes before it, with the modules that it may require.
+    addMap: (source) => { mapper = compile(source); return "null"; },
+    check: (source) => { compile(source); return "null"; },
+    lib: (text) => { defineGlobal("require", requirer({ views: { lib: parseForeign(text) } })); return "null"; },
     map,
     nothing: () => "null",
-    reduce: (source, text, size) => reduce(reducers[source] || (reducers[source] = compiled(source)), text, +size),
-    design: (text) => { design = received(text); visible("require", requirer(design)); return "null"; },
-    call: (name, text) => { const [path, ...values] = received(text); return responders[name](path, ...values); },
+    reduce: (source, text, size) => reduce(reducers[source] || (reducers[source] = compile(source)), text, +size),
+    design: (text) => { design = parseForeign(text); defineGlobal("require", requirer(design)); return "null"; },
+    call: (name, text) => { const [path, ...values] = parseForeign(text); return responders[name](path, ...values); },
   };
   const reducers = create(null);
 
@@ -515,9 +527,9 @@
     try {
       outcome = commands[command](a, b, c);
     } catch (error) {
-      outcome = `!${failed(error)}`;
+      outcome = `!${describeError(error)}`;
     }
-    // Joined and not added, for Python cannot read a string that is still in pieces.
+    // Joined and not added: the engine's binding for Python cannot read a string that is a rope of unjoined pieces.
     return apply(join, bare(lines.length === 0 ? "" : json(lines), outcome), ["\n"]);
   };
 })()

@@ -1,4 +1,4 @@
-"""Where requests wait for functions: on threads, and no more of them for each database than it has processes."""
+"""Run calls of JavaScript functions on threads, with no more threads for a database than it has processes."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,15 +21,19 @@ _turns: Final[WeakKeyDictionary[Scripts, _Turns]] = WeakKeyDictionary()
 
 
 async def run(scripts: Scripts, call: Callable[[], T]) -> T:
-    """What a call gives that asks functions of a database, on a thread, when it is its turn."""
+    """Run a call that waits for a database's JavaScript on a thread, and return its result.
+
+    The call first waits for its turn, in the event loop.
+    """
     loop = asyncio.get_running_loop()
     turn = _turns.setdefault(scripts, WeakKeyDictionary()).setdefault(loop, asyncio.Semaphore(LIMITS.each))
     await turn.acquire()
 
-    def done(_: object) -> None:
+    def release(_: object) -> None:
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(turn.release)
 
     running = _THREADS.submit(call)
-    running.add_done_callback(done)  # a call goes on that nobody waits for any more, and its turn with it
+    # The turn ends with the call and not with this coroutine: the call goes on if the coroutine is cancelled.
+    running.add_done_callback(release)
     return await asyncio.wrap_future(running)
