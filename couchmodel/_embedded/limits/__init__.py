@@ -1,1 +1,1 @@
-"""How long work may take, how much is much, and when others get a turn."""
+"""Limits of time and size, and turns between pieces of work on a thread."""

@@ -1,10 +1,11 @@
-"""How long what runs in a thread may go on: until it is stopped, and until it lets others in.
+"""Limit the time of work on a thread, and let other threads run in between.
 
-Whoever begins it sets the limit. What may take long asks now and then whether it is over, for nobody could stop it from
-outside: a selector may ask a document a million things.
+The caller sets a time limit for its thread with :func:`time_limit`. Long work, such as a selector with a million
+conditions, calls :func:`check_time` now and then, as no other thread could stop it.
 
-A thread that asks SQLite for many short things lets go of Python's lock only to take it again at once: others that
-wait for it are told, and come too late, as often as not. So it has to wait for a moment itself.
+A thread that makes many short calls of SQLite releases Python's global interpreter lock in each call and takes it again
+at once. Other threads that wait for the lock are woken, but often too late to get it. So :func:`check_time` also sleeps
+for a moment when the thread has run long enough.
 """
 
 import math
@@ -19,19 +20,22 @@ __all__ = ["OverdueError", "begin_turn", "check_time", "in_pieces", "time_left",
 T = TypeVar("T")
 
 PIECE: Final = 100
-"""Values that are gone through between two looks at the clock."""
-
+"""Values to process between two looks at the clock."""
 
 LONG: Final = 0.005
+"""Seconds that a thread runs before it lets others run."""
+
 BREATH: Final = 0.000_05
-"""Seconds that a thread goes on before it lets others in, and those that it then waits."""
+"""Seconds that it then sleeps: long enough for another thread to take the interpreter lock."""
 
 
 class OverdueError(Exception):
-    """The time is over."""
+    """The time limit of the running work is over."""
 
 
 class _Limit(threading.local):
+    """This thread's time limit, and the time at which it lets others run: seconds of the monotonic clock."""
+
     end = math.inf
     turn = math.inf
 
@@ -41,7 +45,7 @@ _limit: Final = _Limit()
 
 @contextmanager
 def time_limit(seconds: float) -> Generator[None]:
-    """A context in which :func:`check_time` raises OverdueError when the time is over."""
+    """Run the block with a time limit: :func:`check_time` raises OverdueError after that many seconds."""
     before = _limit.end
     _limit.end = time.monotonic() + seconds
     try:
@@ -51,12 +55,15 @@ def time_limit(seconds: float) -> Generator[None]:
 
 
 def begin_turn() -> None:
-    """From now on this thread, which asks SQLite for things, lets others in when it looks at the clock."""
+    """Begin a turn of this thread: ``LONG`` seconds from now the next :func:`check_time` lets other threads run.
+
+    Threads that never call this never sleep in :func:`check_time`.
+    """
     _limit.turn = time.monotonic() + LONG
 
 
 def check_time() -> None:
-    """Look at the clock. Raises OverdueError where the time is over."""
+    """Raise OverdueError if the time limit is over, and let other threads run if this one's turn is over."""
     now = time.monotonic()
     if now > _limit.end:
         raise OverdueError
@@ -66,12 +73,12 @@ def check_time() -> None:
 
 
 def time_left() -> float:
-    """Seconds until the time is over."""
+    """Return the seconds until the time limit is over, infinity without a limit."""
     return _limit.end - time.monotonic()
 
 
 def in_pieces(values: Sequence[T]) -> Generator[Sequence[T]]:
-    """Many values, a few at a time. Raises OverdueError."""
+    """Yield values in slices, checking the time before each. Raises OverdueError."""
     for start in range(0, len(values), PIECE):
         check_time()
         yield values[start : start + PIECE]

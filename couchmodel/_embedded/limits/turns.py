@@ -1,4 +1,8 @@
-"""Reads that may take long: in turns on the reading thread, hardly in the event loop, and not for ever."""
+"""Keep long reads out of the event loop, and limit their time.
+
+A read begins in the event loop. If it turns out to be long, it raises BusyError and is run again on the reading thread.
+A very long one runs there in several turns, so that other reads come in between.
+"""
 
 import asyncio
 from collections.abc import Generator
@@ -11,21 +15,21 @@ from couchmodel.errors import ServerError
 __all__ = ["TIMEOUT", "TURN", "BusyError", "bounded", "in_event_loop", "leave_event_loop"]
 
 TURN: Final = 0.1
-"""Seconds after which a read lets others on the reading thread, and goes on in its next turn."""
+"""Seconds after which a read leaves the reading thread to others, and goes on in its next turn."""
 
 TIMEOUT: Final = 60.0
-"""Seconds that a query may take, CouchDB's ``request_timeout``."""
+"""Seconds that a query may take: the default of CouchDB's setting ``request_timeout``."""
 
 INLINE: Final = 0.005
-"""Seconds that a read may take in the event loop, before it is begun anew on the thread."""
+"""Seconds that a read may take in the event loop before it is run again on the thread."""
 
 
 class BusyError(Exception):
-    """A job has to be run on a worker: the connection is in use, or the job takes too long."""
+    """A job has to run on a worker instead: the connection is in use, or the job takes too long."""
 
 
 def in_event_loop() -> bool:
-    """Whether this thread runs an event loop at the moment."""
+    """Return True if this thread is running an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -34,18 +38,18 @@ def in_event_loop() -> bool:
 
 
 def leave_event_loop() -> None:
-    """Raise BusyError in an event loop: a job calls it before it does what may take long."""
+    """Raise BusyError in an event loop. A job calls this before work that may take long, to run again on a thread."""
     if in_event_loop():
         raise BusyError
 
 
 @contextmanager
 def bounded(seconds: float) -> Generator[None]:
-    """A context for what may take some time, as far as it looks at the clock.
+    """Run the block with a time limit. The block has to call ``check_time`` for the limit to take effect.
 
     Raises:
-        BusyError: in the event loop, where it takes long.
-        ServerError: where it takes longer than so many seconds.
+        BusyError: the block took longer than ``INLINE`` seconds in an event loop.
+        ServerError: the block took longer than ``seconds`` on a thread.
     """
     try:
         with time_limit(INLINE if in_event_loop() else seconds):
