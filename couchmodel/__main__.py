@@ -1,4 +1,4 @@
-"""``python -m couchmodel`` is the command line."""
+"""Run the command line: ``python -m couchmodel``."""
 
 from couchmodel.cli import main
 

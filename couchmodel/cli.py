@@ -1,4 +1,4 @@
-"""The command line: an embedded store on a socket, where any CouchDB client can use it, and the care of its file."""
+"""Run the command ``couchmodel``: serve an embedded store to any CouchDB client, and check, copy or renew its file."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ from couchmodel.transports import HTTPTransport
 from couchmodel.upkeep import Checked
 from couchmodel.upkeep import backup as make_backup
 from couchmodel.upkeep import check as check_file
-from couchmodel.upkeep import renew as give_new_ids
+from couchmodel.upkeep import renew as renew_ids
 
 try:
     import typer
@@ -34,12 +34,16 @@ _USERS: Final[Any] = {"rich_help_panel": "Users"}
 _WEB: Final[Any] = {"rich_help_panel": "HTTP"}
 
 COLLECTIONS: Final = 5_000, 5, 800
-"""Objects made before Python looks for garbage among them, and how many such rounds come before longer ones."""
+"""The thresholds of Python's garbage collector while a store is served: see ``gc.set_threshold``.
+
+A young collection after 5,000 new objects, a middle one after 5 of those, and a full one after 800 of those: full ones
+are long, see ``_serve``.
+"""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
-def _tell_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"couchmodel {version('couchmodel')}")
         raise typer.Exit
@@ -49,7 +53,7 @@ def _tell_version(wanted: bool) -> None:
 def _couchmodel(
     *,
     _version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Typed documents for Apache CouchDB, with or without a server."""
@@ -121,19 +125,19 @@ def serve(
     ] = None,
 ) -> None:
     """Serve an embedded store over HTTP, as a CouchDB would, until it is interrupted."""
-    with _refusing("serve"):
-        pairs = [_pair(text, "=", "--jwt-key", "NAME=KEY") for text in jwt_key or ()]
+    with _exit_on_error("serve"):
+        pairs = [_split_pair(text, "=", "--jwt-key", "NAME=KEY") for text in jwt_key or ()]
         configuration = Configuration(
-            admins=dict(_pair(text, ":", "--admin", "NAME:PASSWORD") for text in admin or ()),
+            admins=dict(_split_pair(text, ":", "--admin", "NAME:PASSWORD") for text in admin or ()),
             require_valid_user=require_valid_user,
             session_timeout=session_timeout,
-            jwt_keys={name: _key(text) for name, text in pairs},
+            jwt_keys={name: _read_key(text) for name, text in pairs},
             proxy_secret=proxy_secret or None,
             cors=Cors(tuple(cors), cors_credentials) if cors else None,
             max_request_size=max_request_size,
             utils=utils,
         )
-        asyncio.run(_serve(file, host, port, configuration, _tls(tls_certificate, tls_key)))
+        asyncio.run(_serve(file, host, port, configuration, _tls_context(tls_certificate, tls_key)))
 
 
 @app.command()
@@ -143,7 +147,7 @@ def check(
     most: Annotated[int, typer.Option(min=1, help="Stop after so many problems.")] = 100,
 ) -> None:
     """Read a store from end to end, and say what is wrong with it: exit status 0 if nothing, 1 if something is."""
-    with _refusing("check", status=2):
+    with _exit_on_error("check", status=2):
         found = asyncio.run(check_file(file, most=most))
     for problem in found.problems:
         typer.echo(f"  {problem}")
@@ -158,22 +162,25 @@ def backup(
 ) -> None:
     """Copy a store as it is at this moment. The copy is a store, and appears when it is whole."""
     terminal = Console(stderr=True)
-    with _refusing("backup"), Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+    with (
+        _exit_on_error("backup"),
+        Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress,
+    ):
         task = progress.add_task("copying")
 
-        def told(done: int, total: int) -> None:
+        def show_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        asyncio.run(make_backup(file, target, progress=told))
+        asyncio.run(make_backup(file, target, progress=show_progress))
     typer.echo(f"{file} copied to {target}: {Path(target).stat().st_size:,} bytes")
 
 
 @app.command()
 def renew(file: Annotated[str, typer.Argument(help="The store's file; nobody may have it open.")]) -> None:
     """Give the databases of a store new ids, after its file was put back: feeds and replications begin again."""
-    with _refusing("renew"):
-        count = asyncio.run(give_new_ids(file))
-    typer.echo(f"{file}: {_number(count, 'database')} with new ids")
+    with _exit_on_error("renew"):
+        count = asyncio.run(renew_ids(file))
+    typer.echo(f"{file}: {_count_noun(count, 'database')} with new ids")
 
 
 def main() -> None:
@@ -182,8 +189,8 @@ def main() -> None:
 
 
 @contextmanager
-def _refusing(command: str, *, status: int = 1) -> Generator[None]:
-    """A context whose errors end the command with a message and an exit status."""
+def _exit_on_error(command: str, *, status: int = 1) -> Generator[None]:
+    """Run the block, and turn its errors into a message and an exit status."""
     try:
         yield
     except (CouchModelError, OSError) as error:
@@ -196,13 +203,13 @@ def _refusing(command: str, *, status: int = 1) -> Generator[None]:
 def _summary(found: Checked, most: int) -> str:
     counts, problems = found.counts, len(found.problems)
     if problems:
-        return f"{_number(problems, 'problem')}{', and the rest was not looked at' if problems == most else ''}"
-    documents = f"{_number(counts.documents, 'document')} and {counts.deleted:,} deleted"
-    listed = _number(counts.databases, "database"), documents, _number(counts.attachments, "stored attachment")
-    return f"{', '.join(listed)}: all is well"
+        return f"{_count_noun(problems, 'problem')}{', and the rest was not looked at' if problems == most else ''}"
+    documents = f"{_count_noun(counts.documents, 'document')} and {counts.deleted:,} deleted"
+    parts = _count_noun(counts.databases, "database"), documents, _count_noun(counts.attachments, "stored attachment")
+    return f"{', '.join(parts)}: all is well"
 
 
-def _number(count: int, noun: str) -> str:
+def _count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -216,8 +223,9 @@ async def _serve(
     store = Store(file)
     try:
         server = await start_server(store, host, port, configuration=configuration, tls=tls, remote=HTTPTransport)
-        # A collection of all objects holds up everybody, for longer than half a second where thousands wait for
-        # changes. What is there by now stays for good; of the rest, mostly the youngest can be garbage.
+        # A full collection stops the event loop, for more than half a second when thousands of clients wait for
+        # changes. The objects that exist by now live as long as the server, so they are never examined. Most later
+        # garbage is young, so young collections suffice.
         gc.freeze()
         gc.set_threshold(*COLLECTIONS)
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")
@@ -229,18 +237,18 @@ async def _serve(
         await store.close()
 
 
-def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
+def _split_pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
     left, found, right = text.partition(separator)
     if not left or not found or not right:
         raise typer.BadParameter(f"write {form}", param_hint=option)
     return left, right
 
 
-def _key(text: str) -> str:
+def _read_key(text: str) -> str:
     return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
 
 
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if certificate is None:
         if key is not None:
             raise typer.BadParameter("a key needs a certificate", param_hint="--tls-key")

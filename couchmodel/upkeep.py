@@ -1,7 +1,8 @@
-"""Looking after the file of an embedded store: whether it is whole, and copies of it.
+"""Check, copy and renew the file of an embedded store.
 
-A check and a backup work on a store that is in use, in this process or in another one, and hold up neither its readers
-nor its writers. The command line has them too, as ``couchmodel check``, ``couchmodel backup`` and ``couchmodel renew``.
+:func:`check` and :func:`backup` work on a store that is in use, in this process or in another one, and hold up neither
+its readers nor its writers. The commands ``couchmodel check``, ``couchmodel backup`` and ``couchmodel renew`` do the
+same on the command line.
 """
 
 import asyncio
@@ -18,10 +19,10 @@ __all__ = ["Checked", "Counts", "Problem", "backup", "check", "renew"]
 
 
 async def check(path: str | os.PathLike[str], *, most: int = 1000) -> Checked:
-    """Read a store from end to end. It is whole if there are no problems.
+    """Read a whole store and return the problems found. The store is intact if there are none.
 
-    SQLite checks its file, and then every document is held against its revision tree, every attachment against its
-    digest, and every count against what there is. More than ``most`` problems are not looked for.
+    SQLite checks its file first. Then every document is compared with its revision tree, every attachment with its
+    digest, and every stored count with the rows that it counts. The check stops after ``most`` problems.
 
     Raises:
         StoreFileError: there is no store at ``path``, or it cannot be opened.
@@ -35,29 +36,29 @@ async def backup(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Copy a store as it is at this moment to ``target``, where there is nothing yet.
+    """Copy a store as of this moment to ``target``, which must not exist yet.
 
-    The copy is a store; it appears when it is whole. Its databases have ids of their own, so that feeds and
-    replications begin again where the copy takes the place of the store. ``progress`` is told from another thread how
-    many pages of how many are copied.
+    The copy is a store, too. Its file appears when it is complete. Its databases get new ids, so that feeds and
+    replications begin again if the copy takes the place of the store. ``progress`` is called in another thread with the
+    number of pages copied so far and the number of all pages.
 
     Raises:
-        StoreFileError: there is no store at ``path``, something is at ``target``, or one of them cannot be used.
+        StoreFileError: there is no store at ``path``, ``target`` exists, or one of the two cannot be used.
     """
     await asyncio.to_thread(_copy, path, target, progress)
 
 
 async def renew(path: str | os.PathLike[str]) -> int:
-    """Give every database of a store a new id, and return how many there are.
+    """Give every database of a store a new id, and return the number of databases.
 
-    Do so after a store went back to an earlier state by other means than :func:`backup`, or a second time to the same
-    copy: whoever follows its changes, or replicates from it, begins again then. Otherwise they would take what is
-    written next for what they have seen.
+    Call this after a store's file was put back to an earlier state by other means than :func:`backup`, or to the same
+    backup a second time. Clients that follow the changes of its databases or replicate from them then begin again.
+    Otherwise they would miss new writes, whose sequence numbers they have seen before.
 
     Raises:
         StoreFileError: there is no store at ``path``, it cannot be written, or it is open.
     """
-    await asyncio.to_thread(_look, path)
+    await asyncio.to_thread(_require_store, path)
     store = Store(path)
     try:
         return await store.write(_backup.renew)
@@ -65,8 +66,8 @@ async def renew(path: str | os.PathLike[str]) -> int:
         await store.close()
 
 
-def _look(path: str | os.PathLike[str]) -> None:
-    """Raise StoreFileError where there is no store, which would be made otherwise."""
+def _require_store(path: str | os.PathLike[str]) -> None:
+    """Raise StoreFileError if there is no store. Without this check, ``Store`` would create one."""
     with _backup.reading(Path(path).resolve()):
         pass
 
