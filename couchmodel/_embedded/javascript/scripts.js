@@ -333,7 +333,7 @@
   let passes = false; // true after the first `emit`
 
   let mapper = null;
-  const nobody = freeze(setPrototypeOf([], list)); // `this` in a map or reduce function
+  const emptyThis = freeze(setPrototypeOf([], list)); // `this` in a map or reduce function
 
   function emit(key, value) {
     passes = true;
@@ -364,7 +364,7 @@
     emitted = bare();
     values = bare();
     try {
-      apply(map, nobody, [document]);
+      apply(map, emptyThis, [document]);
     } catch (error) {
       logMapError(error, document);
       return bare();
@@ -384,7 +384,7 @@
     const line = parseForeign(text);
     let reduction = null;
     try {
-      reduction = apply(reducer, nobody, line.length === 1 ? [null, line[0], true] : [line[0], line[1], false]);
+      reduction = apply(reducer, emptyThis, line.length === 1 ? [null, line[0], true] : [line[0], line[1], false]);
     } catch (error) {
       refuseFatal(error);
       log(`function raised exception ${toText(error)}`);
