@@ -1,1 +1,1 @@
-"""Speed as ratios: each row against a floor or a peer in the same run."""
+"""Measure speed as ratios: each row compares couchmodel with a floor or a peer in the same run."""

@@ -1,4 +1,4 @@
-"""Print the table of ratios: ``python -m benchmarks``."""
+"""Run all benchmarks and print the table of ratios: ``python -m benchmarks``."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ async def _rows() -> AsyncIterator[Row]:
 
 
 async def main() -> None:
-    """Measure everything and print it."""
+    """Run all benchmarks and print the table."""
     server = "a real CouchDB" if os.environ.get("COUCHMODEL_TEST_URL") else "couchmodel serve"
     table = Table("what", "against", "µs", "its µs", "ratio", "bar", title=f"couchmodel; over HTTP: {server}")
     async for row in _rows():

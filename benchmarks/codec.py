@@ -1,4 +1,4 @@
-"""Loading and dumping a typed document, against pydantic alone."""
+"""Measure loading and dumping of a typed document against pydantic alone."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from couchmodel._model.codec import codec
 
 
 def rows() -> Iterator[Row]:
-    """``load`` against ``model_validate_json`` of the same bytes, ``dump`` against ``model_dump_json``."""
+    """Yield rows for ``load`` against ``model_validate_json``, and for ``dump`` against ``model_dump_json``."""
     document = recipe()
     stored = codec.splice({"_id": document.id, "_rev": "1-" + "a" * 32}, codec.dump(document))
     plain = Plain.model_validate_json(stored.replace(b'"_id"', b'"id"', 1).replace(b'"_rev"', b'"rev"', 1))
@@ -19,7 +19,7 @@ def rows() -> Iterator[Row]:
     loaded = codec.load(Recipe, stored)
     floor, ours = best_of(plain.model_dump_json, lambda: codec.dump(loaded))
     yield Row("dump a document", "model_dump_json", floor, ours, 1.15)
-    # An instant of a whole second is where pydantic's form and the stored one differ.
+    # Only for an instant of a whole second does the stored form differ from pydantic's.
     for name in ("created", "updated", "published"):
         setattr(loaded, name, getattr(loaded, name).replace(microsecond=0))
     floor, ours = best_of(plain.model_dump_json, lambda: codec.dump(loaded))

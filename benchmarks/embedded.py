@@ -1,4 +1,4 @@
-"""Reading from an embedded store in a file and writing to it, against SQLite and pydantic alone."""
+"""Measure reads from and writes to an embedded store in a file, against SQLite and pydantic alone."""
 
 import secrets
 import sqlite3
@@ -15,13 +15,13 @@ _INSERT = "INSERT INTO doc (id, body) VALUES (?, ?)"
 
 
 async def rows() -> AsyncIterator[Row]:
-    """``get`` against a point read and ``model_validate_json``; ``save`` against ``model_dump_json`` and an insert."""
+    """Yield rows: ``get`` against a point read and ``model_validate_json``, ``save`` against a dump and an insert."""
     with tempfile.TemporaryDirectory() as folder:
         async with connect(f"sqlite:{Path(folder, 'couch.db')}") as couch:
             await couch.apply(Recipe)
             await Recipe.save_all(recipe(f"r{n}") for n in range(_DOCUMENTS))
-            connection = _plain(Path(folder, "plain.db"))
-            read = _point_read(connection)
+            connection = _create_plain_table(Path(folder, "plain.db"))
+            read = _make_point_read(connection)
 
             async def by_sqlite() -> Plain:
                 return read()
@@ -36,8 +36,8 @@ async def rows() -> AsyncIterator[Row]:
             yield Row("save new, embedded in a file", "model_dump_json + sqlite3, durable", floor, ours, None)
 
 
-def _plain(file: Path) -> sqlite3.Connection:
-    """A table of the same documents, as durable as the store's."""
+def _create_plain_table(file: Path) -> sqlite3.Connection:
+    """Create a plain SQLite table of the same documents, with the durability of the store."""
     body = Plain.model_validate(recipe().model_dump()).model_dump_json()
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -55,7 +55,7 @@ def _insert(connection: sqlite3.Connection) -> None:
         connection.execute(_INSERT, (secrets.token_hex(8), body.encode()))
 
 
-def _point_read(connection: sqlite3.Connection) -> Callable[[], Plain]:
+def _make_point_read(connection: sqlite3.Connection) -> Callable[[], Plain]:
     def read() -> Plain:
         (stored,) = connection.execute("SELECT body FROM doc WHERE id = ?", ("r500",)).fetchone()
         return Plain.model_validate_json(stored)

@@ -1,4 +1,4 @@
-"""The engine over HTTP, against raw aiohttp with orjson and beside aiocouch: wall time, and the client's own time."""
+"""Measure the engine over HTTP against raw aiohttp with orjson, and against aiocouch: wall time and client CPU time."""
 
 import asyncio
 import gc
@@ -19,18 +19,20 @@ from couchmodel.engine import CouchDB, Database, Document
 DOCUMENTS = 5_000
 LONG = 5
 SHORT = 25
-"""Rounds of a job: more where it takes milliseconds, so that a server's hiccup falls on none of the contenders."""
+"""Rounds of a long and of a short job. Short ones have more, so that a pause of the server affects no contender."""
 
 CONTENT = {"kind": "benchmark", "text": "x" * 400, "numbers": [1, 2, 3, 4.5], "author": {"name": "Ada"}}
-"""About 500 bytes as JSON."""
+"""The content of a document: about 500 bytes of JSON."""
 
 Contender = Callable[[], Awaitable[object]]
 Bars = tuple[float | None, float | None, float | None]
+"""The bars of a job: wall time and client time against raw aiohttp, client time against aiocouch."""
+
 Job = tuple[str, Bars, tuple[Contender, Contender, Contender], int]
 
 
 async def rows() -> AsyncIterator[Row]:
-    """Get, save, bulk create, iterate, find and concurrent gets."""
+    """Yield rows for get, save, bulk create, iterate, find and concurrent gets."""
     async with server() as url, CouchDB(url) as couch, aiohttp.ClientSession() as raw:
         parts = urlsplit(url)
         peer = aiocouch.CouchDB(f"http://{parts.hostname}:{parts.port}", user=parts.username, password=parts.password)
@@ -41,13 +43,13 @@ async def rows() -> AsyncIterator[Row]:
                     operation.create(f"filled-{n:02}", data=CONTENT)
             case = _Case(database, aiocouch.Database(peer, database.id), raw, f"{url}/{database.id}")
             for job in _jobs(case):
-                async for row in _measured(*job):
+                async for row in _measure(*job):
                     yield row
             await database.delete()
 
 
 def _jobs(case: "_Case") -> list[Job]:
-    """Each with its bars: wall time and client time against raw, client time against aiocouch."""
+    """Return the jobs."""
     return [
         ("get 64", (1.10, None, None), (case.raw_get, case.get, case.their_get), SHORT),
         ("64 gets at once", (1.05, None, None), (case.raw_gets, case.gets, case.their_gets), SHORT),
@@ -58,10 +60,10 @@ def _jobs(case: "_Case") -> list[Job]:
     ]
 
 
-async def _measured(
+async def _measure(
     name: str, bars: Bars, contenders: tuple[Contender, Contender, Contender], rounds: int
 ) -> AsyncIterator[Row]:
-    """The rows of one job: the best of each contender's rounds, taken in turns."""
+    """Yield the rows of one job. The contenders take turns, and the best round of each counts."""
     walls, cpus = [float("inf")] * 3, [float("inf")] * 3
     for _ in range(rounds):
         for n, contender in enumerate(contenders):
@@ -78,7 +80,7 @@ async def _measured(
 
 
 class _Case:
-    """Each job three times: by hand, by the engine, and by aiocouch. What one reads, another one has written."""
+    """The jobs, each by hand (``raw_…``), by the engine, and by aiocouch (``their_…``), on the same database."""
 
     def __init__(self, ours: Database, theirs: aiocouch.Database, raw: aiohttp.ClientSession, url: str) -> None:
         self.ours, self.theirs, self.session, self.url = ours, theirs, raw, url

@@ -1,4 +1,4 @@
-"""Reading over HTTP, against raw aiohttp with json, and beside aiocouch."""
+"""Measure reads over HTTP against raw aiohttp with json, and against aiocouch; and the speed of the server."""
 
 import asyncio
 import base64
@@ -21,8 +21,8 @@ from couchmodel import Repository, connect
 
 
 async def rows() -> AsyncIterator[Row]:
-    """``get`` of 1 KB: wall time against raw aiohttp, processor time of the client against aiocouch; and the server."""
-    yield await served()
+    """Yield rows for ``get`` of 1 KB, in wall time and client CPU time, and one for the speed of the server."""
+    yield await measure_server()
     async with server() as url, connect(url) as couch, aiohttp.ClientSession() as raw:
         database = await couch.create(f"benchmark-{secrets.token_hex(4)}")
         recipes = Repository(Recipe, database)
@@ -50,18 +50,23 @@ async def rows() -> AsyncIterator[Row]:
         await database.delete()
 
 
-async def served() -> Row:
-    """A document from ``couchmodel serve``, against a server of aiohttp's that has nothing but the bytes to send."""
+async def measure_server() -> Row:
+    """Measure a ``GET`` of a document from ``couchmodel serve``, against an aiohttp server that sends fixed bytes."""
     document = json.dumps({"_id": "a", "_rev": "1-x", "text": "x" * 1000})
-    bare = (sys.executable, "-c", BARE, document)
-    async with listening(*bare) as floor, listening(*SERVE) as ours, Exchange(floor) as theirs, Exchange(ours) as mine:
+    fixed = (sys.executable, "-c", FIXED_SERVER, document)
+    async with (
+        listening(*fixed) as floor,
+        listening(*SERVE) as ours,
+        RawConnection(floor) as theirs,
+        RawConnection(ours) as mine,
+    ):
         await mine.ask("PUT", "/db")
         await mine.ask("PUT", "/db/a", json.dumps({"text": "x" * 1000}).encode())
         floor_us, ours_us = await best_of_async(lambda: theirs.ask("GET", "/db/a"), lambda: mine.ask("GET", "/db/a"))
     return Row("serve a document", "aiohttp, fixed bytes", floor_us, ours_us, 2.00)
 
 
-BARE = """
+FIXED_SERVER = """
 import asyncio, sys
 from aiohttp import web
 
@@ -81,8 +86,8 @@ asyncio.run(main())
 SERVE = (sys.executable, "-m", "couchmodel", "serve", "--port", "0", "--admin", "bench:mark")
 
 
-class Exchange:
-    """One connection, as bare as can be: what it takes is what the server takes."""
+class RawConnection:
+    """A minimal HTTP connection: it costs so little that the measured time is the server's."""
 
     def __init__(self, url: str) -> None:
         self._port = urlsplit(url).port
@@ -105,7 +110,7 @@ class Exchange:
 
 @asynccontextmanager
 async def server() -> AsyncGenerator[str]:
-    """The URL of a server in another process: a real CouchDB where there is one."""
+    """Yield the URL of a server in another process: the CouchDB of ``COUCHMODEL_TEST_URL``, or ``couchmodel serve``."""
     if live := os.environ.get("COUCHMODEL_TEST_URL"):
         yield live.rstrip("/")
         return
@@ -115,7 +120,7 @@ async def server() -> AsyncGenerator[str]:
 
 @asynccontextmanager
 async def listening(*command: str) -> AsyncGenerator[str]:
-    """The URL that a command says last in its first line."""
+    """Run a command that starts a server, and yield the URL at the end of its first line of output."""
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         if process.stdout is None:

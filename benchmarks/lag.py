@@ -1,7 +1,7 @@
-"""How long the event loop stands still while an embedded store works: ``python -m benchmarks.lag [WORD ...]``.
+"""Measure how long an embedded store blocks the event loop: ``python -m benchmarks.lag [WORD ...]``.
 
-Each request runs in its turn beside a task that only wants to run every millisecond. The bar is 20 ms for the longest
-time that it has to wait, in the best of some rounds: what another process does with the machine counts, too.
+The words select requests by name. Each request runs beside a task that wakes up every millisecond. The bar is 20 ms for
+the task's longest delay, in the best of some rounds, since other processes of the machine cause delays, too.
 """
 
 import asyncio
@@ -20,20 +20,23 @@ from couchmodel._wire.messages import NOTHING, Request
 from couchmodel.cli import COLLECTIONS
 
 BAR = 20.0
+"""Milliseconds."""
+
 DOCUMENTS = 100_000
 ROUNDS = 3
 TICK = 0.001
+"""Seconds between two runs of the task beside a request."""
 
 _JSON = {"content-type": "application/json"}
 _MIB = 1024 * 1024
-_TORN = json.dumps(
+_CONFLICTS = json.dumps(
     {"new_edits": False, "docs": [{"_id": "torn", "_rev": f"1-{n:032x}"} for n in range(20_000)]}
 ).encode()
-"""A document of 20,000 conflicts."""
+"""A bulk request that creates a document with 20,000 conflicts."""
 
 
 class Lag(NamedTuple):
-    """Milliseconds that the loop stood still at most, and in all but one of a hundred ticks; seconds of the request."""
+    """The longest delay of a tick and the 99th percentile, in milliseconds; and the seconds of the request."""
 
     name: str
     longest: float
@@ -46,7 +49,7 @@ class Lag(NamedTuple):
 
 
 class Case:
-    """Requests to one store."""
+    """A store, and methods that send it requests. ``expected`` are the statuses that an answer may have."""
 
     def __init__(self, path: Path) -> None:
         self.router = Router(Store(path))
@@ -73,7 +76,7 @@ class Case:
             documents = [{"_id": f"d{n:06}", **_document(n)} for n in range(start, start + 1000)]
             await self.ask("POST", "_bulk_docs", json.dumps({"docs": documents}).encode())
 
-    def fresh(self) -> str:
+    def new_id(self) -> str:
         self.count += 1
         return f"fresh-{self.count}"
 
@@ -100,31 +103,33 @@ def _large_body() -> bytes:
 
 def _large_document(case: Case) -> Callable[[], Awaitable[None]]:
     body = _large_body()
-    return lambda: case.ask("PUT", case.fresh(), body)
+    return lambda: case.ask("PUT", case.new_id(), body)
 
 
 def _many_megabytes(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Bodies that arrive in pieces and are as large as they may be."""
+    """Return requests with bodies of nearly the largest size, most of which arrive in pieces."""
     documents = json.dumps({"docs": [{"text": "x" * 900} for _ in range(125_000)]}).encode()
     inline = b'{"_attachments":{"file":{"data":"%b"}}}' % (b"QUJD" * 30_000_000)
     return {
-        "_bulk_docs of 115 MB, in pieces": lambda: case.ask("POST", "_bulk_docs", _sliced(documents)),
-        "90 MB attachment in, inline": lambda: case.ask("PUT", case.fresh(), _sliced(inline)),
+        "_bulk_docs of 115 MB, in pieces": lambda: case.ask("POST", "_bulk_docs", _slices(documents)),
+        "90 MB attachment in, inline": lambda: case.ask("PUT", case.new_id(), _slices(inline)),
         "64 MiB attachment out, inline": lambda: case.send(
             Request("GET", ("db", "large"), {"attachments": "true"}, {"accept": "application/json"})
         ),
-        "_bulk_get of the same": _plain(case, "POST", "_bulk_get", {"docs": [{"id": "large"}]}, attachments="true"),
+        "_bulk_get of the same": _make_request(
+            case, "POST", "_bulk_get", {"docs": [{"id": "large"}]}, attachments="true"
+        ),
     }
 
 
-async def _sliced(body: bytes) -> AsyncIterator[bytes]:
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), 65_536):
         yield body[start : start + 65_536]
         await asyncio.sleep(0)
 
 
 def _conflicts(case: Case) -> Callable[[], Awaitable[None]]:
-    return lambda: case.ask("POST", "_bulk_docs", _TORN.replace(b"torn", case.fresh().encode()))
+    return lambda: case.ask("POST", "_bulk_docs", _CONFLICTS.replace(b"torn", case.new_id().encode()))
 
 
 def _replicate(case: Case, ids: list[str]) -> Callable[[], Awaitable[None]]:
@@ -132,7 +137,9 @@ def _replicate(case: Case, ids: list[str]) -> Callable[[], Awaitable[None]]:
     return lambda: case.send(Request("POST", ("_replicate",), NOTHING, _JSON, body))
 
 
-def _plain(case: Case, method: str, target: str, value: object = None, **query: str) -> Callable[[], Awaitable[None]]:
+def _make_request(
+    case: Case, method: str, target: str, value: object = None, **query: str
+) -> Callable[[], Awaitable[None]]:
     body = None if value is None else json.dumps(value).encode()
     return lambda: case.ask(method, target, body, **query)
 
@@ -145,41 +152,43 @@ def _cases(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "put of an 8 MB document": _large_document(case),
         "get of an 8 MB document": lambda: case.ask("GET", "fresh-1"),
         "get of an 8 MB document, revs": lambda: case.ask("GET", "fresh-1", revs="true"),
-        "64 MiB attachment in": lambda: case.ask("PUT", f"{case.fresh()}/file", _pieces(64)),
+        "64 MiB attachment in": lambda: case.ask("PUT", f"{case.new_id()}/file", _pieces(64)),
         "64 MiB attachment out": lambda: case.ask("GET", "large/file"),
-        "16 MiB attachment in, at once": lambda: case.ask("PUT", f"{case.fresh()}/file", bytes(16 * _MIB)),
-        "_all_docs of 100,000": _plain(case, "GET", "_all_docs"),
-        "_all_docs of 100,000 with documents": _plain(case, "GET", "_all_docs", include_docs="true"),
-        "_all_docs of 10,000 keys": _plain(case, "POST", "_all_docs", {"keys": keys}, include_docs="true"),
-        "_changes of 100,000": _plain(case, "GET", "_changes"),
-        "_changes of 100,000 with documents": _plain(case, "GET", "_changes", include_docs="true"),
-        "_bulk_get of 1,000": _plain(case, "POST", "_bulk_get", {"docs": [{"id": key} for key in keys[:1000]]}),
-        "_revs_diff of 10,000": _plain(case, "POST", "_revs_diff", {key: ["1-a"] for key in keys}),
-        "_find that reads 100,000": _plain(case, "POST", "_find", {"selector": {"n": -1}}),
-        "_find of an 8 MB document, by index": _plain(case, "POST", "_find", {"selector": {"rows.1.n": 1}, "limit": 1}),
-        "_find that finds 100,000": _plain(case, "POST", "_find", {"selector": {}, "limit": DOCUMENTS}),
-        "_compact": _plain(case, "POST", "_compact", {}),
-        "_revs_diff of 100,000 revisions": _plain(case, "POST", "_revs_diff", {"d000001": revs}),
-        "open_revs of 100,000": _plain(case, "GET", "d000001", open_revs=json.dumps(revs)),
+        "16 MiB attachment in, at once": lambda: case.ask("PUT", f"{case.new_id()}/file", bytes(16 * _MIB)),
+        "_all_docs of 100,000": _make_request(case, "GET", "_all_docs"),
+        "_all_docs of 100,000 with documents": _make_request(case, "GET", "_all_docs", include_docs="true"),
+        "_all_docs of 10,000 keys": _make_request(case, "POST", "_all_docs", {"keys": keys}, include_docs="true"),
+        "_changes of 100,000": _make_request(case, "GET", "_changes"),
+        "_changes of 100,000 with documents": _make_request(case, "GET", "_changes", include_docs="true"),
+        "_bulk_get of 1,000": _make_request(case, "POST", "_bulk_get", {"docs": [{"id": key} for key in keys[:1000]]}),
+        "_revs_diff of 10,000": _make_request(case, "POST", "_revs_diff", {key: ["1-a"] for key in keys}),
+        "_find that reads 100,000": _make_request(case, "POST", "_find", {"selector": {"n": -1}}),
+        "_find of an 8 MB document, by index": _make_request(
+            case, "POST", "_find", {"selector": {"rows.1.n": 1}, "limit": 1}
+        ),
+        "_find that finds 100,000": _make_request(case, "POST", "_find", {"selector": {}, "limit": DOCUMENTS}),
+        "_compact": _make_request(case, "POST", "_compact", {}),
+        "_revs_diff of 100,000 revisions": _make_request(case, "POST", "_revs_diff", {"d000001": revs}),
+        "open_revs of 100,000": _make_request(case, "GET", "d000001", open_revs=json.dumps(revs)),
         "20,000 conflicts in": _conflicts(case),
-        "20,000 conflicts out": _plain(case, "GET", "torn", open_revs="all", conflicts="true"),
-        "a write over 20,000 conflicts": _plain(case, "PUT", "torn", {"n": 1}, new_edits="false", rev="9-a"),
+        "20,000 conflicts out": _make_request(case, "GET", "torn", open_revs="all", conflicts="true"),
+        "a write over 20,000 conflicts": _make_request(case, "PUT", "torn", {"n": 1}, new_edits="false", rev="9-a"),
         "_replicate of 90,000 documents": _replicate(case, [f"k{n}" for n in range(90_000)]),
-        "put of 2.6 million arrays": lambda: case.ask("PUT", case.fresh(), _ARRAYS),
-        "put of 550,000 members": lambda: case.ask("PUT", case.fresh(), _MEMBERS),
+        "put of 2.6 million arrays": lambda: case.ask("PUT", case.new_id(), _ARRAYS),
+        "put of 550,000 members": lambda: case.ask("PUT", case.new_id(), _MEMBERS),
         "_bulk_docs of 2.6 million arrays": lambda: case.ask("POST", "_bulk_docs", b'{"docs":[%s]}' % _ARRAYS),
         "_bulk_docs of 100,000": lambda: case.ask("POST", "_bulk_docs", b'{"docs":[%s{}]}' % (b"{}," * 100_000)),
         **_queries(case),
-        "_security of 240,000 names": _plain(case, "PUT", "_security", {"admins": {"names": _names(MOST)}}),
-        "_all_docs of 240,000 other keys": _plain(case, "POST", "_all_docs", {"keys": _names(MOST)}),
-        **_refused(case),
+        "_security of 240,000 names": _make_request(case, "PUT", "_security", {"admins": {"names": _names(MOST)}}),
+        "_all_docs of 240,000 other keys": _make_request(case, "POST", "_all_docs", {"keys": _names(MOST)}),
+        **_refused_requests(case),
         **_many_megabytes(case),
     }
 
 
 _ARRAYS = b'{"a":[%s1]}' % (b"[]," * 2_600_000)
 MOST = 240_000
-"""Values, nearly as many as there may be."""
+"""Values in a body: nearly as many as the store accepts."""
 
 
 def _names(count: int) -> list[str]:
@@ -190,16 +199,16 @@ _MEMBERS = b'{"a":{%s}}' % b",".join(b'"k%d":1' % n for n in range(550_000))
 
 
 def _queries(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Queries that ask much: nearly as many conditions, fields and values as they may have."""
+    """Return expensive queries: with nearly as many conditions, fields and values as the store accepts."""
     filter = {"$or": [{"n": -n} for n in range(16_000)]}
     comparisons = {"$or": [{"n": {"$lt": -n}} for n in range(100)]}
     path = "a" + ".a" * 500_000
 
     def find(selector: object, **members: object) -> Callable[[], Awaitable[None]]:
-        return _plain(case, "POST", "_find", {"selector": selector, **members})
+        return _make_request(case, "POST", "_find", {"selector": selector, **members})
 
     return {
-        "_explain of 16,000 alternatives": _plain(case, "POST", "_explain", {"selector": filter}),
+        "_explain of 16,000 alternatives": _make_request(case, "POST", "_explain", {"selector": filter}),
         "_find of 16,000 alternatives": find(filter),
         "_find of 100 comparisons": find(comparisons),
         "_find of one in 240,000 values": find({"n": {"$in": [-n for n in range(MOST)]}}),
@@ -208,14 +217,14 @@ def _queries(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
         "_find of 49,000 fields": find({}, fields=_names(49_000), limit=1),
         "_find of a path of 500,000 names": find({path: 1}, limit=1),
         "_find by a large pattern": find({"title": {"$regex": "|a" * 13_000}}),
-        "_index with 16,000 alternatives": _plain(
+        "_index with 16,000 alternatives": _make_request(
             case, "POST", "_index", {"index": {"fields": ["n"], "partial_filter_selector": filter}}
         ),
     }
 
 
-def _refused(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Requests that are too large, for one reason or another."""
+def _refused_requests(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Return requests that the store refuses, most of them because they are too large."""
 
     def refused(target: str, body: bytes) -> Callable[[], Awaitable[None]]:
         async def ask() -> None:
@@ -233,12 +242,12 @@ def _refused(case: Case) -> dict[str, Callable[[], Awaitable[None]]]:
     }
 
 
-async def _lag(name: str, request: Callable[[], Awaitable[None]]) -> Lag:
-    """The lag of a request, in the best of its rounds."""
-    return min([await _round(name, request) for _ in range(ROUNDS)], key=lambda lag: lag.longest)
+async def _measure(name: str, request: Callable[[], Awaitable[None]]) -> Lag:
+    """Return the lag of a request in the best of its rounds."""
+    return min([await _measure_round(name, request) for _ in range(ROUNDS)], key=lambda lag: lag.longest)
 
 
-async def _round(name: str, request: Callable[[], Awaitable[None]]) -> Lag:
+async def _measure_round(name: str, request: Callable[[], Awaitable[None]]) -> Lag:
     lags: list[float] = []
 
     async def tick() -> None:
@@ -269,14 +278,15 @@ async def main() -> None:
         await case.fill()
         await case.ask("PUT", "large/file", _pieces(64))
         await case.ask("PUT", "large-document", _large_body())
-        await case.ask("POST", "_bulk_docs", _TORN)
+        await case.ask("POST", "_bulk_docs", _CONFLICTS)
         await case.ask("POST", "_index", b'{"index": {"fields": ["rows.1.n"]}}')
-        await case.ask("POST", "_find", b'{"selector": {"rows.1.n": 1}, "limit": 0}')  # which builds the index
-        gc.freeze()  # as ``couchmodel serve`` does, and the next line
+        await case.ask("POST", "_find", b'{"selector": {"rows.1.n": 1}, "limit": 0}')  # builds the index
+        # The same settings of the garbage collector as in ``couchmodel serve``.
+        gc.freeze()
         gc.set_threshold(*COLLECTIONS)
         for name, request in _cases(case).items():
             if all(word in name for word in sys.argv[1:]):
-                print(await _lag(name, request))
+                print(await _measure(name, request))
         await case.router.store.close()
 
 

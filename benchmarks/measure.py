@@ -1,4 +1,4 @@
-"""How a row is measured: the contenders take turns, and the best round of each counts."""
+"""Time contenders: they take turns, and the best round of each counts."""
 
 import asyncio
 import gc
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One line of the table: microseconds a call of the floor and of ours, and the most that their ratio may be."""
+    """A row of the table: microseconds per call of the floor and of couchmodel, and the largest allowed ratio."""
 
     name: str
     floor: str
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def best_of(*contenders: Callable[[], object], rounds: int = 60, calls: int = 400) -> list[float]:
-    """The microseconds that a call of each takes, in the best of its rounds."""
+    """Return the microseconds per call of each contender, in the best of its rounds."""
     best = [float("inf")] * len(contenders)
     gc.collect()
     gc.disable()
@@ -44,7 +44,7 @@ async def best_of_async(
     calls: int = 100,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> list[float]:
-    """The same for coroutines; ``clock`` may count the processor time of this process instead."""
+    """Time coroutines as :func:`best_of` times functions. ``clock`` returns nanoseconds of wall time or CPU time."""
     best = [float("inf")] * len(contenders)
     gc.collect()
     gc.disable()

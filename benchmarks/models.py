@@ -1,4 +1,4 @@
-"""The document that is measured: about 1 KB, with an embedded model, a list of others, and instants."""
+"""Define the document of the benchmarks: about 1 KB, with an embedded model, a list of models, and instants."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ class Ingredient(BaseModel):
 
 
 class Plain(BaseModel):
-    """The floor: what pydantic alone makes of the same document."""
+    """The floor: the same document as a model of pydantic alone."""
 
     id: str
     rev: str | None = None
@@ -48,7 +48,7 @@ class Recipe(CouchModel, database="benchmark"):
 
 
 def recipe(id: str = "apple_pie") -> Recipe:
-    """A recipe of about 1 KB."""
+    """Return a recipe of about 1 KB."""
     return Recipe(
         id=id,
         title="Apple pie with a crust",

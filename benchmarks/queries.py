@@ -1,4 +1,4 @@
-"""Mango queries of an embedded store: through an index, in databases of two sizes, and without one."""
+"""Measure Mango queries of an embedded store: by an index, in databases of two sizes, and without an index."""
 
 import json
 import sqlite3
@@ -22,12 +22,12 @@ _MOST_SCANNED_US = 100_000
 
 
 async def rows() -> AsyncIterator[Row]:
-    """``_find`` of 25 documents, and of one for which all have to be looked at."""
+    """Yield rows for ``_find`` of 25 documents by an index, and of one document by a scan of all."""
     with tempfile.TemporaryDirectory() as folder:
         async with connect(f"sqlite:{Path(folder, 'couch.db')}") as couch:
-            small, large = [await _filled(couch, count) for count in (_SMALL, _LARGE)]
+            small, large = [await _create_filled(couch, count) for count in (_SMALL, _LARGE)]
             by_index = [partial(_find, database, {"n": {"$gte": 5000}}) for database in (small, large)]
-            read = _read_of_keys(Path(folder, "plain.db"))
+            read = _make_index_read(Path(folder, "plain.db"))
 
             async def by_sqlite() -> list[Any]:
                 return read()
@@ -45,7 +45,7 @@ def _document(n: int) -> dict[str, Any]:
     return {"_id": f"d{n:06}", "n": n, "name": f"Somebody {n}", "tags": ["a", "b"], "body": _BODY}
 
 
-async def _filled(couch: Connection, count: int) -> Database:
+async def _create_filled(couch: Connection, count: int) -> Database:
     database = await couch.create(f"queries{count}")
     for begin in range(0, count, 10_000):
         body = encode({"docs": [_document(n) for n in range(begin, begin + 10_000)]})
@@ -61,8 +61,8 @@ async def _find(database: Database, selector: dict[str, Any]) -> list[Any]:
     return documents
 
 
-def _read_of_keys(file: Path) -> Callable[[], list[Any]]:
-    """The same documents through a table of keys, with nothing but SQLite and a JSON parser."""
+def _make_index_read(file: Path) -> Callable[[], list[Any]]:
+    """Return a function that reads the same documents by a table of keys, with only SQLite and a JSON parser."""
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("CREATE TABLE doc (id TEXT UNIQUE, body BLOB)")

@@ -1,6 +1,6 @@
-"""Attachments by stream, up and down over HTTP: how far this process's memory grows.
+"""Measure how much memory a client needs to stream attachments: ``python -m benchmarks.streams [MIB ...]``.
 
-``python -m benchmarks.streams [MIB ...]``; the bar is 4 MiB, whatever the size.
+The bar is 4 MiB of Python objects, for attachments of any size.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _BAR = 4.0
 
 
 class Growth(NamedTuple):
-    """What one transfer did: seconds, and MiB of Python's objects and of the whole process at the peak."""
+    """The result of a transfer: its seconds, the peak of new Python objects and the growth of the process, in MiB."""
 
     name: str
     seconds: float
@@ -35,8 +35,8 @@ class Growth(NamedTuple):
         return f"{self.name:<24} {self.seconds:6.2f} s   {grown}   {word} < {_BAR:.0f} MiB"
 
 
-async def growths(mib: int) -> AsyncIterator[Growth]:
-    """A transfer of that size each way, alone and together with its document where the server can."""
+async def measure_transfers(mib: int) -> AsyncIterator[Growth]:
+    """Yield results of an upload and a download: of the attachment alone, and, if supported, with its document."""
     async with server() as url, CouchDB(url) as couch:
         database = await couch.create(f"benchmark-{secrets.token_hex(4)}")
         try:
@@ -47,13 +47,13 @@ async def growths(mib: int) -> AsyncIterator[Growth]:
             yield await _measure(f"{mib} MiB up", lambda: attachment.save(_content(mib), "image/png"))
             yield await _measure(f"{mib} MiB down", lambda: _drain(attachment.stream()))
             with suppress(UnsupportedError):
-                async for growth in _together(Document(database, "cake"), mib):
+                async for growth in _measure_multipart(Document(database, "cake"), mib):
                     yield growth
         finally:
             await database.delete()
 
 
-async def _together(document: Document, mib: int) -> AsyncIterator[Growth]:
+async def _measure_multipart(document: Document, mib: int) -> AsyncIterator[Growth]:
     upload = Upload(_content(mib), "image/png", mib * _MIB)
     yield await _measure(f"{mib} MiB multipart up", lambda: document.save_with({"pie.png": upload}))
 
@@ -99,7 +99,7 @@ def _resident() -> float:
 async def main() -> None:
     """Print a line for each transfer."""
     for mib in map(int, sys.argv[1:] or ["32"]):
-        async for growth in growths(mib):
+        async for growth in measure_transfers(mib):
             print(growth)
 
 

@@ -1,4 +1,4 @@
-"""Building and reading views of an embedded store, against the pace that is aimed at."""
+"""Measure building and reading of views of an embedded store, against a target pace."""
 
 import tempfile
 import time
@@ -24,7 +24,7 @@ _VIEWS: dict[str, dict[str, Any]] = {
 
 
 async def rows() -> AsyncIterator[Row]:
-    """The build of an index, and reads from it by key and by count."""
+    """Yield rows for the build of each index, and for a read by key."""
     with tempfile.TemporaryDirectory() as folder:
         async with connect(f"sqlite:{Path(folder, 'couch.db')}") as couch:
             database = await couch.create("views")
@@ -41,7 +41,7 @@ async def rows() -> AsyncIterator[Row]:
 
 
 async def _build(database: Database, id: str, design: dict[str, Any]) -> float:
-    """The microseconds that the first request takes, which builds the index."""
+    """Return the microseconds of the first request of a view, which builds its index."""
     await (await database.create(id, data=design)).save()
     begin = time.perf_counter_ns()
     await database.view(id.removeprefix("_design/"), "it").get(limit=1)

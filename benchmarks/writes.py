@@ -1,6 +1,6 @@
-"""Writing to an embedded store in a file, against a real CouchDB where there is one.
+"""Measure writes to an embedded store in a file, against a real CouchDB if ``COUCHMODEL_TEST_URL`` names one.
 
-The same requests go to both: what is compared is all that lies behind a transport, the way, the work and the disk.
+Both get the same requests. The time includes all behind a transport: the network, the work and the disk.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ BULK = 1_000
 PUTS = 50
 ROUNDS = 8
 LEAST_BULK = 15_000
-"""Documents a second that the store must take, whatever CouchDB does."""
+"""Documents per second that the store has to accept, however fast CouchDB is."""
 
 _HEADERS = {"content-type": "application/json", "accept": "application/json"}
 
 
 async def rows() -> AsyncIterator[Row]:
-    """A durable ``put``, one that a function checks, and a document of a bulk request."""
+    """Yield rows for a durable ``put``, one that JavaScript checks, and a document of a bulk request."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         ours = await _Writer.open(f"sqlite:{Path(folder, 'couch.db')}")
         stack.push_async_callback(ours.close)
         checked = await _Writer.open(f"sqlite:{Path(folder, 'checked.db')}")
         stack.push_async_callback(checked.close)
-        await checked.check()
+        await checked.add_check()
         yield Row("put that JavaScript checks", "put, embedded in a file", *await _best(ours.put, checked.put))
         live = os.environ.get("COUCHMODEL_TEST_URL")
         theirs = await _Writer.open(live) if live else None
@@ -51,7 +51,7 @@ async def rows() -> AsyncIterator[Row]:
 
 
 class _Writer:
-    """Writes to a database of its own, over one transport."""
+    """A client that writes to a database of its own over one transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -68,13 +68,13 @@ class _Writer:
         await self._send("DELETE")
         await self._transport.close()
 
-    async def check(self) -> None:
-        """Have a function check what is written."""
+    async def add_check(self) -> None:
+        """Store a design document whose function checks every write from now on."""
         source = "function (newDoc) { if (!newDoc.title) throw({forbidden: 'no title'}) }"
         await self._send("PUT", "_design/check", body=encode({"validate_doc_update": source}))
 
     async def put(self) -> float:
-        """The microseconds of one document."""
+        """Write documents one by one, and return the microseconds per document."""
         body = encode(self._content)
         start = time.perf_counter()
         for _ in range(PUTS):
@@ -82,7 +82,7 @@ class _Writer:
         return (time.perf_counter() - start) / PUTS * 1_000_000
 
     async def bulk(self) -> float:
-        """The microseconds of each of many."""
+        """Write many documents by one request, and return the microseconds per document."""
         body = encode({"docs": [{"_id": secrets.token_hex(8), **self._content} for _ in range(BULK)]})
         start = time.perf_counter()
         await self._send("POST", "_bulk_docs", body=body)
@@ -100,7 +100,7 @@ def _content() -> dict[str, Any]:
 async def _best(
     theirs: Callable[[], Awaitable[float]] | None, ours: Callable[[], Awaitable[float]]
 ) -> tuple[float, float]:
-    """The best of some rounds of each, which take turns."""
+    """Return the best time of each contender, which take turns; infinity for none."""
     best = [float("inf")] * 2
     for _ in range(ROUNDS):
         for n, contender in enumerate((theirs, ours)):
