@@ -32,7 +32,7 @@ from couchmodel.errors import (
     UnauthorizedError,
     UnsupportedMediaTypeError,
 )
-from couchmodel.transports import BasicAuth, CookieAuth, Credentials, JWTAuth, Patience, ProxyAuth
+from couchmodel.transports import BasicAuth, CookieAuth, Credentials, JWTAuth, Patience, ProxyAuth, RetryPolicy
 
 __all__ = [
     "AllDocsView",
@@ -70,6 +70,7 @@ __all__ = [
     "Replication",
     "ReplicationEnd",
     "Replications",
+    "RetryPolicy",
     "SecurityDocument",
     "Session",
     "UnauthorizedError",

@@ -14,7 +14,7 @@ from couchmodel.transports.credentials import (
 )
 from couchmodel.transports.embedded import EmbeddedTransport
 from couchmodel.transports.http import HTTPTransport, redact
-from couchmodel.transports.patience import Patience
+from couchmodel.transports.retry_policy import Patience, RetryPolicy
 
 __all__ = [
     "BasicAuth",
@@ -27,6 +27,7 @@ __all__ = [
     "ProxyAuth",
     "Request",
     "Response",
+    "RetryPolicy",
     "Transport",
     "open_transport",
 ]

@@ -26,8 +26,8 @@ from couchmodel.errors import (
     TransportError,
 )
 from couchmodel.transports.credentials import Credentials, credentials_of, set_cookies
-from couchmodel.transports.patience import Patience, is_feed, silence_of_feed
 from couchmodel.transports.repeats import BUSY, Repeats, is_harmless
+from couchmodel.transports.retry_policy import RetryPolicy, is_feed, read_timeout_of_feed
 from couchmodel.transports.sockets import open_socket
 from couchmodel.transports.urls import redact, split_credentials
 
@@ -65,7 +65,7 @@ class HTTPTransport:
         auth: Credentials | None = None,
         headers: Mapping[str, str] | None = None,
         ca: str | os.PathLike[str] | ssl.SSLContext | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         connections: int = 100,
         **options: Any,
     ) -> None:
@@ -82,8 +82,8 @@ class HTTPTransport:
         login = (user, password) if user or password else from_url or (None, None)
         self._auth = credentials_of(*login, cookie, auth)
         self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else NOTHING)}
-        self._patience = _patience(patience)
-        self._options = _session_options(options, self._patience)
+        self._policy = _policy(patience)
+        self._options = _session_options(options, self._policy)
         self._middlewares = (*self._options.get("middlewares", ()), _once)
         self._context = _context(ca)
         if self._context is not None and "connector" in options:
@@ -92,7 +92,7 @@ class HTTPTransport:
             raise ConfigurationError(f"connections={connections!r}: the pool holds one at least")
         self._connections = connections
         self._attempt = self._renewed if self._auth and self._auth.renews else self._try
-        self._repeats = Repeats(self._patience, self._attempt)
+        self._repeats = Repeats(self._policy, self._attempt)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._arriving: WeakSet[_Body] = WeakSet()
 
@@ -102,10 +102,10 @@ class HTTPTransport:
     async def send(self, request: Request) -> Response:
         """The server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError where none came.
 
-        Where a repeat is safe it is tried again, as :class:`~couchmodel.engine.Patience` says.
+        Where a repeat is safe it is tried again, as :class:`~couchmodel.engine.RetryPolicy` says.
         """
-        if self._patience.total is not None:
-            return await self._within(self._patience.total, request)
+        if self._policy.total is not None:
+            return await self._within(self._policy.total, request)
         return await self._send(request)
 
     async def close(self) -> None:
@@ -311,13 +311,13 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-def _patience(patience: Patience | None) -> Patience:
-    if patience is not None and not isinstance(patience, Patience):
-        raise ConfigurationError(f"patience= is a Patience, not a {type(patience).__name__}")
-    return patience or Patience()
+def _policy(given: RetryPolicy | None) -> RetryPolicy:
+    if given is not None and not isinstance(given, RetryPolicy):
+        raise ConfigurationError(f"patience= is a RetryPolicy, not a {type(given).__name__}")
+    return given or RetryPolicy()
 
 
-def _session_options(options: dict[str, Any], patience: Patience) -> dict[str, Any]:
+def _session_options(options: dict[str, Any], policy: RetryPolicy) -> dict[str, Any]:
     if unknown := sorted(options.keys() - _OPTIONS):
         raise ConfigurationError(
             f"{', '.join(unknown)}: neither couchmodel nor aiohttp.ClientSession has such an argument"
@@ -325,11 +325,11 @@ def _session_options(options: dict[str, Any], patience: Patience) -> dict[str, A
     timeout = options.get("timeout")
     if timeout is None:
         timeout = aiohttp.ClientTimeout(
-            total=patience.request,
+            total=policy.request,
             # Waiting for a connection of the pool, too: those that hold them may wait for more of them.
-            connect=patience.connect + patience.silence,
-            sock_connect=patience.connect,
-            sock_read=patience.silence,
+            connect=policy.connect + policy.read_timeout,
+            sock_connect=policy.connect,
+            sock_read=policy.read_timeout,
         )
     elif isinstance(timeout, int | float):
         timeout = aiohttp.ClientTimeout(total=timeout)
@@ -339,8 +339,8 @@ def _session_options(options: dict[str, Any], patience: Patience) -> dict[str, A
 
 def _feed_timeout(usual: aiohttp.ClientTimeout, request: Request) -> aiohttp.ClientTimeout:
     """That of a feed: it may go on for ever, and be silent for as long as its request says."""
-    silence = silence_of_feed(request, usual.sock_read)
-    return aiohttp.ClientTimeout(sock_connect=usual.sock_connect, sock_read=silence)
+    read_timeout = read_timeout_of_feed(request, usual.sock_read)
+    return aiohttp.ClientTimeout(sock_connect=usual.sock_connect, sock_read=read_timeout)
 
 
 def _context(ca: str | os.PathLike[str] | ssl.SSLContext | None) -> ssl.SSLContext | None:

@@ -24,7 +24,7 @@ from couchmodel._wire.messages import Request, Response, decode
 from couchmodel._wire.outgoing import Outgoing
 from couchmodel._wire.refusals import asked
 from couchmodel.errors import ProtocolError, RequestTimeoutError, TLSError, TransportError
-from couchmodel.transports.patience import Patience
+from couchmodel.transports.retry_policy import RetryPolicy
 
 __all__ = ["BUSY", "Repeats", "is_harmless", "is_told_apart"]
 
@@ -63,18 +63,18 @@ def is_told_apart(request: Request) -> bool:
 
 
 class Repeats:
-    """Repeats requests with as much patience as there is."""
+    """Repeats requests as a policy says."""
 
-    def __init__(self, patience: Patience, send: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, policy: RetryPolicy, send: Callable[[Request], Awaitable[Response]]) -> None:
         """``send`` is one try."""
-        self._patience = patience
+        self._policy = policy
         self._send = send
-        self._backoff = wait_random_exponential(multiplier=patience.backoff, max=patience.backoff_max)
-        self._stop = stop_after_attempt(patience.tries)
+        self._backoff = wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
+        self._stop = stop_after_attempt(policy.attempts)
 
     async def after(self, request: Request, first: Response | TransportError) -> Response:
         """The answer to a request whose first try ended so."""
-        tries = _Tries(request, first, self._send, self._patience.retry_after_max)
+        tries = _Tries(request, first, self._send, self._policy.retry_after_max)
         retrying = AsyncRetrying(
             stop=self._stop,
             wait=self._wait,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from couchmodel import upkeep
-from couchmodel.transports import Patience, Transport, open_transport
+from couchmodel.transports import RetryPolicy, Transport, open_transport
 from tests.workload.child import Child
 from tests.workload.observer import Observer, Report
 from tests.workload.problems import Problems
@@ -69,5 +69,5 @@ async def _served(
 
 def _transport(url: str, clients: int) -> Transport:
     # A repeat would hide an error.
-    patience = Patience(tries=1, silence=120.0, connect=60.0)
+    patience = RetryPolicy(attempts=1, read_timeout=120.0, connect=60.0)
     return open_transport(url, patience=patience, connections=4 * clients + 20)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from couchmodel.engine import Session
-from couchmodel.transports import HTTPTransport, Patience
+from couchmodel.transports import HTTPTransport, RetryPolicy
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-QUICK = Patience(backoff=0.001)
+QUICK = RetryPolicy(backoff=0.001)
 
 
 class Heard(NamedTuple):
@@ -119,7 +119,7 @@ async def line() -> AsyncIterator[Callable[..., Session]]:
     """Opens a session with a scripted server, or with a URL."""
     opened: list[Session] = []
 
-    def open_(server: Scripted | str, patience: Patience = QUICK, **options: Any) -> Session:
+    def open_(server: Scripted | str, patience: RetryPolicy = QUICK, **options: Any) -> Session:
         url = server if isinstance(server, str) else server.url
         session = Session(HTTPTransport(url, patience=patience, **options))
         opened.append(session)

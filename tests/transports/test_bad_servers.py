@@ -12,14 +12,14 @@ from couchmodel import DocumentError, ProtocolError, Repository, RequestTimeoutE
 from couchmodel._wire.messages import Request
 from couchmodel.engine import CouchDB, Session
 from couchmodel.errors import ContentTooLargeError, TooManyRequestsError
-from couchmodel.transports import Patience
+from couchmodel.transports import RetryPolicy
 from tests.models import Recipe
 from tests.transports.conftest import Scripted, say
 
 Start = Callable[..., Awaitable[Scripted]]
 Open = Callable[..., Session]
 
-ONCE = Patience(tries=1)
+ONCE = RetryPolicy(attempts=1)
 
 ATTEMPTS = 5
 """How often what depends on who is faster is tried."""
@@ -102,11 +102,11 @@ async def test_a_wait_that_the_server_asks_for_is_told(scripted: Start, line: Op
 
 @pytest.mark.parametrize(
     "patience",
-    [Patience(silence=0.05), Patience(request=0.05), Patience(total=0.05)],
-    ids=["silence", "request", "total"],
+    [RetryPolicy(read_timeout=0.05), RetryPolicy(request=0.05), RetryPolicy(total=0.05)],
+    ids=["read_timeout", "request", "total"],
 )
 async def test_a_server_that_hangs_is_a_timeout_and_is_not_asked_again(
-    patience: Patience, scripted: Start, line: Open
+    patience: RetryPolicy, scripted: Start, line: Open
 ) -> None:
     server = await scripted(None)
     with pytest.raises(RequestTimeoutError, match=r"stopped answering \(GET /db\)"):
@@ -117,21 +117,21 @@ async def test_a_server_that_hangs_is_a_timeout_and_is_not_asked_again(
 async def test_the_total_holds_for_all_tries_and_waits(scripted: Start, line: Open) -> None:
     server = await scripted(say("503 Busy", b"", "Retry-After: 5"))
     with pytest.raises(RequestTimeoutError):
-        await line(server, Patience(total=0.05)).get(("db",))
+        await line(server, RetryPolicy(total=0.05)).get(("db",))
 
 
 async def test_a_write_without_an_answer_in_time_says_that_its_outcome_is_unknown(scripted: Start, line: Open) -> None:
     with pytest.raises(
         RequestTimeoutError, match=r"unknown whether the write was carried out \(PUT /db/doc\)"
     ) as caught:
-        await line(await scripted(None), Patience(silence=0.05)).send(Request("PUT", ("db", "doc"), body=b"{}"))
+        await line(await scripted(None), RetryPolicy(read_timeout=0.05)).send(Request("PUT", ("db", "doc"), body=b"{}"))
     assert caught.value.carried_out is None
 
 
 async def test_a_feed_may_be_silent_for_as_long_as_it_says(scripted: Start, line: Open) -> None:
     server = await scripted(None)
     feed = Request("GET", ("db", "_changes"), {"feed": "longpoll", "timeout": "100"})
-    asking = asyncio.ensure_future(line(server, Patience(silence=0.05)).get(feed.path, feed.query))
+    asking = asyncio.ensure_future(line(server, RetryPolicy(read_timeout=0.05)).get(feed.path, feed.query))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(asking), 0.3)
     asking.cancel()
@@ -173,7 +173,7 @@ async def test_a_stream_that_has_gone_out_is_not_sent_again(said: bytes, scripte
 
 async def test_a_stream_goes_out_once_its_server_is_there(unused_tcp_port: int, scripted: Start, line: Open) -> None:
     server = await scripted(say())
-    session = line(f"http://127.0.0.1:{unused_tcp_port}", Patience(tries=20, backoff=0.05, backoff_max=0.05))
+    session = line(f"http://127.0.0.1:{unused_tcp_port}", RetryPolicy(attempts=20, backoff=0.05, backoff_max=0.05))
     sending = asyncio.ensure_future(session.send(Request("PUT", ("db", "doc", "f"), body=pieces(3, 10))))
     late = await asyncio.start_server(server.serve, "127.0.0.1", unused_tcp_port)
     await sending

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,7 +11,7 @@ import pytest
 from couchmodel import ConfigurationError, ConflictError, ConnectError, ProtocolError, ResponseError
 from couchmodel._wire.messages import Request
 from couchmodel.engine import Session
-from couchmodel.transports import Patience
+from couchmodel.transports import Patience, RetryPolicy
 from tests.transports.conftest import Scripted, say
 
 Start = Callable[..., Awaitable[Scripted]]
@@ -141,7 +142,7 @@ async def test_a_deletion_that_got_no_answer_is_not_taken_for_done(scripted: Sta
 @pytest.mark.parametrize("tries", [1, 3])
 async def test_patience_ends(tries: int, scripted: Start, line: Open) -> None:
     server = await scripted(BUSY)
-    session = line(server, patience=Patience(tries=tries, backoff=0.001))
+    session = line(server, patience=RetryPolicy(attempts=tries, backoff=0.001))
     with pytest.raises(ResponseError, match=r"503 down: starting \(GET /\)"):
         await session.get(())
     assert len(server.heard) == tries
@@ -152,7 +153,7 @@ async def test_a_server_that_asks_for_patience_has_done_nothing(
     body: bytes | None, scripted: Start, line: Open
 ) -> None:
     server = await scripted(say("429 Too Many Requests", b"{}", "Retry-After: 0"), say())
-    session = line(server, patience=Patience(backoff=60))
+    session = line(server, patience=RetryPolicy(backoff=60))
     await session.send(Request("POST", ("db",), body=body))
     assert len(server.heard) == 2
 
@@ -163,7 +164,7 @@ async def test_a_server_that_asks_for_too_much_is_not_asked_again(
     status: str, later: str, scripted: Start, line: Open
 ) -> None:
     server = await scripted(say(status, b"{}", f"Retry-After: {later}"))
-    session = line(server, patience=Patience(retry_after_max=0.5))
+    session = line(server, patience=RetryPolicy(retry_after_max=0.5))
     with pytest.raises(ResponseError, match=f"{status[:3]} "):
         await session.get(())
     assert len(server.heard) == 1
@@ -193,8 +194,32 @@ async def test_a_last_try_that_does_not_connect_does_not_hide_the_first(scripted
 
 
 @pytest.mark.parametrize(
-    "options", [{"tries": 0}, {"tries": 1.5}, {"silence": -1}, {"connect": "soon"}, {"backoff": float("nan")}]
+    "options",
+    [{"attempts": 0}, {"attempts": 1.5}, {"read_timeout": -1}, {"connect": "soon"}, {"backoff": float("nan")}],
 )
-def test_patience_that_means_nothing_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ConfigurationError, match=f"Patience\\({next(iter(options))}="):
-        Patience(**options)  # type: ignore[arg-type]
+def test_a_retry_policy_that_cannot_work_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=f"RetryPolicy\\({next(iter(options))}="):
+        RetryPolicy(**options)  # type: ignore[arg-type]
+
+
+async def test_patience_is_a_retry_policy_with_a_warning(scripted: Start, line: Open) -> None:
+    with pytest.warns(DeprecationWarning, match="Patience is now RetryPolicy") as warned:
+        former = Patience(tries=2, silence=20, backoff=0.001)
+    assert warned[0].filename == __file__
+    assert (former.attempts, former.read_timeout, former.backoff) == (2, 20, 0.001)
+    assert (former.tries, former.silence) == (2, 20)
+    server = await scripted(BUSY)
+    with pytest.raises(ResponseError):
+        await line(server, former).get(())
+    assert len(server.heard) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Patience is now")
+def test_patience_is_compared_copied_and_checked_as_a_retry_policy() -> None:
+    former = Patience(tries=2)
+    assert former == Patience(attempts=2)
+    assert replace(former, tries=3, silence=9) == Patience(tries=3, silence=9)  # type: ignore[call-arg]
+    assert replace(former, backoff=1).tries == 2
+    assert Patience().tries == RetryPolicy().attempts
+    with pytest.raises(ConfigurationError, match="attempts=0"):
+        Patience(tries=0)

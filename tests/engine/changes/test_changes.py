@@ -18,7 +18,7 @@ from couchmodel.engine import change_feed as feeds
 from couchmodel.engine.change_events import ChangedEvent, DeletedEvent
 from couchmodel.engine.changes import Changes
 from couchmodel.errors import ServerError, TransportError, UnavailableError
-from couchmodel.transports import Patience
+from couchmodel.transports import RetryPolicy
 from tests.engine.requests import ask, call
 
 FEEDS: list[dict[str, Any]] = [
@@ -432,7 +432,7 @@ async def test_what_is_read_backwards_is_not_taken_up_again(database: Database, 
 
 # --- servers that misbehave
 
-ONCE = Patience(tries=1)
+ONCE = RetryPolicy(attempts=1)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
 LAST = b'{"last_seq":"9-x","pending":0}\n'
 
