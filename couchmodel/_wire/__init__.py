@@ -1,1 +1,4 @@
-"""CouchDB's vocabulary, spoken by both ends: no I/O, and no knowledge of which end is which."""
+"""The vocabulary of CouchDB that client and server share.
+
+It does no I/O, and does not know which of the two uses it.
+"""

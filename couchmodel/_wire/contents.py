@@ -1,7 +1,7 @@
-"""The contents of attachments on their way to a client: unpacked in bounded pieces, and compared with their digest.
+"""The contents of attachments that arrive at a client: decompressed in bounded pieces, and compared with their digest.
 
-CouchDB stores compressible types as gzip and makes the digest of what is stored. So a content has to arrive as it is
-stored if it is to be compared: plain where it is stored plain, and packed where it is stored packed.
+CouchDB stores compressible types as gzip, and makes the digest of the stored bytes. So a content can be compared only
+if it arrives as it is stored: plain if it is stored plain, and compressed if it is stored compressed.
 """
 
 import base64
@@ -14,29 +14,33 @@ from typing import Final
 __all__ = ["Arrival", "Digest", "digest_of", "is_stored_plain", "plain_length"]
 
 _PIECE: Final = 256 * 1024
-_GZIP: Final = 31  # zlib's window bits for a gzip envelope
-_TAG = re.compile(r'"([A-Za-z0-9+/]{22}==)"')
+"""The most bytes that are decompressed at a time."""
+
+_GZIP: Final = 31
+"""zlib's window bits for the format of gzip."""
+
+_ENTITY_TAG = re.compile(r'"([A-Za-z0-9+/]{22}==)"')
 
 
 class Digest:
-    """CouchDB's digest of what passes by."""
+    """CouchDB's digest of a content, made piece by piece. ``length`` counts its bytes."""
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.length = 0
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
-        """Take note of a piece."""
+        """Add the next piece."""
         self._md5.update(piece)
         self.length += len(piece)
 
     def __str__(self) -> str:
-        """As documents have it, such as ``md5-1B2M2Y8AsgTpgAmY7PhCfg==``."""
+        """Return the digest as a stub has it, such as ``md5-1B2M2Y8AsgTpgAmY7PhCfg==``."""
         return "md5-" + base64.b64encode(self._md5.digest()).decode()
 
 
 class _Unpacker:
-    """A content in the encoding it arrives in, made plain; pieces stay small however much the content blows up."""
+    """A decompressor of a content. Gzip comes out in pieces of at most 256 KiB, even if it grows a thousandfold."""
 
     def __init__(self, encoding: str) -> None:
         """Raises ValueError for an encoding that is neither gzip nor none."""
@@ -45,12 +49,12 @@ class _Unpacker:
         self._inflate = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The plain pieces that a piece turns into. Raises ValueError where it is no gzip."""
+        """Yield the plain bytes of a piece, in pieces. Raises ValueError if it is not gzip."""
         if self._inflate is None:
             yield data
             return
         while data:
-            if self._inflate.eof:  # gzip may be several, one after the other
+            if self._inflate.eof:  # gzip may have several members, one after the other (RFC 1952, section 2.2)
                 self._inflate = zlib.decompressobj(_GZIP)
             try:
                 piece = self._inflate.decompress(data, _PIECE)
@@ -61,18 +65,21 @@ class _Unpacker:
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
 
     def finish(self) -> None:
-        """Everything has come. Raises ValueError where the gzip is not complete."""
+        """End the content. Raises ValueError if the gzip is not complete."""
         if self._inflate is not None and not self._inflate.eof:
             raise ValueError("it cannot be unpacked: the end is missing")
 
 
 class Arrival:
-    """A content as it arrives: made plain, counted, and compared with its digest."""
+    """A content that arrives. It is decompressed, counted, and compared with its digest.
+
+    ``length`` counts its plain bytes.
+    """
 
     def __init__(self, encoding: str, digest: str | None, *, is_plain: bool) -> None:
-        """``digest`` is of the plain bytes or of those that arrive; None where there is nothing to compare with.
+        """``digest`` is that of the plain bytes if ``is_plain``, else of the bytes that arrive. None skips the check.
 
-        Raises ValueError for an encoding that cannot be undone.
+        Raises ValueError for an encoding that is neither gzip nor none.
         """
         self._unpacker = _Unpacker(encoding)
         self._expected = digest
@@ -81,7 +88,10 @@ class Arrival:
         self.length = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The plain pieces that a piece turns into; iterate to the end before feeding more. Raises ValueError."""
+        """Yield the plain bytes of a piece, in pieces. Iterate to the end before the next call.
+
+        Raises ValueError if it cannot be decompressed.
+        """
         if not self._is_plain:
             self._digest.update(data)
         for piece in self._unpacker.feed(data):
@@ -91,7 +101,10 @@ class Arrival:
             yield piece
 
     def finish(self, length: int | None) -> None:
-        """Everything has come, and should be of this length. Raises ValueError where it is not what was stored."""
+        """End the content, and compare it with ``length``, unless that is None, and with its digest.
+
+        Raises ValueError if it is not the content that was stored.
+        """
         self._unpacker.finish()
         if length not in (None, self.length):
             raise ValueError(f"it has {length} bytes, and {self.length} came")
@@ -100,23 +113,26 @@ class Arrival:
 
 
 def digest_of(headers: Mapping[str, str]) -> str | None:
-    """The digest that the headers of an attachment tell: its entity tag, unless somebody on the way has changed it."""
-    found = _TAG.fullmatch(headers.get("etag", ""))
+    """Return the digest in the headers of an attachment, which is its entity tag.
+
+    None if there is no tag of CouchDB's form, for example because a proxy has changed it.
+    """
+    found = _ENTITY_TAG.fullmatch(headers.get("etag", ""))
     return f"md5-{found[1]}" if found else None
 
 
 def is_stored_plain(headers: Mapping[str, str]) -> bool | None:
-    """Whether the attachment is stored as it is, and its digest made of plain bytes; None where nothing tells.
+    """Return True if an attachment is stored plain, so that its digest is that of the plain bytes; None if unknown.
 
-    CouchDB serves ranges of what it stores plain, and of nothing else.
+    It is known by ``Accept-Ranges``, as CouchDB serves ranges of an attachment only if it is stored plain.
     """
     return {"bytes": True, "none": False}.get(headers.get("accept-ranges", ""))
 
 
 def plain_length(headers: Mapping[str, str]) -> int | None:
-    """How many bytes the plain attachment has; None where nothing tells.
+    """Return the number of plain bytes of an attachment; None if unknown.
 
-    Of an attachment that was packed by whoever sent it, CouchDB itself does not know: to ``HEAD`` it says 0.
+    CouchDB itself does not know it for an attachment that a client has sent compressed, and answers ``HEAD`` with 0.
     """
     length = headers.get("content-length")
     if length is None or headers.get("content-encoding", "identity") != "identity":

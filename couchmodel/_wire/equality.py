@@ -1,4 +1,4 @@
-"""When JSON values are equal."""
+"""Equality of JSON values."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ __all__ = ["same"]
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same to a reader: to Python, ``1`` and ``True`` and ``1.0`` are."""
+    """Return True if two JSON values are equal and of the same types.
+
+    Python's ``==`` does not tell ``1``, ``True`` and ``1.0`` apart.
+    """
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

@@ -1,7 +1,7 @@
-"""Requests and responses, and the seam they cross: :class:`Transport`.
+"""Requests and responses, and the :class:`Transport` that carries them.
 
-A path is a tuple of unquoted segments. Only this module turns it into a request target and back, so that an id is
-quoted once, in one place, and never escapes into another part of the path. Header names are lower case everywhere.
+A path is a tuple of unquoted segments. Only this module turns it into a request target and back. So an id is quoted
+once, in one place, and cannot become another part of the path. Header names are lower case everywhere.
 """
 
 import functools
@@ -35,36 +35,36 @@ __all__ = [
 
 JSON_TYPE: Final = "application/json"
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-"""No headers, no parameters."""
+"""The default of headers and of parameters: none. It cannot be changed, so all requests may share it."""
 
-_ASK_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE})
-_SAY_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE, "content-type": JSON_TYPE})
+_ACCEPT_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE})
+_SEND_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE, "content-type": JSON_TYPE})
 
-_BAD_QUOTE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+_BAD_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
-_SUSPECT: Final = frozenset(("", ".", "_"))
-"""What an id begins with that may be no document's."""
+_SUSPICIOUS_STARTS: Final = frozenset(("", ".", "_"))
+"""The first characters of ids that need a closer look; an empty id has none."""
 
-_SPACES: Final = ("_design", "_local")
-"""What may stand before the slash of an id that begins with an underscore."""
+_RESERVED_PREFIXES: Final = ("_design", "_local")
+"""The parts of an id that begin with an underscore and that CouchDB allows before a slash."""
 
 
 class Stream(Protocol):
-    """A body that arrives in pieces. Whoever holds one reads it to its end or closes it."""
+    """A body that arrives in pieces. Its holder has to read it to the end or close it."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     def aclose(self) -> Coroutine[Any, Any, None]: ...
 
 
 class Request:
-    """What is asked of a server.
+    """A request to a server.
 
-    JSON is asked for, and a body is JSON, unless ``headers`` say otherwise. ``stream`` says that the answer's body is
-    wanted piece by piece; otherwise it has arrived whole, and its connection
-    is free again, by the time :meth:`Transport.send` returns.
+    It accepts JSON, and its body is JSON, unless ``headers`` say otherwise. With ``stream``, the body of the answer
+    comes in pieces. Without it, the body has arrived whole, and its connection is free again, when
+    :meth:`Transport.send` returns.
 
-    ``user`` is who asks, ``peer`` the address that it comes from, and ``secure`` says that it came over TLS, where a
-    server has found that out; to a client they mean nothing.
+    A server sets ``user``, ``peer``, the address of the client, and ``secure``, which is True for a request that came
+    over TLS. A client does not use them.
     """
 
     __slots__ = ("body", "headers", "method", "path", "peer", "query", "secure", "stream", "user")
@@ -81,7 +81,7 @@ class Request:
         self.method = method
         self.path = path
         self.query = query
-        self.headers = headers or (_ASK_JSON if body is None else _SAY_JSON)
+        self.headers = headers or (_ACCEPT_JSON if body is None else _SEND_JSON)
         self.body = body
         self.stream = stream
         self.user: User = NOBODY
@@ -92,14 +92,17 @@ class Request:
         return f"<Request {self.method} {target(self.path)}>"
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         if self.body is None or isinstance(self.body, bytes):
             return self.body or b""
         return b"".join([piece async for piece in self.body])
 
 
 class Response:
-    """What a server answers: ``body`` whole, or ``stream`` in pieces and ``body`` empty."""
+    """The answer of a server.
+
+    Its body is whole in ``body``, or it comes in pieces from ``stream`` and ``body`` is empty.
+    """
 
     __slots__ = ("body", "headers", "status", "stream")
 
@@ -115,42 +118,45 @@ class Response:
         return f"<Response {self.status}>"
 
     def json(self) -> Any:
-        """The decoded body. Raises ValueError where it is no JSON."""
+        """Return the decoded body. Raises ValueError if it is not JSON."""
         return decode(self.body)
 
     async def collect(self) -> None:
-        """Read what is left of the stream into ``body``."""
+        """Read the rest of the stream into ``body``."""
         if self.stream is not None:
             stream, self.stream = self.stream, None
             self.body = b"".join([piece async for piece in stream])
 
 
 class Transport(Protocol):
-    """A way to reach one CouchDB: over HTTP, or in this process."""
+    """A way to reach one CouchDB, over HTTP or in this process."""
 
     async def send(self, request: Request) -> Response:
-        """The server's answer, whatever its status. Raises :class:`~couchmodel.errors.TransportError` if none came."""
+        """Return the server's answer, whatever its status.
+
+        Raises :class:`~couchmodel.errors.TransportError` if no answer came.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of connections and files. Closing twice is harmless."""
+        """Close connections and files. Closing twice is harmless."""
         ...
 
 
 def database_path(name: str) -> tuple[str, ...]:
-    """The path of a database. Raises BadRequestError for a name that would lead elsewhere."""
+    """Return the path of a database. Raises BadRequestError for a name that would lead elsewhere, such as ``".."``."""
     if not isinstance(name, str) or name in ("", ".", ".."):
         raise BadRequestError(f"a database cannot be named {name!r}", code="illegal_database_name")
     return (name,)
 
 
 def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...]:
-    """The path of a document. Raises BadRequestError for an id that no document may have.
+    """Return the path of a document. Raises BadRequestError for an id that no document may have.
 
     CouchDB reserves ids that begin with an underscore (manual, section 3.4.1.1 of the HTTP API); ``"."`` and ``".."``
-    would be taken for steps in the path.
+    would be read as steps in the path.
     """
-    if isinstance(document_id, str) and document_id[:1] not in _SUSPECT and document_id.isascii():
+    if isinstance(document_id, str) and document_id[:1] not in _SUSPICIOUS_STARTS and document_id.isascii():
         return (*database, document_id)
     if not isinstance(document_id, str):
         raise BadRequestError(f"Document id must be a string, not {document_id!r}", code="illegal_docid")
@@ -160,30 +166,28 @@ def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...
         raise BadRequestError(f"Document id must be Unicode text, which {document_id!r} is not", code="illegal_docid")
     if document_id[0] != "_":
         return (*database, document_id)
-    space, _, name = document_id.partition("/")
-    if space not in _SPACES or name in ("", ".", ".."):
+    prefix, _, name = document_id.partition("/")
+    if prefix not in _RESERVED_PREFIXES or name in ("", ".", ".."):
         reason = f"Only reserved document ids may start with underscore, not {document_id!r}"
         raise BadRequestError(reason, code="illegal_docid")
-    return (*database, space, name)
+    return (*database, prefix, name)
 
 
 def target(path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> str:
-    """The request target of a path, quoted."""
+    """Return the request target of a path, quoted."""
     quoted = "/" + "/".join(map(_quote, path))
     return f"{quoted}?{urlencode(query)}" if query else quoted
 
 
 def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The path and the query of a request target, as CouchDB reads it.
+    """Return the path and the query of a request target, as CouchDB reads it.
 
-    A ``+`` is a space in the path, too, of several slashes one counts, and ``;`` is as good as ``&``.
+    A ``+`` is a prefix in the path, too, several slashes count as one, and ``;`` separates parameters like ``&``.
+    Bytes that are not UTF-8 become lone surrogates, which :func:`is_text` detects.
 
-    What is no UTF-8 comes as lone surrogates, which :func:`is_text` tells.
-
-    Raises:
-        BadRequestError: a percent sign is not followed by two hexadecimal digits.
+    Raises BadRequestError if a percent sign is not followed by two hexadecimal digits.
     """
-    if _BAD_QUOTE.search(text):
+    if _BAD_PERCENT.search(text):
         raise BadRequestError("invalid_url_encoding")
     path, _, query = text.partition("?")
     segments = tuple(unquote_plus(segment, errors="surrogateescape") for segment in path.split("/") if segment)
@@ -192,11 +196,11 @@ def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def decode(body: bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
-    Raises ValueError where it is none, or is not UTF-8, and DocumentError, which is one, where it is nested too deeply.
+    Raises ValueError if it is not JSON or not UTF-8, and DocumentError, a ValueError, if it is nested too deeply.
     """
-    # Names of members come again and again, values seldom enough that to look for them costs more than it saves.
+    # Names of members repeat. Values repeat so seldom that a cache of them costs more than it saves.
     try:
         return from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
@@ -205,9 +209,12 @@ def decode(body: bytes) -> Any:
         raise
 
 
-def _too_deep(body: bytes, told: str) -> DocumentError:
-    """Return the error for JSON that the parser gives up, and has told where. It names the document where it can."""
-    line, column = map(int, re.findall(r"\d+", told)[:2])
+def _too_deep(body: bytes, parser_message: str) -> DocumentError:
+    """Return the error for JSON that is nested too deeply, with the last id before the place if there is one.
+
+    ``parser_message`` is the message of pydantic's parser. It holds the line and the column of the place.
+    """
+    line, column = map(int, re.findall(r"\d+", parser_message)[:2])
     before = b"\n".join(body.split(b"\n")[: line - 1])
     names = _ID.findall(body, 0, len(before) + column)
     document_id = str(from_json(names[-1])) if names else None
@@ -219,14 +226,14 @@ def _too_deep(body: bytes, told: str) -> DocumentError:
 _ID: Final = re.compile(rb'"_?id"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 TOO_DEEP: Final = "JSON is nested too deeply"
-"""What the message of an error begins with that is about nothing else."""
+"""The beginning of the message of each error about JSON that is nested too deeply."""
 
 DEEPEST: Final = 200
-"""Levels of JSON that pydantic's parser reads."""
+"""The levels of JSON that pydantic's parser reads."""
 
 
 def encode(value: object) -> bytes:
-    """The JSON text of a value. Raises DocumentError for what JSON cannot carry, NaN and infinity among it."""
+    """Return the JSON text of a value. Raises DocumentError for a value that has no JSON, such as NaN and infinity."""
     try:
         body = to_json(value, inf_nan_mode="constants")
     except PydanticSerializationError as error:
@@ -238,7 +245,7 @@ def encode(value: object) -> bytes:
 
 
 def _refuse_constants(value: object, body: bytes) -> None:
-    # The words may stand in a string, where they are welcome: only a parse tells.
+    # The words may stand in a string, where they are allowed: only a parser can tell.
     try:
         decode(body)
     except DocumentError:
@@ -248,14 +255,14 @@ def _refuse_constants(value: object, body: bytes) -> None:
 
 
 def _unstorable(value: object, reason: str) -> DocumentError:
-    """Return the error for a value that has no JSON; a document is named."""
+    """Return the error for a value that has no JSON. It names the value's ``_id`` if it is a document."""
     id = value.get("_id") if isinstance(value, dict) else None
     message = reason if id is None else f"the document {id!r}: {reason}"
     return DocumentError(message, model="dict", document_id=id, errors=[])
 
 
 def is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8: a surrogate alone cannot."""
+    """Return True if a text can be written as UTF-8. A lone surrogate cannot."""
     if text.isascii():
         return True
     try:

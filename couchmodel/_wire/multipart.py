@@ -1,8 +1,8 @@
-"""``multipart/related`` and ``multipart/mixed``, as CouchDB writes and reads them, in pieces and in both directions.
+"""``multipart/related`` and ``multipart/mixed`` bodies as CouchDB writes and reads them, in pieces.
 
-CouchDB puts a document and its attachments into one body: the document first, whose ``_attachments`` say
-``"follows": true``, then the contents, in the order in which the document names them. That order is all that tells the
-contents apart: the file names in their headers are not escaped, so they are written for others and never read.
+CouchDB puts a document and its attachments into one body. The document comes first, and its ``_attachments`` say
+``"follows": true``. Then the contents come in the order in which the document names them. Only that order tells which
+content belongs to which name: the file names in the headers are not escaped, so they are written but never read.
 """
 
 import re
@@ -19,26 +19,26 @@ RELATED: Final = "multipart/related"
 MIXED: Final = "multipart/mixed"
 
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
-_LONGEST_HEAD: Final = 64 * 1024
-"""Bytes of a part's headers. CouchDB writes a few hundred."""
+_MAX_HEAD: Final = 64 * 1024
+"""The most bytes of a part's headers. CouchDB writes a few hundred."""
 
 
 class PartHead(NamedTuple):
-    """A part begins. Header names are lower case."""
+    """The beginning of a part. Header names are lower case."""
 
     headers: Mapping[str, str]
 
 
 class PartEnd(NamedTuple):
-    """A part is complete."""
+    """The end of a part."""
 
 
 Event: TypeAlias = PartHead | bytes | PartEnd
-"""What a :class:`Reader` sees: a part begins, a piece of its content, the part ends."""
+"""An event of a :class:`Reader`: a part begins, a piece of its content arrives, or the part ends."""
 
 
 class Part(NamedTuple):
-    """A content to be written: its name, its media type, how many bytes it has, and how they are encoded, if so."""
+    """The header of a content to write: its name, media type, length in bytes, and encoding, which may be empty."""
 
     name: str
     content_type: str
@@ -47,18 +47,19 @@ class Part(NamedTuple):
 
 
 def is_media_type(text: str) -> bool:
-    """Whether a media type can be a header. CouchDB stores others as well, and sends them as they are."""
+    """Return True if a media type can stand in a header. CouchDB stores others as well, and sends them as they are."""
     return text.isascii() and text.isprintable()
 
 
 class Related:
-    """The frame of a ``multipart/related`` body: everything but the contents themselves.
+    """The frame of a ``multipart/related`` body: all of it but the contents themselves.
 
-    The body is ``head``, then for each part its frame, as :meth:`frame` gives it, and its content, then ``tail``.
+    The body is ``head``, then the :meth:`frame` and the content of each part, then ``tail``. ``length`` is that of the
+    whole body in bytes.
     """
 
     def __init__(self, document: bytes, parts: Sequence[Part]) -> None:
-        """``document`` is the JSON text whose ``_attachments`` announce the parts, in this order."""
+        """``document`` is the JSON text of the document. Its ``_attachments`` name the parts, in the same order."""
         self._boundary = secrets.token_hex(16)
         self.content_type = f'{RELATED}; boundary="{self._boundary}"'
         self.head = f"--{self._boundary}\r\nContent-Type: {JSON_TYPE}\r\n\r\n".encode() + document
@@ -66,7 +67,10 @@ class Related:
         self.length = len(self.head) + sum(len(self.frame(part)) + part.length for part in parts) + len(self.tail)
 
     def frame(self, part: Part) -> bytes:
-        """What stands before the content of a part. Raises ValueError for a media type that is no header."""
+        """Return the delimiter and the headers of a part.
+
+        Raises ValueError for a media type that cannot stand in a header.
+        """
         if not is_media_type(part.content_type):
             raise ValueError(f"{part.content_type!r} is no media type")
         name = quote(part.name, safe=" ()+,;=@!$&'/")
@@ -78,9 +82,9 @@ class Related:
 
 
 class Mixed:
-    """The frame of a body of several documents, each with its attachments or without.
+    """The frame of a body of several documents, each with or without attachments.
 
-    The body is for each document its :meth:`frame` and what the frame announces, then ``tail``.
+    The body is the :meth:`frame` and the content of each document, then ``tail``.
     """
 
     def __init__(self, kind: str = MIXED) -> None:
@@ -90,13 +94,16 @@ class Mixed:
         self._delimiter = f"\r\n--{boundary}\r\n"
 
     def frame(self, content_type: str, headers: Mapping[str, str] = NOTHING) -> bytes:
-        """What stands before a document."""
+        """Return the delimiter and the headers of a document."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{self._delimiter}{lines}Content-Type: {content_type}\r\n\r\n".encode()
 
 
 class Reader:
-    """Takes a multipart body apart as it arrives. Memory is bounded by what is fed at a time."""
+    """A parser of a multipart body that arrives in pieces. It keeps little more than one piece in memory.
+
+    ``ended`` is True after the last delimiter.
+    """
 
     def __init__(self, content_type: str) -> None:
         """Raises ValueError for a content type that names no boundary."""
@@ -104,79 +111,84 @@ class Reader:
         if found is None:
             raise ValueError(f"{content_type!r} names no boundary")
         self._delimiter = b"\r\n--" + (found[1] or found[2]).encode()
-        self._waiting = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
+        self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._step = self._preamble
         self.ended = False
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What the body's next bytes bring; iterate to the end before feeding more. Raises ValueError if malformed."""
-        self._waiting += data
+        """Yield the events in the next bytes of the body. Iterate to the end before the next call.
+
+        Raises ValueError if the body is malformed.
+        """
+        self._buffer += data
         while (events := self._step()) is not None:
             yield from events
 
     def finish(self) -> None:
-        """There is no more. Raises ValueError where the last delimiter has not come."""
+        """End the body. Raises ValueError if the last delimiter has not come."""
         if not self.ended:
             raise ValueError("the multipart body was cut off")
 
-    # Each step takes what it can from the waiting bytes; None says that it needs more.
+    # Each step takes what it can from the buffer, and returns None if it needs more bytes.
 
     def _preamble(self) -> Sequence[Event] | None:
-        found = self._waiting.find(self._delimiter)
+        found = self._buffer.find(self._delimiter)
         if found < 0:
-            del self._waiting[: max(0, len(self._waiting) - len(self._delimiter))]
+            # The end may be the beginning of a delimiter.
+            del self._buffer[: max(0, len(self._buffer) - len(self._delimiter))]
             return None
         return self._take_delimiter(found)
 
     def _after_delimiter(self) -> Sequence[Event] | None:
-        if self._waiting.startswith(b"--"):
+        if self._buffer.startswith(b"--"):
             self.ended = True
             self._step = self._epilogue
             return ()
-        end = self._waiting.find(b"\r\n")
+        end = self._buffer.find(b"\r\n")
         if end < 0:
-            self._check_patience()
+            self._check_head_length()
             return None
-        if self._waiting[:end].strip(b" \t"):
+        if self._buffer[:end].strip(b" \t"):
             raise ValueError("the multipart body has something else after a boundary than a line's end")
-        del self._waiting[:end]  # the line's end stays: a part without headers has an empty line at once
+        del self._buffer[:end]  # the line's end stays: a part without headers has an empty line at once
         self._step = self._head
         return ()
 
     def _head(self) -> Sequence[Event] | None:
-        end = self._waiting.find(b"\r\n\r\n")
+        end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
-            self._check_patience()
+            self._check_head_length()
             return None
-        headers = _parse_headers(bytes(self._waiting[:end]))
-        del self._waiting[: end + 4]
+        headers = _parse_headers(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
         self._step = self._content
         return (PartHead(headers),)
 
     def _content(self) -> Sequence[Event] | None:
-        found = self._waiting.find(self._delimiter)
+        found = self._buffer.find(self._delimiter)
         if found >= 0:
-            piece = bytes(self._waiting[:found])
+            piece = bytes(self._buffer[:found])
             self._take_delimiter(found)
             return (piece, PartEnd()) if piece else (PartEnd(),)
-        sure = len(self._waiting) - len(self._delimiter)
+        # The last bytes may be the beginning of a delimiter.
+        sure = len(self._buffer) - len(self._delimiter)
         if sure <= 0:
             return None
-        piece = bytes(self._waiting[:sure])
-        del self._waiting[:sure]
+        piece = bytes(self._buffer[:sure])
+        del self._buffer[:sure]
         return (piece,)
 
     def _epilogue(self) -> Sequence[Event] | None:
-        self._waiting.clear()
+        self._buffer.clear()
         return None
 
     def _take_delimiter(self, found: int) -> Sequence[Event]:
-        del self._waiting[: found + len(self._delimiter)]
+        del self._buffer[: found + len(self._delimiter)]
         self._step = self._after_delimiter
         return ()
 
-    def _check_patience(self) -> None:
-        if len(self._waiting) > _LONGEST_HEAD:
+    def _check_head_length(self) -> None:
+        if len(self._buffer) > _MAX_HEAD:
             raise ValueError("the headers of a part are endless")
 
 

@@ -1,4 +1,7 @@
-"""A body on its way out, whose source may fail: that failure is the caller's own, and comes back to it as it was."""
+"""The body of a request that is sent in pieces, from a source that may fail.
+
+The source is the caller's own, so a caller gets the error of its source as it was raised.
+"""
 
 from collections.abc import AsyncIterable, AsyncIterator
 
@@ -8,8 +11,9 @@ __all__ = ["Outgoing"]
 class Outgoing:
     """The pieces of a request's body.
 
-    ``error`` is what their source raised, if it did. ``begun`` says that a piece has been asked for, so that the body
-    cannot be sent again; ``handed`` counts the bytes that were given out, and ``finished`` says that these were all.
+    ``error`` is the error that their source raised, or None. ``begun`` is True as soon as a piece has been asked for;
+    from then on the body cannot be sent again. ``handed`` counts the bytes that were handed out, and ``finished`` is
+    True when these were all.
     """
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The error of the tree for an answer that is one."""
+"""Answers of a server turned into values, or into the errors of :mod:`couchmodel.errors`."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,21 +10,26 @@ from couchmodel.errors import CouchModelError, ProtocolError, response_error
 __all__ = ["asked", "decoded", "refusal"]
 
 _HINTS: Final = {401: "check the credentials of the connection"}
-_SHOWN: Final = 200
-"""How much of an answer that is not CouchDB's is shown."""
+_LONGEST_EXCERPT: Final = 200
+"""The most characters of an answer that is not CouchDB's in the message of an error."""
 
 
 def refusal(request: Request, response: Response, hint: str = "") -> CouchModelError:
-    """The error that an answer stands for: its status has told that it is one, and its body has arrived."""
+    """Return the error for an answer whose status is 300 or above, and whose body has arrived.
+
+    A redirection gives a ProtocolError, as it mostly comes from a server that is not CouchDB.
+    """
     if response.status < 400:
-        return ProtocolError(f"the server points to {_place(response)}: is the URL that of CouchDB? ({asked(request)})")
-    code, reason = _said(response)
-    hint = hint or _HINTS.get(response.status) or _patience(response)
+        return ProtocolError(
+            f"the server points to {_redirect_location(response)}: is the URL that of CouchDB? ({asked(request)})"
+        )
+    code, reason = _code_and_reason(response)
+    hint = hint or _HINTS.get(response.status) or _retry_hint(response)
     return response_error(response.status, code, reason, method=request.method, path=target(request.path), hint=hint)
 
 
 def decoded(request: Request, response: Response) -> Any:
-    """The body of an answer that is no error, and has arrived. Raises ProtocolError where it is no JSON."""
+    """Return the decoded body of an answer. Raises ProtocolError if it is not JSON."""
     try:
         return response.json()
     except ValueError:
@@ -32,26 +37,26 @@ def decoded(request: Request, response: Response) -> Any:
 
 
 def asked(request: Request) -> str:
-    """The method and the path of a request. Its query is left out, which may hold what is nobody's business."""
+    """Return the method and the path of a request, for messages. The query is left out, as it may hold private data."""
     return f"{request.method} {target(request.path)}"
 
 
-def _said(response: Response) -> tuple[str | None, str]:
-    """CouchDB's word and sentence for an error; of whoever else answers, the beginning of what it said."""
+def _code_and_reason(response: Response) -> tuple[str | None, str]:
+    """Return the code and the reason of an error; for an answer that is not CouchDB's, None and its beginning."""
     try:
         answer = decode(response.body)
         return str(answer["error"]), str(answer["reason"])
     except (ValueError, LookupError, TypeError):
-        text = " ".join(response.body[: 4 * _SHOWN].decode(errors="replace").split())
-        return None, text[:_SHOWN] or _phrase(response.status)
+        text = " ".join(response.body[: 4 * _LONGEST_EXCERPT].decode(errors="replace").split())
+        return None, text[:_LONGEST_EXCERPT] or _status_phrase(response.status)
 
 
-def _phrase(status: int) -> str:
+def _status_phrase(status: int) -> str:
     return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else f"status {status}"
 
 
-def _place(response: Response) -> str:
-    """Where a redirection leads, without credentials and query."""
+def _redirect_location(response: Response) -> str:
+    """Return the URL that a redirection leads to, without credentials and query."""
     try:
         parts = urlsplit(response.headers.get("location", ""))
     except ValueError:
@@ -60,6 +65,6 @@ def _place(response: Response) -> str:
     return (f"{parts.scheme}://{host}{parts.path}" if host else parts.path) or "elsewhere"
 
 
-def _patience(response: Response) -> str:
+def _retry_hint(response: Response) -> str:
     wait = response.headers.get("retry-after", "")
     return f"the server asks to wait {wait} seconds" if wait.isdecimal() else ""

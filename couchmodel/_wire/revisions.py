@@ -1,8 +1,8 @@
-"""Revisions as CouchDB writes, reads and orders them: no I/O, no roles.
+"""Revisions as CouchDB writes, reads and orders them.
 
-A revision is a generation and a digest. CouchDB keeps a digest of 32 hexadecimal digits as 16 raw bytes, and shows
-any digest of 16 bytes as hexadecimal digits; whatever else a replicator or a test sends is kept as it came. A
-:class:`Rev` holds the digest the way CouchDB shows it, so equal revisions are equal values here.
+A revision is a generation and a digest. CouchDB stores a digest of 32 hexadecimal digits as 16 raw bytes, and writes
+any digest of 16 bytes as hexadecimal digits. It keeps any other digest, such as a replicator or a test may send, as it
+is. A :class:`Rev` holds the digest as CouchDB writes it, so equal revisions are equal values here.
 """
 
 import re
@@ -15,7 +15,10 @@ __all__ = ["Rev", "RevisionsMember", "ancestry", "revisions_member"]
 
 
 class RevisionsMember(TypedDict):
-    """The member ``_revisions`` of a document: a revision and its ancestors, newest first."""
+    """The member ``_revisions`` of a document.
+
+    ``start`` is the generation of the revision, ``ids`` the digests of it and its ancestors, newest first.
+    """
 
     start: int
     ids: list[str]
@@ -24,7 +27,7 @@ class RevisionsMember(TypedDict):
 class Rev(NamedTuple):
     """One revision of a document, ``generation-digest``.
 
-    Compare with :attr:`rank`: it is CouchDB's order, and the order of the tuples is not where a digest is no hash.
+    Compare with :attr:`rank`, which is CouchDB's order. The order of the tuples differs for a digest that is no hash.
     """
 
     generation: int
@@ -32,14 +35,13 @@ class Rev(NamedTuple):
 
     @classmethod
     def parse(cls, text: object) -> "Rev":
-        """The revision that ``text`` names, in CouchDB's spelling.
+        """Return the revision that ``text`` names, in CouchDB's spelling.
 
-        Raises:
-            BadRequestError: where CouchDB does not take ``text`` for a revision.
+        Raises BadRequestError if ``text`` is no revision to CouchDB.
         """
         if not isinstance(text, str):
-            raise BadRequestError(_INVALID)
-        if _USUAL.fullmatch(text):
+            raise BadRequestError(_INVALID_REV)
+        if _USUAL_REV.fullmatch(text):
             generation, _, digest = text.partition("-")
             return cls(int(generation), digest)
         return _parse_unusual(text)
@@ -49,25 +51,24 @@ class Rev(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, bytes]:
-        """The key of CouchDB's order of revisions; the highest undeleted leaf of a document wins."""
+        """The key of CouchDB's order of revisions. The highest leaf of a document that is not deleted wins."""
         return self.generation, digest_bytes(self.digest)
 
 
 def digest_bytes(digest: str) -> bytes:
-    """A digest as CouchDB stores it: the bytes of 32 hexadecimal digits, or the text."""
+    """Return a digest as CouchDB stores it: 16 bytes for 32 hexadecimal digits, or else the text."""
     if _HASH.fullmatch(digest):
         return bytes.fromhex(digest)
     return digest.encode()
 
 
 def ancestry(document: Mapping[str, Any]) -> list[Rev]:
-    """The revision that a document names and its ancestors, newest first; empty where it names none.
+    """Return the revision of a document and its ancestors, newest first; empty if the document names none.
 
-    ``_revisions`` outweighs ``_rev``, and CouchDB does not compare them: it does not even read a ``_rev`` that comes
-    behind ``_revisions``.
+    ``_revisions`` takes precedence over ``_rev``. CouchDB does not compare them, and does not even read a ``_rev`` that
+    comes after ``_revisions``.
 
-    Raises:
-        BadRequestError: where CouchDB refuses either member.
+    Raises BadRequestError if CouchDB refuses either member.
     """
     path: list[Rev] = []
     for name, value in document.items():
@@ -79,14 +80,14 @@ def ancestry(document: Mapping[str, Any]) -> list[Rev]:
 
 
 def revisions_member(path: Sequence[Rev]) -> RevisionsMember:
-    """The member ``_revisions`` for a revision and its ancestors, newest first."""
+    """Return the member ``_revisions`` for a revision and its ancestors, newest first."""
     return {"start": path[0].generation, "ids": [rev.digest for rev in path]}
 
 
-_INVALID = "Invalid rev format"
-_USUAL = re.compile(r"[1-9][0-9]*-[0-9a-f]{32}")
+_INVALID_REV = "Invalid rev format"
+_USUAL_REV = re.compile(r"[1-9][0-9]*-[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{32}")
-# Erlang's idea of an integer, decimal and hexadecimal: it may have a sign. (No minus: there the digest begins.)
+# Erlang reads these as integers, so a sign is allowed. A generation has no minus, for the dash ends it.
 _GENERATION = re.compile(r"\+?[0-9]+")
 _HEXADECIMAL = re.compile(r"[+-]?[0-9a-fA-F]+")
 
@@ -94,15 +95,18 @@ _HEXADECIMAL = re.compile(r"[+-]?[0-9a-fA-F]+")
 def _parse_unusual(text: str) -> Rev:
     generation, dash, digest = text.partition("-")
     if not dash or not _GENERATION.fullmatch(generation):
-        raise BadRequestError(_INVALID)
+        raise BadRequestError(_INVALID_REV)
     try:
-        return Rev(int(generation), _shown(digest))
+        return Rev(int(generation), _canonical_digest(digest))
     except ValueError as error:
-        raise BadRequestError(_INVALID) from error
+        raise BadRequestError(_INVALID_REV) from error
 
 
-def _shown(digest: str) -> str:
-    """A digest in CouchDB's own spelling; ValueError where it is as long as a hash and none."""
+def _canonical_digest(digest: str) -> str:
+    """Return a digest in CouchDB's own spelling.
+
+    Raises ValueError if it has the length of a hash, 32 bytes, and is not hexadecimal.
+    """
     if _HASH.fullmatch(digest):
         return digest
     size = len(digest.encode())
@@ -125,14 +129,14 @@ def _revisions_path(member: object) -> list[Rev]:
         raise _validation("_revisions.ids isn't a array.")
     if start and not ids:
         raise _validation("_revisions.ids is empty.")  # CouchDB answers 500, or a conflict
-    return [Rev(start - age, _listed(digest)) for age, digest in enumerate(ids)]
+    return [Rev(start - age, _parse_digest(digest)) for age, digest in enumerate(ids)]
 
 
-def _listed(digest: object) -> str:
+def _parse_digest(digest: object) -> str:
     if not isinstance(digest, str):
         raise _validation("RevId isn't a string")
     try:
-        return _shown(digest)
+        return _canonical_digest(digest)
     except ValueError as error:
         raise _validation("RevId isn't a valid hexadecimal") from error
 

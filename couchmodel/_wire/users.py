@@ -1,4 +1,4 @@
-"""Who asks: a name and roles, CouchDB's user context."""
+"""The user of a request, by name and roles: CouchDB's user context."""
 
 from typing import Final, NamedTuple
 
@@ -6,7 +6,10 @@ __all__ = ["ADMIN", "NOBODY", "User"]
 
 
 class User(NamedTuple):
-    """Whoever sends a request; ``name`` is None for a stranger, ``by`` the way that they were recognised."""
+    """The user that sends a request.
+
+    ``name`` is None for an anonymous user. ``by`` names the way in which the user was authenticated.
+    """
 
     name: str | None
     roles: tuple[str, ...] = ()
@@ -14,12 +17,12 @@ class User(NamedTuple):
 
     @property
     def is_admin(self) -> bool:
-        """Whether this is an administrator of the server."""
+        """True for an administrator of the server."""
         return "_admin" in self.roles
 
 
 ADMIN: Final = User("admin", ("_admin",), "default")
-"""Whoever opened the store in their own process."""
+"""The user of a store that is opened in the same process without credentials."""
 
 NOBODY: Final = User(None)
-"""Whoever has not said who they are."""
+"""The user of a request without credentials."""

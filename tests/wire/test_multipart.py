@@ -88,5 +88,5 @@ def test_memory_is_bounded_by_what_is_fed() -> None:
     for start in range(0, len(text), 1000):
         for event in reader.feed(text[start : start + 1000]):
             largest = max(largest, len(event) if isinstance(event, bytes) else 0)
-        assert len(reader._waiting) < 2000
+        assert len(reader._buffer) < 2000
     assert largest < 2000
