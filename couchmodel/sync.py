@@ -122,7 +122,7 @@ class Following:
         """Replicate until it is cancelled, or an end refuses. Whatever was cut off begins again."""
         pause = _PAUSE
         while True:
-            self._replication.progressed = self._tell
+            self._replication.on_progress = self._tell
             before = self.progress.last_seq
             try:
                 await self._replication.run()

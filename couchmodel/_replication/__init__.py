@@ -1,1 +1,1 @@
-"""Replication between any two databases: CouchDB's protocol, spoken to each end over its transport."""
+"""Replication between any two databases, by CouchDB's replication protocol, over the transport of each."""

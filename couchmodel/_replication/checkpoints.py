@@ -1,7 +1,7 @@
-"""Checkpoints: what both ends remember of a replication, so that the next one goes on where this one is.
+"""Checkpoints of a replication, from which the next one with the same id goes on.
 
-Each end has a copy, in a local document. Only what both agree on counts: an end that was set back or made anew has
-another history, or none.
+Each end has a copy in a local document, the replication log of CouchDB's protocol. Only a sequence that both copies
+have counts: an end that was restored from a backup or created anew has another history, or none.
 """
 
 import logging
@@ -18,14 +18,18 @@ __all__ = ["Checkpoints"]
 _log: Final = logging.getLogger("couchmodel.replication")
 
 VERSION: Final = 4
-"""Of CouchDB's replication ids, which is part of its answer."""
+"""CouchDB's version of its replication ids, which is part of its answer."""
 
-_LONGEST: Final = 50
-"""Sessions that are remembered, as in CouchDB."""
+_MAX_HISTORY: Final = 50
+"""The most sessions in a history, as in CouchDB."""
 
 
 class Checkpoints:
-    """The checkpoints of one session of a replication."""
+    """The checkpoints of one session of a replication.
+
+    ``start`` is the sequence of the source after which the session begins. ``log`` is the last checkpoint, as CouchDB
+    answers ``_replicate`` with it.
+    """
 
     def __init__(self, source: Peer, target: Peer, id: str, session: str) -> None:
         self._source = source
@@ -37,12 +41,12 @@ class Checkpoints:
         self._began = formatdate(usegmt=True)
         self.start: str | int = 0
         self.before: Mapping[str, int] = {}
-        """The counts of the sessions before this one, which CouchDB goes on with."""
+        """The counts of the last session before this one, and of all before that. CouchDB adds to them."""
         self.log: dict[str, Any] = {}
 
     async def read(self) -> str | int:
-        """Where to begin: behind the last sequence that both ends remember."""
-        logs = [await peer.log(self._id) for peer in (self._source, self._target)]
+        """Read the checkpoints of both ends, and return the last sequence that both have; 0 if there is none."""
+        logs = [await peer.read_checkpoint(self._id) for peer in (self._source, self._target)]
         for peer, log in zip((self._source, self._target), logs, strict=True):
             if "_rev" in log:
                 self._revs[peer] = log["_rev"]
@@ -52,39 +56,42 @@ class Checkpoints:
         return self.start
 
     async def write(self, seq: str | int, counted: Mapping[str, int], *, by_ids: bool) -> None:
-        """Remember that everything up to this sequence is there."""
+        """Write to both ends that the target has everything up to a sequence of the source.
+
+        ``counted`` are the counts of the session; ``by_ids`` is True for a replication of ``doc_ids``.
+        """
         now = formatdate(usegmt=True)
         times = {"start_time": self._began, "end_time": now}
         seqs = {"start_last_seq": self.start, "end_last_seq": seq, "recorded_seq": seq}
         entry = {"session_id": self._session, **times, **seqs, **counted}
         log: dict[str, Any] = {"session_id": self._session, "source_last_seq": seq, "replication_id_version": VERSION}
-        if by_ids:  # what CouchDB 1.0 answered for these, and CouchDB still does
+        if by_ids:  # CouchDB answers these as CouchDB 1.0 did
             done = {name: counted[name] for name in ("docs_read", "docs_written", "doc_write_failures")}
             log |= {**times, **done}
-        self.log = {**log, "history": [entry, *self._past][:_LONGEST]}
+        self.log = {**log, "history": [entry, *self._past][:_MAX_HISTORY]}
         await self._write_source()
         await self._write(self._target)
 
     async def forget(self) -> None:
-        """Let no replication go on where this one is."""
+        """Make the checkpoint at the target invalid, so that no replication goes on from it."""
         self.log = {}
-        with suppress(ResponseError):  # there is no such database any more
+        with suppress(ResponseError):  # the database may be gone
             await self._write(self._target)
 
     async def _write_source(self) -> None:
         try:
             await self._write(self._source)
         except (UnauthorizedError, ForbiddenError):
-            # A source that may only be read is a source: the next replication looks at all of it again.
+            # A user may be allowed to read the source only. Then the next replication begins at its first change.
             _log.warning("%s lets no checkpoint be written", self._source.name)
 
     async def _write(self, peer: Peer) -> None:
         try:
-            self._revs[peer] = await peer.write_log(self._id, self._with_rev(peer))
+            self._revs[peer] = await peer.write_checkpoint(self._id, self._with_rev(peer))
         except ConflictError:
-            # A try whose answer was lost, or another session of this replication: the last one counts.
-            self._revs[peer] = (await peer.log(self._id)).get("_rev", "")
-            self._revs[peer] = await peer.write_log(self._id, self._with_rev(peer))
+            # The answer to an earlier attempt was lost, or another session has the same id. The last write counts.
+            self._revs[peer] = (await peer.read_checkpoint(self._id)).get("_rev", "")
+            self._revs[peer] = await peer.write_checkpoint(self._id, self._with_rev(peer))
 
     def _with_rev(self, peer: Peer) -> dict[str, Any]:
         rev = self._revs.get(peer)
@@ -92,10 +99,10 @@ class Checkpoints:
 
 
 def _common_point(source: Mapping[str, Any], target: Mapping[str, Any]) -> tuple[str | int, list[Any]]:
-    """The sequence up to which both logs agree, and the sessions until then; 0 and none where they do not.
+    """Return the last sequence that both logs have, and the sessions until then; 0 and none if they have none.
 
-    A session writes more than one checkpoint. Where one end was set back to an earlier one, that is what counts:
-    CouchDB would go on behind the later one.
+    A session writes more than one checkpoint. If one end was set back to an earlier one, that one counts. CouchDB would
+    go on from the later one.
     """
     ours, theirs = _sessions(source), {each.get("session_id"): each for each in _sessions(target)}
     for position, entry in enumerate(ours):
@@ -105,7 +112,10 @@ def _common_point(source: Mapping[str, Any], target: Mapping[str, Any]) -> tuple
 
 
 def _older(one: str | int, other: str | int) -> str | int:
-    """The sequence with the lower number, for what follows the number is the source's business; 0 where it has none."""
+    """Return the sequence with the lower number; 0 if one has no number and they differ.
+
+    Only the source can read what follows the number.
+    """
     try:
         return min(one, other, key=lambda seq: int(str(seq).partition("-")[0]))
     except ValueError:

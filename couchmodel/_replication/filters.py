@@ -1,4 +1,4 @@
-"""The function by which a source sorts out what is replicated, where it is one of a design document."""
+"""The filter function of a replication, which is in a design document of the source."""
 
 from couchmodel._replication.options import Options
 from couchmodel._replication.peer import Peer
@@ -8,16 +8,16 @@ __all__ = ["filter_code"]
 
 
 async def filter_code(source: Peer, options: Options) -> str | None:
-    """The source of the filter function of a replication; None where there is none, or it is built in.
+    """Return the source code of the filter function of a replication; None if it has no filter, or a built-in one.
 
-    Raises NotFoundError where there is no such function, in CouchDB's words.
+    Raises NotFoundError, with CouchDB's reason, if there is no such function.
     """
     name = options.filter
     if name is None or name.startswith("_"):
         return None
     design, _, function = name.partition("/")
     try:
-        document = await source.design(design)
+        document = await source.design_document(design)
     except NotFoundError as error:
         reason = f"Couldn't open document `_design/{design}` from source database `{source.name}`: {error.code}"
         raise NotFoundError(reason) from error

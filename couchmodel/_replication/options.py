@@ -1,4 +1,4 @@
-"""What is asked of a replication, and what it counts."""
+"""The options of a replication, its counts, and its id."""
 
 import hashlib
 import heapq
@@ -15,7 +15,11 @@ from couchmodel.errors import BadRequestError
 __all__ = ["Counts", "Options", "parse_options", "replication_id"]
 
 _SELECTING: Final = ("doc_ids", "filter", "selector")
+"""Options that select documents. CouchDB allows one of them."""
+
 _NAMING: Final = (*_SELECTING, "query_params", "winning_revs_only", "since_seq")
+"""Options that are part of the id of a replication, because they decide what is replicated."""
+
 _TYPES: Final[Mapping[str, tuple[type, str]]] = {
     "cancel": (bool, "a boolean"),
     "create_target": (bool, "a boolean"),
@@ -29,20 +33,21 @@ _TYPES: Final[Mapping[str, tuple[type, str]]] = {
     "use_checkpoints": (bool, "a boolean"),
     "use_bulk_get": (bool, "a boolean"),
 }
-"""Options whose type CouchDB insists on, in its words."""
+"""The options whose type CouchDB checks, with the type and CouchDB's word for it."""
 
 _FILTER: Final = re.compile(r"_.*|[^/]+/[^/]+", re.DOTALL)
-"""A filter that is built in, or a function of a design document."""
+"""A built-in filter, or a function of a design document as ``design/function``."""
 
 _PART: Final = 10_000
+"""Ids that are sorted at a time."""
 
 _INTERVAL: Final = 30_000
-"""Milliseconds between checkpoints, as CouchDB has them (manual, ``replicator/checkpoint_interval``)."""
+"""Milliseconds between checkpoints: CouchDB's default (manual, ``replicator/checkpoint_interval``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is replicated, and how: CouchDB's options of these names. ``checkpoint_interval`` is in milliseconds."""
+    """CouchDB's options of these names. ``checkpoint_interval`` is in milliseconds."""
 
     continuous: bool = False
     create_target: bool = False
@@ -56,10 +61,10 @@ class Options:
     checkpoint_interval: int = _INTERVAL
     winning_revs_only: bool = False
     selection: bytes = field(init=False, repr=False)
-    """What is selected, as JSON."""
+    """The options that decide what is replicated, as JSON."""
 
     def __post_init__(self) -> None:
-        """Raises BadRequestError for what cannot be asked together, and for a filter that names no function."""
+        """Raises BadRequestError for options that exclude each other, and for a filter that names no function."""
         if sum(getattr(self, name) is not None for name in _SELECTING) > 1:
             raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
         if self.filter is not None and not _FILTER.fullmatch(self.filter):
@@ -69,7 +74,7 @@ class Options:
 
 @dataclass(slots=True)
 class Counts:
-    """What has been done, in CouchDB's order."""
+    """The counts of what a replication has done, in CouchDB's order."""
 
     missing_checked: int = 0
     missing_found: int = 0
@@ -81,11 +86,11 @@ class Counts:
 
 
 def parse_options(body: Mapping[str, Any]) -> Options:
-    """The options among the members of a request or of a document; unknown ones are skipped, as CouchDB does.
+    """Return the options among the members of a request or of a document of ``_replicator``.
 
-    It takes ``doc_ids`` as they stand in a URL.
+    Unknown members are skipped and ``doc_ids`` are percent-decoded, both as in CouchDB.
 
-    Raises BadRequestError.
+    Raises BadRequestError for an option of a wrong type, and for options that exclude each other.
     """
     given = {name: value for name, value in body.items() if not (name == "doc_ids" and value is None)}
     for name, (kind, words) in _TYPES.items():
@@ -94,20 +99,23 @@ def parse_options(body: Mapping[str, Any]) -> Options:
     if not all(isinstance(id, str) for id in given.get("doc_ids", ())):
         raise BadRequestError("parameter `doc_ids` must be an array")
     if "doc_ids" in given:
-        given["doc_ids"] = _ordered([unquote_plus(id) for id in given["doc_ids"]])
+        given["doc_ids"] = _sort_ids([unquote_plus(id) for id in given["doc_ids"]])
     if "checkpoint_interval" in given:
-        given["checkpoint_interval"] = _integer("checkpoint_interval", given["checkpoint_interval"])
+        given["checkpoint_interval"] = _parse_interval("checkpoint_interval", given["checkpoint_interval"])
     known = {each.name: given[each.name] for each in fields(Options) if each.init and each.name in given}
     return Options(**known)
 
 
-def _ordered(ids: Sequence[str]) -> tuple[str, ...]:
-    """Ids in order, each once; sorted a part at a time, for nobody else gets a turn meanwhile."""
+def _sort_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return ids in order, each once.
+
+    They are sorted in parts: Python gives no other thread a turn while it sorts a list.
+    """
     parts = [sorted(ids[start : start + _PART]) for start in range(0, len(ids), _PART)]
     return tuple(id for id, _ in itertools.groupby(heapq.merge(*parts)))
 
 
-def _integer(name: str, value: Any) -> int:
+def _parse_interval(name: str, value: Any) -> int:
     try:
         return max(1, int(value))
     except (TypeError, ValueError):
@@ -115,9 +123,10 @@ def _integer(name: str, value: Any) -> int:
 
 
 def replication_id(source: str, target: str, options: Options, code: str | None = None) -> str:
-    """The name under which both ends keep the checkpoints of replications between them that select the same.
+    """Return the id under which both ends keep the checkpoints of a replication.
 
-    ``code`` is that of the filter function, if there is one: another function may let through what is behind a
+    Replications of the same ends with the same selection have the same id. ``code`` is the source code of the filter
+    function, or None. It is part of the id because another function may let changes through that lie before a
     checkpoint.
     """
     named = b"[%b,%b,%b]" % (encode(source), encode(target), options.selection)

@@ -1,4 +1,4 @@
-"""A replication: from the changes of a source to the documents of a target, in the order of the changes."""
+"""A replication, which reads the changes of a source in order and copies their documents to a target."""
 
 import asyncio
 import logging
@@ -29,18 +29,20 @@ __all__ = ["Replication"]
 _log: Final = logging.getLogger("couchmodel.replication")
 
 _PAGE: Final = 500
-"""Changes that are asked for at a time."""
+"""Changes in one request."""
 
 _BATCH: Final = 100
+"""Documents in a batch."""
+
 _AT_ONCE: Final = 4
-"""Documents of a batch, and batches that are under way at a time."""
+"""Batches that are moved at the same time."""
 
 _HEARTBEAT: Final = "10000"
-"""Milliseconds after which a source that has nothing to tell shows that it is there."""
+"""Milliseconds after which a source without changes has to send a heartbeat."""
 
 
 class Replication:
-    """One replication. It is run once; ``counts`` and ``through`` tell how far it has come meanwhile."""
+    """One replication. It can be run once. ``counts`` and ``through`` show its progress."""
 
     def __init__(self, source: Peer, target: Peer, options: Options) -> None:
         self.source = source
@@ -51,23 +53,24 @@ class Replication:
         self.through: str | int = 0
         """The sequence of the source up to which everything is in the target."""
         self.committed: str | int = 0
-        """That of the last checkpoint."""
+        """The sequence of the last checkpoint."""
         self.pending: int | None = None
-        self.progressed: Callable[[], None] | None = None
-        """Called whenever ``through`` has moved on."""
+        """Changes of the source that follow ``through``; None if the source does not say."""
+        self.on_progress: Callable[[], None] | None = None
+        """A function that is called each time that ``through`` has changed."""
         self._checkpoints = Checkpoints(source, target, "", self.session)
-        self._code: str | None = None
-        self._started: tuple[str | None, ...] = ()
+        self._filter_code: str | None = None
+        self._start_times: tuple[str | None, ...] = ()
         self._transfer = Transfer(source, target, self.counts)
-        self._saved = time.monotonic()
+        self._saved_at = time.monotonic()
         self._has_changes = False
 
     async def run(self) -> dict[str, Any]:
-        """Replicate, and for a continuous one do so until it is cancelled; CouchDB's answer without ``ok``.
+        """Replicate once, or until cancelled if it is continuous, and return CouchDB's answer without ``ok``.
 
-        Raises NotFoundError where an end is not there, and what else an end answers or fails with.
+        Raises NotFoundError if an end does not exist, and any other error of an end: a ResponseError or TransportError.
         """
-        await self._verify()
+        await self._open_ends()
         try:
             return await self._run()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -81,45 +84,45 @@ class Replication:
         try:
             await self._replicate()
         except asyncio.CancelledError:
-            # What is done need not be done again; but whoever cancels does not want to wait for a dead server.
+            # A checkpoint saves work, but a cancellation must not wait for a server that is gone.
             with suppress(CouchModelError, TimeoutError):
                 async with asyncio.timeout(1):
-                    await self._save()
+                    await self._save_progress()
             raise
         if not self.options.use_checkpoints:
             return {"use_checkpoints": False}
         if not self._has_changes:
             return {"no_changes": True, **self._checkpoints.log}
-        await self._save()
+        await self._save_progress()
         return self._checkpoints.log
 
     def totals(self) -> dict[str, int]:
-        """The counts of this session and of those before it, as CouchDB tells them."""
+        """Return the counts of this session and of those before it, as CouchDB shows them."""
         before = self._checkpoints.before
         return {name: count + before.get(name, 0) for name, count in asdict(self.counts).items()}
 
     async def is_behind(self) -> bool:
-        """Whether the source has changes that have not been dealt with."""
-        return bool((await self._ask(self.through, waits=False, limit=1))["results"])
+        """Return True if the source has changes after ``through``."""
+        return bool((await self._read_changes(self.through, waits=False, limit=1))["results"])
 
-    async def _verify(self) -> None:
+    async def _open_ends(self) -> None:
         source = await self._open(self.source)
         if self.options.create_target:
             with suppress(PreconditionFailedError):
                 await self.target.create(self.options.create_target_params)
-        self._started = source, await self._open(self.target)
+        self._start_times = source, await self._open(self.target)
 
     @staticmethod
     async def _open(peer: Peer) -> str | None:
-        """When the database was made. Raises NotFoundError, in CouchDB's words."""
+        """Return when the database was created. Raises NotFoundError with CouchDB's reason."""
         try:
-            return await peer.started()
+            return await peer.instance_start_time()
         except NotFoundError as error:
             raise NotFoundError(f"could not open {peer.name}", code="db_not_found") from error
 
     async def _begin(self) -> None:
-        self._code = await filter_code(self.source, self.options)
-        id = replication_id(self.source.name, self.target.name, self.options, self._code)
+        self._filter_code = await filter_code(self.source, self.options)
+        id = replication_id(self.source.name, self.target.name, self.options, self._filter_code)
         self._checkpoints = Checkpoints(self.source, self.target, id, self.session)
         start: str | int = 0
         if self.options.use_checkpoints:
@@ -129,45 +132,45 @@ class Replication:
         self.through = self.committed = start
 
     async def _replicate(self) -> None:
-        async with aclosing(self._pages()) as pages:  # nothing may be asked for any more once it has failed
+        async with aclosing(self._pages()) as pages:  # no request may go on once the replication has failed
             async for page in pages:
-                await self._take(page)
+                await self._process_page(page)
 
-    async def _take(self, page: Mapping[str, Any]) -> None:
+    async def _process_page(self, page: Mapping[str, Any]) -> None:
         rows = page["results"]
         if rows:
             self._has_changes = True
-            await self._move({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
+            await self._copy({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
         self.through, self.pending = page["last_seq"], page.get("pending")
-        if self.progressed is not None:
-            self.progressed()
-        if (time.monotonic() - self._saved) * 1000 >= self.options.checkpoint_interval:
-            await self._stop_over()
+        if self.on_progress is not None:
+            self.on_progress()
+        if (time.monotonic() - self._saved_at) * 1000 >= self.options.checkpoint_interval:
+            await self._write_checkpoint()
 
     async def _pages(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The changes, some at a time; the next are on their way while these are dealt with."""
-        asking = asyncio.create_task(self._ask(self.through, waits=self.options.continuous))
+        """Yield pages of changes. The next page is requested while the last one is copied."""
+        request = asyncio.create_task(self._read_changes(self.through, waits=self.options.continuous))
         try:
             while True:
-                page = await self._arrived(asking)
+                page = await self._wait_for_page(request)
                 if not self.options.continuous and len(page["results"]) < _PAGE:
                     yield page
                     return
-                asking = asyncio.create_task(self._ask(page["last_seq"], waits=self.options.continuous))
+                request = asyncio.create_task(self._read_changes(page["last_seq"], waits=self.options.continuous))
                 yield page
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
 
-    async def _arrived(self, asking: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
-        """The page; while the source has nothing to tell there is time for a checkpoint."""
-        while not asking.done():
-            await asyncio.wait([asking], timeout=self.options.checkpoint_interval / 1000)
-            if not asking.done():
-                await self._stop_over()
-        return asking.result()
+    async def _wait_for_page(self, request: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+        """Wait for a page of changes and return it. Write checkpoints while the source has no changes."""
+        while not request.done():
+            await asyncio.wait([request], timeout=self.options.checkpoint_interval / 1000)
+            if not request.done():
+                await self._write_checkpoint()
+        return request.result()
 
-    async def _ask(self, since: str | int, *, waits: bool, limit: int = _PAGE) -> dict[str, Any]:
+    async def _read_changes(self, since: str | int, *, waits: bool, limit: int = _PAGE) -> dict[str, Any]:
         options = self.options
         query = {"style": "main_only" if options.winning_revs_only else "all_docs", "limit": str(limit)}
         query["since"] = since if isinstance(since, str) else encode(since).decode()
@@ -183,8 +186,8 @@ class Replication:
             query["filter"] = options.filter
         return await self.source.changes(query, body)
 
-    async def _move(self, revs: Mapping[str, list[str]]) -> None:
-        """Move a page, several batches of it at a time."""
+    async def _copy(self, revs: Mapping[str, list[str]]) -> None:
+        """Copy the documents of a page, several batches at a time."""
         ids, gate = list(revs), asyncio.Semaphore(_AT_ONCE)
 
         async def move(some: list[str]) -> None:
@@ -199,32 +202,34 @@ class Replication:
                 task.cancel()
             await asyncio.gather(*moving, return_exceptions=True)
 
-    async def _stop_over(self) -> None:
-        """Save how far it has come, if what it does is still what it was asked for.
+    async def _write_checkpoint(self) -> None:
+        """Write a checkpoint, unless the filter function has changed.
 
-        Raises ServerError where the filter function is another one by now, so that a new replication begins.
+        Raises ServerError if it has: the replication has another id then, and has to begin again.
         """
-        if await filter_code(self.source, self.options) != self._code:
+        if await filter_code(self.source, self.options) != self._filter_code:
             raise ServerError(f"the filter {self.options.filter!r} has changed", code="filter_changed")
-        await self._save()
+        await self._save_progress()
 
-    async def _save(self) -> None:
+    async def _save_progress(self) -> None:
         if not self.options.use_checkpoints or self.through == self.committed:
             return
-        await self._check_same()
+        await self._check_same_databases()
         by_ids = self.options.doc_ids is not None
         await self._checkpoints.write(self.through, self.totals(), by_ids=by_ids)
         try:
-            await self._check_same()
-        except ResponseError:  # it was made anew in between, and has a checkpoint of what it has not got
+            await self._check_same_databases()
+        except ResponseError:  # it was created anew in between, and its checkpoint is of documents that it lacks
             await self._checkpoints.forget()
             raise
-        self.committed, self._saved = self.through, time.monotonic()
+        self.committed, self._saved_at = self.through, time.monotonic()
 
-    async def _check_same(self) -> None:
-        """Raise ServerError where a database is another one of its name: what was written is gone with the old one."""
-        for word, peer, started in zip(("source", "target"), (self.source, self.target), self._started, strict=True):
-            if await peer.started() != started:
+    async def _check_same_databases(self) -> None:
+        """Raise ServerError if a database was deleted and created again, so that it has lost what was written."""
+        for word, peer, created in zip(
+            ("source", "target"), (self.source, self.target), self._start_times, strict=True
+        ):
+            if await peer.instance_start_time() != created:
                 reason = f"instance_start_time on {word} database has changed since last checkpoint."
                 raise ServerError(reason, code="checkpoint_commit_failure")
 

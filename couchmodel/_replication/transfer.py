@@ -1,4 +1,4 @@
-"""Moving revisions: what the target lacks is read from the source, a bounded batch at a time, and written."""
+"""The transfer of revisions: those that the target lacks are read from the source in bounded batches, and written."""
 
 import asyncio
 import base64
@@ -29,32 +29,37 @@ __all__ = ["Transfer"]
 _log: Final = logging.getLogger("couchmodel.replication")
 
 _FIRST: Final = 10
+"""Revisions in the first read, when their size is not known yet."""
+
 _MOST: Final = 100
-"""Revisions that are read at once, before it is known how large they are, and at most."""
+"""The most revisions in one read."""
 
 _GROWTH: Final = 4
-"""How many times as many are read the next time, at most: one document may be 8 MB."""
+"""The factor by which a read may be larger than the one before. It is small because one document may have 8 MB."""
 
 _BYTES: Final = 1024 * 1024
-"""Bytes of them that are aimed at."""
+"""The size of a read in bytes that the number of revisions is chosen for."""
 
 _INLINE: Final = 64 * 1024
-"""Bytes of attachments that travel inside their document; larger ones stream (CouchDB's ``MAX_BULK_ATT_SIZE``)."""
+"""The most bytes of attachments that are sent inside their document. Larger ones are streamed.
+
+The value is CouchDB's ``MAX_BULK_ATT_SIZE``.
+"""
 
 _TRIES: Final = 3
-"""How often a document is tried whose attachments were cut off or have changed meanwhile, or that fails otherwise."""
+"""How often the write of one document is tried: the server may fail, or attachments may be cut off or change."""
 
 _PAUSE: Final = 0.2
-"""Seconds before the first repeat; each further one waits twice as long."""
+"""Seconds before the first repeat. The pause doubles before each further one."""
 
-_NOTHING: Final = -1
-"""Older than any generation of a document."""
+_NO_GENERATION: Final = -1
+"""A number below any generation of a document and any ``revpos``."""
 
 _T = TypeVar("_T")
 
 
 class Transfer:
-    """Moves revisions from one peer to another, and counts."""
+    """The transfer of revisions from one peer to another. It adds to the counts of the replication."""
 
     def __init__(self, source: Peer, target: Peer, counts: Counts) -> None:
         self._source = source
@@ -64,8 +69,8 @@ class Transfer:
         self._knows_bulk_get = True
 
     async def move(self, revs: Mapping[str, Sequence[str]]) -> None:
-        """Move these revisions by document, as far as the target lacks them."""
-        missing = await self._target.missing(revs)
+        """Copy those of the revisions, by document, that the target lacks."""
+        missing = await self._target.revs_diff(revs)
         self._counts.missing_checked += sum(map(len, revs.values()))
         wanted = [(id, rev) for id, found in missing.items() for rev in found["missing"]]
         self._counts.missing_found += len(wanted)
@@ -77,16 +82,19 @@ class Transfer:
     # --- reading
 
     async def _read(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        """The revisions, and instead of those that are superseded by now, their successors."""
+        """Return revisions. For a revision that is superseded by now, return its successors.
+
+        A revision that cannot be read is counted as a failure and left out.
+        """
         try:
             return await self._read_together(wanted)
         except ResponseError as error:
             if await self._source.refuses_all(error, reads=True):
                 raise
             if len(wanted) == 1:
-                self._failed(*wanted[0], error)
+                self._count_failure(*wanted[0], error)
                 return []
-            # One of them cannot be read, which is no reason to leave the others behind.
+            # One of them cannot be read. Halves find it, and the others are copied.
             half = len(wanted) // 2
             return [*await self._read(wanted[:half]), *await self._read(wanted[half:])]
 
@@ -100,18 +108,21 @@ class Transfer:
         for id, rev in wanted:
             by_id.setdefault(id, []).append(rev)
         rows = [row for id, revs in by_id.items() for row in await self._source.open_revisions(id, revs)]
-        return self._found(rows)
+        return self._collect_found(rows)
 
     async def _bulk_get(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         self._counts.bulk_get_attempts += len(wanted)
         results, size = await self._source.bulk_get([{"id": id, "rev": rev} for id, rev in wanted])
-        found = self._found([row for result in results for row in result["docs"]])
+        found = self._collect_found([row for result in results for row in result["docs"]])
         self._counts.bulk_get_docs += len(found)
         self._most = max(1, min(_MOST, _GROWTH * self._most, len(wanted) * _BYTES // max(size, 1)))
         return found
 
-    def _found(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """What was read; a revision that is gone has been purged, or compacted away behind one that comes later."""
+    def _collect_found(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the revisions in the rows of an answer.
+
+        A revision without one was purged, or compacted away after a later revision, which comes with a later change.
+        """
         for row in rows:
             if "ok" not in row:
                 _log.info("%s has not got any more: %s", self._source.name, row.get("error") or row.get("missing"))
@@ -133,14 +144,14 @@ class Transfer:
 
     async def _write_together(self, documents: Sequence[dict[str, Any]]) -> None:
         try:
-            refused = await self._patiently(len(documents) == 1, self._target.write_many, documents)
+            refused = await self._try_write(len(documents) == 1, self._target.write_many, documents)
         except ResponseError as error:
             if await self._target.refuses_all(error):
                 raise
             if len(documents) == 1:
-                self._failed(documents[0]["_id"], documents[0]["_rev"], error)
+                self._count_failure(documents[0]["_id"], documents[0]["_rev"], error)
                 return
-            # One of them is in the way of the others.
+            # One of them makes all fail. Halves find it, and the others are written.
             half = len(documents) // 2
             await self._write_together(documents[:half])
             await self._write_together(documents[half:])
@@ -154,75 +165,83 @@ class Transfer:
         self._counts.docs_written += len(documents) - len(refused)
 
     async def _write_attached(self, document: dict[str, Any], ancestors: Sequence[str], tries: int = _TRIES) -> None:
-        """Write a document of its own request: that of several fails as a whole where one stub has no content."""
+        """Write a document with attachments in a request of its own.
+
+        A bulk request would fail as a whole if one stub has no content at the target.
+        """
         try:
-            await self._patiently(True, self._send_attached, document, _newest_common(document, ancestors))
+            await self._try_write(True, self._send_attached, document, _newest_common_generation(document, ancestors))
         except _GoneError:
             await self._write_successors(document, tries - 1)
         except ResponseError as error:
-            if await self._is_refusal_of_all(error):
+            if await self._refuses_all(error):
                 raise
-            self._failed(document["_id"], document["_rev"], error)
+            self._count_failure(document["_id"], document["_rev"], error)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CouchModelError):
                 raise
-            self._failed(document["_id"], document["_rev"], BadRequestError(f"what is attached is odd: {error!r}"))
+            self._count_failure(
+                document["_id"], document["_rev"], BadRequestError(f"what is attached is odd: {error!r}")
+            )
         else:
             self._counts.docs_written += 1
 
     async def _write_successors(self, document: Mapping[str, Any], tries: int) -> None:
-        """Write what has superseded a revision whose attachments are gone meanwhile, as they are after a compaction."""
+        """Write the successors of a revision whose attachments are gone, for example after a compaction."""
         id, rev = document["_id"], document["_rev"]
         for successor in await self._read([(id, rev)]):
             if successor["_rev"] == rev or not tries:
-                self._failed(id, rev, NotFoundError("an attachment of it is not at its source"))
+                self._count_failure(id, rev, NotFoundError("an attachment of it is not at its source"))
             elif successor.get("_attachments"):
                 await self._write_attached(successor, (), tries)
             else:
                 await self._write_together([successor])
 
-    async def _is_refusal_of_all(self, error: ResponseError) -> bool:
-        """Whether not only this document is refused; 401 may be said by its validation, or to whoever asks at all."""
+    async def _refuses_all(self, error: ResponseError) -> bool:
+        """Return True if the target would refuse every other document, too.
+
+        401 may come from a validation function, for one document, or from the server, for every request.
+        """
         if isinstance(error, UnauthorizedError):
             return not await self._target.exists()
         return await self._target.refuses_all(error)
 
-    async def _patiently(self, is_one: bool, write: Callable[..., Awaitable[_T]], *given: Any) -> _T:
-        """What a write gives. What fails for no reason that the document has may succeed a moment later."""
+    async def _try_write(self, is_one: bool, write: Callable[..., Awaitable[_T]], *given: Any) -> _T:
+        """Return the result of a write. If it ``is_one`` document, try again after errors that may pass."""
         for attempt in range(_TRIES - 1 if is_one else 0):
             try:
                 return await write(*given)
             except ServerError as error:
                 _log.info("%s fails, and is asked again: %s", self._target.name, error)
             except ProtocolError as error:
-                if write == self._target.write_many:  # which has been sent again by now
+                if write == self._target.write_many:  # the peer has repeated it already
                     raise
                 _log.info("an attachment was cut off, and is sent again: %s", error)
             await asyncio.sleep(_PAUSE * 2**attempt)
         return await write(*given)
 
-    async def _send_attached(self, document: Mapping[str, Any], there: int) -> None:
-        """Send a document with those of its attachments that the target has not got.
+    async def _send_attached(self, document: Mapping[str, Any], newest_common: int) -> None:
+        """Send a document with those of its attachments that the target lacks.
 
-        ``there`` is the newest generation of it that the target has, ``_NOTHING`` for none. Raises _GoneError where
-        the revision is not at the source any more.
+        ``newest_common`` is the newest generation that the target has of its ancestors, or ``_NO_GENERATION``. Raises
+        _GoneError if the revision is not at the source any more.
         """
         attachments = document["_attachments"]
-        kept = {name: stub for name, stub in attachments.items() if stub.get("revpos", 0) <= there}
+        kept = {name: stub for name, stub in attachments.items() if stub.get("revpos", 0) <= newest_common}
         sent = {name: stub for name, stub in attachments.items() if name not in kept}
         try:
             await self._send(document, kept, sent)
         except PreconditionFailedError:
             if not kept:
                 raise
-            await self._send(document, {}, attachments)  # the target has not got what stubs stand for
+            await self._send(document, {}, attachments)  # the target lacks the content of a stub
 
     async def _send(self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         if not all(is_media_type(stub["content_type"]) for stub in sent.values()):
             await self._send_whole(document)
             return
-        encoded = any("encoding" in stub for stub in sent.values())
-        if not encoded and sum(stub["length"] for stub in sent.values()) <= _INLINE:
+        is_encoded = any("encoding" in stub for stub in sent.values())
+        if not is_encoded and sum(stub["length"] for stub in sent.values()) <= _INLINE:
             await self._send_inline(document, kept, sent)
             return
         try:
@@ -234,54 +253,54 @@ class Transfer:
             await self._send_whole(document)
 
     async def _send_whole(self, document: Mapping[str, Any]) -> None:
-        """Send a document as JSON with all that is attached to it, whatever it is called: no header has to hold it."""
-        found = await self._source.with_attachments(document["_id"], document["_rev"])
+        """Send a document as JSON with all its attachments. JSON can carry media types that no header can."""
+        found = await self._source.revision_with_attachments(document["_id"], document["_rev"])
         if found is None:
             raise _GoneError("missing")
         await self._target.write(document["_id"], encode(found))
 
     async def _send_inline(self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
-        given = {name: await self._with_data(document, name, stub) for name, stub in sent.items()}
+        given = {name: await self._inline_stub(document, name, stub) for name, stub in sent.items()}
         await self._target.write(document["_id"], encode({**document, "_attachments": {**kept, **given}}))
 
-    async def _with_data(self, document: Mapping[str, Any], name: str, stub: Mapping[str, Any]) -> dict[str, Any]:
+    async def _inline_stub(self, document: Mapping[str, Any], name: str, stub: Mapping[str, Any]) -> dict[str, Any]:
         data = b""
         if stub["length"] != 0:
             source = self._source.attachment(document["_id"], document["_rev"], name, plain=True)
-            data = b"".join([piece async for piece in _there(source)])
-        told = {key: stub[key] for key in ("content_type", "revpos") if key in stub}
-        return {**told, "data": base64.b64encode(data).decode()}
+            data = b"".join([piece async for piece in _read_content(source)])
+        members = {key: stub[key] for key in ("content_type", "revpos") if key in stub}
+        return {**members, "data": base64.b64encode(data).decode()}
 
     async def _send_streamed(
         self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]
     ) -> None:
         # CouchDB waits for ever for the content of a part that has none.
-        empty = {name: _with_content(stub, data="") for name, stub in sent.items() if not _stored_length(stub)}
+        empty = {name: _replace_stub(stub, data="") for name, stub in sent.items() if not _stored_length(stub)}
         streamed = {name: stub for name, stub in sent.items() if name not in empty}
-        follow = {name: _with_content(stub, follows=True) for name, stub in streamed.items()}
+        follow = {name: _replace_stub(stub, follows=True) for name, stub in streamed.items()}
         text = encode({**document, "_attachments": {**kept, **empty, **follow}})
         parts = [Part(name, stub["content_type"], _stored_length(stub)) for name, stub in streamed.items()]
-        body = _Body(self._source, document, Related(text, parts), parts)
+        body = _MultipartBody(self._source, document, Related(text, parts), parts)
         try:
             await self._target.write(document["_id"], body, body.headers)
         except CouchModelError as error:
             raise body.failure or error from error
 
-    def _failed(self, id: str, rev: str, error: ResponseError) -> None:
+    def _count_failure(self, id: str, rev: str, error: ResponseError) -> None:
         _log.warning("%s does not take %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
         self._counts.doc_write_failures += 1
 
 
 class _GoneError(NotFoundError):
-    """A revision, or what is attached to it, is not at the source any more."""
+    """A revision or one of its attachments is not at the source any more."""
 
 
 class _OtherLengthError(ProtocolError):
     """An attachment is longer or shorter than its document says."""
 
 
-async def _there(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """A content of the source. Raises _GoneError where it is not there any more."""
+async def _read_content(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield a content of the source. Raises _GoneError if it is not newest_common any more."""
     try:
         async for piece in content:
             yield piece
@@ -289,8 +308,8 @@ async def _there(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         raise _GoneError(error.reason) from error
 
 
-class _Body:
-    """A document and its attachments, read from the source while they are sent to the target."""
+class _MultipartBody:
+    """A multipart body of a document and its attachments, which are read from the source while they are sent."""
 
     def __init__(self, source: Peer, document: Mapping[str, Any], related: Related, parts: Sequence[Part]) -> None:
         self._source = source
@@ -298,7 +317,7 @@ class _Body:
         self._related = related
         self._parts = parts
         self.failure: CouchModelError | None = None
-        """What has gone wrong at the source, which the target may have answered for."""
+        """The error of the source, or None. The target may have answered the torn body with an error of its own."""
         length = str(related.length)
         self.headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": length}
 
@@ -316,7 +335,7 @@ class _Body:
             yield self._related.frame(part)
             length = 0
             content = self._source.attachment(self._document["_id"], self._document["_rev"], part.name)
-            async for piece in _there(content):
+            async for piece in _read_content(content):
                 length += len(piece)
                 if length > part.length:
                     break
@@ -330,19 +349,19 @@ def _stored_length(stub: Mapping[str, Any]) -> int:
     return int(stub["encoded_length"] if "encoding" in stub else stub["length"])
 
 
-def _with_content(stub: Mapping[str, Any], **content: Any) -> dict[str, Any]:
-    """A stub with a content instead of the word that it is one."""
-    told = {name: value for name, value in stub.items() if name != "stub"}
-    if "data" in content:  # whose length and digest are found out
-        told = {name: told[name] for name in ("content_type", "revpos") if name in told}
-    return told | content
+def _replace_stub(stub: Mapping[str, Any], **content: Any) -> dict[str, Any]:
+    """Return a stub with ``data`` or ``follows`` in place of ``stub``."""
+    members = {name: value for name, value in stub.items() if name != "stub"}
+    if "data" in content:  # the target computes length and digest
+        members = {name: members[name] for name in ("content_type", "revpos") if name in members}
+    return members | content
 
 
-def _newest_common(document: Mapping[str, Any], ancestors: Sequence[str]) -> int:
-    """The generation of the document's newest ancestor that the target has; what was attached until then it has too.
+def _newest_common_generation(document: Mapping[str, Any], ancestors: Sequence[str]) -> int:
+    """Return the generation of the document's newest ancestor at the target, which has its attachments until then, too.
 
-    It is _NOTHING where the target has none: 0 is the generation of what was attached at some other time.
+    Return _NO_GENERATION if the target has no ancestor. 0 does not do, because a ``revpos`` may be 0.
     """
     history = document["_revisions"]
     path = {f"{history['start'] - older}-{digest}" for older, digest in enumerate(history["ids"])}
-    return max((int(rev.partition("-")[0]) for rev in ancestors if rev in path), default=_NOTHING)
+    return max((int(rev.partition("-")[0]) for rev in ancestors if rev in path), default=_NO_GENERATION)
