@@ -36,11 +36,10 @@ _FORMS: Final = "http://HOST:PORT, https://HOST:PORT, sqlite:FILE or memory:"
 
 
 def open_transport(url: str, user: str | None = None, password: str | None = None, **options: Any) -> Transport:
-    """The transport for a URL. Nothing is opened or sent before the first request.
+    """Return a transport for a URL. Nothing is opened or sent before the first request.
 
-    With credentials an embedded store is asked as one of its users. Other ``options`` are those of
-    :class:`HTTPTransport`, and an embedded store has no use for them. Raises ConfigurationError for a URL of no known
-    form.
+    With credentials, the client is one of the users of an embedded store. The other ``options`` are those of
+    :class:`HTTPTransport`; an embedded store ignores them. Raises ConfigurationError for a URL of an unknown form.
     """
     scheme, colon, rest = url.partition(":")
     match scheme.lower():

@@ -1,6 +1,6 @@
-"""Who a client is to a server: one class for each way of CouchDB's to tell.
+"""The credentials of a client: one class for each of CouchDB's authentication schemes.
 
-None of them shows a secret in its ``repr``. A scheme of your own is a subclass of :class:`Credentials`.
+No ``repr`` shows a secret. For a scheme of your own, make a subclass of :class:`Credentials`.
 """
 
 import asyncio
@@ -29,42 +29,42 @@ __all__ = [
 ]
 
 Exchange = Callable[[Request], Awaitable[Response]]
-"""Sends a request without credentials."""
+"""A function that sends a request without credentials."""
 
-_LIFE: Final = 600.0
-"""Seconds that a cookie lives where the server does not say: CouchDB's default (``chttpd_auth/timeout``)."""
+_LIFETIME: Final = 600.0
+"""Seconds that a cookie is valid if the server does not say: CouchDB's default (``chttpd_auth/timeout``)."""
 
-_FRESH: Final = 0.9
-"""The share of its life for which a cookie or a token is used, so that none expires on its way."""
+_FRESH_SHARE: Final = 0.9
+"""The share of its lifetime for which a cookie or a token is used, so that none expires on its way to the server."""
 
 
 class Credentials:
-    """Who a client is to a server.
+    """The base class of credentials.
 
-    ``fixed`` are headers that go with every request. Where there is more to do, ``renews`` is true, and the other
-    methods are called.
+    The ``fixed`` headers are sent with every request. If ``renews`` is True, the methods are called as well, for
+    headers that change.
     """
 
     fixed: Mapping[str, str] = NOTHING
     renews: bool = False
 
     async def headers(self, exchange: Exchange) -> Mapping[str, str]:
-        """The headers of the next request; ``exchange`` may be used to get them."""
+        """Return the headers of the next request. ``exchange`` sends requests that come before it, such as a login."""
         return NOTHING
 
     def refused(self, headers: Mapping[str, str]) -> bool:
-        """Take note that the server answered 401 to these headers; whether others can be had."""
+        """Note that the server answered 401 to these headers. Return True to try again with other ones."""
         return False
 
     def learn(self, set_cookies: Iterable[str]) -> None:
-        """Take note of the ``Set-Cookie`` headers of an answer."""
+        """Note the ``Set-Cookie`` headers of an answer."""
 
 
 class BasicAuth(Credentials):
-    """A name and a password that go with every request. CouchDB checks the password each time, which costs it time."""
+    """A name and a password that are sent with every request. CouchDB checks the password each time, which is slow."""
 
     def __init__(self, user: str, password: str = "") -> None:
-        """Raises ConfigurationError for a name with a colon, which would be taken for the beginning of the password."""
+        """Raises ConfigurationError for a name with a colon, because the colon would end the name."""
         _check_login(user, password)
         if ":" in user:
             raise ConfigurationError(f"the user {user!r} has a colon: use CookieAuth, basic authentication has no way")
@@ -76,16 +76,17 @@ class BasicAuth(Credentials):
 
 
 class CookieAuth(Credentials):
-    """A session of CouchDB's: one login, and then a cookie that is renewed for as long as it is used.
+    """A session of CouchDB: one login, then a cookie that is renewed while it is used.
 
-    The login happens with the first request, and again before the cookie expires or where the server refuses it.
-    A ``cookie`` alone, the value of an ``AuthSession``, is renewed as the server offers it, and lost when it expires.
+    The login is sent before the first request, and again before the cookie expires or after the server has refused it.
+    A ``cookie`` alone, the value of an ``AuthSession``, is renewed when the server sends a new one, and lost when it
+    expires.
     """
 
     renews = True
 
     def __init__(self, user: str | None = None, password: str = "", *, cookie: str | None = None) -> None:
-        """Raises ConfigurationError where there is neither a user nor a cookie."""
+        """Raises ConfigurationError if there is neither a user nor a cookie."""
         if user is not None:
             _check_login(user, password)
         elif cookie is None:
@@ -96,21 +97,21 @@ class CookieAuth(Credentials):
         self._stale_at = float("inf")
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         if cookie is not None:
-            self._keep(_visible("cookie", cookie), float("inf"))
+            self._keep(_check_secret("cookie", cookie), float("inf"))
 
     def __repr__(self) -> str:
         return f"<CookieAuth {'by cookie' if self.user is None else repr(self.user)}>"
 
     async def headers(self, exchange: Exchange) -> Mapping[str, str]:
-        """The cookie. Raises UnauthorizedError where the login fails."""
-        if headers := self._fresh():
+        """Return the cookie, after a login if necessary. Raises UnauthorizedError if the login fails."""
+        if headers := self._fresh_headers():
             return headers
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            # Whoever was first has logged in for all that waited.
-            return self._fresh() or await self._log_in(exchange)
+            # The first task has logged in for all that waited for the lock.
+            return self._fresh_headers() or await self._log_in(exchange)
 
     def refused(self, headers: Mapping[str, str]) -> bool:
-        """Forget the cookie, unless it is another by now."""
+        """Forget the cookie, unless it has been replaced meanwhile. Return True if a login can get another one."""
         if headers is not self._headers:
             return True
         if self.user is None:
@@ -119,19 +120,19 @@ class CookieAuth(Credentials):
         return True
 
     def learn(self, set_cookies: Iterable[str]) -> None:
-        """Take over the session's new cookie."""
+        """Keep the new cookie of the session, if there is one."""
         for text in set_cookies:
             cookie = _session_cookie(text)
             if cookie is not None:
                 self._keep(*cookie)
 
-    def _fresh(self) -> Mapping[str, str] | None:
+    def _fresh_headers(self) -> Mapping[str, str] | None:
         stale = self.user is not None and time.monotonic() > self._stale_at
         return None if stale else self._headers
 
-    def _keep(self, value: str, life: float) -> None:
+    def _keep(self, value: str, lifetime: float) -> None:
         self._headers = {"Cookie": f"AuthSession={value}"}
-        self._stale_at = time.monotonic() + life * _FRESH
+        self._stale_at = time.monotonic() + lifetime * _FRESH_SHARE
 
     async def _log_in(self, exchange: Exchange) -> Mapping[str, str]:
         try:
@@ -149,19 +150,19 @@ class CookieAuth(Credentials):
 
 
 class JWTAuth(Credentials):
-    """A JSON Web Token, or an async callable that gives one.
+    """A JSON Web Token, or an async callable that returns one.
 
-    The callable is asked when its last token is about to expire (``exp``) or was refused, and for each request where
-    the token does not say when that will be.
+    The callable is called when its last token is about to expire (``exp``) or was refused, and for each request if the
+    token does not say when it expires.
     """
 
     def __init__(self, token: str | Callable[[], Awaitable[str]]) -> None:
-        """Raises ConfigurationError for what is no token."""
+        """Raises ConfigurationError if it is neither a callable nor a string that a header can carry."""
         self._source = None if isinstance(token, str) else token
         self._headers: dict[str, str] | None = None
         self._stale_at = 0.0
         if isinstance(token, str):
-            self.fixed = _bearer(token)
+            self.fixed = _bearer_header(token)
         elif not callable(token):
             raise ConfigurationError("the token of JWTAuth is a string, or an async callable that gives one")
         self.renews = self._source is not None
@@ -170,37 +171,37 @@ class JWTAuth(Credentials):
         return f"<JWTAuth {'by token' if self._source is None else 'by callable'}>"
 
     async def headers(self, exchange: Exchange) -> Mapping[str, str]:
-        """The token. What the callable raises comes through as it is."""
+        """Return the token. Raises what the callable raises."""
         if self._source is None:
             return NOTHING
         if self._headers is None or time.time() >= self._stale_at:
             token = await self._source()
-            self._headers, self._stale_at = _bearer(token), _stale_at(token)
+            self._headers, self._stale_at = _bearer_header(token), _stale_at(token)
         return self._headers
 
     def refused(self, headers: Mapping[str, str]) -> bool:
-        """Forget the token, unless it is another by now."""
+        """Forget the token, unless it has been replaced meanwhile. Return True if a callable can get another one."""
         if headers is self._headers:
             self._headers = None
         return self._source is not None
 
 
 class ProxyAuth(Credentials):
-    """A name and roles that the server takes on trust, as from a proxy (``proxy_authentication_handler``).
+    """A name and roles that the server trusts, as those of a proxy (``proxy_authentication_handler``).
 
-    Where the server asks for a proof (``chttpd_auth/proxy_use_secret``), ``secret`` is what it has in
-    ``chttpd_auth/secret``, and ``algorithm`` one of its ``hash_algorithms``; CouchDB before 3.4 knows ``sha1`` only.
+    If the server requires a proof (``chttpd_auth/proxy_use_secret``), ``secret`` is its ``chttpd_auth/secret``, and
+    ``algorithm`` one of its ``hash_algorithms``. CouchDB before 3.4 knows ``sha1`` only.
     """
 
     def __init__(
         self, user: str, roles: Iterable[str] = (), *, secret: str | None = None, algorithm: str = "sha256"
     ) -> None:
-        """Raises ConfigurationError for names that no header can carry, and for an unknown algorithm."""
+        """Raises ConfigurationError for a name or roles that no header can carry, and for an unknown algorithm."""
         joined = ",".join(roles)
         self.user = user
         self.fixed = {
-            "X-Auth-CouchDB-UserName": _header("user", user),
-            "X-Auth-CouchDB-Roles": _header("roles", joined),
+            "X-Auth-CouchDB-UserName": _check_header("user", user),
+            "X-Auth-CouchDB-Roles": _check_header("roles", joined),
         }
         if secret is not None:
             try:
@@ -216,7 +217,10 @@ class ProxyAuth(Credentials):
 def credentials_of(
     user: str | None, password: str | None, cookie: str | None, auth: Credentials | None
 ) -> Credentials | None:
-    """The credentials that are meant, or none. Raises ConfigurationError where they are given by half, or twice."""
+    """Return the credentials for these arguments, or None.
+
+    Raises ConfigurationError if they are incomplete, or given twice.
+    """
     if auth is not None and not isinstance(auth, Credentials):
         kind = type(auth).__name__
         raise ConfigurationError(f"auth= is a BasicAuth, CookieAuth, JWTAuth or ProxyAuth of couchmodel, not a {kind}")
@@ -230,7 +234,7 @@ def credentials_of(
 
 
 def set_cookies(response: Response) -> list[str]:
-    """The ``Set-Cookie`` headers of an answer, of which there may be several."""
+    """Return the ``Set-Cookie`` headers of an answer, of which there may be several."""
     several: Callable[[str, list[str]], list[str]] | None = getattr(response.headers, "getall", None)
     if several is not None:
         return several("set-cookie", [])
@@ -238,7 +242,10 @@ def set_cookies(response: Response) -> list[str]:
 
 
 def _session_cookie(text: str) -> tuple[str, float] | None:
-    """The value and the life of a session's cookie; None for any other, and for one that is taken back."""
+    """Return the value and the lifetime, in seconds, of a session cookie.
+
+    None for any other cookie, and for a session cookie that the server deletes.
+    """
     try:
         morsel = SimpleCookie(text).get("AuthSession")
     except CookieError:
@@ -246,32 +253,32 @@ def _session_cookie(text: str) -> tuple[str, float] | None:
     if morsel is None or not morsel.value:
         return None
     age = morsel["max-age"]
-    return morsel.value, float(age) if age.isdecimal() else _LIFE
+    return morsel.value, float(age) if age.isdecimal() else _LIFETIME
 
 
 def _stale_at(token: str) -> float:
-    """When a token is too old to be sent, by this machine's clock; at once, where it does not say."""
+    """Return the time, by this machine's clock, from which a token is too old to be sent; 0 if it does not say."""
     try:
         claims = token.split(".")[1]
         parsed: Any = decode(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         now, end = time.time(), float(parsed["exp"])
     except (ValueError, LookupError, TypeError, binascii.Error):
         return 0.0
-    return now + (end - now) * _FRESH
+    return now + (end - now) * _FRESH_SHARE
 
 
-def _bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {_visible('token', token)}"}
+def _bearer_header(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {_check_secret('token', token)}"}
 
 
-def _visible(what: str, value: object) -> str:
-    """A secret that a header can carry. No message shows it."""
+def _check_secret(what: str, value: object) -> str:
+    """Return a secret if a header can carry it. Raises ConfigurationError, whose message does not show it, if not."""
     if not isinstance(value, str) or not value or not all("!" <= char <= "~" for char in value):
         raise ConfigurationError(f"the {what} must be a string of visible ASCII characters, without spaces")
     return value
 
 
-def _header(what: str, value: str) -> str:
+def _check_header(what: str, value: str) -> str:
     if any(char in value for char in "\r\n\0"):
         raise ConfigurationError(f"the {what} of a header cannot hold a line break: {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""The embedded store, reached by a call: the router of :mod:`couchmodel._embedded` in this process."""
+"""The transport of an embedded store, which calls the router of :mod:`couchmodel._embedded` in this process."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -17,12 +17,12 @@ __all__ = ["EmbeddedTransport"]
 class EmbeddedTransport:
     """A CouchDB in this process, in a SQLite file or in memory.
 
-    Whoever holds it without credentials is its administrator. With them it is asked as a server would be, and they are
-    one of its users.
+    Without credentials its requests are those of an administrator. With credentials they are checked as a server checks
+    them, and its requests are those of a user.
     """
 
     def __init__(self, path: str | None, auth: Credentials | None = None) -> None:
-        """``path`` is the file, which is made by the first request if it is not there; None keeps all in memory."""
+        """``path`` is the file; the first request creates it if it does not exist. None keeps the store in memory."""
         self._path = path
         self._auth = auth
         self._store = Store(path)
@@ -33,10 +33,10 @@ class EmbeddedTransport:
         return f"<EmbeddedTransport {'memory:' if self._path is None else f'sqlite:{self._path}'}>"
 
     async def send(self, request: Request) -> Response:
-        """The router's answer."""
+        """Return the router's answer."""
         body = request.body
         if body is not None and not isinstance(body, bytes):
-            request.body = outgoing = _Body(body)
+            request.body = outgoing = _OutgoingBody(body)
             try:
                 response = await self._answer(request)
             except TransportError:
@@ -50,7 +50,7 @@ class EmbeddedTransport:
         return response
 
     async def close(self) -> None:
-        """Finish what is queued and let go of the file."""
+        """Finish the writes that are queued, and close the file."""
         await self._router.close()
         await self._store.close()
 
@@ -58,28 +58,28 @@ class EmbeddedTransport:
         auth = self._auth
         if auth is None:
             return await self._router.answer(request)
-        request.headers = {**request.headers, **_lowered(auth.fixed)}
+        request.headers = {**request.headers, **_lower_names(auth.fixed)}
         if not auth.renews:
             return await self._router.answer_anybody(request)
         headers = await auth.headers(self._router.answer_anybody)
-        response = await self._ask(request, headers)
+        response = await self._answer_with(request, headers)
         begun = isinstance(request.body, Outgoing) and request.body.begun
         if response.status == 401 and not begun and auth.refused(headers):
-            response = await self._ask(request, await auth.headers(self._router.answer_anybody))
+            response = await self._answer_with(request, await auth.headers(self._router.answer_anybody))
         auth.learn(set_cookies(response))
         return response
 
-    async def _ask(self, request: Request, credentials: Mapping[str, str]) -> Response:
-        request.headers = {**request.headers, **_lowered(credentials)}
+    async def _answer_with(self, request: Request, credentials: Mapping[str, str]) -> Response:
+        request.headers = {**request.headers, **_lower_names(credentials)}
         return await self._router.answer_anybody(request)
 
 
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-class _Body(Outgoing):
-    """A body whose source may fail: to the router that is a broken connection, and no fault of the store."""
+class _OutgoingBody(Outgoing):
+    """A request body whose source may fail. To the router, such a failure is a lost connection."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:

@@ -1,4 +1,4 @@
-"""A CouchDB server, reached by HTTP with aiohttp: the only module that sees aiohttp's client and its exceptions."""
+"""The transport over HTTP, with aiohttp. No other module sees aiohttp's client and its exceptions."""
 
 import asyncio
 import inspect
@@ -36,12 +36,16 @@ __all__ = ["HTTPTransport", "redact"]
 _log: Final = logging.getLogger("couchmodel.http")
 
 _CHUNK: Final = 64 * 1024
-_SHORT: Final = 32 * 1024
-_GATHERING: Final = 0.005
-"""Seconds. Rows are decoded while the next ones gather, so that it costs no time but before the last of them."""
+"""The most bytes that are read from an answer at a time."""
 
-_AT_ONCE: Final = 512 * 1024
-"""How much is handed to aiohttp at a time: it warns of twice as much, and smaller pieces cost."""
+_SHORT: Final = 32 * 1024
+"""The bytes below which a piece of an answer waits for more to come."""
+
+_GATHERING: Final = 0.005
+"""Seconds that a short piece waits. Rows are decoded meanwhile, so this costs time only before the last of them."""
+
+_MAX_PIECE: Final = 512 * 1024
+"""The most bytes of a body that are handed to aiohttp at a time. It warns of 1 MiB, and smaller pieces cost time."""
 
 _OPTIONS: Final = frozenset(inspect.signature(aiohttp.ClientSession).parameters) - {"auth", "headers"}
 
@@ -49,10 +53,10 @@ _OPTIONS: Final = frozenset(inspect.signature(aiohttp.ClientSession).parameters)
 class HTTPTransport:
     """A CouchDB server or cluster.
 
-    A connection pool is made for each running loop, on its first request, so one transport serves programs that start
-    several loops one after the other, as test suites do.
+    The first request in an event loop makes a pool of connections for that loop. So one transport serves programs that
+    start several loops one after the other, as test suites do.
 
-    Each try of a request is logged by ``couchmodel.http`` at level DEBUG: method, path, status and milliseconds.
+    Each attempt is logged by ``couchmodel.http`` at level DEBUG, with method, path, status and milliseconds.
     """
 
     def __init__(
@@ -72,9 +76,9 @@ class HTTPTransport:
         """``url`` may hold the user and the password.
 
         ``user`` and ``password`` are short for ``auth=BasicAuth(user, password)``, ``cookie`` is the value of an
-        ``AuthSession``. ``ca`` is a file or folder of certificates to trust in place of the system's, or a context of
-        your own. ``connections`` is the most that there are at a time. ``options`` go to
-        :class:`aiohttp.ClientSession`.
+        ``AuthSession``. ``ca`` is a file or folder of certificates to trust in place of the system's, or an SSL
+        context. ``patience`` has the timeouts and the rules of repeats. ``connections`` is the most connections at a
+        time. ``options`` go to :class:`aiohttp.ClientSession`.
 
         Raises ConfigurationError for a URL that names no server, and for arguments that cannot work.
         """
@@ -84,42 +88,42 @@ class HTTPTransport:
         self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else NOTHING)}
         self._policy = _policy(patience)
         self._options = _session_options(options, self._policy)
-        self._middlewares = (*self._options.get("middlewares", ()), _once)
+        self._middlewares = (*self._options.get("middlewares", ()), _send_once)
         self._context = _context(ca)
         if self._context is not None and "connector" in options:
             raise ConfigurationError("ca= is for the connector that is made here: give yours an ssl context")
         if not isinstance(connections, int) or connections < 1:
             raise ConfigurationError(f"connections={connections!r}: the pool holds one at least")
         self._connections = connections
-        self._attempt = self._renewed if self._auth and self._auth.renews else self._try
+        self._attempt = self._try_renewing if self._auth and self._auth.renews else self._try
         self._repeats = Repeats(self._policy, self._attempt)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
-        self._arriving: WeakSet[_Body] = WeakSet()
+        self._streamed: WeakSet[_StreamedBody] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<HTTPTransport {self.url}>"
 
     async def send(self, request: Request) -> Response:
-        """The server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError where none came.
+        """Return the server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError if none came.
 
-        Where a repeat is safe it is tried again, as :class:`~couchmodel.engine.RetryPolicy` says.
+        If a repeat is safe, the request is repeated by the rules of :class:`~couchmodel.engine.RetryPolicy`.
         """
         if self._policy.total is not None:
-            return await self._within(self._policy.total, request)
+            return await self._send_within(self._policy.total, request)
         return await self._send(request)
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
         loop = asyncio.get_running_loop()
-        # aiohttp would leave whoever waits for more of an answer waiting.
-        for body in [body for body in self._arriving if body.loop is loop]:
+        # aiohttp does not wake a task that waits for more of an answer.
+        for body in [body for body in self._streamed if body.loop is loop]:
             body.cut()
         session = self._sessions.pop(loop, None)
         if session is not None:
             await session.close()
 
     def translate(self, error: Exception, request: Request) -> NoReturn:
-        """Raise the error of the tree for one of aiohttp's."""
+        """Raise the error of :mod:`couchmodel.errors` for an error of aiohttp."""
         doubt = "" if is_harmless(request) else ", and it is unknown whether the write was carried out"
         match error:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
@@ -134,20 +138,20 @@ class HTTPTransport:
             case TimeoutError():
                 raise RequestTimeoutError(f"{self.url} stopped answering{doubt} ({asked(request)})") from error
             case _:
-                # What a ClientResponseError knows of its request includes the credentials.
+                # A ClientResponseError holds its request, with the credentials.
                 cause = None if isinstance(error, aiohttp.ClientResponseError) else error
-                raise self._cut(error, request, doubt) from cause
+                raise self._cut_off_error(error, request, doubt) from cause
 
     async def _send(self, request: Request) -> Response:
         try:
             response = await self._attempt(request)
         except TransportError as error:
-            return await self._repeats.after(request, error)
+            return await self._repeats.repeat(request, error)
         if response.status in BUSY:
-            return await self._repeats.after(request, response)
+            return await self._repeats.repeat(request, response)
         return response
 
-    async def _within(self, seconds: float, request: Request) -> Response:
+    async def _send_within(self, seconds: float, request: Request) -> Response:
         try:
             async with asyncio.timeout(seconds):
                 return await self._send(request)
@@ -156,8 +160,8 @@ class HTTPTransport:
                 raise
             self.translate(error, request)
 
-    async def _renewed(self, request: Request) -> Response:
-        """One try with credentials that expire; another where they have."""
+    async def _try_renewing(self, request: Request) -> Response:
+        """Make one attempt with credentials that expire, and another one if they were refused."""
         auth = self._auth or Credentials()
         headers = await auth.headers(self._try)
         response = await self._try(request, headers)
@@ -176,12 +180,12 @@ class HTTPTransport:
             response = await self._exchange(request, body, credentials)
         except (aiohttp.ClientError, OSError) as error:
             if start is not None:
-                _report(request, type(error).__name__, start)
+                _log_attempt(request, type(error).__name__, start)
             if isinstance(body, Outgoing) and body.error is not None:
                 raise body.error from None
             self.translate(error, request)
         if start is not None:
-            _report(request, response.status, start)
+            _log_attempt(request, response.status, start)
         return response
 
     async def _exchange(
@@ -191,7 +195,7 @@ class HTTPTransport:
         timeout: aiohttp.ClientTimeout = self._options["timeout"]
         headers = {**request.headers, **credentials} if credentials else request.headers
         data: bytes | AsyncIterable[bytes | memoryview] | None = body
-        if isinstance(body, bytes) and len(body) > _AT_ONCE:
+        if isinstance(body, bytes) and len(body) > _MAX_PIECE:
             data, headers = _pieces(body), {**headers, "content-length": str(len(body))}
         answer = await session.request(
             request.method,
@@ -199,16 +203,16 @@ class HTTPTransport:
             headers=headers,
             data=data,
             allow_redirects=False,
-            # Whoever asks for an encoding gets the body in it, as it came.
+            # A caller that asks for an encoding gets the body in that encoding.
             auto_decompress="accept-encoding" not in request.headers,
             timeout=_feed_timeout(timeout, request) if is_feed(request) else timeout,
             middlewares=None if is_harmless(request) else self._middlewares,
         )
         if request.stream and answer.status < 400:
-            arriving = _Body(self, request, answer)
-            self._arriving.add(arriving)
-            return Response(answer.status, answer.headers, stream=arriving)
-        return Response(answer.status, answer.headers, await _whole(answer))
+            streamed = _StreamedBody(self, request, answer)
+            self._streamed.add(streamed)
+            return Response(answer.status, answer.headers, stream=streamed)
+        return Response(answer.status, answer.headers, await _read_body(answer))
 
     def _open(self) -> aiohttp.ClientSession:
         options = dict(self._options)
@@ -218,13 +222,13 @@ class HTTPTransport:
         if not options.keys() & {"cookie_jar", "cookies"}:
             # Credentials keep their own cookie: aiohttp's jar would drop that of a host without a name.
             options["cookie_jar"] = aiohttp.DummyCookieJar()
-        for ended in [loop for loop in self._sessions if loop.is_closed()]:
-            del self._sessions[ended]
+        for closed in [loop for loop in self._sessions if loop.is_closed()]:
+            del self._sessions[closed]
         session = aiohttp.ClientSession(headers=self._headers, **options)
         self._sessions[asyncio.get_running_loop()] = session
         return session
 
-    def _cut(self, error: Exception, request: Request, doubt: str) -> ProtocolError:
+    def _cut_off_error(self, error: Exception, request: Request, doubt: str) -> ProtocolError:
         said = str(error) or type(error).__name__
         if _is_incomplete(request):
             cut = ProtocolError(
@@ -235,15 +239,15 @@ class HTTPTransport:
         return ProtocolError(f"the answer of {self.url} was cut off or is not HTTP: {said}{doubt} ({asked(request)})")
 
 
-class _Body:
-    """The body of an answer that is still arriving."""
+class _StreamedBody:
+    """The body of an answer, in the pieces in which it arrives."""
 
     def __init__(self, transport: HTTPTransport, request: Request, answer: aiohttp.ClientResponse) -> None:
         self._transport = transport
         self._request = request
         self._answer = answer
         self.loop = asyncio.get_running_loop()
-        # What a feed tells is wanted at once.
+        # The rows of a feed are passed on at once.
         self._gathers = not is_feed(request)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -253,29 +257,32 @@ class _Body:
                 yield piece
                 if len(piece) < _SHORT and self._gathers and not content.is_eof():
                     await _gather(content)
-        # aiohttp has a RuntimeError for whoever waits for more after the connection was lost.
+        # aiohttp raises RuntimeError if more is read after the connection was lost.
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             self._transport.translate(error, self._request)
         finally:
             self._answer.close()
 
     def cut(self) -> None:
-        """End it as if the connection were lost, for whoever waits for more of it."""
+        """Raise the error of a lost connection in a task that waits for more of the body."""
         self._answer.content.set_exception(aiohttp.ClientConnectionError("the client was closed"))
 
     async def aclose(self) -> None:
-        """Give the connection up. One that has delivered its whole body went back to the pool by itself."""
+        """Close the connection, unless the whole body has arrived: then the connection is back in the pool."""
         self._answer.close()
 
 
 async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(body)
-    for start in range(0, len(view), _AT_ONCE):
-        yield view[start : start + _AT_ONCE]
+    for start in range(0, len(view), _MAX_PIECE):
+        yield view[start : start + _MAX_PIECE]
 
 
-async def _whole(answer: aiohttp.ClientResponse) -> bytes:
-    """The body of an answer. Of an error that is cut off the status is told all the same: it says enough."""
+async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
+    """Read the body of an answer and return it.
+
+    Return an empty body for an error that is cut off: its status says enough.
+    """
     try:
         return await answer.read()
     except aiohttp.ClientPayloadError:
@@ -285,9 +292,9 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def _gather(content: aiohttp.StreamReader) -> None:
-    """Let short pieces come together for a moment, or until the last has come.
+    """Wait for a moment, or until the last piece has come, so that short pieces are read together.
 
-    CouchDB sends rows as it finds them, three or four at a time; to wake for each costs more than to decode it.
+    CouchDB sends rows as it finds them, three or four at a time. Waking up for each piece costs more than decoding it.
     """
     try:
         async with asyncio.timeout(_GATHERING):
@@ -297,11 +304,11 @@ async def _gather(content: aiohttp.StreamReader) -> None:
             raise
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a write no more than once.
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a write not more than once: a middleware of aiohttp.
 
-    Where a connection that has served before is lost, aiohttp would send a PUT or a DELETE again by itself, and the
-    answer to the second would hide what came of the first.
+    If a connection that has been used before is lost, aiohttp sends a PUT or a DELETE again by itself. The answer to
+    the second attempt would hide the outcome of the first.
     """
     try:
         return await handler(request)
@@ -326,19 +333,19 @@ def _session_options(options: dict[str, Any], policy: RetryPolicy) -> dict[str, 
     if timeout is None:
         timeout = aiohttp.ClientTimeout(
             total=policy.request,
-            # Waiting for a connection of the pool, too: those that hold them may wait for more of them.
+            # This includes the wait for a free connection of the pool, which others may hold for as long as they read.
             connect=policy.connect + policy.read_timeout,
             sock_connect=policy.connect,
             sock_read=policy.read_timeout,
         )
     elif isinstance(timeout, int | float):
         timeout = aiohttp.ClientTimeout(total=timeout)
-    # The loop is the one that runs when a request is sent.
+    # A loop= is dropped: each session belongs to the loop in which its first request is sent.
     return {**{name: value for name, value in options.items() if name != "loop"}, "timeout": timeout}
 
 
 def _feed_timeout(usual: aiohttp.ClientTimeout, request: Request) -> aiohttp.ClientTimeout:
-    """That of a feed: it may go on for ever, and be silent for as long as its request says."""
+    """Return the timeout of a feed, which may last for ever, and be silent for as long as its request says."""
     read_timeout = read_timeout_of_feed(request, usual.sock_read)
     return aiohttp.ClientTimeout(sock_connect=usual.sock_connect, sock_read=read_timeout)
 
@@ -357,7 +364,7 @@ def _context(ca: str | os.PathLike[str] | ssl.SSLContext | None) -> ssl.SSLConte
 
 
 def _is_incomplete(request: Request) -> bool:
-    """Whether the end of a streamed body was certainly not sent."""
+    """Return True if the end of a streamed body was certainly not sent."""
     body = request.body
     if not isinstance(body, Outgoing) or body.finished:
         return False
@@ -365,6 +372,6 @@ def _is_incomplete(request: Request) -> bool:
     return not length.isdecimal() or body.handed < int(length)
 
 
-def _report(request: Request, outcome: object, start: float) -> None:
+def _log_attempt(request: Request, outcome: object, start: float) -> None:
     milliseconds = (time.perf_counter() - start) * 1000
     _log.debug("%s %s: %s, %.1f ms", request.method, target(request.path), outcome, milliseconds)

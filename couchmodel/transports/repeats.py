@@ -1,15 +1,16 @@
-"""Which requests may be sent again, and when.
+"""The repeats of requests: which requests may be sent again, and when.
 
-A request is repeated where a repeat cannot do harm, or where the server's answer to the repeat tells whether the first
-try was carried out:
+A request is repeated if a repeat cannot do harm, or if the answer to the repeat tells whether the first attempt was
+carried out:
 
 - nothing was sent, or the server answered 429: any request;
 - a read, and a write of replicated revisions (``new_edits=false``), which changes nothing the second time;
 - a PUT or DELETE with a revision: its repeat is carried out or answered 409, and never carried out twice.
 
-A 409 then has one of two meanings: another client's write was first, or the first try of this one was carried out. What
-is stored tells the former, where it differs from what was sent. Where it does not, another client may have written the
-same, so nobody can tell, and the error says so. A body that is streamed and has begun is never sent again.
+A 409 then has one of two meanings: another client's write was first, or the first attempt of this one was carried out.
+If the stored document differs from the one that was sent, another client was first. If it does not, another client may
+have written the same. So the outcome is unknown, and the error says so. A streamed body that has begun is never sent
+again.
 """
 
 import email.utils
@@ -26,10 +27,10 @@ from couchmodel._wire.refusals import asked
 from couchmodel.errors import ProtocolError, RequestTimeoutError, TLSError, TransportError
 from couchmodel.transports.retry_policy import RetryPolicy
 
-__all__ = ["BUSY", "Repeats", "is_harmless", "is_told_apart"]
+__all__ = ["BUSY", "Repeats", "is_conclusive", "is_harmless"]
 
 BUSY: Final = frozenset((429, 502, 503, 504))
-"""Answers of a server, or of a proxy before it, that has no time now."""
+"""Statuses of a server, or of a proxy before it, that is overloaded or not there at the moment."""
 
 _READS: Final = frozenset(
     (
@@ -37,11 +38,11 @@ _READS: Final = frozenset(
         *("_missing_revs", "_nouveau", "_revs_diff", "_search", "_view"),
     )
 )
-"""What a POST asks by its body, without changing anything."""
+"""Endpoints that read by POST."""
 
 
 def is_harmless(request: Request) -> bool:
-    """Whether a request changes nothing, or nothing the second time."""
+    """Return True if a request changes nothing, or nothing the second time."""
     match request.method:
         case "GET" | "HEAD":
             return True
@@ -53,43 +54,48 @@ def is_harmless(request: Request) -> bool:
             return False
 
 
-def is_told_apart(request: Request) -> bool:
-    """Whether the answer to a repeat of this write tells whether the first try was carried out."""
+def is_conclusive(request: Request) -> bool:
+    """Return True if the answer to a repeat of a write tells whether the first attempt was carried out."""
     if request.method not in ("PUT", "DELETE") or len(request.path) < 2 or "batch" in request.query:
         return False
     if request.path[1].startswith("_") and request.path[1] != "_design":
         return False
-    return _base(request) is not None
+    return _base_revision(request) is not None
 
 
 class Repeats:
-    """Repeats requests as a policy says."""
+    """The repeats of requests by a policy."""
 
     def __init__(self, policy: RetryPolicy, send: Callable[[Request], Awaitable[Response]]) -> None:
-        """``send`` is one try."""
+        """``send`` makes one attempt."""
         self._policy = policy
         self._send = send
         self._backoff = wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
         self._stop = stop_after_attempt(policy.attempts)
 
-    async def after(self, request: Request, first: Response | TransportError) -> Response:
-        """The answer to a request whose first try ended so."""
-        tries = _Tries(request, first, self._send, self._policy.retry_after_max)
+    async def repeat(self, request: Request, first: Response | TransportError) -> Response:
+        """Repeat a request as far as that is allowed, and return its last answer.
+
+        ``first`` is the answer or the error of the first attempt, which has been made.
+
+        Raises the TransportError of the last attempt, and ProtocolError if the outcome of a write is unknown.
+        """
+        attempts = _Attempts(request, first, self._send, self._policy.retry_after_max)
         retrying = AsyncRetrying(
             stop=self._stop,
             wait=self._wait,
-            retry=retry_if_exception(tries.may_follow_error) | retry_if_result(tries.may_follow),
-            retry_error_callback=_last,
+            retry=retry_if_exception(attempts.may_follow_error) | retry_if_result(attempts.may_follow),
+            retry_error_callback=_last_result,
         )
         try:
-            response: Response = await retrying(tries.next)
+            response: Response = await retrying(attempts.next)
         except TransportError as error:
-            # A connection that was refused at last says nothing of the tries before it.
-            if tries.in_doubt is not None and error.carried_out is False:
-                raise _unknown(request, "no answer came to it, nor to a repeat") from error
+            # A connection that is refused at last says nothing about the attempts before it.
+            if attempts.in_doubt is not None and error.carried_out is False:
+                raise _unknown_outcome(request, "no answer came to it, nor to a repeat") from error
             raise
-        if tries.in_doubt is not None and response.status >= 300:
-            await self._settle(request, response, tries.in_doubt)
+        if attempts.in_doubt is not None and response.status >= 300:
+            await self._check_conflict(request, response, attempts.in_doubt)
         return response
 
     def _wait(self, state: RetryCallState) -> float:
@@ -99,45 +105,50 @@ class Repeats:
                 return wait
         return self._backoff(state)
 
-    async def _settle(self, request: Request, response: Response, doubt: TransportError | Response) -> None:
-        """Raise ProtocolError unless it is certain that no try was carried out."""
-        if response.status == 409 and await self._is_anothers(request):
+    async def _check_conflict(self, request: Request, response: Response, doubt: TransportError | Response) -> None:
+        """Raise ProtocolError unless it is certain that no attempt was carried out."""
+        if response.status == 409 and await self._is_of_another_client(request):
             return
         cause = doubt if isinstance(doubt, TransportError) else None
-        raise _unknown(request, f"one try got no answer, and the next was answered {response.status}") from cause
+        raise _unknown_outcome(
+            request, f"one try got no answer, and the next was answered {response.status}"
+        ) from cause
 
-    async def _is_anothers(self, request: Request) -> bool:
-        """Whether the revision that followed the one this write is based on certainly has another content."""
+    async def _is_of_another_client(self, request: Request) -> bool:
+        """Return True if the successor of the revision that a write is based on has another content than the write."""
         if request.method != "PUT" or not isinstance(request.body, bytes) or not _is_document(request.path):
             return False
         try:
             stored = await self._send(Request("GET", request.path, {"revs": "true"}))
-            theirs: dict[str, Any] = decode(stored.body)
-            generation, ids = theirs["_revisions"]["start"], theirs["_revisions"]["ids"]
+            document: dict[str, Any] = decode(stored.body)
+            generation, ids = document["_revisions"]["start"], document["_revisions"]["ids"]
         except (TransportError, ValueError, LookupError, TypeError):
             return False
-        follows = len(ids) > 1 and f"{generation - 1}-{ids[1]}" == _base(request)
-        return follows and _content(theirs) != _content(decode(request.body))
+        follows = len(ids) > 1 and f"{generation - 1}-{ids[1]}" == _base_revision(request)
+        return follows and _plain_members(document) != _plain_members(decode(request.body))
 
 
-class _Tries:
-    """The tries of one request. ``in_doubt`` is the end of one that may have been carried out all the same."""
+class _Attempts:
+    """The attempts of one request.
+
+    ``in_doubt`` is the answer or the error of an attempt that may have been carried out, or None.
+    """
 
     def __init__(
         self,
         request: Request,
         first: Response | TransportError,
         send: Callable[[Request], Awaitable[Response]],
-        longest: float,
+        retry_after_max: float,
     ) -> None:
         self._request = request
         self._first: Response | TransportError | None = first
         self._send = send
-        self._longest = longest
+        self._longest_wait = retry_after_max
         self.in_doubt: Response | TransportError | None = None
 
     async def next(self) -> Response:
-        """The end of the first try, which has been made, and then of one more each time."""
+        """Return or raise the result of the first attempt, which has been made; from then on, make another one."""
         first, self._first = self._first, None
         if first is None:
             return await self._send(self._request)
@@ -146,42 +157,47 @@ class _Tries:
         return first
 
     def may_follow_error(self, error: BaseException) -> bool:
-        """Whether there may be another try after this error.
+        """Return True if there may be another attempt repeat an error.
 
-        Whoever has waited for a silent server has waited long enough, and a certificate does not change.
+        A timeout allows none, as the caller has waited long enough, and neither does a bad certificate, which will not
+        change.
         """
         if not isinstance(error, TransportError) or isinstance(error, RequestTimeoutError | TLSError):
             return False
-        return self._has_body() and (error.carried_out is False or self._may_repeat(error))
+        return self._can_send_body() and (error.carried_out is False or self._may_repeat(error))
 
     def may_follow(self, response: Response) -> bool:
-        """Whether there may be another try after this answer."""
-        if response.status not in BUSY or not self._has_body() or (_retry_after(response) or 0) > self._longest:
+        """Return True if there may be another attempt repeat an answer."""
+        if (
+            response.status not in BUSY
+            or not self._can_send_body()
+            or (_retry_after(response) or 0) > self._longest_wait
+        ):
             return False
         return response.status == 429 or self._may_repeat(response)
 
-    def _has_body(self) -> bool:
+    def _can_send_body(self) -> bool:
         body = self._request.body
         return not (isinstance(body, Outgoing) and body.begun)
 
     def _may_repeat(self, end: Response | TransportError) -> bool:
         if is_harmless(self._request):
             return True
-        if is_told_apart(self._request):
+        if is_conclusive(self._request):
             self.in_doubt = end
             return True
         return False
 
 
 def _operation(path: tuple[str, ...]) -> str:
-    """The segment that says what is done in a database, by the place where no id can stand."""
+    """Return the segment of a path that names an operation on a database, or ``""``. No id can stand in its place."""
     rest = path[3:] if path[1:2] == ("_partition",) else path[1:]
     rest = rest[2:] if rest[:1] == ("_design",) else rest
     return rest[0] if rest else ""
 
 
-def _base(request: Request) -> str | None:
-    """The revision that a write is based on."""
+def _base_revision(request: Request) -> str | None:
+    """Return the revision that a write is based on, or None."""
     if rev := request.query.get("rev") or request.headers.get("if-match", "").strip('"'):
         return rev
     if not isinstance(request.body, bytes) or not _is_document(request.path):
@@ -197,13 +213,16 @@ def _is_document(path: tuple[str, ...]) -> bool:
     return len(path) == (3 if path[1] == "_design" else 2)
 
 
-def _content(document: Any) -> dict[str, Any]:
-    """The members that are stored as they were sent."""
+def _plain_members(document: Any) -> dict[str, Any]:
+    """Return the members of a document that are stored as they were sent."""
     return {key: value for key, value in document.items() if not key.startswith("_")}
 
 
 def _retry_after(response: Response) -> float | None:
-    """The seconds that a server asks to wait, where it says so: as a number, or as the time to wait for."""
+    """Return the seconds that a server asks to wait, or None.
+
+    ``Retry-After`` is a number of seconds or a date (RFC 9110, section 10.2.3).
+    """
     text = response.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)
@@ -213,10 +232,10 @@ def _retry_after(response: Response) -> float | None:
         return None
 
 
-def _last(state: RetryCallState) -> Any:
-    """What the last try ended with, once there is no patience for more."""
+def _last_result(state: RetryCallState) -> Any:
+    """Return the answer of the last attempt, or raise its error."""
     return None if state.outcome is None else state.outcome.result()
 
 
-def _unknown(request: Request, why: str) -> ProtocolError:
+def _unknown_outcome(request: Request, why: str) -> ProtocolError:
     return ProtocolError(f"it is unknown whether the write was carried out: {why} ({asked(request)})")

@@ -1,7 +1,7 @@
-"""Sockets that do not lose an answer to a request that is still being sent.
+"""Sockets that keep the answer to a request that is still being sent.
 
-A server that refuses an upload answers early and closes. What is sent after that fails, and an event loop takes that
-for the end of the connection: the answer, which has arrived by then, would never be read.
+A server that refuses an upload answers early and closes the connection. From then on every send fails. An event loop
+would drop the connection for that, and never read the answer that has arrived.
 """
 
 import socket
@@ -11,16 +11,16 @@ __all__ = ["open_socket"]
 
 
 def open_socket(address: tuple[int, int, int, str, Any]) -> socket.socket:
-    """A socket for an address as :func:`socket.getaddrinfo` has it, not connected yet."""
+    """Return a socket, not connected yet, for an address as :func:`socket.getaddrinfo` returns it."""
     family, kind, protocol, _, _ = address
-    return _Socket(family, kind, protocol)
+    return _AnswerKeepingSocket(family, kind, protocol)
 
 
-class _Socket(socket.socket):
-    """Drops what the server takes no more, for as long as something from it waits to be read."""
+class _AnswerKeepingSocket(socket.socket):
+    """A socket that drops what the server refuses to receive, as long as an answer of the server waits to be read."""
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        """How many bytes were taken."""
+        """Return the number of bytes that were sent or dropped."""
         try:
             return super().send(data, flags)
         except ConnectionError:

@@ -1,4 +1,4 @@
-"""The URL of a server, taken apart."""
+"""Parsing of the URL of a server."""
 
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -8,7 +8,10 @@ __all__ = ["redact", "split_credentials"]
 
 
 def redact(url: str) -> str:
-    """The URL without its credentials, and without whatever may be part of them in one that is malformed."""
+    """Return a URL without its credentials.
+
+    If the URL is malformed, leave out everything that may be a part of them.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url.rpartition("@")[2]
@@ -16,7 +19,10 @@ def redact(url: str) -> str:
 
 
 def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
-    """The URL without its credentials, and these. Raises ConfigurationError for a URL that names no server."""
+    """Return a URL without its credentials, and the name and the password, or None.
+
+    Raises ConfigurationError for a URL that names no server.
+    """
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0
