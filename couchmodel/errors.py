@@ -1,17 +1,17 @@
-"""Every error this library raises, in one tree.
+"""The errors of this library, in one tree.
 
 ::
 
     CouchModelError
     ├── ConfigurationError            a URL, an argument or a set-up that cannot work
-    ├── QueryError                    a query that cannot be put to a database
+    ├── QueryError                    a query that no database can answer
     ├── TransportError                no answer came
     │   ├── ConnectError              the server could not be reached
     │   │   └── TLSError              its certificate, or the encryption, is not acceptable
     │   ├── RequestTimeoutError       the server did not answer in time
     │   ├── ProtocolError             the answer was not CouchDB's, or was cut off
     │   └── StoreFileError            the file of an embedded store cannot be used
-    ├── ResponseError                 CouchDB's answer is an error: one class a status
+    ├── ResponseError                 CouchDB's answer is an error; one class for each status
     │   ├── BadRequestError           400
     │   ├── UnauthorizedError         401
     │   ├── ForbiddenError            403
@@ -29,16 +29,16 @@
     │       ├── UnsupportedError      501
     │       ├── UnavailableError      503
     │       └── StorageFullError      507
-    ├── ReplicationError              a replication that a server runs has failed
+    ├── ReplicationError              a replication by a server has failed
     ├── DocumentError                 a document and its model disagree
     ├── AttachmentError               an attachment breaks the rules of its field
     └── BulkError                     an exception group: one error for each refused row
 
-Both ends of the wire speak it: the embedded store raises a :class:`ResponseError`, its router turns it into
-an answer, and the client turns the answer of any server back into the same class. Where aiocouch derives an
-error from a builtin exception, so does this tree, so that its users' ``except`` clauses keep working.
+Client and server share it: the embedded store raises a :class:`ResponseError`, its router turns the error into an
+answer, and the client turns the answer of any server back into the same class. An error that aiocouch derives from a
+builtin exception is derived from it here, too, so that ``except`` clauses of aiocouch's users keep working.
 
-No message and no ``repr`` here ever holds a password.
+No message and no ``repr`` holds a password.
 """
 
 from collections.abc import Sequence
@@ -81,35 +81,35 @@ __all__ = [
 
 
 class CouchModelError(Exception):
-    """The base of every error of this library."""
+    """The base class of all errors of this library."""
 
 
 class ConfigurationError(CouchModelError, ValueError):
-    """A URL, an argument or a set-up that cannot work, found before anything is sent."""
+    """A URL, an argument or a set-up cannot work. Nothing was sent."""
 
 
 class QueryError(CouchModelError, ValueError):
-    """A query that cannot be put to a database, such as ``find(True)``."""
+    """A query makes no sense to a database, such as ``find(True)``."""
 
 
 class TransportError(CouchModelError):
     """No answer came.
 
-    ``carried_out`` is False where the request certainly was not carried out, so that it may be sent again; it is None
-    where that is unknown.
+    ``carried_out`` is False if the request certainly was not carried out, so that it may be sent again. It is None if
+    that is unknown.
     """
 
     carried_out: bool | None = None
 
 
 class ConnectError(TransportError, ConnectionError):
-    """The server could not be reached: nothing was sent."""
+    """The server could not be reached. Nothing was sent."""
 
     carried_out = False
 
 
 class TLSError(ConnectError):
-    """The server's certificate is not acceptable, or it does not speak TLS: nothing was sent."""
+    """The server's certificate is not acceptable, or it does not speak TLS. Nothing was sent."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -117,18 +117,18 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
 
 class ProtocolError(TransportError):
-    """What came back is not CouchDB's, or it was cut off. A write may have been carried out."""
+    """The answer is not CouchDB's, or it was cut off. A write may have been carried out."""
 
 
 class StoreFileError(TransportError):
-    """The file of an embedded store cannot be used: no store, a newer one, or held by another process."""
+    """The file of an embedded store cannot be used. It is no store, of a newer version, or open in another process."""
 
 
 class ResponseError(CouchModelError):
     """CouchDB's answer is an error.
 
-    ``status`` is the HTTP status, ``code`` CouchDB's word for it (``error`` in its answer), ``reason`` its sentence,
-    ``method`` and ``path`` say what was asked; ``hint``, where there is one, says what to do.
+    ``status`` is the HTTP status, ``code`` the member ``error`` of CouchDB's answer, and ``reason`` its member
+    ``reason``. ``method`` and ``path`` are those of the request, or empty. ``hint`` says what to do, or is empty.
     """
 
     status: int = 500
@@ -161,53 +161,56 @@ class ResponseError(CouchModelError):
 
 
 class BadRequestError(ResponseError, ValueError):
-    """400: the request does not make sense to CouchDB; ``reason`` says which part."""
+    """400: CouchDB does not understand the request; ``reason`` says which part of it."""
 
     status = 400
     code = "bad_request"
 
 
 class UnauthorizedError(ResponseError, PermissionError):
-    """401: the name or the password is wrong, or the request came without any."""
+    """401: the name or the password is wrong, or the request has no credentials."""
 
     status = 401
     code = "unauthorized"
 
 
 class ForbiddenError(ResponseError, PermissionError):
-    """403: this user may not do that, or a validation function refused the document."""
+    """403: the user has no permission, or a validation function refused the document."""
 
     status = 403
     code = "forbidden"
 
 
 class NotFoundError(ResponseError, KeyError):
-    """404: the document (``reason`` is ``missing`` or ``deleted``), its attachment or its database is not there."""
+    """404: the document, its attachment or its database does not exist.
+
+    For a document, ``reason`` is ``missing`` or ``deleted``.
+    """
 
     status = 404
     code = "not_found"
 
 
 class MethodNotAllowedError(ResponseError):
-    """405: the resource is there, but not for this method."""
+    """405: the resource does not support this method."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class NotAcceptableError(ResponseError):
-    """406: none of the media types the client accepts can be served."""
+    """406: the server has none of the media types that the client accepts."""
 
     status = 406
     code = "not_acceptable"
 
 
 class ConflictError(ResponseError, KeyError):
-    """409: the document has changed since the revision this write is based on.
+    """409: the document has changed since the revision that the write is based on.
 
-    Raised by a model's ``save`` or ``delete``, ``document_id`` names the document and three versions of it are at hand:
-    ``base``, which was loaded, ``mine``, which was to be saved, and ``theirs``, which is stored now (None where it has
-    been deleted). Each is an instance of the model.
+    An error of a model's ``save`` or ``delete`` has ``document_id`` and three versions of the document: ``base`` was
+    loaded, ``mine`` was to be saved, and ``theirs`` is stored now, or None if the document was deleted. Each is an
+    instance of the model.
     """
 
     status = 409
@@ -219,21 +222,21 @@ class ConflictError(ResponseError, KeyError):
 
 
 class PreconditionFailedError(ResponseError, ValueError):
-    """412: what the request takes for granted is not so; mostly: the database exists already."""
+    """412: a precondition of the request does not hold; mostly, the database exists already."""
 
     status = 412
     code = "precondition_failed"
 
 
 class ContentTooLargeError(ResponseError):
-    """413: the document, the attachment or the request is larger than the server takes."""
+    """413: the document, the attachment or the request is larger than the server allows."""
 
     status = 413
     code = "too_large"
 
 
 class UnsupportedMediaTypeError(ResponseError, ValueError):
-    """415: the body is not of a media type that CouchDB reads here."""
+    """415: CouchDB does not read a body of this media type here."""
 
     status = 415
     code = "bad_content_type"
@@ -247,28 +250,28 @@ class RangeNotSatisfiableError(ResponseError):
 
 
 class ExpectationFailedError(ResponseError, ValueError):
-    """417: a document of the request was refused, and so all of it."""
+    """417: a document of the request was refused, so the whole request was."""
 
     status = 417
     code = "expectation_failed"
 
 
 class TooManyRequestsError(ResponseError):
-    """429: the server asks for patience."""
+    """429: the server gets too many requests, and asks the client to wait."""
 
     status = 429
     code = "too_many_requests"
 
 
 class ServerError(ResponseError):
-    """500 and above: the server failed; ``reason`` is all it says."""
+    """500 and above: the server failed. It gives no more information than ``reason``."""
 
     status = 500
     code = "internal_server_error"
 
 
 class UnsupportedError(ServerError):
-    """501: the server knows the request and does not do it."""
+    """501: the server does not support the request."""
 
     status = 501
     code = "not_implemented"
@@ -282,16 +285,16 @@ class UnavailableError(ServerError):
 
 
 class StorageFullError(ServerError):
-    """507: the server's disk is full. Nothing was written; what is there can still be read."""
+    """507: the server's disk is full. Nothing was written, and the stored data can still be read."""
 
     status = 507
     code = "insufficent_storage"  # CouchDB's own spelling
 
 
 class ReplicationError(CouchModelError):
-    """A replication that a server runs has failed, or fails again and again.
+    """A replication by a server has failed, or keeps failing.
 
-    ``state`` is CouchDB's word for it: ``failed``, or ``crashing`` or ``error`` where the server goes on trying.
+    ``state`` is that of CouchDB's scheduler: ``failed``, or ``crashing`` or ``error`` if the server tries again.
     """
 
     def __init__(self, message: str, *, state: str = "failed") -> None:
@@ -302,8 +305,8 @@ class ReplicationError(CouchModelError):
 class DocumentError(CouchModelError, ValueError):
     """A document and its model disagree, or the model holds a value that JSON cannot carry.
 
-    ``model`` is the model's name, ``document_id`` names the document, ``errors`` has a dictionary for each field that
-    does not fit (``loc``, ``msg``, ``type`` and ``input``, as pydantic gives them).
+    ``model`` is the name of the model and ``document_id`` the id of the document. ``errors`` has a dictionary for each
+    field that is invalid, with pydantic's members ``loc``, ``msg``, ``type`` and ``input``.
     """
 
     def __init__(self, message: str, *, model: str, document_id: str | None, errors: Sequence[dict[str, Any]]) -> None:
@@ -321,20 +324,20 @@ class AttachmentError(CouchModelError, ValueError):
 
 
 class BulkError(CouchModelError, ExceptionGroup[CouchModelError]):
-    """Some rows of a bulk write were refused; the others are stored.
+    """Some rows of a bulk write were refused. The others are stored.
 
     ``exceptions`` has one error for each refused row, in the order of the rows.
     """
 
     def derive(self, excs: Sequence[CouchModelError]) -> "BulkError":  # type: ignore[override]
-        """A group of some of these errors, for ``except*``."""
+        """Return a group of some of these errors, for ``except*``."""
         return BulkError(self.message, excs)
 
 
 def response_error(
     status: int, code: str | None, reason: str, *, method: str = "", path: str = "", hint: str = ""
 ) -> ResponseError:
-    """The error of the tree for a status, where CouchDB answered ``code`` and ``reason``."""
+    """Return the error for an answer of CouchDB with this status, code and reason."""
     default = ServerError if status >= 500 else ResponseError
     return _BY_STATUS.get(status, default)(reason, code=code, status=status, method=method, path=path, hint=hint)
 

@@ -1,7 +1,8 @@
-"""Replication between any two databases, embedded or on servers: once, both ways, or on and on.
+"""Replication between any two databases, embedded or on servers: once, in both directions, or continuously.
 
-It speaks CouchDB's protocol to both ends: revisions, conflicts, deletions, design documents and attachments arrive as
-they are, and checkpoints in both databases let the next replication go on where the last one has ended, or was cut off.
+It uses CouchDB's replication protocol for both databases. Revisions, conflicts, deletions, design documents and
+attachments arrive as they are. Checkpoints in both databases let the next replication go on where the last one ended or
+was cut off.
 """
 
 import asyncio
@@ -20,18 +21,21 @@ from couchmodel.errors import CouchModelError, ResponseError, ServerError, TooMa
 __all__ = ["Following", "Replicated", "follow", "replicate", "synchronize"]
 
 _PAUSE: Final = 0.5
+"""Seconds before a continuous replication that was cut off begins again. The pause doubles if it makes no progress."""
+
 _LONGEST_PAUSE: Final = 60.0
-"""Seconds before a continuous replication that was cut off begins again, at first and at most."""
+"""The most seconds of that pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replicated:
-    """What a replication has done, or has done so far.
+    """The counts of a replication that has ended, or of a continuous one until now.
 
-    ``missing_checked`` revisions were put to the target, which lacked ``missing_found``; ``docs_read`` were read and
-    ``docs_written`` written. ``doc_write_failures`` were refused by the target, by a validation function or for want
-    of permission; they are not tried again. ``last_seq`` is the sequence of the source up to which all is there;
-    ``pending``, where the source tells, how many changes follow it.
+    ``missing_checked`` revisions were compared with the target, which lacked ``missing_found`` of them. ``docs_read``
+    were read and ``docs_written`` written. ``doc_write_failures`` could not be read or written, for example because of
+    a validation function or a missing permission; they are not tried again. ``last_seq`` is the sequence of the source
+    up to which the target has everything. ``pending`` is the number of changes after it, or None if the source does not
+    say.
     """
 
     missing_checked: int
@@ -56,13 +60,14 @@ async def replicate(
     use_checkpoints: bool = True,
     winning_revs_only: bool = False,
 ) -> Replicated:
-    """Bring what the source has, and the target lacks, to the target, once.
+    """Copy once to the target the revisions of the source that the target lacks, and return the counts.
 
-    Of ``doc_ids``, ``selector`` (Mango) and ``filter`` (``design/function``, with ``query_params``) one may say which
-    documents; the source sorts them out. ``since_seq`` is where to begin, whatever a checkpoint says.
+    One of ``doc_ids``, ``selector`` (Mango) and ``filter`` (``design/function``, with ``query_params``) may select
+    documents; the source applies it. ``since_seq`` is the sequence to begin after, in place of that of a checkpoint.
 
-    Raises NotFoundError for a database that is not there, unless ``create_target``; UnauthorizedError, ForbiddenError;
-    TransportError where the connection was lost, after which the same call goes on from the last checkpoint.
+    Raises NotFoundError if a database does not exist, except for a target with ``create_target``. Raises
+    UnauthorizedError and ForbiddenError. Raises TransportError if the connection was lost; the same call then goes on
+    from the last checkpoint.
     """
     options = Options(
         create_target=create_target,
@@ -80,75 +85,84 @@ async def replicate(
 
 
 async def synchronize(here: Database, there: Database, **options: Any) -> tuple[Replicated, Replicated]:
-    """Replicate from here to there, and then from there to here; ``options`` are those of :func:`replicate`."""
+    """Replicate from ``here`` to ``there``, and then from ``there`` to ``here``.
+
+    ``options`` are those of :func:`replicate`. Return the counts of both.
+    """
     return await replicate(here, there, **options), await replicate(there, here, **options)
 
 
 class Following:
-    """A continuous replication. Iterate it for its progress; an iteration ends with an error of the replication."""
+    """A continuous replication.
+
+    Iterate over it for its progress. The iteration raises the error that ends the replication.
+    """
 
     def __init__(self, source: Peer, target: Peer, options: Options) -> None:
         self._source = source
         self._target = target
         self._options = options
         self._replication = Replication(source, target, options)
-        self._moved = asyncio.Event()
-        self._done = Replicated(0, 0, 0, 0, 0, 0)
+        self._progress_event = asyncio.Event()
+        self._earlier_progress = Replicated(0, 0, 0, 0, 0, 0)
         self.error: CouchModelError | None = None
-        """What has cut it off, while it waits to begin again, or what has ended it."""
+        """The error that has cut the replication off, while it waits to begin again, or the error that has ended it."""
 
     @property
     def progress(self) -> Replicated:
-        """What it has done so far."""
-        return _sum(self._done, _state(self._replication))
+        """The counts until now."""
+        return _sum(self._earlier_progress, _state(self._replication))
 
     async def __aiter__(self) -> AsyncGenerator[Replicated, None]:
         while True:
-            self._check()
-            moved = self._moved
+            self._raise_final_error()
+            progress_event = self._progress_event
             yield self.progress
-            await moved.wait()
+            await progress_event.wait()
 
     async def caught_up(self) -> Replicated:
-        """Wait until everything that the source has is in the target; what has been done until then."""
+        """Wait until the target has everything that the source has, and return the counts until then.
+
+        Raises the error that ends the replication.
+        """
         while True:
-            self._check()
-            moved = self._moved
+            self._raise_final_error()
+            progress_event = self._progress_event
             if not self._is_cut_off() and self._replication.through and not await self._replication.is_behind():
                 return self.progress
-            await moved.wait()
+            await progress_event.wait()
 
     async def run(self) -> None:
-        """Replicate until it is cancelled, or an end refuses. Whatever was cut off begins again."""
+        """Replicate until cancelled, or until an error that will not pass. After any other error, begin again."""
         pause = _PAUSE
         while True:
-            self._replication.on_progress = self._tell
+            self._replication.on_progress = self._on_progress
             before = self.progress.last_seq
             try:
                 await self._replication.run()
             except CouchModelError as error:
                 self.error = error
-                self._wake()
-                if not _may_pass(error):
+                self._wake_waiters()
+                if not _is_temporary(error):
                     return
             pause = _PAUSE if self.progress.last_seq != before else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
-            self._done = self.progress
+            self._earlier_progress = self.progress
             self._replication = Replication(self._source, self._target, self._options)
 
-    def _tell(self) -> None:
+    def _on_progress(self) -> None:
         self.error = None
-        self._wake()
+        self._wake_waiters()
 
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def _wake_waiters(self) -> None:
+        self._progress_event.set()
+        self._progress_event = asyncio.Event()
 
     def _is_cut_off(self) -> bool:
         return self.error is not None
 
-    def _check(self) -> None:
-        if self.error is not None and not _may_pass(self.error):
+    def _raise_final_error(self) -> None:
+        if self.error is not None and not _is_temporary(self.error):
             raise self.error
 
 
@@ -165,10 +179,11 @@ async def follow(
     winning_revs_only: bool = False,
     checkpoint_interval: float = 30.0,
 ) -> AsyncGenerator[Following]:
-    """A context in which whatever changes in the source arrives in the target, over lost connections as well.
+    """Run the block while a continuous replication copies all changes of the source to the target.
 
-    The arguments are those of :func:`replicate`; ``checkpoint_interval`` is in seconds. Leaving the context writes a
-    last checkpoint. Raises what :func:`replicate` does, but for a TransportError.
+    It goes on after lost connections. The arguments are those of :func:`replicate`; ``checkpoint_interval`` is in
+    seconds. Leaving the context writes a last checkpoint. An error that ends the replication is raised by the
+    :class:`Following` of the block.
     """
     options = Options(
         continuous=True,
@@ -190,12 +205,15 @@ async def follow(
 
 
 async def _peer(database: Database) -> Peer:
-    """The database as an end of a replication: its server's id tells it from one of the same name elsewhere."""
+    """Return a database as an end of a replication.
+
+    The id of its server is part of its name, which tells it from a database of the same name elsewhere.
+    """
     transport = database.session.transport
     try:
         server = (await database.session.json(Request("GET", ()))).get("uuid")
     except (ResponseError, TransportError):
-        server = None  # whoever may read a database need not be welcome at the server's door, nor be online yet
+        server = None  # a user of a database may not be allowed to read GET /, or may be offline
     return Peer(transport, database.path, f"{server or transport!r}/{database.id}")
 
 
@@ -224,6 +242,6 @@ def _sum(before: Replicated, now: Replicated) -> Replicated:
     )
 
 
-def _may_pass(error: CouchModelError) -> bool:
-    """Whether it may be better in a while."""
+def _is_temporary(error: CouchModelError) -> bool:
+    """Return True if an error may pass with time."""
     return isinstance(error, TransportError | ServerError | TooManyRequestsError)

@@ -1,6 +1,6 @@
-"""The shapes of CouchDB's answers, as far as the field goes that this library reads.
+"""The types of CouchDB's answers, with the members that this library knows.
 
-Names follow CouchDB's manual; what a server adds beyond them is kept by whoever holds the dictionary.
+Names follow CouchDB's manual. A server may add members, which stay in the dictionary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,11 +29,11 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 """Any JSON value."""
 
 JSONObject: TypeAlias = dict[str, Any]
-"""A decoded JSON object whose members only its reader knows, such as a document."""
+"""A decoded JSON object with any members, such as a document."""
 
 
 class ServerInfo(TypedDict):
-    """``GET /``."""
+    """The answer of ``GET /``."""
 
     couchdb: str
     version: str
@@ -43,7 +43,7 @@ class ServerInfo(TypedDict):
 
 
 class DatabaseInfo(TypedDict):
-    """``GET /{db}``."""
+    """The answer of ``GET /{db}``."""
 
     db_name: str
     doc_count: int
@@ -85,7 +85,7 @@ class ViewRow(TypedDict):
 
 
 class RowsAnswer(TypedDict):
-    """``GET /{db}/_all_docs`` or a view."""
+    """The answer of ``GET /{db}/_all_docs``, or of a view."""
 
     rows: list[ViewRow]
     total_rows: NotRequired[int]
@@ -94,7 +94,7 @@ class RowsAnswer(TypedDict):
 
 
 class FindAnswer(TypedDict):
-    """``POST /{db}/_find``."""
+    """The answer of ``POST /{db}/_find``."""
 
     docs: list[JSONObject]
     bookmark: str
@@ -103,7 +103,7 @@ class FindAnswer(TypedDict):
 
 
 class IndexAnswer(TypedDict):
-    """``POST /{db}/_index``: ``result`` is ``"created"`` or ``"exists"``."""
+    """The answer of ``POST /{db}/_index``. ``result`` is ``"created"`` or ``"exists"``."""
 
     result: str
     id: str
@@ -121,7 +121,7 @@ class ChangeRow(TypedDict):
 
 
 class ChangesAnswer(TypedDict):
-    """``GET /{db}/_changes``, the normal feed."""
+    """The answer of ``GET /{db}/_changes`` for the normal feed."""
 
     results: list[ChangeRow]
     last_seq: str
@@ -129,7 +129,7 @@ class ChangesAnswer(TypedDict):
 
 
 class ActiveTask(TypedDict):
-    """One of ``GET /_active_tasks``; what else it says depends on its ``type``, such as ``replication``."""
+    """One task of ``GET /_active_tasks``. Further members depend on its ``type``, such as ``replication``."""
 
     node: str
     pid: str
@@ -141,17 +141,17 @@ class ActiveTask(TypedDict):
 
 
 class Membership(TypedDict):
-    """``GET /_membership``: the nodes that this one knows, and those that belong to its cluster."""
+    """The answer of ``GET /_membership``: the nodes that the server knows, and those of its cluster."""
 
     all_nodes: list[str]
     cluster_nodes: list[str]
 
 
 class ReplicationState(TypedDict):
-    """One of ``GET /_scheduler/docs``: a replication that a document asks for.
+    """One row of ``GET /_scheduler/docs``: a replication of a document of ``_replicator``.
 
-    ``state`` is ``initializing``, ``pending`` or ``running``; ``completed`` or ``failed`` at the end; ``crashing`` or
-    ``error`` where the server is about to try again. ``info`` counts what was done, or tells the error.
+    ``state`` is ``initializing``, ``pending`` or ``running``, ``completed`` or ``failed`` at the end, and ``crashing``
+    or ``error`` while the server waits to try again. ``info`` has the counts of the replication, or its error.
     """
 
     database: str
@@ -168,7 +168,7 @@ class ReplicationState(TypedDict):
 
 
 class SchedulerJob(TypedDict):
-    """One of ``GET /_scheduler/jobs``: a replication that the server has in hand."""
+    """One row of ``GET /_scheduler/jobs``: a replication that the server runs or is going to run."""
 
     id: str
     database: str | None
