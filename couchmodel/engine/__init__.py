@@ -1,6 +1,6 @@
-"""The engine: an asyncio client of CouchDB with databases and documents, over any transport.
+"""An asyncio client for CouchDB: databases and documents as dictionaries, over any transport.
 
-Its names are aiocouch's. It knows neither models nor pydantic's schemas, and it is a product of its own.
+Its names are those of aiocouch. It can be used without models: it knows neither models nor pydantic's schemas.
 """
 
 from couchmodel.engine._io.responses import HTTPResponse
@@ -84,4 +84,4 @@ __all__ = [
 ]
 
 RemoteResponseError = ResponseError
-"""aiocouch's name for an error answer of any status."""
+"""aiocouch's name for :class:`~couchmodel.errors.ResponseError`, an error answer of any status."""

@@ -1,4 +1,4 @@
-"""An attachment of a document: bytes with a media type, streamed both ways and checked."""
+"""Attachments of documents: bytes with a media type, streamed both ways and compared with their digest."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,7 +8,7 @@ from couchmodel._wire.contents import digest_of, is_stored_plain, plain_length
 from couchmodel._wire.messages import JSON_TYPE, Request, target
 from couchmodel.engine._io.downloads import Download, open_attachment
 from couchmodel.engine._io.session import Session
-from couchmodel.engine._io.uploads import Content, Source, guess_type
+from couchmodel.engine._io.uploads import Content, UploadSource, guess_type
 from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
@@ -20,16 +20,17 @@ from couchmodel.errors import (
 )
 from couchmodel.types import JSONObject, WriteAnswer
 
-__all__ = ["Attachment", "attachment_path", "delete_attachment", "explain", "write_attachment"]
+__all__ = ["Attachment", "attachment_path", "delete_attachment", "explain_upload_error", "write_attachment"]
 
-_PLAIN: Final = {"accept": "*/*", "accept-encoding": "identity"}
-"""Unpacked, for then its length is told."""
+_UNPACKED: Final = {"accept": "*/*", "accept-encoding": "identity"}
+"""Headers of a request for the unpacked bytes: only then does CouchDB tell their length."""
 
-_UNKNOWN: Final = "unknown"
+_UNKNOWN_REV: Final = "unknown"
+"""Stands for the stored revision if the server does not answer."""
 
 
-class Owner(Protocol):
-    """What an attachment needs of its document: an address, a revision, and word of a new one."""
+class OwnerDocument(Protocol):
+    """The part of a document that an attachment uses."""
 
     @property
     def session(self) -> Session: ...
@@ -41,14 +42,14 @@ class Owner(Protocol):
 
 
 class Attachment:
-    """An attachment by name. Making one sends nothing.
+    """An attachment of a document. Creating the object sends nothing.
 
-    ``content_type``, ``length`` in bytes, and ``digest``, which is CouchDB's, such as ``"md5-…"``, are known after
-    :meth:`exists` and after it was read; None before, and where the server does not tell.
+    ``content_type``, ``length`` (in bytes) and ``digest`` (CouchDB's, such as ``"md5-…"``) are known after
+    :meth:`exists` and after the attachment was read. They are None before, and if the server does not send them.
     """
 
-    def __init__(self, document: Owner, id: str) -> None:
-        """Raises ConfigurationError for a name that no attachment may have."""
+    def __init__(self, document: OwnerDocument, id: str) -> None:
+        """Raises ConfigurationError if no attachment may have the name ``id``."""
         self.id = id
         self.content_type: str | None = None
         self.length: int | None = None
@@ -60,9 +61,9 @@ class Attachment:
         return f"<Attachment {'/'.join(self._path)}>"
 
     async def exists(self) -> bool:
-        """Whether the document has it now."""
+        """Return True if the stored document has the attachment now."""
         try:
-            response = await self._document.session.send(Request("HEAD", self._path, headers=_PLAIN))
+            response = await self._document.session.send(Request("HEAD", self._path, headers=_UNPACKED))
         except NotFoundError:
             return False
         self.content_type = response.headers.get("content-type")
@@ -71,25 +72,26 @@ class Attachment:
         return True
 
     async def fetch(self, start: int = 0, stop: int | None = None) -> bytes:
-        """The whole of it, or the bytes from ``start`` up to, but not including, ``stop``.
+        """Return all bytes, or those from ``start`` up to, but not including, ``stop``.
 
-        Raises NotFoundError; RangeNotSatisfiableError where it ends before ``start``; ProtocolError where it did not
-        arrive as it is stored.
+        Raises NotFoundError; RangeNotSatisfiableError if the attachment ends before ``start``; ConfigurationError if
+        ``stop`` is not after ``start``; ProtocolError if the bytes did not arrive as they are stored.
         """
         return b"".join([piece async for piece in self.stream(start, stop)])
 
     async def fetch_if_changed(self, digest: str | None = None) -> bytes | None:
-        """The whole of it, or None where it still has this digest, or else the one that is known here.
+        """Return all bytes, or None if the stored attachment still has this digest.
 
-        Raises NotFoundError; ProtocolError where it did not arrive as it is stored.
+        Without ``digest``, the digest that is known here is compared. Raises NotFoundError; ProtocolError if the bytes
+        did not arrive as they are stored.
         """
         download = await open_attachment(self._document.session, self._path, unless=digest or self.digest)
         return None if download is None else b"".join([piece async for piece in self._read(download)])
 
     async def stream(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """It, or a range of it, in pieces as they arrive. Raises what :meth:`fetch` raises.
+        """Yield the bytes, or a range of them, in pieces as they arrive. Raises the errors of :meth:`fetch`.
 
-        That it is not as stored shows at its end only: believe in the pieces when the iteration is over.
+        The digest can be checked only at the end, so do not rely on the pieces before the iteration has ended.
         """
         download = await open_attachment(self._document.session, self._path, start, stop)
         if download is not None:
@@ -98,19 +100,21 @@ class Attachment:
                     yield piece
 
     async def save(self, data: Content, content_type: str | None = None, length: int | None = None) -> WriteAnswer:
-        """Store it, and with it a new revision of its document.
+        """Store the attachment, which makes a new revision of its document.
 
         ``data`` is bytes, an open binary file, the path of a file, or an async iterator of bytes, whose ``length`` may
-        be given. All but bytes are streamed, and what was stored is compared with what was sent. The media type of a
-        file is guessed from its name where it is not given.
+        be given. Everything except short bytes (up to 1 MiB) is streamed, and the stored attachment is then compared
+        with what was sent. If ``content_type`` is not given, it is guessed from the name of the file.
 
-        Unsaved changes of the document stay unsaved, and can be saved after this. Raises ConflictError if the document
-        is stored by now in another revision; where no answer came, TransportError, which says what is stored.
+        Unsaved changes of the document stay unsaved, and can be saved after this. Raises ConflictError if another
+        revision of the document is stored by now; ConfigurationError if the document is not stored; ProtocolError if
+        the attachment was not stored as it was sent; another TransportError if no answer came, with a message that says
+        what is stored.
         """
         rev = self._document.rev
         if rev is None:
             raise ConfigurationError(f"save the document before its attachment {self.id!r}")
-        source = Source(data, length)
+        source = UploadSource(data, length)
         kind = content_type or guess_type(data)
         answer = await write_attachment(self._document.session, self._path, rev, source, kind)
         self.content_type, self.length, self.digest = kind, source.size, None
@@ -119,7 +123,7 @@ class Attachment:
         return answer
 
     async def delete(self) -> WriteAnswer:
-        """Take it away, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
+        """Delete the attachment, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
         rev = self._document.rev
         if rev is None:
             raise ConfigurationError(f"the document of attachment {self.id!r} is not stored")
@@ -137,56 +141,60 @@ class Attachment:
 
 
 def attachment_path(document: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """The path of an attachment. Raises ConfigurationError for a name that would lead elsewhere or that is reserved."""
+    """Return the path of an attachment.
+
+    Raises ConfigurationError if the name would lead to another path (``.``, ``..``) or is reserved (``_…``).
+    """
     if not isinstance(name, str) or name in ("", ".", "..") or name.startswith("_"):
         raise ConfigurationError(f"an attachment cannot be named {name!r}")
     return (*document, name)
 
 
 async def write_attachment(
-    session: Session, path: tuple[str, ...], rev: str, data: Content | Source, content_type: str
+    session: Session, path: tuple[str, ...], rev: str, data: Content | UploadSource, content_type: str
 ) -> WriteAnswer:
     """Store an attachment of the document whose stored revision is ``rev``.
 
-    Raises ConflictError; ProtocolError where a stream was stored otherwise than it was sent; another TransportError,
-    which says what is stored, where no answer came.
+    Raises ConflictError; ProtocolError if a stream was not stored as it was sent; another TransportError if no answer
+    came, with a message that says what is stored.
     """
-    source = data if isinstance(data, Source) else Source(data)
+    source = data if isinstance(data, UploadSource) else UploadSource(data)
     headers = {"accept": JSON_TYPE, "content-type": content_type}
-    whole = source.whole
-    if whole is None and source.length is not None:
+    short_body = source.short_body
+    if short_body is None and source.length is not None:
         headers["content-length"] = str(source.length)
-    body = source if whole is None else whole
+    body = source if short_body is None else short_body
     try:
         answer: WriteAnswer = await session.json(Request("PUT", path, {"rev": rev}, headers, body))
     except ConnectError:
         raise
     except TransportError as error:
-        is_complete = whole is not None or source.is_complete
-        raise await explain(session, path[:-1], rev, error, is_complete=is_complete) from error
-    if whole is None:
-        await _compare(session, path, answer["rev"], source)
+        is_complete = short_body is not None or source.is_complete
+        raise await explain_upload_error(session, path[:-1], rev, error, is_complete=is_complete) from error
+    if short_body is None:
+        await _check_stored(session, path, answer["rev"], source)
     return answer
 
 
 async def delete_attachment(session: Session, path: tuple[str, ...], rev: str) -> WriteAnswer:
-    """Take an attachment away from the document whose stored revision is ``rev``."""
+    """Delete an attachment of the document whose stored revision is ``rev``."""
     answer: WriteAnswer = await session.json(Request("DELETE", path, {"rev": rev}))
     return answer
 
 
-async def explain(
+async def explain_upload_error(
     session: Session, document: tuple[str, ...], rev: str | None, error: TransportError, *, is_complete: bool
 ) -> CouchModelError:
-    """The error of an upload that got no answer, with a word on what is stored; ``is_complete`` if all had been sent.
+    """Return the error of an upload that got no answer, with a message that says what is stored.
 
-    CouchDB makes the new revision when the last byte is there, so what was not sent whole was not stored. But a refusal
-    may come before that byte, and with it the end of the connection, so that the answer is lost: it is looked for.
+    ``is_complete`` is True if all bytes had been sent. CouchDB makes the new revision when the last byte has arrived,
+    so an incomplete upload was not stored. But CouchDB may refuse an upload before that byte and close the connection,
+    so that the refusal is lost: if the document has another revision by now, the refusal was a conflict.
     """
     stored = await _stored_rev(session, document)
     if is_complete:
-        return type(error)(f"{error}; {_doubt(rev, stored)}")
-    if stored not in (_UNKNOWN, rev):
+        return type(error)(f"{error}; {_describe_doubt(rev, stored)}")
+    if stored not in (_UNKNOWN_REV, rev):
         return ConflictError("Document update conflict.", method="PUT", path=target(document))
     explained = type(error)(f"{error}; the document is unchanged")
     explained.carried_out = False
@@ -195,29 +203,32 @@ async def explain(
 
 async def _stored_rev(session: Session, document: tuple[str, ...]) -> str | None:
     try:
-        tag = (await session.send(Request("HEAD", document))).headers.get("etag", _UNKNOWN)
+        tag = (await session.send(Request("HEAD", document))).headers.get("etag", _UNKNOWN_REV)
     except NotFoundError:
         return None
     except CouchModelError:
-        return _UNKNOWN
+        return _UNKNOWN_REV
     return tag.removeprefix("W/").strip('"')
 
 
-def _doubt(rev: str | None, stored: str | None) -> str:
-    """A word on an upload that had been sent whole: on its way it may have been cut all the same."""
-    if stored == _UNKNOWN:
+def _describe_doubt(rev: str | None, stored: str | None) -> str:
+    """Describe what is known of an upload that had been sent whole. The network may still have lost part of it."""
+    if stored == _UNKNOWN_REV:
         return f"it is stored as a whole, or not at all if the document is still {rev or 'missing'}"
     if stored == rev:
         return "the document was still unchanged a moment later"
     return f"the document is {stored or 'deleted'} now: fetch it to see whether this is by you"
 
 
-async def _compare(session: Session, path: tuple[str, ...], rev: str, source: Source) -> None:
-    """Compare what was stored with what was sent, for CouchDB does not: it ignores Content-MD5."""
+async def _check_stored(session: Session, path: tuple[str, ...], rev: str, source: UploadSource) -> None:
+    """Raise ProtocolError if a stored attachment differs from what was sent.
+
+    CouchDB does not check that itself: it ignores Content-MD5.
+    """
     try:
-        headers = (await session.send(Request("HEAD", path, {"rev": rev}, _PLAIN))).headers
+        headers = (await session.send(Request("HEAD", path, {"rev": rev}, _UNPACKED))).headers
     except NotFoundError:
-        return  # replaced by now, and compacted away
+        return  # the attachment was replaced meanwhile, and this revision compacted away
     stored = plain_length(headers), digest_of(headers) if is_stored_plain(headers) else None
     sent = source.size, str(source.digest)
     for there, here in zip(stored, sent, strict=True):

@@ -1,4 +1,4 @@
-"""Many documents in one request: ``_bulk_docs``."""
+"""Bulk writes: many documents in one request to ``_bulk_docs``."""
 
 import asyncio
 import itertools
@@ -10,29 +10,38 @@ from couchmodel._wire.messages import Request, encode
 from couchmodel._wire.refusals import asked
 from couchmodel.engine._io.batches import Pack, next_count, pack_texts, requests_of
 from couchmodel.engine._io.session import Session
-from couchmodel.engine.document import Document, Place
+from couchmodel.engine.document import DatabaseAddress, Document
 from couchmodel.engine.view import AllDocsView
 from couchmodel.errors import ConfigurationError, ContentTooLargeError, CouchModelError, ProtocolError, response_error
 from couchmodel.types import BulkRow
 
-__all__ = ["BulkCreateOperation", "BulkOperation", "BulkUpdateOperation", "refusal", "write_documents", "written"]
+__all__ = [
+    "BulkCreateOperation",
+    "BulkOperation",
+    "BulkUpdateOperation",
+    "row_error",
+    "write_documents",
+    "write_in_batches",
+]
 
 _TOO_LARGE: Final = ("too_large", "document_too_large", "attachment_too_large")
+# The HTTP status that CouchDB gives each error when the document is written alone; a row has no status.
 _STATUS: Final = {"conflict": 409, "forbidden": 403, "unauthorized": 401, **dict.fromkeys(_TOO_LARGE, 413)}
 
 
 class BulkOperation:
-    """Documents that are stored together when its context is left; none, if an exception ends it.
+    """A context manager that stores its documents together on exit. If an exception ends the block, it stores none.
 
-    Then ``response`` has CouchDB's row for each document that was sent, ``ok`` the documents that were stored and
-    ``error`` those that were refused, a conflict being no exception here. They are None before. Documents without
-    changes are not sent. With ``new_edits=False`` each is stored as the revision that its ``_rev`` names.
+    After that, ``response`` has CouchDB's row for each document that was sent, ``ok`` the documents that were stored,
+    and ``error`` those that were refused: a conflict raises no exception here. They are None before. Documents without
+    changes are not sent. With ``new_edits=False`` each document is stored as the revision that its ``_rev`` names.
 
-    More than one request holds is sent in several. A document that is too large for the server is refused alone. Where
-    a request fails, ``response``, ``ok`` and ``error`` tell of those before it.
+    Documents that do not fit into one request are sent in several. A document that is too large for the server is
+    refused without the others. If a request fails, ``response``, ``ok`` and ``error`` have the results of the requests
+    before it.
     """
 
-    def __init__(self, database: Place, new_edits: bool = True) -> None:
+    def __init__(self, database: DatabaseAddress, new_edits: bool = True) -> None:
         self.response: list[BulkRow] | None = None
         self.ok: list[Document] | None = None
         self.error: list[Document] | None = None
@@ -46,8 +55,8 @@ class BulkOperation:
         return f"<{type(self).__name__} of {len(self._docs)} documents in {'/'.join(self._database.path)}>"
 
     async def __aenter__(self) -> Self:
-        if self.response is not None:  # entered again
-            self._forget()
+        if self.response is not None:  # a second entry begins anew
+            self._clear()
         return self
 
     async def __aexit__(
@@ -65,32 +74,41 @@ class BulkOperation:
 
     @property
     def status(self) -> list[BulkRow] | None:
-        """``response`` by its older name."""
+        """The same as ``response``; aiocouch's older name."""
         return self.response
 
     def create(self, id: str, data: Mapping[str, Any] | None = None) -> Document:
-        """A new document, to be stored with the others. Raises ConfigurationError for an id that is among them."""
+        """Return a new document that is stored with the others.
+
+        Raises ConfigurationError if the operation has a document of this id already.
+        """
         if id in self._known:
-            raise _twice(id)
+            raise _duplicate_error(id)
         document = Document(self._database, id, data)
         self._known.add(id)
         self._docs.append(document)
         return document
 
     def append(self, doc: Document) -> Document:
-        """Store this document with the others. Raises ConfigurationError for an id that is among them."""
+        """Add a document to store with the others.
+
+        Raises ConfigurationError if the operation has a document of this id already.
+        """
         if doc.id in self._known:
-            raise _twice(doc.id)
+            raise _duplicate_error(doc.id)
         self._known.add(doc.id)
         self._docs.append(doc)
         return doc
 
     def update(self, doc: Document) -> Document:
-        """:meth:`append` by its older name."""
+        """Add a document as :meth:`append` does; aiocouch's older name."""
         return self.append(doc)
 
     def delete(self, doc: Document) -> Document:
-        """Delete this document with the rest; it may be among them already. Its unsaved changes are dropped."""
+        """Delete a document on exit, whether or not it was added before. Its unsaved changes are dropped.
+
+        Raises ConfigurationError if the document is not stored.
+        """
         if doc.rev is None:
             raise ConfigurationError(f"{doc.id!r} is not stored, so it cannot be deleted")
         if doc.id not in self._known:
@@ -98,7 +116,7 @@ class BulkOperation:
         self._deleted.add(doc.id)
         return doc
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._docs.clear()
         self._known.clear()
         self._deleted.clear()
@@ -108,53 +126,56 @@ class BulkOperation:
         ok: list[Document] = []
         error: list[Document] = []
         self.response, self.ok, self.error = response, ok, error
-        documents, packs = await self._packs()
+        documents, packs = await self._make_packs()
         position = 0
-        async for pack, told in _requests(self._database.session, self._database.path, packs, self._new_edits):
+        async for pack, answered in _send_packs(self._database.session, self._database.path, packs, self._new_edits):
             part = documents[position : position + pack.count]
             position += pack.count
-            rows = told if self._new_edits else _complete(part, told)
-            pack.told(rows)
+            rows = answered if self._new_edits else _fill_rows(part, answered)
+            pack.note_rows(rows)
             response += rows
             refused = Document.stored_together(part, rows, pack, self._deleted)
             error += refused
             ok += [each for each, row in zip(part, rows, strict=True) if "error" not in row] if refused else part
 
-    async def _packs(self) -> tuple[list[Document], list[Pack]]:
-        """The documents that have something to send, and what: all of it, before anything is sent."""
+    async def _make_packs(self) -> tuple[list[Document], list[Pack]]:
+        """Return the documents that have changes, and their texts in packs.
+
+        All are encoded before the first request, so a document without JSON raises before anything is stored.
+        """
         sent: list[Document] = []
         packs: list[Pack] = []
         documents, start, pack = list(self._docs), 0, None
         while start < len(documents):
             part = documents[start : start + next_count(pack)]
             start += len(part)
-            part, pack = self._pack(part)
+            part, pack = self._make_pack(part)
             sent += part
             if pack.count:
                 packs.append(pack)
             await asyncio.sleep(0)
         return sent, packs
 
-    def _pack(self, documents: list[Document]) -> tuple[list[Document], Pack]:
+    def _make_pack(self, documents: list[Document]) -> tuple[list[Document], Pack]:
         members = Document.unsent(documents)
         if len(members) == len(documents) and not self._deleted:
             return documents, Pack(encode(members), len(members))
-        changes = [(document, self._change(document)) for document in documents]
+        changes = [(document, self._changed_body(document)) for document in documents]
         sent = [(document, body) for document, body in changes if body is not None]
         texts = [body for _, body in sent]
         return [document for document, _ in sent], Pack(b"[%b]" % b",".join(texts), len(texts), texts)
 
-    def _change(self, document: Document) -> bytes | None:
+    def _changed_body(self, document: Document) -> bytes | None:
         if document.id in self._deleted:
             return encode({"_id": document.id, "_rev": document.rev, "_deleted": True})
         return document.change()
 
 
 class BulkCreateOperation(BulkOperation):
-    """Documents that are new; one that is stored already is refused as a conflict."""
+    """A bulk operation for new documents. One that is stored already is refused as a conflict."""
 
-    def __init__(self, database: Place, ids: Sequence[str] = (), new_edits: bool = True) -> None:
-        """``ids`` are the ids of empty documents to begin with."""
+    def __init__(self, database: DatabaseAddress, ids: Sequence[str] = (), new_edits: bool = True) -> None:
+        """``ids`` are the ids of empty documents that the operation has from the beginning."""
         super().__init__(database, new_edits)
         self._ids = ids
 
@@ -166,12 +187,14 @@ class BulkCreateOperation(BulkOperation):
 
 
 class BulkUpdateOperation(BulkOperation):
-    """Documents that are there: they are loaded when its context is entered.
+    """A bulk operation for stored documents, which are loaded on entry.
 
-    Entering raises NotFoundError where one is missing, unless ``create``: that is a new document then.
+    Entry raises NotFoundError if one is missing, unless ``create``: a new document takes its place then.
     """
 
-    def __init__(self, database: Place, ids: Sequence[str] = (), create: bool = False, new_edits: bool = True) -> None:
+    def __init__(
+        self, database: DatabaseAddress, ids: Sequence[str] = (), create: bool = False, new_edits: bool = True
+    ) -> None:
         super().__init__(database, new_edits)
         self._ids = ids
         self._create = create
@@ -184,71 +207,83 @@ class BulkUpdateOperation(BulkOperation):
 
 
 async def write_documents(session: Session, database: tuple[str, ...], bodies: Sequence[bytes]) -> list[BulkRow]:
-    """CouchDB's row for each document, given as JSON texts with their ``_id`` and ``_rev``, in their order."""
-    return [row async for rows in written(session, database, bodies) for row in rows]
+    """Store documents, given as JSON texts with ``_id`` and ``_rev``, and return CouchDB's row for each, in order."""
+    return [row async for rows in write_in_batches(session, database, bodies) for row in rows]
 
 
-async def written(session: Session, database: tuple[str, ...], bodies: Sequence[bytes]) -> AsyncIterator[list[BulkRow]]:
-    """The same rows, request after request: what was stored before a request that fails is known then."""
-    async for _, rows in _requests(session, database, pack_texts(bodies)):
+async def write_in_batches(
+    session: Session, database: tuple[str, ...], bodies: Sequence[bytes]
+) -> AsyncIterator[list[BulkRow]]:
+    """Store documents as :func:`write_documents` does, and yield the rows of each pack as its request is answered.
+
+    So if a request fails, the caller has the rows of those before it.
+    """
+    async for _, rows in _send_packs(session, database, pack_texts(bodies)):
         yield rows
 
 
-def refusal(row: BulkRow, path: str) -> CouchModelError:
-    """The error that a row of the answer stands for, which has no ``rev``."""
+def row_error(row: BulkRow, path: str) -> CouchModelError:
+    """Return the error for a row without ``rev``."""
     code = row.get("error", "unknown_error")
     return response_error(_STATUS.get(code, 500), code, row.get("reason", ""), method="POST", path=path)
 
 
-def _twice(id: str) -> ConfigurationError:
+def _duplicate_error(id: str) -> ConfigurationError:
     return ConfigurationError(f"{id!r} is among the documents of this bulk operation already")
 
 
-async def _requests(
+async def _send_packs(
     session: Session, database: tuple[str, ...], packs: Iterable[Pack], new_edits: bool = True
 ) -> AsyncIterator[tuple[Pack, list[BulkRow]]]:
-    """Each pack as it was stored, with its rows; without ``new_edits``, with all rows of its request."""
+    """Send packs, and yield each with its rows when its request is answered.
+
+    Without ``new_edits`` CouchDB has rows only for documents that it refused, so a pack comes with all rows of its
+    request. Raises ProtocolError if the number of rows is not that of the documents.
+    """
     waiting = list(requests_of(packs))[::-1]
     while waiting:
         held = waiting.pop()
         count = sum(pack.count for pack in held)
-        request = Request("POST", (*database, "_bulk_docs"), body=_body(held, new_edits))
+        request = Request("POST", (*database, "_bulk_docs"), body=_request_body(held, new_edits))
         try:
             rows: list[BulkRow] = await session.json(request)
         except ContentTooLargeError as error:
-            # This server, or a proxy before it, takes less than is usual.
+            # This server, or a proxy before it, has a lower limit than CouchDB's default.
             if count > 1:
-                waiting += _halved(held)[::-1]
+                waiting += _halve(held)[::-1]
                 continue
-            for pack in held:  # of which one has the document, and others may have none
-                yield pack, [_too_large(pack, error)] * pack.count
+            for pack in held:  # one pack has the document; the others are empty
+                yield pack, [_too_large_row(pack, error)] * pack.count
         else:
             if new_edits and len(rows) != count:
                 raise ProtocolError(f"{count} documents were sent, and {len(rows)} rows came ({asked(request)})")
-            told = iter(rows)
+            answered = iter(rows)
             for pack in held:
-                yield pack, list(itertools.islice(told, pack.count)) if new_edits else rows
+                yield pack, list(itertools.islice(answered, pack.count)) if new_edits else rows
 
 
-def _too_large(pack: Pack, error: ContentTooLargeError) -> BulkRow:
-    """The row of a document that no request can hold."""
+def _too_large_row(pack: Pack, error: ContentTooLargeError) -> BulkRow:
+    """Return the row for a document that is too large for any request."""
     return {"id": pack.id, "error": error.code or "too_large", "reason": error.reason}
 
 
-def _body(packs: Iterable[Pack], new_edits: bool) -> bytes:
+def _request_body(packs: Iterable[Pack], new_edits: bool) -> bytes:
     parts: list[bytes | memoryview] = [b'{"docs":[' if new_edits else b'{"new_edits":false,"docs":[']
     for pack in packs:
         parts += memoryview(pack.array)[1:-1], b","
     return b"".join((*parts[:-1], b"]}"))
 
 
-def _halved(packs: list[Pack]) -> list[list[Pack]]:
+def _halve(packs: list[Pack]) -> list[list[Pack]]:
     if len(packs) == 1:
         return [[half] for half in packs[0].halves()]
     return [packs[: len(packs) // 2], packs[len(packs) // 2 :]]
 
 
-def _complete(documents: Iterable[Document], rows: Iterable[BulkRow]) -> list[BulkRow]:
-    """A row for each document, where they came with their revisions: CouchDB has rows only for what it refuses."""
+def _fill_rows(documents: Iterable[Document], rows: Iterable[BulkRow]) -> list[BulkRow]:
+    """Return a row for each document of a write with ``new_edits=False``, in order.
+
+    CouchDB has rows only for the documents that it refused.
+    """
     refused = {row["id"]: row for row in rows}
     return [refused.get(each.id) or {"ok": True, "id": each.id, "rev": each["_rev"]} for each in documents]

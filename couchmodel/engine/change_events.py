@@ -1,17 +1,17 @@
-"""What a feed of ``_changes`` tells: events, each the change of one document."""
+"""The events of a ``_changes`` feed, each the change of one document."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from couchmodel._wire.messages import encode
-from couchmodel.engine.document import Document, Place
+from couchmodel.engine.document import DatabaseAddress, Document
 from couchmodel.types import JSONObject
 
 __all__ = ["BaseChangeEvent", "ChangedEvent", "DeletedEvent"]
 
 
 class BaseChangeEvent(Mapping[str, Any]):
-    """A change of a document, told by ``_changes``; read as a mapping, it is CouchDB's row."""
+    """A change of a document. As a mapping it has the members of CouchDB's row in ``_changes``."""
 
     def __init__(self, json: JSONObject) -> None:
         self.json = json
@@ -30,19 +30,19 @@ class BaseChangeEvent(Mapping[str, Any]):
 
     @property
     def id(self) -> str:
-        """The document's id."""
+        """The id of the document."""
         document_id: str = self.json["id"]
         return document_id
 
     @property
     def rev(self) -> str:
-        """The revision that the document has got; with ``style="all_docs"`` the first of several, the winner."""
+        """The new winning revision of the document. With ``style="all_docs"`` CouchDB lists it first of several."""
         rev: str = self.json["changes"][0]["rev"]
         return rev
 
     @property
     def sequence(self) -> str | None:
-        """Where it stands among the changes; None between those that ``seq_interval`` gives a sequence."""
+        """The sequence of the change; None for the changes that have none because of ``seq_interval``."""
         sequence: str | None = self.json["seq"]
         return sequence
 
@@ -50,20 +50,20 @@ class BaseChangeEvent(Mapping[str, Any]):
 class ChangedEvent(BaseChangeEvent):
     """A document was created or changed."""
 
-    def __init__(self, json: JSONObject, database: Place) -> None:
+    def __init__(self, json: JSONObject, database: DatabaseAddress) -> None:
         super().__init__(json)
         self.database = database
 
     async def doc(self) -> Document:
-        """The document as of this change.
+        """Return the document as of this change.
 
-        It came with the change where ``include_docs`` was asked for. Raises NotFoundError where that revision is gone,
-        as old ones are after a compaction.
+        It is part of the change if the feed has ``include_docs``, and is fetched otherwise. Raises NotFoundError if the
+        revision is gone, as old ones are after a compaction.
         """
         document = Document(self.database, self.id)
-        told = self.json.get("doc")
-        if told:
-            document.load(encode(told))
+        included = self.json.get("doc")
+        if included:
+            document.load(encode(included))
         else:
             await document.fetch(discard_changes=True, rev=self.rev)
         return document

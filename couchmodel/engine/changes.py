@@ -1,8 +1,8 @@
-"""The changes of a database: every feed of ``_changes``, followed across lost connections.
+"""The changes of a database: every kind of ``_changes`` feed, followed across lost connections.
 
-A change carries the sequence it stands at, so a feed that breaks off is asked for again from the last one that came
-whole: every change is told at least once, and in order. CouchDB writes a row a line, which is cut as it arrives; memory
-is bounded by one row, however long.
+A change has a sequence. A feed that breaks off is asked for again from the last sequence that arrived whole, so every
+change is given at least once, and in order. CouchDB writes one row a line, and lines are split as they arrive, so
+memory is bounded by the longest row.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from couchmodel._wire.refusals import asked
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
-from couchmodel.engine.change_feed import Position, Question, parameter
-from couchmodel.engine.document import Place
+from couchmodel.engine.change_feed import FeedPosition, FeedRequest, encode_param
+from couchmodel.engine.document import DatabaseAddress
 from couchmodel.errors import (
     CouchModelError,
     DocumentError,
@@ -37,35 +37,44 @@ __all__ = ["Changes"]
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 30.0
-"""Seconds before a lost connection is tried again: a random part of the first, which doubles up to the longest."""
+"""Seconds before a lost connection is tried again: a random part of FIRST_PAUSE, which doubles with each loss up to
+LONGEST_PAUSE."""
 
 ATTEMPTS: Final = 6
-"""Connections in a row that may bring nothing before their error is raised. Once its server has answered, a continuous
-feed does not count those that break or are refused: it is there to outlive a restart, however long that takes."""
+"""The number of connections in a row that may bring nothing before their error is raised.
 
-_PASSING: Final = frozenset({None, 429, 500, 502, 503, 504})
-"""No answer, and those of a server, or of a proxy before it, that is starting, stopping or overloaded."""
+A continuous feed whose server has answered once has no such limit: it has to outlive a restart of the server, however
+long that takes.
+"""
+
+_TRANSIENT: Final = frozenset({None, 429, 500, 502, 503, 504})
+"""The statuses after which a feed is tried again.
+
+They are None (no answer), and those of a server, or of a proxy before it, that is starting, stopping or overloaded.
+"""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
 class Changes(AsyncIterator[BaseChangeEvent]):
-    """The changes of a database, one by one, as an asynchronous iterator. Making one sends nothing.
+    """An asynchronous iterator over the changes of a database. Creating the object sends nothing.
 
-    A lost connection is made again, and the feed goes on behind the last change it has told. A wait that is cancelled
-    closes the connection; asked again, the feed goes on likewise. Whoever leaves a feed early that is still held by a
-    name closes it, best by :func:`contextlib.aclosing`.
+    If the connection is lost, the feed opens another and goes on after the last change it gave. Cancelling a wait
+    closes the connection; the next :func:`anext` goes on in the same way. If you leave a feed before its end and keep
+    a reference to it, close it, best with :func:`contextlib.aclosing`.
     """
 
-    def __init__(self, database: Place, last_event_id: str | int | None = None, **params: Any) -> None:
-        """:meth:`Database.changes <couchmodel.engine.Database.changes>` says what ``params`` are. Raises QueryError."""
+    def __init__(self, database: DatabaseAddress, last_event_id: str | int | None = None, **params: Any) -> None:
+        """:meth:`Database.changes <couchmodel.engine.Database.changes>` describes ``params``. Raises QueryError."""
         self._database = database
         since = params.pop("since", None)
         if since is not None and last_event_id not in (None, since):
             raise QueryError(f"since={since!r} and last_event_id={last_event_id!r} are the same thing: leave one out")
-        self._question = Question(params)
-        self._position = Position(parameter("since", last_event_id if since is None else since), self._question.limit)
+        self._feed = FeedRequest(params)
+        self._position = FeedPosition(
+            encode_param("since", last_event_id if since is None else since), self._feed.limit
+        )
         self._events = self._follow()
 
     def __repr__(self) -> str:
@@ -73,25 +82,25 @@ class Changes(AsyncIterator[BaseChangeEvent]):
 
     @property
     def last_seq(self) -> str | None:
-        """The sequence to go on from, which is that of the last change, and at the end of a feed its own.
+        """The sequence to go on from: that of the last change, or after the end of the feed the feed's own.
 
-        At the beginning it is what was asked for; None where that was nothing.
+        Before the first change it is the one that was given as ``since``; None if none was given.
         """
         return self._position.last_seq
 
     @property
     def pending(self) -> int | None:
-        """How many changes there were behind the last one, once the feed is at its end."""
+        """The number of changes after the last one given, known at the end of the feed; None before."""
         return self._position.pending
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> BaseChangeEvent:
-        """The next change.
+        """Return the next change.
 
-        Raises NotFoundError where there is no such database or no longer one, BadRequestError for what CouchDB cannot
-        answer, UnauthorizedError, ForbiddenError; TransportError where the server stays out of reach.
+        Raises NotFoundError if the database does not exist or is deleted; BadRequestError if CouchDB cannot answer the
+        parameters; UnauthorizedError, ForbiddenError; TransportError if the server stays out of reach.
         """
         try:
             return await anext(self._events)
@@ -100,77 +109,84 @@ class Changes(AsyncIterator[BaseChangeEvent]):
             raise
 
     async def aclose(self) -> None:
-        """End the feed and give its connection up. Closing twice is harmless."""
+        """End the feed and close its connection. Closing twice is harmless."""
         await self._events.aclose()
 
     def _follow(self) -> AsyncGenerator[BaseChangeEvent, None]:
-        # No method, for it must not hold on to the iterator: then the end of the one is the end of the other.
-        return _follow(self._database, self._question, self._position)
+        # _follow is a function, not a method: the generator must not hold a reference to this iterator, so that it ends
+        # as soon as the iterator is dropped.
+        return _follow(self._database, self._feed, self._position)
 
 
-async def _follow(place: Place, question: Question, position: Position) -> AsyncGenerator[BaseChangeEvent, None]:
-    """The changes behind a position, over as many connections as it takes."""
-    losses, closings = 0, place.session.closings
+async def _follow(
+    database: DatabaseAddress, feed: FeedRequest, position: FeedPosition
+) -> AsyncGenerator[BaseChangeEvent, None]:
+    """Yield the changes after a position, over as many connections as it takes."""
+    losses, closings = 0, database.session.closings
     clock = asyncio.get_running_loop().time
     while not position.exhausted:
         began = clock()
         try:
-            await _anchor(place, question, position)
-            async with aclosing(_answer(place, question, position)) as rows:
+            await _resolve_now(database, feed, position)
+            async with aclosing(_read_answer(database, feed, position)) as rows:
                 async for row in rows:
                     losses = 0
-                    event = DeletedEvent(row) if row.get("deleted") else ChangedEvent(row, place)
+                    event = DeletedEvent(row) if row.get("deleted") else ChangedEvent(row, database)
                     position.move(event)
                     yield event
         except (TransportError, ResponseError) as error:
             losses = 1 if clock() - began > LONGEST_PAUSE else losses + 1
-            if not _passes(error, losses, question, position):
+            if not _is_retried(error, losses, feed, position):
                 raise
-            # Whoever closes the client ends its feeds, those that wait to ask again not before they would.
-            if place.session.closings == closings:
-                await _pause(place, losses, error)
-            if place.session.closings != closings:
+            # Closing the client ends its feeds. A feed that is pausing ends when its pause is over.
+            if database.session.closings == closings:
+                await _pause(database, losses, error)
+            if database.session.closings != closings:
                 raise
         else:
             return
 
 
-def _passes(error: CouchModelError, losses: int, question: Question, position: Position) -> bool:
-    """Whether it is worth while to ask again."""
+def _is_retried(error: CouchModelError, losses: int, feed: FeedRequest, position: FeedPosition) -> bool:
+    """Return True if the feed is to be asked for again after an error."""
     status = error.status if isinstance(error, ResponseError) else None
-    if isinstance(error, StoreFileError | TLSError) or question.backwards or status not in _PASSING:
+    if isinstance(error, StoreFileError | TLSError) or feed.backwards or status not in _TRANSIENT:
         return False
-    # 500 is what a server says that starts, but also one whose filter function fails, time and again.
-    patient = question.endless and position.answered and status != 500
-    return patient or losses < ATTEMPTS
+    # A server answers 500 while it starts, but also if a filter function fails, and that goes on for ever.
+    is_unlimited = feed.endless and position.answered and status != 500
+    return is_unlimited or losses < ATTEMPTS
 
 
-async def _pause(place: Place, losses: int, error: CouchModelError) -> None:
+async def _pause(database: DatabaseAddress, losses: int, error: CouchModelError) -> None:
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(losses - 1, 10))
     seconds = random.uniform(0, longest)  # noqa: S311 - so that many clients of one server do not return at once
-    _log.info("the changes of %s broke off, again in %.1f s: %s", target(place.path), seconds, error)
+    _log.info("the changes of %s broke off, again in %.1f s: %s", target(database.path), seconds, error)
     await asyncio.sleep(seconds)
 
 
-async def _anchor(place: Place, question: Question, position: Position) -> None:
-    """Find out which sequence ``now`` is, lest a feed that breaks off early miss what comes before it is back."""
-    if question.feed != "normal" and position.last_seq == "now":
-        answer = await place.session.get((*place.path, "_changes"), {"since": "now", "limit": "0"})
+async def _resolve_now(database: DatabaseAddress, feed: FeedRequest, position: FeedPosition) -> None:
+    """Replace ``now`` by its sequence. A feed that breaks off early would otherwise miss the changes of the break."""
+    if feed.mode != "normal" and position.last_seq == "now":
+        answer = await database.session.get((*database.path, "_changes"), {"since": "now", "limit": "0"})
         position.last_seq = answer["last_seq"]
 
 
-def _answer(place: Place, question: Question, position: Position) -> AsyncGenerator[JSONObject, None]:
-    """The rows of one answer. Raises TransportError where it is not whole."""
+def _read_answer(
+    database: DatabaseAddress, feed: FeedRequest, position: FeedPosition
+) -> AsyncGenerator[JSONObject, None]:
+    """Return the rows of one answer. Iterating them raises TransportError if the answer is cut off."""
     position.rewind()
-    request = question.request(place.path, position)
-    if question.continuous:
-        return _lines(place, question, position, request)
-    return _whole(place, position, request)
+    request = feed.request(database.path, position)
+    if feed.continuous:
+        return _read_lines(database, feed, position, request)
+    return _read_whole(database, position, request)
 
 
-async def _whole(place: Place, position: Position, request: Request) -> AsyncGenerator[JSONObject, None]:
-    """The rows of an answer that is one JSON text."""
-    rows = Rows(place.session, request)
+async def _read_whole(
+    database: DatabaseAddress, position: FeedPosition, request: Request
+) -> AsyncGenerator[JSONObject, None]:
+    """Yield the rows of an answer that is one JSON text."""
+    rows = Rows(database.session, request)
     async with aclosing(rows.batches()) as batches:
         async for batch in batches:
             for row in batch:
@@ -178,34 +194,34 @@ async def _whole(place: Place, position: Position, request: Request) -> AsyncGen
     position.finish(rows.members)
 
 
-async def _lines(
-    place: Place, question: Question, position: Position, request: Request
+async def _read_lines(
+    database: DatabaseAddress, feed: FeedRequest, position: FeedPosition, request: Request
 ) -> AsyncGenerator[JSONObject, None]:
-    """The rows of a continuous feed, each a line of its own."""
-    response = await place.session.send(request)
+    """Yield the rows of a continuous feed, in which each is a JSON text on a line of its own."""
+    response = await database.session.send(request)
     position.answered = True
-    lines = _Lines()
-    async with aclosing(_pieces(response, question.silence, request)) as pieces:
+    lines = _LineSplitter()
+    async with aclosing(_read_pieces(response, feed.silence, request)) as pieces:
         async for piece in pieces:
             for line in lines.feed(piece):
                 if turn_is_due():
                     await give_turn()
-                row = _row(line, request)
+                row = _decode_row(line, request)
                 if "last_seq" in row:
                     position.finish(row)
-                    _check_end(question, position, request)
+                    _check_end(feed, position, request)
                     return
                 yield row
     raise ProtocolError(f"the feed was cut off ({asked(request)})")
 
 
-def _check_end(question: Question, position: Position, request: Request) -> None:
-    # CouchDB ends a feed like this when it stops, or when the database is deleted: to ask again tells which.
-    if question.endless and not position.exhausted:
+def _check_end(feed: FeedRequest, position: FeedPosition, request: Request) -> None:
+    # CouchDB ends such a feed when it stops, or when the database is deleted. Asking again tells which.
+    if feed.endless and not position.exhausted:
         raise ProtocolError(f"the server ended a feed that has no end ({asked(request)})")
 
 
-def _row(line: bytes, request: Request) -> JSONObject:
+def _decode_row(line: bytes, request: Request) -> JSONObject:
     try:
         row = decode(line)
     except DocumentError:
@@ -220,18 +236,18 @@ def _row(line: bytes, request: Request) -> JSONObject:
     return row
 
 
-async def _pieces(response: Response, silence: float | None, request: Request) -> AsyncGenerator[bytes, None]:
+async def _read_pieces(response: Response, silence: float | None, request: Request) -> AsyncGenerator[bytes, None]:
     if response.stream is None:
         yield response.body
         return
     async with aclosing(response.stream) as stream:
         pieces = aiter(stream)
-        while (piece := await _within(silence, anext(pieces, None), request)) is not None:
+        while (piece := await _wait_for(silence, anext(pieces, None), request)) is not None:
             yield piece
 
 
-async def _within(seconds: float | None, waiting: Awaitable[_T], request: Request) -> _T:
-    """What is waited for. Raises RequestTimeoutError where it does not come in time."""
+async def _wait_for(seconds: float | None, waiting: Awaitable[_T], request: Request) -> _T:
+    """Return the awaited value. Raises RequestTimeoutError if it does not come within ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             return await waiting
@@ -242,14 +258,14 @@ async def _within(seconds: float | None, waiting: Awaitable[_T], request: Reques
         raise RequestTimeoutError(message) from None
 
 
-class _Lines:
-    """Cuts what arrives into lines, without those that are empty."""
+class _LineSplitter:
+    """A splitter of arriving bytes into lines. Empty lines, which are signs of life, are left out."""
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The lines that this piece completes."""
+        """Return the lines that this piece completes."""
         # A long line comes in many pieces, which are joined once.
         first, *others = piece.split(b"\n")
         self._rest.append(first)

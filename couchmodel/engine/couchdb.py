@@ -1,4 +1,4 @@
-"""A CouchDB server, or an embedded store that is one."""
+"""The client of a CouchDB server or of an embedded store."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from couchmodel._wire.messages import Request, Transport
-from couchmodel.engine._io.parameters import exact, lenient
+from couchmodel.engine._io.parameters import encode_aiocouch_params, encode_params
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.database import Database
 from couchmodel.engine.replication import Replications
@@ -20,7 +20,7 @@ __all__ = ["CouchDB"]
 
 
 class CouchDB:
-    """A server of databases. Making one sends nothing; leaving its context closes it."""
+    """A CouchDB server, or an embedded store. Creating the object sends nothing; leaving its context closes it."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class CouchDB:
     ) -> None:
         """``server`` is a URL (``http://…``, ``https://…``, ``sqlite:FILE``, ``memory:``) or a transport of your own.
 
-        ``user`` and ``password`` may stand in the URL as well; ``cookie`` is the value of an ``AuthSession``. Further
-        ``options`` are those of :class:`~couchmodel.transports.HTTPTransport`: ``auth``, ``headers``, ``ca``,
-        ``patience``, ``connections``, and what :class:`aiohttp.ClientSession` takes. Raises ConfigurationError for a
-        URL of no known form, and for arguments that cannot work.
+        ``user`` and ``password`` may be part of the URL instead; ``cookie`` is the value of an ``AuthSession`` cookie.
+        Further ``options`` are those of :class:`~couchmodel.transports.HTTPTransport`: ``auth``, ``headers``, ``ca``,
+        ``patience``, ``connections``, and the arguments of :class:`aiohttp.ClientSession`. Raises ConfigurationError if
+        the URL has no known form or if the arguments cannot work.
         """
         if isinstance(server, str):
             transport = open_transport(server, user, password, cookie=cookie, **options)
@@ -56,70 +56,79 @@ class CouchDB:
         await asyncio.shield(self.close())
 
     def __getitem__(self, id: str) -> Coroutine[Any, Any, Database]:
-        """``await couch[id]`` is the database. Raises NotFoundError."""
-        return self._there(id)
+        """Return the database by ``await couch[id]``. Raises NotFoundError if the server does not have it."""
+        return self._get_existing(id)
 
     def database(self, id: str) -> Database:
-        """The database of this name; nothing is sent."""
+        """Return the database of this name. Sends nothing, so the database need not exist.
+
+        Raises BadRequestError if no database may have this name.
+        """
         return Database(self, id)
 
     async def create(self, id: str, exists_ok: bool = False, **params: Any) -> Database:
         """Create a database; ``params`` are ``q``, ``n`` and ``partitioned``.
 
-        Raises PreconditionFailedError where there is one of that name, unless ``exists_ok``; BadRequestError for a name
-        that CouchDB refuses; UnauthorizedError for whoever is no admin of the server.
+        Raises PreconditionFailedError if the database exists, unless ``exists_ok``; BadRequestError if CouchDB refuses
+        the name; UnauthorizedError if the user is not an admin of the server.
         """
         database = Database(self, id)
         try:
-            await self.session.send(Request("PUT", database.path, exact(params)))
+            await self.session.send(Request("PUT", database.path, encode_params(params)))
         except PreconditionFailedError:
             if not exists_ok:
                 raise
         except UnauthorizedError:
-            # CouchDB asks who may create it before it looks whether it is there.
+            # CouchDB checks who may create a database before it checks whether the database exists.
             if not exists_ok or not await database.exists():
                 raise
         return database
 
     async def keys(self, **params: Any) -> list[str]:
-        """The names of all databases; ``params`` are those of ``_all_dbs``, such as ``startkey`` and ``limit``."""
-        return cast(list[str], await self.session.get(("_all_dbs",), lenient(params)))
+        """Return the names of all databases; ``params`` are those of ``_all_dbs``, e.g. ``startkey`` and ``limit``."""
+        return cast(list[str], await self.session.get(("_all_dbs",), encode_aiocouch_params(params)))
 
     async def info(self) -> ServerInfo:
-        """The server's welcome."""
+        """Return the server's welcome message (``GET /``), which has its version and features."""
         return cast(ServerInfo, await self.session.get(()))
 
     @property
     def users(self) -> Users:
-        """Its users, to create and to change."""
+        """The users of the server, which can be created and changed."""
         return Users(self.session)
 
     @property
     def replications(self) -> Replications:
-        """The replications that it runs itself."""
+        """The replications that the server runs itself."""
         return Replications(self.session)
 
     async def up(self) -> bool:
-        """Whether it takes requests; it does not while it starts, stops, or is put into maintenance."""
+        """Return True if the server takes requests. It does not while it starts, stops, or is in maintenance mode."""
         return await is_up(self.session)
 
     async def active_tasks(self) -> list[ActiveTask]:
-        """What it is doing: compacting, indexing, replicating. Raises UnauthorizedError, ForbiddenError."""
+        """Return the tasks the server is running, such as compaction, indexing and replication.
+
+        Raises UnauthorizedError or ForbiddenError if the user is not an admin of the server.
+        """
         return await active_tasks(self.session)
 
     async def membership(self) -> Membership:
-        """The nodes of its cluster. Raises UnauthorizedError, ForbiddenError."""
+        """Return the nodes of the cluster.
+
+        Raises UnauthorizedError or ForbiddenError if the user is not an admin of the server.
+        """
         return await membership(self.session)
 
     async def check_credentials(self) -> None:
-        """Raise UnauthorizedError where the name or the password is wrong."""
+        """Raise UnauthorizedError if the user name or the password is wrong."""
         await self.session.send(Request("GET", ("_session",)))
 
     async def close(self) -> None:
-        """Let go of connections and files. Closing twice is harmless."""
+        """Close the connections and files. Closing twice is harmless."""
         await self.session.close()
 
-    async def _there(self, id: str) -> Database:
+    async def _get_existing(self, id: str) -> Database:
         database = self.database(id)
         if not await database.exists():
             raise NotFoundError("Database does not exist.", method="HEAD", path=database.endpoint)

@@ -1,10 +1,10 @@
-"""A database of documents."""
+"""The client of one database."""
 
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from couchmodel._wire.messages import Request, database_path, encode, target
-from couchmodel.engine._io.parameters import exact
+from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.bulk import BulkCreateOperation, BulkUpdateOperation, write_documents
 from couchmodel.engine.changes import Changes
@@ -21,17 +21,17 @@ __all__ = ["Database", "find_rows"]
 
 
 class Server(Protocol):
-    """What a database needs of its server."""
+    """The part of a server that a database uses."""
 
     @property
     def session(self) -> Session: ...
 
 
 class Database:
-    """A database by name. Making one sends nothing, so it need not exist."""
+    """A database of a server. Creating the object sends nothing, so the database need not exist."""
 
     def __init__(self, couchdb: Server, id: str) -> None:
-        """Raises BadRequestError for a name that no database may have."""
+        """Raises BadRequestError if no database may have the name ``id``."""
         self.id = id
         self.session = couchdb.session
         self.path = database_path(id)
@@ -40,21 +40,21 @@ class Database:
         return f"<Database {self.id}>"
 
     def __getitem__(self, id: str) -> Coroutine[Any, Any, Document]:
-        """``await database[id]`` is ``await database.get(id)``."""
+        """Return the document by ``await database[id]``, as :meth:`get` does."""
         return self.get(id)
 
     @property
     def endpoint(self) -> str:
-        """Its address, quoted."""
+        """The path of the database, percent-encoded."""
         return target(self.path)
 
     @property
     def all_docs(self) -> AllDocsView:
-        """Its documents by id, to be asked as a view."""
+        """The list of all documents by id (``_all_docs``), with the methods of a view."""
         return AllDocsView(self)
 
     async def exists(self) -> bool:
-        """Whether the server has it."""
+        """Return True if the database exists."""
         try:
             await self.session.send(Request("HEAD", self.path))
         except NotFoundError:
@@ -62,23 +62,23 @@ class Database:
         return True
 
     async def info(self) -> DatabaseInfo:
-        """Its counts and sizes. Raises NotFoundError."""
+        """Return the counts and sizes of the database. Raises NotFoundError."""
         return cast(DatabaseInfo, await self.session.get(self.path))
 
     async def delete(self) -> None:
-        """Delete it with all its documents. Raises NotFoundError."""
+        """Delete the database with all its documents. Raises NotFoundError."""
         await self.session.send(Request("DELETE", self.path))
 
     async def compact(self) -> None:
-        """Have the server give up the bodies of old revisions, which it does after this returns.
+        """Start the compaction of the database, which removes the bodies of old revisions.
 
-        ``info()["compact_running"]`` tells whether it still does. Raises UnauthorizedError for whoever is no admin of
-        the database.
+        The server goes on compacting after this returns: ``info()["compact_running"]`` is True until it has finished.
+        Raises UnauthorizedError if the user is not an admin of the database.
         """
         await self.session.send(Request("POST", (*self.path, "_compact"), body=b"{}"))
 
     async def security(self) -> SecurityDocument:
-        """Who may read and who may administer it."""
+        """Load the security object of the database: its members and its admins."""
         document = SecurityDocument(self)
         await document.fetch()
         return document
@@ -86,7 +86,11 @@ class Database:
     # Documents, one by one
 
     async def get(self, id: str, default: Mapping[str, Any] | None = None, rev: str | None = None) -> Document:
-        """The document. Raises NotFoundError where it is missing, unless there is a ``default`` to start one from."""
+        """Load a document; ``rev`` selects a revision other than the winning one.
+
+        Raises NotFoundError if the document is missing, unless a ``default`` is given: the result is then a new,
+        unsaved document with the members of ``default``.
+        """
         document = Document(self, id, data=default)
         try:
             await document.fetch(discard_changes=True, rev=rev)
@@ -96,16 +100,16 @@ class Database:
         return document
 
     async def create(self, id: str, exists_ok: bool = False, data: Mapping[str, Any] | None = None) -> Document:
-        """A document to fill and save; nothing is stored yet.
+        """Return a new document with the members of ``data``, to be saved later. Nothing is stored yet.
 
-        Raises ConflictError where there is one of that id, unless ``exists_ok``: then that one is returned.
+        Raises ConflictError if a document of this id exists, unless ``exists_ok``: it is loaded and returned then.
         """
         document = Document(self, id, data=data)
         await self._claim(document, exists_ok)
         return document
 
     async def design_doc(self, id: str, exists_ok: bool = False) -> DesignDocument:
-        """A design document to fill and save, as :meth:`create` has documents."""
+        """Return a new design document to be saved later, under the rules of :meth:`create`."""
         document = DesignDocument(self, id)
         await self._claim(document, exists_ok)
         return document
@@ -113,9 +117,10 @@ class Database:
     # Many documents
 
     def akeys(self, **params: Any) -> AsyncGenerator[str, None]:
-        """The ids of all documents, design documents among them; those of ``ids`` that are there; or with a ``prefix``.
+        """Yield the ids of all documents, including design documents.
 
-        ``params`` are those of :meth:`View.ids`.
+        ``params`` are those of :meth:`View.ids`: ``ids`` yields those of the given ids that exist, ``prefix`` those
+        that begin with it.
         """
         return self.all_docs.ids(**params)
 
@@ -127,57 +132,63 @@ class Database:
         include_ddocs: bool = False,
         **params: Any,
     ) -> AsyncGenerator[Document, None]:
-        """The documents of these ids, in this order; or those whose ids begin with ``prefix``; or all, by their ids.
+        """Yield the documents of ``ids`` in the given order, or those whose ids begin with ``prefix``, or all by id.
 
-        Design documents are left out unless they are named or ``include_ddocs``. Raises NotFoundError at an id that is
-        not there, unless ``create``: that is a new document then.
+        Design documents are left out unless their ids are given or ``include_ddocs`` is true. Raises NotFoundError when
+        it comes to a missing document, unless ``create``: it yields a new document of that id then.
         """
         return self.all_docs.docs(ids, create, prefix, include_ddocs, **params)
 
     def values(self, **params: Any) -> AsyncGenerator[Document, None]:
-        """:meth:`docs` by its other name."""
+        """Yield documents as :meth:`docs` does; aiocouch has both names."""
         return self.all_docs.docs(**params)
 
     def update_docs(self, ids: Sequence[str] = (), create: bool = False, new_edits: bool = True) -> BulkUpdateOperation:
-        """A context that loads these documents, and stores at its end those that have changed, together."""
+        """Return a context manager that loads these documents, and on exit stores those that have changed, together.
+
+        A document that is missing raises NotFoundError, unless ``create``: a new document takes its place then.
+        """
         return BulkUpdateOperation(self, ids, create, new_edits)
 
     def create_docs(self, ids: Sequence[str] = (), new_edits: bool = True) -> BulkCreateOperation:
-        """A context that stores new documents together at its end."""
+        """Return a context manager that stores new documents together on exit."""
         return BulkCreateOperation(self, ids, new_edits)
 
     async def delete_docs(self, ids: Sequence[str]) -> list[BulkRow]:
-        """Delete documents without loading them; CouchDB's row for each, in their order.
+        """Delete documents without loading them, and return CouchDB's row for each, in the order of ``ids``.
 
-        A row has ``rev``, or ``error`` and ``reason`` where its document is missing or was changed meanwhile.
+        A row has ``rev``, or ``error`` and ``reason`` if its document is missing or was changed meanwhile.
         """
-        stored = {row["key"]: rev async for row in self.all_docs.rows(ids) if (rev := _revision(row))}
+        stored = {row["key"]: rev async for row in self.all_docs.rows(ids) if (rev := _live_rev(row))}
         bodies = [encode({"_id": id, "_rev": rev, "_deleted": True}) for id, rev in stored.items()]
         rows = {row["id"]: row for row in await write_documents(self.session, self.path, bodies)}
-        return [rows.get(id) or _missing(id) for id in ids]
+        return [rows.get(id) or _missing_row(id) for id in ids]
 
     # Queries
 
     def find(self, selector: JSONObject, limit: int | None = None, **params: Any) -> Find:
-        """The documents that a Mango selector matches: all of them, or ``limit``.
+        """Return an iterator over the documents that a Mango selector matches: all of them, or at most ``limit``.
 
-        ``params`` are further members of ``_find``'s body, such as ``sort``, ``skip`` and ``use_index``. Raises
-        BadRequestError for what CouchDB cannot answer, QueryError for ``fields``, which would make torn documents.
-        What CouchDB says beside the documents is said in :class:`Find`.
+        ``params`` are further members of the body of ``_find``, such as ``sort``, ``skip`` and ``use_index``. Raises
+        QueryError for ``fields``, which would make documents that lack members; the iterator raises BadRequestError if
+        CouchDB cannot answer the query. :class:`Find` describes what CouchDB returns beside the documents.
         """
         return Find(self, self.path, selector, limit, params)
 
     async def explain(self, selector: JSONObject, **params: Any) -> JSONObject:
-        """How :meth:`find` would be answered, and by which index."""
+        """Return how CouchDB would answer :meth:`find`, and by which index."""
         return await explain(self.session, self.path, selector, params)
 
     async def index(self, index: JSONObject, **params: Any) -> IndexAnswer:
-        """Create a Mango index, such as ``{"fields": ["rating"]}``; ``params`` are ``name``, ``ddoc`` and ``type``."""
+        """Create a Mango index, e.g. ``{"fields": ["rating"]}``; ``params`` are ``name``, ``ddoc`` and ``type``."""
         body = encode({"index": index, **params})
         return cast(IndexAnswer, await self.session.json(Request("POST", (*self.path, "_index"), body=body)))
 
     async def indexes(self) -> list[JSONObject]:
-        """The Mango indexes, CouchDB's own of all documents first: ``ddoc``, ``name``, ``type`` and ``def`` of each."""
+        """Return the Mango indexes: ``ddoc``, ``name``, ``type`` and ``def`` of each.
+
+        The first one is CouchDB's own index of all documents.
+        """
         return cast(list[JSONObject], (await self.session.get((*self.path, "_index")))["indexes"])
 
     async def delete_index(self, ddoc: str, name: str, type: str = "json") -> None:
@@ -186,51 +197,58 @@ class Database:
         await self.session.send(Request("DELETE", path))
 
     def view(self, design_doc: str, view: str) -> View:
-        """A view of the design document, which is named with or without ``_design/``; nothing is sent."""
+        """Return a view of a design document, whose name may begin with ``_design/`` or not. Sends nothing."""
         return View(self, design_doc, view)
 
     def partition(self, name: str) -> Partition:
-        """A partition of a database that was created with ``partitioned=True``; nothing is sent."""
+        """Return a partition of a database that was created with ``partitioned=True``. Sends nothing."""
         return Partition(self, name)
 
     def changes(self, last_event_id: str | int | None = None, **params: Any) -> Changes:
-        """The changes since a sequence, or since the beginning, each once a document; an asynchronous iterator.
+        """Return an asynchronous iterator over the changes since a sequence, or since the beginning.
 
-        ``feed`` is ``normal``, which ends with what there is now; ``longpoll``, which waits for the first change if
-        there is none; or ``continuous``, which goes on, over lost connections as well, until it is left
-        (``eventsource`` is the same thing). ``last_event_id`` or ``since`` is a sequence, or ``now``.
+        It gives the latest change of each document. ``last_event_id`` or ``since`` is a sequence, or ``now``.
 
-        Which changes: ``doc_ids``, a ``selector``, a ``view``, or a ``filter`` by name such as ``design/function``,
-        whose own parameters are further ones; ``limit``, ``descending``, ``style``. What of them: ``include_docs``,
-        ``conflicts``, ``attachments``, ``seq_interval``. How long, in milliseconds: ``timeout`` ends a feed that has
-        waited as long for a change; ``heartbeat`` is how often the server shows that it is there.
+        ``feed`` is one of:
 
-        Raises QueryError for what cannot be asked; what the iterator raises is said in :class:`Changes`.
+        * ``normal``: the feed ends with the changes that exist now;
+        * ``longpoll``: the feed waits for the first change if there is none;
+        * ``continuous``: the feed goes on, over lost connections as well, until the caller leaves it (``eventsource``
+          does the same here).
+
+        These parameters select changes: ``doc_ids``, ``selector``, ``view``, or the name of a ``filter`` such as
+        ``design/function``, which may take parameters of its own; ``limit``, ``descending``, ``style``. These say what
+        a change has: ``include_docs``, ``conflicts``, ``attachments``, ``seq_interval``. These are times in
+        milliseconds: ``timeout`` ends a feed after so long a wait for a change; ``heartbeat`` is how often the server
+        sends a sign of life.
+
+        Raises QueryError if the parameters cannot be sent. :class:`Changes` lists the errors of the iterator.
         """
         return Changes(self, last_event_id, **params)
 
     # Revisions, as replication reads and writes them
 
     async def bulk_get(self, docs: Iterable[JSONObject], **params: Any) -> list[JSONObject]:
-        """Documents by ``{"id": …, "rev": …}``, with or without ``rev``: for each ``id`` and ``docs``.
+        """Load revisions of many documents, each asked for as ``{"id": …, "rev": …}``, in which ``rev`` is optional.
 
-        Each of ``docs`` is ``{"ok": document}`` or ``{"error": …}``. ``params`` are ``revs``, ``attachments`` and
-        ``latest``.
+        Return a dictionary of ``id`` and ``docs`` for each; an item of ``docs`` is ``{"ok": document}`` or
+        ``{"error": …}``. ``params`` are ``revs``, ``attachments`` and ``latest``.
         """
-        request = Request("POST", (*self.path, "_bulk_get"), exact(params), body=encode({"docs": list(docs)}))
+        request = Request("POST", (*self.path, "_bulk_get"), encode_params(params), body=encode({"docs": list(docs)}))
         return cast(list[JSONObject], (await self.session.json(request))["results"])
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, JSONObject]:
-        """Of these revisions by document id, those that are missing here: ``{id: {"missing": […]}}``."""
+        """Return which of these revisions, by document id, this database lacks: ``{id: {"missing": […]}}``."""
         request = Request("POST", (*self.path, "_revs_diff"), body=encode(revs))
         return cast(dict[str, JSONObject], await self.session.json(request))
 
     async def purge(self, revs: Mapping[str, Sequence[str]]) -> JSONObject:
-        """Forget these leaf revisions by document id, as if they had never been; ``purged`` has what was forgotten."""
+        """Remove these leaf revisions, by document id, without a trace. ``purged`` of the answer has those removed."""
         request = Request("POST", (*self.path, "_purge"), body=encode(revs))
         return cast(JSONObject, await self.session.json(request))
 
     async def _claim(self, document: Document, exists_ok: bool) -> None:
+        """Load the document if ``exists_ok``, or raise ConflictError if it exists."""
         try:
             if exists_ok:
                 await document.fetch(discard_changes=True)
@@ -241,10 +259,10 @@ class Database:
         raise ConflictError(f"there is a document {document.id!r} in {self.id!r} already", method="HEAD")
 
 
-def _revision(row: ViewRow) -> str | None:
+def _live_rev(row: ViewRow) -> str | None:
     value = row.get("value") or {}
     return None if value.get("deleted") else value.get("rev")
 
 
-def _missing(id: str) -> BulkRow:
+def _missing_row(id: str) -> BulkRow:
     return {"id": id, "error": "not_found", "reason": "missing"}

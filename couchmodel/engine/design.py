@@ -1,16 +1,16 @@
-"""A design document: views and other functions that CouchDB runs."""
+"""Design documents: views and other functions that CouchDB runs."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel.engine.document import Document, Place
+from couchmodel.engine.document import DatabaseAddress, Document
 from couchmodel.engine.view import View
 from couchmodel.errors import ConfigurationError, ConflictError
 
 __all__ = ["DesignDocument"]
 
-_SPACE: Final = "_design/"
-_MEMBERS: Final = frozenset({
+_DESIGN_PREFIX: Final = "_design/"
+_KNOWN_MEMBERS: Final = frozenset({
     "autoupdate",
     "filters",
     "indexes",
@@ -27,35 +27,37 @@ _MEMBERS: Final = frozenset({
 
 
 class MemberError(ConfigurationError, KeyError):
-    """A member that means nothing to CouchDB in a design document; aiocouch's users catch a KeyError."""
+    """A member that CouchDB does not read in a design document. It is a KeyError as well, as in aiocouch."""
+
+    # A KeyError would show its message in quotes.
 
     __str__ = Exception.__str__
 
 
 class DesignDocument(Document):
-    """A document whose id begins with ``_design/``, with the members that mean something to CouchDB there."""
+    """A document whose id begins with ``_design/``. Only members that CouchDB reads there can be set."""
 
-    def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
-        """``id`` is given with or without ``_design/``."""
-        super().__init__(database, _SPACE + id.removeprefix(_SPACE), data)
+    def __init__(self, database: DatabaseAddress, id: str, data: Mapping[str, Any] | None = None) -> None:
+        """``id`` may begin with ``_design/`` or not."""
+        super().__init__(database, _DESIGN_PREFIX + id.removeprefix(_DESIGN_PREFIX), data)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in _MEMBERS and not key.startswith("_"):
-            known = ", ".join(sorted(_MEMBERS))
+        if key not in _KNOWN_MEMBERS and not key.startswith("_"):
+            known = ", ".join(sorted(_KNOWN_MEMBERS))
             raise MemberError(f"a design document has no member {key!r} that CouchDB reads: there are {known}")
         super().__setitem__(key, value)
 
     def view(self, view: str) -> View:
-        """One of its views; nothing is sent."""
+        """Return a view of the design document. Sends nothing."""
         return View(self._database, self.id, view)
 
     async def create_view(
         self, view: str, map_function: str, reduce_function: str | None = None, exists_ok: bool = False
     ) -> View:
-        """Add a view in JavaScript, and save.
+        """Add a view written in JavaScript, and save the design document.
 
-        ``reduce_function`` may be one of CouchDB's own, such as ``_count``. Raises ConflictError where there is a view
-        of that name, unless ``exists_ok``: it is replaced then.
+        ``reduce_function`` may be one of CouchDB's own, such as ``_count``. Raises ConflictError if the design document
+        has a view of that name, unless ``exists_ok``: the view is replaced then.
         """
         views = self.setdefault("views", {})
         if view in views and not exists_ok:

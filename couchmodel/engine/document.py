@@ -1,4 +1,4 @@
-"""A document as a mutable mapping, with the address it is stored at."""
+"""Documents as mutable mappings that know their database and their id."""
 
 import copy
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol, Self, cast
 
 from couchmodel._wire.equality import same
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
-from couchmodel.engine._io.body_edits import attach, with_rev
+from couchmodel.engine._io.body_edits import apply_stub, with_rev
 from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
-from couchmodel.engine._io.responses import HTTPResponse, etag, write
+from couchmodel.engine._io.responses import HTTPResponse, etag, send_write
 from couchmodel.engine._io.session import Session
 from couchmodel.engine._io.uploads import Upload
 from couchmodel.engine.attachment import Attachment
@@ -18,64 +18,69 @@ from couchmodel.engine.multipart import IncomingAttachment, IncomingDocument, re
 from couchmodel.errors import ConfigurationError, ConflictError, DocumentError, NotFoundError, ProtocolError
 from couchmodel.types import BulkRow, JSONObject, WriteAnswer
 
-__all__ = ["Document", "Place"]
+__all__ = ["DatabaseAddress", "Document"]
 
 _LOCAL: Final = "_local/"
 
 
-class Place(Protocol):
-    """Where documents are: a session and the path of a database."""
+class DatabaseAddress(Protocol):
+    """The session and the path of a database. A document holds these, so it can be made without a database object."""
 
     @property
     def session(self) -> Session:
-        """The line to its server."""
+        """The session to the server."""
         ...
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Its address, as unquoted segments."""
+        """The path of the database, as segments without percent-encoding."""
         ...
 
 
-class Texts(Protocol):
-    """The JSON texts of documents that were stored together."""
+class StoredTexts(Protocol):
+    """The JSON texts of documents that were stored together in one bulk request."""
 
-    def text(self, document_id: str, /) -> bytes: ...
+    def text(self, document_id: str, /) -> bytes:
+        """Return the JSON text of a document as it is stored."""
+        ...
 
 
 class Document(MutableMapping[str, Any]):
-    """The members of a document, ``_id`` and ``_rev`` among them. Making one sends nothing.
+    """A document as a dictionary of its members, including ``_id`` and ``_rev``. Creating the object sends nothing.
 
-    What is changed here is stored by :meth:`save`, which sends nothing where nothing has changed. As a context it is
-    loaded where it exists, and saved at the end unless an exception ends it.
+    :meth:`save` stores the changes that were made here, and sends nothing if there are none. As an asynchronous context
+    manager it loads the document if it exists, and saves it on exit unless an exception ends the block.
     """
 
     __slots__ = ("__weakref__", "_data", "_database", "_id", "_stored", "_unanswered")
 
-    _database: Place
+    _database: DatabaseAddress
     _id: str
     _data: JSONObject
-    _stored: bytes | Texts | None
-    """The JSON text of what is stored, or where to find it."""
+    _stored: bytes | StoredTexts | None
+    """The JSON text of the stored revision, or an object that has it; None if no revision is known to be stored."""
     _unanswered: tuple[bytes, ...]
-    """What was sent since, without an answer; not set where nothing was."""
+    """The texts that were sent since then and got no answer. Unset, so that it costs nothing, if there are none."""
 
-    def __init__(self, database: Place, id: str, data: Mapping[str, Any] | None = None) -> None:
-        """``data`` is copied. Raises BadRequestError for an id that no document may have, TypeError for other data."""
-        # Many are made at a time: what is certainly an id is looked at no further, and a dictionary copied by itself.
+    def __init__(self, database: DatabaseAddress, id: str, data: Mapping[str, Any] | None = None) -> None:
+        """``data`` is copied.
+
+        Raises BadRequestError if no document may have this id, TypeError if ``data`` is not a dictionary.
+        """
+        # Documents are made by the thousand, so the common cases have short cuts: plain ids, and plain dictionaries.
         if not (type(id) is str and id.isalnum()):
             document_path((), id)
         self._database = database
         self._id = id
-        self._data = members = data.copy() if type(data) is dict else {**_members(data)}
+        self._data = members = data.copy() if type(data) is dict else {**_check_data(data)}
         members["_id"] = id
         self._stored = None
 
     @classmethod
-    def read(cls, database: Place, text: bytes, data: JSONObject) -> Self:
-        """A document that was read with others: its JSON text, and the dictionary of it, which is not copied."""
+    def read(cls, database: DatabaseAddress, text: bytes, data: JSONObject) -> Self:
+        """Return a document that was read from an answer: its JSON text, and the same decoded, which is not copied."""
         document = cls.__new__(cls)
-        Document._fill(document, database, data["_id"], data, text)
+        Document._set_state(document, database, data["_id"], data, text)
         return document
 
     def __repr__(self) -> str:
@@ -101,11 +106,11 @@ class Document(MutableMapping[str, Any]):
         return len(self._data)
 
     def __copy__(self) -> Self:
-        return self._twin(dict(self._data))
+        return self._copy_with(dict(self._data))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Members of its own, at the same address: a connection is not copied."""
-        return self._twin(copy.deepcopy(self._data, memo))
+        """Copy the members. The copy has the same database and id: a connection is not copied."""
+        return self._copy_with(copy.deepcopy(self._data, memo))
 
     async def __aenter__(self) -> Self:
         try:
@@ -122,29 +127,30 @@ class Document(MutableMapping[str, Any]):
 
     @property
     def session(self) -> Session:
-        """The line to its server."""
+        """The session to the server."""
         return self._database.session
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Its address, as unquoted segments."""
+        """The path of the document, as segments without percent-encoding."""
         return document_path(self._database.path, self._id)
 
     @property
     def endpoint(self) -> str:
-        """Its address, quoted."""
+        """The path of the document, percent-encoded."""
         return target(self.path)
 
     @property
     def id(self) -> str:
-        """The ``_id``."""
+        """The id of the document, its member ``_id``."""
         return self._id
 
     @property
     def rev(self) -> str | None:
-        """The ``_rev`` it was loaded with or stored as; None while it is not stored.
+        """The revision that the document was loaded or saved as, its member ``_rev``; None if it is not stored.
 
-        Setting the revision that is stored now makes :meth:`save` replace it. Raises TypeError for what is no text.
+        If it is set to the revision that is stored now, :meth:`save` replaces that revision. Raises TypeError if it is
+        set to something other than a string.
         """
         return self._data.get("_rev")
 
@@ -156,45 +162,50 @@ class Document(MutableMapping[str, Any]):
 
     @property
     def exists(self) -> bool:
-        """Whether it was loaded or saved, and not deleted since, as far as is known here."""
+        """True if the document was loaded or saved here and not deleted here since. Asks no server."""
         return self.rev is not None and not self._data.get("_deleted")
 
     @property
     def data(self) -> JSONObject | None:
-        """The live dictionary of its members; None while it does not exist."""
+        """The dictionary of the members itself, not a copy; None if the document does not exist."""
         return self._data if self.exists else None
 
     @property
     def json(self) -> JSONObject:
-        """A copy of its members without CouchDB's own, which begin with an underscore."""
+        """A copy of the members without CouchDB's own, which begin with an underscore."""
         return {key: value for key, value in self._data.items() if not key.startswith("_")}
 
     @property
     def changed(self) -> bool:
-        """Whether :meth:`save` has something to send."""
+        """True if :meth:`save` has changes to send."""
         return self.change() is not None
 
     async def fetch(self, discard_changes: bool = False, rev: str | None = None) -> None:
-        """Load what is stored. Raises NotFoundError; ConflictError where that would lose changes made here."""
+        """Load the stored document; ``rev`` selects a revision other than the winning one.
+
+        Raises NotFoundError if it is missing; ConflictError if unsaved changes would be lost, unless
+        ``discard_changes``.
+        """
         self._check_discard(discard_changes)
         request = Request("GET", self.path, {"rev": rev} if rev else NOTHING)
         response = await self.session.send(request)
-        self.load(response.body, _document(response, request))
+        self.load(response.body, _decode_document(response, request))
 
     async def save(self, new_edits: bool = True) -> HTTPResponse | None:
-        """Store it; None, and nothing is sent, where nothing has changed. Raises ConflictError.
+        """Store the document. If nothing has changed, send nothing and return None.
 
-        Where an earlier save was cancelled or its answer was lost, and was carried out all the same, it is no conflict.
+        Raises ConflictError if another revision is stored by now. An earlier save that was cancelled, or whose answer
+        was lost, is no conflict if the server carried it out.
 
-        With ``new_edits=False`` it is stored as the revision that its ``_rev`` names, beside those that are there,
-        which is how replication writes.
+        With ``new_edits=False`` the document is stored as the revision that its ``_rev`` names, beside the stored
+        revisions, as replication does.
         """
         body = self.change()
         if body is None:
             return None
         query = NOTHING if new_edits else {"new_edits": "false"}
         try:
-            answer = await write(self.session, Request("PUT", self.path, query, body=body))
+            answer = await send_write(self.session, Request("PUT", self.path, query, body=body))
         except UNANSWERED as error:
             if new_edits and may_be_stored(error):
                 self._unanswered = (*getattr(self, "_unanswered", ()), body)
@@ -205,18 +216,20 @@ class Document(MutableMapping[str, Any]):
                 if self.rev is None:
                     error.hint = f"there is a document {self._id!r} already: fetch and change it, or take another id"
                 raise
-            self._note(*own)
+            self._note_stored(*own)
             return await self.save() or HTTPResponse(201, NOTHING, {"ok": True, "id": self._id, "rev": own[1]})
         self.stored(body, answer["rev"])
         return answer
 
     async def save_with(self, attachments: Mapping[str, Upload | tuple[Any, ...]]) -> WriteAnswer:
-        """Store it with these attachments, by name, in one request and one revision; those it has stay.
+        """Store the document together with attachments, by name, in one request and one revision.
 
-        Each is an :class:`~couchmodel.engine.Upload` or a tuple ``(data, content_type, length)`` of which the first is
-        enough, but for an async iterator: its length has to be known beforehand. Files are streamed. Raises
-        ConflictError; where no answer came, TransportError, which says what is stored; UnsupportedError of a store that
-        cannot do it.
+        Other attachments of the document stay. Each attachment is an :class:`~couchmodel.engine.Upload` or a tuple
+        ``(data, content_type, length)``, of which ``data`` is enough, except for an async iterator: its length has to
+        be given. Files are streamed.
+
+        Raises ConflictError; ConfigurationError if a length is not known; UnsupportedError if the store cannot do this;
+        TransportError if no answer came, with a message that says what is stored.
         """
         answer, stubs = await write_document(self.session, self.path, self._data, attachments)
         self._data |= {"_attachments": stubs, "_rev": answer["rev"]}
@@ -224,10 +237,10 @@ class Document(MutableMapping[str, Any]):
         return answer
 
     async def fetch_with(self, discard_changes: bool = False) -> AsyncGenerator[IncomingAttachment, None]:
-        """Load what is stored, and its attachments with it, one after the other as they arrive.
+        """Load the stored document, and yield its attachments one after the other as they arrive.
 
-        What is not read of one before the next is asked for is skipped. Raises what :meth:`fetch` raises; ProtocolError
-        where one did not arrive as it is stored.
+        The unread rest of an attachment is skipped when the next one is asked for. Raises the errors of :meth:`fetch`;
+        ProtocolError if an attachment did not arrive as it is stored.
         """
         self._check_discard(discard_changes)
         async with aclosing(read_documents(self.session, self.path)) as documents:
@@ -237,29 +250,31 @@ class Document(MutableMapping[str, Any]):
                     yield attachment
 
     async def delete(self, discard_changes: bool = False) -> HTTPResponse:
-        """Delete it. Raises NotFoundError, or ConflictError where it has been changed, here or there.
+        """Delete the document. This object is then an empty document of the same id, which can be filled and saved.
 
-        What is left here is an empty document of the same id, which can be filled and saved.
+        Raises NotFoundError if it is not stored; ConflictError if another revision is stored by now, or if there are
+        unsaved changes here and not ``discard_changes``.
         """
         if self.rev is None:
             raise NotFoundError(f"{self._id!r} is not stored, so it cannot be deleted")
         if not discard_changes and self.changed:
             raise ConflictError(f"{self._id!r} has unsaved changes: save it, or delete(discard_changes=True)")
-        answer = await write(self.session, Request("DELETE", self.path, {"rev": self.rev}))
+        answer = await send_write(self.session, Request("DELETE", self.path, {"rev": self.rev}))
         self.clear_stored()
         return answer
 
     async def copy(self, new_id: str, rev: str | None = None) -> HTTPResponse:
-        """Copy what is stored to another id. Raises NotFoundError; ConflictError where that id is taken.
+        """Copy the stored document to another id. Unsaved changes are not copied.
 
-        ``rev`` is the revision of a document there that the copy may replace.
+        ``rev`` is the revision of the document at ``new_id`` that the copy replaces. Raises NotFoundError;
+        ConflictError if ``new_id`` is taken and ``rev`` is not its revision.
         """
         query = {"rev": rev} if rev else NOTHING
         destination = target(document_path((), new_id), query).removeprefix("/")
-        return await write(self.session, Request("COPY", self.path, headers={"destination": destination}))
+        return await send_write(self.session, Request("COPY", self.path, headers={"destination": destination}))
 
     async def info(self) -> JSONObject:
-        """``ok``, ``id`` and ``rev`` of what is stored, without its members. Raises NotFoundError."""
+        """Return ``ok``, ``id`` and ``rev`` of the stored document without loading it. Raises NotFoundError."""
         if self._id.startswith(_LOCAL):  # the entity tag of a local document is not its revision
             return {"ok": True, "id": self._id, "rev": (await self.session.get(self.path))["_rev"]}
         response = await self.session.send(Request("HEAD", self.path))
@@ -269,37 +284,40 @@ class Document(MutableMapping[str, Any]):
         return {"ok": True, "id": self._id, "rev": rev}
 
     async def fetch_info(self) -> JSONObject:
-        """:meth:`info` by its older name."""
+        """Return what :meth:`info` returns; aiocouch's older name."""
         return await self.info()
 
     async def conflicts(self) -> list[str]:
-        """The revisions in conflict with the one that is shown. Raises NotFoundError."""
+        """Return the revisions in conflict with the winning revision. Raises NotFoundError."""
         answer = await self.session.get(self.path, {"conflicts": "true"})
         return cast(list[str], answer.get("_conflicts", []))
 
     async def revs(self) -> list[str]:
-        """The revisions that led to the stored one, it first. Raises NotFoundError."""
+        """Return the stored revision and its ancestors, newest first. Raises NotFoundError."""
         return [each["rev"] for each in await self.revs_info()]
 
     async def revs_info(self) -> list[dict[str, str]]:
-        """The same as dictionaries of ``rev`` and ``status``: ``available``, ``missing`` (compacted) or ``deleted``."""
+        """Return :meth:`revs` as dictionaries of ``rev`` and ``status``.
+
+        The status is ``available``, ``missing`` (the body was compacted away) or ``deleted``.
+        """
         answer = await self.session.get(self.path, {"revs_info": "true"})
         return cast(list[dict[str, str]], answer["_revs_info"])
 
     async def open_revs(self, revs: Sequence[str] | None = None) -> dict[str, Self | None]:
-        """The leaf revisions, deleted ones among them, each as a document of its own; or those of ``revs``.
+        """Load all leaf revisions, including deleted ones, or the revisions ``revs``, each as a document of its own.
 
-        A revision that is not there is None. Raises NotFoundError where there never was such a document.
+        A revision that is missing is None. Raises NotFoundError if no such document ever existed.
         """
         asked = "all" if revs is None else encode(list(revs)).decode()
         rows = await self.session.get(self.path, {"open_revs": asked})
-        return {_revision(row): self._loaded(row["ok"]) if "ok" in row else None for row in rows}
+        return {_row_rev(row): self._from_leaf(row["ok"]) if "ok" in row else None for row in rows}
 
     async def open_revs_with(self, revs: Sequence[str] | None = None) -> AsyncGenerator[IncomingDocument, None]:
-        """The leaf revisions, or those of ``revs``, one after the other as they arrive, each with its attachments.
+        """Yield the leaf revisions, or the revisions ``revs``, as they arrive, each with its attachments.
 
-        What is not read of one before the next is asked for is skipped. Raises NotFoundError where there never was such
-        a document; ProtocolError where the answer is cut off.
+        The unread rest of a revision is skipped when the next one is asked for. Raises NotFoundError if no such
+        document ever existed; ProtocolError if the answer is cut off.
         """
         asked = "all" if revs is None else encode(list(revs)).decode()
         async with aclosing(read_documents(self.session, self.path, {"open_revs": asked})) as documents:
@@ -307,39 +325,45 @@ class Document(MutableMapping[str, Any]):
                 yield document
 
     def attachment(self, id: str) -> Attachment:
-        """An attachment by name; nothing is sent."""
+        """Return the attachment of this name. Sends nothing."""
         return Attachment(self, id)
 
     def attached(self, rev: str, name: str, stub: JSONObject | None) -> None:
-        """Take note of what an attachment's write has made of the stored document; ``stub`` is None for a deletion."""
-        text = self._text()
+        """Record that an attachment was written as revision ``rev``; ``stub`` is None if it was deleted."""
+        text = self._stored_text()
         if text is not None:
             stored = decode(text)
-            attach(stored, rev, name, stub)
+            apply_stub(stored, rev, name, stub)
             self._stored = encode(stored)
-        attach(self._data, rev, name, stub)
+        apply_stub(self._data, rev, name, stub)
 
     def change(self) -> bytes | None:
-        """The JSON text that :meth:`save` sends; None where the same is stored. Raises DocumentError for no JSON."""
+        """Return the JSON text that :meth:`save` sends, or None if the same is stored.
+
+        Raises DocumentError if a member cannot be written as JSON.
+        """
         if self._data.get("_id") != self._id:
             raise ConfigurationError(f"the id of {self._id!r} cannot change: copy the document instead")
         body = encode(self._data)
-        stored = self._text()
+        stored = self._stored_text()
         if stored is None:
             return body
         return None if body == stored or same(decode(stored), decode(body)) else body
 
     @staticmethod
     def unsent(documents: "Iterable[Document]") -> list[JSONObject]:
-        """The members of those documents of which nothing is stored, as far as is known here."""
-        # A method's call for each would cost as much as all of this.
+        """Return the members of those documents that are not stored, as far as is known here."""
+        # One method call for each document would cost as much as this whole function.
         return [each._data for each in documents if each._stored is None and each._data.get("_id") == each._id]
 
     @staticmethod
     def stored_together(
-        documents: "Iterable[Document]", rows: Iterable[BulkRow], texts: Texts, deleted: Container[str]
+        documents: "Iterable[Document]", rows: Iterable[BulkRow], texts: StoredTexts, deleted: Container[str]
     ) -> "list[Document]":
-        """Take note of the row that each document got, their texts being there when needed; those that were refused."""
+        """Record CouchDB's row for each document of a bulk request, and return the documents that were refused.
+
+        ``texts`` has the JSON texts that were sent, and is asked for one only when it is needed.
+        """
         refused: list[Document] = []
         for document, row in zip(documents, rows, strict=True):
             data = document._data
@@ -353,36 +377,36 @@ class Document(MutableMapping[str, Any]):
         return refused
 
     def load(self, body: bytes, data: JSONObject | None = None) -> None:
-        """Take over what is stored, as its JSON text, and as the dictionary of it where that is at hand."""
+        """Replace the members with the stored ones, given as a JSON text and, if the caller has it, decoded."""
         self._data = decode(body) if data is None else data
-        self._stored = body.rstrip()  # CouchDB ends a line, our own texts do not
+        self._stored = body.rstrip()  # CouchDB's texts end with a newline, our own do not
 
     def stored(self, body: bytes, rev: str) -> None:
-        """Take note that ``body``, which :meth:`change` gave, is stored as this revision."""
+        """Record that ``body``, a result of :meth:`change`, is stored as this revision."""
         if self._data.get("_deleted"):
             self.clear_stored()
             return
-        self._note(body, rev)
+        self._note_stored(body, rev)
 
     def clear_stored(self) -> None:
-        """Take note that it is deleted."""
+        """Record that the document is deleted."""
         self._data = {"_id": self._id}
         self._stored = None
 
-    def _note(self, body: bytes, rev: str) -> None:
-        # Of what was sent, and not of what is here by now: that may have been changed since.
+    def _note_stored(self, body: bytes, rev: str) -> None:
+        # The text that was sent, not the members as they are now: they may have been changed since.
         self._stored = with_rev(body, self._data.get("_rev"), rev)
         self._data["_rev"] = rev
         self._unanswered = ()
 
-    def _text(self) -> bytes | None:
-        """The JSON text of what is stored."""
+    def _stored_text(self) -> bytes | None:
+        """Return the JSON text of the stored revision; None if none is known."""
         stored = self._stored
         if stored is not None and not isinstance(stored, bytes):
             self._stored = stored = stored.text(self._id)
         return stored
 
-    def _fill(self, database: Place, id: str, data: JSONObject, stored: bytes | None) -> None:
+    def _set_state(self, database: DatabaseAddress, id: str, data: JSONObject, stored: bytes | None) -> None:
         self._database = database
         self._id = id
         self._data = data
@@ -392,20 +416,20 @@ class Document(MutableMapping[str, Any]):
         if not discard_changes and len(self._data) > 1 and self.changed:
             raise ConflictError(f"{self._id!r} has unsaved changes: save it, or fetch(discard_changes=True)")
 
-    def _twin(self, data: JSONObject) -> Self:
+    def _copy_with(self, data: JSONObject) -> Self:
         twin = self.__class__.__new__(self.__class__)
-        Document._fill(twin, self._database, self._id, data, self._text())
+        Document._set_state(twin, self._database, self._id, data, self._stored_text())
         # A subclass may have further attributes.
         getattr(twin, "__dict__", {}).update(getattr(self, "__dict__", {}))
         return twin
 
-    def _loaded(self, data: JSONObject) -> Self:
-        document = self._twin(data)
+    def _from_leaf(self, data: JSONObject) -> Self:
+        document = self._copy_with(data)
         document.load(encode(data), data)
         return document
 
 
-def _members(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _check_data(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if isinstance(data, Document):
         raise TypeError("a document's data is a dictionary: give document.json for a copy without its revision")
     if data is not None and not isinstance(data, Mapping):
@@ -413,7 +437,7 @@ def _members(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return data or {}
 
 
-def _document(response: Response, request: Request) -> JSONObject:
+def _decode_document(response: Response, request: Request) -> JSONObject:
     try:
         data = response.json()
     except DocumentError:
@@ -427,5 +451,5 @@ def _document(response: Response, request: Request) -> JSONObject:
     return data
 
 
-def _revision(row: JSONObject) -> str:
+def _row_rev(row: JSONObject) -> str:
     return cast(str, row["ok"]["_rev"] if "ok" in row else row["missing"])

@@ -1,4 +1,4 @@
-"""Documents with their attachments in one request and one revision, each way, in pieces."""
+"""Documents together with their attachments, in one request and one revision, streamed both ways."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -8,31 +8,31 @@ from couchmodel._wire.contents import Arrival
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, decode, encode
 from couchmodel._wire.multipart import MIXED, RELATED, Event, Part, PartHead, Reader, Related
 from couchmodel.engine._io.session import Session
-from couchmodel.engine._io.uploads import Source, Upload, guess_type
-from couchmodel.engine.attachment import attachment_path, explain
+from couchmodel.engine._io.uploads import Upload, UploadSource, guess_type
+from couchmodel.engine.attachment import attachment_path, explain_upload_error
 from couchmodel.errors import ConfigurationError, ConnectError, NotFoundError, ProtocolError, TransportError
 from couchmodel.types import JSONObject, WriteAnswer
 
 __all__ = ["IncomingAttachment", "IncomingDocument", "read_documents", "write_document"]
 
-_STUB: Final = ("content_type", "digest", "length", "revpos")
-"""What a document says of an attachment that it has."""
+_STUB_MEMBERS: Final = ("content_type", "digest", "length", "revpos")
+"""The members of an attachment's stub that are kept of a document that arrives."""
 
 
 # --- to the server
 
 
-class _Outgoing(NamedTuple):
-    """An attachment that is sent along."""
+class _OutgoingAttachment(NamedTuple):
+    """An attachment that is sent with its document."""
 
     part: Part
-    source: Source
+    source: UploadSource
 
     def stub(self) -> JSONObject:
-        """What the document says of it. CouchDB compares the digest of what it receives with one that is given."""
+        """Return the stub for the document. If it has a digest, CouchDB compares that with the bytes it receives."""
         stub = {"content_type": self.part.content_type, "length": self.part.length}
-        if (whole := self.source.whole) is not None:
-            self.source.digest.update(whole)
+        if (short_body := self.source.short_body) is not None:
+            self.source.digest.update(short_body)
             stub["digest"] = str(self.source.digest)
         return stub
 
@@ -40,12 +40,13 @@ class _Outgoing(NamedTuple):
 async def write_document(
     session: Session, path: tuple[str, ...], document: JSONObject, uploads: Mapping[str, Upload | tuple[Any, ...]]
 ) -> tuple[WriteAnswer, JSONObject]:
-    """Store a document with these attachments beside those it has; CouchDB's answer, and ``_attachments`` after it.
+    """Store a document with these attachments beside those it has.
 
-    Raises ConfigurationError for a content whose length is not known; ConflictError; where no answer came,
-    TransportError, which says what is stored.
+    Return CouchDB's answer, and the ``_attachments`` of the document after it. Raises ConfigurationError if the length
+    of an attachment is not known; ConflictError; TransportError if no answer came, with a message that says what is
+    stored.
     """
-    outgoing = [_outgoing(path, name, _upload(name, upload)) for name, upload in uploads.items()]
+    outgoing = [_prepare(path, name, _as_upload(name, upload)) for name, upload in uploads.items()]
     kept = {name: stub for name, stub in document.get("_attachments", {}).items() if name not in uploads}
     stubs = {each.part.name: each.stub() for each in outgoing}
     follow = {name: {**stub, "follows": True} for name, stub in stubs.items()}
@@ -54,11 +55,11 @@ async def write_document(
         related = Related(body, [each.part for each in outgoing])
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    answer = await _send(session, path, document.get("_rev"), related, outgoing)
+    answer = await _send_related(session, path, document.get("_rev"), related, outgoing)
     return answer, {**kept, **{name: {**stub, "stub": True} for name, stub in stubs.items()}}
 
 
-def _upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
+def _as_upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
     if isinstance(given, Upload):
         return given
     if not isinstance(given, tuple) or not 1 <= len(given) <= 3:
@@ -67,43 +68,43 @@ def _upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
     return Upload(*given)
 
 
-def _outgoing(path: tuple[str, ...], name: str, upload: Upload) -> _Outgoing:
+def _prepare(path: tuple[str, ...], name: str, upload: Upload) -> _OutgoingAttachment:
     attachment_path(path, name)
-    source = Source(upload.data, upload.length)
+    source = UploadSource(upload.data, upload.length)
     if source.length is None:
         message = f"the length of attachment {name!r} has to be known beforehand: give Upload(data, type, length)"
         raise ConfigurationError(message)
-    return _Outgoing(Part(name, upload.content_type or guess_type(upload.data), source.length), source)
+    return _OutgoingAttachment(Part(name, upload.content_type or guess_type(upload.data), source.length), source)
 
 
-async def _send(
-    session: Session, path: tuple[str, ...], rev: str | None, related: Related, outgoing: list[_Outgoing]
+async def _send_related(
+    session: Session, path: tuple[str, ...], rev: str | None, related: Related, outgoing: list[_OutgoingAttachment]
 ) -> WriteAnswer:
     headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": str(related.length)}
-    body = _Body(related, outgoing)
+    body = _RelatedBody(related, outgoing)
     try:
         answer: WriteAnswer = await session.json(Request("PUT", path, headers=headers, body=body))
     except ConnectError:
         raise
     except TransportError as error:
-        raise await explain(session, path, rev, error, is_complete=body.is_complete) from error
+        raise await explain_upload_error(session, path, rev, error, is_complete=body.is_complete) from error
     return answer
 
 
-class _Body:
-    """The body of the request."""
+class _RelatedBody:
+    """The body of a ``multipart/related`` request, in pieces. ``is_complete`` is True once all contents were sent."""
 
-    def __init__(self, related: Related, outgoing: list[_Outgoing]) -> None:
+    def __init__(self, related: Related, outgoing: list[_OutgoingAttachment]) -> None:
         self._related = related
-        self._outgoing = outgoing
+        self._prepare = outgoing
         self.is_complete = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._related.head
-        for each in self._outgoing:
+        for each in self._prepare:
             yield self._related.frame(each.part)
-            if (whole := each.source.whole) is not None:
-                yield whole
+            if (short_body := each.source.short_body) is not None:
+                yield short_body
                 continue
             async for piece in each.source:
                 yield piece
@@ -115,20 +116,21 @@ class _Body:
 
 
 class IncomingAttachment:
-    """An attachment as it arrives with its document. Iterate it once, before the next one is asked for.
+    """An attachment that is arriving with its document. Iterate over its bytes once, before asking for the next one.
 
-    ``digest`` is CouchDB's, ``length`` that of the plain bytes. Raises ProtocolError where it did not arrive as stored.
+    ``digest`` is CouchDB's, ``length`` is the number of unpacked bytes. Iterating raises ProtocolError if the bytes did
+    not arrive as they are stored.
     """
 
-    def __init__(self, name: str, stub: JSONObject, encoding: str, events: "_Events") -> None:
+    def __init__(self, name: str, stub: JSONObject, encoding: str, parts: "_PartReader") -> None:
         self.name = name
         self.content_type: str = stub["content_type"]
         self.length: int = stub["length"]
         self.digest: str = stub["digest"]
-        self._events = events
-        # The digest is that of the stored bytes, which are what comes here, packed or not.
+        self._parts = parts
+        # The digest is that of the stored bytes, packed or not, and in a multipart answer the stored bytes arrive.
         self._arrival = Arrival(encoding, self.digest, is_plain=False)
-        # CouchDB says the packed length of what was packed by whoever sent it.
+        # If a client uploaded the content packed, CouchDB gives the packed length as `length`.
         self._is_length_plain = stub.get("encoded_length") != self.length
 
     def __repr__(self) -> str:
@@ -136,7 +138,7 @@ class IncomingAttachment:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for data in self._events.content():
+            async for data in self._parts.iter_rest():
                 for piece in self._arrival.feed(data):
                     yield piece
             self._arrival.finish(self.length if self._is_length_plain else None)
@@ -144,53 +146,56 @@ class IncomingAttachment:
             raise ProtocolError(f"attachment {self.name!r} did not arrive as it is stored: {error}") from None
 
     async def fetch(self) -> bytes:
-        """The whole of it."""
+        """Return all bytes of the attachment."""
         return b"".join([piece async for piece in self])
 
     async def skip(self) -> None:
-        """Let pass what has not been read of it."""
-        await self._events.skip()
+        """Skip the bytes that have not been read."""
+        await self._parts.skip()
 
 
 class IncomingDocument:
-    """A document as it arrives, with its attachments after it.
+    """A document that is arriving, followed by its attachments.
 
-    ``body`` is its JSON text; ``missing`` names a revision that was asked for and is not there, and the body is empty.
+    ``body`` is its JSON text. If a revision that was asked for is missing, ``missing`` names it and ``body`` is empty.
     """
 
-    def __init__(self, body: bytes, missing: str | None = None, events: "_Events | None" = None) -> None:
+    def __init__(self, body: bytes, missing: str | None = None, parts: "_PartReader | None" = None) -> None:
         self.body = body
         self.missing = missing
-        self._events = events
+        self._parts = parts
 
     def __repr__(self) -> str:
         return f"<IncomingDocument {'missing ' + self.missing if self.missing else self.body[:80]!r}>"
 
     @property
     def data(self) -> JSONObject:
-        """Its members, with stubs of its attachments. Raises NotFoundError where it is missing."""
-        document = self._decoded()
+        """The members of the document, with stubs of its attachments. Raises NotFoundError if it is missing."""
+        document = self._decode_body()
         stubs = document.get("_attachments", {})
         for name, stub in stubs.items():
             if stub.get("follows"):
-                stubs[name] = {key: value for key, value in stub.items() if key in _STUB} | {"stub": True}
+                stubs[name] = {key: value for key, value in stub.items() if key in _STUB_MEMBERS} | {"stub": True}
         return document
 
     async def attachments(self) -> AsyncGenerator[IncomingAttachment, None]:
-        """Its attachments, in the order in which it names them. What is not read of one is skipped."""
-        if self._events is None:
+        """Yield the attachments, in the order of ``_attachments``. The unread rest of one is skipped.
+
+        Raises NotFoundError if the revision is missing; ProtocolError if an attachment does not arrive.
+        """
+        if self._parts is None:
             return
-        for name, stub in self._decoded().get("_attachments", {}).items():
+        for name, stub in self._decode_body().get("_attachments", {}).items():
             if not stub.get("follows"):
                 continue
-            headers = await self._events.head()
+            headers = await self._parts.next_head()
             if headers is None:
                 raise ProtocolError(f"attachment {name!r} was announced and did not come")
-            attachment = IncomingAttachment(name, stub, headers.get("content-encoding", ""), self._events)
+            attachment = IncomingAttachment(name, stub, headers.get("content-encoding", ""), self._parts)
             yield attachment
             await attachment.skip()
 
-    def _decoded(self) -> JSONObject:
+    def _decode_body(self) -> JSONObject:
         if self.missing is not None:
             raise NotFoundError(f"revision {self.missing} is missing")
         document: JSONObject = decode(self.body)
@@ -200,9 +205,9 @@ class IncomingDocument:
 async def read_documents(
     session: Session, path: tuple[str, ...], query: Mapping[str, str] = NOTHING
 ) -> AsyncGenerator[IncomingDocument, None]:
-    """A document with its attachments; or, with ``open_revs`` in the query, its revisions one after the other.
+    """Yield a document with its attachments, or its revisions one after the other if the query has ``open_revs``.
 
-    What is not read of one is skipped. Raises NotFoundError; ProtocolError where the answer is cut off.
+    The unread rest of a document is skipped. Raises NotFoundError; ProtocolError if the answer is cut off.
     """
     accept = MIXED if "open_revs" in query else RELATED
     headers = {"accept": f"{accept}, {JSON_TYPE};q=0.5"}
@@ -210,19 +215,19 @@ async def read_documents(
     kind = response.headers.get("content-type", "")
     if response.stream is None or not kind.startswith("multipart/"):
         await response.collect()
-        for document in _from_json(response.body):
+        for document in _read_json(response.body):
             yield document
         return
     async with aclosing(response.stream) as stream:
-        events = _Events(aiter(stream), kind)
-        documents = _from_mixed(events) if kind.startswith(MIXED) else _from_related(events)
+        parts = _PartReader(aiter(stream), kind)
+        documents = _read_mixed(parts) if kind.startswith(MIXED) else _read_related(parts)
         async with aclosing(documents):
             async for document in documents:
                 yield document
 
 
-def _from_json(body: bytes) -> Iterator[IncomingDocument]:
-    """The documents of an answer without parts, as CouchDB gives it where there are no attachments."""
+def _read_json(body: bytes) -> Iterator[IncomingDocument]:
+    """Yield the documents of an answer that is plain JSON. CouchDB sends that if there are no attachments."""
     answer = decode(body)
     if not isinstance(answer, list):
         yield IncomingDocument(body)
@@ -231,29 +236,29 @@ def _from_json(body: bytes) -> Iterator[IncomingDocument]:
         yield IncomingDocument(encode(row["ok"])) if "ok" in row else IncomingDocument(b"", row["missing"])
 
 
-async def _from_mixed(events: "_Events") -> AsyncGenerator[IncomingDocument, None]:
-    while (headers := await events.head()) is not None:
+async def _read_mixed(parts: "_PartReader") -> AsyncGenerator[IncomingDocument, None]:
+    while (headers := await parts.next_head()) is not None:
         kind = headers.get("content-type", "")
         if kind.startswith(RELATED):
-            async for document in _from_related(_Events(events.content(), kind)):
+            async for document in _read_related(_PartReader(parts.iter_rest(), kind)):
                 yield document
         else:
-            body = await events.whole()
+            body = await parts.read_rest()
             yield IncomingDocument(b"", decode(body)["missing"]) if "error=" in kind else IncomingDocument(body)
-        await events.skip()
+        await parts.skip()
 
 
-async def _from_related(events: "_Events") -> AsyncGenerator[IncomingDocument, None]:
-    await events.head()
-    yield IncomingDocument(await events.whole(), events=events)
-    await events.skip_all()
+async def _read_related(parts: "_PartReader") -> AsyncGenerator[IncomingDocument, None]:
+    await parts.next_head()
+    yield IncomingDocument(await parts.read_rest(), parts=parts)
+    await parts.skip_all()
 
 
-class _Events:
-    """The parts of a multipart body, pulled by whoever reads them."""
+class _PartReader:
+    """A reader of the parts of a multipart body. It reads from the network only when a caller asks for more."""
 
     def __init__(self, pieces: AsyncIterator[bytes], content_type: str) -> None:
-        """Raises ProtocolError for a content type that names no boundary."""
+        """Raises ProtocolError if the content type names no boundary."""
         self._pieces = pieces
         self._events: Iterable[Event] = ()
         self._is_inside = False
@@ -262,15 +267,15 @@ class _Events:
         except ValueError as error:
             raise ProtocolError(f"the answer cannot be read: {error}") from None
 
-    async def head(self) -> Mapping[str, str] | None:
-        """The headers of the next part; None where there is none. Raises ProtocolError."""
+    async def next_head(self) -> Mapping[str, str] | None:
+        """Skip the rest of this part and return the headers of the next, or None at the end. Raises ProtocolError."""
         await self.skip()
         event = await self._next()
         self._is_inside = event is not None
         return event.headers if isinstance(event, PartHead) else None
 
-    async def content(self) -> AsyncGenerator[bytes, None]:
-        """What is left of the content of this part. Raises ProtocolError."""
+    async def iter_rest(self) -> AsyncGenerator[bytes, None]:
+        """Yield the rest of the content of this part. Raises ProtocolError."""
         while self._is_inside:
             event = await self._next()
             if isinstance(event, bytes):
@@ -278,18 +283,18 @@ class _Events:
             else:
                 self._is_inside = False
 
-    async def whole(self) -> bytes:
-        """What is left of it, at once."""
-        return b"".join([piece async for piece in self.content()])
+    async def read_rest(self) -> bytes:
+        """Return the rest of the content of this part."""
+        return b"".join([piece async for piece in self.iter_rest()])
 
     async def skip(self) -> None:
-        """Let pass what is left of it."""
-        async for _ in self.content():
+        """Skip the rest of the content of this part."""
+        async for _ in self.iter_rest():
             pass
 
     async def skip_all(self) -> None:
-        """Let pass what is left of all parts."""
-        while await self.head() is not None:
+        """Skip all parts that are left."""
+        while await self.next_head() is not None:
             pass
 
     async def _next(self) -> Event | None:

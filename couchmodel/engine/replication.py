@@ -1,4 +1,4 @@
-"""Replications that a server runs, which are documents of its ``_replicator`` database."""
+"""Replications that a server runs itself. They are documents of its ``_replicator`` database."""
 
 import asyncio
 import secrets
@@ -14,18 +14,20 @@ from couchmodel.types import JSONObject, ReplicationState, SchedulerJob
 __all__ = ["Replication", "ReplicationEnd", "Replications", "replication_end"]
 
 ReplicationEnd: TypeAlias = str | Mapping[str, Any]
-"""A database to replicate from or to: its URL as the server sees it, or what :func:`replication_end` makes of one."""
+"""A database to replicate from or to: its URL as the server sees it, or a result of :func:`replication_end`."""
 
 _LONGEST_PAUSE: Final = 2.0
+"""The longest time between two looks at the state of a replication, in seconds."""
+
 _DATABASE: Final = "_replicator"
 
 
 def replication_end(
     url: str, user: str | None = None, password: str | None = None, headers: Mapping[str, str] = NOTHING
 ) -> JSONObject:
-    """A database to replicate from or to, with the credentials for it.
+    """Return a database to replicate from or to, with the credentials for it.
 
-    They are stored as they are in the replication's document, which its owner and server admins can read.
+    The credentials are stored in plain text in the replication's document, which its owner and server admins can read.
     """
     made: JSONObject = {"url": url}
     if headers:
@@ -48,51 +50,54 @@ class Replications:
     async def create(
         self, source: ReplicationEnd, target: ReplicationEnd, id: str | None = None, **options: Any
     ) -> "Replication":
-        """Have the server replicate from one database to another: once, or with ``continuous=True`` on and on.
+        """Make the server replicate from one database to another: once, or with ``continuous=True`` until cancelled.
 
         ``options`` are CouchDB's, such as ``create_target``, ``doc_ids``, ``selector`` and ``filter``. The server
-        begins at once and goes on after a restart. Raises ConflictError where there is a replication of this ``id``;
-        ConfigurationError for an end without a URL, which CouchDB does not take.
+        begins at once and goes on after a restart. Raises ConflictError if a replication of this ``id`` exists;
+        ConfigurationError if ``source`` or ``target`` has no HTTP URL, which CouchDB requires.
         """
-        ends = {"source": _checked(source, "source"), "target": _checked(target, "target")}
+        ends = {"source": _check_end(source, "source"), "target": _check_end(target, "target")}
         replication = Replication(self, id or secrets.token_hex(16), {**options, **ends})
         await replication.save()
         return replication
 
     async def get(self, id: str) -> "Replication":
-        """The replication of this id. Raises NotFoundError."""
+        """Load the replication of this id. Raises NotFoundError."""
         replication = Replication(self, id)
         await replication.fetch(discard_changes=True)
         return replication
 
     async def states(self, **params: Any) -> list[ReplicationState]:
-        """How all of them stand: ``GET /_scheduler/docs``; ``params`` are ``limit`` and ``skip``."""
+        """Return the states of all replications (``GET /_scheduler/docs``); ``params`` are ``limit`` and ``skip``."""
         answer = await self.session.get(("_scheduler", "docs"), {name: str(value) for name, value in params.items()})
         return cast(list[ReplicationState], answer["docs"])
 
     async def jobs(self, **params: Any) -> list[SchedulerJob]:
-        """What the server has in hand: ``GET /_scheduler/jobs``; ``params`` are ``limit`` and ``skip``."""
+        """Return the replications that are running or waiting to run (``GET /_scheduler/jobs``).
+
+        ``params`` are ``limit`` and ``skip``.
+        """
         answer = await self.session.get(("_scheduler", "jobs"), {name: str(value) for name, value in params.items()})
         return cast(list[SchedulerJob], answer["jobs"])
 
 
 class Replication(Document):
-    """A replication that a server runs, as the document that asks for it."""
+    """A replication that a server runs: the document of the ``_replicator`` database that describes it."""
 
     async def state(self) -> ReplicationState:
-        """How it stands. Raises NotFoundError where there is no such replication any more."""
+        """Return the state of the replication. Raises NotFoundError if the replication was deleted."""
         try:
             return cast(ReplicationState, await self.session.get(("_scheduler", "docs", _DATABASE, self.id)))
         except NotFoundError:
             await self.info()
-            # Its document is there, and the scheduler has not seen it yet.
+            # The document exists, and the scheduler has not seen it yet.
             return {"database": _DATABASE, "doc_id": self.id, "state": "initializing", "error_count": 0, "info": None}
 
     async def wait(self, failures: int = 1) -> ReplicationState:
-        """Wait until it is completed, which a continuous one never is; its last state.
+        """Wait until the replication is completed, and return its last state. A continuous one is never completed.
 
-        Give it :func:`asyncio.timeout` for a limit. Raises ReplicationError where it has failed, be it for good or this
-        many times in a row, after which the server goes on trying; NotFoundError where it has been taken away.
+        Use :func:`asyncio.timeout` to limit the wait. Raises ReplicationError if the replication has failed for good,
+        or ``failures`` times in a row, after which the server goes on trying; NotFoundError if it was deleted.
         """
         pause = 0.1
         while True:
@@ -100,30 +105,30 @@ class Replication(Document):
             if state["state"] == "completed":
                 return state
             if state["state"] == "failed" or state["error_count"] >= failures:
-                raise ReplicationError(_failure(state), state=state["state"])
+                raise ReplicationError(_failure_message(state), state=state["state"])
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     async def cancel(self) -> None:
-        """Stop it, and forget it; nothing happens where it is gone. Changes made here are discarded.
+        """Stop the replication and delete its document. Does nothing if it is gone; unsaved changes are discarded.
 
-        The server stops it within a few seconds, and until then it has a :meth:`state`.
+        The server stops the replication within a few seconds. Until then it has a :meth:`state`.
         """
         try:
-            await self.fetch(discard_changes=True)  # the server writes into it
+            await self.fetch(discard_changes=True)  # the server writes into the document, so the revision may be old
             await self.delete()
         except NotFoundError:
             return
 
 
-def _checked(given: ReplicationEnd, name: str) -> ReplicationEnd:
+def _check_end(given: ReplicationEnd, name: str) -> ReplicationEnd:
     url = given if isinstance(given, str) else given.get("url", "")
     if not str(url).startswith(("http://", "https://")):
         raise ConfigurationError(f"the {name} of a replication is a URL as the server sees it: http://HOST:PORT/NAME")
     return given
 
 
-def _failure(state: ReplicationState) -> str:
+def _failure_message(state: ReplicationState) -> str:
     info = state["info"] or {}
     ends = f"from {state.get('source')} to {state.get('target')}"
     return f"replication {state['doc_id']!r} {ends} is {state['state']}: {info.get('error', 'no reason is given')}"

@@ -1,11 +1,11 @@
-"""Who may read and who may administer a database: its ``_security`` object."""
+"""The security object of a database (``_security``): its members and its admins."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Self
 
 from couchmodel._wire.messages import Request, encode, target
-from couchmodel.engine.document import Place
+from couchmodel.engine.document import DatabaseAddress
 from couchmodel.errors import ForbiddenError, NotFoundError, ServerError
 from couchmodel.types import JSONObject
 
@@ -13,13 +13,13 @@ __all__ = ["SecurityDocument"]
 
 
 class SecurityDocument(MutableMapping[str, Any]):
-    """The members and admins of a database, by name and by role. Making one sends nothing.
+    """The members and admins of a database, by name and by role. Creating the object sends nothing.
 
-    As a context it is loaded, and saved at the end unless an exception ends it. It has no revision: the last one who
-    saves it wins.
+    As an asynchronous context manager it loads the security object, and saves it on exit unless an exception ends the
+    block. The object has no revision, so the last save wins.
     """
 
-    def __init__(self, database: Place, data: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, database: DatabaseAddress, data: Mapping[str, Any] | None = None) -> None:
         self._database = database
         self._data: JSONObject = dict(data or {})
 
@@ -53,92 +53,92 @@ class SecurityDocument(MutableMapping[str, Any]):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Its address, as unquoted segments."""
+        """The path of the object, as segments without percent-encoding."""
         return (*self._database.path, "_security")
 
     @property
     def endpoint(self) -> str:
-        """Its address, quoted."""
+        """The path of the object, percent-encoded."""
         return target(self.path)
 
     @property
     def data(self) -> JSONObject:
-        """The live dictionary of it."""
+        """The dictionary of the object itself, not a copy."""
         return self._data
 
     @property
     def json(self) -> JSONObject:
-        """A copy of it."""
+        """A shallow copy of the object as a dictionary."""
         return dict(self._data)
 
     @property
     def members(self) -> list[str] | None:
-        """The users who may read and write; None where nothing is said of them."""
-        return self._list("members", "names")
+        """The users who may read and write documents; None if the object has no such list."""
+        return self._get_list("members", "names")
 
     @property
     def member_roles(self) -> list[str] | None:
-        """The roles whose users may read and write."""
-        return self._list("members", "roles")
+        """The roles whose users may read and write documents; None if the object has no such list."""
+        return self._get_list("members", "roles")
 
     @property
     def admins(self) -> list[str] | None:
-        """The users who may change design documents and this."""
-        return self._list("admins", "names")
+        """The users who may also change design documents and this object; None if the object has no such list."""
+        return self._get_list("admins", "names")
 
     @property
     def admin_roles(self) -> list[str] | None:
-        """The roles whose users may change design documents and this."""
-        return self._list("admins", "roles")
+        """The roles whose users may also change design documents and this object; None if there is no such list."""
+        return self._get_list("admins", "roles")
 
     def add_member(self, member: str) -> None:
-        """Add a user who may read and write."""
+        """Add a user who may read and write documents."""
         self._add("members", "names", member)
 
     def add_member_role(self, role: str) -> None:
-        """Add a role whose users may read and write."""
+        """Add a role whose users may read and write documents."""
         self._add("members", "roles", role)
 
     def add_admin(self, admin: str) -> None:
-        """Add a user who may change design documents and this."""
+        """Add a user who may also change design documents and this object."""
         self._add("admins", "names", admin)
 
     def add_admin_role(self, role: str) -> None:
-        """Add a role whose users may change design documents and this."""
+        """Add a role whose users may also change design documents and this object."""
         self._add("admins", "roles", role)
 
     def remove_member(self, member: str) -> None:
-        """Take a user away. Raises NotFoundError, a KeyError, for one who is not there."""
+        """Remove a user from the members. Raises NotFoundError, which is a KeyError, if the user is not listed."""
         self._remove("members", "names", member)
 
     def remove_member_role(self, role: str) -> None:
-        """Take a role away. Raises NotFoundError, a KeyError, for one that is not there."""
+        """Remove a role from the members. Raises NotFoundError, which is a KeyError, if the role is not listed."""
         self._remove("members", "roles", role)
 
     def remove_admin(self, admin: str) -> None:
-        """Take a user away. Raises NotFoundError, a KeyError, for one who is not there."""
+        """Remove a user from the admins. Raises NotFoundError, which is a KeyError, if the user is not listed."""
         self._remove("admins", "names", admin)
 
     def remove_admin_role(self, role: str) -> None:
-        """Take a role away. Raises NotFoundError, a KeyError, for one that is not there."""
+        """Remove a role from the admins. Raises NotFoundError, which is a KeyError, if the role is not listed."""
         self._remove("admins", "roles", role)
 
     async def fetch(self) -> None:
-        """Load what is stored."""
+        """Load the stored security object."""
         self._data = await self._database.session.get(self.path)
 
     async def save(self) -> None:
-        """Store it. Raises ForbiddenError, or UnauthorizedError, for whoever is no admin of the database."""
+        """Store the object. Raises ForbiddenError or UnauthorizedError if the user is not an admin of the database."""
         try:
             await self._database.session.send(Request("PUT", self.path, body=encode(self._data)))
         except ServerError as error:
-            # What CouchDB says when its nodes refuse the user, one by one.
+            # CouchDB gives this reason when each of its nodes refuses the user.
             if error.reason != "no_majority":
                 raise
             hint = "only an admin of the database may change it"
             raise ForbiddenError(error.reason, method=error.method, path=error.path, hint=hint) from error
 
-    def _list(self, group: str, kind: str) -> list[str] | None:
+    def _get_list(self, group: str, kind: str) -> list[str] | None:
         listed: list[str] | None = self._data.get(group, {}).get(kind)
         return listed
 
@@ -148,7 +148,7 @@ class SecurityDocument(MutableMapping[str, Any]):
             listed.append(name)
 
     def _remove(self, group: str, kind: str, name: str) -> None:
-        listed = self._list(group, kind) or []
+        listed = self._get_list(group, kind) or []
         if name not in listed:
             raise NotFoundError(f"{name!r} is not among the {kind} of the {group}", path=self.endpoint)
         listed.remove(name)

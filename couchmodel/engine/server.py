@@ -1,4 +1,4 @@
-"""What a server tells of itself and of what it is doing."""
+"""Requests about the state of a server."""
 
 from typing import cast
 
@@ -10,19 +10,19 @@ __all__ = ["active_tasks", "is_up", "membership"]
 
 
 async def active_tasks(session: Session) -> list[ActiveTask]:
-    """What the server is doing: compacting, indexing, replicating. Raises UnauthorizedError, ForbiddenError."""
+    """Return the tasks that the server is running. Raises UnauthorizedError, ForbiddenError."""
     return cast(list[ActiveTask], await session.get(("_active_tasks",)))
 
 
 async def is_up(session: Session) -> bool:
-    """Whether the server takes requests; it does not while it starts, stops, or is put into maintenance."""
+    """Return True if the server takes requests. It does not while it starts, stops, or is in maintenance mode."""
     try:
         answer = await session.get(("_up",))
-    except (UnavailableError, NotFoundError):  # 404 is what CouchDB says in maintenance mode
+    except (UnavailableError, NotFoundError):  # CouchDB answers 404 in maintenance mode
         return False
     return bool(answer.get("status") == "ok")
 
 
 async def membership(session: Session) -> Membership:
-    """The nodes of the cluster. Raises UnauthorizedError, ForbiddenError."""
+    """Return the nodes of the cluster. Raises UnauthorizedError, ForbiddenError."""
     return cast(Membership, await session.get(("_membership",)))

@@ -1,10 +1,10 @@
-"""The users of a server, which are documents of its ``_users`` database."""
+"""The users of a server. They are documents of its ``_users`` database."""
 
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final
 
 from couchmodel.engine._io.session import Session
-from couchmodel.engine.document import Document, Place
+from couchmodel.engine.document import DatabaseAddress, Document
 from couchmodel.engine.view import AllDocsView
 from couchmodel.errors import ConfigurationError
 
@@ -14,9 +14,9 @@ _PREFIX: Final = "org.couchdb.user:"
 
 
 class Users:
-    """The users of a server. Server admins that stand in its configuration are not among them.
+    """The users of a server, without the server admins that are part of its configuration.
 
-    Whoever is no admin of the server may read and change themselves only.
+    Users who are not server admins may read and change only their own document.
     """
 
     def __init__(self, session: Session) -> None:
@@ -27,10 +27,10 @@ class Users:
         return f"<Users of {self.session!r}>"
 
     async def create(self, name: str, password: str, roles: Iterable[str] = (), **members: Any) -> "User":
-        """Create a user; further ``members`` are kept in their document.
+        """Create a user; further ``members`` are stored in the user's document.
 
-        Raises ConflictError where there is one of that name; ForbiddenError for what CouchDB does not accept, such as a
-        role that begins with an underscore; ConfigurationError for an empty name or password.
+        Raises ConflictError if a user of that name exists; ForbiddenError if CouchDB refuses the document, for example
+        because a role begins with an underscore; ConfigurationError if the name or the password is empty.
         """
         user = User(self, name)
         user.update({**members, "name": name, "type": "user", "roles": list(roles)})
@@ -38,12 +38,12 @@ class Users:
         return user
 
     async def names(self, prefix: str = "") -> AsyncGenerator[str, None]:
-        """The names of all users, in their order, or of those that begin with ``prefix``."""
+        """Yield the names of all users, or those that begin with ``prefix``, in the order of their bytes."""
         async for id in AllDocsView(self).ids(prefix=_PREFIX + prefix):
             yield id.removeprefix(_PREFIX)
 
     async def get(self, name: str) -> "User":
-        """The user of this name. Raises NotFoundError."""
+        """Load the user of this name. Raises NotFoundError."""
         user = User(self, name)
         await user.fetch(discard_changes=True)
         return user
@@ -52,27 +52,27 @@ class Users:
 class User(Document):
     """A user: a document with a name, roles, and a password that CouchDB keeps as a hash."""
 
-    def __init__(self, users: Place, name: str) -> None:
-        """Raises ConfigurationError for an empty name."""
+    def __init__(self, users: DatabaseAddress, name: str) -> None:
+        """Raises ConfigurationError if the name is empty."""
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a user cannot be named {name!r}")
         super().__init__(users, _PREFIX + name)
 
     @property
     def name(self) -> str:
-        """The name to log in with."""
+        """The name that the user logs in with."""
         return self.id.removeprefix(_PREFIX)
 
     @property
     def roles(self) -> list[str]:
-        """What the security of databases may ask for."""
+        """A copy of the user's roles, which the security objects of databases can name."""
         return list(self.get("roles", ()))
 
     async def change_password(self, password: str) -> None:
-        """Give them another password, and store what else has been changed here.
+        """Change the password, and store all other unsaved changes with it.
 
-        The password does not stay here: CouchDB's hash of it takes its place. Raises ConflictError; ConfigurationError
-        for an empty password.
+        This object does not keep the password: it loads CouchDB's hash instead. Raises ConflictError;
+        ConfigurationError if the password is empty.
         """
         if not isinstance(password, str) or not password:
             raise ConfigurationError(f"the password of {self.name!r} has to be a text, and not an empty one")
@@ -84,9 +84,9 @@ class User(Document):
         await self.fetch(discard_changes=True)
 
     async def change_roles(self, roles: Iterable[str]) -> None:
-        """Give them these roles instead, and store what else has been changed here.
+        """Replace the roles, and store all other unsaved changes with them.
 
-        Raises ConflictError; ForbiddenError for a role that begins with an underscore.
+        Raises ConflictError; ForbiddenError if a role begins with an underscore.
         """
         before = self.get("roles", [])
         self["roles"] = list(roles)

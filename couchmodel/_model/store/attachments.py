@@ -13,7 +13,7 @@ from couchmodel._model.schema.fields import AttachmentField
 from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel.engine._io.downloads import read_attachment
 from couchmodel.engine._io.session import Session
-from couchmodel.engine._io.uploads import Content, guess_type, pieces
+from couchmodel.engine._io.uploads import Content, guess_type, iter_pieces
 from couchmodel.engine.attachment import attachment_path, delete_attachment, write_attachment
 from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError
 from couchmodel.types import JSONObject, WriteAnswer
@@ -154,7 +154,7 @@ class _Counted:
         return self._pieces()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        async for piece in pieces(self._data):
+        async for piece in iter_pieces(self._data):
             self._count(piece)
             yield piece
 

@@ -15,7 +15,7 @@ from couchmodel._model.schema.fields import Index
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
-from couchmodel.engine.bulk import refusal, written
+from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
@@ -119,7 +119,7 @@ class Repository(Generic[M]):
         unsettled = iter(sent)
         try:
             # What one request has stored is noted before the next one may fail.
-            async for rows in written(self.session, self.path, [body for _, body in sent]):
+            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
                 errors += filter(None, [self._settle(row, *next(unsettled)) for row in rows])
         except NotFoundError as error:
             raise self._explained(error) from None
@@ -223,7 +223,7 @@ class Repository(Generic[M]):
         if "rev" in row:
             self._saved(document, body, row["rev"])
             return None
-        error = refusal(row, f"/{self.database.id}/{document.id}")
+        error = row_error(row, f"/{self.database.id}/{document.id}")
         if isinstance(error, ConflictError):
             error.document_id, error.mine, error.base = document.id, document, codec.base_of(document)
             if document.rev is None:

@@ -1,1 +1,1 @@
-"""What the engine sends and receives: requests by a session, answers, rows, uploads and downloads. No documents."""
+"""The input and output of the engine: sessions, answers, rows, uploads and downloads. Nothing here knows documents."""

@@ -1,7 +1,7 @@
-"""The documents of a bulk request as JSON texts, a pack at a time.
+"""The documents of a bulk request as JSON texts, in packs.
 
-To encode documents together costs half of what it costs one by one, most of all because none of their texts is an
-object of its own. Few need theirs afterwards; then a pack is taken apart.
+A pack is encoded as one text, which costs half of what its documents cost one by one, mostly because no document has a
+text object of its own. A pack is decoded again if the text of one of its documents is needed later, which is rare.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,20 +12,24 @@ from couchmodel.types import BulkRow, JSONObject
 
 __all__ = ["Pack", "next_count", "pack_texts", "requests_of"]
 
-_DOCUMENTS: Final = 10_000
-_BYTES: Final = 8 * 1024 * 1024
-"""How much one request holds at the most. CouchDB takes 8 MB a document and 4 GiB a request unless told otherwise;
-these keep the server's memory and ours within bounds. Smaller ones cost: of 1,000 documents, an eighth more time."""
+_MAX_DOCUMENTS: Final = 10_000
+_MAX_BYTES: Final = 8 * 1024 * 1024
+"""The most documents and bytes of one request.
 
-_PACK: Final = 256 * 1024
-_MOST: Final = 1024
-_FIRST: Final = 16
-"""About how many bytes a pack has, how many documents at the most, and how many before their size is known: so much is
-encoded before others in the loop have their turn."""
+CouchDB's defaults are 8 MB a document and 4 GiB a request (``max_document_size`` and ``max_http_request_size``). These
+limits keep the memory of the server and of this process within bounds. Smaller requests cost time: those of 1,000
+documents take an eighth more.
+"""
+
+_PACK_BYTES: Final = 256 * 1024
+_MAX_PACK_DOCUMENTS: Final = 1024
+_FIRST_PACK_DOCUMENTS: Final = 16
+"""The size of a pack: its approximate bytes, its most documents, and the documents of the first pack, whose size is not
+known before. One pack is encoded before the event loop runs other tasks."""
 
 
 class Pack:
-    """Documents one after the other: ``array`` is the JSON text of all of them."""
+    """Documents that are encoded together: ``array`` is the JSON text of all of them, ``count`` is their number."""
 
     __slots__ = ("_rows", "_stored", "_texts", "array", "count")
 
@@ -38,58 +42,58 @@ class Pack:
 
     @property
     def id(self) -> str:
-        """The id of its first document."""
-        document_id: str = self._apart()[0]["_id"]
+        """The id of the first document."""
+        document_id: str = self._decode()[0]["_id"]
         return document_id
 
-    def told(self, rows: Sequence[BulkRow]) -> None:
-        """Take note of CouchDB's row for each document."""
+    def note_rows(self, rows: Sequence[BulkRow]) -> None:
+        """Record CouchDB's row for each document."""
         self._rows = rows
 
     def text(self, document_id: str) -> bytes:
-        """The JSON text of a document as it is stored by now."""
+        """Return the JSON text of a document as it is stored, with its new revision."""
         if self._stored is None:
-            sent = zip(self._apart(), self._rows, strict=True)
+            sent = zip(self._decode(), self._rows, strict=True)
             self._stored = {each["_id"]: encode({**each, "_rev": row["rev"]}) for each, row in sent if "rev" in row}
             self.array, self._texts, self._rows = b"", None, ()
         return self._stored[document_id]
 
     def halves(self) -> "tuple[Pack, Pack]":
-        """The same documents in two packs. One document cannot be halved."""
-        texts = self._texts or [encode(document) for document in self._apart()]
+        """Return the documents in two packs. A pack of one document cannot be halved."""
+        texts = self._texts or [encode(document) for document in self._decode()]
         middle = self.count // 2
-        return _pack(texts[:middle]), _pack(texts[middle:])
+        return _join_texts(texts[:middle]), _join_texts(texts[middle:])
 
-    def _apart(self) -> list[JSONObject]:
+    def _decode(self) -> list[JSONObject]:
         documents: list[JSONObject] = decode(self.array)
         return documents
 
 
 def next_count(before: Pack | None) -> int:
-    """How many documents to encode together next, in view of the pack before."""
+    """Return how many documents the next pack is to have, estimated from the size of the pack before."""
     if before is None or not before.count:
-        return _FIRST
-    return max(1, min(_MOST, _PACK * before.count // len(before.array)))
+        return _FIRST_PACK_DOCUMENTS
+    return max(1, min(_MAX_PACK_DOCUMENTS, _PACK_BYTES * before.count // len(before.array)))
 
 
 def pack_texts(texts: Sequence[bytes]) -> Iterator[Pack]:
-    """Documents that are JSON texts already."""
+    """Yield packs of documents that are JSON texts already."""
     start = size = 0
     for stop, text in enumerate(texts):
-        if stop > start and (stop - start == _MOST or size + len(text) > _PACK):
-            yield _pack(texts[start:stop])
+        if stop > start and (stop - start == _MAX_PACK_DOCUMENTS or size + len(text) > _PACK_BYTES):
+            yield _join_texts(texts[start:stop])
             start, size = stop, 0
         size += len(text)
     if start < len(texts):
-        yield _pack(texts[start:])
+        yield _join_texts(texts[start:])
 
 
 def requests_of(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
-    """The packs that one request holds, request after request."""
+    """Yield the packs of each request, within the limits of one request."""
     held: list[Pack] = []
     count = size = 0
     for pack in packs:
-        if held and (count + pack.count > _DOCUMENTS or size + len(pack.array) > _BYTES):
+        if held and (count + pack.count > _MAX_DOCUMENTS or size + len(pack.array) > _MAX_BYTES):
             yield held
             held, count, size = [], 0, 0
         held.append(pack)
@@ -99,5 +103,5 @@ def requests_of(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
         yield held
 
 
-def _pack(texts: Sequence[bytes]) -> Pack:
+def _join_texts(texts: Sequence[bytes]) -> Pack:
     return Pack(b"[%b]" % b",".join(texts), len(texts), texts)

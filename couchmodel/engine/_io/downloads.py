@@ -1,4 +1,4 @@
-"""Attachments on their way here: in pieces, as a whole or in part, and compared with what is stored."""
+"""Downloads of attachments: whole or in part, in pieces, compared with their digest and length."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,10 +12,10 @@ __all__ = ["Download", "open_attachment", "read_attachment"]
 
 
 class Download:
-    """The bytes of an attachment as they arrive: unpacked, cut to the range, and checked. Iterate it once.
+    """The bytes of an attachment as they arrive: unpacked, cut to the range, and checked. Iterate over them once.
 
-    ``content_type`` and ``digest`` are those of the whole attachment, and so is ``length``, which is None where it is
-    known only when all is read.
+    ``content_type``, ``digest`` and ``length`` are those of the whole attachment, also for a range. ``length`` is None
+    if it is known only after everything was read.
     """
 
     def __init__(self, path: tuple[str, ...], response: Response, start: int = 0, stop: int | None = None) -> None:
@@ -26,67 +26,71 @@ class Download:
         self._start = start
         self._stop = stop
         self._is_part = response.status == 206
-        self.length = self._total() if self._is_part else plain_length(response.headers)
+        self.length = self._total_length() if self._is_part else plain_length(response.headers)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The bytes. Raises ProtocolError where they are not those that are stored."""
-        stream = self._response.stream or _once(self._response.body)
-        pieces = self._part(stream) if self._is_part else self._whole(stream)
+        """Yield the bytes.
+
+        Raises ProtocolError if they are not those that are stored; RangeNotSatisfiableError if the attachment ends
+        before the range begins.
+        """
+        stream = self._response.stream or _single_piece(self._response.body)
+        pieces = self._read_range(stream) if self._is_part else self._read_whole(stream)
         async with aclosing(stream), aclosing(pieces):
             async for piece in pieces:
                 yield piece
 
-    async def _part(self, stream: Stream) -> AsyncGenerator[bytes, None]:
-        """A range that the server has cut. Nothing tells its digest."""
-        first, last = self._sent_range()
+    async def _read_range(self, stream: Stream) -> AsyncGenerator[bytes, None]:
+        """Yield a range that the server has cut out. There is no digest of a range, so only its length is checked."""
+        first, last = self._check_range()
         count = 0
         async for piece in stream:
             count += len(piece)
             yield piece
         if count != last - first + 1:
-            raise self._torn(f"{count} bytes came of the range {first} to {last}")
+            raise self._corrupt_error(f"{count} bytes came of the range {first} to {last}")
 
-    async def _whole(self, stream: Stream) -> AsyncGenerator[bytes, None]:
+    async def _read_whole(self, stream: Stream) -> AsyncGenerator[bytes, None]:
         position = 0
         try:
-            arrival = _arrival(self._response)
+            arrival = _make_arrival(self._response)
             async for data in stream:
                 for piece in arrival.feed(data):
-                    if wanted := self._cut(piece, position):
-                        yield wanted
+                    if kept := self._cut_to_range(piece, position):
+                        yield kept
                     position += len(piece)
                 if self._stop is not None and position >= self._stop:
                     return
             arrival.finish(self.length)
         except ValueError as error:
-            raise self._torn(str(error)) from None
+            raise self._corrupt_error(str(error)) from None
         self.length = position
         if 0 < self._start >= position:
             reason = f"the attachment ends at byte {position}, before {self._start}"
             raise RangeNotSatisfiableError(reason, method="GET", path=target(self._path))
 
-    def _cut(self, piece: bytes, position: int) -> bytes:
-        """What the range has of a piece: CouchDB cuts no content that it stores packed."""
+    def _cut_to_range(self, piece: bytes, position: int) -> bytes:
+        """Return the part of a piece that lies in the range: CouchDB cuts no range out of contents it stores packed."""
         if self._start <= position and self._stop is None:
             return piece
         stop = None if self._stop is None else max(0, self._stop - position)
         return piece[max(0, self._start - position) : stop]
 
-    def _sent_range(self) -> tuple[int, int]:
-        said = self._response.headers.get("content-range", "")
+    def _check_range(self) -> tuple[int, int]:
+        stated = self._response.headers.get("content-range", "")
         try:
-            first, last = map(int, said.removeprefix("bytes ").partition("/")[0].split("-"))
+            first, last = map(int, stated.removeprefix("bytes ").partition("/")[0].split("-"))
         except ValueError:
-            raise self._torn(f"its range is {said!r}") from None
+            raise self._corrupt_error(f"its range is {stated!r}") from None
         if first != self._start or (self._stop is not None and last >= self._stop):
-            raise self._torn(f"bytes from {self._start} on were asked for, and bytes {first} to {last} came")
+            raise self._corrupt_error(f"bytes from {self._start} on were asked for, and bytes {first} to {last} came")
         return first, last
 
-    def _total(self) -> int | None:
+    def _total_length(self) -> int | None:
         total = self._response.headers.get("content-range", "").rpartition("/")[2]
         return int(total) if total.isdecimal() else None
 
-    def _torn(self, message: str) -> ProtocolError:
+    def _corrupt_error(self, message: str) -> ProtocolError:
         name, document = self._path[-1], "/".join(self._path[:-1])
         return ProtocolError(f"attachment {name!r} of {document} did not arrive as it is stored: {message}")
 
@@ -94,14 +98,14 @@ class Download:
 async def open_attachment(
     session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None, unless: str | None = None
 ) -> Download | None:
-    """A stored attachment or a range of it, about to arrive; None where its digest is still ``unless``.
+    """Request an attachment or a range of it, and return its download; None if its digest is still ``unless``.
 
-    Raises NotFoundError; RangeNotSatisfiableError; ConfigurationError for a range that is none.
+    Raises NotFoundError; RangeNotSatisfiableError; ConfigurationError if ``stop`` is not after ``start``.
     """
-    headers = {"accept": "*/*", "accept-encoding": "gzip"}  # as it is stored, for that is what the digest is of
+    headers = {"accept": "*/*", "accept-encoding": "gzip"}  # the bytes as they are stored, which the digest is of
     if start or stop is not None:
-        # Of a content that it serves packed CouchDB compares the range with the packed length.
-        headers |= {"range": _range(start, stop), "accept-encoding": "identity"}
+        # If CouchDB sends a content packed, it compares the range with the packed length.
+        headers |= {"range": _range_header(start, stop), "accept-encoding": "identity"}
     if unless is not None:
         headers["if-none-match"] = f'"{unless.removeprefix("md5-")}"'
     response = await session.send(Request("GET", path, headers=headers, stream=True))
@@ -114,7 +118,10 @@ async def open_attachment(
 async def read_attachment(
     session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """The pieces of a stored attachment, or of a range of it. Raises ProtocolError where they are not as stored."""
+    """Yield the bytes of an attachment, or of a range of it.
+
+    Raises the errors of :func:`open_attachment`; ProtocolError if the bytes are not those that are stored.
+    """
     download = await open_attachment(session, path, start, stop)
     if download is not None:
         async with aclosing(download.pieces()) as pieces:
@@ -122,19 +129,19 @@ async def read_attachment(
                 yield piece
 
 
-def _range(start: int, stop: int | None) -> str:
+def _range_header(start: int, stop: int | None) -> str:
     if start < 0 or (stop is not None and stop <= start):
         raise ConfigurationError(f"there are no bytes from {start} up to {stop}: give 0 <= start < stop")
     return f"bytes={start}-{'' if stop is None else stop - 1}"
 
 
-def _arrival(response: Response) -> Arrival:
+def _make_arrival(response: Response) -> Arrival:
     encoding = response.headers.get("content-encoding", "")
     is_plain = is_stored_plain(response.headers)
-    # Whoever packs or unpacks on the way changes the bytes that the digest was made of.
+    # A proxy that packs or unpacks the content changes the bytes that the digest was made of.
     is_as_stored = is_plain is True or (is_plain is False and encoding == "gzip")
     return Arrival(encoding, digest_of(response.headers) if is_as_stored else None, is_plain=bool(is_plain))
 
 
-async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+async def _single_piece(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body

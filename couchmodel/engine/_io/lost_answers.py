@@ -1,7 +1,7 @@
-"""Writes whose answer nobody got: the save was cancelled, or the answer was lost on its way.
+"""Writes without an answer: the save was cancelled, or the answer was lost on its way.
 
-Such a write may have been carried out. Then the next save of the document is refused as a conflict with the revision
-that this one has become. That revision is told from another's by where it comes from and by what it says.
+The server may have carried out such a write. Then it refuses the next save of the document as a conflict with the
+revision that the write made. That revision is recognized by its parent revision and by its content.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from couchmodel.types import JSONObject
 __all__ = ["UNANSWERED", "find_own", "may_be_stored"]
 
 UNANSWERED: Final = (asyncio.CancelledError, TransportError)
-"""What ends a request that got no answer."""
+"""The exceptions that end a request without an answer."""
 
 
 def may_be_stored(error: BaseException) -> bool:
-    """Return whether a write that has ended so may have been carried out."""
+    """Return True if the server may have carried out a write that ended with this exception."""
     return not isinstance(error, TransportError) or error.carried_out is not False
 
 
 async def find_own(session: Session, path: tuple[str, ...], bodies: Sequence[bytes]) -> tuple[bytes, str] | None:
-    """Return the body that has become the stored revision of a document, and that revision; None where none has.
+    """Return which of ``bodies`` is the stored revision of the document, and that revision; None if none is.
 
     ``bodies`` are the JSON texts of the document that were sent and got no answer.
     """
@@ -44,7 +44,7 @@ async def find_own(session: Session, path: tuple[str, ...], bodies: Sequence[byt
 
 
 def _follows(stored: JSONObject, base: str | None) -> bool:
-    """Return whether the stored revision is the first after ``base``; after nothing or a deletion, for None."""
+    """Return True if ``base`` is the parent of the stored revision. None stands for no parent, or a deleted one."""
     before = stored["_revs_info"][1:2]
     if base is None:
         return not before or before[0]["status"] == "deleted"
@@ -52,7 +52,7 @@ def _follows(stored: JSONObject, base: str | None) -> bool:
 
 
 def _content(document: JSONObject) -> JSONObject:
-    """Return what two revisions of the same content have in common: members, and attachments by their digests."""
+    """Return the content of a revision for comparison: its members, and its attachments by their digests."""
     attachments: Any = document.get("_attachments") or {}
     digests = {name: stub.get("digest", stub) for name, stub in attachments.items()}
     return {name: value for name, value in document.items() if not name.startswith("_")} | {"_attachments": digests}

@@ -1,7 +1,7 @@
-"""The parameters of a request as Python values, turned into a query string's texts.
+"""Encoding of parameters: Python values to the texts of a query string.
 
-CouchDB reads keys as JSON, and everything else as plain text. aiocouch leaves both to its users, so ``startkey='"a"'``
-stands in their programs; here ``startkey="a"`` says the same.
+CouchDB reads keys as JSON, and everything else as plain text. With aiocouch, users encode keys themselves, so their
+programs have ``startkey='"a"'``; here ``startkey="a"`` does the same.
 """
 
 from collections.abc import Mapping
@@ -9,31 +9,31 @@ from typing import Any, Final
 
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["exact", "lenient"]
+__all__ = ["encode_aiocouch_params", "encode_params"]
 
-_KEYS: Final = frozenset({"key", "keys", "startkey", "start_key", "endkey", "end_key"})
+_KEY_PARAMS: Final = frozenset({"key", "keys", "startkey", "start_key", "endkey", "end_key"})
 
 
-def exact(params: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of parameters, every key encoded as JSON; None is a key as well, and no value of another parameter."""
+def encode_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts of parameters. Keys are encoded as JSON, even None; others that are None are left out."""
     return {
-        name: encode(value).decode() if name in _KEYS else _plain(value)
+        name: encode(value).decode() if name in _KEY_PARAMS else _encode_plain(value)
         for name, value in params.items()
-        if value is not None or name in _KEYS
+        if value is not None or name in _KEY_PARAMS
     }
 
 
-def lenient(params: Mapping[str, Any]) -> dict[str, str]:
-    """The same for the calls that aiocouch has: None is left out, and a key may be the JSON text that it asks for.
+def encode_aiocouch_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts of parameters for methods that aiocouch has, whose keys may be JSON texts already.
 
-    A text is taken for JSON where it begins as a JSON string, list or object does and is one.
+    A string counts as a JSON text if it is one of a string, list or object. All parameters that are None are left out.
     """
     given = {name: value for name, value in params.items() if value is not None}
-    texts = {name: value for name, value in given.items() if name in _KEYS and _is_json(value)}
-    return exact({name: value for name, value in given.items() if name not in texts}) | texts
+    texts = {name: value for name, value in given.items() if name in _KEY_PARAMS and _is_json(value)}
+    return encode_params({name: value for name, value in given.items() if name not in texts}) | texts
 
 
-def _plain(value: object) -> str:
+def _encode_plain(value: object) -> str:
     return value if isinstance(value, str) else encode(value).decode()
 
 

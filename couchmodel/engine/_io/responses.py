@@ -1,4 +1,4 @@
-"""What CouchDB answered to a write: its JSON, and the status and headers beside it."""
+"""CouchDB's answers to writes: the JSON object with the status and the headers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from couchmodel._wire.messages import Request, Response, target
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ProtocolError
 
-__all__ = ["HTTPResponse", "Headers", "etag", "write"]
+__all__ = ["HTTPResponse", "Headers", "etag", "send_write"]
 
 
 class Headers(Mapping[str, str]):
-    """Headers by name, whatever its case."""
+    """Headers by name. The case of a name does not matter."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = {name.lower(): value for name, value in headers.items()}
@@ -33,10 +33,10 @@ class Headers(Mapping[str, str]):
 
 
 class HTTPResponse(Mapping[str, Any]):
-    """The answer to a write, a mapping with the members ``ok``, ``id`` and ``rev``.
+    """The answer to a write. As a mapping it has the members ``ok``, ``id`` and ``rev``.
 
-    ``status`` is 201 or 200, or 202 where fewer nodes of a cluster than a majority have stored it so far; ``headers``
-    are the answer's, by names of any case.
+    ``status`` is 201 or 200, or 202 if less than a majority of a cluster's nodes have stored the document so far.
+    ``headers`` are the headers of the answer; the case of their names does not matter.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], members: Mapping[str, Any]) -> None:
@@ -58,23 +58,26 @@ class HTTPResponse(Mapping[str, Any]):
 
     @property
     def etag(self) -> str | None:
-        """The entity tag without its quotes; a document's is its revision."""
+        """The entity tag without its quotes. That of a document is its revision."""
         return etag(self.headers)
 
 
-async def write(session: Session, request: Request) -> HTTPResponse:
-    """Send a write. Raises ProtocolError where the answer is not CouchDB's; the write may have been carried out."""
+async def send_write(session: Session, request: Request) -> HTTPResponse:
+    """Send a write and return its answer.
+
+    Raises ProtocolError if the answer is not CouchDB's; the write may have been carried out all the same.
+    """
     response = await session.send(request)
-    return HTTPResponse(response.status, response.headers, _object(request, response))
+    return HTTPResponse(response.status, response.headers, _decode_object(request, response))
 
 
 def etag(headers: Mapping[str, str]) -> str | None:
-    """The entity tag of an answer without its quotes; a proxy that compresses marks it as weak."""
+    """Return the entity tag of an answer without its quotes, and without the weak mark of a compressing proxy."""
     value = headers.get("etag")
     return None if value is None else value.removeprefix("W/").strip('"')
 
 
-def _object(request: Request, response: Response) -> Mapping[str, Any]:
+def _decode_object(request: Request, response: Response) -> Mapping[str, Any]:
     try:
         members = response.json()
     except ValueError:

@@ -1,7 +1,7 @@
 """The rows of an answer, read as they arrive: ``_all_docs``, views, ``_find`` and ``_changes``.
 
-CouchDB writes one row a line, and JSON allows no line break inside a string, so an answer can be cut into rows without
-parsing it: each row is then decoded once, by whoever knows its type, and memory is bounded by what one read brings.
+CouchDB writes one row a line, and JSON allows no line break inside a string. So an answer is split into rows without
+parsing it: the caller, who knows their type, decodes each row once, and memory is bounded by what one read brings.
 """
 
 from collections.abc import AsyncGenerator
@@ -16,16 +16,17 @@ from couchmodel.types import JSONObject
 
 __all__ = ["Rows"]
 
-_LISTS: Final = ("docs", "rows", "results")
+_ROW_MEMBERS: Final = ("docs", "rows", "results")
+"""The members that hold the rows, in the answers of ``_find``, of views, and of ``_changes``."""
 
-_FEW: Final = 50
-"""Rows that are handed out together: about a millisecond's work for those who decode them."""
+_BATCH: Final = 50
+"""The rows of one batch. Decoding them takes a caller about a millisecond."""
 
 
 class Rows:
-    """The rows of one answer. Iterating sends the request.
+    """The rows of one answer. Iterating over them sends the request.
 
-    ``members`` has what the answer says beside its rows, such as ``bookmark`` and ``last_seq``, once they are read.
+    ``members`` has the other members of the answer, such as ``bookmark`` and ``last_seq``, after all rows were read.
     """
 
     def __init__(self, session: Session, request: Request) -> None:
@@ -35,52 +36,52 @@ class Rows:
         self.members: JSONObject = {}
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
-        """The rows as JSON texts, some at a time, as they arrive.
+        """Yield the rows as JSON texts, in batches as they arrive.
 
-        Raises ProtocolError where the answer is cut off or is not CouchDB's.
+        Raises ProtocolError if the answer is cut off or is not CouchDB's.
         """
-        async with aclosing(self._arrivals()) as arrivals:
+        async with aclosing(self._read_rows()) as arrivals:
             async for rows in arrivals:
-                for start in range(0, len(rows), _FEW):
+                for start in range(0, len(rows), _BATCH):
                     if turn_is_due():
                         await give_turn()
-                    yield rows[start : start + _FEW]
+                    yield rows[start : start + _BATCH]
 
-    async def _arrivals(self) -> AsyncGenerator[list[bytes], None]:
-        """The rows, as many at a time as arrive together."""
+    async def _read_rows(self) -> AsyncGenerator[list[bytes], None]:
+        """Yield the rows, as many at a time as arrive together."""
         response = await self._session.send(self._request)
-        cutter = _Cutter()
+        splitter = _RowSplitter()
         if response.stream is None:
-            yield cutter.feed(response.body)
+            yield splitter.feed(response.body)
         else:
             async with aclosing(response.stream) as stream:
                 async for piece in stream:
-                    yield cutter.feed(piece)
-        yield self._finish(cutter)
+                    yield splitter.feed(piece)
+        yield self._finish(splitter)
 
-    def _finish(self, cutter: "_Cutter") -> list[bytes]:
+    def _finish(self, splitter: "_RowSplitter") -> list[bytes]:
         try:
-            self.members, rows = cutter.finish()
+            self.members, rows = splitter.finish()
         except ValueError:
             message = f"the answer was cut off or is not CouchDB's ({self._request.method} {self._request.path[-1]})"
             raise ProtocolError(message) from None
         return rows
 
 
-class _Cutter:
-    """Cuts an answer into a head, the lines of rows, and a tail; together head and tail are an answer without rows.
+class _RowSplitter:
+    """A splitter of an answer into a head, the lines of rows, and a tail. Head and tail are an answer without rows.
 
-    An answer that somebody on the way has formatted anew is all tail, and its rows come at the finish.
+    An answer that a proxy has formatted anew is all tail, and its rows come at the finish.
     """
 
     def __init__(self) -> None:
         self._head = b""
         self._tail: bytearray | None = None
-        # The pieces of a row that is not complete: a long one comes in many, which are joined once.
+        # The pieces of an incomplete row. A long row arrives in many pieces, which are joined once.
         self._rest: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The rows that this piece completes."""
+        """Return the rows that this piece completes."""
         if self._tail is not None:
             self._tail += piece
             return []
@@ -103,9 +104,12 @@ class _Cutter:
         return [row for line in lines if (row := line.rstrip(b"\r,"))]
 
     def finish(self) -> tuple[JSONObject, list[bytes]]:
-        """The members of the answer beside its rows, and the rows not seen before. Raises ValueError for a torn one."""
+        """Return the other members of the answer, and the rows not returned before.
+
+        Raises ValueError if the answer is cut off.
+        """
         members = decode(self._head + (b"".join(self._rest) if self._tail is None else bytes(self._tail)))
-        for name in _LISTS:
+        for name in _ROW_MEMBERS:
             if isinstance(members, dict) and isinstance(members.get(name), list):
                 return members, [encode(row) for row in members.pop(name)]
         raise ValueError("no rows")

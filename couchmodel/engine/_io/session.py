@@ -1,4 +1,7 @@
-"""A client's line to one server: the only place where a request leaves the engine and an error answer is read."""
+"""The session of a client with one server.
+
+It is the only place where a request leaves the engine, and where an error answer becomes an exception.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,25 +16,28 @@ __all__ = ["Session"]
 
 
 class Session:
-    """Sends requests by a transport and turns error answers into errors."""
+    """A sender of requests over a transport. It raises error answers as exceptions."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._closed_in: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self.closings = 0
-        """How often it was closed. Another event loop may use it after that, and :meth:`reopen` opens it again."""
+        """How often the session was closed.
+
+        Another event loop may still use it after that, and :meth:`reopen` lets the same loop use it again.
+        """
 
     def __repr__(self) -> str:
         return f"<Session {self._transport!r}>"
 
     @property
     def transport(self) -> Transport:
-        """The way to the server, for whoever reads error answers itself."""
+        """The transport of the session, for callers that read error answers themselves."""
         return self._transport
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed in the running event loop, in which a request would leave connections open."""
+        """True if the session was closed in the running event loop, where a request would open new connections."""
         if not self._closed_in:
             return False
         try:
@@ -40,14 +46,15 @@ class Session:
             return False
 
     def reopen(self) -> None:
-        """Let the running event loop use it again."""
+        """Let the running event loop use the session again."""
         if self._closed_in:
             self._closed_in.discard(asyncio.get_running_loop())
 
     async def send(self, request: Request) -> Response:
-        """The answer to a request, if it is no error; ``304 Not Modified`` is none.
+        """Send a request and return its answer. ``304 Not Modified`` is not an error.
 
-        Raises ResponseError for an error answer, TransportError where no answer came, ConnectError where it is closed.
+        Raises ResponseError for an error answer, TransportError if no answer came, ConnectError if the session is
+        closed.
         """
         if self._closed_in and self.is_closed:
             raise ConnectError(f"the connection is closed: open another, or enter its context again ({asked(request)})")
@@ -58,15 +65,15 @@ class Session:
         return response
 
     async def json(self, request: Request) -> Any:
-        """The decoded body of the answer."""
+        """Send a request and return the decoded JSON of its answer. Raises ProtocolError if that is not JSON."""
         return decoded(request, await self.send(request))
 
     async def get(self, path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> Any:
-        """The decoded answer to a GET."""
+        """Send a GET and return the decoded JSON of its answer."""
         return await self.json(Request("GET", path, query))
 
     async def close(self) -> None:
-        """Let go of connections and files."""
+        """Close the connections and files."""
         self.closings += 1
         self._closed_in.add(asyncio.get_running_loop())
         await self._transport.close()

@@ -1,4 +1,4 @@
-"""What an attachment is made of, on its way out: bytes, files, paths and async iterators."""
+"""The contents of attachments to upload: bytes, files, paths and async iterators."""
 
 import asyncio
 import io
@@ -12,21 +12,26 @@ from typing import IO, Any, Final, NamedTuple, TypeAlias
 from couchmodel._wire.contents import Digest
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["Content", "Source", "Upload", "guess_type", "pieces"]
+__all__ = ["Content", "Upload", "UploadSource", "guess_type", "iter_pieces"]
 
 Content: TypeAlias = bytes | bytearray | memoryview | AsyncIterable[bytes] | IO[bytes] | PathLike[str]
-"""What can be saved: bytes, an open binary file, the path of a file, or an async iterator of bytes."""
+"""The content of an attachment: bytes, an open binary file, the path of a file, or an async iterator of bytes."""
 
-_CHUNK: Final = 64 * 1024
-_SHORT: Final = 1024 * 1024
-_UNKNOWN: Final = "application/octet-stream"
+_CHUNK_BYTES: Final = 64 * 1024
+"""The bytes that are read from a file at a time."""
+
+_SHORT_BYTES: Final = 1024 * 1024
+"""Up to so many bytes are sent at once instead of in pieces."""
+
+_DEFAULT_TYPE: Final = "application/octet-stream"
+"""The media type that CouchDB gives an attachment that comes without one."""
 
 
 class Upload(NamedTuple):
-    """A content and what is to be known of it.
+    """The content of an attachment, with its media type and its length in bytes.
 
-    The media type of a file is guessed from its name where it is not given; the length of bytes and files is known, and
-    that of an async iterator has to be given where the server wants it beforehand.
+    If the media type is not given, it is guessed from the name of the file. The length of bytes and files is known.
+    That of an async iterator has to be given if the attachment is sent together with its document.
     """
 
     data: Content
@@ -34,13 +39,13 @@ class Upload(NamedTuple):
     length: int | None = None
 
 
-class Source:
-    """A content as it leaves, counted and digested on the way. Iterating it reads the content, once."""
+class UploadSource:
+    """A content that is being sent. Iterating over it reads the content, once, and counts and digests its bytes."""
 
     def __init__(self, data: Content, length: int | None = None) -> None:
-        """``length`` is how many bytes there must be; that of bytes and files is found out.
+        """``length`` is the number of bytes that there must be. That of bytes and files is known without it.
 
-        Raises ConfigurationError for what is no content, or is not as long as it is said to be.
+        Raises ConfigurationError if ``data`` is no content, or is not ``length`` bytes long.
         """
         self._data = data
         known = _length(data)
@@ -51,23 +56,23 @@ class Source:
         self._exhausted = False
 
     @property
-    def whole(self) -> bytes | None:
-        """All of it, where it is in memory anyway and so short that it holds up nobody when it is sent at once."""
-        is_short = self.length is not None and self.length <= _SHORT
+    def short_body(self) -> bytes | None:
+        """The whole content, if it is bytes that are short enough to be sent at once; None otherwise."""
+        is_short = self.length is not None and self.length <= _SHORT_BYTES
         return bytes(self._data) if isinstance(self._data, (bytes, bytearray, memoryview)) and is_short else None
 
     @property
     def size(self) -> int:
-        """How many bytes it has, once it has left."""
+        """The number of bytes, known after the content was sent."""
         return self.digest.length if self.length is None else self.length
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything has left, so that the server may have all of it."""
+        """True if all bytes were sent, so that the server may have them all."""
         return self._exhausted or (self.length is not None and self.digest.length >= self.length)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in pieces(self._data):
+        async for piece in iter_pieces(self._data):
             if not isinstance(piece, (bytes, bytearray, memoryview)):
                 kind = type(piece).__name__
                 raise ConfigurationError(f"the content gives {kind} where bytes are wanted: open a file with 'rb'")
@@ -80,33 +85,33 @@ class Source:
         self._exhausted = True
 
 
-async def pieces(data: Content) -> AsyncIterator[bytes]:
-    """The content in pieces. A path is opened here, and closed again. Raises ConfigurationError for what is none."""
+async def iter_pieces(data: Content) -> AsyncIterator[bytes]:
+    """Yield a content in pieces. A path is opened and closed here. Raises ConfigurationError if it is no content."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         view = memoryview(data).cast("B")
-        for start in range(0, len(view), _CHUNK):
-            yield bytes(view[start : start + _CHUNK])
+        for start in range(0, len(view), _CHUNK_BYTES):
+            yield bytes(view[start : start + _CHUNK_BYTES])
     elif isinstance(data, AsyncIterable):
         async for piece in data:
             yield piece
     elif isinstance(data, PathLike):
         with await asyncio.to_thread(Path(data).open, "rb") as file:
-            while piece := await asyncio.to_thread(file.read, _CHUNK):
+            while piece := await asyncio.to_thread(file.read, _CHUNK_BYTES):
                 yield piece
     else:
         _check_file(data)
-        while piece := await asyncio.to_thread(data.read, _CHUNK):
+        while piece := await asyncio.to_thread(data.read, _CHUNK_BYTES):
             yield piece
 
 
 def guess_type(data: Content) -> str:
-    """The media type of a file by its name; for all else CouchDB's own default."""
+    """Return the media type of a file, guessed from its name; CouchDB's default for all other contents."""
     name = str(data) if isinstance(data, PathLike) else getattr(data, "name", "")
-    return (mimetypes.guess_type(name)[0] if isinstance(name, str) else None) or _UNKNOWN
+    return (mimetypes.guess_type(name)[0] if isinstance(name, str) else None) or _DEFAULT_TYPE
 
 
 def _length(data: Any) -> int | None:
-    """How many bytes a content has; None where only reading it tells."""
+    """Return the number of bytes of a content; None if it has to be read to know."""
     if isinstance(data, (bytes, bytearray)):
         return len(data)
     if isinstance(data, memoryview):
@@ -116,10 +121,10 @@ def _length(data: Any) -> int | None:
     if isinstance(data, PathLike):
         return Path(data).stat().st_size
     _check_file(data)
-    return _left(data)
+    return _remaining_length(data)
 
 
-def _left(file: IO[bytes]) -> int | None:
+def _remaining_length(file: IO[bytes]) -> int | None:
     try:
         position = file.tell()
         end = file.seek(0, os.SEEK_END)

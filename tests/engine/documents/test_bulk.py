@@ -137,9 +137,9 @@ async def test_an_operation_can_be_used_again(database: Database) -> None:
 async def test_more_than_one_request_holds_is_split_and_joined_in_order(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel.engine._io.batches._DOCUMENTS", 3)
-    monkeypatch.setattr("couchmodel.engine._io.batches._MOST", 2)
-    monkeypatch.setattr("couchmodel.engine._io.batches._FIRST", 2)
+    monkeypatch.setattr("couchmodel.engine._io.batches._MAX_DOCUMENTS", 3)
+    monkeypatch.setattr("couchmodel.engine._io.batches._MAX_PACK_DOCUMENTS", 2)
+    monkeypatch.setattr("couchmodel.engine._io.batches._FIRST_PACK_DOCUMENTS", 2)
     ids = [str(n) for n in range(10)]
     async with database.create_docs(ids) as bulk:
         pass

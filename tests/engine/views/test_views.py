@@ -6,7 +6,7 @@ import pytest
 
 from couchmodel import BadRequestError, CouchModelError, NotFoundError, QueryError
 from couchmodel.engine import AllDocsView, Database, DesignDocument, View
-from couchmodel.engine._io.parameters import exact, lenient
+from couchmodel.engine._io.parameters import encode_aiocouch_params, encode_params
 from couchmodel.engine.view import Page
 from couchmodel.types import ViewRow
 
@@ -53,14 +53,14 @@ async def test_a_key_is_a_value_or_its_json_text(filled: Database, key: str) -> 
 
 
 def test_keys_are_json_and_the_rest_is_plain_text() -> None:
-    assert exact({"key": '"c"', "startkey": None, "limit": 2, "stale": "ok", "group": True, "skip": None}) == {
+    assert encode_params({"key": '"c"', "startkey": None, "limit": 2, "stale": "ok", "group": True, "skip": None}) == {
         "key": '"\\"c\\""',
         "startkey": "null",
         "limit": "2",
         "stale": "ok",
         "group": "true",
     }
-    assert lenient({"key": '["a"]', "startkey": None, "endkey": '"a', "keys": ["a"]}) == {
+    assert encode_aiocouch_params({"key": '["a"]', "startkey": None, "endkey": '"a', "keys": ["a"]}) == {
         "key": '["a"]',
         "endkey": '"\\"a"',
         "keys": '["a"]',
