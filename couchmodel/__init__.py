@@ -1,6 +1,6 @@
 """Typed documents for Apache CouchDB, with or without a server.
 
-Subclass :class:`CouchModel`, :func:`connect`, and ``await Recipe.get("apple_pie")``.
+Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
 from couchmodel._model.model import Connection, CouchModel, connect

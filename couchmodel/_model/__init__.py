@@ -1,1 +1,1 @@
-"""Typed documents: models, queries, attachments, and the repository that maps them onto the engine."""
+"""Typed documents: models, queries, attachments, and the repositories that store them through the engine."""

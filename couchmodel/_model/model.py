@@ -1,4 +1,4 @@
-"""The model that users subclass, and the connection that binds it."""
+"""The model class that users subclass, and the connection that binds models to a server."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -21,14 +21,14 @@ __all__ = ["Connection", "CouchModel", "connect"]
 class CouchModel(DocumentModel):
     """A typed document.
 
-    Subclass it, name its database, declare its fields as in any pydantic model::
+    Subclass it, name its database, and declare its fields as in any pydantic model::
 
         class Recipe(CouchModel, database="recipes", indexes=[Index("rating")]):
             title: str
             rating: int = 0
 
-    ``id`` is a new UUID where it is not given; ``rev`` is the revision the document is stored as. A model can be built,
-    validated and dumped with no database anywhere.
+    ``id`` is a new UUID if it is not given. ``rev`` is the revision that the document is stored as; None if it is not
+    stored. A model can be built, validated and dumped without a database.
     """
 
     __database__: ClassVar[str | None] = None
@@ -37,7 +37,7 @@ class CouchModel(DocumentModel):
     def __init_subclass__(
         cls, *, database: str | None = None, indexes: Sequence[Index] | None = None, **options: Any
     ) -> None:
-        """``database`` and ``indexes`` are inherited where they are not given; the rest is pydantic's configuration."""
+        """``database`` and ``indexes`` are inherited if they are not given; ``options`` is pydantic's configuration."""
         super().__init_subclass__(**options)
         if database is not None:
             cls.__database__ = database
@@ -46,47 +46,67 @@ class CouchModel(DocumentModel):
 
     @classmethod
     def repository(cls) -> Repository[Self]:
-        """The repository of this model in the database it is bound to. Raises ConfigurationError where it is not."""
+        """Return the repository of this model in the database it is bound to.
+
+        Raises ConfigurationError if the model is not bound, because no connection is open or it names no database.
+        """
         return Repository(cls, database_of(cls, cls.__database__))
 
     @classmethod
     async def get(cls, id: str) -> Self:
-        """The document. Raises NotFoundError; DocumentError where it does not fit the model."""
+        """Load a document by its id.
+
+        Raises NotFoundError if it is missing or deleted; DocumentError if it does not fit the model.
+        """
         return await cls.repository().get(id)
 
     @classmethod
     async def get_or_none(cls, id: str) -> Self | None:
-        """The document; None where it is missing or deleted. Raises NotFoundError where its database is missing."""
+        """Load a document by its id, or return None if it is missing or deleted.
+
+        Raises NotFoundError if the database is missing; DocumentError if the document does not fit the model.
+        """
         return await cls.repository().get_or_none(id)
 
     @classmethod
     def find(cls, *conditions: Condition | bool) -> Query[Self]:
-        """The documents that meet all the conditions; nothing is sent before they are asked for.
+        """Return a query for the documents that meet all the conditions. It is sent when its results are asked for.
 
-        Conditions are made of fields of the class, as in ``Recipe.find(Recipe.rating >= 4)``, and combined with ``&``,
-        ``|`` and ``~``. Raises QueryError for what is none.
+        Conditions compare fields of the class, as in ``Recipe.find(Recipe.rating >= 4)``, and are combined with ``&``,
+        ``|`` and ``~``. Raises QueryError if an argument is not a condition.
         """
         return cls.repository().find(*conditions)
 
     @classmethod
     async def save_all(cls, documents: Iterable[Self]) -> None:
-        """Store many documents with few requests. Raises BulkError with an error for each that was refused."""
+        """Store many documents with few requests; unchanged ones are left out.
+
+        Raises BulkError with an error for each document that was refused; the others are stored then. Raises
+        DocumentError, before anything is stored, if a document does not fit its model.
+        """
         await cls.repository().save_all(documents)
 
     async def save(self) -> None:
-        """Store the document: one request, none where nothing has changed since it was loaded or saved.
+        """Store the document. Sends nothing if nothing has changed since it was loaded or saved.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, where it is stored in another revision by now;
-        DocumentError where it does not fit its model, and then nothing is stored.
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
+        DocumentError, before anything is stored, if the document does not fit its model.
         """
-        await self._home().save(self)
+        await self._find_repository().save(self)
 
     async def delete(self) -> None:
-        """Delete the document in the revision it was loaded or saved in. Raises ConflictError, NotFoundError."""
-        await self._home().delete(self)
+        """Delete the revision that the document was loaded or saved as.
 
-    def _home(self) -> Repository[Self]:
-        """Where the document came from; where its model is bound, if it was only built or that connection is closed."""
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
+        NotFoundError if it is deleted already; ConfigurationError if the document is not stored.
+        """
+        await self._find_repository().delete(self)
+
+    def _find_repository(self) -> Repository[Self]:
+        """Return the repository that the document came from.
+
+        If the document was only built, or if its connection is closed, return the one that the model is bound to.
+        """
         home: Repository[Self] | None = state.home(self)
         if home is None:
             return self.repository()
@@ -96,11 +116,11 @@ class CouchModel(DocumentModel):
         return home
 
     def __attachment__(self, field: AttachmentField) -> Attachment:
-        return Attachment(self, field, self._home())
+        return Attachment(self, field, self._find_repository())
 
 
 class Connection(CouchDB):
-    """A server that models are bound to while its context is open."""
+    """The client of a server, to which models are bound while its context is open."""
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -108,9 +128,10 @@ class Connection(CouchDB):
         return self
 
     async def apply(self, *models: type[CouchModel]) -> None:
-        """Create the databases of models where they are missing, and bring their indexes up to date.
+        """Create the databases of models if they are missing, and create, change or delete their indexes as declared.
 
-        Applying twice changes nothing. Raises UnauthorizedError where only an administrator may do that.
+        A second call changes nothing. Raises ConfigurationError if a model names no database; UnauthorizedError if the
+        user may not create the database or change its indexes.
         """
         for model in models:
             if model.__database__ is None:
@@ -118,17 +139,17 @@ class Connection(CouchDB):
             await Repository(model, self.database(model.__database__)).apply(model.__indexes__)
 
     async def close(self) -> None:
-        """Let go of connections and files, and of the models."""
+        """Close the connections and files, and unbind the models."""
         unbind(self)
         await super().close()
 
 
 def connect(url: str | None = None, **options: Any) -> Connection:
-    """A connection of this process's models to a CouchDB, for ``async with``.
+    """Return a connection to a CouchDB, for ``async with``. All models of the process are bound to it while it is open.
 
     ``url`` is ``http://user:password@host:5984`` or ``https://…`` for a server, ``sqlite:FILE`` for an embedded store
-    in a file, ``memory:`` for one that is gone with the process. Without one it is the value of the environment
+    in a file, ``memory:`` for an embedded store that ends with the process. The default is the value of the environment
     variable ``COUCHMODEL_URL``, else ``sqlite:couchmodel.db``. ``options`` are those of
-    :class:`couchmodel.engine.CouchDB`. Nothing is sent yet. Raises ConfigurationError for a URL of no known form.
+    :class:`couchmodel.engine.CouchDB`. Sends nothing yet. Raises ConfigurationError if the URL has no known form.
     """
     return Connection(url or default_url(), **options)

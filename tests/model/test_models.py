@@ -34,7 +34,7 @@ from couchmodel import (
 )
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.serializers import encode_operand
-from couchmodel._model.query.selector import selector
+from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema import state
 from couchmodel._wire.messages import decode, encode
 from tests.models import Author, Recipe
@@ -79,7 +79,7 @@ class Odds(CouchModel):
 
 def saved(document: CouchModel) -> dict[str, object]:
     """The document as it would be stored."""
-    decoded: dict[str, object] = decode(codec.change(document) or b"{}")
+    decoded: dict[str, object] = decode(codec.body_to_send(document) or b"{}")
     return decoded
 
 
@@ -124,7 +124,7 @@ def test_a_copy_knows_what_is_stored() -> None:
     pickled: Recipe = pickle.loads(pickle.dumps(pie))  # noqa: S301
     for twin in (copy.copy(pie), copy.deepcopy(pie), pie.model_copy(), pickled):
         assert twin == pie
-        assert codec.change(twin) is None
+        assert codec.body_to_send(twin) is None
         twin.title = "Cake"
         assert saved(twin)["source"] == "book"
 
@@ -172,7 +172,7 @@ def test_an_instant_without_a_zone_is_refused_where_one_is_asked_for() -> None:
     odds = Odds()
     odds.aware = datetime(2024, 5, 1)  # noqa: DTZ001
     with pytest.raises(DocumentError, match="aware"):
-        codec.change(odds)
+        codec.body_to_send(odds)
 
 
 def test_a_set_is_stored_in_order_whatever_the_hashes() -> None:
@@ -186,7 +186,7 @@ def test_a_text_that_says_nan_is_welcome() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_json_cannot_carry_is_named(value: float) -> None:
     with pytest.raises(DocumentError, match="number: NaN"):
-        codec.change(Odds(number=value))
+        codec.body_to_send(Odds(number=value))
 
 
 def test_what_pydantic_refuses_it_refuses_here() -> None:
@@ -226,8 +226,8 @@ def test_unknown_members_stay_with_their_element(texts: list[str], stored: list[
 
 def test_what_was_stored_is_kept_as_it_came() -> None:
     pie = loaded(Recipe, title="Pie")
-    assert state.stored(pie) == b'{"_id":"x","_rev":"1-a","title":"Pie"}'
-    assert codec.change(pie) is None
+    assert state.stored_body(pie) == b'{"_id":"x","_rev":"1-a","title":"Pie"}'
+    assert codec.body_to_send(pie) is None
     pie.author = Author(name="Bob")
     assert saved(pie) == {
         "_id": "x",
@@ -259,7 +259,7 @@ def test_a_copy_without_a_revision_is_a_new_document() -> None:
     assert saved(copied)["_id"] == "y"
     pie.id = "y"
     with pytest.raises(ConfigurationError, match="keeps its id"):
-        codec.change(pie)
+        codec.body_to_send(pie)
 
 
 class Loose(CouchModel):
@@ -367,10 +367,10 @@ class Timed(CouchModel):
 
 def test_operands_are_written_as_the_field_is() -> None:
     noon = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    assert selector([col(Timed.stamp) > noon]) == {"stamp": {"$gt": noon.timestamp()}}
-    assert selector([col(Timed.lasts) > timedelta(hours=1)]) == {"lasts": {"$gt": 3600.0}}
-    assert selector([col(Timed.days).contains(noon)]) == {
+    assert build_selector([col(Timed.stamp) > noon]) == {"stamp": {"$gt": noon.timestamp()}}
+    assert build_selector([col(Timed.lasts) > timedelta(hours=1)]) == {"lasts": {"$gt": 3600.0}}
+    assert build_selector([col(Timed.days).contains(noon)]) == {
         "days": {"$elemMatch": {"$eq": "2024-05-01T10:00:00.000000Z"}}
     }
     with pytest.raises(QueryError, match="aware"):
-        selector([col(Timed.aware) > datetime(2024, 1, 1)])  # noqa: DTZ001
+        build_selector([col(Timed.aware) > datetime(2024, 1, 1)])  # noqa: DTZ001

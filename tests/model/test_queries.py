@@ -14,7 +14,7 @@ from couchmodel import (
     QueryError,
     col,
 )
-from couchmodel._model.query.selector import selector
+from couchmodel._model.query.selector import build_selector
 from couchmodel.engine import Database
 from tests.models import Author, Recipe
 
@@ -139,7 +139,7 @@ async def test_a_found_document_that_does_not_fit_is_named(shelf: type[Recipe], 
 @pytest.mark.parametrize("wrong", [True, Recipe(title="x").rating >= 4, "rating > 4", None, {"rating": 4}])
 def test_what_is_no_condition_is_refused(wrong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(QueryError, match="condition"):
-        selector([wrong])
+        build_selector([wrong])
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Between models and JSON: how a model is written, what has changed, and what is merged into what was loaded."""
+"""Conversion between models and JSON: serialization, detection of changes, and their merge into the stored document."""

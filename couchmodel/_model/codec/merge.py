@@ -1,7 +1,7 @@
-"""What becomes of a stored document when a model that knows only part of it has changed.
+"""Merging the changes of a model into the stored document, of which the model may know only a part.
 
-``before`` is what the model made of the stored document, ``after`` what it says now; both are JSON values, and both
-know less than what is stored.
+``before`` is the stored document as the model wrote it when it was loaded, ``after`` is the model now. Both are JSON
+values, and both may lack members of ``stored``.
 """
 
 from typing import Any
@@ -12,26 +12,27 @@ __all__ = ["apply_changes"]
 
 
 def apply_changes(stored: Any, before: Any, after: Any) -> Any:
-    """What was stored, with the changes that lead from ``before`` to ``after``."""
+    """Return ``stored`` with the changes that lead from ``before`` to ``after``."""
     if same(before, after):
         return stored
     if isinstance(stored, dict) and isinstance(before, dict) and isinstance(after, dict):
         kept = {name: value for name, value in stored.items() if name in after or name not in before}
-        return kept | {name: _member(name, stored, before, value) for name, value in after.items()}
+        return kept | {name: _merge_member(name, stored, before, value) for name, value in after.items()}
     if isinstance(stored, list) and isinstance(before, list) and isinstance(after, list) and len(stored) == len(before):
-        return _elements(stored, before, after)
+        return _merge_list(stored, before, after)
     return after
 
 
-def _member(name: str, stored: dict[str, Any], before: dict[str, Any], value: Any) -> Any:
+def _merge_member(name: str, stored: dict[str, Any], before: dict[str, Any], value: Any) -> Any:
     return apply_changes(stored[name], before[name], value) if name in stored and name in before else value
 
 
-def _elements(stored: list[Any], before: list[Any], after: list[Any]) -> list[Any]:
-    """The elements of a list.
+def _merge_list(stored: list[Any], before: list[Any], after: list[Any]) -> list[Any]:
+    """Return the merged elements of a list.
 
-    One that is as it was is taken from where it stood, each once. In a list of the same length, one that was edited
-    stood where it stands if nothing else came from there. Where else it may have stood nobody knows, so it is new.
+    An element that did not change is merged with the stored element it came from; each stored element is used once. If
+    the list has kept its length, an element that did change is taken to have come from its own place, unless another
+    one came from there. The origin of all others is unknown, so they count as new.
     """
     origins = _origins(before, after)
     if len(before) == len(after):
@@ -44,7 +45,10 @@ def _elements(stored: list[Any], before: list[Any], after: list[Any]) -> list[An
 
 
 def _origins(before: list[Any], after: list[Any]) -> list[int | None]:
-    """For each element, where the same one stood: at its own place if it can be, else at the first that is left."""
+    """Return for each element the place of the same element in ``before``, or None.
+
+    Its own place comes first, then the first place that is left.
+    """
     origins: list[int | None] = [
         n if n < len(before) and same(before[n], value) else None for n, value in enumerate(after)
     ]

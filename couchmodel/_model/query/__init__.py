@@ -1,1 +1,1 @@
-"""Queries as values: conditions, an order and limits, and the selector that CouchDB is asked."""
+"""Queries as values: conditions, an order and limits, and their translation to a Mango selector."""

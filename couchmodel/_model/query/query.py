@@ -1,12 +1,12 @@
-"""A query: conditions, an order and limits as a value, sent when its results are asked for."""
+"""Queries as values: conditions, an order and limits. A query is sent when its results are asked for."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
-from couchmodel._model.query.selector import selector
+from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, checked
+from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, require_condition
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
@@ -16,54 +16,58 @@ M = TypeVar("M", bound=DocumentModel)
 M_co = TypeVar("M_co", bound=DocumentModel, covariant=True)
 
 
-class Source(Protocol[M_co]):
-    """What answers a query."""
+class DocumentSource(Protocol[M_co]):
+    """A source of documents that answers queries."""
 
     def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M_co]:
-        """The documents that a body of ``_find`` asks for."""
+        """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
         ...
 
     def rows(self, body: JSONObject, limit: int | None) -> AsyncIterator[list[bytes]]:
-        """The same as JSON texts, as many at a time as arrive together."""
+        """Yield the same as JSON texts, in batches as they arrive."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Query(Generic[M]):
-    """Documents of a model that meet some conditions.
+    """A query for documents of a model.
 
-    It is a value: each method returns another one, and it can be used again. Iterating it (``async for``),
-    :meth:`to_list`, :meth:`first` and :meth:`count` send it. No result is cut short: without a limit, all come.
+    A query is a value: :meth:`find`, :meth:`sort`, :meth:`limit` and :meth:`skip` return another query, and a query can
+    be used again. Iterating over it (``async for``), :meth:`to_list`, :meth:`first` and :meth:`count` send it. Without
+    a limit, it gives all documents.
     """
 
-    source: Source[M]
+    source: DocumentSource[M]
     conditions: tuple[Condition, ...] = ()
     orderings: tuple[Ordering, ...] = ()
     most: int | None = None
     leave: int = 0
 
     def find(self, *conditions: Condition | bool) -> Self:
-        """With further conditions. Raises QueryError for what is none."""
-        return replace(self, conditions=(*self.conditions, *map(checked, conditions)))
+        """Return the query with further conditions. Raises QueryError if an argument is not a condition."""
+        return replace(self, conditions=(*self.conditions, *map(require_condition, conditions)))
 
     def sort(self, *fields: Ordering | FieldExpression[Any]) -> Self:
-        """In this order, which an index of the model must have: ``sort(Recipe.rating.desc())``.
+        """Return the query with this order, as in ``sort(Recipe.rating.desc())``. The model must have an index for it.
 
-        Raises QueryError for what is no field.
+        Raises QueryError if an argument is not a field of a model's class.
         """
-        return replace(self, orderings=tuple(map(_ordering, fields)))
+        return replace(self, orderings=tuple(map(_as_ordering, fields)))
 
     def limit(self, count: int | None) -> Self:
-        """At most so many of them; None for all."""
-        return replace(self, most=_checked_count(count))
+        """Return the query with a limit of ``count`` documents; None is no limit."""
+        return replace(self, most=_check_count(count))
 
     def skip(self, count: int) -> Self:
-        """Without the first ones. CouchDB reads and drops them, so this is for small numbers."""
-        return replace(self, leave=_checked_count(count))
+        """Return the query without its first ``count`` documents.
+
+        CouchDB reads and drops them, so use this for small numbers only.
+        """
+        return replace(self, leave=_check_count(count))
 
     def body(self) -> JSONObject:
-        """The body of the ``_find`` request, without its limit."""
-        body: JSONObject = {"selector": selector(self.conditions)}
+        """Return the body of the ``_find`` request, without its limit."""
+        body: JSONObject = {"selector": build_selector(self.conditions)}
         if self.orderings:
             body["sort"] = [{ordering.path: ordering.direction} for ordering in self.orderings]
         if self.leave:
@@ -74,17 +78,17 @@ class Query(Generic[M]):
         return self.source.documents(self.body(), self.most)
 
     async def to_list(self) -> list[M]:
-        """All of them. Raises DocumentError at one that does not fit the model."""
+        """Return all documents. Raises DocumentError if one does not fit the model."""
         return [document async for document in self]
 
     async def first(self) -> M | None:
-        """The first of them; None where there is none."""
-        async for document in self.limit(_one(self.most)):
+        """Return the first document; None if there is none."""
+        async for document in self.limit(_at_most_one(self.most)):
             return document
         return None
 
     async def count(self) -> int:
-        """How many they are. CouchDB has no count of its own: the ids are fetched and counted."""
+        """Return the number of documents. CouchDB cannot count them, so this fetches their ids and counts those."""
         rows = self.source.rows({**self.body(), "fields": ["_id"]}, self.most)
         return sum([len(batch) async for batch in rows])
 
@@ -92,7 +96,7 @@ class Query(Generic[M]):
 _NOT_A_FIELD: Final = "sort() takes fields of the model's class, as in Recipe.rating or Recipe.rating.desc()"
 
 
-def _ordering(field: Any) -> Ordering:
+def _as_ordering(field: Any) -> Ordering:
     if isinstance(field, Ordering):
         return field
     if isinstance(field, FieldExpression):
@@ -100,11 +104,11 @@ def _ordering(field: Any) -> Ordering:
     raise QueryError(f"{_NOT_A_FIELD}, not {field!r}")
 
 
-def _one(most: int | None) -> int:
+def _at_most_one(most: int | None) -> int:
     return 1 if most is None else min(most, 1)
 
 
-def _checked_count(count: Any) -> Any:
+def _check_count(count: Any) -> Any:
     if count is not None and (not isinstance(count, int) or count < 0):
         raise QueryError(f"a limit is a number of documents, not {count!r}")
     return count

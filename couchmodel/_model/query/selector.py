@@ -1,43 +1,53 @@
-"""What a condition means to CouchDB: a Mango selector (its manual, under ``/{db}/_find``)."""
+"""Translation of conditions to Mango selectors (CouchDB's manual, section ``/{db}/_find``)."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from couchmodel._model.codec.serializers import encode_operand
-from couchmodel._model.schema.expressions import Comparison, Condition, FieldExpression, Group, Negation, checked
+from couchmodel._model.schema.expressions import (
+    Comparison,
+    Condition,
+    FieldExpression,
+    Group,
+    Negation,
+    require_condition,
+)
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["selector"]
+__all__ = ["build_selector"]
 
 
-def selector(conditions: Iterable[object]) -> JSONObject:
-    """The selector of what meets all the conditions. Raises QueryError for what is no condition."""
-    members = [_selector(checked(condition)) for condition in conditions]
+def build_selector(conditions: Iterable[object]) -> JSONObject:
+    """Return the selector of the documents that meet all the conditions.
+
+    Raises QueryError if one is not a condition.
+    """
+    members = [_condition_selector(require_condition(condition)) for condition in conditions]
     if len(members) == 1:
         return members[0]
     return {"$and": members} if members else {}
 
 
-def _selector(condition: Condition) -> JSONObject:
+def _condition_selector(condition: Condition) -> JSONObject:
     if isinstance(condition, Comparison):
-        return _comparison(condition)
+        return _comparison_selector(condition)
     if isinstance(condition, Group):
-        return {condition.operator: [_selector(member) for member in condition.members]}
+        return {condition.operator: [_condition_selector(member) for member in condition.members]}
     if isinstance(condition, Negation):
-        return {"$not": _selector(condition.member)}
+        return {"$not": _condition_selector(condition.member)}
     raise QueryError(f"{condition!r} is a condition of no known kind")
 
 
-def _comparison(condition: Comparison) -> JSONObject:
+def _comparison_selector(condition: Comparison) -> JSONObject:
     path, operator, operand = condition.field.path, condition.operator, condition.operand
     if operator == "$eq" and operand is None:
-        # A field that a model declares with None as its default may be missing from what others have stored.
+        # Other programs may leave out a member whose value would be the model's default, None.
         return {"$or": [{path: {"$eq": None}}, {path: {"$exists": False}}]}
-    return {path: {operator: _operand(condition.field, operator, operand)}}
+    return {path: {operator: _encode_operand(condition.field, operator, operand)}}
 
 
-def _operand(field: FieldExpression[Any], operator: str, operand: Any) -> Any:
+def _encode_operand(field: FieldExpression[Any], operator: str, operand: Any) -> Any:
     match operator:
         case "$exists" | "$regex":
             return operand

@@ -1,1 +1,1 @@
-"""Declarations: the base of models, their fields and expressions, and the state of a document. Nothing here waits."""
+"""Declarations: the base of models, their fields and expressions, and the state of a document. No I/O is done here."""

@@ -1,7 +1,8 @@
-"""The base of every model: a pydantic model whose class attributes are field expressions, with an id and a revision.
+"""The base class of models: a pydantic model with an id and a revision, whose class attributes are field expressions.
 
-It knows no database, so a model can be built, validated and dumped anywhere. State lives in slots, which cost a load
-nothing; there is no ``__init__``, no private attribute and no validator here, each of which would.
+It knows no database, so a model can be built, validated and dumped anywhere. The state of a document is in slots, which
+cost a load nothing. There is no ``__init__``, no private attribute and no validator here, because each would make
+loading slower.
 """
 
 import os
@@ -14,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from couchmodel._model.schema import state
 from couchmodel._model.schema.expressions import FieldExpression, field_of
-from couchmodel._model.schema.fields import AttachmentField, attachment, building
+from couchmodel._model.schema.fields import AttachmentField, attachment, building_class
 from couchmodel.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,20 +25,20 @@ else:
 
 __all__ = ["DocumentModel", "ModelMeta", "new_id"]
 
-_VERBS: Final = "couchmodel._model.model"
-"""The module whose methods every model has."""
+_MODEL_MODULE: Final = "couchmodel._model.model"
+"""The module of CouchModel, whose methods a field must not hide."""
 
-_STORED_NAMES: Final[dict[str, FieldExpression[str]]] = {
+_STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
     "id": FieldExpression(("_id",), str),
     "rev": FieldExpression(("_rev",), str),
 }
 
 
 def new_id() -> str:
-    """A document id that no other has: a UUID of version 7 as 32 hexadecimal digits, which sorts by time.
+    """Return a unique document id: a UUID of version 7 as 32 hexadecimal digits, which sorts by time.
 
-    The time is that of RFC 9562, section 6.2, method 3: milliseconds, and 12 bits for parts of one. Ids in the order of
-    their making keep CouchDB's trees compact, and one made by the client makes a repeated write detectable.
+    The time is encoded as in RFC 9562, section 6.2, method 3: milliseconds, and 12 bits for fractions of one. Ids that
+    sort by time keep CouchDB's B-trees compact, and an id made by the client makes a repeated write detectable.
     """
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     high = milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000
@@ -47,16 +48,19 @@ def new_id() -> str:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr, attachment))
 class ModelMeta(ModelMetaclass):
-    """Answers ``Recipe.rating`` with a field expression. pydantic keeps no class attribute for a field."""
+    """The metaclass of models. It returns a field expression for ``Recipe.rating``.
+
+    pydantic removes the class attribute of a field, so ``__getattr__`` is called for it.
+    """
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
         attachments = {key: value for key, value in namespace.items() if isinstance(value, AttachmentField)}
-        fields = {key: value.declared_as(key) for key, value in attachments.items()}
-        token = building.set(True)
+        fields = {key: value.declare(key) for key, value in attachments.items()}
+        token = building_class.set(True)
         try:
             model = super().__new__(cls, name, bases, {**namespace, **fields}, **options)
         finally:
-            building.reset(token)
+            building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
         type.__setattr__(model, "__storing__", None)
@@ -66,19 +70,19 @@ class ModelMeta(ModelMetaclass):
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> Any:
-            if not name.startswith("_") and not building.get():
+            if not name.startswith("_") and not building_class.get():
                 fields = cls.__dict__.get("__pydantic_fields__", ())
                 if name in fields:
-                    return _STORED_NAMES[name] if name in _STORED_NAMES else field_of(cls, name)
+                    return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(cls, name)
             return super().__getattr__(name)
 
 
 def _check_class(model: Any, bases: tuple[type, ...]) -> None:
-    """Raise ConfigurationError for what would go wrong later, and see to it that ``id`` and ``rev`` are read."""
+    """Raise ConfigurationError for declarations that would fail later; restore the aliases of ``id`` and ``rev``."""
     if model.model_config.get("validate_by_alias") is False:
         raise ConfigurationError(f"{model.__name__} sets validate_by_alias=False, so CouchDB's _id would not be read")
     for name, info in model.__pydantic_fields__.items():
-        if any(name in vars(base) for kind in bases for base in kind.__mro__ if base.__module__ == _VERBS):
+        if any(name in vars(base) for kind in bases for base in kind.__mro__ if base.__module__ == _MODEL_MODULE):
             hint = f'{name}_: … = Field(alias="{name}")'
             raise ConfigurationError(f"{model.__name__}.{name} would hide the method {name}(): write `{hint}`")
         kind = info.annotation
@@ -90,11 +94,11 @@ def _check_class(model: Any, bases: tuple[type, ...]) -> None:
                 f"{model.__name__}.{name} is declared as `{name}: Attachment = attachment()`"
                 f" in the body of {model.__name__} or of another CouchModel, not elsewhere"
             )
-    _read_own_members(model)
+    _restore_aliases(model)
 
 
-def _read_own_members(model: Any) -> None:
-    """See to it that CouchDB's names are read though a subclass declares ``id`` anew, with a default of its own."""
+def _restore_aliases(model: Any) -> None:
+    """Let ``_id`` and ``_rev`` be read even if a subclass declares ``id`` anew, for example with its own default."""
     changed = False
     for name in ("id", "rev"):
         info = model.__pydantic_fields__.get(name)
@@ -103,24 +107,24 @@ def _read_own_members(model: Any) -> None:
             info.alias_priority = 2
             changed = True
     if changed and model.__pydantic_complete__:
-        token = building.set(True)
+        token = building_class.set(True)
         try:
             model.model_rebuild(force=True)
         finally:
-            building.reset(token)
+            building_class.reset(token)
 
 
 class DocumentModel(BaseModel, metaclass=ModelMeta):
-    """A document: an ``id``, the ``rev`` it is stored as, and the fields that a subclass declares."""
+    """A document: its ``id``, the ``rev`` that it is stored as, and the fields that a subclass declares."""
 
     __slots__ = state.SLOTS
 
     if TYPE_CHECKING:
         __storing__: ClassVar[Any]
-        """Each class's own storing serializers, once they are made: see :mod:`couchmodel._model.codec.codec`."""
+        """The serializers of this class for storage, once they are made: a ``Writer`` of ``codec.serializers``."""
 
     if TYPE_CHECKING:
-        # Type checkers see fields that need not be given, and no other names for them.
+        # Type checkers are to see optional fields, without the aliases.
         id: str = ""
         rev: str | None = None
     else:
@@ -129,7 +133,7 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        # The names of CouchDB's members are for the store; an API shows the model's.
+        # `_id` and `_rev` are the names in the store. The schema of an API has the names of the model.
         found = handler.resolve_ref_schema(handler(schema))
         properties = found.get("properties", {})
         for stored, name in (("_id", "id"), ("_rev", "rev")):
@@ -146,8 +150,8 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         return state.copy_state(self, super().__deepcopy__(memo))
 
     def __getstate__(self) -> dict[Any, Any]:
-        return {**super().__getstate__(), "__stored__": state.stored(self)}
+        return {**super().__getstate__(), "__stored__": state.stored_body(self)}
 
     def __setstate__(self, values: dict[Any, Any]) -> None:
-        state.set_stored(self, values.pop("__stored__", None))
+        state.set_stored_body(self, values.pop("__stored__", None))
         super().__setstate__(values)

@@ -1,7 +1,7 @@
-"""Conditions on the fields of a model, as values: ``Recipe.rating >= 4`` makes one, and nothing is sent.
+"""Conditions on the fields of a model, as values. ``Recipe.rating >= 4`` makes one, and sends nothing.
 
-What a condition means to CouchDB is said elsewhere (:mod:`couchmodel._model.query.selector`), because its operands pass
-through the same codec as stored values.
+:mod:`couchmodel._model.query.selector` translates conditions to selectors. It is another module because operands are
+encoded by the same codec as stored values.
 """
 
 import types
@@ -30,15 +30,15 @@ V = TypeVar("V")
 
 
 class Condition:
-    """Something that is true of a document or is not. Combine conditions with ``&``, ``|`` and ``~``."""
+    """A condition that a document meets or does not meet. Combine conditions with ``&``, ``|`` and ``~``."""
 
     __slots__ = ()
 
     def __and__(self, other: "Condition | bool") -> "Condition":
-        return Group("$and", (self, checked(other)))
+        return Group("$and", (self, require_condition(other)))
 
     def __or__(self, other: "Condition | bool") -> "Condition":
-        return Group("$or", (self, checked(other)))
+        return Group("$or", (self, require_condition(other)))
 
     def __invert__(self) -> "Condition":
         return Negation(self)
@@ -48,7 +48,7 @@ class Condition:
 
 
 class Comparison(Condition):
-    """A field, an operator of Mango, and what the field is compared with."""
+    """A comparison: a field, an operator of Mango, and the operand that the field is compared with."""
 
     __slots__ = ("field", "operand", "operator")
 
@@ -62,7 +62,7 @@ class Comparison(Condition):
 
 
 class Group(Condition):
-    """Conditions that must hold all (``$and``) or of which one must hold (``$or``)."""
+    """Conditions that must all hold (``$and``), or at least one of which must hold (``$or``)."""
 
     __slots__ = ("members", "operator")
 
@@ -75,7 +75,7 @@ class Group(Condition):
 
 
 class Negation(Condition):
-    """A condition that must not hold. CouchDB calls a condition on a missing field false, and its negation as well."""
+    """A condition that must not hold. For a missing field, both a comparison and its negation are false in CouchDB."""
 
     __slots__ = ("member",)
 
@@ -87,17 +87,18 @@ class Negation(Condition):
 
 
 class Ordering(NamedTuple):
-    """A field to sort by, and which way: ``"asc"`` or ``"desc"``."""
+    """A field to sort by, and its direction: ``"asc"`` or ``"desc"``."""
 
     path: str
     direction: str = "asc"
 
 
 class FieldExpression(Generic[T]):
-    """A field of a model, as it is reached on the class: ``Recipe.author.name``.
+    """A field of a model as an attribute of the class, such as ``Recipe.author.name``.
 
-    Comparing it makes a condition. A field of an embedded model is reached as an attribute, or with brackets where it
-    is named like a method here; an element of a list by its index, a member of a dictionary by its key.
+    Comparing it makes a condition. A field of an embedded model is an attribute of the expression, or is written with
+    brackets if it has the name of a method of this class. Brackets also take the index of a list's element and the key
+    of a dictionary's member.
     """
 
     __slots__ = ("_annotation", "_names", "_owner")
@@ -111,12 +112,12 @@ class FieldExpression(Generic[T]):
 
     @property
     def path(self) -> str:
-        """The field's path in a stored document, as Mango writes it, with dots inside a name escaped."""
+        """The path of the field in a stored document, in Mango's notation, with dots inside a name escaped."""
         return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in self._names)
 
     @property
     def annotation(self) -> Any:
-        """The type that the model declares, with its metadata."""
+        """The type that the model declares for the field, with its metadata."""
         return self._annotation
 
     @property
@@ -145,31 +146,31 @@ class FieldExpression(Generic[T]):
     __hash__ = None  # type: ignore[assignment]
 
     def in_(self, values: Iterable[T]) -> Condition:
-        """The field is one of these."""
+        """Return the condition that the field is one of these values."""
         return Comparison(self, "$in", list(values))
 
     def not_in(self, values: Iterable[T]) -> Condition:
-        """The field is there and is none of these."""
+        """Return the condition that the field exists and is none of these values."""
         return Comparison(self, "$nin", list(values))
 
     def exists(self, yes: bool = True) -> Condition:
-        """The stored document has the field, whatever its value; or has it not."""
+        """Return the condition that the stored document has the field, with any value, or that it lacks the field."""
         return Comparison(self, "$exists", yes)
 
     def matches(self: "FieldExpression[str] | FieldExpression[str | None]", pattern: str) -> Condition:
-        """A regular expression is found in the field. CouchDB has no index for that."""
+        """Return the condition that a regular expression is found in the field. CouchDB uses no index for that."""
         return Comparison(self, "$regex", pattern)
 
     def contains(self: "FieldExpression[list[V]] | FieldExpression[list[V] | None]", value: V) -> Condition:
-        """The list has this element."""
+        """Return the condition that the list has this element."""
         return Comparison(self, "$elemMatch", value)
 
     def asc(self) -> Ordering:
-        """Smallest first."""
+        """Return the ascending order by this field: smallest first."""
         return Ordering(self.path)
 
     def desc(self) -> Ordering:
-        """Largest first."""
+        """Return the descending order by this field: largest first."""
         return Ordering(self.path, "desc")
 
     @overload
@@ -177,19 +178,19 @@ class FieldExpression(Generic[T]):
     @overload
     def __getitem__(self: "FieldExpression[dict[str, V]]", key: str) -> "FieldExpression[V]": ...
     def __getitem__(self, key: int | str) -> "FieldExpression[Any]":
-        kind = _plain(self._annotation)
+        kind = _bare_type(self._annotation)
         if _is_model(kind):
             return self._member(str(key))
         arguments = get_args(kind)
         return FieldExpression((*self._names, str(key)), arguments[-1] if arguments else Any)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # copy and pickle ask for some before there is anything to look at
+        if name.startswith("_"):  # copy and pickle look up such names before the slots are set
             raise AttributeError(name)
         return self._member(name)
 
     def _member(self, name: str) -> "FieldExpression[Any]":
-        kind = _plain(self._annotation)
+        kind = _bare_type(self._annotation)
         if not _is_model(kind) or name not in kind.__pydantic_fields__:
             raise AttributeError(f"{self.path!r} has no field {name!r}")
         return field_of(kind, name, self._names)
@@ -205,7 +206,7 @@ class FieldExpression(Generic[T]):
 
 
 def field_of(model: type[BaseModel], name: str, prefix: tuple[str, ...] = ()) -> FieldExpression[Any]:
-    """The expression for a field of a pydantic model, under the name it is stored by."""
+    """Return the expression for a field of a pydantic model, under the name by which the field is stored."""
     info = model.__pydantic_fields__[name]
     stored = info.serialization_alias or info.alias or name
     annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
@@ -217,31 +218,32 @@ def col(field: FieldExpression[T]) -> FieldExpression[T]: ...
 @overload
 def col(field: T) -> FieldExpression[T]: ...
 def col(field: Any) -> FieldExpression[Any]:
-    """The field itself, under the type it has on the class, which no type checker sees without help.
+    """Return the field itself, typed as a field expression. To a type checker, ``Recipe.rating`` is an ``int``.
 
-    ``col(Recipe.rating).desc()`` is ``Recipe.rating.desc()``. Raises QueryError for what is no field of a class.
+    So ``col(Recipe.rating).desc()`` is ``Recipe.rating.desc()``, and a type checker accepts it. Raises QueryError if
+    ``field`` is not a field of a model's class.
     """
     if not isinstance(field, FieldExpression):
         raise QueryError(f"col() takes a field of a model's class, not {field!r}")
     return field
 
 
-def checked(condition: object) -> Condition:
-    """The condition. Raises QueryError for anything else, such as a comparison of an instance's field."""
+def require_condition(condition: object) -> Condition:
+    """Return the condition. Raises QueryError for anything else, such as a comparison of an instance's field."""
     if isinstance(condition, Condition):
         return condition
     said = "a comparison of values, not of a model's fields," if isinstance(condition, bool) else f"{condition!r}"
     raise QueryError(f"{said} is no condition: compare fields of the class, as in Recipe.rating >= 4")
 
 
-def _plain(annotation: Any) -> Any:
-    """The type without its metadata and without ``| None``."""
+def _bare_type(annotation: Any) -> Any:
+    """Return the type without its metadata and without ``| None``."""
     if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
+        return _bare_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not types.NoneType]
         if len(kinds) == 1:
-            return _plain(kinds[0])
+            return _bare_type(kinds[0])
     return annotation
 
 

@@ -1,4 +1,4 @@
-"""What a model's class declares beside its fields: attachments and indexes."""
+"""Declarations of a model beside its fields: attachments and indexes."""
 
 import fnmatch
 import re
@@ -13,27 +13,31 @@ from pydantic.fields import FieldInfo
 from couchmodel._model.schema.expressions import FieldExpression
 from couchmodel.errors import AttachmentError, ConfigurationError
 
-__all__ = ["AttachmentField", "Index", "attachment", "building"]
+__all__ = ["AttachmentField", "Index", "attachment", "building_class"]
 
-building: Final[ContextVar[bool]] = ContextVar("couchmodel_building", default=False)
-"""Whether pydantic builds a class just now. It then asks the bases for attributes named like the fields, and would take
-what a class attribute stands for here as the default of a field."""
+building_class: Final[ContextVar[bool]] = ContextVar("couchmodel_building", default=False)
+"""True while pydantic builds a class.
+
+pydantic then looks up the names of the fields as attributes of the base classes, and would take a field expression for
+the default of a field.
+"""
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\s*", re.IGNORECASE)
-_UNITS: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_UNIT_BYTES: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class AttachmentOwner(Protocol):
-    """A document that knows how to reach its attachments."""
+    """A document that can make the attachment objects of its fields."""
 
     def __attachment__(self, field: "AttachmentField") -> Any: ...
 
 
 class AttachmentField:
-    """The declaration of an attachment, and the descriptor by which a document reaches it.
+    """The declaration of an attachment, and the descriptor that returns the attachment of a document.
 
-    To pydantic it is a field that holds CouchDB's stub, so that what a stored document says of its attachment (media
-    type, length, digest) is loaded with it; being a data descriptor, this hides the stub behind the attachment.
+    To pydantic it is a field that holds CouchDB's stub, so the media type, length and digest of the attachment are
+    loaded with the document. Because this is a data descriptor, it takes precedence over the stub in the document's
+    ``__dict__``.
     """
 
     def __init__(self, name: str | None, content_types: Sequence[str], max_size: int | str | None) -> None:
@@ -42,8 +46,8 @@ class AttachmentField:
         self.content_types = tuple(content_types)
         self.max_size = None if max_size is None else parse_size(max_size)
 
-    def declared_as(self, field_name: str) -> FieldInfo:
-        """Take the name of the field; the answer is what pydantic sees in its place."""
+    def declare(self, field_name: str) -> FieldInfo:
+        """Set the name of the field, and return the pydantic field that stands for it."""
         self.field_name = field_name
         self.name = self.name or field_name
         stub = AliasPath("_attachments", self.name)
@@ -51,7 +55,7 @@ class AttachmentField:
 
     def __get__(self, document: AttachmentOwner | None, model: type) -> Any:
         if document is None:
-            if building.get():
+            if building_class.get():
                 raise AttributeError(self.field_name)
             return FieldExpression(("_attachments", self.name), dict[str, Any])
         return document.__attachment__(self)
@@ -60,7 +64,7 @@ class AttachmentField:
         raise AttributeError(f"{self.field_name!r} is not assigned but saved: await document.{self.field_name}.save(…)")
 
     def check_type(self, content_type: str) -> None:
-        """Raise AttachmentError for a media type that the field does not take."""
+        """Raise AttachmentError if the field does not allow this media type."""
         if not content_type.isprintable() or "/" not in content_type:
             said = f"{self.field_name!r} takes a media type such as 'image/png', and {content_type!r} is none"
             raise AttachmentError(said)
@@ -70,7 +74,7 @@ class AttachmentField:
             raise AttachmentError(message)
 
     def check_size(self, size: int) -> None:
-        """Raise AttachmentError for more bytes than the field takes."""
+        """Raise AttachmentError if the field does not allow this many bytes."""
         if self.max_size is not None and size > self.max_size:
             raise AttachmentError(f"{self.field_name!r} takes at most {self.max_size:,} bytes, not {size:,} or more")
 
@@ -80,21 +84,25 @@ def attachment(
     name: str | None = None,
     content_types: Sequence[str] = (),
     max_size: int | str | None = None,
-    init: Literal[False] = False,  # read by type checkers: the constructor takes no attachment
+    init: Literal[False] = False,  # for type checkers: the constructor takes no attachment
 ) -> Any:
-    """The declaration of an attachment, to stand where a field has its default.
+    """Declare an attachment, in the place of a field's default.
 
-    ``photo: Attachment = attachment(content_types=["image/*"], max_size="5 MB")`` declares one. ``name`` is what it is
-    stored by, if not the field's name; ``content_types`` are media types that may end in ``/*``; ``max_size`` is a
-    number of bytes, or a text with a unit (kB and MB are decimal, KiB and MiB binary). Raises ConfigurationError for a
-    size that cannot be read.
+    ``photo: Attachment = attachment(content_types=["image/*"], max_size="5 MB")`` declares one. ``name`` is the name by
+    which the attachment is stored; the default is the name of the field. ``content_types`` are the allowed media types,
+    which may end in ``/*``; the default is all. ``max_size`` is a number of bytes, or a string with a unit (kB and MB
+    are decimal, KiB and MiB binary). Raises ConfigurationError if the size cannot be read.
     """
     return AttachmentField(name, content_types, max_size)
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A Mango index on fields of a model, by the names they are stored by; dots reach into embedded models."""
+    """A Mango index on fields of a model.
+
+    ``fields`` are the names by which the fields are stored; a dot leads to a field of an embedded model. ``name`` is
+    the name of the index; the default is the fields with hyphens between them.
+    """
 
     fields: tuple[str, ...]
     name: str
@@ -107,10 +115,10 @@ class Index:
 
 
 def parse_size(size: int | str) -> int:
-    """A number of bytes. Raises ConfigurationError for a text that is no size."""
+    """Return a size as a number of bytes. Raises ConfigurationError if it is a string that cannot be read."""
     if isinstance(size, int):
         return size
     found = _SIZE.fullmatch(size)
     if found is None:
         raise ConfigurationError(f"{size!r} is no size: write a number of bytes, or one with a unit, such as '5 MB'")
-    return int(float(found[1]) * _UNITS[(found[2] or "B").lower()])
+    return int(float(found[1]) * _UNIT_BYTES[(found[2] or "B").lower()])

@@ -1,6 +1,6 @@
-"""What a document knows of its storage: the bytes of the revision it was loaded from or saved as, and where that is.
+"""The storage state of a document: the bytes of the revision it was loaded or saved as, and its repository.
 
-Both live in slots beside pydantic's own. A load sets them; a document that was only built has neither.
+It is kept in slots beside pydantic's own. A load sets it; a document that was only built has none.
 """
 
 from typing import Any, Final, TypeVar
@@ -12,57 +12,57 @@ __all__ = [
     "note_unanswered",
     "set_home",
     "set_rev",
-    "set_stored",
-    "stored",
-    "unanswered",
+    "set_stored_body",
+    "stored_body",
+    "unanswered_bodies",
 ]
 
 SLOTS: Final = ("__home__", "__stored__", "__unanswered__")
 
 D = TypeVar("D")
 
-_set: Final = object.__setattr__
+_set_slot: Final = object.__setattr__  # pydantic's own __setattr__ would record or refuse the assignment
 
 
-def stored(document: object) -> bytes | None:
-    """The stored revision as its JSON text; None for a document that is not stored as far as it knows."""
+def stored_body(document: object) -> bytes | None:
+    """Return the JSON text of the stored revision; None if no stored revision is known."""
     found: bytes | None = getattr(document, "__stored__", None)
     return found
 
 
-def set_stored(document: object, body: bytes | None) -> None:
-    """Remember the stored revision."""
-    _set(document, "__stored__", body)
+def set_stored_body(document: object, body: bytes | None) -> None:
+    """Set the JSON text of the stored revision."""
+    _set_slot(document, "__stored__", body)
 
 
 def set_rev(document: object, rev: str | None) -> None:
-    """Note the revision the document is stored as, past pydantic's own record of what was assigned."""
-    _set(document, "rev", rev)
+    """Set the revision that the document is stored as, without adding ``rev`` to the fields that pydantic saw set."""
+    _set_slot(document, "rev", rev)
 
 
 def note_unanswered(document: object, body: bytes) -> None:
-    """Remember what was sent and got no answer."""
-    _set(document, "__unanswered__", (*getattr(document, "__unanswered__", ()), body))
+    """Record a JSON text that was sent and got no answer."""
+    _set_slot(document, "__unanswered__", (*getattr(document, "__unanswered__", ()), body))
 
 
-def unanswered(document: object) -> tuple[bytes, ...]:
-    """Return what was sent since it was last known to be stored, and got no answer."""
+def unanswered_bodies(document: object) -> tuple[bytes, ...]:
+    """Return the JSON texts that were sent and got no answer."""
     found: tuple[bytes, ...] = getattr(document, "__unanswered__", ())
     return found
 
 
 def home(document: object) -> Any:
-    """The repository the document came from; None for one that was only built."""
+    """Return the repository that the document came from; None if it was only built."""
     return getattr(document, "__home__", None)
 
 
 def set_home(document: object, repository: object) -> None:
-    """Remember the repository, so that a document goes back to where it came from."""
-    _set(document, "__home__", repository)
+    """Set the repository that the document came from, which is the one that stores it."""
+    _set_slot(document, "__home__", repository)
 
 
 def copy_state(document: object, copy: D) -> D:
-    """The copy, with the state of the document."""
-    set_stored(copy, stored(document))
+    """Give ``copy`` the storage state of ``document``, and return it."""
+    set_stored_body(copy, stored_body(document))
     set_home(copy, home(document))
     return copy

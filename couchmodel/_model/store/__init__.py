@@ -1,1 +1,4 @@
-"""Documents of a model in a database: the repository, its bindings, and attachments. Only this room waits for one."""
+"""Storage of documents: the repository of a model, its binding to a database, and attachments.
+
+Of the packages of ``_model``, only this one sends requests.
+"""

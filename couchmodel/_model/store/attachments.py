@@ -1,4 +1,4 @@
-"""The attachment of a document, as a field of its model."""
+"""Attachments as fields of a model."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -21,8 +21,8 @@ from couchmodel.types import JSONObject, WriteAnswer
 __all__ = ["Attachment", "Content"]
 
 
-class Place(Protocol):
-    """Where the document of an attachment is stored."""
+class AttachmentPlace(Protocol):
+    """The part of a repository that an attachment uses."""
 
     @property
     def session(self) -> Session: ...
@@ -32,14 +32,14 @@ class Place(Protocol):
 
 
 class Attachment:
-    """The attachment that a field of a model declares, of one document.
+    """An attachment of one document, declared by a field of its model.
 
-    Its media type, length and digest are those of the revision that was loaded. Bytes are streamed both ways.
+    ``content_type``, ``length`` and ``digest`` are those of the revision that was loaded. Bytes are streamed both ways.
     """
 
     __declared_by__ = AttachmentField
 
-    def __init__(self, document: DocumentModel, field: AttachmentField, place: Place) -> None:
+    def __init__(self, document: DocumentModel, field: AttachmentField, place: AttachmentPlace) -> None:
         self._document = document
         self._place = place
         self._field = field
@@ -51,17 +51,17 @@ class Attachment:
 
     @property
     def content_type(self) -> str | None:
-        """The media type; None where there is no attachment."""
+        """The media type; None if there is no attachment."""
         return self._stub.get("content_type")
 
     @property
     def length(self) -> int | None:
-        """How many bytes it has; None where there is no attachment."""
+        """The number of bytes; None if there is no attachment."""
         return self._stub.get("length")
 
     @property
     def digest(self) -> str | None:
-        """CouchDB's digest, such as ``"md5-…"``, as it was when the document was loaded."""
+        """CouchDB's digest, such as ``"md5-…"``; None if there is no attachment, or if it was saved since the load."""
         return self._stub.get("digest")
 
     @property
@@ -69,7 +69,7 @@ class Attachment:
         return self._document.__dict__.get(self._field.field_name) or {}
 
     async def exists(self) -> bool:
-        """Whether it is stored now."""
+        """Return True if the attachment is stored now."""
         try:
             await self._session.send(Request("HEAD", self._path))
         except NotFoundError:
@@ -77,37 +77,38 @@ class Attachment:
         return True
 
     async def fetch(self) -> bytes:
-        """The whole of it. Raises NotFoundError."""
+        """Return all bytes. Raises NotFoundError; ProtocolError if they did not arrive as they are stored."""
         return b"".join([piece async for piece in self.stream()])
 
     def stream(self) -> AsyncIterator[bytes]:
-        """It, in pieces as they arrive. Raises NotFoundError."""
+        """Yield the bytes in pieces as they arrive. Raises the errors of :meth:`fetch`, some only at the end."""
         return read_attachment(self._session, self._path)
 
     async def save(self, data: Content, content_type: str | None = None) -> None:
-        """Store it, which makes a new revision of its document; unsaved changes of the document stay unsaved.
+        """Store the attachment, which makes a new revision of its document. Unsaved changes of that stay unsaved.
 
-        The media type of a file is guessed from its name where it is not given. Raises AttachmentError where the field
-        takes no such type or size, and then nothing is stored; ConflictError where the document is stored in another
-        revision by now; ConfigurationError where the document is not stored.
+        ``data`` is bytes, an open binary file, the path of a file, or an async iterator of bytes. If ``content_type``
+        is not given, it is guessed from the name of the file. Raises AttachmentError, and stores nothing, if the field
+        does not allow the media type or the size; ConflictError if another revision of the document is stored by now;
+        ConfigurationError if the document is not stored.
         """
         rev = self._stored_rev("save")
         kind = content_type or guess_type(data)
         self._field.check_type(kind)
-        counted = _Counted(data, self._field)
+        content = _CheckedContent(data, self._field)
         try:
-            answer = await write_attachment(self._session, self._path, rev, counted.body(), kind)
+            answer = await write_attachment(self._session, self._path, rev, content.body(), kind)
         except ConflictError as error:
             raise await self._place.conflict(error, self._document) from None
-        self._attached(answer, {"content_type": kind, "length": counted.size, "stub": True})
+        self._note_write(answer, {"content_type": kind, "length": content.size, "stub": True})
 
     async def delete(self) -> None:
-        """Take it away, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
+        """Delete the attachment, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
         try:
             answer = await delete_attachment(self._session, self._path, self._stored_rev("delete"))
         except ConflictError as error:
             raise await self._place.conflict(error, self._document) from None
-        self._attached(answer, None)
+        self._note_write(answer, None)
 
     def _stored_rev(self, verb: str) -> str:
         if self._document.rev is None:
@@ -115,10 +116,10 @@ class Attachment:
             raise ConfigurationError(f"{self._document.id!r} is not stored: save it before you {verb} its {name!r}")
         return self._document.rev
 
-    def _attached(self, answer: WriteAnswer, stub: JSONObject | None) -> None:
+    def _note_write(self, answer: WriteAnswer, stub: JSONObject | None) -> None:
         state.set_rev(self._document, answer["rev"])
         vars(self._document)[self._field.field_name] = stub
-        base = state.stored(self._document)
+        base = state.stored_body(self._document)
         if base is None:
             return
         document = decode(base)
@@ -127,7 +128,7 @@ class Attachment:
         stubs.pop(self._field.name, None)
         if stub is not None:
             stubs[self._field.name] = stub
-        state.set_stored(self._document, encode(document))
+        state.set_stored_body(self._document, encode(document))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -138,8 +139,8 @@ class Attachment:
         raise PydanticOmit
 
 
-class _Counted:
-    """Content on its way, counted against the limit of its field."""
+class _CheckedContent:
+    """A content that is being sent. Its bytes are counted and checked against the limit of the field."""
 
     def __init__(self, data: Content, field: AttachmentField) -> None:
         self.size = 0
@@ -147,7 +148,7 @@ class _Counted:
         self._field = field
 
     def body(self) -> bytes | AsyncIterator[bytes]:
-        """The content, whole or in pieces. Raises AttachmentError for whole content that is too large."""
+        """Return bytes as they are, and other contents in pieces. Raises AttachmentError for too many bytes."""
         if isinstance(self._data, (bytes, bytearray, memoryview)):
             self._count(self._data)
             return bytes(self._data)

@@ -1,4 +1,4 @@
-"""Which server a model's own verbs speak to: :func:`connect` for the process, :func:`using` for a context."""
+"""The binding of models to a server: by :func:`connect` for the process, by :func:`using` for a context."""
 
 import os
 from collections.abc import Generator
@@ -13,31 +13,32 @@ __all__ = ["DEFAULT_URL", "bind", "database_of", "default_url", "unbind", "using
 
 DEFAULT_URL: Final = "sqlite:couchmodel.db"
 
-_bound: Final[list[CouchDB]] = []
+_connections: Final[list[CouchDB]] = []
 _override: Final[ContextVar[CouchDB | Database | None]] = ContextVar("couchmodel_using", default=None)
 
 
 def default_url() -> str:
-    """The URL in the environment variable ``COUCHMODEL_URL``, else a file in the working folder."""
+    """Return the URL in the environment variable ``COUCHMODEL_URL``, else that of a file in the working folder."""
     return os.environ.get("COUCHMODEL_URL") or DEFAULT_URL
 
 
 def bind(couch: CouchDB) -> None:
-    """Make this the server of the process; the latest one counts."""
-    _bound.append(couch)
+    """Bind all models of the process to this server. The last one that was bound counts."""
+    _connections.append(couch)
 
 
 def unbind(couch: CouchDB) -> None:
     """Undo :func:`bind`."""
-    if couch in _bound:
-        _bound.remove(couch)
+    if couch in _connections:
+        _connections.remove(couch)
 
 
 @contextmanager
 def using(target: CouchDB | Database) -> Generator[None]:
-    """Within this context, models speak to another server; given a database, all of them to that one.
+    """Run the block with models bound to another server, or all of them to one database.
 
-    For tests and tenants: the override is seen by this task and by those it starts, and by nobody else.
+    It is meant for tests and tenants: the binding holds for the current task and for the tasks that it starts, and for
+    no others.
     """
     token = _override.set(target)
     try:
@@ -47,8 +48,11 @@ def using(target: CouchDB | Database) -> Generator[None]:
 
 
 def database_of(model: type[Any], name: str | None) -> Database:
-    """The database of a model that names one. Raises ConfigurationError where nothing says which."""
-    target = _override.get() or (_bound[-1] if _bound else None)
+    """Return the database that a model is bound to; ``name`` is the one that the model names.
+
+    Raises ConfigurationError if no server is bound, or if the model names no database.
+    """
+    target = _override.get() or (_connections[-1] if _connections else None)
     if isinstance(target, Database):
         return target
     if target is None:

@@ -37,14 +37,15 @@ _NO_DATABASE: Final = "Database does not exist."
 _CHANGED: Final = "{id!r} has been changed or deleted since: compare error.mine with error.theirs"
 _TAKEN: Final = "there is a document {id!r} already: get() it and change it, or take another id"
 _ATTEMPTS: Final = 6
-"""How often indexes are applied while others, such as workers of a web server, change the same design document."""
+"""How often indexes are applied while other processes, such as workers of a web server, change the same document."""
+
 _INDEX_RULE: Final = "an index serves where each of its fields is sorted by or stands in a condition"
 
 
 class Repository(Generic[M]):
-    """Documents of ``model`` in ``database``: the explicit style, for several databases or tenants.
+    """The documents of ``model`` in ``database``. Use it if a model has several databases, for example of tenants.
 
-    ``Recipe.get(…)`` does the same through the database that the model names.
+    The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
     """
 
     def __init__(self, model: type[M], database: Database) -> None:
@@ -57,15 +58,21 @@ class Repository(Generic[M]):
         return f"<Repository of {self.model.__name__} in {self.database.id!r}>"
 
     async def get(self, id: str) -> M:
-        """The document. Raises NotFoundError; DocumentError where it does not fit the model."""
+        """Load a document by its id.
+
+        Raises NotFoundError if it is missing or deleted; DocumentError if it does not fit the model.
+        """
         try:
             response = await self.session.send(Request("GET", document_path(self.path, id)))
         except NotFoundError as error:
-            raise self._explained(error) from None
+            raise self._with_hint(error) from None
         return codec.load(self.model, response.body, self)
 
     async def get_or_none(self, id: str) -> M | None:
-        """The document; None where it is missing or deleted. Raises NotFoundError where its database is missing."""
+        """Load a document by its id, or return None if it is missing or deleted.
+
+        Raises NotFoundError if the database is missing; DocumentError if the document does not fit the model.
+        """
         try:
             return await self.get(id)
         except NotFoundError as error:
@@ -74,16 +81,16 @@ class Repository(Generic[M]):
             return None
 
     async def save(self, document: M) -> None:
-        """Store a document: one request, none where nothing has changed.
+        """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, where it is stored in another revision by now;
-        DocumentError where it does not fit its model, and then nothing is stored; ConfigurationError where it comes
-        from another database. Where an earlier save was cancelled or its answer was lost, and was carried out all the
-        same, it is no conflict.
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
+        DocumentError, before anything is stored, if the document does not fit its model; ConfigurationError if it comes
+        from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
+        server carried it out.
         """
         path = document_path(self.path, document.id)
-        await self._know_bases([document])
-        body = codec.change(document)
+        await self._load_bases([document])
+        body = codec.body_to_send(document)
         if body is None:
             return
         try:
@@ -93,44 +100,45 @@ class Repository(Generic[M]):
                 state.note_unanswered(document, body)
             raise
         except ConflictError as error:
-            own = await find_own(self.session, path, state.unanswered(document))
+            own = await find_own(self.session, path, state.unanswered_bodies(document))
             if own is None:
                 raise await self.conflict(error, document) from None
-            self._saved(document, *own)
+            self._note_saved(document, *own)
             await self.save(document)
         except NotFoundError as error:
-            raise self._explained(error) from None
+            raise self._with_hint(error) from None
         else:
-            self._saved(document, body, answer["rev"])
+            self._note_saved(document, body, answer["rev"])
 
     async def save_all(self, documents: Iterable[M]) -> None:
         """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.
 
-        Raises BulkError with a ConflictError or another error for each that was refused; the others are stored then.
-        DocumentError is raised before anything is sent.
+        Raises BulkError with an error, such as a ConflictError, for each document that was refused; the others are
+        stored then. Raises DocumentError, before anything is stored, if a document does not fit its model.
         """
         everything = list(documents)
         for document in everything:
             document_path(self.path, document.id)
-        await self._know_bases(everything)
-        changes = [(document, codec.change(document)) for document in everything]
+        await self._load_bases(everything)
+        changes = [(document, codec.body_to_send(document)) for document in everything]
         sent = [(document, body) for document, body in changes if body is not None]
         errors: list[CouchModelError] = []
         unsettled = iter(sent)
         try:
-            # What one request has stored is noted before the next one may fail.
+            # The result of each request is recorded before the next one, which may fail.
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
-                errors += filter(None, [self._settle(row, *next(unsettled)) for row in rows])
+                errors += filter(None, [self._note_row(row, *next(unsettled)) for row in rows])
         except NotFoundError as error:
-            raise self._explained(error) from None
+            raise self._with_hint(error) from None
         if errors:
             raise BulkError(f"{len(errors)} of {len(sent)} documents were refused in {self.database.id!r}", errors)
 
     async def delete(self, document: M) -> None:
-        """Delete a document in the revision it was loaded or saved in.
+        """Delete the revision that a document was loaded or saved as.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``; NotFoundError; ConfigurationError where it is not
-        stored here.
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
+        NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
+        database.
         """
         self._check_home(document)
         if document.rev is None:
@@ -140,35 +148,38 @@ class Repository(Generic[M]):
         except ConflictError as error:
             raise await self.conflict(error, document) from None
         except NotFoundError as error:
-            raise self._explained(error) from None
-        codec.forget(document)
+            raise self._with_hint(error) from None
+        codec.note_deleted(document)
 
     async def conflict(self, error: ConflictError, document: M) -> ConflictError:
-        """The error, with the document's id and its three versions."""
+        """Complete a conflict error with the id, the three versions of the document and a hint, and return it."""
         error.document_id = document.id
         error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
         return error
 
     def find(self, *conditions: Condition | bool) -> Query[M]:
-        """The documents that meet all the conditions; nothing is sent yet. Raises QueryError for what is none."""
+        """Return a query for the documents that meet all the conditions. Sends nothing yet.
+
+        Raises QueryError if an argument is not a condition.
+        """
         everything: Query[M] = Query(self)
         return everything.find(*conditions)
 
     async def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M]:
-        """The documents that a body of ``_find`` asks for."""
+        """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
         model, load = self.model, codec.load
         async for batch in self.rows(body, limit):
             for row in batch:
                 yield load(model, row, self)
 
     async def rows(self, body: JSONObject, limit: int | None) -> AsyncIterator[list[bytes]]:
-        """The same as JSON texts, as many at a time as arrive together."""
+        """Yield the same as JSON texts, in batches as they arrive."""
         try:
             async for batch in find_rows(self.session, self.path, body, limit):
                 yield batch
         except NotFoundError as error:
-            raise self._explained(error) from None
+            raise self._with_hint(error) from None
         except BadRequestError as error:
             if error.code == "no_usable_index":
                 fields = ", ".join(repr(next(iter(field))) for field in body["sort"])
@@ -176,23 +187,24 @@ class Repository(Generic[M]):
             raise
 
     async def apply(self, indexes: Sequence[Index]) -> None:
-        """Create the database where it is missing, and bring its indexes up to date.
+        """Create the database if it is missing, and create, change or delete the indexes of the model as declared.
 
-        The indexes of a model stand in a design document that bears its name, so those that it declares no longer are
-        deleted and those of others are left alone. Raises UnauthorizedError where only an administrator may do that.
+        The indexes of a model are in a design document named after it. So indexes that it declares no longer are
+        deleted, and those of other models are left alone. Raises UnauthorizedError if the user may not create the
+        database or change its indexes.
         """
         if not await self.database.exists():
-            with suppress(PreconditionFailedError):  # somebody else may be faster
+            with suppress(PreconditionFailedError):  # another process may have created it meanwhile
                 await self.session.send(Request("PUT", self.path))
         await self._apply_indexes(indexes)
 
     async def _apply_indexes(self, indexes: Sequence[Index]) -> None:
-        """Bring the design document of this model's indexes up to date, together with others that do the same now."""
+        """Change the design document of this model's indexes, and try again if other processes change it meanwhile."""
         for attempt in range(_ATTEMPTS):
             try:
                 await self._change_indexes({index.name: index.fields for index in indexes})
             except ResponseError as error:
-                # CouchDB has a 500 of its own for two at once.
+                # CouchDB answers two changes of indexes at the same time with a 500 of its own, not with a 409.
                 if attempt == _ATTEMPTS - 1 or "conflict" not in f"{error.code} {error.reason}".lower():
                     raise
                 await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - to keep out of step
@@ -214,14 +226,14 @@ class Repository(Generic[M]):
             if there.get(name) != fields:
                 await self.database.index({"fields": list(fields)}, ddoc=design, name=name, type="json")
 
-    def _saved(self, document: M, body: bytes, rev: str) -> None:
-        codec.stored_as(document, body, rev)
+    def _note_saved(self, document: M, body: bytes, rev: str) -> None:
+        codec.note_stored(document, body, rev)
         state.set_home(document, self)
 
-    def _settle(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
-        """Note what has become of a document of a bulk write; the error is that of a refused one."""
+    def _note_row(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
+        """Record CouchDB's row for a document of a bulk write. Return the error if the document was refused."""
         if "rev" in row:
-            self._saved(document, body, row["rev"])
+            self._note_saved(document, body, row["rev"])
             return None
         error = row_error(row, f"/{self.database.id}/{document.id}")
         if isinstance(error, ConflictError):
@@ -234,18 +246,18 @@ class Repository(Generic[M]):
         home = state.home(document)
         if document.rev is None or home is None or (home.session, home.path) == (self.session, self.path):
             return
-        # A connection that is closed may have been to the same store.
+        # A document that outlived its connection may be saved over a new one, which may lead to the same store.
         if home.path != self.path or not home.session.is_closed:
             raise ConfigurationError(
                 f"{document.id!r} is of {home.database.id!r}, and its revision means nothing in {self.database.id!r}:"
                 " to store it here as well, save a copy, model_copy(update={'rev': None})"
             )
 
-    async def _know_bases(self, documents: Iterable[M]) -> None:
-        """Load the stored revisions that documents are based on without having been loaded, as one from a web form is.
+    async def _load_bases(self, documents: Iterable[M]) -> None:
+        """Load the stored revisions of documents that have a revision but were not loaded, such as one of a web form.
 
-        Such a document knows nothing of the members and attachments that its model leaves out, and replacing what is
-        stored would lose them.
+        Such a document lacks the members and attachments that its model does not know. Without this, storing it would
+        lose them.
         """
         unknown: list[M] = []
         for document in documents:
@@ -258,13 +270,13 @@ class Repository(Generic[M]):
         try:
             answer = await self.session.json(Request("POST", (*self.path, "_bulk_get"), body=wanted))
         except NotFoundError as error:
-            raise self._explained(error) from None
+            raise self._with_hint(error) from None
         for document, result in zip(unknown, answer["results"], strict=True):
             found = result["docs"][0].get("ok")
-            # One that is missing is no base: the write will be refused as a conflict.
-            state.set_stored(document, encode(found) if found else None)
+            # If the revision is missing there is no base, and the write will be refused as a conflict.
+            state.set_stored_body(document, encode(found) if found else None)
 
-    def _explained(self, error: NotFoundError) -> NotFoundError:
+    def _with_hint(self, error: NotFoundError) -> NotFoundError:
         if error.reason == _NO_DATABASE:
             error.hint = f"create it with `await couch.apply({self.model.__name__})`"
         return error
