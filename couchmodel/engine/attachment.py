@@ -166,7 +166,7 @@ async def write_attachment(
     body = source if short_body is None else short_body
     try:
         answer: WriteAnswer = await session.json(Request("PUT", path, {"rev": rev}, headers, body))
-    except ConnectError:
+    except ConnectError:  # nothing was sent, so nothing can be stored
         raise
     except TransportError as error:
         is_complete = short_body is not None or source.is_complete

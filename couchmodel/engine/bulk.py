@@ -153,11 +153,12 @@ class BulkOperation:
             sent += part
             if pack.count:
                 packs.append(pack)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # encoding blocks the event loop, so other tasks get a turn after each pack
         return sent, packs
 
     def _make_pack(self, documents: list[Document]) -> tuple[list[Document], Pack]:
         members = Document.unsent(documents)
+        # The common case, documents that are all new, is encoded as one text.
         if len(members) == len(documents) and not self._deleted:
             return documents, Pack(encode(members), len(members))
         changes = [(document, self._changed_body(document)) for document in documents]
@@ -240,7 +241,7 @@ async def _send_packs(
     Without ``new_edits`` CouchDB has rows only for documents that it refused, so a pack comes with all rows of its
     request. Raises ProtocolError if the number of rows is not that of the documents.
     """
-    waiting = list(requests_of(packs))[::-1]
+    waiting = list(requests_of(packs))[::-1]  # a stack, so that the halves of a request come next, in their order
     while waiting:
         held = waiting.pop()
         count = sum(pack.count for pack in held)
@@ -270,7 +271,7 @@ def _too_large_row(pack: Pack, error: ContentTooLargeError) -> BulkRow:
 def _request_body(packs: Iterable[Pack], new_edits: bool) -> bytes:
     parts: list[bytes | memoryview] = [b'{"docs":[' if new_edits else b'{"new_edits":false,"docs":[']
     for pack in packs:
-        parts += memoryview(pack.array)[1:-1], b","
+        parts += memoryview(pack.array)[1:-1], b","  # without its brackets, and without a copy
     return b"".join((*parts[:-1], b"]}"))
 
 

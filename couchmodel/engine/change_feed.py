@@ -29,6 +29,7 @@ _FEEDS: Final = {
     # ends it with bytes that spoil the next answer on its connection.
     "eventsource": "continuous",
 }
+# CouchDB ignores these parameters without the filter they belong to, so the filter is added.
 _IMPLIED: Final = {"doc_ids": "_doc_ids", "selector": "_selector", "view": "_view"}
 _NAMED: Final = frozenset({"feed", "limit", "heartbeat", "timeout", "doc_ids", "selector"})
 
@@ -126,7 +127,7 @@ class FeedRequest:
             return None, None
         if timeout is None and (self.continuous or heartbeat):
             beats = HEARTBEAT if heartbeat in (None, True, False, "true") else _read_count("heartbeat", heartbeat)
-            return None, min(beats or HEARTBEAT, HEARTBEAT)
+            return None, min(beats or HEARTBEAT, HEARTBEAT)  # a longer one might look like a lost connection
         return timeout, None
 
 

@@ -105,6 +105,7 @@ class Changes(AsyncIterator[BaseChangeEvent]):
         try:
             return await anext(self._events)
         except asyncio.CancelledError:
+            # A cancelled generator is finished. Another one goes on from the position, which is kept outside of it.
             self._events = self._follow()
             raise
 
@@ -135,6 +136,7 @@ async def _follow(
                     position.move(event)
                     yield event
         except (TransportError, ResponseError) as error:
+            # A connection that lasted for a while is no sign that the server is out of reach: the count begins anew.
             losses = 1 if clock() - began > LONGEST_PAUSE else losses + 1
             if not _is_retried(error, losses, feed, position):
                 raise
@@ -251,7 +253,7 @@ async def _wait_for(seconds: float | None, waiting: Awaitable[_T], request: Requ
     try:
         async with asyncio.timeout(seconds):
             return await waiting
-    except RequestTimeoutError:
+    except RequestTimeoutError:  # the transport's own, which is a TimeoutError as well
         raise
     except TimeoutError:
         message = f"the feed gave no sign of life for {seconds:g} s ({asked(request)})"

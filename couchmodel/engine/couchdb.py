@@ -53,6 +53,7 @@ class CouchDB:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A cancelled task is to close its connections and files as well.
         await asyncio.shield(self.close())
 
     def __getitem__(self, id: str) -> Coroutine[Any, Any, Database]:

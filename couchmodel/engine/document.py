@@ -211,6 +211,7 @@ class Document(MutableMapping[str, Any]):
                 self._unanswered = (*getattr(self, "_unanswered", ()), body)
             raise
         except ConflictError as error:
+            # The conflict may be with a revision that an earlier save of this document made without our knowledge.
             own = await find_own(self.session, self.path, getattr(self, "_unanswered", ()))
             if own is None:
                 if self.rev is None:
@@ -348,6 +349,7 @@ class Document(MutableMapping[str, Any]):
         stored = self._stored_text()
         if stored is None:
             return body
+        # Equal texts are the common case and need no decoding. Texts that differ may still be equal as JSON values.
         return None if body == stored or same(decode(stored), decode(body)) else body
 
     @staticmethod

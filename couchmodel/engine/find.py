@@ -36,7 +36,7 @@ async def find_rows(
 
     ``on_end`` is called at the end with the members of the answer other than its documents.
     """
-    if limit == 0:
+    if limit == 0:  # there is nothing to ask for
         return
     body = {**body, "limit": _NO_LIMIT if limit is None else limit}
     rows = Rows(session, Request("POST", (*database, "_find"), body=encode(body)))

@@ -33,6 +33,7 @@ class _OutgoingAttachment(NamedTuple):
         stub = {"content_type": self.part.content_type, "length": self.part.length}
         if (short_body := self.source.short_body) is not None:
             self.source.digest.update(short_body)
+            # The digest of a stream is known only after the stub was sent.
             stub["digest"] = str(self.source.digest)
         return stub
 
@@ -84,7 +85,7 @@ async def _send_related(
     body = _RelatedBody(related, outgoing)
     try:
         answer: WriteAnswer = await session.json(Request("PUT", path, headers=headers, body=body))
-    except ConnectError:
+    except ConnectError:  # nothing was sent, so nothing can be stored
         raise
     except TransportError as error:
         raise await explain_upload_error(session, path, rev, error, is_complete=body.is_complete) from error

@@ -107,7 +107,7 @@ class Replication(Document):
             if state["state"] == "failed" or state["error_count"] >= failures:
                 raise ReplicationError(_failure_message(state), state=state["state"])
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)  # short replications are noticed soon, long ones asked for rarely
 
     async def cancel(self) -> None:
         """Stop the replication and delete its document. Does nothing if it is gone; unsaved changes are discarded.

@@ -79,7 +79,7 @@ class User(Document):
         self["password"] = password
         try:
             await self.save()
-        finally:
+        finally:  # also after a save that failed: the object is not to keep the password
             self.pop("password", None)
         await self.fetch(discard_changes=True)
 
@@ -92,6 +92,6 @@ class User(Document):
         self["roles"] = list(roles)
         try:
             await self.save()
-        except BaseException:
+        except BaseException:  # also when cancelled: a later save must not store roles that were refused
             self["roles"] = before
             raise

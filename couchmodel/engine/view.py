@@ -137,6 +137,7 @@ class View:
         if after is not None:
             params = {**params, "skip": 0, **after}
         given = params.pop(_ALREADY_GIVEN, 0)
+        # One row more than the page has tells whether there is another page, and where it begins.
         rows = [row async for row in self.rows(**params, limit=size + 1 + given)]
         start = _count_repeats(rows[:given], params)
         end = start + size
@@ -225,7 +226,7 @@ class View:
     async def _read_batches(
         self, ids: Sequence[Any] | None, query: Mapping[str, str]
     ) -> AsyncGenerator[list[bytes], None]:
-        if ids is None or ids:
+        if ids is None or ids:  # no ids, no rows: there is nothing to ask
             async for batch in Rows(self.session, self._request(ids, query)).batches():
                 yield batch
 
@@ -284,7 +285,7 @@ def _page_start(row: ViewRow, params: Mapping[str, Any]) -> JSONObject:
 
 def _count_repeats(rows: Iterable[ViewRow], start: Mapping[str, Any]) -> int:
     """Return how many of the first rows have the key and the document where a page starts."""
-    if "startkey_docid" not in start:
+    if "startkey_docid" not in start:  # the keys of a reduce are distinct
         return 0
     id, key = start["startkey_docid"], start["startkey"]
     return sum(1 for _ in takewhile(lambda row: row.get("id") == id and same(row["key"], key), rows))

@@ -33,8 +33,9 @@ def load(model: type[M], body: bytes, home: object = None) -> M:
     try:
         document: M = model.__pydantic_validator__.validate_json(body)
     except ValidationError as error:
+        # A model that forbids undeclared members fails here, and pays for a second try. All others load in one step.
         document = _load_bare(model, body, error)
-    if document.__pydantic_extra__:
+    if document.__pydantic_extra__:  # set only if the model allows undeclared members
         _drop_couchdb_members(document.__pydantic_extra__)
     state.set_stored_body(document, body)
     state.set_home(document, home)

@@ -144,7 +144,7 @@ def _input_names(model: type[BaseModel], name: str, info: FieldInfo) -> Iterator
 
 def _is_secret(info: FieldInfo) -> bool:
     if any(isinstance(each, (PlainSerializer, WrapSerializer)) for each in info.metadata):
-        return False
+        return False  # the field has a serializer of its own, which decides
     kinds = [info.annotation, *get_args(info.annotation)]
     return any(isinstance(kind, type) and issubclass(kind, (SecretStr, SecretBytes, Secret)) for kind in kinds)
 
@@ -195,6 +195,7 @@ def _write_aware(value: datetime) -> str:
 
 
 def _write_set(value: Any, handler: Callable[[Any], list[Any]]) -> list[Any]:
+    # Members of different types cannot be compared, but their JSON texts can.
     return sorted(handler(value), key=lambda member: json.dumps(member, sort_keys=True))
 
 

@@ -54,6 +54,7 @@ def _encode_operand(field: FieldExpression[Any], operator: str, operand: Any) ->
         case "$in" | "$nin":
             return [encode_operand(field, each) for each in operand]
         case "$elemMatch":
+            # The field is a list, so its codec takes a list.
             (element,) = encode_operand(field, [operand])
             return {"$eq": element}
         case _:

@@ -143,6 +143,7 @@ class FieldExpression(Generic[T]):
     def __ge__(self, other: T) -> Condition:
         return Comparison(self, "$gte", other)
 
+    # Comparing makes a condition instead of a bool, so an expression cannot be found in a set or a dictionary.
     __hash__ = None  # type: ignore[assignment]
 
     def in_(self, values: Iterable[T]) -> Condition:

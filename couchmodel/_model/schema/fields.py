@@ -55,7 +55,7 @@ class AttachmentField:
 
     def __get__(self, document: AttachmentOwner | None, model: type) -> Any:
         if document is None:
-            if building_class.get():
+            if building_class.get():  # pydantic must not find a default here
                 raise AttributeError(self.field_name)
             return FieldExpression(("_attachments", self.name), dict[str, Any])
         return document.__attachment__(self)

@@ -13,6 +13,7 @@ __all__ = ["DEFAULT_URL", "bind", "database_of", "default_url", "unbind", "using
 
 DEFAULT_URL: Final = "sqlite:couchmodel.db"
 
+# A list, because connections may be opened inside each other: when the inner one closes, the outer one counts again.
 _connections: Final[list[CouchDB]] = []
 _override: Final[ContextVar[CouchDB | Database | None]] = ContextVar("couchmodel_using", default=None)
 

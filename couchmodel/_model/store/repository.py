@@ -103,6 +103,7 @@ class Repository(Generic[M]):
             own = await find_own(self.session, path, state.unanswered_bodies(document))
             if own is None:
                 raise await self.conflict(error, document) from None
+            # The stored revision is the document's own. What was changed after it was sent is saved now.
             self._note_saved(document, *own)
             await self.save(document)
         except NotFoundError as error:
@@ -118,7 +119,7 @@ class Repository(Generic[M]):
         """
         everything = list(documents)
         for document in everything:
-            document_path(self.path, document.id)
+            document_path(self.path, document.id)  # refuses bad ids before anything is sent
         await self._load_bases(everything)
         changes = [(document, codec.body_to_send(document)) for document in everything]
         sent = [(document, body) for document, body in changes if body is not None]

@@ -60,7 +60,7 @@ class Download:
                         yield kept
                     position += len(piece)
                 if self._stop is not None and position >= self._stop:
-                    return
+                    return  # the rest is not read, so there is nothing to compare the digest with
             arrival.finish(self.length)
         except ValueError as error:
             raise self._corrupt_error(str(error)) from None
@@ -73,7 +73,7 @@ class Download:
         """Return the part of a piece that lies in the range: CouchDB cuts no range out of contents it stores packed."""
         if self._start <= position and self._stop is None:
             return piece
-        stop = None if self._stop is None else max(0, self._stop - position)
+        stop = None if self._stop is None else max(0, self._stop - position)  # a negative index would count from behind
         return piece[max(0, self._start - position) : stop]
 
     def _check_range(self) -> tuple[int, int]:

@@ -30,7 +30,7 @@ class Rows:
     """
 
     def __init__(self, session: Session, request: Request) -> None:
-        request.stream = True
+        request.stream = True  # so that the rows can be read as they arrive
         self._session = session
         self._request = request
         self.members: JSONObject = {}
@@ -92,6 +92,7 @@ class _RowSplitter:
         lines, self._rest = [b"".join(self._rest), *lines[:-1]], lines[-1:]
         if not self._head:
             self._head = lines.pop(0).rstrip()
+            # CouchDB's first line ends with the bracket that opens the list of rows.
             if not self._head.endswith(b"["):
                 self._end([self._head, *lines])
                 self._head = b""

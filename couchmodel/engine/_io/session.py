@@ -20,6 +20,7 @@ class Session:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        # The HTTP transport has a connection pool for each event loop, and closes that of the running loop only.
         self._closed_in: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self.closings = 0
         """How often the session was closed.
@@ -60,7 +61,7 @@ class Session:
             raise ConnectError(f"the connection is closed: open another, or enter its context again ({asked(request)})")
         response = await self._transport.send(request)
         if response.status >= 300 and response.status != 304:
-            await response.collect()
+            await response.collect()  # the error is read from the body, which may be a stream
             raise refusal(request, response)
         return response
 

@@ -125,7 +125,7 @@ def _length(data: Any) -> int | None:
 
 
 def _remaining_length(file: IO[bytes]) -> int | None:
-    try:
+    try:  # a pipe or a socket cannot seek, and its length is not known
         position = file.tell()
         end = file.seek(0, os.SEEK_END)
         file.seek(position)
