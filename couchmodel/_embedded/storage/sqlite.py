@@ -23,7 +23,6 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
@@ -33,6 +32,7 @@ from couchmodel._embedded.limits.turns import BusyError
 from couchmodel.errors import CouchModelError, ServerError, StorageFullError, StoreFileError
 
 __all__ = [
+    "PATIENCE",
     "Connection",
     "FileError",
     "Inline",
@@ -59,6 +59,9 @@ STEPS: Final = 1000
 
 TOGETHER: Final = 128
 """The largest number of jobs that share one commit."""
+
+PATIENCE: Final = 60.0
+"""Seconds to wait where another program has the file locked."""
 
 STATEMENTS: Final = 256
 """Prepared statements in a connection's cache."""
@@ -96,7 +99,7 @@ _WRITER_SETUP: Final = ("PRAGMA synchronous = FULL", ROUTINE)
 _READER_SETUP: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
 
-def connect(target: str, *, writes: bool, patience: float = 60) -> Connection:
+def connect(target: str, *, writes: bool, patience: float = PATIENCE) -> Connection:
     """Return a connection in autocommit mode: transactions are begun and ended by SQL statements.
 
     It waits up to ``patience`` seconds while another program has the file locked. Only the connection that writes moves
@@ -126,21 +129,93 @@ def connect_beside(path: Path, *, immutable: bool = False) -> Connection:
     return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
 
 
+def _do_nothing() -> None:
+    pass
+
+
+class Snapshots:
+    """A connection for jobs that only read. A transaction keeps writes from coming between a job's statements.
+
+    No job may leave a cursor open: it would keep its snapshot, and all later jobs would read an old state. Python
+    cannot tell which cursors are open, and an error that somebody keeps can hold one. But SQLite interrupts the
+    statements that begin while an interrupted one is still active. So the connection is interrupted after each job.
+    This does nothing if no cursor is open. Otherwise the next ``BEGIN`` fails, and a new connection takes the place of
+    the old one.
+    """
+
+    __slots__ = ("_connect", "_execute", "connection")
+
+    def __init__(self, connection: Connection, connect: Callable[[], Connection] | None) -> None:
+        """``connect`` opens another connection. None is for a database in memory, which has only one."""
+        self._connect = connect
+        self._use(connection)
+
+    def _use(self, connection: Connection) -> None:
+        self.connection = connection
+        self._execute = connection.cursor().execute  # to make a cursor takes half as long as to begin a transaction
+
+    def run(self, job: Job[T], finish: Callable[[], None] = _do_nothing) -> T:
+        """Run a job and return its result.
+
+        The connection has no open transaction afterwards, even if a statement was interrupted. ``finish`` is called
+        before the rollback, which must not be interrupted.
+        """
+        connection, execute, handled = self.connection, self._execute, sys.exception()
+        try:
+            if connection.in_transaction:
+                execute("ROLLBACK")  # the last rollback may have been interrupted
+            execute("BEGIN")
+            return job(connection)
+        except BaseException as error:
+            _close_cursors(error, handled)
+            raise
+        finally:
+            finish()
+            if connection.in_transaction:
+                execute("ROLLBACK")
+            if self._connect is not None:
+                connection.interrupt()
+
+    def renew(self) -> bool:
+        """Replace the connection if a job has left a cursor open. Return True if it was replaced."""
+        if self._connect is None or self._is_clean():
+            return False
+        dirty = self.connection
+        self._use(self._connect())
+        dirty.close()
+        _log.debug("a read left a cursor open, so its connection was replaced")
+        return True
+
+    def _is_clean(self) -> bool:
+        try:
+            self._execute("BEGIN")
+            self._execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
+
+
 class Inline:
     """A connection for reads in the event loop.
 
     It never waits: not for another program that has the file locked, and not for a long read.
     """
 
-    __slots__ = ("_deadline", "connection", "lock")
+    __slots__ = ("_deadline", "_snapshots", "lock")
 
-    def __init__(self, connection: Connection, lock: threading.Lock) -> None:
-        self.connection = connection
+    def __init__(
+        self, connection: Connection, lock: threading.Lock, connect: Callable[[], Connection] | None = None
+    ) -> None:
+        """``connect`` opens another connection to the same file."""
+        self._snapshots = Snapshots(connection, connect)
         self.lock = lock
         self._deadline = _NEVER
-        # The handler is set once: to set it for each read would cost more than the read. It has to compare with the
-        # clock, because SQLite's count of instructions carries over from one statement to the next.
-        connection.set_progress_handler(self._is_late, STEPS)
+        self._set_handler()
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, which may be replaced by another one."""
+        return self._snapshots.connection
 
     def run(self, job: Job[T]) -> T:
         """Run a job and return its result.
@@ -151,13 +226,20 @@ class Inline:
             raise BusyError
         try:
             self._deadline = time.monotonic_ns() + DEADLINE
-            return _run_in_snapshot(self.connection, job, self._clear_deadline)
+            return self._snapshots.run(job, self._clear_deadline)
         except sqlite3.Error as error:
             if _primary_code(error) in _RETRY_CODES:
+                if self._snapshots.renew():
+                    self._set_handler()
                 raise BusyError from None
             raise _server_error(error) from error
         finally:
             self.lock.release()
+
+    def _set_handler(self) -> None:
+        # The handler is set once: to set it for each read would cost more than the read. It has to compare with the
+        # clock, because SQLite's count of instructions carries over from one statement to the next.
+        self.connection.set_progress_handler(self._is_late, STEPS)
 
     def _clear_deadline(self) -> None:
         self._deadline = _NEVER
@@ -207,13 +289,15 @@ class Worker:
         name: str,
         finish: Callable[[Connection], None],
         before_writing: Callable[[], None] | None = None,
+        connect: Callable[[], Connection] | None = None,
     ) -> None:
         """Start the thread.
 
         ``finish`` is called with the connection when the thread ends. ``before_writing`` is called before each
-        transaction that writes, and raises an error if nothing may be written any more.
+        transaction that writes, and raises an error if nothing may be written any more. ``connect`` opens another
+        connection, for a worker that only reads.
         """
-        self._connection = connection
+        self._snapshots = Snapshots(connection, connect)
         self._before_writing = before_writing
         self._lock = lock
         self._finish = finish
@@ -304,6 +388,10 @@ class Worker:
                 return tasks, True
         return tasks, False
 
+    @property
+    def _connection(self) -> Connection:
+        return self._snapshots.connection
+
     def _run_tasks(self, tasks: Sequence[_Task[Any]]) -> None:
         begin_turn()
         writing = [task for task in tasks if task.writes]
@@ -313,9 +401,17 @@ class Worker:
             self._commit_together(writing)
         for task in tasks:
             if not task.writes:
-                _run_task(task, partial(_run_in_snapshot, self._connection))
+                _run_task(task, self._in_snapshot)
             if task.error is None and task.committed is not None:
                 _call_committed(task, task.committed)
+
+    def _in_snapshot(self, job: Job[T]) -> T:
+        try:
+            return self._snapshots.run(job)
+        except sqlite3.Error as error:
+            if _primary_code(error) != sqlite3.SQLITE_INTERRUPT or not self._snapshots.renew():
+                raise
+        return self._snapshots.run(job)
 
     def _in_transaction(self, job: Job[T]) -> T:
         if self._before_writing is not None:
@@ -367,31 +463,6 @@ class Worker:
                 self._connection.execute("RELEASE job")
             except sqlite3.Error:
                 _roll_back(self._connection)
-
-
-def _do_nothing() -> None:
-    pass
-
-
-def _run_in_snapshot(connection: Connection, job: Job[T], finish: Callable[[], None] = _do_nothing) -> T:
-    """Run a job that reads, and return its result. A transaction keeps writes from coming between its statements.
-
-    The connection has no open transaction or cursor afterwards, even if a statement was interrupted. ``finish`` is
-    called before the rollback, which must not be interrupted.
-    """
-    handled = sys.exception()
-    try:
-        if connection.in_transaction:
-            _roll_back(connection)  # the last rollback may have been interrupted
-        connection.execute("BEGIN")
-        return job(connection)
-    except BaseException as error:
-        _close_cursors(error, handled)
-        raise
-    finally:
-        finish()
-        if connection.in_transaction:
-            _roll_back(connection)
 
 
 def _roll_back(connection: Connection) -> None:

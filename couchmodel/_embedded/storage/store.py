@@ -26,7 +26,7 @@ from couchmodel._embedded.rules.security import Security
 from couchmodel._embedded.storage import files, garbage
 from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.readers import Reader, Readers
-from couchmodel._embedded.storage.sqlite import Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.storage.sqlite import PATIENCE, Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.storage.uuids import Uuids
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
@@ -467,8 +467,16 @@ def _open_path(path: Path) -> _Connections:
         files.check(path)
         files.prepare(path)
         writing = files.open_file(path)
+        identity = files.FileIdentity(path)
+
+        def connect_again(patience: float) -> Connection:
+            identity.check()  # another file may have taken the path
+            return connect(str(path), writes=False, patience=patience)
+
         reading = connect(str(path), writes=False)
-        inline = Inline(connect(str(path), writes=False, patience=0), threading.Lock())
+        inline = Inline(
+            connect(str(path), writes=False, patience=0), threading.Lock(), connect=partial(connect_again, 0)
+        )
     except BaseException:
         lock.release()
         raise
@@ -479,9 +487,14 @@ def _open_path(path: Path) -> _Connections:
         connection.close()
         lock.release()
 
-    identity = files.FileIdentity(path)
     writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish, before_writing=identity.check)
-    reader = Worker(reading, threading.Lock(), name="couchmodel-reader", finish=Connection.close)
+    reader = Worker(
+        reading,
+        threading.Lock(),
+        name="couchmodel-reader",
+        finish=Connection.close,
+        connect=partial(connect_again, PATIENCE),
+    )
     return _Connections(writer, reader, inline)
 
 

@@ -186,6 +186,25 @@ async def test_an_error_that_is_kept_keeps_no_old_state(tmp_path: Path) -> None:
     assert kept
 
 
+async def test_a_cursor_that_is_kept_keeps_no_old_state(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    client = Client(store)
+    await client.ask("PUT", "/db")
+    await client.ask("POST", "/db/_bulk_docs", {"docs": [{}, {}, {}]})
+    kept: list[object] = []
+
+    def read(connection: Connection) -> None:
+        rows = connection.execute("SELECT id FROM document")
+        kept.append([next(rows), rows])
+
+    for way in (store.read, store.scan, store.write):
+        await way(read)
+        await client.ask("PUT", f"/db/new-{len(kept)}", {})
+        assert (await client.ask("GET", f"/db/new-{len(kept)}")).status == 200
+        assert (await client.json("GET", "/db/_all_docs"))["total_rows"] == 3 + len(kept)
+    await store.close()
+
+
 async def test_a_read_that_goes_on_elsewhere_keeps_no_old_state(tmp_path: Path) -> None:
     store = Store(tmp_path / "store.db")
     client = Client(store)
