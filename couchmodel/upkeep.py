@@ -68,12 +68,12 @@ async def renew(path: str | os.PathLike[str]) -> int:
 
 def _require_store(path: str | os.PathLike[str]) -> None:
     """Raise StoreFileError if there is no store. Without this check, ``Store`` would create one."""
-    with _backup.reading(Path(path).resolve()):
+    with _backup.open_for_reading(Path(path).resolve()):
         pass
 
 
 def _check(path: str | os.PathLike[str], most: int) -> Checked:
-    with _backup.reading(Path(path).resolve()) as connection:
+    with _backup.open_for_reading(Path(path).resolve()) as connection:
         return checking.check(connection, most)
 
 

@@ -20,7 +20,7 @@ from couchmodel._embedded.auth import cookies
 from couchmodel._embedded.auth.lockout import Guess, Lockout
 from couchmodel._embedded.auth.passwords import admin_line, is_password, parse_admin_line
 from couchmodel._embedded.auth.tokens import Tokens
-from couchmodel._embedded.auth.users import USERS, UserDocument, hashing, read_user
+from couchmodel._embedded.auth.users import USERS, UserDocument, hashing_threads, read_user
 from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.meta import read_meta, write_meta
 from couchmodel._embedded.storage.store import Database, Store
@@ -78,7 +78,7 @@ class Authentication:
             return
         await self._store.open()
         stored = decode(await self._store.read(partial(read_meta, "admins")) or b"{}")
-        await asyncio.get_running_loop().run_in_executor(hashing(), self._hash_admins, stored)
+        await asyncio.get_running_loop().run_in_executor(hashing_threads(), self._hash_admins, stored)
 
     def _hash_admins(self, stored: dict[str, str]) -> None:
         with self._opening:  # several first requests can come at the same time
@@ -124,7 +124,7 @@ class Authentication:
         await self._ensure_secret()
         return Identity(User(name, user.roles, "cookie"), self._cookie(name, user))
 
-    def no_cookie(self) -> str:
+    def removal_cookie(self) -> str:
         """Return the ``Set-Cookie`` header that ends a session: it removes the client's cookie."""
         return self._set_cookie("", time.time())
 
@@ -175,7 +175,7 @@ class Authentication:
             self._secret = await self._store.read(partial(read_meta, "secret"))
         user = await self._user(ticket.name) if self._secret else None
         life = self.configuration.session_timeout
-        if user is None or not cookies.verifies(ticket, self._signing_key(user)):
+        if user is None or not cookies.is_signed_with(ticket, self._signing_key(user)):
             return None
         left = ticket.time + life - time.time()
         if left <= 0:
@@ -220,7 +220,7 @@ class Authentication:
             return True
         loop = asyncio.get_running_loop()
         # Many requests with one password can come together. The first to run hashes it for those that wait.
-        return await loop.run_in_executor(hashing(), self._compare, digest, password, kept, guess)
+        return await loop.run_in_executor(hashing_threads(), self._compare, digest, password, kept, guess)
 
     def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
@@ -266,7 +266,7 @@ class Authentication:
             self._secret = await self._store.write(partial(write_meta, "secret", secret, keep=True))
 
     async def _hash(self, password: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(hashing(), admin_line, password)
+        return await asyncio.get_running_loop().run_in_executor(hashing_threads(), admin_line, password)
 
 
 def _database_state(database: Database | None) -> object:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from couchmodel.errors import BadRequestError
 
-__all__ = ["COOKIE", "Ticket", "read_cookie", "set_cookie", "sign", "verifies"]
+__all__ = ["COOKIE", "Ticket", "is_signed_with", "read_cookie", "set_cookie", "sign"]
 
 COOKIE: Final = "AuthSession"
 """The name of CouchDB's session cookie."""
@@ -44,7 +44,7 @@ def sign(name: str, time: int, key: bytes) -> str:
     return base64.urlsafe_b64encode(signed + b":" + signature).rstrip(b"=").decode()
 
 
-def verifies(ticket: Ticket, key: bytes) -> bool:
+def is_signed_with(ticket: Ticket, key: bytes) -> bool:
     """Return True if the ticket was signed with the key."""
     signatures = [hmac.digest(key, ticket.signed, algorithm) for algorithm in ALGORITHMS]
     return any(hmac.compare_digest(signature, ticket.signature) for signature in signatures)

@@ -12,17 +12,26 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.auth import passwords
 from couchmodel._embedded.documents.incoming import Edit
-from couchmodel._embedded.documents.reader import Wishes, open_winner
+from couchmodel._embedded.documents.reader import ReadOptions, open_winner
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
-from couchmodel._embedded.documents.writer import Check
+from couchmodel._embedded.documents.writer import WriteCheck
 from couchmodel._embedded.limits.limits import LARGE
-from couchmodel._embedded.replicator.jobs import parse_asked
+from couchmodel._embedded.replicator.jobs import parse_replication_request
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, ServerError, UnauthorizedError
 
-__all__ = ["PREFIX", "USERS", "UserDocument", "check_for", "hash_password", "hash_passwords", "hashing", "read_user"]
+__all__ = [
+    "PREFIX",
+    "USERS",
+    "UserDocument",
+    "hash_password",
+    "hash_passwords",
+    "hashing_threads",
+    "read_user",
+    "write_check",
+]
 
 USERS: Final = "_users"
 """The name of the database of users."""
@@ -31,7 +40,7 @@ PREFIX: Final = "org.couchdb.user:"
 """The beginning of a user document's id, before the user's name."""
 
 
-def hashing() -> ThreadPoolExecutor:
+def hashing_threads() -> ThreadPoolExecutor:
     """Return the threads that hash passwords. Hashing would block the event loop, or hold up the work of other threads.
 
     A forked process does not inherit its parent's threads, so it gets its own.
@@ -60,7 +69,7 @@ async def read_user(store: Store, name: str) -> UserDocument | None:
     if database is None:
         return None
     try:
-        opened = await store.read(partial(open_winner, database.number, PREFIX + name, Wishes(conflicts=True)))
+        opened = await store.read(partial(open_winner, database.number, PREFIX + name, ReadOptions(conflicts=True)))
     except NotFoundError:
         return None
     document = decode(opened.text)
@@ -93,21 +102,21 @@ async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:
     return [await _hash_in_thread(document) if _has_password(document) else document for document in documents]
 
 
-def check_for(database: Database, user: User) -> Check:
+def write_check(database: Database, user: User) -> WriteCheck:
     """Return the check that each write of a user to a database has to pass."""
     author = Author(user, database.name, database.security.document, database.checks)
     verdicts = Verdicts(author)
     if database.name == USERS:
-        return Check(author, verdicts, partial(_check_user, database, user))
+        return WriteCheck(author, verdicts, partial(_check_user, database, user))
     if database.name == "_replicator":
-        return Check(author, verdicts, partial(_check_replication, database, user))
+        return WriteCheck(author, verdicts, partial(_check_replication, database, user))
     if database.security.is_admin(user):
-        return Check(author, verdicts)
-    return Check(author, verdicts, partial(_check_design, database, user))
+        return WriteCheck(author, verdicts)
+    return WriteCheck(author, verdicts, partial(_check_design, database, user))
 
 
 async def _hash_in_thread(document: dict[str, Any]) -> dict[str, Any]:
-    return await asyncio.get_running_loop().run_in_executor(hashing(), passwords.with_hash, document)
+    return await asyncio.get_running_loop().run_in_executor(hashing_threads(), passwords.with_hash, document)
 
 
 def _has_password(document: object) -> bool:
@@ -176,6 +185,6 @@ def _check_replication(database: Database, user: User, edit: Edit) -> None:
         database.security.require_admin(user)
     elif not edit.deleted and edit.body.get("_replication_state") != "failed":
         try:
-            parse_asked(edit.body)
+            parse_replication_request(edit.body)
         except (BadRequestError, ServerError) as error:
             raise ForbiddenError(error.reason) from None

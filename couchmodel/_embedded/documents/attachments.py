@@ -16,7 +16,17 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ServerError
 
-__all__ = ["Attachment", "count", "inline_attachments", "pack", "read_chunk", "save", "shown", "stage", "unpack"]
+__all__ = [
+    "Attachment",
+    "attachment_stubs",
+    "count_chunks",
+    "inline_attachments",
+    "pack",
+    "read_chunk",
+    "save_content",
+    "stage_content",
+    "unpack",
+]
 
 
 class Attachment(NamedTuple):
@@ -50,7 +60,7 @@ def unpack(packed: bytes | None) -> list[Attachment]:
     return [Attachment(*members) for members in decode(packed)] if packed else []
 
 
-def shown(
+def attachment_stubs(
     attachments: Sequence[Attachment],
     *,
     encoding_info: bool = False,
@@ -124,7 +134,7 @@ def _encode_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield base64.b64encode(rest)
 
 
-def stage(content: Content, connection: Connection) -> int:
+def stage_content(content: Content, connection: Connection) -> int:
     """Write the chunks that have arrived to a blob that no document uses yet. Return the number of the blob.
 
     The caller sets ``content.blob`` only after the commit. If the transaction fails, another content may get the same
@@ -139,7 +149,7 @@ def _write_chunks(connection: Connection, staged: int | None, chunks: Iterable[t
     return blob
 
 
-def save(connection: Connection, content: Content) -> int:
+def save_content(connection: Connection, content: Content) -> int:
     """Return the number of the blob that holds a finished content.
 
     It is a stored blob with equal content, or a new one. Raises ServerError if the staged blob was removed as garbage
@@ -171,7 +181,7 @@ def read_chunk(blob: int, position: int, connection: Connection) -> bytes:
 
 def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
     """Yield the content of an attachment in pieces, decompressed."""
-    chunks = (read_chunk(attachment.blob, position, connection) for position in range(count(attachment)))
+    chunks = (read_chunk(attachment.blob, position, connection) for position in range(count_chunks(attachment)))
     if attachment.encoding != "gzip":
         yield from chunks
         return
@@ -180,6 +190,6 @@ def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[by
         yield from decompressor.feed(chunk)
 
 
-def count(attachment: Attachment) -> int:
+def count_chunks(attachment: Attachment) -> int:
     """Return the number of chunks of an attachment."""
     return -(-attachment.encoded_length // CHUNK)

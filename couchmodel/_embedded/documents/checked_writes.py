@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from couchmodel._embedded.documents.verdicts import MissingVerdictsError
-from couchmodel._embedded.documents.writer import Check
+from couchmodel._embedded.documents.writer import WriteCheck
 from couchmodel._embedded.storage.sqlite import Job
 from couchmodel._embedded.storage.store import Database, Store
 
@@ -12,7 +12,7 @@ __all__ = ["write_checked"]
 T = TypeVar("T")
 
 
-async def write_checked(store: Store, database: Database, job: Job[T], check: Check, *, short: bool = False) -> T:
+async def write_checked(store: Store, database: Database, job: Job[T], check: WriteCheck, *, short: bool = False) -> T:
     """Run a job that writes to a database with the check, and return its result.
 
     The job may run several times, but only its last run is committed. ``short`` says that it has few and small

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from couchmodel._embedded.documents.reader import document_json, living, winner
+from couchmodel._embedded.documents.reader import document_json, find_winner, require_living
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, language_of
 from couchmodel._embedded.javascript.engine import Context, Together, parsed
 from couchmodel._embedded.javascript.turns import run
@@ -17,7 +17,7 @@ from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, decode, encode, target
 from couchmodel.errors import NotFoundError, ResponseError, ServerError
 
-__all__ = ["Function", "FunctionFilter", "open_function", "seen"]
+__all__ = ["Function", "FunctionFilter", "open_function", "request_object"]
 
 FORM: Final = "application/x-www-form-urlencoded"
 """The content type of a body that functions get parsed, as ``req.form``."""
@@ -69,7 +69,7 @@ def open_function(database: Database, design: str, path: tuple[str, ...], connec
         UnsupportedError: the extra ``js`` is not installed.
     """
     id = f"_design/{design}"
-    found = living(winner(database.number, id, connection))
+    found = require_living(find_winner(database.number, id, connection))
     body = decode(found.body)
     member: Any = body
     for name in path:
@@ -102,7 +102,7 @@ class FunctionFilter:
         return passing
 
 
-def seen(
+def request_object(
     store: Store, database: Database, request: Request, body: object, info: Mapping[str, Any], id: str | None = None
 ) -> bytes:
     """Return the request object ``req`` of a function, as JSON.

@@ -9,16 +9,24 @@ from typing import Any, Final
 
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, LARGEST, Content, from_base64
 from couchmodel._embedded.documents.attachments import Attachment
-from couchmodel._embedded.json.incremental import TooManyError, decode_large, first_sign, is_large
+from couchmodel._embedded.json.incremental import TooManyError, decode_large, first_character, is_large
 from couchmodel._embedded.json.large_document import MOST_SPECIAL, TooLargeError, read_large
-from couchmodel._embedded.json.numbers import respelled
-from couchmodel._embedded.json.parse import bad_json, parse_json
+from couchmodel._embedded.json.numbers import normalize_numbers
+from couchmodel._embedded.json.parse import invalid_json_error, parse_json
 from couchmodel._embedded.json.writer import encode_object
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
-__all__ = ["LARGEST_DOCUMENT", "Edit", "Incoming", "Stub", "parse_document", "read_document", "validate_id"]
+__all__ = [
+    "LARGEST_DOCUMENT",
+    "AttachmentStub",
+    "Edit",
+    "IncomingAttachment",
+    "parse_document",
+    "read_document",
+    "validate_id",
+]
 
 LARGEST_DOCUMENT: Final = 8_000_000
 """The size in bytes of the largest document: the default of CouchDB's ``max_document_size``."""
@@ -31,7 +39,7 @@ These are design documents and documents of system databases. They are parsed as
 
 
 @dataclass(slots=True)
-class Incoming:
+class IncomingAttachment:
     """An attachment that comes with its content.
 
     ``announced`` is the number of bytes that follow the document in a multipart request, and ``digest`` their expected
@@ -47,7 +55,7 @@ class Incoming:
 
 
 @dataclass(slots=True)
-class Stub:
+class AttachmentStub:
     """An attachment that the parent revision has. ``revpos`` must match it unless it is None."""
 
     name: str
@@ -72,7 +80,7 @@ class Edit:
     deleted: bool
     content: dict[str, Any] | Term
     text: bytes
-    attachments: list[Incoming | Stub | Attachment] = field(default_factory=list)
+    attachments: list[IncomingAttachment | AttachmentStub | Attachment] = field(default_factory=list)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -120,7 +128,7 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
 
     A large text is read in pieces, so that its values are never in memory all at once.
     """
-    if not is_large(text) or first_sign(text) != b"{":
+    if not is_large(text) or first_character(text) != b"{":
         return parse_document(parse_json(text), id=id, follows=follows)
     try:
         document = read_large(text, _BODY_MEMBERS, LARGEST_DOCUMENT)
@@ -130,7 +138,7 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
         reason = f"special members may have {MOST_SPECIAL} values at most"
         raise ContentTooLargeError(reason, code="document_too_large") from None
     except ValueError as error:
-        raise bad_json(error) from None
+        raise invalid_json_error(error) from None
     edit = Edit("", [], False, document.term, document.text)
     _read_special(document.special, edit)
     if not follows:
@@ -193,10 +201,10 @@ def _read_attachments(value: object, edit: Edit) -> None:
     edit.attachments = [_parse_attachment(name, member) for name, member in value.items() if isinstance(member, dict)]
 
 
-def _parse_attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
+def _parse_attachment(name: str, member: dict[str, Any]) -> IncomingAttachment | AttachmentStub:
     validate_attachment_name(name)
     if member.get("stub") is True:
-        return Stub(name, member.get("revpos"))
+        return AttachmentStub(name, member.get("revpos"))
     content_type, revpos = member.get("content_type", DEFAULT_TYPE), member.get("revpos", 0)
     if not isinstance(content_type, str):
         raise BadRequestError(f"Invalid attachment data for {name}")
@@ -209,10 +217,10 @@ def _parse_attachment(name: str, member: dict[str, Any]) -> Incoming | Stub:
         raise ContentTooLargeError(name, code="attachment_too_large") from None
     except ValueError:
         raise BadRequestError(f"Invalid attachment data for {name}") from None
-    return Incoming(name, content_type, content, revpos)
+    return IncomingAttachment(name, content_type, content, revpos)
 
 
-def _parse_following(name: str, content_type: str, revpos: int, member: dict[str, Any]) -> Incoming:
+def _parse_following(name: str, content_type: str, revpos: int, member: dict[str, Any]) -> IncomingAttachment:
     """Return an attachment whose content follows the document in a multipart request.
 
     Raises BadRequestError if its length is not a number, where CouchDB answers 500.
@@ -224,13 +232,13 @@ def _parse_following(name: str, content_type: str, revpos: int, member: dict[str
     if announced > LARGEST:
         raise ContentTooLargeError(name, code="attachment_too_large")
     content = Content(content_type, encoding, plain_length=length)
-    return Incoming(name, content_type, content, revpos, announced, digest if isinstance(digest, str) else "")
+    return IncomingAttachment(name, content_type, content, revpos, announced, digest if isinstance(digest, str) else "")
 
 
 def _refuse_following(edit: Edit) -> None:
     """Raise BadRequestError for an attachment with ``follows`` in a request that is not multipart."""
     for item in edit.attachments:
-        if isinstance(item, Incoming) and item.announced is not None:
+        if isinstance(item, IncomingAttachment) and item.announced is not None:
             raise BadRequestError(f"Invalid attachment data for {item.name}")
 
 
@@ -241,7 +249,7 @@ def _accept(_value: object, _edit: Edit) -> None:
 def _encode_body(edit: Edit) -> bytes:
     """Return the JSON of the content. Raises ContentTooLargeError if it is larger than ``LARGEST_DOCUMENT``."""
     try:
-        text = respelled(encode_object(edit.body))
+        text = normalize_numbers(encode_object(edit.body))
     except DocumentError:
         raise BadRequestError("invalid UTF-8 JSON") from None  # a number such as 1e400
     if len(text) > LARGEST_DOCUMENT:

@@ -6,11 +6,11 @@ They have no history, are not replicated, and do not appear in _all_docs, _chang
 from typing import NamedTuple
 
 from couchmodel._embedded.documents.incoming import Edit
-from couchmodel._embedded.rules.params import LARGEST, whole_number
+from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel.errors import BadRequestError
 
-__all__ = ["LocalDocument", "read", "write"]
+__all__ = ["LocalDocument", "read_local", "write_local"]
 
 
 class LocalDocument(NamedTuple):
@@ -20,7 +20,7 @@ class LocalDocument(NamedTuple):
     body: bytes
 
 
-def read(database: int, id: str, connection: Connection) -> LocalDocument | None:
+def read_local(database: int, id: str, connection: Connection) -> LocalDocument | None:
     """Return a local document, or None if it does not exist."""
     row = connection.execute(
         "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database, id)
@@ -28,7 +28,7 @@ def read(database: int, id: str, connection: Connection) -> LocalDocument | None
     return LocalDocument(f"0-{row[0]}", row[1]) if row else None
 
 
-def write(connection: Connection, database: int, edit: Edit) -> str:
+def write_local(connection: Connection, database: int, edit: Edit) -> str:
     """Write or delete a local document, and return its new revision.
 
     There are no conflicts: the last writer wins, as in CouchDB. Raises BadRequestError for an invalid revision.
@@ -46,6 +46,6 @@ def _counter(edit: Edit) -> int:
     if not edit.path:
         return 0
     generation, digest = edit.path[0]
-    if generation != 0 or not (digest.isascii() and digest.isdigit()) or whole_number(digest) > LARGEST:
+    if generation != 0 or not (digest.isascii() and digest.isdigit()) or parse_digits(digest) > LARGEST_LIMIT:
         raise BadRequestError("Invalid rev format")
     return int(digest)

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from couchmodel._embedded.documents import attachments as _attachments
 from couchmodel._embedded.documents.attachments import Attachment, unpack
-from couchmodel._embedded.limits.turns import leave_event_loop
+from couchmodel._embedded.limits.turns import require_thread
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode
@@ -19,26 +19,26 @@ from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "FLAGS",
     "META",
-    "NO_WISHES",
-    "Found",
-    "Loaded",
-    "Opened",
-    "Wishes",
+    "AnsweredRevision",
+    "ReadOptions",
+    "RevisionContent",
+    "StoredRevision",
     "check_database",
     "document_json",
-    "living",
-    "load",
+    "find_winner",
+    "load_revision",
     "open_revisions",
     "open_winner",
     "read_tree",
+    "require_living",
     "stored_revision",
-    "winner",
 ]
 
 
-class Found(NamedTuple):
+class StoredRevision(NamedTuple):
     """A revision of a document as it is stored.
 
     ``attachments`` is the packed column (see ``attachments.unpack``), ``body`` the JSON without special members.
@@ -50,7 +50,7 @@ class Found(NamedTuple):
     body: bytes
 
 
-class Wishes(NamedTuple):
+class ReadOptions(NamedTuple):
     """The options of a read: the query parameters of ``GET /{db}/{docid}``, and two of its answer's form."""
 
     revs: bool = False
@@ -72,7 +72,7 @@ class Wishes(NamedTuple):
     """Revisions that the reader has. Attachments that are not newer than the newest of them are sent as stubs."""
 
 
-NO_WISHES: Final = Wishes()
+DEFAULT_OPTIONS: Final = ReadOptions()
 
 META: Final = ("revs_info", "conflicts", "deleted_conflicts")
 """Options about the whole document, and not about one revision."""
@@ -101,19 +101,19 @@ def check_database(database: int, connection: Connection) -> None:
 def read_tree(stored: bytes) -> RevTree:
     """Return the revision tree from its column. Raises BusyError in an event loop if the tree is large."""
     if len(stored) > _LARGE_TREE:
-        leave_event_loop()
+        require_thread()
     return RevTree.from_bytes(stored)
 
 
-def winner(database: int, id: str, connection: Connection) -> Found | None:
+def find_winner(database: int, id: str, connection: Connection) -> StoredRevision | None:
     """Return the winning revision of a document, which may be a tombstone, or None if there never was one."""
     row = connection.execute(
         "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
     ).fetchone()
-    return row and Found(*row)
+    return row and StoredRevision(*row)
 
 
-def living(found: Found | None) -> Found:
+def require_living(found: StoredRevision | None) -> StoredRevision:
     """Return the revision. Raises NotFoundError if it is None or a tombstone."""
     if found is None:
         raise NotFoundError("missing")
@@ -122,7 +122,7 @@ def living(found: Found | None) -> Found:
     return found
 
 
-class Opened(NamedTuple):
+class AnsweredRevision(NamedTuple):
     """A revision as it is answered. ``text`` is its JSON.
 
     ``follow`` are the attachments whose contents come behind it. ``has_meta`` says that ``text`` also has metadata that
@@ -135,7 +135,7 @@ class Opened(NamedTuple):
     has_meta: bool = False
 
 
-def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) -> Opened:
+def open_winner(database: int, id: str, wishes: ReadOptions, connection: Connection) -> AnsweredRevision:
     """Return the winner with the wished metadata. Raises NotFoundError if the document does not exist or is deleted."""
     row = connection.execute(
         "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
@@ -144,9 +144,9 @@ def open_winner(database: int, id: str, wishes: Wishes, connection: Connection) 
     if row is None:
         raise NotFoundError("missing")
     number, seq, *content, tree_bytes = row
-    found = Found(*content)
+    found = StoredRevision(*content)
     if not wishes.deleted:
-        living(found)
+        require_living(found)
     tree = read_tree(tree_bytes)
     meta = _meta_members(connection, number, seq, tree, wishes)
     return _open(connection, database, id, found, tree, wishes, meta)
@@ -156,12 +156,12 @@ def open_revisions(
     database: int,
     id: str,
     revs: Sequence[Rev] | None,
-    wishes: Wishes,
+    wishes: ReadOptions,
     latest: bool,
     connection: Connection,
     *,
     drawn: bool = False,
-) -> list[Opened | Rev]:
+) -> list[AnsweredRevision | Rev]:
     """Return the revisions of ``open_revs``, or all leaves if ``revs`` is None. A missing revision is returned as Rev.
 
     With ``latest``, each revision is replaced by the leaves that descend from it. The order is by rank, or with
@@ -172,19 +172,19 @@ def open_revisions(
         (database, id),
     ).fetchone()
     if len(revs or ()) > MANY:
-        leave_event_loop()
+        require_thread()
     if row is None:
         return list(revs or ())
     number, *content, tree_bytes = row
-    winning, tree = Found(*content), read_tree(tree_bytes)
-    opened: list[Opened | Rev] = []
+    winning, tree = StoredRevision(*content), read_tree(tree_bytes)
+    opened: list[AnsweredRevision | Rev] = []
     for rev in _select_revisions(tree, revs, latest=latest, drawn=drawn):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
         opened.append(_open(connection, database, id, found, tree, wishes, {}) if found else rev)
     return opened
 
 
-def document_json(id: str, found: Found, *more: bytes) -> bytes:
+def document_json(id: str, found: StoredRevision, *more: bytes) -> bytes:
     """Return a document as JSON. ``more`` are parts of further members, which begin with a comma."""
     rev, deleted, packed, body = found
     members = body[1:-1]
@@ -195,7 +195,7 @@ def document_json(id: str, found: Found, *more: bytes) -> bytes:
         parts.append(b',"_deleted":true')
     parts += more
     if packed:
-        parts += (b',"_attachments":', encode(_attachments.shown(unpack(packed))))
+        parts += (b',"_attachments":', encode(_attachments.attachment_stubs(unpack(packed))))
     parts.append(b"}")
     return b"".join(parts)
 
@@ -204,11 +204,11 @@ def _open(
     connection: Connection,
     database: int,
     id: str,
-    found: Found,
+    found: StoredRevision,
     tree: RevTree,
-    wishes: Wishes,
+    wishes: ReadOptions,
     meta: dict[str, object],
-) -> Opened:
+) -> AnsweredRevision:
     """Return a stored revision as it is answered, with the wished metadata and attachments."""
     path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
@@ -224,13 +224,15 @@ def _open(
         info = wishes.att_encoding_info
         if wishes.follows or not wanted:
             empty = [each for each in wanted if each not in follow] if wishes.follows else ()
-            members["_attachments"] = _attachments.shown(listed, encoding_info=info, follow=follow, empty=empty)
+            members["_attachments"] = _attachments.attachment_stubs(
+                listed, encoding_info=info, follow=follow, empty=empty
+            )
         else:
             # The client may have lied about the plain length of a compressed content. gzip expands up to 1000 times.
             if sum(attachment.length for attachment in wanted) > _LARGE_INLINE or any(
                 attachment.encoding for attachment in wanted
             ):
-                leave_event_loop()
+                require_thread()
             more = [
                 b',"_attachments":',
                 *_attachments.inline_attachments(connection, listed, wanted, encoding_info=info),
@@ -238,7 +240,7 @@ def _open(
         found = found._replace(attachments=None)
     special = b"," + encode(members)[1:-1] if members else b""
     text = document_json(id, found, special, *more)
-    return Opened(found.rev, text, follow, bool(meta))
+    return AnsweredRevision(found.rev, text, follow, bool(meta))
 
 
 def _revs_limit(connection: Connection, database: int) -> int:
@@ -246,7 +248,7 @@ def _revs_limit(connection: Connection, database: int) -> int:
     return int(row[0]) if row else 1
 
 
-def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wishes) -> list[Attachment]:
+def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: ReadOptions) -> list[Attachment]:
     """Return the attachments whose contents the reader wants: those newer than the newest revision it has."""
     if not wishes.attachments:
         return []
@@ -255,7 +257,9 @@ def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Wish
     return [attachment for attachment in listed if attachment.revpos > known]
 
 
-def _meta_members(connection: Connection, number: int, seq: int, tree: RevTree, wishes: Wishes) -> dict[str, object]:
+def _meta_members(
+    connection: Connection, number: int, seq: int, tree: RevTree, wishes: ReadOptions
+) -> dict[str, object]:
     """Return the wished members about the whole document: ``_revs_info``, conflicts and ``_local_seq``."""
     meta: dict[str, object] = {}
     if wishes.revs_info:
@@ -281,7 +285,7 @@ def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
     return "deleted" if tree.is_deleted(rev) else "available"
 
 
-class Loaded(NamedTuple):
+class RevisionContent(NamedTuple):
     """The body and the attachments of a revision, from which a new revision is made."""
 
     text: bytes
@@ -289,23 +293,25 @@ class Loaded(NamedTuple):
     deleted: bool = False
 
 
-def load(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+def load_revision(database: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
     """Return a revision of a document, or its winner if ``rev`` is None.
 
     Raises NotFoundError if it is not stored, or if the winner is a tombstone.
     """
-    found = _find_revision(database, id, rev, connection) if rev else living(winner(database, id, connection))
-    return Loaded(found.body, unpack(found.attachments), bool(found.deleted))
+    found = (
+        _find_revision(database, id, rev, connection) if rev else require_living(find_winner(database, id, connection))
+    )
+    return RevisionContent(found.body, unpack(found.attachments), bool(found.deleted))
 
 
-def _find_revision(database: int, id: str, rev: Rev, connection: Connection) -> Found:
+def _find_revision(database: int, id: str, rev: Rev, connection: Connection) -> StoredRevision:
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
     ).fetchone()
     if row is None:
         raise NotFoundError("missing")
     number, *content = row
-    found = Found(*content) if str(rev) == content[0] else stored_revision(connection, number, rev)
+    found = StoredRevision(*content) if str(rev) == content[0] else stored_revision(connection, number, rev)
     if found is None:
         raise NotFoundError("missing")
     return found
@@ -321,12 +327,12 @@ def _select_revisions(tree: RevTree, revs: Sequence[Rev] | None, *, latest: bool
         found = [rev for rev in revs if rev in tree]
     missing = [rev for rev in revs or () if rev not in tree]
     there = dict.fromkeys(found)
-    return [*(tree.drawn(there) if drawn else sorted(there, key=lambda rev: rev.rank)), *missing]
+    return [*(tree.in_tree_order(there) if drawn else sorted(there, key=lambda rev: rev.rank)), *missing]
 
 
-def stored_revision(connection: Connection, number: int, rev: Rev | str) -> Found | None:
+def stored_revision(connection: Connection, number: int, rev: Rev | str) -> StoredRevision | None:
     """Return a revision that is superseded or a losing leaf, or None if it is not stored."""
     row = connection.execute(
         "SELECT rev, deleted, attachments, body FROM revision WHERE document = ? AND rev = ?", (number, str(rev))
     ).fetchone()
-    return row and Found(*row)
+    return row and StoredRevision(*row)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.documents.attachments import Attachment, shown
-from couchmodel._embedded.documents.incoming import Edit, Incoming
-from couchmodel._embedded.documents.reader import Found, document_json
+from couchmodel._embedded.documents.attachments import Attachment, attachment_stubs
+from couchmodel._embedded.documents.incoming import Edit, IncomingAttachment
+from couchmodel._embedded.documents.reader import StoredRevision, document_json
 from couchmodel._embedded.documents.verdicts import (
     Author,
     DesignQuestion,
@@ -23,16 +23,16 @@ from couchmodel._embedded.documents.verdicts import (
 )
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, check_design, has_functions, language_of
 from couchmodel._embedded.javascript.engine import Context
-from couchmodel._embedded.limits.turns import leave_event_loop
+from couchmodel._embedded.limits.turns import require_thread
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import ResponseError, ServerError
 
-__all__ = ["NewAttachment", "Validation", "mark"]
+__all__ = ["NewAttachment", "Validation", "mark_validated"]
 
-NewAttachment = Attachment | Incoming
+NewAttachment = Attachment | IncomingAttachment
 """An attachment of a new revision: one that is stored already, or one whose content comes with the write."""
 
 
@@ -53,7 +53,7 @@ class Validation:
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
         """Raise RefusedError if the design document is invalid, too large, or has views that do not compile."""
         if isinstance(edit.content, Term):
-            leave_event_loop()
+            require_thread()
         try:
             body = edit.body
             check_design(body, partitioned=partitioned)
@@ -89,7 +89,7 @@ class Validation:
         ).fetchall()
         known = self._author.scripts.checking
         if known.keys() != set(rows):
-            leave_event_loop()
+            require_thread()
             known = {key: known[key] if key in known else self._open_function(key[0]) for key in rows}
             self._author.scripts.checking = known
         return tuple(ValidationFunction(id, context) for (id, _, _), context in known.items() if context is not None)
@@ -104,7 +104,7 @@ class Validation:
             return None
         if language_of(design) != JAVASCRIPT:
             raise ServerError(language_of(design), code="unknown_query_language")
-        return self._author.scripts.open((_MEMBER,), document_json(id, Found(rev, 0, None, body)))
+        return self._author.scripts.open((_MEMBER,), document_json(id, StoredRevision(rev, 0, None, body)))
 
 
 _MEMBER: Final = "validate_doc_update"
@@ -112,7 +112,7 @@ _MENTIONED: Final = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
 """An SQL condition for bodies that may have the member. It has false positives, which only cost a look-up."""
 
 
-def mark(connection: Connection, database: int) -> None:
+def mark_validated(connection: Connection, database: int) -> None:
     """Update the column ``validated``: whether the database may have validation functions."""
     connection.execute(
         "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ? AND id >= '_design/'"
@@ -139,8 +139,8 @@ def _new_json(edit: Edit, attachments: Sequence[NewAttachment]) -> bytes:
 
 def _stub(item: NewAttachment) -> dict[str, Any]:
     """Return the stub of an attachment."""
-    if isinstance(item, Incoming):
+    if isinstance(item, IncomingAttachment):
         length = item.content.length
         return {"content_type": item.content_type, "revpos": item.revpos, "length": length, "stub": True}
-    member: dict[str, Any] = shown([item])[item.name]
+    member: dict[str, Any] = attachment_stubs([item])[item.name]
     return member

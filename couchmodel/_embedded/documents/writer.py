@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from couchmodel._embedded.documents import local
-from couchmodel._embedded.documents.attachments import Attachment, pack, save, unpack
-from couchmodel._embedded.documents.incoming import Edit, Incoming, Stub, validate_id
+from couchmodel._embedded.documents.attachments import Attachment, pack, save_content, unpack
+from couchmodel._embedded.documents.incoming import AttachmentStub, Edit, IncomingAttachment, validate_id
 from couchmodel._embedded.documents.parents import parent_for
-from couchmodel._embedded.documents.reader import Found, document_json, read_tree, stored_revision
-from couchmodel._embedded.documents.validation import NewAttachment, Validation, mark
+from couchmodel._embedded.documents.reader import StoredRevision, document_json, read_tree, stored_revision
+from couchmodel._embedded.documents.validation import NewAttachment, Validation, mark_validated
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.rules.partitions import check_id
 from couchmodel._embedded.rules.revision_ids import revision_id
@@ -23,10 +23,10 @@ from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import NotFoundError, PreconditionFailedError
 
-__all__ = ["Check", "Writing", "used_blobs"]
+__all__ = ["WriteBatch", "WriteCheck", "used_blobs"]
 
 
-class Check(NamedTuple):
+class WriteCheck(NamedTuple):
     """The checks of the writes of one request: the rights of the author, and validation functions.
 
     ``verdicts`` are the verdicts of validation functions on these writes. ``admit`` raises UnauthorizedError or
@@ -56,7 +56,7 @@ class _StoredDocument(NamedTuple):
     tree: RevTree
 
 
-class Writing:
+class WriteBatch:
     """The writes of one request to one database, inside its transaction. ``finish`` ends them.
 
     The last document is kept in memory. Its row is written when the next document is read, since a request may have
@@ -68,7 +68,7 @@ class Writing:
     assumption has ended.
     """
 
-    def __init__(self, connection: Connection, database: int, check: Check | None = None) -> None:
+    def __init__(self, connection: Connection, database: int, check: WriteCheck | None = None) -> None:
         """Read the state of the database. ``check`` is applied to each write.
 
         Raises NotFoundError if the database has been dropped in the meantime.
@@ -109,7 +109,7 @@ class Writing:
             (self._seq, self._living_added, self._deleted_added, self._database),
         )
         if self._wrote_design:
-            mark(self._connection, self._database)
+            mark_validated(self._connection, self._database)
             self._connection.execute("DELETE FROM temp.routine WHERE database = ?", (self._database,))
         elif self._sequences and not self._is_routine:
             self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database,))
@@ -121,7 +121,7 @@ class Writing:
         """
         self._looks_up |= attachments or any(id.startswith("_design/") for id in ids)
 
-    def turns(self, places: Iterable[int], repeated: frozenset[str]) -> Iterator[int]:
+    def due_places(self, places: Iterable[int], repeated: frozenset[str]) -> Iterator[int]:
         """Yield the indexes of the request's documents that this attempt has to handle, in order.
 
         ``repeated`` are the ids that occur several times in the request. For each occurrence, validation functions get
@@ -152,7 +152,7 @@ class Writing:
         """
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
-            return local.write(self._connection, self._database, edit)
+            return local.write_local(self._connection, self._database, edit)
         stored = self._load(edit.id)
         parent = self._find_parent(edit, stored)
         if self._admit is not None:
@@ -184,7 +184,7 @@ class Writing:
         """
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
-            return local.write(self._connection, self._database, edit)
+            return local.write_local(self._connection, self._database, edit)
         stored = self._load(edit.id)
         if stored is None or not stored.tree.is_stored(edit.path[0]):
             if self._admit is not None:
@@ -252,9 +252,9 @@ class Writing:
                 return document_json(id, found, b"," + history[1:-1])
         return None
 
-    def _find_revision(self, stored: _StoredDocument, rev: Rev) -> Found | None:
+    def _find_revision(self, stored: _StoredDocument, rev: Rev) -> StoredRevision | None:
         if str(rev) == stored.rev:
-            return Found(stored.rev, *stored.content)
+            return StoredRevision(stored.rev, *stored.content)
         return stored_revision(self._connection, stored.number, rev)
 
     # --- attachments
@@ -263,10 +263,11 @@ class Writing:
         """Return the attachments of the edit. Stubs become those of the first of ``bases`` that is stored."""
         if not edit.attachments:
             return []
-        stubbed = any(isinstance(item, Stub) for item in edit.attachments)
+        stubbed = any(isinstance(item, AttachmentStub) for item in edit.attachments)
         inherited = {item.name: item for item in self._stored_attachments(stored, bases)} if stubbed and stored else {}
         return [
-            _resolve_stub(inherited, item, edit.id) if isinstance(item, Stub) else item for item in edit.attachments
+            _resolve_stub(inherited, item, edit.id) if isinstance(item, AttachmentStub) else item
+            for item in edit.attachments
         ]
 
     def _save_all(self, resolved: Sequence[NewAttachment], generation: int | None) -> list[Attachment]:
@@ -294,9 +295,9 @@ class Writing:
                 return unpack(row[0])
         return []
 
-    def _save(self, item: Incoming, revpos: int) -> Attachment:
+    def _save(self, item: IncomingAttachment, revpos: int) -> Attachment:
         content = item.content
-        blob = save(self._connection, content)
+        blob = save_content(self._connection, content)
         return Attachment(
             item.name,
             item.content_type,
@@ -433,7 +434,7 @@ class Writing:
             self._living_added += documents
 
 
-def _resolve_stub(inherited: dict[str, Attachment], stub: Stub, id: str) -> Attachment:
+def _resolve_stub(inherited: dict[str, Attachment], stub: AttachmentStub, id: str) -> Attachment:
     """Return the attachment that a stub names. Raises PreconditionFailedError if the parent does not have it."""
     found = inherited.get(stub.name)
     if found is None or stub.revpos not in (None, found.revpos):

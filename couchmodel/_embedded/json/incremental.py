@@ -29,15 +29,15 @@ __all__ = [
     "Sink",
     "TooManyError",
     "Values",
+    "clear_gradually",
     "containers",
-    "cut",
     "decode_large",
     "decode_small",
     "decode_stored",
-    "dissolve",
-    "first_sign",
+    "first_character",
+    "free_gradually",
     "is_large",
-    "release",
+    "parse_into",
 ]
 
 LARGE: Final = 262_144
@@ -136,11 +136,11 @@ def decode_large(text: bytes, most: float = math.inf) -> Any:
 
     Raises ValueError if it is not JSON or not UTF-8, and TooManyError if it has more than ``most`` values.
     """
-    if first_sign(text) not in (*_OPENING, b'"'):
+    if first_character(text) not in (*_OPENING, b'"'):
         return decode_small(text)
     values = Values(most)
     try:
-        cut(text, values)
+        parse_into(text, values)
     except (TooManyError, ValueError):
         values.dissolve()
         raise
@@ -154,18 +154,18 @@ def decode_stored(text: bytes, wanted: Callable[[], Collection[str] | None]) -> 
         return document
     names = wanted()
     sink = Values() if names is None else _SelectedMembers(names)
-    cut(text, sink)
+    parse_into(text, sink)
     whole: dict[str, Any] = sink.value
     return whole
 
 
-def first_sign(text: bytes) -> bytes:
+def first_character(text: bytes) -> bytes:
     """Return the first character of a JSON text after white space. It tells the type: ``{`` begins an object."""
     place = _after_space(text, 0)
     return text[place : place + 1]
 
 
-def cut(text: bytes, sink: Sink) -> None:
+def parse_into(text: bytes, sink: Sink) -> None:
     """Parse a JSON text piece by piece into a sink. Raises ValueError if it is not JSON or not UTF-8."""
     _Cutter(text, sink).cut()
 
@@ -180,20 +180,20 @@ def containers(value: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any] | l
         yield container
 
 
-def release(values: list[Any]) -> None:
+def clear_gradually(values: list[Any]) -> None:
     """Empty a list in steps, because other threads wait while many objects are freed in one step."""
     while values:
         del values[-ITEMS:]
 
 
-def dissolve(value: Any) -> None:
+def free_gradually(value: Any) -> None:
     """Empty all arrays and objects in a value, in steps: other threads wait while many are freed in one step."""
     if isinstance(value, dict):
         while value:
-            dissolve(value.popitem()[1])
+            free_gradually(value.popitem()[1])
     elif isinstance(value, list):
         while value:
-            dissolve(value.pop())
+            free_gradually(value.pop())
 
 
 def _keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class Values:
     def dissolve(self) -> None:
         """Free an incomplete value in steps."""
         while self._entered:
-            dissolve(self._entered.pop()[2])
+            free_gradually(self._entered.pop()[2])
 
     def _put(self, run: Any) -> None:
         _, sign, value = self._entered[-1]

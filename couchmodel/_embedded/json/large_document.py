@@ -8,7 +8,7 @@ Here the objects of only one piece of the text exist at a time.
 from collections import Counter, defaultdict
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.json.incremental import LongText, Values, cut
+from couchmodel._embedded.json.incremental import LongText, Values, parse_into
 from couchmodel._embedded.json.numbers import encode_value
 from couchmodel._embedded.rules.revision_ids import (
     LONGEST_STRING,
@@ -63,10 +63,10 @@ def read_large(text: bytes, kept: frozenset[str], largest: int) -> LargeDocument
         TooManyError: if the special members have more than ``MOST_SPECIAL`` values.
     """
     document = _DocumentSink(kept, largest, Counter())
-    cut(text, document)
+    parse_into(text, document)
     if document.body.again:
         document = _DocumentSink(kept, largest, document.body.again)
-        cut(text, document)
+        parse_into(text, document)
     return LargeDocument(document.special.value, b"".join(document.body.text), Term(document.body.term))
 
 

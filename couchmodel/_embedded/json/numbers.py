@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from couchmodel._wire.messages import encode
 
-__all__ = ["encode_value", "respelled"]
+__all__ = ["encode_value", "normalize_numbers"]
 
 
 def encode_value(value: Any) -> bytes:
     """Encode a value. Raises DocumentError for a number such as 1e400."""
-    return respelled(encode(value))
+    return normalize_numbers(encode(value))
 
 
-def respelled(text: bytes) -> bytes:
+def normalize_numbers(text: bytes) -> bytes:
     """Rewrite the numbers of a JSON text as CouchDB writes them: all digits from 1e-6 to 1e21, and 0.0 for -0.0."""
     if b"e+" not in text and b"e-6" not in text and b"-0.0" not in text:
         return text

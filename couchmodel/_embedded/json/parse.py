@@ -8,13 +8,13 @@ from couchmodel._embedded.json.incremental import (
     containers,
     decode_large,
     decode_small,
-    dissolve,
+    free_gradually,
     is_large,
 )
 from couchmodel._wire.messages import TOO_DEEP
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 
-__all__ = ["bad_json", "json_parameter", "parse_json", "parse_object", "parse_query"]
+__all__ = ["invalid_json_error", "parse_json", "parse_json_parameter", "parse_object", "parse_query"]
 
 MOST_VALUES: Final = 250_000
 """The largest number of values in a large body that has no documents.
@@ -46,7 +46,7 @@ def parse_query(text: bytes) -> dict[str, Any]:
         raise ContentTooLargeError(f"a query may have {LARGEST_QUERY} bytes at most", code="too_large")
     query = parse_object(text)
     if len(text) > MOST_PARTS and _has_many_parts(query):
-        dissolve(query)
+        free_gradually(query)
         reason = f"a query may have {MOST_PARTS} arrays, objects, members, conditions and fields at most"
         raise ContentTooLargeError(reason, code="too_large")
     return query
@@ -72,16 +72,16 @@ def parse_json(text: bytes) -> Any:
     try:
         return decode_large(text, MOST_VALUES) if is_large(text) else decode_small(text)
     except ValueError as error:
-        raise bad_json(error) from None
+        raise invalid_json_error(error) from None
     except TooManyError:
         raise ContentTooLargeError(f"a body may have {MOST_VALUES} values at most", code="too_large") from None
 
 
-def bad_json(error: ValueError) -> BadRequestError:
+def invalid_json_error(error: ValueError) -> BadRequestError:
     """Return the error that a client gets for a text that is not JSON."""
     return BadRequestError(str(error) if str(error).startswith(TOO_DEEP) else "invalid UTF-8 JSON")
 
 
-def json_parameter(text: str) -> Any:
+def parse_json_parameter(text: str) -> Any:
     """Parse a parameter that is JSON. Raises BadRequestError if it is not."""
     return parse_json(text.encode())

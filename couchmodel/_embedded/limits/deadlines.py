@@ -15,7 +15,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-__all__ = ["OverdueError", "begin_turn", "check_time", "in_pieces", "time_left", "time_limit"]
+__all__ = ["DeadlineExceededError", "begin_turn", "check_time", "in_pieces", "time_budget", "time_left"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ BREATH: Final = 0.000_05
 """Seconds that it then sleeps: long enough for another thread to take the interpreter lock."""
 
 
-class OverdueError(Exception):
+class DeadlineExceededError(Exception):
     """The time limit of the running work is over."""
 
 
@@ -44,7 +44,7 @@ _limit: Final = _Limit()
 
 
 @contextmanager
-def time_limit(seconds: float) -> Generator[None]:
+def time_budget(seconds: float) -> Generator[None]:
     """Run the block with a time limit: :func:`check_time` raises OverdueError after that many seconds."""
     before = _limit.end
     _limit.end = time.monotonic() + seconds
@@ -66,7 +66,7 @@ def check_time() -> None:
     """Raise OverdueError if the time limit is over, and let other threads run if this one's turn is over."""
     now = time.monotonic()
     if now > _limit.end:
-        raise OverdueError
+        raise DeadlineExceededError
     if now > _limit.turn:
         time.sleep(BREATH)
         begin_turn()

@@ -9,10 +9,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from couchmodel._embedded.limits.deadlines import OverdueError, time_limit
+from couchmodel._embedded.limits.deadlines import DeadlineExceededError, time_budget
 from couchmodel.errors import ServerError
 
-__all__ = ["TIMEOUT", "TURN", "BusyError", "bounded", "in_event_loop", "leave_event_loop"]
+__all__ = ["TIMEOUT", "TURN", "BusyError", "bounded", "in_event_loop", "require_thread"]
 
 TURN: Final = 0.1
 """Seconds after which a read leaves the reading thread to others, and goes on in its next turn."""
@@ -37,7 +37,7 @@ def in_event_loop() -> bool:
     return True
 
 
-def leave_event_loop() -> None:
+def require_thread() -> None:
     """Raise BusyError in an event loop. A job calls this before work that may take long, to run again on a thread."""
     if in_event_loop():
         raise BusyError
@@ -52,9 +52,9 @@ def bounded(seconds: float) -> Generator[None]:
         ServerError: the block took longer than ``seconds`` on a thread.
     """
     try:
-        with time_limit(INLINE if in_event_loop() else seconds):
+        with time_budget(INLINE if in_event_loop() else seconds):
             yield
-    except OverdueError:
-        leave_event_loop()
+    except DeadlineExceededError:
+        require_thread()
         reason = "The request could not be processed in a reasonable amount of time."
         raise ServerError(reason, code="timeout") from None

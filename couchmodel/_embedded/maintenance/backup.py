@@ -15,7 +15,7 @@ from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.sqlite import Connection, FileError, connect, connect_beside, file_errors
 from couchmodel.errors import StoreFileError
 
-__all__ = ["copy", "reading", "renew"]
+__all__ = ["copy", "open_for_reading", "renew"]
 
 PAGES: Final = 1024
 """Pages that are copied between two calls of the progress callback."""
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def reading(path: Path) -> Generator[Connection]:
+def open_for_reading(path: Path) -> Generator[Connection]:
     """Run the block with a connection that sees a store as it is at this moment, even if a process has it open.
 
     Raises:
@@ -47,7 +47,7 @@ def copy(path: Path, target: Path, progress: Progress | None = None) -> None:
     """
     if target.exists():
         raise StoreFileError(f"{target} is there already: name another file, or remove it first")
-    with reading(path) as connection:
+    with open_for_reading(path) as connection:
         try:
             with files.draft(target) as draft, file_errors():
                 _copy_pages(connection, draft, progress)

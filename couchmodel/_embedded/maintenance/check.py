@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.documents.attachments import Attachment, count, unpack
+from couchmodel._embedded.documents.attachments import Attachment, count_chunks, unpack
 from couchmodel._embedded.maintenance.index_check import check_indexes
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection, FileError, file_errors
@@ -302,8 +302,8 @@ def _measure_content(connection: Connection, blob: int) -> _ContentMeasures:
 def _content_fault(attachment: Attachment, measured: _ContentMeasures, sha256: bytes) -> str | None:
     if measured.length != attachment.encoded_length:
         return f"{measured.length} bytes are stored of {attachment.encoded_length}"
-    if measured.pieces != count(attachment):
-        return f"{measured.pieces} of {count(attachment)} pieces are where they belong"
+    if measured.pieces != count_chunks(attachment):
+        return f"{measured.pieces} of {count_chunks(attachment)} pieces are where they belong"
     if measured.digest != attachment.digest or measured.sha256 != sha256:
         return "its bytes are not those that were stored"
     return None

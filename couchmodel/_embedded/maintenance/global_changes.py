@@ -9,19 +9,19 @@ from contextlib import suppress
 from typing import Final
 
 from couchmodel._embedded.documents.incoming import parse_document
-from couchmodel._embedded.documents.reader import winner
-from couchmodel._embedded.documents.writer import Writing
+from couchmodel._embedded.documents.reader import find_winner
+from couchmodel._embedded.documents.writer import WriteBatch
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import StoreFileError
 
-__all__ = ["GLOBAL_CHANGES", "Updates"]
+__all__ = ["GLOBAL_CHANGES", "GlobalChangesRecorder"]
 
 GLOBAL_CHANGES: Final = "_global_changes"
 
 
-class Updates:
+class GlobalChangesRecorder:
     """The recorder of the events of a store's databases. Events that come before the next write share it."""
 
     def __init__(self, store: Store) -> None:
@@ -46,10 +46,10 @@ class Updates:
         database = self._store.databases.get(GLOBAL_CHANGES)
         if database is None:
             return
-        writing = Writing(connection, database.number)
+        writing = WriteBatch(connection, database.number)
         for id in events:
             edit = parse_document({}, id=id)
-            found = winner(database.number, id, connection)
+            found = find_winner(database.number, id, connection)
             edit.path = [Rev.parse(found.rev)] if found else []
             writing.edit(edit)
         writing.finish()

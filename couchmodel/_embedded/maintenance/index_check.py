@@ -13,7 +13,7 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import count_between
 from couchmodel._embedded.views.designs import Design, parse_design
 from couchmodel._embedded.views.map import Mapper, open_mapper
-from couchmodel._embedded.views.writer import Changed, State, Written, read_changes, row_tuples
+from couchmodel._embedded.views.writer import ChangedDocument, DocumentRows, IndexState, read_changes, row_tuples
 from couchmodel._wire.messages import decode
 from couchmodel.errors import ResponseError
 
@@ -125,9 +125,9 @@ def _row_faults(connection: Connection, index: _Index, design: Design) -> Iterat
 
 def _rebuild_rows(
     connection: Connection, index: _Index, design: Design, mapper: Mapper
-) -> Iterator[tuple[str, Written]]:
+) -> Iterator[tuple[str, DocumentRows]]:
     """Make the rows of the documents that have not changed since they were indexed, and yield them with the id."""
-    state, more = State(index.number, 0, index.totals, index.database_seq, 0), True
+    state, more = IndexState(index.number, 0, index.totals, index.database_seq, 0), True
     while more and state.update_seq < index.update_seq:
         changes = read_changes(index.database, design, state, connection)
         state, more = state._replace(update_seq=changes.upto), changes.more
@@ -137,12 +137,12 @@ def _rebuild_rows(
             yield document.id, row_tuples(design, document, rows)
 
 
-def _is_indexed(connection: Connection, index: _Index, document: Changed) -> bool:
+def _is_indexed(connection: Connection, index: _Index, document: ChangedDocument) -> bool:
     (seq,) = connection.execute("SELECT seq FROM document WHERE number = ?", (document.number,)).fetchone()
     return document.text is not None and seq <= index.update_seq
 
 
-def _is_stored(connection: Connection, index: _Index, written: Written) -> bool:
+def _is_stored(connection: Connection, index: _Index, written: DocumentRows) -> bool:
     places = connection.execute(
         "SELECT rows FROM view_document WHERE view_index = ? AND document = ?", (index.number, written.number)
     ).fetchone()

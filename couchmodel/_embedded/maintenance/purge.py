@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from couchmodel._embedded.documents.validation import mark
+from couchmodel._embedded.documents.validation import mark_validated
 from couchmodel._embedded.documents.writer import used_blobs
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.garbage import discard_uses
@@ -41,7 +41,7 @@ def purge(database: int, revs_by_id: Mapping[str, Sequence[Rev]], connection: Co
     gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in revs_by_id.items()}
     purging.finish()
     if any(id.startswith("_design/") for id in revs_by_id):
-        mark(connection, database)
+        mark_validated(connection, database)
     return gone
 
 

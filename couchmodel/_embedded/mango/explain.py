@@ -10,7 +10,7 @@ from couchmodel._embedded.mango.options import Options
 from couchmodel._embedded.mango.planner import Candidate, Index, Plan, Survey, in_scope, indexable_fields, ranked
 from couchmodel._embedded.mango.selector import Selector
 
-__all__ = ["analyses", "is_covered", "selector_hints", "view_arguments"]
+__all__ = ["analyze_candidates", "is_covered", "selector_hints", "view_arguments"]
 
 _MAXIMUM: Final = "<MAX>"
 """CouchDB's sign for the end of an open range."""
@@ -73,7 +73,7 @@ class _Tag(NamedTuple):
     ranking: int
 
 
-def analyses(found: Survey, plan: Plan | None, options: Options) -> list[tuple[Index, dict[str, Any]]]:
+def analyze_candidates(found: Survey, plan: Plan | None, options: Options) -> list[tuple[Index, dict[str, Any]]]:
     """Return the indexes that were not chosen, each with its analysis, in descending order of rank."""
     tags: dict[_Rank, list[_Tag]] = {index.rank: [] for index in found.everything}
     candidates = ranked(found.of_type, options.selector) if plan else []

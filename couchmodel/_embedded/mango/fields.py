@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from couchmodel._embedded.json.incremental import LARGE
 from couchmodel._embedded.json.writer import encode_gradually
-from couchmodel._embedded.mango.selector import DEEPEST, Absent, first_name, get_path, parse_path
+from couchmodel._embedded.mango.selector import DEEPEST, PathError, first_name, get_path, parse_path
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError, ServerError
@@ -58,7 +58,7 @@ class Projection:
     def __repr__(self) -> str:
         return f"Projection({self.fields!r})"
 
-    def pick(self, document: JSONObject) -> JSONObject:
+    def project(self, document: JSONObject) -> JSONObject:
         """Return the shown part of a decoded document. Its values are the document's own, not copies.
 
         A number in a path picks an element of an array, but the result has an object there: ``a.0`` gives
@@ -80,13 +80,13 @@ class Projection:
             return picked
         for path in self._paths:
             value = get_path(document, path)
-            if not isinstance(value, Absent):
+            if not isinstance(value, PathError):
                 _put(picked, path, value)
         return picked
 
     def pick_json(self, document: JSONObject, size: int) -> bytes:
         """Return the same as JSON. ``size`` is the document's size in bytes."""
-        picked = self.pick(document)
+        picked = self.project(document)
         return encode(picked) if size <= LARGE else encode_gradually(picked)
 
     def members(self) -> frozenset[str]:
@@ -167,7 +167,7 @@ _Found: TypeAlias = tuple[int, tuple[str, ...], Any]
 def _find_values(node: _PathTree, value: object) -> Iterator[_Found]:
     for name, child in _reachable_children(node, value):
         part = get_path(value, (name,))
-        if isinstance(part, Absent):
+        if isinstance(part, PathError):
             continue
         if child.place is not None:
             yield child.place, child.path, part

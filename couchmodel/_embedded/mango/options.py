@@ -11,7 +11,7 @@ from couchmodel._embedded.rules.partitions import check_partition
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError
 
-__all__ = ["Options", "bad_bookmark", "parse_options"]
+__all__ = ["Options", "invalid_bookmark_error", "parse_options"]
 
 DEFAULT_LIMIT: Final = 25
 """Documents that a query returns if it gives no ``limit``, as in CouchDB."""
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     execution_stats: bool = False
     allow_fallback: bool = True
 
-    def shown(self) -> dict[str, Any]:
+    def explain_options(self) -> dict[str, Any]:
         """Return the options as the member ``opts`` of ``_explain`` has them."""
         changed = {
             "use_index": list(self.use_index),
@@ -66,7 +66,7 @@ def parse_options(body: Mapping[str, Any]) -> Options:
     return options._replace(**changes)
 
 
-def bad_bookmark(value: object) -> BadRequestError:
+def invalid_bookmark_error(value: object) -> BadRequestError:
     """Return the error for a value that is not a bookmark, or is the bookmark of another query."""
     return BadRequestError(f"Invalid bookmark value: {encode(value).decode()}", code="invalid_bookmark")
 
@@ -91,7 +91,7 @@ def _bookmark(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise bad_bookmark(value)
+        raise invalid_bookmark_error(value)
     return value
 
 

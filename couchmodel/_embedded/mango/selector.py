@@ -22,7 +22,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from couchmodel._embedded.json.incremental import dissolve
+from couchmodel._embedded.json.incremental import free_gradually
 from couchmodel._embedded.limits.deadlines import check_time
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
@@ -41,7 +41,7 @@ __all__ = [
     "BAD_PATH",
     "DEEPEST",
     "MISSING",
-    "Absent",
+    "PathError",
     "Selector",
     "compile_selector",
     "first_name",
@@ -92,8 +92,8 @@ class Selector:
     def dissolve(self) -> None:
         """Free the selector's parts in small steps, because other threads wait meanwhile. It is unusable afterwards."""
         self._test = _matches_everything
-        dissolve(self.normalized)
-        dissolve(self.source)
+        free_gradually(self.normalized)
+        free_gradually(self.source)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -192,7 +192,7 @@ def _not_required(selector: JSONObject, columns: frozenset[str]) -> frozenset[st
 # Paths
 
 
-class Absent(enum.Enum):
+class PathError(enum.Enum):
     """The reason for which there is no value at the end of a path."""
 
     MISSING = "missing"
@@ -202,8 +202,8 @@ class Absent(enum.Enum):
     """The path leads below a scalar, or to no element of an array. Not even ``{"$exists": false}`` matches there."""
 
 
-MISSING: Final = Absent.MISSING
-BAD_PATH: Final = Absent.BAD_PATH
+MISSING: Final = PathError.MISSING
+BAD_PATH: Final = PathError.BAD_PATH
 
 
 def parse_path(text: str) -> tuple[str, ...]:

@@ -10,10 +10,17 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.documents.reader import NO_WISHES, Found, Wishes, check_database, document_json, open_winner
+from couchmodel._embedded.documents.reader import (
+    DEFAULT_OPTIONS,
+    ReadOptions,
+    StoredRevision,
+    check_database,
+    document_json,
+    open_winner,
+)
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.params import NOTHING, validate_listing
-from couchmodel._embedded.views.params import Query as Request
+from couchmodel._embedded.views.params import ViewQuery as Request
 from couchmodel._wire.messages import encode
 from couchmodel.errors import NotFoundError
 
@@ -65,7 +72,7 @@ class Query:
     descending: bool = False
     include_docs: bool = False
     update_seq: bool = False
-    wishes: Wishes = NO_WISHES
+    wishes: ReadOptions = DEFAULT_OPTIONS
 
     def within(self, low: str, high: str) -> "Query":
         """Return the query narrowed to the ids with ``low <= id < high``."""
@@ -104,7 +111,7 @@ def parse_query(request: Request) -> Query:
     """Make the query for rows from the parsed parameters. Raises BadRequestError."""
     validate_listing(request)
     keys = tuple(request.keys) if request.has_keys else None
-    wishes = Wishes(
+    wishes = ReadOptions(
         conflicts=bool(request.conflicts),
         attachments=request.attachments,
         att_encoding_info=request.att_encoding_info,
@@ -164,7 +171,7 @@ def _read_range(connection: Connection, database: int, space: Space, query: Quer
     limit = -1 if query.limit is None else query.limit
     sql = f"{_SOURCES[space.local]} {condition} ORDER BY id {order} LIMIT ? OFFSET ?"
     for id, *found in connection.execute(sql, (database, *values, limit, query.skip)):
-        yield id, _row_json(connection, database, id, Found(*found), query)
+        yield id, _row_json(connection, database, id, StoredRevision(*found), query)
 
 
 _SOURCES: Final = {
@@ -230,11 +237,11 @@ def _read_key(connection: Connection, database: int, space: Space, key: Any, que
     return _row_json(connection, database, key, found, query)
 
 
-def _lookup(connection: Connection, database: int, space: Space, id: str) -> Found | None:
+def _lookup(connection: Connection, database: int, space: Space, id: str) -> StoredRevision | None:
     condition, values = _space_bounds(space)
     sql = f"{_LOOKUPS[space.local]}{''.join(f' AND {bound}' for bound in condition)}"
     row = connection.execute(sql, (database, id, *values)).fetchone()
-    return row and Found(*row)
+    return row and StoredRevision(*row)
 
 
 _LOOKUPS: Final = {
@@ -246,7 +253,7 @@ _LOOKUPS: Final = {
 # --- rows
 
 
-def _row_json(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
+def _row_json(connection: Connection, database: int, id: str, found: StoredRevision, query: Query) -> bytes:
     name = to_json(id)
     deleted = b',"deleted":true' if found.deleted else b""
     row = b'{"id":%b,"key":%b,"value":{"rev":%b%b}' % (name, name, to_json(found.rev), deleted)
@@ -256,8 +263,8 @@ def _row_json(connection: Connection, database: int, id: str, found: Found, quer
     return b"".join((row, b',"doc":', document, b"}"))
 
 
-def _document_json(connection: Connection, database: int, id: str, found: Found, query: Query) -> bytes:
-    if query.wishes == NO_WISHES:
+def _document_json(connection: Connection, database: int, id: str, found: StoredRevision, query: Query) -> bytes:
+    if query.wishes == DEFAULT_OPTIONS:
         return document_json(id, found)
     try:
         return open_winner(database, id, query.wishes, connection).text

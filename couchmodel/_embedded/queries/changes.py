@@ -13,14 +13,21 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from couchmodel._embedded.documents.design_functions import FunctionFilter
-from couchmodel._embedded.documents.reader import NO_WISHES, Found, Wishes, document_json, open_winner, stored_revision
-from couchmodel._embedded.json.incremental import LARGE, decode_stored, dissolve
+from couchmodel._embedded.documents.reader import (
+    DEFAULT_OPTIONS,
+    ReadOptions,
+    StoredRevision,
+    document_json,
+    open_winner,
+    stored_revision,
+)
+from couchmodel._embedded.json.incremental import LARGE, decode_stored, free_gradually
 from couchmodel._embedded.limits.deadlines import check_time
 from couchmodel._embedded.limits.turns import TIMEOUT, TURN, bounded
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
-from couchmodel._embedded.rules.params import LARGEST, whole_number
+from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database
@@ -30,16 +37,16 @@ from couchmodel.errors import BadRequestError, NotFoundError
 
 __all__ = [
     "NO_LIMIT",
-    "Batch",
     "Change",
+    "ChangesBatch",
+    "ChangesQuery",
     "Filter",
-    "Query",
     "batch_of_passing",
     "parse_since",
-    "present",
     "read_batch",
     "read_candidates",
-    "tag",
+    "read_etag",
+    "read_last_sequence",
 ]
 
 BATCH_BYTES: Final = 524_288
@@ -75,7 +82,7 @@ NO_LIMIT: Final = 10**15
 
 
 @dataclass(slots=True, frozen=True)
-class Query:
+class ChangesQuery:
     """A query for changes. ``since`` is None for ``now``.
 
     A descending query ignores ``since``, as in CouchDB; ``before`` is the last number of the batch before.
@@ -91,10 +98,10 @@ class Query:
     descending: bool = False
     all_leaves: bool = False
     include_docs: bool = False
-    wishes: Wishes = NO_WISHES
+    wishes: ReadOptions = DEFAULT_OPTIONS
     filter: Filter = EVERYTHING
 
-    def after(self, batch: "Batch") -> "Query":
+    def after(self, batch: "ChangesBatch") -> "ChangesQuery":
         """Return the query for the changes that come after a batch."""
         return replace(self, since=batch.last_seq, limit=self.limit - len(batch.rows))
 
@@ -111,26 +118,26 @@ class Candidate(NamedTuple):
 
     seq: int
     id: str
-    found: Found
+    found: StoredRevision
     leaves: list[tuple[str, bytes]]
 
 
 class Candidates(NamedTuple):
     """Some candidates: all up to the number ``last``. ``more`` says that others follow."""
 
-    query: Query
+    query: ChangesQuery
     candidates: list[Candidate]
     last: int
     more: bool
 
 
-class Batch(NamedTuple):
+class ChangesBatch(NamedTuple):
     """Some rows: all up to the number ``last_seq``. ``rest`` is the query for the rows that follow, None at the end."""
 
     rows: list[Change]
     last_seq: int
     pending: int
-    rest: Query | None
+    rest: ChangesQuery | None
 
 
 def parse_since(text: str, database: Database) -> int | None:
@@ -146,19 +153,19 @@ def parse_since(text: str, database: Database) -> int | None:
     found = _SINCE.fullmatch(text)
     if found is None:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
-    number, opaque = whole_number(found[1]), found[2]
-    if number > LARGEST:
+    number, opaque = parse_digits(found[1]), found[2]
+    if number > LARGEST_LIMIT:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
     return number if opaque in (None, database.uuid) else 0
 
 
-def tag(database: Database, connection: Connection) -> str:
+def read_etag(database: Database, connection: Connection) -> str:
     """Return an ETag of the present state of the database. Raises NotFoundError if it was dropped."""
     update_seq, purge_seq = _read_sequences(database, connection)
     return f'"{update_seq}-{purge_seq}-{database.uuid}"'
 
 
-def present(database: Database, connection: Connection) -> int:
+def read_last_sequence(database: Database, connection: Connection) -> int:
     """Return the sequence number of the last change. Raises NotFoundError if the database was dropped."""
     return _read_sequences(database, connection)[0]
 
@@ -172,7 +179,7 @@ def _read_sequences(database: Database, connection: Connection) -> tuple[int, in
     return row
 
 
-def read_batch(database: Database, query: Query, connection: Connection) -> Batch:
+def read_batch(database: Database, query: ChangesQuery, connection: Connection) -> ChangesBatch:
     """Read the next changes, without regard to a filter function: see :func:`read_candidates`.
 
     Raises NotFoundError if the database was dropped, ServerError if a selector takes too long.
@@ -182,7 +189,7 @@ def read_batch(database: Database, query: Query, connection: Connection) -> Batc
         return _collect_batch(connection, database, query, end)
 
 
-def read_candidates(database: Database, query: Query, connection: Connection) -> Candidates:
+def read_candidates(database: Database, query: ChangesQuery, connection: Connection) -> Candidates:
     """Read the next changes for a function to judge. Raises NotFoundError if the database was dropped."""
     query, end = _resolve_range(database, query, connection)
     most = query.limit if 0 < query.limit < BATCH_ASKED else BATCH_ASKED
@@ -192,7 +199,7 @@ def read_candidates(database: Database, query: Query, connection: Connection) ->
         if len(candidates) == most or size > BATCH_BYTES:
             return Candidates(query, candidates, candidates[-1].seq, True)
         seq, id, _, *content, _ = row
-        candidates.append(Candidate(seq, id, Found(*content), _read_leaves(connection, row, query)))
+        candidates.append(Candidate(seq, id, StoredRevision(*content), _read_leaves(connection, row, query)))
         size += sum(len(text) for _, text in candidates[-1].leaves)
     last = candidates[-1].seq if candidates else query.since or 0
     return Candidates(query, candidates, last if query.descending else end, False)
@@ -200,7 +207,7 @@ def read_candidates(database: Database, query: Query, connection: Connection) ->
 
 def batch_of_passing(
     database: Database, candidates: Candidates, verdicts: Sequence[bool], connection: Connection
-) -> Batch:
+) -> ChangesBatch:
     """Make a batch of the candidates that pass a function. ``verdicts`` has its answer for each of their leaves."""
     query, passes, rows, last = candidates.query, iter(verdicts), list[Change](), candidates.last
     for candidate in candidates.candidates:
@@ -211,13 +218,13 @@ def batch_of_passing(
                 rows.append(_make_change(database, query, candidate.seq, len(rows), text))
                 last = candidate.seq
     if len(rows) == query.limit:
-        return Batch(rows, last, _count_pending(connection, database, query, last), None)
-    batch = Batch(rows, candidates.last, 0, None)
+        return ChangesBatch(rows, last, _count_pending(connection, database, query, last), None)
+    batch = ChangesBatch(rows, candidates.last, 0, None)
     rest = replace(query.after(batch), before=candidates.last) if candidates.more else None
     return batch._replace(rest=rest)
 
 
-def _resolve_range(database: Database, query: Query, connection: Connection) -> tuple[Query, int]:
+def _resolve_range(database: Database, query: ChangesQuery, connection: Connection) -> tuple[ChangesQuery, int]:
     """Return the query with ``since`` as a number, and the number where a feed of it ends.
 
     Raises NotFoundError if the database was dropped.
@@ -234,7 +241,7 @@ def _resolve_range(database: Database, query: Query, connection: Connection) -> 
     return replace(query, since=since), max(last or 0, since)
 
 
-def _collect_batch(connection: Connection, database: Database, query: Query, end: int) -> Batch:
+def _collect_batch(connection: Connection, database: Database, query: ChangesQuery, end: int) -> ChangesBatch:
     rows: list[Change] = []
     size, last, started = 0, query.since or 0, time.monotonic()
     found = enumerate(_filter_rows(connection, database, query), 1) if query.limit != 0 else ()
@@ -244,18 +251,18 @@ def _collect_batch(connection: Connection, database: Database, query: Query, end
             rows.append(_make_change(database, query, seq, len(rows), text))
             size += len(text)
         if len(rows) == query.limit:
-            return Batch(rows, seq, _count_pending(connection, database, query, seq), None)
+            return ChangesBatch(rows, seq, _count_pending(connection, database, query, seq), None)
         full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
         if full or time.monotonic() - started > TURN:
-            batch = Batch(rows, seq, 0, None)
+            batch = ChangesBatch(rows, seq, 0, None)
             return batch._replace(rest=replace(query.after(batch), before=seq))
     if query.limit == 0:
         last = end if query.descending else last
-        return Batch([], last, _count_pending(connection, database, query, last + query.descending), None)
-    return Batch(rows, last if query.descending else end, 0, None)
+        return ChangesBatch([], last, _count_pending(connection, database, query, last + query.descending), None)
+    return ChangesBatch(rows, last if query.descending else end, 0, None)
 
 
-def _make_change(database: Database, query: Query, seq: int, count: int, text: bytes) -> Change:
+def _make_change(database: Database, query: ChangesQuery, seq: int, count: int, text: bytes) -> Change:
     """Return a row with its sequence, which is null if ``seq_interval`` passes over the row.
 
     ``count`` is the number of rows before it in the batch.
@@ -265,19 +272,19 @@ def _make_change(database: Database, query: Query, seq: int, count: int, text: b
     return Change(sequence, b"".join((b'{"seq":', sequence, b",", text)))
 
 
-def _filter_rows(connection: Connection, database: Database, query: Query) -> Iterator[tuple[int, bytes | None]]:
+def _filter_rows(connection: Connection, database: Database, query: ChangesQuery) -> Iterator[tuple[int, bytes | None]]:
     """Yield the number of every change in the range, and its row without the sequence.
 
     The row is None if the selector does not match.
     """
     for seq, id, number, *content, tree in _read_rows(connection, database, query):
         check_time()
-        found = Found(*content)
+        found = StoredRevision(*content)
         revs = _reported_revs(connection, id, number, found, tree, query)
         yield seq, _row_json(connection, database, id, found, revs, query) if revs else None
 
 
-def _read_rows(connection: Connection, database: Database, query: Query) -> Iterator[Any]:
+def _read_rows(connection: Connection, database: Database, query: ChangesQuery) -> Iterator[Any]:
     condition, values = _sql_condition(query)
     return connection.execute(
         "SELECT seq, id, number, rev, deleted, attachments, body, tree FROM document"
@@ -286,10 +293,10 @@ def _read_rows(connection: Connection, database: Database, query: Query) -> Iter
     )
 
 
-def _read_leaves(connection: Connection, row: Any, query: Query) -> list[tuple[str, bytes]]:
+def _read_leaves(connection: Connection, row: Any, query: ChangesQuery) -> list[tuple[str, bytes]]:
     """Return the revisions of a document that a function judges: their ids, and their JSON with ``_revisions``."""
     _, id, number, *content, packed = row
-    winning, tree = Found(*content), RevTree.from_bytes(packed)
+    winning, tree = StoredRevision(*content), RevTree.from_bytes(packed)
     leaves: list[tuple[str, bytes]] = []
     for rev in tree.leaves if query.all_leaves else (tree.winner,):
         leaf = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
@@ -299,7 +306,7 @@ def _read_leaves(connection: Connection, row: Any, query: Query) -> list[tuple[s
     return leaves
 
 
-def _sql_condition(query: Query) -> tuple[str, list[object]]:
+def _sql_condition(query: ChangesQuery) -> tuple[str, list[object]]:
     conditions, values = [], list[object]()
     if not query.descending:
         conditions.append("AND seq > ?")
@@ -315,7 +322,9 @@ def _sql_condition(query: Query) -> tuple[str, list[object]]:
     return " ".join(conditions), values
 
 
-def _reported_revs(connection: Connection, id: str, number: int, found: Found, tree: bytes, query: Query) -> list[str]:
+def _reported_revs(
+    connection: Connection, id: str, number: int, found: StoredRevision, tree: bytes, query: ChangesQuery
+) -> list[str]:
     """Return the revisions that the row of a document shows: its winner or all its leaves, if the selector matches."""
     revs = [str(leaf) for leaf in RevTree.from_bytes(tree).leaves] if query.all_leaves else [found.rev]
     selector = query.filter.selector
@@ -335,16 +344,16 @@ def _is_match(selector: Selector, text: bytes) -> bool:
         return selector.matches(document)
     finally:
         if len(text) > LARGE:
-            dissolve(document)
+            free_gradually(document)
 
 
 def _row_json(
     connection: Connection,
     database: Database,
     id: str,
-    found: Found,
+    found: StoredRevision,
     revs: list[str],
-    query: Query,
+    query: ChangesQuery,
 ) -> bytes:
     changes = to_json([{"rev": rev} for rev in revs])
     row = b'"id":%b,"changes":%b' % (to_json(id), changes)
@@ -352,7 +361,7 @@ def _row_json(
         row += b',"deleted":true'
     if not query.include_docs:
         return row + b"}"
-    if query.wishes == NO_WISHES:
+    if query.wishes == DEFAULT_OPTIONS:
         document = document_json(id, found)
     else:
         document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
@@ -368,10 +377,10 @@ def _pick_fields(fields: Projection, text: bytes) -> bytes:
         return fields.pick_json(document, len(text))
     finally:
         if len(text) > LARGE:
-            dissolve(document)
+            free_gradually(document)
 
 
-def _count_pending(connection: Connection, database: Database, query: Query, seq: int) -> int:
+def _count_pending(connection: Connection, database: Database, query: ChangesQuery, seq: int) -> int:
     """Return how many changes follow a number in the order of the query."""
     count: int = connection.execute(
         f"SELECT count(*) FROM document WHERE database = ? AND seq {'<' if query.descending else '>'} ?",

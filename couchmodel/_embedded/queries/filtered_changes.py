@@ -10,9 +10,9 @@ from couchmodel._embedded.queries.changes import (
     BATCH_BYTES,
     BATCH_EXAMINED,
     BATCH_ROWS,
-    Batch,
     Change,
-    Query,
+    ChangesBatch,
+    ChangesQuery,
     batch_of_passing,
     read_batch,
     read_candidates,
@@ -22,19 +22,21 @@ from couchmodel._embedded.storage.store import Database, Store
 __all__ = ["scan"]
 
 
-async def scan(store: Store, database: Database, query: Query) -> Batch:
+async def scan(store: Store, database: Database, query: ChangesQuery) -> ChangesBatch:
     """Read the next changes on the reading thread. Raises ResponseError."""
     if query.filter.function is None or query.limit == 0:
         return await store.scan(partial(read_batch, database, query))
     return await _read_filtered(store, database, query, query.filter.function)
 
 
-async def _read_filtered(store: Store, database: Database, query: Query, function: FunctionFilter) -> Batch:
+async def _read_filtered(
+    store: Store, database: Database, query: ChangesQuery, function: FunctionFilter
+) -> ChangesBatch:
     """Read a batch of changes. The function gets a few of the documents at a time."""
     rows: list[Change] = []
     size = examined = 0
-    rest: Query | None = query
-    batch = Batch([], 0, 0, None)
+    rest: ChangesQuery | None = query
+    batch = ChangesBatch([], 0, 0, None)
     while rest is not None and size <= BATCH_BYTES and len(rows) < BATCH_ROWS and examined < BATCH_EXAMINED:
         candidates = await store.scan(partial(read_candidates, database, rest))
         verdicts = await function.passing([text for item in candidates.candidates for _, text in item.leaves])

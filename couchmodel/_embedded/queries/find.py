@@ -13,14 +13,21 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.documents.attachments import shown, unpack
-from couchmodel._embedded.documents.reader import Found, Wishes, check_database, document_json, open_winner, winner
-from couchmodel._embedded.json.incremental import LARGE, decode_stored, dissolve
+from couchmodel._embedded.documents.attachments import attachment_stubs, unpack
+from couchmodel._embedded.documents.reader import (
+    ReadOptions,
+    StoredRevision,
+    check_database,
+    document_json,
+    find_winner,
+    open_winner,
+)
+from couchmodel._embedded.json.incremental import LARGE, decode_stored, free_gradually
 from couchmodel._embedded.limits import turns
 from couchmodel._embedded.limits.deadlines import check_time
-from couchmodel._embedded.limits.turns import TURN, bounded, leave_event_loop
+from couchmodel._embedded.limits.turns import TURN, bounded, require_thread
 from couchmodel._embedded.mango.fields import Projection
-from couchmodel._embedded.mango.options import bad_bookmark
+from couchmodel._embedded.mango.options import invalid_bookmark_error
 from couchmodel._embedded.mango.planner import Plan
 from couchmodel._embedded.mango.selector import Selector, parse_path
 from couchmodel._embedded.storage.sqlite import Connection
@@ -28,7 +35,7 @@ from couchmodel._embedded.views.designs import View
 from couchmodel._embedded.views.reader import HIGHEST_ID, Place, Row, Span, check_index, read_rows
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["Batch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
+__all__ = ["FindBatch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
 
 BATCH_BYTES: Final = 524_288
 BATCH_ROWS: Final = 1000
@@ -114,7 +121,7 @@ class Statistics:
 
 
 @dataclass(slots=True)
-class Batch:
+class FindBatch:
     """Some documents as JSON. ``rest`` is the search for the documents that follow, None at the end.
 
     ``size`` is in bytes of ``rows``; ``parsed`` is the bytes of JSON that were parsed for them.
@@ -150,7 +157,7 @@ class Batch:
         self.statistics.returned += 1
 
 
-def read_batch(search: Search, connection: Connection) -> Batch:
+def read_batch(search: Search, connection: Connection) -> FindBatch:
     """Read the next documents.
 
     Raises:
@@ -158,7 +165,7 @@ def read_batch(search: Search, connection: Connection) -> Batch:
         ServerError: the query takes too long.
     """
     check_database(search.database, connection)
-    batch = Batch()
+    batch = FindBatch()
     with bounded(search.seconds):
         rest = _fill_batch(batch, search, connection)
     # The time limit is for the next document: an answer of many documents may take longer.
@@ -167,7 +174,7 @@ def read_batch(search: Search, connection: Connection) -> Batch:
     return batch
 
 
-def _fill_batch(batch: Batch, search: Search, connection: Connection) -> Search | None:
+def _fill_batch(batch: FindBatch, search: Search, connection: Connection) -> Search | None:
     """Put documents into a batch. Return the rest of the search, or None at its end."""
     skip, limit = search.skip, search.limit
     for entry in _entries(connection, search, batch):
@@ -207,13 +214,13 @@ class _Entry:
 
     position: Position
     document: dict[str, Any] | None
-    found: Found | None = None
+    found: StoredRevision | None = None
     is_read: bool = False
 
     def dissolve(self) -> None:
         """Free the document a little at a time, if it is large."""
         if self.size > LARGE:
-            dissolve(self.document)
+            free_gradually(self.document)
 
     @property
     def size(self) -> int:
@@ -233,7 +240,7 @@ class _Entry:
         return document_json(self.position.id, self.found) if self.found else encode(document)
 
 
-def _entries(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
+def _entries(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
     if search.limit == 0 and not search.counts:
         return iter(())
     if search.source is None:
@@ -241,7 +248,7 @@ def _entries(connection: Connection, search: Search, batch: Batch) -> Iterator[_
     return _entries_by_index(connection, search, search.source, batch)
 
 
-def _entries_by_id(connection: Connection, search: Search, batch: Batch) -> Iterator[_Entry]:
+def _entries_by_id(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
     """Yield the living documents in the plan's range of ids, after the page before."""
     condition, values = _id_condition(search)
     order = "DESC" if search.plan.descending else "ASC"
@@ -251,7 +258,7 @@ def _entries_by_id(connection: Connection, search: Search, batch: Batch) -> Iter
         (search.database, *values),
     )
     for id, *found in rows:
-        entry = _read_entry(connection, search, Position(None, id), Found(*found), batch)
+        entry = _read_entry(connection, search, Position(None, id), StoredRevision(*found), batch)
         try:
             yield entry
         finally:
@@ -277,7 +284,7 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
         yield "<" if search.plan.descending else ">", search.after.id
 
 
-def _entries_by_index(connection: Connection, search: Search, source: Source, batch: Batch) -> Iterator[_Entry]:
+def _entries_by_index(connection: Connection, search: Search, source: Source, batch: FindBatch) -> Iterator[_Entry]:
     """Yield the rows in the plan's range of the index, after the page before."""
     if source.number is None:
         return
@@ -289,7 +296,7 @@ def _entries_by_index(connection: Connection, search: Search, source: Source, ba
         if search.covered:
             yield _Entry(position, _document_from_row(columns, row))
         else:
-            entry = _read_entry(connection, search, position, winner(search.database, row.id, connection), batch)
+            entry = _read_entry(connection, search, position, find_winner(search.database, row.id, connection), batch)
             try:
                 yield entry
             finally:
@@ -307,7 +314,7 @@ def _resume_place(search: Search, view: View) -> Place | None:
         return None
     key, id = search.after
     if key is None:
-        raise bad_bookmark(pack_bookmark(search.after))
+        raise invalid_bookmark_error(pack_bookmark(search.after))
     return Place(view.key_of(decode(key)), id, 0)
 
 
@@ -315,27 +322,27 @@ def _resume_place(search: Search, view: View) -> Place | None:
 
 
 def _read_entry(
-    connection: Connection, search: Search, position: Position, found: Found | None, batch: Batch
+    connection: Connection, search: Search, position: Position, found: StoredRevision | None, batch: FindBatch
 ) -> _Entry:
     if found is None or found.deleted:
         return _Entry(position, None)
     if search.conflicts:
-        opened = open_winner(search.database, position.id, Wishes(conflicts=True), connection)
+        opened = open_winner(search.database, position.id, ReadOptions(conflicts=True), connection)
         return _Entry(position, _parse_document(opened.text, batch, _all_members), is_read=True)
     document = {"_id": position.id, "_rev": found.rev, **_parse_document(found.body, batch, search.members)}
     if found.attachments:
-        document["_attachments"] = shown(unpack(found.attachments))
+        document["_attachments"] = attachment_stubs(unpack(found.attachments))
     return _Entry(position, document, found, is_read=True)
 
 
-def _parse_document(text: bytes, batch: Batch, members: Callable[[], frozenset[str] | None]) -> dict[str, Any]:
+def _parse_document(text: bytes, batch: FindBatch, members: Callable[[], frozenset[str] | None]) -> dict[str, Any]:
     """Parse a document. Of a large one, only the members that ``members`` names are kept.
 
     Raises BusyError in the event loop if the batch parses many bytes.
     """
     batch.parsed += len(text)
     if batch.parsed > INLINE_BYTES:
-        leave_event_loop()
+        require_thread()
     return decode_stored(text, members)
 
 
@@ -377,7 +384,7 @@ def unpack_bookmark(text: str) -> Position | None:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         key, id = decode(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, TypeError, binascii.Error):
-        raise bad_bookmark(text) from None
+        raise invalid_bookmark_error(text) from None
     if not isinstance(id, str) or not isinstance(key, list | None):
-        raise bad_bookmark(text)
+        raise invalid_bookmark_error(text)
     return Position(None if key is None else encode(key), id)

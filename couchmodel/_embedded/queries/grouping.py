@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from couchmodel._embedded.views.builtin_reduce import Item, Reduction
 from couchmodel._embedded.views.designs import View
-from couchmodel._embedded.views.params import EXACT
-from couchmodel._embedded.views.reader import Moment, Place, Row
+from couchmodel._embedded.views.params import WHOLE_KEYS
+from couchmodel._embedded.views.reader import IndexVersion, Place, Row
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ResponseError
 
@@ -71,13 +71,13 @@ class Grouping:
         self._level = level
         self._make = make
         self._group: _Group | None = None
-        self._moment: Moment | None = None
+        self._moment: IndexVersion | None = None
         self._last: Place | None = None
         self._before: Place | None = None
         self.restarts = 0
         """How often the open group has been begun anew."""
 
-    def is_at(self, moment: Moment) -> bool:
+    def is_at(self, moment: IndexVersion) -> bool:
         """Return True if rows of that moment may be fed. If not, call ``restart`` first."""
         return self._group is None or self._moment == moment
 
@@ -92,7 +92,7 @@ class Grouping:
         """Return True if consecutive rows all belong to one group."""
         return not rows or rows[-1].key.startswith(self._group_key(rows[0])[1])
 
-    def feed(self, rows: Sequence[Row], moment: Moment) -> list[bytes]:
+    def feed(self, rows: Sequence[Row], moment: IndexVersion) -> list[bytes]:
         """Feed rows of one moment. Return the groups that they complete, as JSON. Raises ResponseError."""
         self._moment = moment
         done: list[bytes] = []
@@ -128,7 +128,7 @@ class Grouping:
         """Return the key of a row's group as JSON, and the bytes with which the keys of its rows begin."""
         if self._level == 0:
             return b"null", b""
-        if self._level == EXACT:
+        if self._level == WHOLE_KEYS:
             return row.emitted, row.key
         key: Any = decode(row.emitted)
         if not isinstance(key, list) or len(key) < self._level:

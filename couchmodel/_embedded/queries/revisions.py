@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.documents.reader import Opened, Wishes, open_revisions
+from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions, open_revisions
 from couchmodel._embedded.limits.deadlines import check_time
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
@@ -50,7 +50,7 @@ class BulkGetResult(NamedTuple):
     """The revisions that ``_bulk_get`` found of a document, or errors in their places."""
 
     id: Any
-    docs: Sequence[Opened | Mapping[str, Any]]
+    docs: Sequence[AnsweredRevision | Mapping[str, Any]]
 
 
 def parse_revisions(body: Mapping[str, Any]) -> dict[str, list[Rev]]:
@@ -110,7 +110,7 @@ def _refused(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Reque
 def open_requested(
     database: int,
     requested: Sequence[Requested],
-    wishes: Wishes,
+    wishes: ReadOptions,
     latest: bool,
     connection: Connection,
 ) -> list[BulkGetResult]:
@@ -120,7 +120,7 @@ def open_requested(
     for item in requested[:BATCH]:
         result = BulkGetResult(item.id, _open(connection, database, item, wishes, latest))
         results.append(result)
-        size += sum(len(document.text) for document in result.docs if isinstance(document, Opened))
+        size += sum(len(document.text) for document in result.docs if isinstance(document, AnsweredRevision))
         if size > BATCH_BYTES:
             break
     return results
@@ -129,15 +129,17 @@ def open_requested(
 def result_json(result: BulkGetResult) -> bytes:
     """Return the row of a JSON answer."""
     documents = [
-        b"".join((b'{"ok":', document.text, b"}")) if isinstance(document, Opened) else encode({"error": document})
+        b"".join((b'{"ok":', document.text, b"}"))
+        if isinstance(document, AnsweredRevision)
+        else encode({"error": document})
         for document in result.docs
     ]
     return b"".join((b'{"id":', encode(result.id), b',"docs":[', b",".join(documents), b"]}"))
 
 
 def _open(
-    connection: Connection, database: int, requested: Requested, wishes: Wishes, latest: bool
-) -> list[Opened | Mapping[str, Any]]:
+    connection: Connection, database: int, requested: Requested, wishes: ReadOptions, latest: bool
+) -> list[AnsweredRevision | Mapping[str, Any]]:
     if requested.error is not None:
         return [requested.error]
     id, revs = requested.id, None if requested.rev is None else [requested.rev]

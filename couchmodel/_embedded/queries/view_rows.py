@@ -10,12 +10,27 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from couchmodel._embedded.documents.reader import NO_WISHES, Opened, Wishes, open_revisions, open_winner
+from couchmodel._embedded.documents.reader import (
+    DEFAULT_OPTIONS,
+    AnsweredRevision,
+    ReadOptions,
+    open_revisions,
+    open_winner,
+)
 from couchmodel._embedded.rules.collation import HIGHEST
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.designs import View
-from couchmodel._embedded.views.params import NOTHING, Query
-from couchmodel._embedded.views.reader import HIGHEST_ID, Moment, Place, Row, Span, check_index, count_rows, read_rows
+from couchmodel._embedded.views.params import NOTHING, ViewQuery
+from couchmodel._embedded.views.reader import (
+    HIGHEST_ID,
+    IndexVersion,
+    Place,
+    Row,
+    Span,
+    check_index,
+    count_rows,
+    read_rows,
+)
 from couchmodel._wire.messages import decode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
@@ -63,10 +78,10 @@ class Batch(NamedTuple):
 
     rows: list[Row]
     rest: Cursor | None
-    moment: Moment
+    moment: IndexVersion
 
 
-def spans(query: Query, view: View) -> list[Span]:
+def spans(query: ViewQuery, view: View) -> list[Span]:
     """Return the parts of a view that a query reads, in its order."""
     if query.has_keys:
         keys = list(map(view.key_of, query.keys))
@@ -81,7 +96,7 @@ def spans(query: Query, view: View) -> list[Span]:
     return [_make_span(query, start, end)]
 
 
-def _make_span(query: Query, start: bytes | None, end: bytes | None) -> Span:
+def _make_span(query: ViewQuery, start: bytes | None, end: bytes | None) -> Span:
     lowest, highest = (HIGHEST_ID, "") if query.descending else ("", HIGHEST_ID)
     start_id: str | bytes = lowest if query.start_id is None else query.start_id
     end_id: str | bytes = highest if query.end_id is None else query.end_id
@@ -137,11 +152,11 @@ def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connect
 # --- rows as JSON
 
 
-def row_texts(source: Source, rows: Sequence[Row], query: Query, connection: Connection) -> list[bytes]:
+def row_texts(source: Source, rows: Sequence[Row], query: ViewQuery, connection: Connection) -> list[bytes]:
     """Return the rows as JSON, with their documents if the query has ``include_docs``."""
     if not query.include_docs:
         return [_row_json(row) + b"}" for row in rows]
-    wishes = Wishes(
+    wishes = ReadOptions(
         conflicts=bool(query.conflicts), attachments=query.attachments, att_encoding_info=query.att_encoding_info
     )
     return [
@@ -153,7 +168,7 @@ def _row_json(row: Row) -> bytes:
     return b'{"id":%b,"key":%b,"value":%b' % (to_json(row.id), row.emitted, row.value)
 
 
-def _document_json(source: Source, row: Row, wishes: Wishes, connection: Connection) -> bytes:
+def _document_json(source: Source, row: Row, wishes: ReadOptions, connection: Connection) -> bytes:
     """Return the document of a row as JSON: its own, or the document or revision that its value names.
 
     Raises BadRequestError if the value names an invalid revision.
@@ -162,7 +177,7 @@ def _document_json(source: Source, row: Row, wishes: Wishes, connection: Connect
     rev = _named_revision(row, value["_rev"]) if "_rev" in value else None
     id = row.id
     if "_id" in value:
-        id, wishes = value["_id"], NO_WISHES
+        id, wishes = value["_id"], DEFAULT_OPTIONS
         if not isinstance(id, str):
             return b"null"
     return (
@@ -181,13 +196,13 @@ def _named_revision(row: Row, text: object) -> Rev:
         raise BadRequestError(reason, code=error.reason) from None
 
 
-def _winner_json(source: Source, id: str, wishes: Wishes, connection: Connection) -> bytes:
+def _winner_json(source: Source, id: str, wishes: ReadOptions, connection: Connection) -> bytes:
     try:
         return open_winner(source.database, id, wishes, connection).text
     except NotFoundError:
         return b"null"
 
 
-def _revision_json(source: Source, id: str, rev: Rev, wishes: Wishes, connection: Connection) -> bytes:
+def _revision_json(source: Source, id: str, rev: Rev, wishes: ReadOptions, connection: Connection) -> bytes:
     [found] = open_revisions(source.database, id, [rev], wishes, False, connection)
-    return found.text if isinstance(found, Opened) else b"null"
+    return found.text if isinstance(found, AnsweredRevision) else b"null"

@@ -9,12 +9,12 @@ from couchmodel._wire.messages import Request, Response, Transport, database_pat
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ServerError, UnsupportedError
 
-__all__ = ["Answer", "End", "Remote", "open_end", "parse_end"]
+__all__ = ["AnswerRequest", "End", "OpenTransport", "open_end", "parse_end"]
 
-Answer: TypeAlias = Callable[[Request, User], Awaitable[Response]]
+AnswerRequest: TypeAlias = Callable[[Request, User], Awaitable[Response]]
 """A function that answers a request to this store on behalf of a user."""
 
-Remote: TypeAlias = Callable[..., Transport]
+OpenTransport: TypeAlias = Callable[..., Transport]
 """A function that opens a transport to another server: by its URL, and by ``user``, ``password`` and ``headers``."""
 
 _SCHEMES: Final = ("http", "https")
@@ -57,7 +57,7 @@ def parse_end(given: Any) -> End:
     return _remote_end(_split_url(url), end)
 
 
-def open_end(end: End, store: str, answer: Answer, remote: Remote | None, user: User) -> Peer:
+def open_end(end: End, store: str, answer: AnswerRequest, remote: OpenTransport | None, user: User) -> Peer:
     """Open a database as a peer. ``store`` is this store's id. The caller has to close the peer's transport.
 
     Raises UnsupportedError for a database of another server if the store cannot reach other servers.
@@ -109,7 +109,7 @@ def _parse_basic_auth(auth: Any) -> tuple[str, str] | None:
 class _OwnTransport:
     """A transport to this store, on behalf of one of its users."""
 
-    def __init__(self, answer: Answer, user: User) -> None:
+    def __init__(self, answer: AnswerRequest, user: User) -> None:
         self._answer = answer
         self._user = user
 

@@ -16,7 +16,7 @@ from couchmodel._replication.replication import Replication
 from couchmodel._wire.users import User
 from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, UnauthorizedError
 
-__all__ = ["NODE", "Asked", "Job", "instant", "parse_asked"]
+__all__ = ["NODE", "Job", "ReplicationRequest", "format_time", "parse_replication_request"]
 
 NODE: Final = "couchmodel@127.0.0.1"
 
@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReplicationRequest:
     """The parsed body of a request for a replication."""
 
     source: End
@@ -48,12 +48,12 @@ class Asked:
         return id + "+continuous" * self.options.continuous + "+create_target" * self.options.create_target
 
 
-def parse_asked(body: Mapping[str, Any]) -> Asked:
+def parse_replication_request(body: Mapping[str, Any]) -> ReplicationRequest:
     """Parse the body of ``_replicate``, or a document of ``_replicator``.
 
     Raises BadRequestError if it is invalid, ServerError if an end is missing.
     """
-    return Asked(parse_end(body.get("source")), parse_end(body.get("target")), parse_options(body))
+    return ReplicationRequest(parse_end(body.get("source")), parse_end(body.get("target")), parse_options(body))
 
 
 class Job:
@@ -65,7 +65,7 @@ class Job:
 
     def __init__(
         self,
-        asked: Asked,
+        asked: ReplicationRequest,
         user: User,
         make: Callable[[], Replication],
         identify: Callable[[], Awaitable[str]],
@@ -151,7 +151,7 @@ class Job:
         """Return the member ``info`` of ``_scheduler``: the error, or the numbers of what has been done."""
         return {"error": self.error} if self.error is not None else self.stats()
 
-    def scheduled(self, database: str | None) -> dict[str, Any]:
+    def jobs_row(self, database: str | None) -> dict[str, Any]:
         """Return the row of ``_scheduler/jobs``."""
         return {
             "database": database if self.document else None,
@@ -164,10 +164,10 @@ class Job:
             "info": self.info(),
             "history": list(self.events),
             "node": NODE,
-            "start_time": instant(self.began),
+            "start_time": format_time(self.began),
         }
 
-    def shown(self, database: str) -> dict[str, Any]:
+    def docs_row(self, database: str) -> dict[str, Any]:
         """Return the row of ``_scheduler/docs``."""
         return {
             "database": database,
@@ -179,13 +179,13 @@ class Job:
             "state": self.state,
             "info": self.info(),
             "error_count": self.errors,
-            "last_updated": instant(self.updated),
-            "start_time": instant(self.began),
+            "last_updated": format_time(self.updated),
+            "start_time": format_time(self.began),
             "source_proxy": None,
             "target_proxy": None,
         }
 
-    def task(self, database: str | None) -> dict[str, Any]:
+    def active_tasks_row(self, database: str | None) -> dict[str, Any]:
         """Return the row of ``_active_tasks``."""
         stats, options = self.stats(), self.asked.options
         return {
@@ -210,7 +210,7 @@ class Job:
 
     def _note(self, kind: str, reason: str | None = None) -> None:
         members = {"reason": reason} if reason else {}
-        self.events.appendleft({"timestamp": instant(time.time()), "type": kind, **members})
+        self.events.appendleft({"timestamp": format_time(time.time()), "type": kind, **members})
 
 
 def error_text(error: CouchModelError) -> str:
@@ -229,6 +229,6 @@ def _error_reason(error: CouchModelError) -> str:
     return error.reason if isinstance(error, ResponseError) else str(error)
 
 
-def instant(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a time, in seconds since the epoch, as ``_scheduler`` writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

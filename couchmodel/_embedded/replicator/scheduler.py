@@ -11,8 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from couchmodel._embedded.replicator.endpoints import Answer, Remote, open_end, parse_end
-from couchmodel._embedded.replicator.jobs import Asked, Job, instant, parse_asked
+from couchmodel._embedded.replicator.endpoints import AnswerRequest, OpenTransport, open_end, parse_end
+from couchmodel._embedded.replicator.jobs import Job, ReplicationRequest, format_time, parse_replication_request
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._replication.replication import Replication
 from couchmodel._wire.messages import Request, decode, document_path, encode
@@ -34,7 +34,7 @@ _TRIES: Final = 5
 class Replicator:
     """The replications of a store."""
 
-    def __init__(self, store: Store, answer: Answer, remote: Remote | None) -> None:
+    def __init__(self, store: Store, answer: AnswerRequest, remote: OpenTransport | None) -> None:
         """``remote`` opens transports to other servers; without it only databases of this store can be replicated."""
         self.store = store
         self._answer = answer
@@ -47,20 +47,20 @@ class Replicator:
 
     # --- requests to _replicate
 
-    async def replicate(self, asked: Asked, user: User) -> dict[str, Any]:
+    async def replicate(self, asked: ReplicationRequest, user: User) -> dict[str, Any]:
         """Run a replication to its end and return its answer. If the same one is running already, wait for that.
 
         Raises the error of the replication, UnauthorizedError if it is running for another user.
         """
         return await asyncio.shield(self._ensure_running(await self.id(asked, user), asked, user))
 
-    async def start(self, asked: Asked, user: User) -> str:
+    async def start(self, asked: ReplicationRequest, user: User) -> str:
         """Begin a continuous replication if it is not running already, and return its id."""
         id = await self.id(asked, user)
         _ = self._ensure_running(id, asked, user)
         return id
 
-    async def id(self, asked: Asked, user: User) -> str:
+    async def id(self, asked: ReplicationRequest, user: User) -> str:
         """Return the id of a replication. Raises NotFoundError if its source lacks the filter function."""
         source = open_end(asked.source, self.store.uuid, self._answer, self._remote, user)
         try:
@@ -112,7 +112,7 @@ class Replicator:
             return {name: parse_end(body.get(name)).name for name in ("source", "target")}
         return {}
 
-    def _ensure_running(self, id: str, asked: Asked, user: User) -> "asyncio.Task[dict[str, Any]]":
+    def _ensure_running(self, id: str, asked: ReplicationRequest, user: User) -> "asyncio.Task[dict[str, Any]]":
         found = self._tasks.get(id)
         if found is not None:
             _require_owner(found[0], user)
@@ -129,7 +129,7 @@ class Replicator:
         if not task.cancelled():
             task.exception()  # marks the error as seen: asyncio would log it if the client is gone
 
-    def _job(self, asked: Asked, user: User, document: str | None) -> Job:
+    def _job(self, asked: ReplicationRequest, user: User, document: str | None) -> Job:
         def make() -> Replication:
             ends = (asked.source, asked.target)
             source, target = (open_end(end, self.store.uuid, self._answer, self._remote, user) for end in ends)
@@ -205,7 +205,7 @@ class Replicator:
 
         Raises BadRequestError or ServerError if the document is invalid.
         """
-        return self._job(await asyncio.to_thread(parse_asked, body), ADMIN, id)
+        return self._job(await asyncio.to_thread(parse_replication_request, body), ADMIN, id)
 
     async def write_state(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Write a state into a document, unless its request for a replication has changed from ``content``."""
@@ -215,7 +215,7 @@ class Replicator:
                 if _own_members(document) != content:
                     return
                 kept = {name: value for name, value in document.items() if not name.startswith("_replication_")}
-                body = encode({**kept, **state, "_replication_state_time": instant(time.time())})
+                body = encode({**kept, **state, "_replication_state_time": format_time(time.time())})
                 await self._ask(Request("PUT", document_path((REPLICATOR,), id), body=body))
             except ResponseError as error:
                 if error.status != 409:
@@ -252,7 +252,7 @@ class _Document:
             await self._write_state({"_replication_state": "failed", "_replication_state_reason": reason})
             return
         await self.job.run_steadily()
-        stats = {**self.job.stats(), "start_time": instant(self.job.began)}
+        stats = {**self.job.stats(), "start_time": format_time(self.job.began)}
         await self._write_state({"_replication_state": "completed", "_replication_stats": stats})
 
     async def _write_state(self, state: Mapping[str, Any]) -> None:

@@ -13,24 +13,24 @@ from couchmodel.errors import (
 )
 
 __all__ = [
-    "LARGEST",
+    "LARGEST_LIMIT",
     "accepts",
     "accepts_gzip",
-    "boolean",
     "check_text",
     "expected_revision",
-    "integer",
-    "is_only_accepted",
+    "parse_boolean",
+    "parse_digits",
+    "parse_integer",
+    "requests_write_quorum",
     "require_json_type",
-    "whole_number",
 ]
 
 
-LARGEST: Final = 2**59 - 1
+LARGEST_LIMIT: Final = 2**59 - 1
 """The largest number that CouchDB accepts as a limit. It fits into SQLite's integers, which have 64 bits."""
 
 
-def whole_number(digits: str) -> int:
+def parse_digits(digits: str) -> int:
     """Return the number that a string of decimal digits stands for.
 
     More than 20 digits give 10**20, which is above every limit: ``int`` refuses strings of thousands of digits.
@@ -93,7 +93,7 @@ def _parse_item(item: str) -> tuple[str, bool]:
 _REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 
 
-def is_only_accepted(query: Mapping[str, str]) -> bool:
+def requests_write_quorum(query: Mapping[str, str]) -> bool:
     """Return True if a write quorum ``w`` of more than one copy is requested. CouchDB answers 202 (Accepted) then.
 
     The reason is that there is only one copy. Raises BadRequestError if ``w`` is not an integer.
@@ -103,13 +103,13 @@ def is_only_accepted(query: Mapping[str, str]) -> bool:
         return False
     if not _INTEGER.fullmatch(text):
         raise BadRequestError("`w` must be an integer.")
-    return not text.startswith("-") and whole_number(text.removeprefix("+")) > 1
+    return not text.startswith("-") and parse_digits(text.removeprefix("+")) > 1
 
 
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
 
-def boolean(name: str, text: str) -> bool:
+def parse_boolean(name: str, text: str) -> bool:
     """Parse a boolean parameter of a view. Raises BadRequestError if it is neither ``true`` nor ``false``."""
     lowered = text.lower()
     if lowered not in ("true", "false"):
@@ -117,7 +117,7 @@ def boolean(name: str, text: str) -> bool:
     return lowered == "true"
 
 
-def integer(name: str, text: str) -> int:
+def parse_integer(name: str, text: str) -> int:
     """Parse a non-negative integer parameter of a view. Raises BadRequestError if it is none, or above ``LARGEST``."""
     try:
         number = int(text)
@@ -125,8 +125,8 @@ def integer(name: str, text: str) -> int:
         raise _parse_error(f'Invalid value for integer: "{text}"') from None
     if number < 0:
         raise _parse_error(f'Invalid value for positive integer: "{text}"')
-    if number > LARGEST:
-        raise _parse_error(f"{name.capitalize()} is too large, must not exceed {LARGEST}")
+    if number > LARGEST_LIMIT:
+        raise _parse_error(f"{name.capitalize()} is too large, must not exceed {LARGEST_LIMIT}")
     return number
 
 

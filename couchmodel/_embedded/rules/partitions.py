@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from couchmodel.errors import BadRequestError
 
-__all__ = ["check_access", "check_id", "check_partition"]
+__all__ = ["check_id", "check_partition", "require_partition"]
 
 
-def check_access(id: str) -> None:
+def require_partition(id: str) -> None:
     """Raise BadRequestError if an id has no partition. Design documents and local documents need none."""
     if ":" not in id and not id.startswith(("_design/", "_local/")):
         raise BadRequestError("Doc id must be of form partition:id", code="illegal_docid")
@@ -22,7 +22,7 @@ def check_id(id: str, check: Callable[[str], object]) -> None:
 
     ``check`` is the check of every document's id; it is also applied to the part after the partition.
     """
-    check_access(id)
+    require_partition(id)
     if not id.startswith(("_design/", "_local/")):
         partition, _, rest = id.partition(":")
         check_partition(partition)

@@ -200,7 +200,7 @@ class RevTree:
         """Return the leaves that descend from a revision, in CouchDB's order; the revision itself if it is a leaf."""
         return [rev] if self.is_leaf(rev) else [leaf for leaf in self.leaves if rev in self.path(leaf)]
 
-    def drawn(self, revs: Iterable[Rev]) -> list[Rev]:
+    def in_tree_order(self, revs: Iterable[Rev]) -> list[Rev]:
         """Sort revisions as CouchDB meets them when it walks the tree: the last root first, then children in order."""
         paths = sorted((self.path(rev) for rev in revs), key=lambda path: [rev.rank for rev in reversed(path)])
         paths.sort(key=lambda path: path[-1].rank, reverse=True)

@@ -9,13 +9,13 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
-from couchmodel._embedded.json.incremental import Values, cut, first_sign, is_large
-from couchmodel._embedded.json.parse import bad_json, parse_object
+from couchmodel._embedded.json.incremental import Values, first_character, is_large, parse_into
+from couchmodel._embedded.json.parse import invalid_json_error, parse_object
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
 
-__all__ = ["Edits", "edit_of", "read_bulk"]
+__all__ = ["BulkEdits", "make_edit", "read_bulk"]
 
 MAX_DOCUMENTS: Final = 500_000
 """The most documents of one request. The smallest takes half a kilobyte until all of them are written."""
@@ -39,15 +39,15 @@ def read_bulk(text: bytes) -> dict[str, Any]:
 
     Raises BadRequestError if the body is no JSON object, ContentTooLargeError if it has more than MAX_DOCUMENTS.
     """
-    if not is_large(text) or first_sign(text) != b"{":
+    if not is_large(text) or first_character(text) != b"{":
         return parse_object(text)
     sink = _BulkSink(text)
     try:
-        cut(text, sink)
+        parse_into(text, sink)
     except ValueError as error:
         # Python would free a large half-parsed value at once, and hold its lock meanwhile.
         sink.values.dissolve()
-        raise bad_json(error) from None
+        raise invalid_json_error(error) from None
     except ContentTooLargeError:
         sink.values.dissolve()
         raise
@@ -55,7 +55,7 @@ def read_bulk(text: bytes) -> dict[str, Any]:
     return value
 
 
-def edit_of(document: Any) -> Edit:
+def make_edit(document: Any) -> Edit:
     """Return the edit of a document from :func:`read_bulk`. Raises ResponseError if the document is refused."""
     match document:
         case ResponseError():
@@ -67,7 +67,7 @@ def edit_of(document: Any) -> Edit:
     return parse_document(document)
 
 
-class Edits:
+class BulkEdits:
     """A sequence of the edits of a body's documents. Those of a large body are unpacked at each access."""
 
     def __init__(self, documents: list[Any], new_id: Callable[[], str]) -> None:
@@ -75,7 +75,7 @@ class Edits:
 
         Raises ResponseError if a document is refused.
         """
-        self._writes = [document if isinstance(document, tuple) else edit_of(document) for document in documents]
+        self._writes = [document if isinstance(document, tuple) else make_edit(document) for document in documents]
         self.ids = [_id(write) or new_id() for write in self._writes]
 
     @property
@@ -92,7 +92,7 @@ class Edits:
         return len(self.ids)
 
     def __getitem__(self, place: int) -> Edit:
-        edit = edit_of(self._writes[place])
+        edit = make_edit(self._writes[place])
         edit.id = self.ids[place]
         return edit
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from aiohttp import StreamReader, web
 
-from couchmodel._embedded.replicator.endpoints import Remote
+from couchmodel._embedded.replicator.endpoints import OpenTransport
 from couchmodel._embedded.server.connections import Connections
 from couchmodel._embedded.server.handlers.server import pages
 from couchmodel._embedded.server.origins import check_host, check_origin
@@ -89,7 +89,7 @@ async def serve(
     *,
     configuration: Configuration | None = None,
     tls: ssl.SSLContext | None = None,
-    remote: Remote | None = None,
+    remote: OpenTransport | None = None,
 ) -> Server:
     """Start a server that listens for requests to a store. Port 0 means any free port.
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from couchmodel._embedded.rules.params import whole_number
+from couchmodel._embedded.rules.params import parse_digits
 from couchmodel.errors import RangeNotSatisfiableError
 
 __all__ = ["Range", "parse_ranges"]
@@ -53,10 +53,10 @@ def _parse_range(text: str) -> tuple[int | None, int | None]:
     In a suffix range such as ``-500`` the first is None, and the last is the number of bytes at the end.
     """
     if match := _SUFFIX.fullmatch(text):
-        count = whole_number(match[2])
+        count = parse_digits(match[2])
         return None, -count if match[1] == "-" else count
     if match := _FIRST_TO_LAST.fullmatch(text):
-        return whole_number(match[1]), whole_number(match[2]) if match[2] else None
+        return parse_digits(match[1]), parse_digits(match[2]) if match[2] else None
     raise ValueError(f"{text!r} is no range")
 
 

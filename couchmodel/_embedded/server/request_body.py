@@ -11,23 +11,23 @@ from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
-__all__ = ["LARGE", "LARGE_QUERY", "json_body", "json_object", "parsed", "read_text"]
+__all__ = ["INLINE_QUERY", "LARGE", "json_body", "json_object", "parse_in_thread", "read_text"]
 
 T = TypeVar("T")
 
 BLOCK_SIZE: Final = 1024 * 1024
 """Bytes of a block in which a body is collected: about as many are copied at once while Python's lock is held."""
 
-LARGE_QUERY: Final = 1024
+INLINE_QUERY: Final = 1024
 """Bytes of a query that is parsed in the event loop.
 
 It is less than for other bodies: a regular expression in it takes as long as a hundred times as many bytes of JSON.
 """
 
-LARGEST: Final = 8 * 1024 * 1024
+MAX_JSON: Final = 8 * 1024 * 1024
 """The most bytes of a JSON body. The value that is parsed from it may take twenty times as many."""
 
-LARGEST_DOCUMENTS: Final = 128 * 1024 * 1024
+MAX_DOCUMENTS_BODY: Final = 128 * 1024 * 1024
 """The most bytes of a body of documents, which may have attachments in them.
 
 It may be larger than other JSON: a large document is stored as text and never becomes a Python value.
@@ -36,7 +36,7 @@ It may be larger than other JSON: a large document is stored as text and never b
 
 async def json_body(request: Request) -> Any:
     """Return the value of a JSON body. Raises BadRequestError if it is no JSON, ContentTooLargeError beyond LARGEST."""
-    return await parsed(await read_text(request), parse_json)
+    return await parse_in_thread(await read_text(request), parse_json)
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -48,15 +48,15 @@ async def json_object(request: Request) -> dict[str, Any]:
         ContentTooLargeError: the body is larger than ``LARGEST``.
     """
     require_json_type(request)
-    return await parsed(await read_text(request), parse_object)
+    return await parse_in_thread(await read_text(request), parse_object)
 
 
-async def parsed(text: bytes, parse: Callable[[bytes], T], large: int = LARGE) -> T:
+async def parse_in_thread(text: bytes, parse: Callable[[bytes], T], large: int = LARGE) -> T:
     """Parse a text and return the result. A text of more than ``large`` bytes is parsed on a thread."""
     return parse(text) if len(text) <= large else await asyncio.to_thread(parse, text)
 
 
-async def read_text(request: Request, largest: int = LARGEST) -> bytes:
+async def read_text(request: Request, largest: int = MAX_JSON) -> bytes:
     """Read a request's body, and decompress it as its Content-Encoding says.
 
     Raises:

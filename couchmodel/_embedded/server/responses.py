@@ -15,17 +15,17 @@ from couchmodel.errors import ResponseError
 __all__ = [
     "JSON_HEADERS",
     "OK",
+    "array_pieces",
+    "array_response",
     "error_answer",
+    "has_current_etag",
+    "join_parts",
     "json_answer",
-    "listed",
     "location",
-    "matches",
+    "not_modified",
     "origin",
     "revision_answer",
-    "streamed",
     "tagged_answer",
-    "unchanged",
-    "whole",
 ]
 
 JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -34,7 +34,7 @@ JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 
 OK: Final = {"ok": True}
 
-LARGE: Final = 4 * 1024 * 1024
+LARGEST_JOINED: Final = 4 * 1024 * 1024
 """The most bytes that are joined in the event loop; larger bodies are joined on a thread."""
 
 
@@ -56,13 +56,13 @@ def tagged_answer(request_headers: Mapping[str, str], value: object) -> Response
     """
     answer = json_answer(200, value)
     etag = f'"{hashlib.md5(answer.body, usedforsecurity=False).hexdigest()}"'
-    if matches(request_headers, etag):
-        return unchanged(etag)
+    if has_current_etag(request_headers, etag):
+        return not_modified(etag)
     answer.headers = {**JSON_HEADERS, "etag": etag}
     return answer
 
 
-def unchanged(etag: str) -> Response:
+def not_modified(etag: str) -> Response:
     """Return the 304 response for a client that has the current version."""
     return Response(304, {"etag": etag, "cache-control": "must-revalidate"})
 
@@ -90,34 +90,34 @@ def origin(request: Request) -> str:
     return f"{'https' if secure else 'http'}://{host}" if host else ""
 
 
-def matches(headers: Mapping[str, str], etag: str) -> bool:
+def has_current_etag(headers: Mapping[str, str], etag: str) -> bool:
     """Return True if the client's ``If-None-Match`` header has this ETag."""
     client_tags = headers.get("if-none-match")
     return client_tags is not None and etag in (part.strip().removeprefix("W/") for part in client_tags.split(","))
 
 
-async def whole(*parts: bytes, between: bytes = b"") -> bytes:
+async def join_parts(*parts: bytes, between: bytes = b"") -> bytes:
     """Join the parts of a body.
 
     ``join`` releases Python's lock while it copies a large body, so other threads can run; ``+`` and ``%`` do not.
     """
-    if sum(map(len, parts)) <= LARGE:
+    if sum(map(len, parts)) <= LARGEST_JOINED:
         return between.join(parts)
     return await asyncio.to_thread(between.join, parts)
 
 
-async def listed(head: bytes, rows: Sequence[bytes], tail: bytes) -> Response:
+async def array_response(head: bytes, rows: Sequence[bytes], tail: bytes) -> Response:
     """Return a response whose body is a JSON array of rows that are all in memory."""
-    return Response(200, JSON_HEADERS, await whole(head, b"\n", await whole(*rows, between=b",\n"), tail))
+    return Response(200, JSON_HEADERS, await join_parts(head, b"\n", await join_parts(*rows, between=b",\n"), tail))
 
 
-async def streamed(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:
+async def array_pieces(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of a JSON array of rows, as the batches of rows arrive."""
     separator = b"\n"
     yield head
     async for rows in batches:
         if rows:
             yield separator
-            yield await whole(*rows, between=b",\n")
+            yield await join_parts(*rows, between=b",\n")
             separator = b",\n"
     yield tail

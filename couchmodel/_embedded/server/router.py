@@ -8,11 +8,11 @@ import logging
 from typing import Final
 
 from couchmodel._embedded.auth.authentication import Authentication
-from couchmodel._embedded.maintenance.global_changes import Updates
-from couchmodel._embedded.replicator.endpoints import Remote
+from couchmodel._embedded.maintenance.global_changes import GlobalChangesRecorder
+from couchmodel._embedded.replicator.endpoints import OpenTransport
 from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
 from couchmodel._embedded.rules.params import check_text
-from couchmodel._embedded.rules.partitions import check_access
+from couchmodel._embedded.rules.partitions import require_partition
 from couchmodel._embedded.server.endpoints import (
     ATTACHMENT,
     AUTH_ENDPOINTS,
@@ -71,7 +71,7 @@ class Router:
     """A router that answers requests to a store as a CouchDB server does."""
 
     def __init__(
-        self, store: Store, configuration: Configuration | None = None, *, remote: Remote | None = None
+        self, store: Store, configuration: Configuration | None = None, *, remote: OpenTransport | None = None
     ) -> None:
         """Create a router. ``remote`` opens transports to other servers, for replication.
 
@@ -80,7 +80,7 @@ class Router:
         self.store = store
         self.authentication = Authentication(store, configuration or Configuration())
         self.replicator = Replicator(store, self.answer, remote)
-        self.updates = Updates(store)
+        self.updates = GlobalChangesRecorder(store)
 
     async def open(self) -> None:
         """Open the store, and resume its replications. Raises StoreFileError if the store cannot be opened."""
@@ -165,7 +165,7 @@ class Router:
         if second[:1] == "_":
             return self._route_special(database, request, second)
         if database.partitioned:
-            check_access(second)
+            require_partition(second)
         if len(path) == 2:
             return DOCUMENT.handler(request)(self.store, database, request, second)
         return self._route_attachment(database, request, second, path[2:])
@@ -238,7 +238,7 @@ class Router:
             raise BadRequestError("invalid_partition_req")
         if len(path) == 3:
             return PARTITION.handler(request)(self.store, database, request)
-        narrowed = partition.inside(database, request)
+        narrowed = partition.database_request(database, request)
         if path[3] not in PARTITION_ENDPOINTS and not (path[3] == "_design" and len(path) > 5 and path[5][:1] == "_"):
             raise NotFoundError("missing")
         return self._route_special(database, narrowed, path[3])

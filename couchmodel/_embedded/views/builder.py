@@ -22,10 +22,10 @@ from couchmodel._embedded.views.builtin_reduce import check_values
 from couchmodel._embedded.views.designs import Design, parse_design
 from couchmodel._embedded.views.map import Mapper, open_mapper
 from couchmodel._embedded.views.writer import (
-    Changed,
-    Changes,
-    State,
-    Written,
+    ChangeBatch,
+    ChangedDocument,
+    DocumentRows,
+    IndexState,
     begin_index,
     drop_stale_indexes,
     read_changes,
@@ -51,7 +51,7 @@ TOGETHER: Final = 100
 _log = logging.getLogger("couchmodel.embedded")
 
 
-async def bring_up_to_date(store: Store, database: Database, design: Design) -> State:
+async def bring_up_to_date(store: Store, database: Database, design: Design) -> IndexState:
     """Build an index until it has every change that was in the database at the call. Return its state.
 
     Raises:
@@ -129,7 +129,7 @@ async def _build(store: Store, database: Database, design: Design) -> None:
 
 
 async def _advance(
-    store: Store, database: Database, design: Design, state: State, mapper_thread: "_MapperThread"
+    store: Store, database: Database, design: Design, state: IndexState, mapper_thread: "_MapperThread"
 ) -> None:
     """Index all changes. The next batch is read and mapped while the last one is written."""
     writing: asyncio.Future[bool] | None = None
@@ -161,7 +161,7 @@ class _MapperThread:
         self._thread = ThreadPoolExecutor(1, "couchmodel-mapper")
         self._mapper: Mapper | None = None
 
-    async def rows(self, changes: Changes) -> list[Written]:
+    async def rows(self, changes: ChangeBatch) -> list[DocumentRows]:
         """Return the rows of the changed documents. Raises ResponseError if a function fails."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._rows, changes)
@@ -171,7 +171,7 @@ class _MapperThread:
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
-    def _rows(self, changes: Changes) -> list[Written]:
+    def _rows(self, changes: ChangeBatch) -> list[DocumentRows]:
         documents = [document for document in changes.documents if document.text is not None]
         if not documents:
             return []
@@ -181,7 +181,7 @@ class _MapperThread:
         # its oldest generation.
         return [written for some in _groups(documents) for written in self._map(self._mapper, some)]
 
-    def _map(self, mapper: Mapper, documents: Sequence[Changed]) -> list[Written]:
+    def _map(self, mapper: Mapper, documents: Sequence[ChangedDocument]) -> list[DocumentRows]:
         mapped = mapper.map([document.text or b"" for document in documents])
         for view in self._design.views:
             check_values(view.reduce, [value for rows in mapped for _, value in rows[view.place]])
@@ -192,7 +192,7 @@ class _MapperThread:
             self._mapper.close()
 
 
-def _groups(documents: Sequence[Changed]) -> Iterator[Sequence[Changed]]:
+def _groups(documents: Sequence[ChangedDocument]) -> Iterator[Sequence[ChangedDocument]]:
     """Yield the documents in groups of ``TOGETHER``."""
     for begin in range(0, len(documents), TOGETHER):
         yield documents[begin : begin + TOGETHER]

@@ -43,7 +43,7 @@ class View(NamedTuple):
         """Return the sort key of a key, in the partition to which the view is narrowed."""
         return self.prefix + self.order(value)
 
-    def narrowed(self, partition: str) -> "View":
+    def in_partition(self, partition: str) -> "View":
         """Return the view narrowed to a partition."""
         return self._replace(prefix=partition_prefix(partition))
 

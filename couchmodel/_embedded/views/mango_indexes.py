@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from couchmodel._embedded.documents.reader import living, winner
-from couchmodel._embedded.limits.turns import leave_event_loop
+from couchmodel._embedded.documents.reader import find_winner, require_living
+from couchmodel._embedded.limits.turns import require_thread
 from couchmodel._embedded.mango.fields import parse_sort
 from couchmodel._embedded.mango.planner import Index
 from couchmodel._embedded.mango.selector import compile_selector
@@ -20,13 +20,13 @@ from couchmodel.errors import BadRequestError, UnavailableError
 __all__ = [
     "Catalogue",
     "Definition",
+    "add_index",
+    "describe_index",
     "indexes_of",
     "parse_definition",
     "parse_removal",
     "read_catalogue",
-    "shown",
-    "with_index",
-    "without_index",
+    "remove_index",
 ]
 
 
@@ -85,9 +85,9 @@ def _read_catalogue(database: Database, connection: Connection, ids: Sequence[st
     designs: dict[str, Design] = {}
     indexes: list[Index] = []
     for id in ids:
-        text = living(winner(database.number, id, connection)).body
+        text = require_living(find_winner(database.number, id, connection)).body
         if len(text) > LARGE:
-            leave_event_loop()
+            require_thread()
         body = decode(text)
         if body.get("language") == QUERY:
             designs[id] = parse_design(id, body, partitioned=database.partitioned)
@@ -113,7 +113,7 @@ def _parse_index(design: Design, name: str, definition: Mapping[str, Any]) -> In
     return Index(design.id, name, tuple(definition["fields"].keys()), selector, definition, design.partitioned)
 
 
-def shown(index: Index) -> dict[str, Any]:
+def describe_index(index: Index) -> dict[str, Any]:
     """Return the description of an index in ``GET /{db}/_index``."""
     if index.design is None:
         fields: dict[str, Any] = {"fields": [{"_id": "asc"}]}
@@ -169,7 +169,7 @@ def parse_removal(body: Mapping[str, Any]) -> list[str]:
     return listed
 
 
-def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:
+def add_index(design: Mapping[str, Any] | None, definition: Definition) -> dict[str, Any]:
     """Return the body of a design document with an index added. ``design`` is None if it does not exist yet.
 
     Raises BadRequestError if the design document has another language, or another option ``partitioned``.
@@ -190,7 +190,7 @@ def with_index(design: Mapping[str, Any] | None, definition: Definition) -> dict
     return body
 
 
-def without_index(design: Mapping[str, Any], name: str) -> dict[str, Any]:
+def remove_index(design: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the body of a design document without one of its indexes."""
     views = {other: view for other, view in design["views"].items() if other != name}
     body = {**design, "views": views}

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from couchmodel._embedded.javascript import engine as scripts
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.json.incremental import decode_stored
-from couchmodel._embedded.mango.selector import Absent, Selector, compile_selector, get_path, parse_path
+from couchmodel._embedded.mango.selector import PathError, Selector, compile_selector, get_path, parse_path
 from couchmodel._embedded.views.designs import JAVASCRIPT, QUERY, Design
 from couchmodel.errors import BadRequestError, ServerError
 
@@ -97,7 +97,7 @@ def _index_rows(view: _CompiledIndex, document: dict[str, Any]) -> Rows:
     """Return the row of a document in one index, or no row if the index does not cover it."""
     paths, selector = view
     values = [get_path(document, path) for path in paths]
-    if any(isinstance(value, Absent) for value in values):
+    if any(isinstance(value, PathError) for value in values):
         return []
     if selector is not None and not selector.matches(document):
         return []

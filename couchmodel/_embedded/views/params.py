@@ -5,27 +5,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from couchmodel._embedded.json.parse import json_parameter, parse_object
+from couchmodel._embedded.json.parse import parse_json_parameter, parse_object
 from couchmodel._embedded.rules.erlang import erlang_term
-from couchmodel._embedded.rules.params import LARGEST, whole_number
+from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
 from couchmodel._embedded.views.designs import View
 from couchmodel.errors import BadRequestError
 
 __all__ = [
-    "Query",
     "Update",
+    "ViewQuery",
+    "check_query",
     "parse_body",
     "parse_members",
     "parse_parameters",
     "parse_queries",
-    "validate",
     "validate_listing",
 ]
 
 Update: TypeAlias = Literal["true", "false", "lazy"]
 """The parameter ``update``: build the index before the answer, not at all, or in the background after the answer."""
 
-EXACT: Final = -1
+WHOLE_KEYS: Final = -1
 """The group level for whole keys, as ``group=true`` asks for."""
 
 
@@ -40,7 +40,7 @@ NOTHING: Final = _NotGiven()
 
 
 @dataclass(slots=True, frozen=True)
-class Query:
+class ViewQuery:
     """A query of a view: which rows, in which order, reduced or not. ``keys`` is a list, or NOTHING."""
 
     start: Any = NOTHING
@@ -67,7 +67,7 @@ class Query:
     def level(self) -> int:
         """The number of leading array items that make a group: 0 for one group of all rows, EXACT for whole keys."""
         if self.group_level is None:
-            return EXACT if self.group else 0
+            return WHOLE_KEYS if self.group else 0
         return self.group_level
 
     @property
@@ -76,12 +76,12 @@ class Query:
         return not isinstance(self.keys, _NotGiven)
 
 
-def parse_parameters(parameters: Mapping[str, str], query: Query) -> Query:
+def parse_parameters(parameters: Mapping[str, str], query: ViewQuery) -> ViewQuery:
     """Return ``query`` changed by the parameters of a URL. Raises BadRequestError for an invalid value."""
     return _parse(parameters, query, decoded=False)
 
 
-def parse_queries(base: Query, text: bytes) -> list[Query]:
+def parse_queries(base: ViewQuery, text: bytes) -> list[ViewQuery]:
     """Return the queries in the body of ``POST …/queries``, each of them ``base`` changed by its members.
 
     Raises BadRequestError.
@@ -95,18 +95,18 @@ def parse_queries(base: Query, text: bytes) -> list[Query]:
     return [parse_members(members, base) for members in listed]
 
 
-def parse_members(members: Mapping[str, Any], query: Query) -> Query:
+def parse_members(members: Mapping[str, Any], query: ViewQuery) -> ViewQuery:
     """Return ``query`` changed by the members of a JSON object. Raises BadRequestError for an invalid value."""
     return _parse(members, query, decoded=True)
 
 
-def parse_body(body: Mapping[str, Any]) -> Query:
+def parse_body(body: Mapping[str, Any]) -> ViewQuery:
     """Return the query in the body of ``POST`` to a view. Raises BadRequestError."""
     _check_list(body, "queries")
     if body.get("queries") is not None:
         raise BadRequestError("The `queries` parameter is no longer supported at this endpoint")
     _check_list(body, "keys")
-    return parse_members(body, Query())
+    return parse_members(body, ViewQuery())
 
 
 def _check_list(body: Mapping[str, Any], name: str) -> None:
@@ -114,7 +114,7 @@ def _check_list(body: Mapping[str, Any], name: str) -> None:
         raise BadRequestError(f"`{name}` member must be an array.")
 
 
-def validate(query: Query, view: View, *, partitioned: bool = False) -> bool:
+def check_query(query: ViewQuery, view: View, *, partitioned: bool = False) -> bool:
     """Check a query against its view. Return True if the query is for reduced rows.
 
     ``partitioned`` says that the view is partitioned. Its queries have to name a partition.
@@ -135,12 +135,12 @@ def validate(query: Query, view: View, *, partitioned: bool = False) -> bool:
     return reduced
 
 
-def validate_listing(query: Query) -> None:
+def validate_listing(query: ViewQuery) -> None:
     """Raise BadRequestError if a list of documents such as ``_all_docs`` cannot answer the query."""
     _validate_grouping(query, reduced=False)
 
 
-def _validate_grouping(query: Query, reduced: bool) -> None:
+def _validate_grouping(query: ViewQuery, reduced: bool) -> None:
     if query.group is False and (query.group_level or 0) > 0:
         raise _query_error("Can't specify group=false and group_level>0 at the same time")
     if not reduced and query.reduce:
@@ -150,10 +150,10 @@ def _validate_grouping(query: Query, reduced: bool) -> None:
         raise _query_error("Invalid use of grouping on a map view.")
 
 
-def _validate_keys(query: Query, reduced: bool) -> None:
+def _validate_keys(query: ViewQuery, reduced: bool) -> None:
     if not query.has_keys:
         return
-    if reduced and query.level != EXACT and isinstance(query.keys, list):
+    if reduced and query.level != WHOLE_KEYS and isinstance(query.keys, list):
         raise _query_error("Multi-key fetches for reduce views must use `group=true`")
     if not isinstance(query.keys, list):
         raise _query_error("`keys` must be an array of strings.")
@@ -162,7 +162,7 @@ def _validate_keys(query: Query, reduced: bool) -> None:
         raise _query_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
 
 
-def _validate_range(query: Query, view: View) -> None:
+def _validate_range(query: ViewQuery, view: View) -> None:
     if query.start is NOTHING or query.end is NOTHING or (query.has_keys and query.keys):
         return
     start, end = view.key_of(query.start), view.key_of(query.end)
@@ -186,12 +186,12 @@ class _ParameterText(str):
     __slots__ = ()
 
 
-def _parse(given: Mapping[str, Any], query: Query, *, decoded: bool) -> Query:
+def _parse(given: Mapping[str, Any], query: ViewQuery, *, decoded: bool) -> ViewQuery:
     """Return ``query`` changed by parameters, or with ``decoded`` by members. Unknown names are ignored."""
     changes: dict[str, Any] = {}
     for name, value in given.items():
         if name in _KEY_READERS:
-            changes |= _KEY_READERS[name](value if decoded else json_parameter(value))
+            changes |= _KEY_READERS[name](value if decoded else parse_json_parameter(value))
         elif name in _OPTION_READERS:
             changes |= _OPTION_READERS[name](value if decoded else _ParameterText(value))
     return replace(query, **changes) if changes else query
@@ -218,19 +218,19 @@ def _read_boolean(value: Any) -> bool:
 
 def _read_limit(value: Any) -> int:
     limit = _read_integer(value)
-    if limit > LARGEST:
-        raise _query_error(f"Limit is too large, must not exceed {LARGEST}")
+    if limit > LARGEST_LIMIT:
+        raise _query_error(f"Limit is too large, must not exceed {LARGEST_LIMIT}")
     return limit
 
 
 def _read_number(value: Any) -> int:
-    return min(_read_integer(value), LARGEST)
+    return min(_read_integer(value), LARGEST_LIMIT)
 
 
 def _read_integer(value: Any) -> int:
     """Read an integer that is not negative, in decimal digits with an optional sign."""
     if isinstance(value, _ParameterText) and _INTEGER.fullmatch(value):
-        number = -1 if value[0] == "-" and value.strip("-0") else whole_number(value.lstrip("+-"))
+        number = -1 if value[0] == "-" and value.strip("-0") else parse_digits(value.lstrip("+-"))
     elif type(value) is int:
         number = value
     else:

@@ -7,13 +7,13 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import Position, count_between
 from couchmodel.errors import NotFoundError
 
-__all__ = ["HIGHEST_ID", "Moment", "Place", "Row", "Span", "check_index", "count_rows", "measure", "read_rows"]
+__all__ = ["HIGHEST_ID", "IndexVersion", "Place", "Row", "Span", "check_index", "count_rows", "read_rows", "rows_size"]
 
 HIGHEST_ID: Final = b""
 """A value that comes after every id, since SQLite sorts every BLOB after every text."""
 
 
-Moment: TypeAlias = tuple[int, int]
+IndexVersion: TypeAlias = tuple[int, int]
 """The update sequence and the purge sequence of an index. Its rows are unchanged as long as both are."""
 
 
@@ -63,7 +63,7 @@ class Span(NamedTuple):
         return Span(end=self.start, includes_end=False, descending=self.descending)
 
 
-def check_index(database: int, index: int, connection: Connection) -> Moment:
+def check_index(database: int, index: int, connection: Connection) -> IndexVersion:
     """Return the update and purge sequence of an index, even if it was dropped in the meantime.
 
     Raises NotFoundError if its database has been dropped.
@@ -110,7 +110,7 @@ def count_rows(index: int, view: int, span: Span, connection: Connection) -> int
     return count_between(connection, index, view, span.start, span.end, ends=(True, span.includes_end))
 
 
-def measure(index: int, connection: Connection) -> int:
+def rows_size(index: int, connection: Connection) -> int:
     """Return the size of the rows of an index in bytes."""
     size: int = connection.execute(
         "SELECT coalesce(sum(length(key) + length(emitted) + length(value) + length(id)), 0)"

@@ -10,20 +10,20 @@ from couchmodel._embedded.views.builtin_reduce import Item, Reduction, builtin_r
 from couchmodel._embedded.views.designs import QUERY, Design, View
 from couchmodel._wire.messages import decode
 
-__all__ = ["Maker", "open_reducer"]
+__all__ = ["ReductionFactory", "open_reducer"]
 
 PIECES: Final = 100
 """The number of partial results after which they are rereduced to one."""
 
 
-class Maker(NamedTuple):
+class ReductionFactory(NamedTuple):
     """A factory of reductions, one for each group of rows. ``is_script`` says that a reduction may take seconds."""
 
     make: Callable[[], Reduction]
     is_script: bool
 
 
-def open_reducer(design: Design, view: View, functions: Scripts, *, backwards: bool) -> Maker:
+def open_reducer(design: Design, view: View, functions: Scripts, *, backwards: bool) -> ReductionFactory:
     """Return the factory of reductions for a view.
 
     ``functions`` are the JavaScript contexts of the database. ``backwards`` says that rows come in descending order.
@@ -34,12 +34,12 @@ def open_reducer(design: Design, view: View, functions: Scripts, *, backwards: b
     source = view.reduce or ""
     builtin = builtin_reduction(source, backwards=backwards)
     if builtin is not None:
-        return Maker(builtin, False)
+        return ReductionFactory(builtin, False)
     if design.language == QUERY:
-        return Maker(_NullReduction, False)
+        return ReductionFactory(_NullReduction, False)
     # The function is compiled at its first use, on the thread that runs it, and never in the event loop.
     open_once = cache(lambda: scripts.open_reducer(design.body, source, functions))
-    return Maker(lambda: _ScriptReduction(open_once), True)
+    return ReductionFactory(lambda: _ScriptReduction(open_once), True)
 
 
 class _NullReduction:

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from couchmodel._embedded.documents.reader import Found, check_database, document_json
+from couchmodel._embedded.documents.reader import StoredRevision, check_database, document_json
 from couchmodel._embedded.rules.collation import COLLATOR, raw_key
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
@@ -23,10 +23,10 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import NotFoundError
 
 __all__ = [
-    "Changed",
-    "Changes",
-    "State",
-    "Written",
+    "ChangeBatch",
+    "ChangedDocument",
+    "DocumentRows",
+    "IndexState",
     "begin_index",
     "discard_rows",
     "drop_stale_indexes",
@@ -46,7 +46,7 @@ AT_ONCE: Final = 100
 """The number of rows that one statement inserts."""
 
 
-class State(NamedTuple):
+class IndexState(NamedTuple):
     """The state of an index and of its database.
 
     ``number`` is None if the index does not exist yet. ``update_seq`` is that of the index, and ``totals`` are the
@@ -69,7 +69,7 @@ class State(NamedTuple):
         return self.totals[place] if self.totals else 0
 
 
-def read_state(database: int, signature: str, connection: Connection) -> State:
+def read_state(database: int, signature: str, connection: Connection) -> IndexState:
     """Return the state of the index with this signature. Raises NotFoundError if the database has been dropped."""
     row = connection.execute(
         "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database,)
@@ -81,9 +81,9 @@ def read_state(database: int, signature: str, connection: Connection) -> State:
         (database, signature, COLLATOR),
     ).fetchone()
     if found is None:
-        return State(None, 0, (), *row)
+        return IndexState(None, 0, (), *row)
     number, update_seq, totals = found
-    return State(number, update_seq, decode(totals), *row)
+    return IndexState(number, update_seq, decode(totals), *row)
 
 
 def begin_index(database: int, design: Design, connection: Connection) -> None:
@@ -115,7 +115,7 @@ def drop_stale_indexes(database: int, signatures: Iterable[str], connection: Con
 # --- changed documents
 
 
-class Changed(NamedTuple):
+class ChangedDocument(NamedTuple):
     """A changed document. ``text`` is its JSON, or None if it has no rows because it is deleted or not indexed."""
 
     number: int
@@ -124,19 +124,19 @@ class Changed(NamedTuple):
 
 
 @dataclass(slots=True)
-class Changes:
+class ChangeBatch:
     """A batch of documents that have changed since ``state``, up to the sequence ``upto``.
 
     ``more`` says that more changes follow.
     """
 
-    state: State
-    documents: list[Changed]
+    state: IndexState
+    documents: list[ChangedDocument]
     upto: int
     more: bool
 
 
-def read_changes(database: int, design: Design, state: State, connection: Connection) -> Changes:
+def read_changes(database: int, design: Design, state: IndexState, connection: Connection) -> ChangeBatch:
     """Return the next batch of documents to index. Raises NotFoundError if the database has been dropped."""
     current = read_state(database, design.signature, connection)
     rows = connection.execute(
@@ -144,23 +144,25 @@ def read_changes(database: int, design: Design, state: State, connection: Connec
         " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
         (database, state.update_seq, BATCH),
     )
-    changes = Changes(
+    changes = ChangeBatch(
         state._replace(purge_seq=current.purge_seq), [], max(current.database_seq, state.update_seq), False
     )
     size = 0
     for count, (seq, number, tree, id, *found) in enumerate(rows, 1):
-        changes.documents.append(_changed_document(design, seq, number, tree, id, Found(*found)))
+        changes.documents.append(_changed_document(design, seq, number, tree, id, StoredRevision(*found)))
         size += len(found[-1])
         if size > BATCH_BYTES or count == BATCH:
-            return Changes(changes.state, changes.documents, seq, True)
+            return ChangeBatch(changes.state, changes.documents, seq, True)
         changes.upto = max(changes.upto, seq)
     return changes
 
 
-def _changed_document(design: Design, seq: int, number: int, tree: bytes, id: str, found: Found) -> Changed:
+def _changed_document(
+    design: Design, seq: int, number: int, tree: bytes, id: str, found: StoredRevision
+) -> ChangedDocument:
     if found.deleted or (id.startswith("_design/") and not design.include_design):
-        return Changed(number, id, None)
-    return Changed(number, id, document_json(id, found, _metadata(design, seq, tree)))
+        return ChangedDocument(number, id, None)
+    return ChangedDocument(number, id, document_json(id, found, _metadata(design, seq, tree)))
 
 
 def _metadata(design: Design, seq: int, tree: bytes) -> bytes:
@@ -182,7 +184,7 @@ _HEAD: Final = struct.Struct(">HII")
 """The header of a packed place: the view, the position, and the length of the key that follows."""
 
 
-class Written(NamedTuple):
+class DocumentRows(NamedTuple):
     """The rows of a document in all views, ready to be stored.
 
     ``places`` are the packed primary keys of the rows. They are stored with the document, so that its rows can be found
@@ -194,7 +196,7 @@ class Written(NamedTuple):
     places: bytes
 
 
-def row_tuples(design: Design, changed: Changed, mapped: Sequence[Sequence[tuple[Any, bytes]]]) -> Written:
+def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Sequence[tuple[Any, bytes]]]) -> DocumentRows:
     """Return the rows that a document has emitted, with their sort keys.
 
     Rows with equal keys are ordered as CouchDB orders them: see ``_erlang_order``.
@@ -210,7 +212,7 @@ def row_tuples(design: Design, changed: Changed, mapped: Sequence[Sequence[tuple
         for position, (key, value, text) in enumerate(keyed):
             rows.append((view.place, key, changed.id, position, encode(value), text))
             places += (_HEAD.pack(view.place, position, len(key)), key)
-    return Written(changed.number, rows, b"".join(places))
+    return DocumentRows(changed.number, rows, b"".join(places))
 
 
 def _erlang_order(row: tuple[bytes, Any, bytes]) -> tuple[bytes, bytes]:
@@ -229,7 +231,7 @@ def _unpack_places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:
         yield view, packed[begin:at], position
 
 
-def write_rows(database: int, changes: Changes, written: Sequence[Written], connection: Connection) -> bool:
+def write_rows(database: int, changes: ChangeBatch, written: Sequence[DocumentRows], connection: Connection) -> bool:
     """Replace the rows of changed documents. Return False if the batch is out of date, and then write nothing.
 
     It is out of date if another build has advanced the index in the meantime, or if documents were purged, whose rows
@@ -297,7 +299,7 @@ def _remove(connection: Connection, index: int, documents: Mapping[int, str]) ->
     return _by_view(places)
 
 
-def _insert(connection: Connection, index: int, written: Iterable[Written]) -> Places:
+def _insert(connection: Connection, index: int, written: Iterable[DocumentRows]) -> Places:
     """Insert the rows of documents. Return their places."""
     rows = [row for document in written for row in document.rows]
     rows.sort()  # inserts in the order of the primary key touch fewer pages

@@ -43,7 +43,7 @@ DOCUMENT = {
     ],
 )
 def test_fields_are_picked(fields: list[str], picked: Any) -> None:
-    assert parse_fields(fields).pick(DOCUMENT) == picked
+    assert parse_fields(fields).project(DOCUMENT) == picked
 
 
 NAMES = st.sampled_from(["a", "b", "0", "1"])
@@ -54,22 +54,22 @@ VALUES = st.recursive(st.integers(), lambda parts: st.lists(parts, max_size=2) |
 @given(fields=FIELDS, document=st.dictionaries(NAMES, VALUES))
 def test_many_fields_are_picked_as_few_are(fields: list[str], document: Any) -> None:
     absent = [f"zz{n}.a" for n in range(projection.FEW)]
-    picked = parse_fields(fields).pick(document)
-    assert json.dumps(parse_fields([*absent, *fields]).pick(document)) == json.dumps(picked)
+    picked = parse_fields(fields).project(document)
+    assert json.dumps(parse_fields([*absent, *fields]).project(document)) == json.dumps(picked)
 
 
 def test_a_path_may_be_longer_than_any_document_is_deep() -> None:
-    assert parse_fields(["a" + ".a" * 5000, "a"]).pick(DOCUMENT) == {"a": 1}
+    assert parse_fields(["a" + ".a" * 5000, "a"]).project(DOCUMENT) == {"a": 1}
 
 
 def test_fields_come_in_the_order_in_which_they_are_named() -> None:
-    assert [*parse_fields(["o.x", "a", "_id", "o"]).pick(DOCUMENT)] == ["o", "a", "_id"]
+    assert [*parse_fields(["o.x", "a", "_id", "o"]).project(DOCUMENT)] == ["o", "a", "_id"]
 
 
 @pytest.mark.parametrize("fields", [["o.x", "o", "o.y.z", "a"], ["o", "o.x"], ["o.y.z", "o.y", "o.x"]])
 def test_picking_leaves_the_document_alone(fields: list[str]) -> None:
     before = copy.deepcopy(DOCUMENT)
-    parse_fields(fields).pick(DOCUMENT)
+    parse_fields(fields).project(DOCUMENT)
     assert before == DOCUMENT
 
 
@@ -91,9 +91,9 @@ def test_fields_without_sense_are_refused(fields: Any, code: str, reason: str) -
 
 def test_a_path_that_cannot_be_read_takes_a_document_to_be_found() -> None:
     with pytest.raises(BadRequestError, match=r"invalid_field_name: Invalid field name: a\.\."):
-        parse_fields(["a.."]).pick(DOCUMENT)
+        parse_fields(["a.."]).project(DOCUMENT)
     with pytest.raises(ServerError, match="500 unknown_error: badarg"):
-        parse_fields([{"a": 1}]).pick(DOCUMENT)
+        parse_fields([{"a": 1}]).project(DOCUMENT)
 
 
 @pytest.mark.parametrize(

@@ -232,4 +232,4 @@ def test_fields_of_any_depth_are_picked_as_couchdb_picks_them(call: Call) -> Non
         answer = call("POST", "/_find", {"selector": {"_id": {"$lt": "d100"}}, "fields": fields, "limit": 100})
         if "docs" in answer:
             projection = parse_fields(fields)
-            assert [projection.pick(document) for document in DOCUMENTS[:100]] == answer["docs"]
+            assert [projection.project(document) for document in DOCUMENTS[:100]] == answer["docs"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.limits.deadlines import OverdueError
+from couchmodel._embedded.limits.deadlines import DeadlineExceededError
 from couchmodel._embedded.limits.turns import bounded, in_event_loop
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
@@ -216,7 +216,7 @@ async def test_a_read_that_goes_on_elsewhere_keeps_no_old_state(tmp_path: Path) 
         rows = connection.execute("SELECT id FROM document")
         next(rows)
         if in_event_loop():
-            raise OverdueError
+            raise DeadlineExceededError
         going_on.set()
         assert may_end.wait(30)
 

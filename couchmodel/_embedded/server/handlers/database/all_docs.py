@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Final
 
-from couchmodel._embedded.json.parse import json_parameter
+from couchmodel._embedded.json.parse import parse_json_parameter
 from couchmodel._embedded.queries import all_docs
 from couchmodel._embedded.queries.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.rules.params import require_json_type
-from couchmodel._embedded.rules.partitions import check_access, check_partition
-from couchmodel._embedded.server.request_body import json_object, parsed, read_text
-from couchmodel._embedded.server.responses import JSON_HEADERS, listed, streamed
+from couchmodel._embedded.rules.partitions import check_partition, require_partition
+from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, array_response
 from couchmodel._embedded.storage.sqlite import Job
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import params as view_queries
@@ -33,33 +33,35 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
     first = await _read_first(store, query, partial(all_docs.first_batch, database.number, space, query))
     batch = first.batch
     if batch.rest is None:
-        return await listed(first.head, batch.rows, b"\n]}\n")
-    return Response(200, JSON_HEADERS, stream=streamed(first.head, _batches(store, database, space, batch), b"\n]}\n"))
+        return await array_response(first.head, batch.rows, b"\n]}\n")
+    return Response(
+        200, JSON_HEADERS, stream=array_pieces(first.head, _batches(store, database, space, batch), b"\n]}\n")
+    )
 
 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_all_docs/queries``."""
-    base = parse_parameters(request.query, view_queries.Query())
+    base = parse_parameters(request.query, view_queries.ViewQuery())
     require_json_type(request)
 
     def parse(text: bytes) -> list[Query]:
         return [_partition_query(database, request, all_docs.parse_query(query)) for query in parse_queries(base, text)]
 
-    queries = await parsed(await read_text(request), parse)
+    queries = await parse_in_thread(await read_text(request), parse)
     return Response(200, JSON_HEADERS, stream=_result_pieces(store, database, _SPACES[request.path[1]], queries))
 
 
-async def _parse_request(request: Request) -> view_queries.Query:
+async def _parse_request(request: Request) -> view_queries.ViewQuery:
     """Parse the members of the body and the parameters. A parameter overrides a member."""
     body = await json_object(request) if request.method == "POST" else {}
     if request.method == "POST":
         keys, place = body.get("keys", NOTHING), "body member"
     else:
         text = request.query.get("keys")
-        keys, place = NOTHING if text is None else json_parameter(text), "parameter"
+        keys, place = NOTHING if text is None else parse_json_parameter(text), "parameter"
     if keys is not NOTHING and not isinstance(keys, list):
         raise BadRequestError(f"`keys` {place} must be an array.")
-    return parse_parameters(request.query, parse_members(body, view_queries.Query(keys=keys)))
+    return parse_parameters(request.query, parse_members(body, view_queries.ViewQuery(keys=keys)))
 
 
 def _partition_query(database: Database, request: Request, query: Query) -> Query:
@@ -69,7 +71,7 @@ def _partition_query(database: Database, request: Request, query: Query) -> Quer
     """
     if database.partitioned:
         for key in query.keys or ():
-            check_access(key if isinstance(key, str) else "")
+            require_partition(key if isinstance(key, str) else "")
     name = request.query.get("partition")
     if name is None:
         return query
@@ -86,7 +88,7 @@ async def _result_pieces(
     for query in queries:
         first = await store.scan(partial(all_docs.first_batch, database.number, space, query))
         yield separator
-        async for piece in streamed(first.head, _batches(store, database, space, first.batch), b"\n]}"):
+        async for piece in array_pieces(first.head, _batches(store, database, space, first.batch), b"\n]}"):
             yield piece
         separator = b",\n"
     yield b"\n]}\n" if queries else b'{"results":[]}\n'

@@ -8,17 +8,17 @@ from functools import cached_property, partial
 from heapq import merge
 from typing import Any, Final
 
-from couchmodel._embedded.auth.users import USERS, check_for, hash_passwords
+from couchmodel._embedded.auth.users import USERS, hash_passwords, write_check
 from couchmodel._embedded.documents.checked_writes import write_checked
 from couchmodel._embedded.documents.verdicts import RefusedError
-from couchmodel._embedded.documents.writer import Check, Writing
-from couchmodel._embedded.json.incremental import release
+from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
+from couchmodel._embedded.json.incremental import clear_gradually
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.json.writer import encode_array
 from couchmodel._embedded.limits.deadlines import check_time
-from couchmodel._embedded.rules.params import is_only_accepted, require_json_type
-from couchmodel._embedded.server.bulk_body import Edits, edit_of, read_bulk
-from couchmodel._embedded.server.request_body import LARGEST, LARGEST_DOCUMENTS, parsed, read_text
+from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
+from couchmodel._embedded.server.bulk_body import BulkEdits, make_edit, read_bulk
+from couchmodel._embedded.server.request_body import MAX_DOCUMENTS_BODY, MAX_JSON, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -43,8 +43,8 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_bulk_docs``."""
     require_json_type(request)
     plain = database.name == USERS
-    text = await read_text(request, LARGEST if plain else LARGEST_DOCUMENTS)
-    body = await parsed(text, parse_object if plain else read_bulk)
+    text = await read_text(request, MAX_JSON if plain else MAX_DOCUMENTS_BODY)
+    body = await parse_in_thread(text, parse_object if plain else read_bulk)
     documents, new_edits = await hash_passwords(database, _parse_documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
@@ -53,14 +53,14 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     accepted = _is_only_accepted(request, body)
     # The writing job parses the documents: many of them would hold up the event loop.
     write_all = _write_new if new_edits else _write_replicated
-    check = check_for(database, request.user)
+    check = write_check(database, request.user)
     job = partial(write_all, _Bulk(store, documents), database.number, check)
     short = len(documents) <= FEW and len(text) <= SMALL
     try:
         rows = await write_checked(store, database, job, check, short=short)
     except ResponseError:
         if not short:
-            await asyncio.to_thread(release, documents)
+            await asyncio.to_thread(clear_gradually, documents)
         raise
     written = [row for row in rows if "ok" in row] if accepted else ()
     for row in written:
@@ -74,21 +74,21 @@ async def write(store: Store, database: Database, request: Request) -> Response:
 def _encode_and_free(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
     """Encode the rows of an answer, then free the rows and the documents a few at a time."""
     text = encode_array(rows) + b"\n"
-    release(rows)
-    release(documents)
+    clear_gradually(rows)
+    clear_gradually(documents)
     return text
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
     """Apply :func:`is_only_accepted` to the request. ``w`` may also be a member of the body here."""
     parameters = {"w": str(body["w"])} if "w" in body else request.query
-    return is_only_accepted(parameters)
+    return requests_write_quorum(parameters)
 
 
 def _refuse_all_or_nothing(documents: list[Any]) -> bytes:
     """Return CouchDB's answer to ``all_or_nothing``: an error for each document."""
     error = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
-    edits = map(edit_of, documents)
+    edits = map(make_edit, documents)
     return _encode_and_free(
         [{"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **error} for edit in edits], documents
     )
@@ -111,9 +111,9 @@ class _Bulk:
         self._documents = documents
 
     @cached_property
-    def edits(self) -> Edits:
+    def edits(self) -> BulkEdits:
         """The documents as writes. Raises ResponseError if a document is invalid."""
-        return Edits(self._documents, self._store.uuids.next)
+        return BulkEdits(self._documents, self._store.uuids.next)
 
     @cached_property
     def repeated(self) -> frozenset[str]:
@@ -132,12 +132,12 @@ class _Bulk:
         return array("L", merge(*places, key=ids.__getitem__))
 
 
-def _write_new(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
+def _write_new(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[dict[str, Any]]:
     edits = bulk.edits
-    writing = Writing(connection, database, check)
+    writing = WriteBatch(connection, database, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
     rows: list[dict[str, Any]] = [{}] * len(edits)
-    for place in writing.turns(bulk.order, bulk.repeated):
+    for place in writing.due_places(bulk.order, bulk.repeated):
         check_time()
         edit = edits[place]
         try:
@@ -152,14 +152,14 @@ def _write_new(bulk: _Bulk, database: int, check: Check, connection: Connection)
     return rows
 
 
-def _write_replicated(bulk: _Bulk, database: int, check: Check, connection: Connection) -> list[dict[str, Any]]:
+def _write_replicated(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[dict[str, Any]]:
     """Write documents with ``new_edits: false``. Return rows for the refused ones only, as CouchDB does."""
     edits = bulk.edits
     if not edits.have_revisions:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
-    writing = Writing(connection, database, check)
+    writing = WriteBatch(connection, database, check)
     refused: list[dict[str, Any]] = []
-    for place in writing.turns(bulk.order, bulk.repeated):
+    for place in writing.due_places(bulk.order, bulk.repeated):
         check_time()
         edit = edits[place]
         try:

@@ -7,22 +7,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from couchmodel._embedded.documents.design_functions import FunctionFilter, open_function, seen
-from couchmodel._embedded.documents.reader import Wishes
-from couchmodel._embedded.json.parse import json_parameter, parse_object, parse_query
+from couchmodel._embedded.documents.design_functions import FunctionFilter, open_function, request_object
+from couchmodel._embedded.documents.reader import ReadOptions
+from couchmodel._embedded.json.parse import parse_json_parameter, parse_object, parse_query
 from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel._embedded.queries import changes
-from couchmodel._embedded.queries.changes import Batch, Change, Filter, Query
+from couchmodel._embedded.queries.changes import Change, ChangesBatch, ChangesQuery, Filter
 from couchmodel._embedded.queries.filtered_changes import scan
-from couchmodel._embedded.rules.params import integer, require_json_type, whole_number
+from couchmodel._embedded.rules.params import parse_digits, parse_integer, require_json_type
 from couchmodel._embedded.server.handlers.database.database import describe
-from couchmodel._embedded.server.request_body import LARGE_QUERY, parsed, read_text
-from couchmodel._embedded.server.responses import JSON_HEADERS, error_answer, matches, unchanged, whole
+from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, error_answer, has_current_etag, join_parts, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["TIMEOUT", "Waiting", "feed", "told"]
+__all__ = ["TIMEOUT", "WaitingFeed", "feed", "with_error_line"]
 
 SHORT: Final = 50
 """The most changes that are read in the event loop."""
@@ -46,24 +46,24 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
     _parse_timeout(request.query)
     _parse_heartbeat(request.query.get("heartbeat"))
     if kind == "normal":
-        tag = await store.read(partial(changes.tag, database))
-        if request.method != "POST" and matches(request.headers, tag):
-            return unchanged(tag)
+        tag = await store.read(partial(changes.read_etag, database))
+        if request.method != "POST" and has_current_etag(request.headers, tag):
+            return not_modified(tag)
         return await _answer_normal(store, database, query, {**JSON_HEADERS, "etag": tag})
     if query.since is None:
         # "now" is resolved before the answer begins: a client that has its head then misses no change.
-        query = replace(query, since=await store.read(partial(changes.present, database)))
-    waiting = Waiting(store, database, query, request)
+        query = replace(query, since=await store.read(partial(changes.read_last_sequence, database)))
+    waiting = WaitingFeed(store, database, query, request)
     if query.filter.function is not None:
         await waiting.read_first()
     if kind == "longpoll":
-        return Response(200, JSON_HEADERS, stream=told(waiting.longpoll()))
+        return Response(200, JSON_HEADERS, stream=with_error_line(waiting.longpoll()))
     if kind == "eventsource":
-        return Response(200, _EVENT_HEADERS, stream=told(waiting.eventsource()))
-    return Response(200, JSON_HEADERS, stream=told(waiting.continuous()))
+        return Response(200, _EVENT_HEADERS, stream=with_error_line(waiting.eventsource()))
+    return Response(200, JSON_HEADERS, stream=with_error_line(waiting.continuous()))
 
 
-async def _answer_normal(store: Store, database: Database, query: Query, headers: Mapping[str, str]) -> Response:
+async def _answer_normal(store: Store, database: Database, query: ChangesQuery, headers: Mapping[str, str]) -> Response:
     slow = query.filter.function is not None or (query.filter.selector and query.filter.selector.may_take_long)
     if 0 <= query.limit <= SHORT and not slow:
         batch = await store.read(partial(changes.read_batch, database, query))
@@ -71,11 +71,11 @@ async def _answer_normal(store: Store, database: Database, query: Query, headers
         batch = await scan(store, database, query)
     if batch.rest is None:
         rows = await _join_rows(batch)
-        return Response(200, headers, await whole(b'{"results":[\n', rows, _feed_end(database, batch)))
-    return Response(200, headers, stream=told(_normal_pieces(store, database, batch)))
+        return Response(200, headers, await join_parts(b'{"results":[\n', rows, _feed_end(database, batch)))
+    return Response(200, headers, stream=with_error_line(_normal_pieces(store, database, batch)))
 
 
-async def told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def with_error_line(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of a feed. An error ends the feed with a line that holds it as JSON."""
     async with aclosing(pieces):
         try:
@@ -85,7 +85,7 @@ async def told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, Non
             yield b"\n" + error_answer(error).body
 
 
-async def _normal_pieces(store: Store, database: Database, batch: Batch) -> AsyncGenerator[bytes, None]:
+async def _normal_pieces(store: Store, database: Database, batch: ChangesBatch) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
     while True:
         if batch.rows:
@@ -98,36 +98,36 @@ async def _normal_pieces(store: Store, database: Database, batch: Batch) -> Asyn
     yield _feed_end(database, batch)
 
 
-async def _join_rows(batch: Batch) -> bytes:
-    return await whole(*(change.text for change in batch.rows), between=b",\n")
+async def _join_rows(batch: ChangesBatch) -> bytes:
+    return await join_parts(*(change.text for change in batch.rows), between=b",\n")
 
 
-def _feed_end(database: Database, batch: Batch) -> bytes:
+def _feed_end(database: Database, batch: ChangesBatch) -> bytes:
     return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.opaque, batch.pending)
 
 
-class Waiting:
+class WaitingFeed:
     """A feed that waits for changes: ``longpoll`` until one comes, the others until none comes in time."""
 
-    def __init__(self, store: Store, database: Database, query: Query, request: Request) -> None:
+    def __init__(self, store: Store, database: Database, query: ChangesQuery, request: Request) -> None:
         self._store = store
         self._database = database
         self._query = query
         self._timeout = _parse_timeout(request.query)
         self._heartbeat = _parse_heartbeat(request.query.get("heartbeat"))
-        self._first: Batch | None = None
+        self._first: ChangesBatch | None = None
 
     async def read_first(self) -> None:
         """Read the first batch before the answer begins, so that an error of the filter function has its status."""
         self._first = await self._read(self._query)
 
-    async def _read(self, query: Query) -> Batch:
+    async def _read(self, query: ChangesQuery) -> ChangesBatch:
         return await scan(self._store, self._database, query)
 
     async def longpoll(self) -> AsyncGenerator[bytes, None]:
         """Yield the pieces of a feed ``longpoll``: the changes that exist, or else the first ones that come."""
         separator = b'{"results":[\n'
-        batch = Batch([], self._query.since or 0, 0, None)
+        batch = ChangesBatch([], self._query.since or 0, 0, None)
         yield separator
         separator = b""
         async for batch_or_beat in self.batches():
@@ -145,7 +145,7 @@ class Waiting:
 
     async def continuous(self) -> AsyncGenerator[bytes, None]:
         """Yield the pieces of a feed ``continuous``: a line for each change, and a line with the last sequence."""
-        batch = Batch([], self._query.since or 0, 0, None)
+        batch = ChangesBatch([], self._query.since or 0, 0, None)
         async for batch_or_beat in self.batches():
             if batch_or_beat is None:
                 yield b"\n"
@@ -163,7 +163,7 @@ class Waiting:
             elif batch.rows:
                 yield b"".join(map(_sse_event, batch.rows))
 
-    async def batches(self) -> AsyncGenerator[Batch | None, None]:
+    async def batches(self) -> AsyncGenerator[ChangesBatch | None, None]:
         """Yield batches of changes as they come, and None for each heartbeat.
 
         The feed ends at the limit of the query, when no change comes in time, or when the database is dropped.
@@ -203,7 +203,7 @@ def _parse_timeout(query: Mapping[str, str]) -> float:
     text = query.get("timeout")
     if text is None or (query.get("feed", "normal") == "normal" and text[1:].isdecimal() and text[0] == "-"):
         return TIMEOUT
-    return min(integer("timeout", text) / 1000, TIMEOUT)
+    return min(parse_integer("timeout", text) / 1000, TIMEOUT)
 
 
 def _parse_heartbeat(text: str | None) -> float | None:
@@ -214,7 +214,7 @@ def _parse_heartbeat(text: str | None) -> float | None:
     if not (text.isascii() and text.isdigit()):
         reason = "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."
         raise BadRequestError(reason)
-    milliseconds = whole_number(text)
+    milliseconds = parse_digits(text)
     if milliseconds == 0:
         raise BadRequestError("The heartbeat value should be a positive integer (in milliseconds).")
     return min(milliseconds / 1000, LONGEST_HEARTBEAT)
@@ -223,7 +223,7 @@ def _parse_heartbeat(text: str | None) -> float | None:
 # --- parameters
 
 
-async def _parse_request(store: Store, database: Database, request: Request) -> Query:
+async def _parse_request(store: Store, database: Database, request: Request) -> ChangesQuery:
     parameters = request.query
     text = b""
     if request.method == "POST":
@@ -233,14 +233,14 @@ async def _parse_request(store: Store, database: Database, request: Request) -> 
     if parameters.get("feed") == "eventsource":
         since = request.headers.get("last-event-id", since)
     flags: dict[str, Any] = {name: True for name in _FLAGS if parameters.get(name) == "true"}
-    return Query(
+    return ChangesQuery(
         since=changes.parse_since(since, database),
         limit=_parse_limit(parameters.get("limit")),
         interval=_parse_interval(parameters.get("seq_interval", "1")),
         descending=parameters.get("descending") == "true",
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
-        wishes=Wishes(**flags),
+        wishes=ReadOptions(**flags),
         filter=await _parse_filter(store, database, request, text),
     )
 
@@ -255,13 +255,13 @@ def _parse_limit(text: str | None) -> int:
     found = _INTEGER.fullmatch(text)
     if found is None:
         raise BadRequestError(f'Invalid value for integer: "{text}"', code="query_parse_error")
-    return whole_number(found[2]) * (-1 if found[1] == "-" else 1)
+    return parse_digits(found[2]) * (-1 if found[1] == "-" else 1)
 
 
 def _parse_interval(text: str) -> int:
     """Return the parameter ``seq_interval``. Raises BadRequestError."""
     found = _INTEGER.fullmatch(text)
-    if found is None or found[1] == "-" or not (interval := whole_number(found[2])):
+    if found is None or found[1] == "-" or not (interval := parse_digits(found[2])):
         raise BadRequestError("invalid_seq_interval")
     return interval
 
@@ -274,14 +274,14 @@ async def _parse_filter(store: Store, database: Database, request: Request, text
     if name == "_selector":
         if request.method != "POST":
             raise BadRequestError("Selector must be specified in POST payload")
-        return await parsed(text, _parse_selector, LARGE_QUERY)
+        return await parse_in_thread(text, _parse_selector, INLINE_QUERY)
     needed = request.method == "POST" and name == "_doc_ids"
-    body = await parsed(text, parse_object) if text or needed else {}
+    body = await parse_in_thread(text, parse_object) if text or needed else {}
     match name:
         case "":
             return Filter()
         case "_doc_ids":
-            ids = body["doc_ids"] if "doc_ids" in body else json_parameter(request.query.get("doc_ids", "null"))
+            ids = body["doc_ids"] if "doc_ids" in body else parse_json_parameter(request.query.get("doc_ids", "null"))
             return Filter(ids=changes.parse_ids(ids))
         case "_design":
             return Filter(design=True)
@@ -312,7 +312,7 @@ async def _function_filter(
     design, *names = path
     function = await store.read(partial(open_function, database, design, tuple(names)))
     info = await store.read(partial(describe, database))
-    request_json = seen(store, database, request, body if request.method == "POST" else "undefined", info)
+    request_json = request_object(store, database, request, body if request.method == "POST" else "undefined", info)
     return Filter(function=FunctionFilter(function, request_json))
 
 

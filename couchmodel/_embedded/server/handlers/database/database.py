@@ -11,10 +11,10 @@ from couchmodel._embedded.documents.incoming import read_document
 from couchmodel._embedded.documents.sizes import forget_sizes, read_sizes
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.maintenance.compaction import compact_some
-from couchmodel._embedded.rules.params import LARGEST, is_only_accepted, require_json_type
+from couchmodel._embedded.rules.params import LARGEST_LIMIT, requests_write_quorum, require_json_type
 from couchmodel._embedded.rules.security import DEFAULT, Security, check_security
-from couchmodel._embedded.server.handlers.document.document import accept, write
-from couchmodel._embedded.server.request_body import LARGEST_DOCUMENTS, json_body, parsed, read_text
+from couchmodel._embedded.server.handlers.document.document import write_batch, write_revision
+from couchmodel._embedded.server.request_body import MAX_DOCUMENTS_BODY, json_body, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, location
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -82,12 +82,12 @@ async def info(store: Store, database: Database, request: Request) -> Response:
 async def create_document(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}``."""
     require_json_type(request)
-    edit = await parsed(await read_text(request, LARGEST_DOCUMENTS), read_document)
+    edit = await parse_in_thread(await read_text(request, MAX_DOCUMENTS_BODY), read_document)
     edit.id = edit.id or store.uuids.next()
     if request.query.get("batch") == "ok":
-        return await accept(store, database, request, edit)
-    status = 202 if is_only_accepted(request.query) else 201
-    rev = await write(store, database, edit, request.user)
+        return await write_batch(store, database, request, edit)
+    status = 202 if requests_write_quorum(request.query) else 201
+    rev = await write_revision(store, database, edit, request.user)
     headers = {**JSON_HEADERS, "location": location(request, database.name, edit.id)}
     return json_answer(status, {"ok": True, "id": edit.id, "rev": rev}, headers)
 
@@ -135,7 +135,7 @@ async def set_limit(store: Store, database: Database, request: Request) -> Respo
     database.security.require_admin(request.user)
     value = await json_body(request)
     name = _LIMITS[request.path[1]]
-    if type(value) is not int or not 1 <= value <= LARGEST:
+    if type(value) is not int or not 1 <= value <= LARGEST_LIMIT:
         raise BadRequestError(f"`{name}` must be positive integer")
     await store.write(partial(_write_setting, database.number, name, value))
     return json_answer(200, OK)
@@ -150,11 +150,11 @@ async def security(store: Store, database: Database, request: Request) -> Respon
 async def set_security(store: Store, database: Database, request: Request) -> Response:
     """Answer ``PUT /{db}/_security``."""
     text = await read_text(request)
-    value = await parsed(text, parse_json)
+    value = await parse_in_thread(text, parse_json)
     if database.name == "_users":
         raise ForbiddenError("You can't edit the security object of the user database.")
     database.security.require_admin(request.user)
-    security = await parsed(text, lambda _: _make_security(database.name, value))
+    security = await parse_in_thread(text, lambda _: _make_security(database.name, value))
 
     def committed(_: object) -> None:
         database.security = security

@@ -17,7 +17,7 @@ from couchmodel._embedded.mango.options import Options, parse_options
 from couchmodel._embedded.mango.planner import Plan, Survey
 from couchmodel._embedded.queries import find as finding
 from couchmodel._embedded.queries.find import (
-    Batch,
+    FindBatch,
     Position,
     Search,
     Source,
@@ -26,12 +26,12 @@ from couchmodel._embedded.queries.find import (
     unpack_bookmark,
 )
 from couchmodel._embedded.rules.params import require_json_type
-from couchmodel._embedded.server.request_body import LARGE, LARGE_QUERY, parsed, read_text
+from couchmodel._embedded.server.request_body import INLINE_QUERY, LARGE, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS
 from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import builder as indexing
-from couchmodel._embedded.views.mango_indexes import Catalogue, read_catalogue, shown
+from couchmodel._embedded.views.mango_indexes import Catalogue, describe_index, read_catalogue
 from couchmodel._embedded.views.writer import read_state
 from couchmodel._wire.messages import Request, Response, Stream, encode
 from couchmodel.errors import BadRequestError
@@ -49,7 +49,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_find``."""
     text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    query = await parsed(text, partial(_parse_query, database, catalogue, _partition(request)), LARGE_QUERY)
+    query = await parse_in_thread(text, partial(_parse_query, database, catalogue, _partition(request)), INLINE_QUERY)
     if len(text) <= LARGE:
         return await _answer(store, database, catalogue, query)
     async with AsyncExitStack() as stack:
@@ -106,7 +106,7 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
     """Answer ``POST /{db}/_explain``."""
     text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    return await parsed(text, partial(_explain, database, catalogue, _partition(request)), LARGE_QUERY)
+    return await parse_in_thread(text, partial(_explain, database, catalogue, _partition(request)), INLINE_QUERY)
 
 
 def _explain(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
@@ -116,16 +116,16 @@ def _explain(database: Database, catalogue: Catalogue, partition: str, text: byt
     plan = planner.choose(found, options.selector, options.sort) if found.usable else None
     members: dict[str, Any] = {
         "dbname": database.name,
-        "index": plan and shown(plan.index),
+        "index": plan and describe_index(plan.index),
         "partitioned": database.partitioned,
         "selector": options.selector.normalized,
-        "opts": options.shown(),
+        "opts": options.explain_options(),
         "limit": options.limit,
         "skip": options.skip,
         "fields": options.fields.fields,
         "index_candidates": [
-            {"index": shown(index), "analysis": analysis}
-            for index, analysis in explaining.analyses(found, plan, options)
+            {"index": describe_index(index), "analysis": analysis}
+            for index, analysis in explaining.analyze_candidates(found, plan, options)
         ],
         "selector_hints": explaining.selector_hints(options.selector),
     }
@@ -166,7 +166,7 @@ def _parse_query(database: Database, catalogue: Catalogue, partition: str, text:
     options = _parse_query_options(partition, text)
     started = time.perf_counter()
     plan = _choose_plan(database, catalogue, options)
-    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= LARGE_QUERY)
+    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= INLINE_QUERY)
 
 
 def _parse_query_options(partition: str, text: bytes) -> Options:
@@ -204,7 +204,7 @@ async def _open_source(
     else:
         state = await store.read(partial(read_state, database.number, design.signature))
     view = design.view(plan.index.name)
-    return Source(state.number, view.narrowed(options.partition) if options.partition else view)
+    return Source(state.number, view.in_partition(options.partition) if options.partition else view)
 
 
 def _is_short(search: Search) -> bool:
@@ -228,7 +228,7 @@ class _FindAnswer:
         self._total = Statistics()
         self._last: Position | None = None
 
-    async def first_batch(self, batch: Batch) -> Batch:
+    async def first_batch(self, batch: FindBatch) -> FindBatch:
         """Return the first batch that has documents, or the last batch.
 
         Nothing is sent before it, so an error up to then becomes the answer.
@@ -238,7 +238,7 @@ class _FindAnswer:
             batch = await self._next(batch.rest)
         return batch
 
-    async def stream(self, batch: Batch) -> AsyncGenerator[bytes, None]:
+    async def stream(self, batch: FindBatch) -> AsyncGenerator[bytes, None]:
         """Yield the answer, a piece for each batch."""
         while True:
             piece = self.rows(batch)
@@ -249,16 +249,16 @@ class _FindAnswer:
             batch = await self._next(batch.rest)
         yield self.tail()
 
-    def rows(self, batch: Batch) -> bytes:
+    def rows(self, batch: FindBatch) -> bytes:
         """Return the documents of a batch as text."""
         self._count(batch)
         separator, self._separator = self._separator, b",\n" if batch.rows else self._separator
         return separator + b",\n".join(batch.rows) if batch.rows else b""
 
-    def _next(self, rest: Search) -> Awaitable[Batch]:
+    def _next(self, rest: Search) -> Awaitable[FindBatch]:
         return self._store.scan(partial(finding.read_batch, rest))
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: FindBatch) -> None:
         self._total.keys += batch.statistics.keys
         self._total.documents += batch.statistics.documents
         self._total.returned += batch.statistics.returned

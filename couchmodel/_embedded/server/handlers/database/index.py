@@ -4,24 +4,24 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded.documents.incoming import parse_document, validate_id
-from couchmodel._embedded.documents.reader import winner
-from couchmodel._embedded.documents.writer import Writing
+from couchmodel._embedded.documents.reader import find_winner
+from couchmodel._embedded.documents.writer import WriteBatch
 from couchmodel._embedded.json.parse import parse_query
 from couchmodel._embedded.mango.planner import ALL_DOCS
-from couchmodel._embedded.rules.params import require_json_type, whole_number
-from couchmodel._embedded.server.request_body import LARGE_QUERY, parsed, read_text
+from couchmodel._embedded.rules.params import parse_digits, require_json_type
+from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import OK, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views.designs import QUERY
 from couchmodel._embedded.views.mango_indexes import (
     Definition,
+    add_index,
+    describe_index,
     parse_definition,
     parse_removal,
     read_catalogue,
-    shown,
-    with_index,
-    without_index,
+    remove_index,
 )
 from couchmodel._wire.messages import Request, Response, decode
 from couchmodel._wire.revisions import Rev
@@ -33,7 +33,7 @@ __all__ = ["create", "delete", "delete_many", "list_indexes"]
 async def create(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_index``."""
     require_json_type(request)
-    definition = await parsed(await read_text(request), _parse_index, LARGE_QUERY)
+    definition = await parse_in_thread(await read_text(request), _parse_index, INLINE_QUERY)
     result = await store.write(partial(_create_index, database.number, definition), committed=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 
@@ -49,7 +49,7 @@ async def list_indexes(store: Store, database: Database, request: Request) -> Re
     indexes = [ALL_DOCS, *(await store.read(partial(read_catalogue, database))).indexes]
     skip = _integer_parameter(request, "skip", 0, lowest=0)
     limit = _integer_parameter(request, "limit", len(indexes), lowest=1)
-    page = [shown(index) for index in indexes[skip : skip + limit]]
+    page = [describe_index(index) for index in indexes[skip : skip + limit]]
     return json_answer(200, {"total_rows": len(indexes), "indexes": page})
 
 
@@ -66,7 +66,7 @@ async def delete(store: Store, database: Database, request: Request) -> Response
 async def delete_many(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_index/_bulk_delete``."""
     require_json_type(request)
-    names = parse_removal(await parsed(await read_text(request), parse_query))
+    names = parse_removal(await parse_in_thread(await read_text(request), parse_query))
     success: list[dict[str, Any]] = []
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, names):
@@ -86,15 +86,15 @@ def _integer_parameter(request: Request, name: str, default: int, *, lowest: int
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or whole_number(text) < lowest:
+    if not (text.isascii() and text.isdigit()) or parse_digits(text) < lowest:
         reason = "Index parameter ranges: limit > 1, skip > 0"
         raise BadRequestError(reason, code="invalid_list_index_params", status=500)
-    return whole_number(text)
+    return parse_digits(text)
 
 
 def _create_index(database: int, definition: Definition, connection: Connection) -> str:
     design, rev = _read_design(connection, database, definition.design)
-    changed = with_index(design, definition)
+    changed = add_index(design, definition)
     if changed == design:
         return "exists"
     _write_design(connection, database, definition.design, changed, rev)
@@ -111,7 +111,7 @@ def _delete_index(database: Database, id: str, name: str | None, connection: Con
     design, rev = _read_design(connection, database.number, id)
     if len(found) != 1 or design is None:
         raise NotFoundError("missing")
-    changed = without_index(design, found[0].name)
+    changed = remove_index(design, found[0].name)
     _write_design(connection, database.number, id, {"_deleted": True} if changed == _EMPTY else changed, rev)
 
 
@@ -119,7 +119,7 @@ _EMPTY: Final = {"language": QUERY}
 
 
 def _read_design(connection: Connection, database: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
-    found = winner(database, id, connection)
+    found = find_winner(database, id, connection)
     if found is None or found.deleted:
         return None, None
     return decode(found.body), Rev.parse(found.rev)
@@ -128,6 +128,6 @@ def _read_design(connection: Connection, database: int, id: str) -> tuple[dict[s
 def _write_design(connection: Connection, database: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
     edit = parse_document(body, id=id)
     edit.path = [rev] if rev else []
-    writing = Writing(connection, database)
+    writing = WriteBatch(connection, database)
     writing.edit(edit)
     writing.finish()

@@ -11,7 +11,7 @@ from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 
-__all__ = ["info", "inside"]
+__all__ = ["database_request", "info"]
 
 
 async def info(store: Store, database: Database, request: Request) -> Response:
@@ -21,7 +21,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
     return json_answer(200, await store.scan(partial(_read_info, database, name)))
 
 
-def inside(database: Database, request: Request) -> Request:
+def database_request(database: Database, request: Request) -> Request:
     """Return a request to an endpoint of a partition as a request to the database with the parameter ``partition``.
 
     Raises BadRequestError if the database is not partitioned, or if the query names another partition.

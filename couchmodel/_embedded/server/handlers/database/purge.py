@@ -5,9 +5,9 @@ from typing import Final
 
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.maintenance import purge as purging
-from couchmodel._embedded.rules.params import is_only_accepted, require_json_type
-from couchmodel._embedded.rules.partitions import check_access
-from couchmodel._embedded.server.request_body import parsed, read_text
+from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
+from couchmodel._embedded.rules.partitions import require_partition
+from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import json_answer
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -24,10 +24,13 @@ MOST_REVISIONS: Final = 1000
 async def purge(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_purge``."""
     require_json_type(request)
-    revs_by_id, accepted = await parsed(await read_text(request), _parse_purge), is_only_accepted(request.query)
+    revs_by_id, accepted = (
+        await parse_in_thread(await read_text(request), _parse_purge),
+        requests_write_quorum(request.query),
+    )
     if database.partitioned:
         for id in revs_by_id:
-            check_access(id)
+            require_partition(id)
     gone = await store.write(partial(purging.purge, database.number, revs_by_id), committed=database.notify)
     return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 

@@ -9,15 +9,15 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from couchmodel._embedded.documents.incoming import validate_id
-from couchmodel._embedded.documents.reader import Opened, Wishes
-from couchmodel._embedded.json.incremental import dissolve
+from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions
+from couchmodel._embedded.json.incremental import free_gradually
 from couchmodel._embedded.queries import revisions as replication
 from couchmodel._embedded.queries.revisions import BATCH, BulkGetResult, Difference
 from couchmodel._embedded.rules.params import accepts
-from couchmodel._embedded.rules.partitions import check_access, check_id
-from couchmodel._embedded.server.handlers.document.document_reads import ERROR_TYPE, bundled
+from couchmodel._embedded.rules.partitions import check_id, require_partition
+from couchmodel._embedded.server.handlers.document.document_reads import MISSING_PART_TYPE, bundle_document
 from couchmodel._embedded.server.request_body import json_object
-from couchmodel._embedded.server.responses import JSON_HEADERS, LARGE, json_answer, streamed
+from couchmodel._embedded.server.responses import JSON_HEADERS, LARGEST_JOINED, array_pieces, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
@@ -63,12 +63,12 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     check = _check_partitioned_id if database.partitioned else validate_id
     flags: dict[str, Any] = {name: True for name in _FLAGS if request.query.get(name) == "true"}
-    wishes = Wishes(**flags)
+    wishes = ReadOptions(**flags)
     latest = request.query.get("latest") == "true"
     kind = _multipart_type(request)
     if kind is None:
         rows = _row_batches(_read_batches(store, database, documents, check, wishes, latest))
-        return Response(200, JSON_HEADERS, stream=streamed(b'{"results":[', rows, b"\n]}\n"))
+        return Response(200, JSON_HEADERS, stream=array_pieces(b'{"results":[', rows, b"\n]}\n"))
     mixed = Mixed(kind)
     wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     batches = _read_batches(store, database, documents, check, wishes, latest)
@@ -90,11 +90,11 @@ async def _answer_differences(
         requested = replication.parse_revisions(body)
         if database.partitioned:
             for id in requested:
-                check_access(id)
+                require_partition(id)
         response = json_answer(200, members(replication.differences(database.number, requested, connection)))
         if not few:
-            dissolve(body)
-            dissolve(requested)
+            free_gradually(body)
+            free_gradually(requested)
         return response
 
     few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
@@ -134,7 +134,7 @@ async def _read_batches(
     database: Database,
     documents: Sequence[Any],
     check: Callable[[Any], object],
-    wishes: Wishes,
+    wishes: ReadOptions,
     latest: bool,
 ) -> AsyncGenerator[list[BulkGetResult], None]:
     def open_some(some: Sequence[Any], connection: Connection) -> list[BulkGetResult]:
@@ -155,8 +155,10 @@ def _rows_json(results: Sequence[BulkGetResult]) -> list[bytes]:
 async def _row_batches(batches: AsyncIterator[list[BulkGetResult]]) -> AsyncGenerator[list[bytes], None]:
     async for results in batches:
         rows = partial(_rows_json, results)
-        size = sum(len(document.text) for item in results for document in item.docs if isinstance(document, Opened))
-        yield rows() if size <= LARGE else await asyncio.to_thread(rows)
+        size = sum(
+            len(document.text) for item in results for document in item.docs if isinstance(document, AnsweredRevision)
+        )
+        yield rows() if size <= LARGEST_JOINED else await asyncio.to_thread(rows)
 
 
 async def _multipart_pieces(
@@ -165,10 +167,10 @@ async def _multipart_pieces(
     async for results in batches:
         for id, documents in results:
             for document in documents:
-                if not isinstance(document, Opened):
-                    yield mixed.frame(ERROR_TYPE) + to_json(_error_part(document))
+                if not isinstance(document, AnsweredRevision):
+                    yield mixed.frame(MISSING_PART_TYPE) + to_json(_error_part(document))
                     continue
-                whole = bundled(store, document)
+                whole = bundle_document(store, document)
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else NOTHING
                 yield mixed.frame(whole.content_type, names)
                 async for piece in whole.pieces:

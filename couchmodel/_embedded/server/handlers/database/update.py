@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.documents.design_functions import Function, open_function, seen
+from couchmodel._embedded.documents.design_functions import Function, open_function, request_object
 from couchmodel._embedded.documents.incoming import parse_document, validate_id
-from couchmodel._embedded.documents.reader import Wishes, open_winner
+from couchmodel._embedded.documents.reader import ReadOptions, open_winner
 from couchmodel._embedded.javascript.turns import run
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel._embedded.server.handlers.database.database import describe
-from couchmodel._embedded.server.handlers.document.document import write
+from couchmodel._embedded.server.handlers.document.document import write_revision
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
@@ -50,7 +50,7 @@ async def update(store: Store, database: Database, request: Request) -> Response
     body = await request.read()
 
     def call_function() -> Any:
-        request_json = seen(store, database, request, body.decode(errors="replace"), call.info, id)
+        request_json = request_object(store, database, request, body.decode(errors="replace"), call.info, id)
         return call.function.call("update", call.document or b"null", request_json)
 
     document, answer = await run(database.scripts, call_function)
@@ -67,7 +67,7 @@ def _open_call(database: Database, design: str, name: str, id: str | None, conne
     document = None
     if id is not None:
         try:
-            document = open_winner(database.number, id, Wishes(revs=True), connection).text
+            document = open_winner(database.number, id, ReadOptions(revs=True), connection).text
         except NotFoundError:
             document = None
     return _UpdateCall(function, document, describe(database, connection))
@@ -77,7 +77,7 @@ async def _save(store: Store, database: Database, document: dict[str, Any], user
     """Write the document, and return the headers that name its new revision."""
     edit = await asyncio.to_thread(parse_document, document)
     validate_id(edit.id)
-    rev = await write(store, database, edit, user)
+    rev = await write_revision(store, database, edit, user)
     return {"x-couch-update-newrev": rev} | ({"x-couch-id": edit.id} if edit.id.isprintable() else {})
 
 

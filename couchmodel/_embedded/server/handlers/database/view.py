@@ -8,24 +8,31 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-from couchmodel._embedded.documents.reader import living, winner
+from couchmodel._embedded.documents.reader import find_winner, require_living
 from couchmodel._embedded.queries import view_rows as views
 from couchmodel._embedded.queries.grouping import Grouping
 from couchmodel._embedded.queries.view_rows import Batch, Cursor, Source
 from couchmodel._embedded.rules.collation import COLLATOR
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.rules.partitions import check_partition
-from couchmodel._embedded.server.request_body import json_object, parsed, read_text
-from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, listed, streamed
+from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, OK, array_pieces, array_response, json_answer
 from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import builder as indexing
 from couchmodel._embedded.views.designs import Design, View, parse_design
-from couchmodel._embedded.views.params import NOTHING, Query, parse_body, parse_parameters, parse_queries, validate
-from couchmodel._embedded.views.reader import Span, count_rows, measure
-from couchmodel._embedded.views.reduce import Maker, open_reducer
-from couchmodel._embedded.views.writer import State, read_state
+from couchmodel._embedded.views.params import (
+    NOTHING,
+    ViewQuery,
+    check_query,
+    parse_body,
+    parse_parameters,
+    parse_queries,
+)
+from couchmodel._embedded.views.reader import Span, count_rows, rows_size
+from couchmodel._embedded.views.reduce import ReductionFactory, open_reducer
+from couchmodel._embedded.views.writer import IndexState, read_state
 from couchmodel._wire.messages import Request, Response, decode, encode
 
 __all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
@@ -42,14 +49,14 @@ RESTARTS: Final = 3
 async def list_rows(store: Store, database: Database, request: Request) -> Response:
     """Answer ``GET /{db}/_design/{design}/_view/{view}`` and ``POST``."""
     design = await _open_design(store, database, request.path[2])
-    query = parse_body(await json_object(request)) if request.method == "POST" else Query()
+    query = parse_body(await json_object(request)) if request.method == "POST" else ViewQuery()
     view_query = _open_query(store, database, design, request.path[4], parse_parameters(request.query, query))
     head, batches = await view_query.begin()
     first: list[bytes] = await anext(batches, [])
     second = await anext(batches, None)
     if second is None:
-        return await listed(head, first, b"\n]}\n")
-    return Response(200, JSON_HEADERS, stream=streamed(head, _chain([first, second], batches), b"\n]}\n"))
+        return await array_response(head, first, b"\n]}\n")
+    return Response(200, JSON_HEADERS, stream=array_pieces(head, _chain([first, second], batches), b"\n]}\n"))
 
 
 async def list_queries(store: Store, database: Database, request: Request) -> Response:
@@ -58,8 +65,8 @@ async def list_queries(store: Store, database: Database, request: Request) -> Re
     require_json_type(request)
     name = request.path[4]
     design.view(name)
-    base = replace(parse_parameters(request.query, Query()), keys=NOTHING, group=None, group_level=None)
-    queries = await parsed(await read_text(request), partial(parse_queries, base))
+    base = replace(parse_parameters(request.query, ViewQuery()), keys=NOTHING, group=None, group_level=None)
+    queries = await parse_in_thread(await read_text(request), partial(parse_queries, base))
     view_queries = [_open_query(store, database, design, name, query) for query in queries]
     if view_queries:
         await view_queries[0].prepare()  # before the answer begins, so that an error of the index has its status
@@ -70,7 +77,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
     """Answer ``GET /{db}/_design/{design}/_info``."""
     design = await _open_design(store, database, request.path[2])
     state = await store.read(partial(read_state, database.number, design.signature))
-    size = 0 if state.number is None else await store.scan(partial(measure, state.number))
+    size = 0 if state.number is None else await store.scan(partial(rows_size, state.number))
     pending = max(0, state.database_seq - state.update_seq)
     index = {
         "updates_pending": dict.fromkeys(("minimum", "preferred", "total"), pending),
@@ -108,19 +115,19 @@ async def _open_design(store: Store, database: Database, name: str) -> Design:
 
 
 def _read_design(database: Database, id: str, connection: Connection) -> Design:
-    body = living(winner(database.number, id, connection)).body
+    body = require_living(find_winner(database.number, id, connection)).body
     return parse_design(id, decode(body), partitioned=database.partitioned)
 
 
 # --- one query
 
 
-def _open_query(store: Store, database: Database, design: Design, name: str, query: Query) -> "_ViewQuery":
+def _open_query(store: Store, database: Database, design: Design, name: str, query: ViewQuery) -> "_ViewQuery":
     view = design.view(name)
-    reduced = validate(query, view, partitioned=design.partitioned)
+    reduced = check_query(query, view, partitioned=design.partitioned)
     if query.partition is not None:
         check_partition(query.partition)
-        view = view.narrowed(query.partition)
+        view = view.in_partition(query.partition)
     reducer = open_reducer(design, view, database.scripts, backwards=query.descending) if reduced else None
     return _ViewQuery(store, database, design, view, query, reducer, store.reader(design.signature))
 
@@ -136,8 +143,8 @@ class _ViewQuery:
     database: Database
     design: Design
     view: View
-    query: Query
-    reducer: Maker | None
+    query: ViewQuery
+    reducer: ReductionFactory | None
     reader: Reader
 
     async def prepare(self) -> None:
@@ -159,12 +166,12 @@ class _ViewQuery:
         numbers = {"total_rows": state.total(self.view.place), "offset": first.offset}
         return _rows_head({**numbers, **members}), self._rows(source, first.batch)
 
-    async def _state(self) -> State:
+    async def _state(self) -> IndexState:
         state = await self._read_state()
         self.reader.index = state.number
         return state
 
-    async def _read_state(self) -> State:
+    async def _read_state(self) -> IndexState:
         if self.query.update == "true":
             return await indexing.bring_up_to_date(self.store, self.database, self.design)
         state = await self.store.read(partial(read_state, self.database.number, self.design.signature))
@@ -188,7 +195,7 @@ class _ViewQuery:
 
     # --- reduced rows
 
-    async def _groups(self, source: Source, reducer: Maker) -> AsyncGenerator[list[bytes], None]:
+    async def _groups(self, source: Source, reducer: ReductionFactory) -> AsyncGenerator[list[bytes], None]:
         """Yield the groups of all spans, within ``skip`` and ``limit``."""
         skip, left = self.query.skip, self.query.limit
         async with aclosing(self._all_groups(source, reducer)) as batches:
@@ -201,7 +208,7 @@ class _ViewQuery:
                 if left == 0:
                     return
 
-    async def _all_groups(self, source: Source, reducer: Maker) -> AsyncGenerator[list[bytes], None]:
+    async def _all_groups(self, source: Source, reducer: ReductionFactory) -> AsyncGenerator[list[bytes], None]:
         if self.query.limit == 0:
             return
         thread = _ScriptThread() if reducer.is_script else None
@@ -266,13 +273,13 @@ class _FirstRows(NamedTuple):
     batch: _RowBatch
 
 
-def _read_first(source: Source, query: Query, total: int, connection: Connection) -> _FirstRows:
+def _read_first(source: Source, query: ViewQuery, total: int, connection: Connection) -> _FirstRows:
     parts = views.spans(query, source.view)
     offset = views.offset(source, parts, query.skip, total, connection)
     return _FirstRows(offset, _read_texts(source, query, Cursor(parts, query.limit, query.skip), connection))
 
 
-def _read_texts(source: Source, query: Query, cursor: Cursor, connection: Connection) -> _RowBatch:
+def _read_texts(source: Source, query: ViewQuery, cursor: Cursor, connection: Connection) -> _RowBatch:
     batch = views.read_batch(source, cursor, connection)
     return _RowBatch(views.row_texts(source, batch.rows, query, connection), batch.rest)
 
@@ -334,7 +341,7 @@ async def _result_pieces(view_queries: Sequence[_ViewQuery]) -> AsyncGenerator[b
     for view_query in view_queries:
         head, batches = await view_query.begin()
         yield separator
-        async for piece in streamed(head, batches, b"\n]}"):
+        async for piece in array_pieces(head, batches, b"\n]}"):
             yield piece
         separator = b",\n"
     yield b"\n]}\n" if view_queries else b'{"results":[]}\n'

@@ -5,21 +5,21 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from couchmodel._embedded.auth.users import check_for
+from couchmodel._embedded.auth.users import write_check
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, Content
 from couchmodel._embedded.documents.attachments import Attachment
 from couchmodel._embedded.documents.checked_writes import write_checked
 from couchmodel._embedded.documents.incoming import (
     Edit,
-    Incoming,
+    IncomingAttachment,
     parse_document,
     read_document,
     validate_attachment_name,
     validate_id,
 )
-from couchmodel._embedded.documents.reader import Loaded, load
-from couchmodel._embedded.documents.writer import Check, Writing
-from couchmodel._embedded.rules.params import accepts_gzip, expected_revision, is_only_accepted
+from couchmodel._embedded.documents.reader import RevisionContent, load_revision
+from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
+from couchmodel._embedded.rules.params import accepts_gzip, expected_revision, requests_write_quorum
 from couchmodel._embedded.server.handlers.document.attachment_streams import (
     decompressed_pieces,
     discard_uploads,
@@ -28,7 +28,7 @@ from couchmodel._embedded.server.handlers.document.attachment_streams import (
     stored_chunks,
 )
 from couchmodel._embedded.server.ranges import Range, parse_ranges
-from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer, location, matches, unchanged
+from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, json_answer, location, not_modified
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -43,8 +43,8 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
     rev = Rev.parse(request.query["rev"]) if "rev" in request.query else None
     attachment = await store.read(partial(_find_attachment, database.number, id, rev, name))
     tag = f'"{attachment.digest}"'
-    if matches(request.headers, tag):
-        return unchanged(tag)
+    if has_current_etag(request.headers, tag):
+        return not_modified(tag)
     headers = {
         "etag": tag,
         "cache-control": "must-revalidate",
@@ -68,7 +68,7 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
 async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
     """Answer ``PUT /{db}/{id}/{name}``."""
     validate_attachment_name(name)
-    status = 202 if is_only_accepted(request.query) else 201
+    status = 202 if requests_write_quorum(request.query) else 201
     rev = expected_revision(request.query, request.headers)
     if rev is None:
         validate_id(id)
@@ -76,8 +76,8 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     content = Content(content_type, _content_encoding(request))
     try:
         await receive_body(store, request, content)
-        change = _Change(database.number, id, rev, name, Incoming(name, content_type, content))
-        check = check_for(database, request.user)
+        change = _Change(database.number, id, rev, name, IncomingAttachment(name, content_type, content))
+        check = write_check(database, request.user)
         new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
     finally:
         discard_uploads(store, [content])
@@ -92,7 +92,7 @@ async def delete(store: Store, database: Database, request: Request, id: str, na
     """Answer ``DELETE /{db}/{id}/{name}``."""
     rev = expected_revision(request.query, request.headers)
     change = _Change(database.number, id, rev, name, None)
-    check = check_for(database, request.user)
+    check = write_check(database, request.user)
     new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
     return json_answer(200, {"ok": True, "id": id, "rev": new_rev})
 
@@ -101,7 +101,7 @@ async def delete(store: Store, database: Database, request: Request, id: str, na
 
 
 def _find_attachment(database: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
-    return _require_attachment(load(database, id, rev, connection).attachments, name)
+    return _require_attachment(load_revision(database, id, rev, connection).attachments, name)
 
 
 def _require_attachment(attachments: Iterable[Attachment], name: str) -> Attachment:
@@ -169,7 +169,7 @@ class _Change(NamedTuple):
     id: str
     rev: Rev | None
     name: str
-    content: Incoming | None
+    content: IncomingAttachment | None
 
 
 def _content_encoding(request: Request) -> str:
@@ -179,8 +179,8 @@ def _content_encoding(request: Request) -> str:
     return "" if encoding == "identity" else encoding
 
 
-def _write_job(change: _Change, check: Check | None, connection: Connection) -> str:
-    writing = Writing(connection, change.database, check)
+def _write_job(change: _Change, check: WriteCheck | None, connection: Connection) -> str:
+    writing = WriteBatch(connection, change.database, check)
     edit = _make_edit(change, connection)
     rev = writing.edit(edit)
     writing.finish()
@@ -197,7 +197,7 @@ def _make_edit(change: _Change, connection: Connection) -> Edit:
         edit.attachments = [change.content]
         return edit
     try:
-        loaded = load(change.database, change.id, change.rev, connection)
+        loaded = load_revision(change.database, change.id, change.rev, connection)
     except NotFoundError as error:
         if change.rev is None:
             raise
@@ -205,7 +205,7 @@ def _make_edit(change: _Change, connection: Connection) -> Edit:
     if change.content is None:
         _require_attachment(loaded.attachments, change.name)
     if change.rev is None:
-        loaded = Loaded(b"{}", [])
+        loaded = RevisionContent(b"{}", [])
     edit = read_document(loaded.text, id=change.id)
     edit.path = [change.rev] if change.rev else []
     edit.deleted = loaded.deleted  # a losing tombstone stays one

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from couchmodel._embedded.documents.attachment_encoding import CHUNK, Content, Decompressor
-from couchmodel._embedded.documents.attachments import Attachment, count, read_chunk, stage
+from couchmodel._embedded.documents.attachments import Attachment, count_chunks, read_chunk, stage_content
 from couchmodel._embedded.server.ranges import Range
 from couchmodel._embedded.storage.garbage import discard_staged
 from couchmodel._embedded.storage.sqlite import Connection
@@ -33,7 +33,7 @@ CHUNKS_PER_TURN: Final = 8
 
 async def stored_chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of an attachment as they are stored."""
-    for position in range(count(attachment)):
+    for position in range(count_chunks(attachment)):
         yield await _read_chunk(store, attachment, position)
 
 
@@ -107,7 +107,7 @@ class ContentUpload:
         else:
             await asyncio.to_thread(self._content.feed, piece)
         if self._content.is_due:
-            await self._store.write(partial(stage, self._content), committed=self._set_blob)
+            await self._store.write(partial(stage_content, self._content), committed=self._set_blob)
 
     def _set_blob(self, blob: int) -> None:
         self._content.blob = blob

@@ -8,24 +8,24 @@ import logging
 from functools import partial
 from urllib.parse import urlencode
 
-from couchmodel._embedded.auth.users import check_for, hash_password
+from couchmodel._embedded.auth.users import hash_password, write_check
 from couchmodel._embedded.documents import local
 from couchmodel._embedded.documents.checked_writes import write_checked
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document, validate_id
 from couchmodel._embedded.documents.reader import (
-    Found,
-    Loaded,
+    RevisionContent,
+    StoredRevision,
     document_json,
-    living,
-    load,
-    winner,
+    find_winner,
+    load_revision,
+    require_living,
 )
-from couchmodel._embedded.documents.writer import Check, Writing
-from couchmodel._embedded.rules.params import expected_revision, is_only_accepted
+from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
+from couchmodel._embedded.rules.params import expected_revision, requests_write_quorum
 from couchmodel._embedded.server.handlers.document import document_reads
 from couchmodel._embedded.server.handlers.document.multipart_upload import RelatedUpload, is_related
-from couchmodel._embedded.server.request_body import LARGE, LARGEST_DOCUMENTS, parsed, read_text
-from couchmodel._embedded.server.responses import json_answer, location, matches, revision_answer, unchanged
+from couchmodel._embedded.server.request_body import LARGE, MAX_DOCUMENTS_BODY, parse_in_thread, read_text
+from couchmodel._embedded.server.responses import has_current_etag, json_answer, location, not_modified, revision_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_text, parse_target
@@ -33,7 +33,7 @@ from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["accept", "copy", "delete", "get", "put", "redirect", "set_base_revision", "write"]
+__all__ = ["copy", "delete", "get", "put", "redirect", "set_base_revision", "write_batch", "write_revision"]
 
 _log = logging.getLogger("couchmodel.embedded")
 
@@ -46,10 +46,10 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
         return await _get_local(store, database, request, id)
     if request.query:
         return await document_reads.get(store, database, request, id)
-    found = living(await store.read(partial(winner, database.number, id)))
+    found = require_living(await store.read(partial(find_winner, database.number, id)))
     # A request in process often has no headers, and then need not make the ETag.
-    if request.headers and matches(request.headers, f'"{found.rev}"'):
-        return unchanged(f'"{found.rev}"')
+    if request.headers and has_current_etag(request.headers, f'"{found.rev}"'):
+        return not_modified(f'"{found.rev}"')
     return revision_answer(found.rev, document_json(id, found))
 
 
@@ -62,17 +62,17 @@ async def put(store: Store, database: Database, request: Request, id: str) -> Re
     edit = await _read_edit(request, id)
     if request.query.get("batch") == "ok":
         set_base_revision(request, edit)
-        return await accept(store, database, request, edit)
+        return await write_batch(store, database, request, edit)
     return await _put(store, database, request, edit)
 
 
-async def accept(store: Store, database: Database, request: Request, edit: Edit) -> Response:
+async def write_batch(store: Store, database: Database, request: Request, edit: Edit) -> Response:
     """Write a document with ``batch=ok``, and answer 202.
 
     CouchDB answers such a request before it writes. So an error that refuses the write is only logged.
     """
     try:
-        await write(store, database, edit, request.user)
+        await write_revision(store, database, edit, request.user)
     except ResponseError as error:
         if error.status >= 500:
             raise
@@ -87,9 +87,9 @@ async def _put(store: Store, database: Database, request: Request, edit: Edit) -
         reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
         raise BadRequestError(reason)
     status = 200 if edit.deleted else 201
-    if is_only_accepted(request.query) and not replicated:
+    if requests_write_quorum(request.query) and not replicated:
         status = 202
-    rev = await write(store, database, edit, request.user, replicated=replicated)
+    rev = await write_revision(store, database, edit, request.user, replicated=replicated)
     return _write_answer(request, database, edit.id, rev, status, with_location=True)
 
 
@@ -98,11 +98,11 @@ async def delete(store: Store, database: Database, request: Request, id: str) ->
     if id.startswith(_LOCAL):
         await _read_local(store, database, id)
     else:
-        living(await store.read(partial(winner, database.number, id)))
+        require_living(await store.read(partial(find_winner, database.number, id)))
     edit = parse_document({"_deleted": True}, id=id)
     set_base_revision(request, edit)
-    status = 202 if is_only_accepted(request.query) else 200
-    rev = await write(store, database, edit, request.user)
+    status = 202 if requests_write_quorum(request.query) else 200
+    rev = await write_revision(store, database, edit, request.user)
     return _write_answer(request, database, id, rev, status, with_location=False)
 
 
@@ -111,7 +111,7 @@ async def copy(store: Store, database: Database, request: Request, id: str) -> R
     source = expected_revision(request.query, request.headers)
     target_id, target_rev = _parse_destination(request)
     validate_id(target_id)
-    check = check_for(database, request.user)
+    check = write_check(database, request.user)
     job = partial(_copy_job, database.number, id, source, target_id, target_rev, check)
     rev = await write_checked(store, database, job, check)
     return _write_answer(request, database, target_id, rev, 201, with_location=True)
@@ -125,20 +125,20 @@ async def redirect(request: Request) -> Response:
     return Response(301, {"location": address + query})
 
 
-async def write(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
+async def write_revision(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
     """Write one revision, and return its id. ``replicated`` stores it as it is, as ``new_edits=false`` asks.
 
     Raises UnauthorizedError or ForbiddenError if the user may not write it, and ConflictError if it conflicts.
     """
     await hash_password(database, edit)
-    check = check_for(database, user)
+    check = write_check(database, user)
     job = partial(_write_job, database.number, edit, replicated, check)
     short = len(edit.text) <= LARGE and not edit.attachments
     return await write_checked(store, database, job, check, short=short)
 
 
-def _write_job(database: int, edit: Edit, replicated: bool, check: Check | None, connection: Connection) -> str:
-    writing = Writing(connection, database, check)
+def _write_job(database: int, edit: Edit, replicated: bool, check: WriteCheck | None, connection: Connection) -> str:
+    writing = WriteBatch(connection, database, check)
     rev = writing.replicate(edit) if replicated else writing.edit(edit)
     writing.finish()
     return rev
@@ -146,7 +146,7 @@ def _write_job(database: int, edit: Edit, replicated: bool, check: Check | None,
 
 async def _read_edit(request: Request, id: str) -> Edit:
     """Return the edit that a request's body describes. Its inline attachments are compressed and hashed already."""
-    return await parsed(await read_text(request, LARGEST_DOCUMENTS), partial(read_document, id=id))
+    return await parse_in_thread(await read_text(request, MAX_DOCUMENTS_BODY), partial(read_document, id=id))
 
 
 def set_base_revision(request: Request, edit: Edit) -> None:
@@ -181,17 +181,17 @@ def _write_answer(
 async def _get_local(store: Store, database: Database, request: Request, id: str) -> Response:
     found = await _read_local(store, database, id)
     tag = f'"{hashlib.md5(found.rev.encode() + found.body, usedforsecurity=False).hexdigest()}"'
-    if matches(request.headers, tag):
-        return unchanged(tag)
+    if has_current_etag(request.headers, tag):
+        return not_modified(tag)
     revs = encode({"_revisions": revisions_member([Rev.parse(found.rev)])})
     more = b"," + revs[1:-1] if request.query.get("revs") == "true" else b""
-    answer = revision_answer(found.rev, document_json(id, Found(found.rev, 0, None, found.body), more))
+    answer = revision_answer(found.rev, document_json(id, StoredRevision(found.rev, 0, None, found.body), more))
     answer.headers = {**answer.headers, "etag": tag}
     return answer
 
 
 async def _read_local(store: Store, database: Database, id: str) -> local.LocalDocument:
-    found = await store.read(partial(local.read, database.number, id))
+    found = await store.read(partial(local.read_local, database.number, id))
     if found is None:
         raise NotFoundError("missing")
     return found
@@ -214,13 +214,13 @@ def _parse_destination(request: Request) -> tuple[str, Rev | None]:
     return id, Rev.parse(query["rev"]) if "rev" in query else None
 
 
-def _load_source(database: int, id: str, rev: Rev | None, connection: Connection) -> Loaded:
+def _load_source(database: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
     if not id.startswith(_LOCAL) or rev is not None:
-        return load(database, id, rev, connection)
-    found = local.read(database, id, connection)
+        return load_revision(database, id, rev, connection)
+    found = local.read_local(database, id, connection)
     if found is None:
         raise NotFoundError("missing")
-    return Loaded(found.body, [])
+    return RevisionContent(found.body, [])
 
 
 def _copy_job(
@@ -229,7 +229,7 @@ def _copy_job(
     source_rev: Rev | None,
     id: str,
     rev: Rev | None,
-    check: Check | None,
+    check: WriteCheck | None,
     connection: Connection,
 ) -> str:
     source = _load_source(database, source_id, source_rev, connection)
@@ -237,7 +237,7 @@ def _copy_job(
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)
     edit.deleted = source.deleted
-    writing = Writing(connection, database, check)
+    writing = WriteBatch(connection, database, check)
     written = writing.edit(edit)
     writing.finish()
     return written

@@ -12,21 +12,28 @@ from pydantic_core import to_json
 
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE
 from couchmodel._embedded.documents.attachments import Attachment
-from couchmodel._embedded.documents.reader import FLAGS, META, Opened, Wishes, open_revisions, open_winner
+from couchmodel._embedded.documents.reader import (
+    FLAGS,
+    META,
+    AnsweredRevision,
+    ReadOptions,
+    open_revisions,
+    open_winner,
+)
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.rules.params import accepts
 from couchmodel._embedded.server.handlers.document.attachment_streams import stored_chunks
-from couchmodel._embedded.server.request_body import LARGE_QUERY, parsed
-from couchmodel._embedded.server.responses import JSON_HEADERS, matches, unchanged, whole
+from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread
+from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, join_parts, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related, is_media_type
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["ERROR_TYPE", "Bundle", "bundled", "get"]
+__all__ = ["MISSING_PART_TYPE", "DocumentBundle", "bundle_document", "get"]
 
-ERROR_TYPE: Final = f'{JSON_TYPE}; error="true"'
+MISSING_PART_TYPE: Final = f'{JSON_TYPE}; error="true"'
 """The content type of a part that reports a missing revision."""
 
 
@@ -43,26 +50,28 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
     opened = await _open_revision(store, database, request, id, wishes)
     tag = f'"{opened.rev}"'
     # Metadata may change while the revision stays the same, so its id is no ETag then.
-    if not opened.has_meta and matches(request.headers, tag):
-        return unchanged(tag)
+    if not opened.has_meta and has_current_etag(request.headers, tag):
+        return not_modified(tag)
     headers = JSON_HEADERS if opened.has_meta else {**JSON_HEADERS, "etag": tag}
     if not opened.follow:
-        return Response(200, headers, await whole(opened.text, b"\n"))
-    bundle = bundled(store, opened)
+        return Response(200, headers, await join_parts(opened.text, b"\n"))
+    bundle = bundle_document(store, opened)
     headers = {**headers, "content-type": bundle.content_type, "content-length": str(bundle.length)}
     return Response(200, headers, stream=bundle.pieces)
 
 
-def _parse_flags(request: Request) -> Wishes:
+def _parse_flags(request: Request) -> ReadOptions:
     """Return the wishes that boolean parameters of the query express."""
     query = request.query
     asked: dict[str, Any] = {name: True for name in FLAGS if query.get(name) == "true"}
     if query.get("meta") == "true":
         asked |= dict.fromkeys(META, True)
-    return Wishes(**asked)
+    return ReadOptions(**asked)
 
 
-async def _open_revision(store: Store, database: Database, request: Request, id: str, wishes: Wishes) -> Opened:
+async def _open_revision(
+    store: Store, database: Database, request: Request, id: str, wishes: ReadOptions
+) -> AnsweredRevision:
     query = request.query
     rev = Rev.parse(query["rev"]) if "rev" in query else None
     # Attachments may be large, and may be put into the document's JSON here, so the read runs on a thread.
@@ -75,7 +84,7 @@ async def _open_revision(store: Store, database: Database, request: Request, id:
     return found
 
 
-def _follow_if_accepted(request: Request, wishes: Wishes, media_type: str) -> Wishes:
+def _follow_if_accepted(request: Request, wishes: ReadOptions, media_type: str) -> ReadOptions:
     """Return wishes by which attachments follow the document, if the client accepts a multipart body.
 
     Their parts are sent as stored, maybe as gzip, so the document then has to state their encoding.
@@ -89,7 +98,7 @@ def _follow_if_accepted(request: Request, wishes: Wishes, media_type: str) -> Wi
 
 
 async def _get_revisions(
-    store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, wishes: Wishes
+    store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, wishes: ReadOptions
 ) -> Response:
     is_mixed = accepts(request.headers, MIXED)
     if is_mixed:
@@ -113,7 +122,7 @@ async def _parse_open_revs(text: str) -> list[Rev] | None:
 
 async def _parse_revision_list(text: str) -> list[Rev]:
     """Return the revisions in a JSON array. Raises BadRequestError if it is malformed."""
-    return await parsed(text.encode(), _parse_revisions, LARGE_QUERY)
+    return await parse_in_thread(text.encode(), _parse_revisions, INLINE_QUERY)
 
 
 def _parse_revisions(text: bytes) -> list[Rev]:
@@ -123,18 +132,18 @@ def _parse_revisions(text: bytes) -> list[Rev]:
     return [Rev.parse(item) for item in value]
 
 
-def _require_found(found: list[Opened | Rev], revs: Sequence[Rev] | None) -> list[Opened | Rev]:
+def _require_found(found: list[AnsweredRevision | Rev], revs: Sequence[Rev] | None) -> list[AnsweredRevision | Rev]:
     """Return the revisions found. Raises NotFoundError if all of them were asked for and there is none."""
     if not found and revs is None:
         raise NotFoundError("missing")
     return found
 
 
-def _revisions_array(found: Sequence[Opened | Rev]) -> bytes:
+def _revisions_array(found: Sequence[AnsweredRevision | Rev]) -> bytes:
     return b"".join((b"[", b",".join(map(_array_item, found)), b"]\n"))
 
 
-def _array_item(found: Opened | Rev) -> bytes:
+def _array_item(found: AnsweredRevision | Rev) -> bytes:
     return _missing_json(found) if isinstance(found, Rev) else b"".join((b'{"ok":', found.text, b"}"))
 
 
@@ -142,12 +151,14 @@ def _missing_json(rev: Rev) -> bytes:
     return b'{"missing":%b}' % to_json(str(rev))
 
 
-async def _mixed_pieces(store: Store, mixed: Mixed, found: Sequence[Opened | Rev]) -> AsyncGenerator[bytes, None]:
+async def _mixed_pieces(
+    store: Store, mixed: Mixed, found: Sequence[AnsweredRevision | Rev]
+) -> AsyncGenerator[bytes, None]:
     for item in found:
         if isinstance(item, Rev):
-            yield mixed.frame(ERROR_TYPE) + _missing_json(item)
+            yield mixed.frame(MISSING_PART_TYPE) + _missing_json(item)
             continue
-        bundle = bundled(store, item)
+        bundle = bundle_document(store, item)
         yield mixed.frame(bundle.content_type)
         async for piece in bundle.pieces:
             yield piece
@@ -157,7 +168,7 @@ async def _mixed_pieces(store: Store, mixed: Mixed, found: Sequence[Opened | Rev
 # --- with attachments behind it
 
 
-class Bundle(NamedTuple):
+class DocumentBundle(NamedTuple):
     """A document and the attachments that follow it, as a body that streams. ``length`` is in bytes."""
 
     content_type: str
@@ -165,16 +176,16 @@ class Bundle(NamedTuple):
     pieces: AsyncGenerator[bytes, None]
 
 
-def bundled(store: Store, opened: Opened) -> Bundle:
+def bundle_document(store: Store, opened: AnsweredRevision) -> DocumentBundle:
     """Return a document and the attachments that follow it as one body. Without attachments it is JSON."""
     frame = Related(opened.text, [_part_of(attachment) for attachment in opened.follow])
     pieces = _bundle_pieces(store, opened, frame)
     if not opened.follow:
-        return Bundle(JSON_TYPE, len(opened.text), pieces)
-    return Bundle(frame.content_type, frame.length, pieces)
+        return DocumentBundle(JSON_TYPE, len(opened.text), pieces)
+    return DocumentBundle(frame.content_type, frame.length, pieces)
 
 
-async def _bundle_pieces(store: Store, opened: Opened, frame: Related) -> AsyncGenerator[bytes, None]:
+async def _bundle_pieces(store: Store, opened: AnsweredRevision, frame: Related) -> AsyncGenerator[bytes, None]:
     if not opened.follow:
         yield opened.text
         return

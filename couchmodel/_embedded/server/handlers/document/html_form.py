@@ -14,16 +14,16 @@ from couchmodel._embedded.documents.attachment_encoding import Content
 from couchmodel._embedded.documents.incoming import (
     LARGEST_DOCUMENT,
     Edit,
-    Incoming,
+    IncomingAttachment,
     read_document,
     validate_attachment_name,
     validate_id,
 )
-from couchmodel._embedded.documents.reader import load
+from couchmodel._embedded.documents.reader import load_revision
 from couchmodel._embedded.server.handlers.document.attachment_streams import ContentUpload, discard_uploads
-from couchmodel._embedded.server.handlers.document.document import set_base_revision, write
+from couchmodel._embedded.server.handlers.document.document import set_base_revision, write_revision
 from couchmodel._embedded.server.handlers.document.multipart_upload import multipart_events
-from couchmodel._embedded.server.request_body import parsed
+from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -54,7 +54,7 @@ async def post(store: Store, database: Database, request: Request, id: str) -> R
         # The files of the form replace attachments of the same names; the document keeps the others.
         others = [each for each in edit.attachments if each.name not in form.files]
         edit.attachments = [*form.files.values(), *others]
-        rev = await write(store, database, edit, request.user)
+        rev = await write_revision(store, database, edit, request.user)
     finally:
         discard_uploads(store, form.contents)
     return json_answer(201, {"ok": True, "id": id, "rev": rev}, {**JSON_HEADERS, "etag": f'"{rev}"'})
@@ -74,7 +74,7 @@ def _check_request(request: Request) -> None:
 async def _make_edit(store: Store, database: Database, request: Request, id: str, form: "_Form") -> Edit:
     """Return the edit for the document in the field ``_doc``, or for the stored revision in the field ``_rev``."""
     if "_doc" in form.fields:
-        edit = await parsed(bytes(form.fields["_doc"]), partial(read_document, id=id))
+        edit = await parse_in_thread(bytes(form.fields["_doc"]), partial(read_document, id=id))
         set_base_revision(request, edit)
         return edit
     rev = Rev.parse(form.fields.get("_rev", bytearray()).decode("utf-8", "replace"))
@@ -82,7 +82,7 @@ async def _make_edit(store: Store, database: Database, request: Request, id: str
 
 
 def _load_stored(database: int, id: str, rev: Rev, connection: Connection) -> Edit:
-    loaded = load(database, id, rev, connection)
+    loaded = load_revision(database, id, rev, connection)
     edit = read_document(loaded.text, id=id)
     edit.path, edit.deleted, edit.attachments = [rev], loaded.deleted, [*loaded.attachments]
     return edit
@@ -94,7 +94,7 @@ class _Form:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.fields: dict[str, bytearray] = {}
-        self.files: dict[str, Incoming] = {}
+        self.files: dict[str, IncomingAttachment] = {}
         self.contents: list[Content] = []
         self._fields_size = 0
 
@@ -122,7 +122,7 @@ class _Form:
         async for piece in pieces:
             await upload.feed(piece)
         await upload.finish()
-        self.files[name] = Incoming(name, content_type, content)
+        self.files[name] = IncomingAttachment(name, content_type, content)
 
     async def _read_text(self, pieces: AsyncIterator[bytes]) -> bytearray:
         text = bytearray()

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Self
 
 from couchmodel._embedded.documents.attachment_encoding import Content
-from couchmodel._embedded.documents.incoming import Edit, Incoming, read_document
+from couchmodel._embedded.documents.incoming import Edit, IncomingAttachment, read_document
 from couchmodel._embedded.server.handlers.document.attachment_streams import ContentUpload, body_pieces, discard_uploads
-from couchmodel._embedded.server.request_body import parsed
+from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.contents import Digest
 from couchmodel._wire.messages import JSON_TYPE, Request
@@ -53,8 +53,10 @@ class RelatedUpload:
         """
         async with aclosing(multipart_events(self._request)) as arriving:
             text = await _read_document_part(arriving)
-            edit = await parsed(text, partial(read_document, id=id, follows=True))
-            waiting = [item for item in edit.attachments if isinstance(item, Incoming) and item.announced is not None]
+            edit = await parse_in_thread(text, partial(read_document, id=id, follows=True))
+            waiting = [
+                item for item in edit.attachments if isinstance(item, IncomingAttachment) and item.announced is not None
+            ]
             self._contents += [item.content for item in waiting]
             await self._receive(arriving, [_AnnouncedAttachment(self._store, item) for item in waiting])
         return edit
@@ -78,7 +80,7 @@ class RelatedUpload:
 class _AnnouncedAttachment:
     """An attachment that arrives, and is checked against the length and the digest in the document."""
 
-    def __init__(self, store: Store, item: Incoming) -> None:
+    def __init__(self, store: Store, item: IncomingAttachment) -> None:
         self._upload = ContentUpload(store, item.content)
         self._announced = item.announced or 0
         self._expected = item.digest if item.digest.startswith("md5-") else ""

@@ -6,7 +6,7 @@ The store keeps a database in one piece. The shards are computed as CouchDB's ``
 import zlib
 from typing import Final
 
-from couchmodel._embedded.rules.partitions import check_access
+from couchmodel._embedded.rules.partitions import require_partition
 from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
@@ -54,7 +54,7 @@ async def shards(store: Store, database: Database, request: Request) -> Response
             return json_answer(200, {"shards": {_shard_range(database, n): [NODE] for n in range(database.shards)}})
         case (id,):
             if database.partitioned:
-                check_access(id)
+                require_partition(id)
             return json_answer(200, {"range": _shard_range(database, _shard_of(database, id)), "nodes": [NODE]})
     raise NotFoundError("missing")
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from couchmodel._embedded.maintenance.global_changes import GLOBAL_CHANGES
 from couchmodel._embedded.queries import changes
-from couchmodel._embedded.queries.changes import Batch, Change, Query
-from couchmodel._embedded.rules.params import LARGEST, whole_number
-from couchmodel._embedded.server.handlers.database.changes import Waiting, told
-from couchmodel._embedded.server.responses import JSON_HEADERS, matches, unchanged
+from couchmodel._embedded.queries.changes import Change, ChangesBatch, ChangesQuery
+from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
+from couchmodel._embedded.server.handlers.database.changes import WaitingFeed, with_error_line
+from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response, decode, encode
 from couchmodel._wire.users import User
@@ -33,27 +33,29 @@ async def feed(store: Store, request: Request, user: User) -> Response:
     if kind not in _FEEDS:
         raise BadRequestError("Supported `feed` types: normal, continuous, longpoll, eventsource")
     request.query = _check_parameters(request.query)
-    query = Query(
+    query = ChangesQuery(
         since=changes.parse_since(request.query.get("since", "0"), database),
-        limit=whole_number(request.query.get("limit", str(changes.NO_LIMIT))),
+        limit=parse_digits(request.query.get("limit", str(changes.NO_LIMIT))),
         descending=request.query.get("descending") == "true",
     )
     if kind == "normal":
-        tag = await store.read(partial(changes.tag, database))
-        if matches(request.headers, tag):
-            return unchanged(tag)
-        return Response(200, {**JSON_HEADERS, "etag": tag}, stream=told(_normal_pieces(store, database, query)))
+        tag = await store.read(partial(changes.read_etag, database))
+        if has_current_etag(request.headers, tag):
+            return not_modified(tag)
+        return Response(
+            200, {**JSON_HEADERS, "etag": tag}, stream=with_error_line(_normal_pieces(store, database, query))
+        )
     if query.since is None:
-        query = replace(query, since=await store.read(partial(changes.present, database)))
-    waiting = Waiting(store, database, query, request)
+        query = replace(query, since=await store.read(partial(changes.read_last_sequence, database)))
+    waiting = WaitingFeed(store, database, query, request)
     if kind == "eventsource":
-        return Response(200, _EVENT_HEADERS, stream=told(waiting.eventsource()))
+        return Response(200, _EVENT_HEADERS, stream=with_error_line(waiting.eventsource()))
     pieces = (
         _continuous_pieces(waiting, database, query)
         if kind == "continuous"
         else _longpoll_pieces(waiting, database, query)
     )
-    return Response(200, JSON_HEADERS, stream=told(pieces))
+    return Response(200, JSON_HEADERS, stream=with_error_line(pieces))
 
 
 def _check_parameters(query: Any) -> dict[str, str]:
@@ -70,17 +72,17 @@ def _check_parameters(query: Any) -> dict[str, str]:
         if not (text.isascii() and text.isdigit()) and not (name == "heartbeat" and text == "true"):
             raise BadRequestError("invalid_integer")
         if name in parameters and text != "true":
-            parameters[name] = str(min(whole_number(text), LARGEST))
+            parameters[name] = str(min(parse_digits(text), LARGEST_LIMIT))
     if parameters.get("heartbeat") == "0":
         parameters["heartbeat"] = "1"
     return parameters
 
 
-async def _normal_pieces(store: Store, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+async def _normal_pieces(store: Store, database: Database, query: ChangesQuery) -> AsyncGenerator[bytes, None]:
     yield b'{"results":[\n'
     separator = b""
-    rest: Query | None = query
-    batch = Batch([], 0, 0, None)
+    rest: ChangesQuery | None = query
+    batch = ChangesBatch([], 0, 0, None)
     while rest is not None:
         batch = await store.scan(partial(changes.read_batch, database, rest))
         for row in _rows(batch, database):
@@ -90,7 +92,9 @@ async def _normal_pieces(store: Store, database: Database, query: Query) -> Asyn
     yield _result_end(batch.last_seq, database)
 
 
-async def _longpoll_pieces(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+async def _longpoll_pieces(
+    waiting: WaitingFeed, database: Database, query: ChangesQuery
+) -> AsyncGenerator[bytes, None]:
     yield b'{"results":[\n'
     separator, last = b"", query.since or 0
     async for batch in waiting.batches():
@@ -107,7 +111,9 @@ async def _longpoll_pieces(waiting: Waiting, database: Database, query: Query) -
     yield _result_end(last, database)
 
 
-async def _continuous_pieces(waiting: Waiting, database: Database, query: Query) -> AsyncGenerator[bytes, None]:
+async def _continuous_pieces(
+    waiting: WaitingFeed, database: Database, query: ChangesQuery
+) -> AsyncGenerator[bytes, None]:
     last = query.since or 0
     async for batch in waiting.batches():
         if batch is not None:
@@ -117,7 +123,7 @@ async def _continuous_pieces(waiting: Waiting, database: Database, query: Query)
     yield encode({"last_seq": database.sequence(last)}) + b"\n"
 
 
-def _rows(batch: Batch, database: Database) -> list[bytes]:
+def _rows(batch: ChangesBatch, database: Database) -> list[bytes]:
     return [row for row in (_row(change, database) for change in batch.rows) if row is not None]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from couchmodel._embedded.auth.authentication import Authentication
-from couchmodel._embedded.server.responses import matches, origin
+from couchmodel._embedded.server.responses import has_current_etag, origin
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import ConfigurationError, NotFoundError
 
@@ -76,7 +76,7 @@ def _read_page(folder: Path, request: Request) -> Response:
         raise NotFoundError("missing") from None
     tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
     headers = {"cache-control": "private, must-revalidate", "etag": tag, "content-security-policy": POLICY}
-    if matches(request.headers, tag):
+    if has_current_etag(request.headers, tag):
         return Response(304, headers)
     headers["content-type"] = CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream")
     headers["last-modified"] = formatdate(status.st_mtime, usegmt=True)

@@ -4,9 +4,9 @@ import asyncio
 import re
 from typing import Any, Final, NoReturn
 
-from couchmodel._embedded.replicator.jobs import Asked, parse_asked
+from couchmodel._embedded.replicator.jobs import ReplicationRequest, parse_replication_request
 from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
-from couchmodel._embedded.rules.params import LARGEST, boolean, whole_number
+from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_boolean, parse_digits
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
 from couchmodel._wire.messages import Request, Response
@@ -32,7 +32,7 @@ async def replicate(replicator: Replicator, request: Request) -> Response:
     body = await json_object(request)
     if body.get("cancel") is True:
         return await _cancel(replicator, request, body)
-    replication = await asyncio.to_thread(parse_asked, body)  # a body may name very many documents
+    replication = await asyncio.to_thread(parse_replication_request, body)  # a body may name very many documents
     try:
         if replication.options.continuous:
             return json_answer(202, {**OK, "_local_id": await replicator.start(replication, request.user)})
@@ -46,12 +46,12 @@ async def replicate(replicator: Replicator, request: Request) -> Response:
 
 async def _cancel(replicator: Replicator, request: Request, body: dict[str, Any]) -> Response:
     given_id = next((body[name] for name in ("_local_id", "replication_id", "id") if name in body), None)
-    id = str(given_id) if given_id is not None else await replicator.id(parse_asked(body), request.user)
+    id = str(given_id) if given_id is not None else await replicator.id(parse_replication_request(body), request.user)
     await replicator.cancel(id, request.user)
     return json_answer(200, {**OK, "_local_id": id})
 
 
-def _raise_as_couchdb(replication: Asked, error: CouchModelError) -> NoReturn:
+def _raise_as_couchdb(replication: ReplicationRequest, error: CouchModelError) -> NoReturn:
     """Raise the error that CouchDB answers when a replication fails in this way."""
     match error:
         case NotFoundError() if error.code == "db_not_found":
@@ -68,7 +68,7 @@ def _raise_as_couchdb(replication: Asked, error: CouchModelError) -> NoReturn:
 async def active_tasks(replicator: Replicator, request: Request) -> Response:
     """Answer ``GET /_active_tasks``."""
     running = [job for job in replicator.jobs() if job.state == "running"]
-    return json_answer(200, [job.task(REPLICATOR) for job in running])
+    return json_answer(200, [job.active_tasks_row(REPLICATOR) for job in running])
 
 
 async def scheduler(replicator: Replicator, request: Request) -> Response:
@@ -98,7 +98,7 @@ def _no_other_database() -> UnsupportedError:
 
 
 def _list_jobs(replicator: Replicator, request: Request) -> Response:
-    rows = [job.scheduled(REPLICATOR) for job in replicator.jobs()]
+    rows = [job.jobs_row(REPLICATOR) for job in replicator.jobs()]
     skip, limit = _parse_page(request)
     page = rows[skip : skip + limit]
     return json_answer(200, {"total_rows": len(rows), "offset": min(skip, len(rows)), "jobs": page})
@@ -107,14 +107,14 @@ def _list_jobs(replicator: Replicator, request: Request) -> Response:
 def _show_job(replicator: Replicator, id: str) -> Response:
     for job in replicator.jobs():
         if job.id == id:
-            return json_answer(200, job.scheduled(REPLICATOR))
+            return json_answer(200, job.jobs_row(REPLICATOR))
     raise NotFoundError("missing")
 
 
 async def _list_documents(replicator: Replicator, request: Request) -> Response:
     states = _parse_states(request)
     skip, limit = _parse_page(request)
-    descending = boolean("descending", request.query.get("descending", "false"))
+    descending = parse_boolean("descending", request.query.get("descending", "false"))
     rows = [_document_status(replicator, body) for body in await replicator.documents()]
     found = [row for row in (reversed(rows) if descending else rows) if not states or row["state"] in states]
     page = found[skip : skip + limit]
@@ -129,7 +129,7 @@ def _document_status(replicator: Replicator, body: dict[str, Any]) -> dict[str, 
     """Return the status of a document's replication: that of its job, or the one stored in the document."""
     job, state = replicator.job_of(body["_id"]), body.get("_replication_state")
     if job is not None and state is None:
-        return job.shown(REPLICATOR)
+        return job.docs_row(REPLICATOR)
     stats, reason = dict(body.get("_replication_stats", {})), body.get("_replication_state_reason")
     begun = stats.pop("start_time", None)
     return {
@@ -161,9 +161,9 @@ def _parse_page(request: Request) -> tuple[int, int]:
 def _parse_number(name: str, text: str) -> int:
     if not _INTEGER.fullmatch(text):
         raise _query_error(f"{name} must be an integer")
-    if text.startswith("-") and whole_number(text[1:]):
+    if text.startswith("-") and parse_digits(text[1:]):
         raise _query_error(f"{name} not in range of [0,infinity]")
-    return min(whole_number(text.lstrip("+-")), LARGEST)
+    return min(parse_digits(text.lstrip("+-")), LARGEST_LIMIT)
 
 
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)

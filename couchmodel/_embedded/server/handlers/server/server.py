@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from couchmodel._embedded.json.parse import json_parameter
-from couchmodel._embedded.rules.params import boolean, integer, require_json_type, whole_number
+from couchmodel._embedded.json.parse import parse_json_parameter
+from couchmodel._embedded.rules.params import parse_boolean, parse_digits, parse_integer, require_json_type
 from couchmodel._embedded.server.handlers.database.database import describe
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, tagged_answer
@@ -54,10 +54,10 @@ async def uuids(store: Store, request: Request, user: User) -> Response:
     count = request.query.get("count", "1")
     if not (count.isascii() and count.isdigit()):
         raise BadRequestError("count must be a positive integer")
-    if whole_number(count) > MAX_UUIDS:
+    if parse_digits(count) > MAX_UUIDS:
         raise BadRequestError("count parameter too large")
     headers = {**_UNCACHED, "etag": f'"{secrets.token_hex(16)}"'}
-    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(whole_number(count))]}, headers)
+    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(parse_digits(count))]}, headers)
 
 
 _UNCACHED: Final = {
@@ -119,14 +119,14 @@ def _database_names(store: Store, request: Request) -> list[str]:
     """
     query = request.query
     if "keys" in query:
-        keys = json_parameter(query["keys"])
+        keys = parse_json_parameter(query["keys"])
         if not isinstance(keys, list):
             raise BadRequestError("`keys` parameter must be an array.")
         return [name for name in keys if isinstance(name, str) and name in store.databases]
     key = query.get("key")
     low = _parse_bound(key or query.get("startkey", query.get("start_key")))
     high = _parse_bound(key or query.get("endkey", query.get("end_key")))
-    descending = boolean("descending", query.get("descending", "false"))
+    descending = parse_boolean("descending", query.get("descending", "false"))
     if descending:
         low, high = high, low
     names = sorted(
@@ -135,8 +135,8 @@ def _database_names(store: Store, request: Request) -> list[str]:
     )
     if query.get("inclusive_end") == "false":
         names = [name for name in names if name != (low if descending else high)]
-    skip = integer("skip", query.get("skip", "0"))
-    limit = integer("limit", query["limit"]) if "limit" in query else len(names)
+    skip = parse_integer("skip", query.get("skip", "0"))
+    limit = parse_integer("limit", query["limit"]) if "limit" in query else len(names)
     return names[skip : skip + limit]
 
 
@@ -144,5 +144,5 @@ def _parse_bound(text: str | None) -> str | None:
     """Return the name in a JSON parameter. None is no bound, as is a value that is no string."""
     if text is None:
         return None
-    value = json_parameter(text)
+    value = parse_json_parameter(text)
     return value if isinstance(value, str) else None

@@ -38,7 +38,7 @@ async def begin(authentication: Authentication, request: Request) -> Response:
         user, cookie = await authentication.log_in(name, form.get("password", ""), request.peer)
     except UnauthorizedError as error:
         # A failed login ends the session that the browser may still have.
-        headers = {"set-cookie": authentication.no_cookie()}
+        headers = {"set-cookie": authentication.removal_cookie()}
         return _answer_or_redirect(request, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
     headers = {"set-cookie": cookie or ""}
     return _answer_or_redirect(
@@ -48,7 +48,7 @@ async def begin(authentication: Authentication, request: Request) -> Response:
 
 async def end(authentication: Authentication, request: Request) -> Response:
     """Answer ``DELETE /_session``: let the browser drop the cookie."""
-    return _answer_or_redirect(request, "next", 200, OK, {"set-cookie": authentication.no_cookie()})
+    return _answer_or_redirect(request, "next", 200, OK, {"set-cookie": authentication.removal_cookie()})
 
 
 def _answer_or_redirect(

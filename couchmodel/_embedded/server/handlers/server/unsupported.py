@@ -6,7 +6,7 @@ The optional ones are refused as by a CouchDB without them, the others with an e
 from functools import partial
 from typing import Final
 
-from couchmodel._embedded.documents.reader import living, winner
+from couchmodel._embedded.documents.reader import find_winner, require_living
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -71,4 +71,4 @@ def _no_search() -> UnavailableError:
 
 
 def _require_document(database: int, id: str, connection: Connection) -> None:
-    living(winner(database, id, connection))
+    require_living(find_winner(database, id, connection))
