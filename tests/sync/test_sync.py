@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -201,9 +202,12 @@ async def test_a_target_that_is_made_anew_meanwhile_gets_everything(
         await following.caught_up()
         await make_anew(elsewhere)
         await store(database, {"_id": "second"})
-        async for _ in following:
-            if {id async for id in elsewhere.akeys()} == {"first", "second"}:
-                break
+        with suppress(NotFoundError):  # it was looked for between its deletion and its creation
+            async for _ in following:
+                if {id async for id in elsewhere.akeys()} == {"first", "second"}:
+                    break
+    await replicate(database, elsewhere)
+    assert {id async for id in elsewhere.akeys()} == {"first", "second"}
 
 
 async def test_an_end_that_was_set_back_is_brought_forward(database: Database, elsewhere: Database) -> None:
@@ -238,7 +242,7 @@ async def test_a_continuous_one_brings_what_comes(database: Database, elsewhere:
             if progress.docs_written == 2:
                 break
         assert await (await elsewhere["second"]).info()
-    assert (await replicate(database, elsewhere)).missing_checked in (0, 2)
+    assert (await replicate(database, elsewhere)).docs_written == 0
     assert isinstance(await elsewhere["first"], Document)
 
 
