@@ -19,6 +19,8 @@ FROZEN = 30.0
 
 STOPPING = 90.0
 QUIET = 3.0
+SETTLING = 60.0  # seconds for idle handles to be closed
+SPARE = 10  # handles that a store may have more than before it was used
 """Seconds that clients have to end, and those after which a store without clients has let go of what they had."""
 
 MOST_PROBLEMS = 20_000
@@ -64,6 +66,7 @@ class Soak:
                 await _remove(place, crowd)
             await soaked.transport.close() if soaked.child is not None else None
             await asyncio.sleep(QUIET)
+            await self._wait_for_handles(before)
         for what, detail in check_growth(steady):
             self.problems.add(what, detail)
         if alive:
@@ -99,10 +102,16 @@ class Soak:
     def _last(self) -> dict[str, Any]:
         return self._figures[-1] if self._figures else {}
 
+    async def _wait_for_handles(self, before: dict[str, Any]) -> None:
+        """Wait while handles are closed: processes of JavaScript end when they were idle for half a minute."""
+        end = time.monotonic() + SETTLING
+        while before and self._last()["handles"] > before["handles"] + SPARE and time.monotonic() < end:
+            await asyncio.sleep(0.2)
+
     def _check_handles(self, before: dict[str, Any]) -> None:
         """A store that nobody uses any more has as many handles as before it was used, or a few more."""
         last = self._last()
-        if before and last["handles"] > before["handles"] + 10:
+        if before and last["handles"] > before["handles"] + SPARE:
             said = f"{before['handles']} before there were clients, {last['handles']} when they have gone"
             self.problems.add("handles stay open", said)
 
