@@ -19,9 +19,13 @@ FROZEN = 30.0
 
 STOPPING = 90.0
 QUIET = 3.0
-SETTLING = 60.0  # seconds for idle handles to be closed
-SPARE = 10  # handles that a store may have more than before it was used
 """Seconds that clients have to end, and those after which a store without clients has let go of what they had."""
+
+SETTLING = 60.0
+"""Seconds for idle handles to be closed."""
+
+SPARE = 10
+"""Handles that a store may have more than before it was used."""
 
 MOST_PROBLEMS = 20_000
 """A soak with more problems than that ends early."""
@@ -104,9 +108,10 @@ class Soak:
 
     async def _wait_for_handles(self, before: dict[str, Any]) -> None:
         """Wait while handles are closed: processes of JavaScript end when they were idle for half a minute."""
-        end = time.monotonic() + SETTLING
-        while before and self._last()["handles"] > before["handles"] + SPARE and time.monotonic() < end:
-            await asyncio.sleep(0.2)
+        for _ in range(round(SETTLING / QUIET)):
+            if not before or self._last()["handles"] <= before["handles"] + SPARE:
+                break
+            await asyncio.sleep(QUIET)
 
     def _check_handles(self, before: dict[str, Any]) -> None:
         """A store that nobody uses any more has as many handles as before it was used, or a few more."""
