@@ -135,3 +135,14 @@ async def test_a_feed_from_now_on_begins_with_its_answer(client: Client, databas
     await client.ask("PUT", f"{database}/after", {})
     assert answer.stream is not None
     assert b'"after"' in b"".join([piece async for piece in answer.stream])
+
+
+async def test_a_feed_is_json_where_nothing_is_found_for_a_while(
+    client: Client, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("couchmodel._embedded.queries.changes.BATCH_EXAMINED", 2)
+    await client.ask("POST", f"{database}/_bulk_docs", {"docs": [{"n": n} for n in range(5)]})
+    for wanted, count in ((9, 0), (4, 1)):
+        body = {"selector": {"n": wanted}}
+        answer = await client.json("POST", f"{database}/_changes?filter=_selector", body)
+        assert len(answer["results"]) == count

@@ -86,7 +86,8 @@ async def with_error_line(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator
 
 
 async def _normal_pieces(store: Store, database: Database, batch: ChangesBatch) -> AsyncGenerator[bytes, None]:
-    separator = b'{"results":[\n'
+    yield b'{"results":[\n'
+    separator = b""
     while True:
         if batch.rows:
             yield separator
