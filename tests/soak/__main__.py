@@ -130,7 +130,7 @@ class Soak:
         if steady:
             last = self._last()
             parts += [
-                f"loop held {last['held'] * 1000:.0f} ms at most",
+                f"loop held {last['held'] * 1000:.0f} ms at most, and {last['disk'] * 1000:.0f} ms by the disk",
                 f"loop late p99 {last['lag_p99'] * 1000:.0f} ms, max {last['lag'] * 1000:.0f} ms",
                 f"longest collection {last['collection'] * 1000:.0f} ms",
                 f"memory {steady[0]['memory']:.0f} to {steady[-1]['memory']:.0f} MiB",

@@ -61,6 +61,7 @@ class Observer(logging.Handler):
         figures = {
             **read_figures()._asdict(),
             "held": watchdog.held,
+            "disk": watchdog.disk,
             "lag": lags[-1] if lags else 0.0,
             "lag_p99": lags[len(lags) * 99 // 100] if lags else 0.0,
             "collection": watchdog.collections.longest,

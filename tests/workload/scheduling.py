@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Scheduled", "Scheduling"]
+__all__ = ["Scheduled", "Scheduling", "waits_for_disk"]
 
 _TASKS = Path("/proc/self/task")
 
@@ -51,3 +51,12 @@ class Scheduling:
         file = self._files.pop(thread, None)
         if file is not None:
             os.close(file)
+
+
+def waits_for_disk(thread: int) -> bool:
+    """Return True if the system has a thread in a wait that nothing interrupts, which is one for a disk."""
+    try:
+        stat = (_TASKS / str(thread) / "stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[:1] == [b"D"]

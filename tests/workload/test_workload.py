@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -38,14 +38,25 @@ def told(reports: list[Report]) -> list[str]:
     return [report["problem"] for report in reports if "problem" in report]
 
 
-async def test_a_loop_that_is_held_is_told_with_its_place() -> None:
+def compute() -> None:
+    """Hold the loop by work."""
+    end = time.thread_time() + 0.4
+    while time.thread_time() < end:
+        pass
+
+
+def sleep() -> None:
+    """Hold the loop by a wait that is none for a disk."""
+    time.sleep(0.4)
+
+
+@pytest.mark.parametrize("hold", [compute, sleep])
+async def test_a_loop_that_is_held_is_told_with_its_place(hold: Callable[[], None]) -> None:
     reports: list[Report] = []
     observer = Observer(0.1, reports.append)
     observer.start()
     await asyncio.sleep(0.05)
-    end = time.thread_time() + 0.4
-    while time.thread_time() < end:
-        pass
+    hold()
     for _ in range(250):
         await asyncio.sleep(0.02)
         if "the loop was held above 100 ms" in told(reports):

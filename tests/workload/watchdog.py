@@ -1,10 +1,12 @@
 """A watchdog of an event loop: it tells when one callback has held the loop for too long, and where.
 
-A busy machine makes everything late, and that is not the fault of the program. So three things are subtracted from the
+A busy machine makes everything late, and that is not the fault of the program. So some things are subtracted from the
 time that a callback took: how long the loop's thread was ready to run and had no processor; how long any other thread
 of the process was, while the loop's thread slept and may have waited for a lock of that thread; and the time of
-Python's garbage collector. What is left was spent in the callback itself, or in waiting for a lock, a disk or Python's
-lock.
+Python's garbage collector. What is left was spent in the callback itself, or in waiting for a lock or Python's lock.
+
+So is how long the system kept the loop's thread in a wait for the disk, which it tells of as the state "D". A write to
+shared memory that has a file can wait for all that others write to the same disk. These waits are told by themselves.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.workload.scheduling import Scheduled, Scheduling
+from tests.workload.scheduling import Scheduled, Scheduling, waits_for_disk
 
 __all__ = ["FROZEN", "Watchdog"]
 
@@ -45,6 +47,8 @@ class Watchdog:
         """``limit`` is in seconds; ``tell`` takes what has happened and the stacks, in any thread."""
         self.held = 0.0
         """The longest time that a callback has held the loop, in seconds, less what is no fault of it."""
+        self.disk = 0.0
+        """The longest time that the loop's thread has waited for the disk in one callback, in seconds."""
         self.lags: deque[float] = deque(maxlen=100_000)
         """By how many seconds each beat came late, with nothing subtracted."""
         self.collections = Collections()
@@ -57,6 +61,7 @@ class Watchdog:
         self._start: Scheduled | None = None
         self._collected = 0.0
         self._stacks: list[str] = []
+        self._disk_waits: tuple[float, float] = 0.0, 0.0  # when the callback began, and its seconds
         self._frozen = False
         self._stopped = threading.Event()
 
@@ -107,7 +112,10 @@ class Watchdog:
         if self._start is not None and end is not None:
             waited = end.waited - self._start.waited
             slept = max(0.0, seconds - waited - (end.run - self._start.run))
-        held = seconds - waited - collected - min(slept, self._others_waited(begun))
+        at, disk = self._disk_waits
+        disk = min(slept, disk) if at == begun else 0.0
+        self.disk = max(self.disk, disk)
+        held = seconds - waited - collected - min(slept, disk + self._others_waited(begun))
         self.held = max(self.held, held)
         if held > self._limit:
             stacks = "\n".join(self._stacks) or "no stack: Python's lock was held all the time"
@@ -130,9 +138,16 @@ class Watchdog:
         waits = [times.waited - before.get(id, new).waited for id, times in now.items() if id != self._native]
         return max(waits, default=0.0)
 
+    def _note_disk_wait(self, begun: float, seconds: float) -> None:
+        at, waited = self._disk_waits
+        if waits_for_disk(self._native):
+            self._disk_waits = begun, min(seconds, _LOOK if at != begun else waited + _LOOK)
+
     def _look(self) -> None:
         while not self._stopped.wait(_LOOK):
             begun, now = self._begun, time.perf_counter()
+            if begun:
+                self._note_disk_wait(begun, now - begun)
             seconds = now - begun if begun else 0.0
             if seconds < self._limit / 2:
                 self._others.append((now, self._others_scheduling.read_all()))
