@@ -128,3 +128,4 @@ async def line() -> AsyncIterator[Callable[..., Session]]:
     yield open_
     for session in opened:
         await session.close()
+    await asyncio.sleep(0.01)  # the loop lets go of a closed socket in one of its next turns
