@@ -1,6 +1,6 @@
-"""The life of a recipe: create, read, change, conflict, find, attach a picture, read it back.
+"""Create, read, change and find recipes, handle a conflict, and store a picture as an attachment.
 
-Run it with no argument for an embedded store in ./couchmodel.db, or with a URL:
+Without an argument, the recipes are stored in ./couchmodel.db. With a URL, they are stored there:
 
     python examples/01_recipes.py [memory: | sqlite:FILE | http://user:password@host:5984]
 """
@@ -31,7 +31,7 @@ class Recipe(CouchModel, database="recipes", indexes=[Index("rating", "title")])
 async def main(url: str | None) -> None:
     async with connect(url) as couch:
         await couch.apply(Recipe)
-        await clear_the_table()
+        await delete_old_recipes()
 
         print("1. Create")
         ada = Author(name="Ada", country="UK")
@@ -53,7 +53,7 @@ async def main(url: str | None) -> None:
         print(f"   {pie.title} by {pie.author.name}: {', '.join(pie.ingredients)}")
         rev = pie.rev
         await pie.save()
-        print(f"   saving it unchanged sends nothing: {pie.rev == rev}")
+        print(f"   a save without changes keeps the revision: {pie.rev == rev}")
 
         print("3. Conflict")
         other = await Recipe.get("apple_pie")
@@ -64,7 +64,7 @@ async def main(url: str | None) -> None:
             await pie.save()
         except ConflictError as conflict:
             print(
-                f"   {conflict.document_id!r}: mine says {conflict.mine.rating}, theirs says {conflict.theirs.rating}"
+                f"   {conflict.document_id!r}: my rating is {conflict.mine.rating}, theirs is {conflict.theirs.rating}"
             )
             pie = conflict.theirs
             pie.rating = 4
@@ -74,8 +74,8 @@ async def main(url: str | None) -> None:
         good = Recipe.find(Recipe.rating >= 4, Recipe.author.name == "Ada")
         async for recipe in good.sort(col(Recipe.rating).desc(), col(Recipe.title).desc()):
             print(f"   {recipe.rating} {recipe.title}")
-        homeless = await Recipe.find(Recipe.author.country == None).to_list()  # noqa: E711 - a condition, not a test
-        print(f"   of an author from nowhere: {[recipe.title for recipe in homeless]}")
+        without_country = await Recipe.find(Recipe.author.country == None).to_list()  # noqa: E711 - a condition of the query
+        print(f"   by an author without a country: {[recipe.title for recipe in without_country]}")
 
         print("5. Attach a picture and read it back")
         await pie.photo.save(draw_pie(), "image/png")
@@ -84,14 +84,14 @@ async def main(url: str | None) -> None:
         print(f"   {again.photo.content_type}, {again.photo.length} bytes, the same: {picture == draw_pie()}")
 
 
-async def clear_the_table() -> None:
-    """Delete what an earlier run has left."""
+async def delete_old_recipes() -> None:
+    """Delete the recipes of an earlier run."""
     async for recipe in Recipe.find(col(Recipe.id).in_(["apple_pie", "scones", "porridge", "trifle"])):
         await recipe.delete()
 
 
 def draw_pie(size: int = 64) -> bytes:
-    """A PNG of a round, brown pie on white."""
+    """Return a PNG of a brown circle on white, ``size`` pixels wide and high."""
     crust, table = b"\xb5\x65\x1d", b"\xff\xff\xff"
     middle = (size - 1) / 2
     rows = (

@@ -1,4 +1,4 @@
-"""Import 3,201 real and messy records: keep the good ones, say of each refused one why, and ask three questions.
+"""Import 3,201 records in bulk: save the valid ones, print why each invalid one was refused, and run three queries.
 
 python examples/02_import_movies.py examples/data/movies.json [memory: | sqlite:FILE | http://user:password@host:5984]
 """
@@ -20,18 +20,18 @@ console = Console()
 
 
 def read_date(value: object) -> object:
-    """The file writes ``Jun 12 1998``; the database, ISO 8601."""
+    """Convert a date of the file, such as ``Jun 12 1998``. Other values are returned unchanged."""
     if isinstance(value, str) and value[:1].isalpha():
         return datetime.strptime(value, "%b %d %Y").replace(tzinfo=UTC).date()
     return value
 
 
-# The collection ends in 2011, so a later year is one of the last century that somebody read from two digits.
+# The collection ends in 2011. A later year is an error in the file: a year of the 20th century with two digits.
 ReleaseDate = Annotated[date, BeforeValidator(read_date), Field(le=date(2011, 12, 31))]
 
 
 class Movie(CouchModel, database="movies", indexes=[Index("imdb_rating"), Index("production_budget")]):
-    model_config = ConfigDict(coerce_numbers_to_str=True)  # "300" and "1776" are titles
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # the titles 300 and 1776 are numbers in the file
 
     title: str = Field(min_length=1)
     release_date: ReleaseDate
@@ -49,13 +49,13 @@ async def main(file: Path, url: str | None) -> None:
     async with connect(url) as couch:
         await couch.apply(Movie)
         stored = await save(movies)
-        console.print(f"{stored} movies saved, {len(movies) - stored} were there already, {len(refused)} are refused:")
+        console.print(f"{stored} movies saved, {len(movies) - stored} existed already, {len(refused)} records refused:")
         report(refused)
-        await ask()
+        await run_queries()
 
 
 def read(file: Path) -> tuple[list[Movie], list[tuple[int, str, str]]]:
-    """The movies, and of each refused record its row, its title and why."""
+    """Return the movies, and the row, title and errors of each refused record."""
     movies, refused = [], []
     for row, record in enumerate(json.loads(file.read_text(encoding="utf-8")), start=1):
         fields: dict[str, Any] = {name.lower().replace(" ", "_"): value for name, value in record.items()}
@@ -68,7 +68,7 @@ def read(file: Path) -> tuple[list[Movie], list[tuple[int, str, str]]]:
 
 
 async def save(movies: list[Movie]) -> int:
-    """Save in bulk; how many were new."""
+    """Save movies in bulk, and return the number of new ones."""
     stored = 0
     parts = [movies[start : start + 200] for start in range(0, len(movies), 200)]
     for part in track(parts, "saving", console=console):
@@ -85,18 +85,18 @@ def report(refused: list[tuple[int, str, str]]) -> None:
         console.print(f"  row {row:4} {title}: {why}", markup=False, highlight=False, soft_wrap=True)
 
 
-async def ask() -> None:
-    console.print("\n[bold]The best rated with more than 100,000 votes")
+async def run_queries() -> None:
+    console.print("\n[bold]The highest ratings with more than 100,000 votes")
     best = Movie.find(col(Movie.imdb_votes) > 100_000).sort(col(Movie.imdb_rating).desc()).limit(5)
     async for movie in best:
         console.print(f"  {movie.imdb_rating} {movie.title} ({movie.release_date.year})")
 
-    console.print("\n[bold]Cost more than 100 million and brought in less than a third of it")
+    console.print("\n[bold]Cost more than 100 million, earned less than 33 million")
     flops = Movie.find(col(Movie.production_budget) > 100_000_000, col(Movie.worldwide_gross) < 33_000_000)
     async for movie in flops.sort(col(Movie.production_budget).desc()):
         console.print(f"  {movie.title} ({movie.release_date.year}) by {movie.director or 'somebody'}")
 
-    console.print("\n[bold]How many of Spielberg's did critics love?")
+    console.print("\n[bold]Spielberg's movies with a rating of 90 or more")
     loved = Movie.find(Movie.director == "Steven Spielberg", col(Movie.rotten_tomatoes_rating) >= 90)
     console.print(f"  {await loved.count()} of {await Movie.find(Movie.director == 'Steven Spielberg').count()}")
 

@@ -1,8 +1,8 @@
-"""Offline first: two kitchens write recipes without a network, and bring both sides together when there is one.
+"""Change two databases independently, synchronize them, and replicate continuously.
 
     python examples/03_sync.py
 
-One kitchen keeps its recipes in memory, the other where $COUCHMODEL_URL says.
+One database is in memory. The other is at $COUCHMODEL_URL, or in memory as well.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from couchmodel.sync import follow, synchronize
 
 
 async def write(database: Database, id: str, **fields: object) -> None:
-    """Create a recipe, or change it."""
+    """Create a recipe, or change it if it exists."""
     recipe = await database.create(id, exists_ok=True)
     recipe.update(fields)
     await recipe.save()
 
 
 async def main() -> None:
-    """Work apart, come together, and stay together."""
+    """Run the example."""
     name = f"kitchen-{secrets.token_hex(4)}"
     async with CouchDB("memory:") as here, CouchDB(os.environ.get("COUCHMODEL_URL", "memory:")) as there:
         ours, theirs = await here.create(name), await there.create(name)
@@ -34,12 +34,12 @@ async def main() -> None:
         print(f"pushed {pushed.docs_written}, pulled {pulled.docs_written}")
 
         mine, other = await ours["apple_pie"], await theirs["apple_pie"]
-        print(f"both show {mine['title']!r}: {mine.rev == other.rev}")
+        print(f"both databases have the same winner, {mine['title']!r}: {mine.rev == other.rev}")
 
         async with follow(ours, theirs) as push:
             await write(ours, "bread", title="Bread")
             await push.caught_up()
-            print("and there is", (await theirs["bread"])["title"])
+            print("replicated:", (await theirs["bread"])["title"])
 
         await theirs.delete()
 

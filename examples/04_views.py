@@ -1,8 +1,8 @@
-"""What a household spends: a view that needs no JavaScript, one in JavaScript, and their rows.
+"""Count and sum expenses with two views: a declarative one, and one in JavaScript.
 
     pip install 'couchmodel[js]' && python examples/04_views.py
 
-The documents are where $COUCHMODEL_URL says, else in ./couchmodel.db.
+The documents are stored at $COUCHMODEL_URL, else in ./couchmodel.db.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ SPENT = "function (doc) { emit([doc.category, doc.day.slice(0, 7)], doc.cents); 
 
 
 async def declare(database: Database) -> None:
-    """Views are members of design documents, which have one language each."""
+    """Create the views. Each language needs a design document of its own."""
     counted = await database.design_doc("counted", exists_ok=True)
     counted.update(language="query", views=COUNTED)
     await counted.save()
@@ -50,7 +50,7 @@ async def main() -> None:
             print(f"{category} {month} {cents / 100:>6.2f}")
 
         page = await months.page(2, reduce=False, include_docs=True, startkey=["rent"])
-        print("the first of the rent:", *(Expense.model_validate(row.get("doc")).day for row in page.rows))
+        print("the first rent:", *(Expense.model_validate(row.get("doc")).day for row in page.rows))
 
         await database.delete()
 

@@ -1,6 +1,8 @@
-"""A store that several people share: ``couchmodel serve``, two users, and a database for those with a role.
+"""Serve a store with ``couchmodel serve``, create two users, and limit a database to users with a role.
 
-It needs the extra ``cli``, and brings its own server: python examples/05_serve.py
+    pip install 'couchmodel[cli]' && python examples/05_serve.py
+
+The example starts the server itself.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ PASSWORD = secrets.token_urlsafe()
 
 @asynccontextmanager
 async def serving() -> AsyncGenerator[str]:
-    """The URL of a store in memory that another process serves."""
+    """Serve a store in memory in another process, and yield its URL."""
     command = ("-m", "couchmodel", "serve", "--port", "0")
     secret = os.environ | {"COUCHMODEL_ADMIN": f"root:{PASSWORD}"}
     server = await asyncio.create_subprocess_exec(sys.executable, *command, env=secret, stdout=PIPE)
@@ -32,7 +34,7 @@ async def serving() -> AsyncGenerator[str]:
 
 
 async def invite(url: str) -> None:
-    """Two users, of whom one is a cook, and a database that is for cooks."""
+    """Create two users, of whom one has the role ``cook``, and a database for that role."""
     async with CouchDB(url, "root", PASSWORD) as couch:
         await couch.users.create("ada", "pie", roles=["cook"])
         await couch.users.create("bob", "ale")
@@ -46,12 +48,12 @@ async def main() -> None:
         async with CouchDB(url, auth=CookieAuth("ada", "pie")) as couch:
             await (await couch.database("recipes").create("apple_pie", data={"title": "Apple pie"})).save()
             async with aclosing(couch.database("recipes").changes(feed="continuous")) as feed:
-                print("ada is told of", (await anext(feed)).id)
+                print("ada gets the change of", (await anext(feed)).id)
         async with CouchDB(url, "bob", "ale") as couch:
             try:
                 await couch.database("recipes").get("apple_pie")
             except ForbiddenError as error:
-                print("bob is told:", error)
+                print("bob gets the error:", error)
 
 
 asyncio.run(main())

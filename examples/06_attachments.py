@@ -1,8 +1,8 @@
-"""A film of 64 MiB goes into a document and comes back, and memory holds a few pieces of it at a time.
+"""Store and read an attachment of 64 MiB in pieces.
 
     python examples/06_attachments.py
 
-The document is where $COUCHMODEL_URL says, else in ./couchmodel.db.
+The document is stored at $COUCHMODEL_URL, else in ./couchmodel.db.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Film(CouchModel):
 
 
 async def shoot() -> AsyncGenerator[bytes]:
-    """The frames, as they come from a camera."""
+    """Yield the content in pieces of 1 MiB, as a camera would."""
     for number in range(64):
         yield bytes([number]) * MIB
 
@@ -36,7 +36,7 @@ async def main() -> None:
             print(f"stored {film.reel.length:,} bytes in {film.title!r}")
 
             received = 0
-            async for piece in film.reel.stream():  # its length and its digest are checked on the way
+            async for piece in film.reel.stream():  # checks the length and the digest at the end
                 received += len(piece)
             print(f"read   {received:,} bytes")
 
