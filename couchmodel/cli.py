@@ -26,7 +26,7 @@ try:
     from rich.console import Console
     from rich.progress import Progress
 except ImportError as error:
-    raise SystemExit("the command line needs an extra: pip install 'couchmodel[cli]'") from error
+    raise SystemExit("the command couchmodel needs an extra: pip install 'couchmodel[cli]'") from error
 
 __all__ = ["main"]
 
@@ -62,34 +62,34 @@ def _couchmodel(
 @app.command()
 def serve(
     file: Annotated[
-        str | None, typer.Argument(help="The store's file, made if missing. In memory without one.")
+        str | None, typer.Argument(help="The store's file, created if missing. Without one, the store is in memory.")
     ] = None,
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5984,
     host: Annotated[
-        str, typer.Option(help="The address to listen on. One that others can reach needs an administrator.")
+        str, typer.Option(help="The address to listen on. Any other than loopback needs an administrator.")
     ] = "127.0.0.1",
     admin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME:PASSWORD",
             envvar="COUCHMODEL_ADMIN",
-            help="An administrator, also several times; the variable has them with spaces between. "
-            "A password may be hashed as in CouchDB's configuration.",
+            help="An administrator. Can be repeated; in the variable, separate them with spaces. "
+            "The password may be hashed as in CouchDB's configuration.",
         ),
     ] = None,
     require_valid_user: Annotated[
-        bool, typer.Option("--require-valid-user", help="Answer nobody who does not say who they are.", **_USERS)
+        bool, typer.Option("--require-valid-user", help="Refuse requests without credentials.", **_USERS)
     ] = False,
     session_timeout: Annotated[
-        int, typer.Option(min=1, metavar="SECONDS", help="How long a cookie is good that is not used.", **_USERS)
+        int, typer.Option(min=1, metavar="SECONDS", help="How long an unused cookie is valid.", **_USERS)
     ] = SESSION,
     jwt_key: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=KEY",
-            help="Take JSON Web Tokens that this key has signed, also several times: hmac:ID=BASE64, "
-            "rsa:ID=@FILE.pem or ec:ID=@FILE.pem; ID is _default where tokens name none.",
+            help="Accept JSON Web Tokens signed with this key: hmac:ID=BASE64, rsa:ID=@FILE.pem or "
+            "ec:ID=@FILE.pem. Can be repeated. ID is _default for tokens that name no key.",
             **_USERS,
         ),
     ] = None,
@@ -97,16 +97,16 @@ def serve(
         str | None,
         typer.Option(
             envvar="COUCHMODEL_PROXY_SECRET",
-            help="Take the X-Auth-CouchDB headers of a proxy that proves to know this secret.",
+            help="Accept the X-Auth-CouchDB headers of a proxy that proves that it knows this secret.",
             **_USERS,
         ),
     ] = None,
     cors: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Let the pages of an origin in, also several times; * is any.", **_WEB),
+        typer.Option(metavar="ORIGIN", help="Allow pages of this origin. Can be repeated. * allows all.", **_WEB),
     ] = None,
     cors_credentials: Annotated[
-        bool, typer.Option("--cors-credentials", help="Let those pages send cookies and passwords along.", **_WEB)
+        bool, typer.Option("--cors-credentials", help="Let these pages send cookies and passwords.", **_WEB)
     ] = False,
     max_request_size: Annotated[
         int, typer.Option(min=1, metavar="BYTES", help="The largest body of a request.", **_WEB)
@@ -121,10 +121,10 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="Listen with TLS: the certificate and its chain.", **_WEB)
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The certificate's key, if it is not in the same file.", **_WEB)
+        Path | None, typer.Option(metavar="FILE", help="The key of the certificate, if it is in another file.", **_WEB)
     ] = None,
 ) -> None:
-    """Serve an embedded store over HTTP, as a CouchDB would, until it is interrupted."""
+    """Serve an embedded store over HTTP to any CouchDB client, until interrupted."""
     with _exit_on_error("serve"):
         pairs = [_split_pair(text, "=", "--jwt-key", "NAME=KEY") for text in jwt_key or ()]
         configuration = Configuration(
@@ -144,9 +144,9 @@ def serve(
 def check(
     file: Annotated[str, typer.Argument(help="The store's file; it may be in use.")],
     *,
-    most: Annotated[int, typer.Option(min=1, help="Stop after so many problems.")] = 100,
+    most: Annotated[int, typer.Option(min=1, help="Stop after this many problems.")] = 100,
 ) -> None:
-    """Read a store from end to end, and say what is wrong with it: exit status 0 if nothing, 1 if something is."""
+    """Read a whole store and print its problems. The exit status is 0 without problems, 1 with problems."""
     with _exit_on_error("check", status=2):
         found = asyncio.run(check_file(file, most=most))
     for problem in found.problems:
@@ -158,9 +158,9 @@ def check(
 @app.command()
 def backup(
     file: Annotated[str, typer.Argument(help="The store's file; it may be in use.")],
-    target: Annotated[str, typer.Argument(help="The copy's file; nothing may be there yet.")],
+    target: Annotated[str, typer.Argument(help="The file of the copy, which must not exist.")],
 ) -> None:
-    """Copy a store as it is at this moment. The copy is a store, and appears when it is whole."""
+    """Copy a store as of this moment. The file of the copy appears when it is complete."""
     terminal = Console(stderr=True)
     with (
         _exit_on_error("backup"),
@@ -176,8 +176,8 @@ def backup(
 
 
 @app.command()
-def renew(file: Annotated[str, typer.Argument(help="The store's file; nobody may have it open.")]) -> None:
-    """Give the databases of a store new ids, after its file was put back: feeds and replications begin again."""
+def renew(file: Annotated[str, typer.Argument(help="The store's file, which must not be open.")]) -> None:
+    """Give the databases of a restored store new ids, so that feeds and replications start again."""
     with _exit_on_error("renew"):
         count = asyncio.run(renew_ids(file))
     typer.echo(f"{file}: {_count_noun(count, 'database')} with new ids")
@@ -203,7 +203,7 @@ def _exit_on_error(command: str, *, status: int = 1) -> Generator[None]:
 def _summary(found: Checked, most: int) -> str:
     counts, problems = found.counts, len(found.problems)
     if problems:
-        return f"{_count_noun(problems, 'problem')}{', and the rest was not looked at' if problems == most else ''}"
+        return f"{_count_noun(problems, 'problem')}{', and the check stopped there' if problems == most else ''}"
     documents = f"{_count_noun(counts.documents, 'document')} and {counts.deleted:,} deleted"
     parts = _count_noun(counts.databases, "database"), documents, _count_noun(counts.attachments, "stored attachment")
     return f"{', '.join(parts)}: all is well"
@@ -230,7 +230,7 @@ async def _serve(
         gc.set_threshold(*COLLECTIONS)
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")
         if server.is_open_to_all:
-            typer.echo("whoever can reach it is an administrator: see --admin", err=True)
+            typer.echo("every client has an administrator's rights: see --admin", err=True)
         await stopped.wait()
         await server.close()
     finally:
@@ -251,7 +251,7 @@ def _read_key(text: str) -> str:
 def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if certificate is None:
         if key is not None:
-            raise typer.BadParameter("a key needs a certificate", param_hint="--tls-key")
+            raise typer.BadParameter("give the certificate of the key with --tls-certificate", param_hint="--tls-key")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)

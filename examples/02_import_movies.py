@@ -31,7 +31,7 @@ ReleaseDate = Annotated[date, BeforeValidator(read_date), Field(le=date(2011, 12
 
 
 class Movie(CouchModel, database="movies", indexes=[Index("imdb_rating"), Index("production_budget")]):
-    model_config = ConfigDict(coerce_numbers_to_str=True)  # the titles 300 and 1776 are numbers in the file
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # the titles 1776 and 1941 are numbers in the file
 
     title: str = Field(min_length=1)
     release_date: ReleaseDate

@@ -10,7 +10,7 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index
 from couchmodel._model.store.attachments import Attachment
-from couchmodel._model.store.binding import bind, database_of, default_url, unbind
+from couchmodel._model.store.binding import bind, database_of, declare_database, default_url, unbind
 from couchmodel._model.store.repository import Repository
 from couchmodel.engine import CouchDB
 from couchmodel.errors import ConfigurationError
@@ -135,7 +135,7 @@ class Connection(CouchDB):
         """
         for model in models:
             if model.__database__ is None:
-                raise ConfigurationError(f"{model.__name__} names no database, so there is nothing to apply")
+                raise ConfigurationError(f"{model.__name__} names no database: {declare_database(model)}")
             await Repository(model, self.database(model.__database__)).apply(model.__indexes__)
 
     async def close(self) -> None:

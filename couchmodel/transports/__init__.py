@@ -61,5 +61,7 @@ def open_transport(url: str, user: str | None = None, password: str | None = Non
 def _credentials(user: str | None, password: str | None, options: dict[str, Any]) -> Credentials | None:
     auth = credentials_of(user, password, options.get("cookie"), options.get("auth"))
     if isinstance(auth, JWTAuth | ProxyAuth):
-        raise ConfigurationError(f"an embedded store knows its users by their passwords, not by {type(auth).__name__}")
+        raise ConfigurationError(
+            f"an embedded store does not accept {type(auth).__name__}: use BasicAuth or CookieAuth"
+        )
     return auth

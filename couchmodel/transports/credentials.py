@@ -67,7 +67,9 @@ class BasicAuth(Credentials):
         """Raises ConfigurationError for a name with a colon, because the colon would end the name."""
         _check_login(user, password)
         if ":" in user:
-            raise ConfigurationError(f"the user {user!r} has a colon: use CookieAuth, basic authentication has no way")
+            raise ConfigurationError(
+                f"the user {user!r} has a colon, which basic authentication cannot send: use CookieAuth"
+            )
         self.user = user
         self.fixed = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -145,7 +147,7 @@ class CookieAuth(Credentials):
         self._headers = None
         self.learn(set_cookies(response))
         if self._headers is None:
-            raise ProtocolError("the server gave no session: is cookie authentication on? (POST /_session)")
+            raise ProtocolError("the server sent no session cookie: is cookie authentication enabled? (POST /_session)")
         return self._headers
 
 
@@ -164,7 +166,7 @@ class JWTAuth(Credentials):
         if isinstance(token, str):
             self.fixed = _bearer_header(token)
         elif not callable(token):
-            raise ConfigurationError("the token of JWTAuth is a string, or an async callable that gives one")
+            raise ConfigurationError("the token of JWTAuth must be a string, or an async callable that returns one")
         self.renews = self._source is not None
 
     def __repr__(self) -> str:
@@ -207,7 +209,9 @@ class ProxyAuth(Credentials):
             try:
                 token = hmac.new(secret.encode(), user.encode(), algorithm).hexdigest()
             except ValueError:
-                raise ConfigurationError(f"no hash algorithm is called {algorithm!r}: try 'sha256'") from None
+                raise ConfigurationError(
+                    f"the hash algorithm {algorithm!r} is unknown: use one of the server's, such as 'sha256'"
+                ) from None
             self.fixed["X-Auth-CouchDB-Token"] = token
 
     def __repr__(self) -> str:
@@ -223,9 +227,9 @@ def credentials_of(
     """
     if auth is not None and not isinstance(auth, Credentials):
         kind = type(auth).__name__
-        raise ConfigurationError(f"auth= is a BasicAuth, CookieAuth, JWTAuth or ProxyAuth of couchmodel, not a {kind}")
+        raise ConfigurationError(f"auth= must be a BasicAuth, CookieAuth, JWTAuth or ProxyAuth, not a {kind}")
     if auth is not None and (user or password or cookie is not None):
-        raise ConfigurationError("the credentials are given twice: leave out auth=, or user, password and cookie")
+        raise ConfigurationError("the credentials are given twice: give either auth=, or user, password and cookie")
     if password and not user:
         raise ConfigurationError("a password needs a user: give both, or neither")
     if cookie is not None:
@@ -280,10 +284,10 @@ def _check_secret(what: str, value: object) -> str:
 
 def _check_header(what: str, value: str) -> str:
     if any(char in value for char in "\r\n\0"):
-        raise ConfigurationError(f"the {what} of a header cannot hold a line break: {value!r}")
+        raise ConfigurationError(f"the {what} cannot be sent in a header, because of a line break or NUL: {value!r}")
     return value
 
 
 def _check_login(user: object, password: object) -> None:
     if not isinstance(user, str) or not isinstance(password, str):
-        raise ConfigurationError("the user and the password are strings")
+        raise ConfigurationError("the user and the password must be strings")

@@ -91,9 +91,9 @@ class HTTPTransport:
         self._middlewares = (*self._options.get("middlewares", ()), _send_once)
         self._context = _context(ca)
         if self._context is not None and "connector" in options:
-            raise ConfigurationError("ca= is for the connector that is made here: give yours an ssl context")
+            raise ConfigurationError("ca= does not apply to your own connector: give the connector an SSL context")
         if not isinstance(connections, int) or connections < 1:
-            raise ConfigurationError(f"connections={connections!r}: the pool holds one at least")
+            raise ConfigurationError(f"connections={connections!r} must be a whole number, 1 or more")
         self._connections = connections
         self._attempt = self._try_renewing if self._auth and self._auth.renews else self._try
         self._repeats = Repeats(self._policy, self._attempt)
@@ -127,10 +127,10 @@ class HTTPTransport:
         doubt = "" if is_harmless(request) else ", and it is unknown whether the write was carried out"
         match error:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-                message = f"the TLS connection to {self.url} failed: {error}; a CA of your own is given by ca="
+                message = f"the TLS connection to {self.url} failed: {error}; pass a CA of your own as ca="
                 raise TLSError(f"{message} ({asked(request)})") from error
             case aiohttp.ConnectionTimeoutError():
-                message = f"{self.url} did not accept a connection in time; is that its address?"
+                message = f"{self.url} did not accept a connection in time; is the address right?"
                 raise ConnectError(f"{message} ({asked(request)})") from error
             case aiohttp.ClientConnectorError():
                 message = f"{self.url} cannot be reached ({error.strerror}); is CouchDB running?"

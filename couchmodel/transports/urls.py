@@ -27,7 +27,9 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
         parts = urlsplit(url)
         has_port = parts.port != 0
     except ValueError:
-        raise ConfigurationError(f"{redact(url)!r} is no URL of a server: its host or port is malformed") from None
+        raise ConfigurationError(
+            f"the host or the port of {redact(url)!r} is malformed: write http://HOST:PORT"
+        ) from None
     if not parts.hostname or not has_port:
         raise ConfigurationError(f"{redact(url)!r} names no server: write http://HOST:PORT")
     if "@" in parts.path:

@@ -133,7 +133,7 @@ def test_it_cannot_be_assigned() -> None:
 
 @pytest.mark.parametrize("size", ["", "5 parsecs", "-1", "MB"])
 def test_a_size_that_cannot_be_read_is_refused(size: str) -> None:
-    with pytest.raises(ConfigurationError, match="no size"):
+    with pytest.raises(ConfigurationError, match="not a size"):
         attachment(max_size=size)
 
 

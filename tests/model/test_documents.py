@@ -211,7 +211,7 @@ async def test_applying_twice_changes_nothing(couch: Connection, recipes: type[R
 async def test_a_model_needs_no_database_to_be_built_and_dumped() -> None:
     pie = Recipe.model_validate({"id": "pie", "title": "Apple pie"})
     assert pie.model_dump(include={"id", "rev", "title"}) == {"id": "pie", "rev": None, "title": "Apple pie"}
-    with pytest.raises(ConfigurationError, match="not connected"):
+    with pytest.raises(ConfigurationError, match="not bound to a server"):
         await pie.save()
 
 
@@ -259,7 +259,7 @@ async def test_a_document_of_another_database_is_refused_and_its_copy_stored(
     await pie.save()
     backup = Repository(Recipe, await couch.create(f"{database.id}-backup"))
     for attempt in (backup.save(pie), backup.save_all([pie]), backup.delete(pie)):
-        with pytest.raises(ConfigurationError, match="save a copy"):
+        with pytest.raises(ConfigurationError, match="to store a copy"):
             await attempt
     await backup.save(pie.model_copy(update={"rev": None}))
     assert (await backup.get("pie")).title == "Apple pie"
@@ -352,12 +352,12 @@ async def test_a_conflict_behind_a_save_that_was_cancelled_is_one(
 
 async def test_an_id_that_is_taken_is_told_by_the_first_save(recipes: type[Recipe]) -> None:
     await recipes(id="pie", title="x").save()
-    with pytest.raises(ConflictError, match=r"there is a document 'pie' already: get\(\) it") as caught:
+    with pytest.raises(ConflictError, match=r"document 'pie' exists already: load it with get\(\)") as caught:
         await recipes(id="pie", title="y").save()
     assert (caught.value.base, caught.value.theirs) == (None, await recipes.get("pie"))
     with pytest.raises(BulkError) as refused:
         await recipes.save_all([recipes(id="pie", title="z")])
-    assert "there is a document 'pie' already" in str(refused.value.exceptions[0])
+    assert "document 'pie' exists already" in str(refused.value.exceptions[0])
 
 
 class Nested(CouchModel):

@@ -113,7 +113,7 @@ async def test_a_session_logs_in_again_before_its_cookie_expires(scripted: Start
     ("said", "kind", "message"),
     [
         (REFUSED, UnauthorizedError, r"not authorized. \(POST /_session\)"),
-        (say(), ProtocolError, "no session: is cookie authentication on"),
+        (say(), ProtocolError, "no session cookie: is cookie authentication enabled"),
         (cookie(""), ProtocolError, "no session"),
     ],
 )
@@ -225,11 +225,11 @@ async def test_a_proxy_names_the_user_and_proves_it(scripted: Start, line: Open)
         (lambda: JWTAuth("secret token"), "visible ASCII"),
         (lambda: JWTAuth(None), "async callable"),  # type: ignore[arg-type]
         (lambda: ProxyAuth("ada\r\nx: y", secret="secret"), "line break"),
-        (lambda: ProxyAuth("ada", secret="secret", algorithm="rot13"), "no hash algorithm is called 'rot13'"),
+        (lambda: ProxyAuth("ada", secret="secret", algorithm="rot13"), "the hash algorithm 'rot13' is unknown"),
         (lambda: CouchDB("http://h", password="secret"), "needs a user"),
         (lambda: CouchDB("http://ada:secret@h", auth=BasicAuth("ada", "secret")), "given twice"),
         (lambda: CouchDB("http://h", cookie="secret", auth=JWTAuth("secret")), "given twice"),
-        (lambda: CouchDB("http://h", auth=("ada", "secret")), "auth= is a BasicAuth.* not a tuple"),
+        (lambda: CouchDB("http://h", auth=("ada", "secret")), "auth= must be a BasicAuth.* not a tuple"),
     ],
 )
 def test_credentials_that_cannot_work_are_refused(make: Callable[[], object], said: str) -> None:

@@ -75,5 +75,5 @@ def test_a_ca_that_is_none_is_refused(name: str, said: str, tmp_path: Path) -> N
 
 async def test_a_ca_and_a_connector_exclude_each_other(certificate: Path) -> None:
     async with aiohttp.TCPConnector() as connector:
-        with pytest.raises(ConfigurationError, match="give yours an ssl context"):
+        with pytest.raises(ConfigurationError, match="give the connector an SSL context"):
             HTTPTransport("https://localhost", ca=certificate, connector=connector)

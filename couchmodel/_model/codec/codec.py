@@ -70,7 +70,7 @@ def base_of(document: M) -> M | None:
     base = load(type(document), body, state.home(document))
     if base.id != document.id and document.rev is not None:
         raise ConfigurationError(
-            f"the id of {base.id!r} was changed to {document.id!r}: a stored document keeps its id;"
+            f"the id of the stored document {base.id!r} cannot be changed to {document.id!r}:"
             " to store a copy, set its rev to None as well"
         )
     return base if (base.id, base.rev) == (document.id, document.rev) else None
@@ -179,7 +179,7 @@ def _check_fits(document: DocumentModel, mine: bytes) -> None:
     except ValueError:
         where = ", ".join(_nonfinite_paths(from_json(mine)))
         raise _unstorable_error(
-            document, f"{where}: NaN and infinity have no JSON; store None or a string instead"
+            document, f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         ) from None
     if dump(load(type(document), splice({"_id": document.id}, mine))) == mine:
         return

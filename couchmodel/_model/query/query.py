@@ -56,14 +56,14 @@ class Query(Generic[M]):
 
     def limit(self, count: int | None) -> Self:
         """Return the query with a limit of ``count`` documents; None is no limit."""
-        return replace(self, most=_check_count(count))
+        return replace(self, most=_check_count("limit", count))
 
     def skip(self, count: int) -> Self:
         """Return the query without its first ``count`` documents.
 
         CouchDB reads and drops them, so use this for small numbers only.
         """
-        return replace(self, leave=_check_count(count))
+        return replace(self, leave=_check_count("skip", count))
 
     def body(self) -> JSONObject:
         """Return the body of the ``_find`` request, without its limit."""
@@ -93,7 +93,7 @@ class Query(Generic[M]):
         return sum([len(batch) async for batch in rows])
 
 
-_NOT_A_FIELD: Final = "sort() takes fields of the model's class, as in Recipe.rating or Recipe.rating.desc()"
+_NOT_A_FIELD: Final = "sort() takes fields of the class, such as Recipe.rating or Recipe.rating.desc()"
 
 
 def _as_ordering(field: Any) -> Ordering:
@@ -108,7 +108,7 @@ def _at_most_one(most: int | None) -> int:
     return 1 if most is None else min(most, 1)
 
 
-def _check_count(count: Any) -> Any:
+def _check_count(method: str, count: Any) -> Any:
     if count is not None and (not isinstance(count, int) or count < 0):
-        raise QueryError(f"a limit is a number of documents, not {count!r}")
+        raise QueryError(f"{method}() takes a number of documents, 0 or more, not {count!r}")
     return count

@@ -36,7 +36,7 @@ def _condition_selector(condition: Condition) -> JSONObject:
         return {condition.operator: [_condition_selector(member) for member in condition.members]}
     if isinstance(condition, Negation):
         return {"$not": _condition_selector(condition.member)}
-    raise QueryError(f"{condition!r} is a condition of no known kind")
+    raise QueryError(f"{condition!r} is an unknown kind of condition")
 
 
 def _comparison_selector(condition: Comparison) -> JSONObject:

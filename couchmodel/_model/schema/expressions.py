@@ -44,7 +44,7 @@ class Condition:
         return Negation(self)
 
     def __bool__(self) -> NoReturn:
-        raise QueryError("a condition is neither true nor false by itself: combine conditions with &, | and ~")
+        raise QueryError("a condition has no truth value: combine conditions with &, | and ~, not with and, or and not")
 
 
 class Comparison(Condition):
@@ -200,10 +200,10 @@ class FieldExpression(Generic[T]):
         return f"<field {self.path}>"
 
     def __bool__(self) -> NoReturn:
-        raise QueryError(f"the field {self.path!r} is neither true nor false by itself: compare it, as in == True")
+        raise QueryError(f"the field {self.path!r} has no truth value: compare it, as in == True")
 
     def __iter__(self) -> NoReturn:
-        raise TypeError(f"the field {self.path!r} has no elements on the class: use contains() or in_()")
+        raise TypeError(f"the field {self.path!r} of the class cannot be iterated over: use contains() or in_()")
 
 
 def field_of(model: type[BaseModel], name: str, prefix: tuple[str, ...] = ()) -> FieldExpression[Any]:
@@ -225,7 +225,7 @@ def col(field: Any) -> FieldExpression[Any]:
     ``field`` is not a field of a model's class.
     """
     if not isinstance(field, FieldExpression):
-        raise QueryError(f"col() takes a field of a model's class, not {field!r}")
+        raise QueryError(f"col() takes a field of the class, such as Recipe.rating, not {field!r}")
     return field
 
 
@@ -234,7 +234,7 @@ def require_condition(condition: object) -> Condition:
     if isinstance(condition, Condition):
         return condition
     said = "a comparison of values, not of a model's fields," if isinstance(condition, bool) else f"{condition!r}"
-    raise QueryError(f"{said} is no condition: compare fields of the class, as in Recipe.rating >= 4")
+    raise QueryError(f"{said} is not a condition: compare a field of the class, as in Recipe.rating >= 4")
 
 
 def _bare_type(annotation: Any) -> Any:

@@ -61,22 +61,24 @@ class AttachmentField:
         return document.__attachment__(self)
 
     def __set__(self, document: object, value: object) -> None:
-        raise AttributeError(f"{self.field_name!r} is not assigned but saved: await document.{self.field_name}.save(…)")
+        name = self.field_name
+        raise AttributeError(f"attachment {name!r} cannot be assigned: use `await document.{name}.save(…)`")
 
     def check_type(self, content_type: str) -> None:
         """Raise AttachmentError if the field does not allow this media type."""
         if not content_type.isprintable() or "/" not in content_type:
-            said = f"{self.field_name!r} takes a media type such as 'image/png', and {content_type!r} is none"
-            raise AttachmentError(said)
+            name = self.field_name
+            raise AttachmentError(f"attachment {name!r} needs a media type such as 'image/png', not {content_type!r}")
         kind = content_type.partition(";")[0].strip().lower()
         if self.content_types and not any(fnmatch.fnmatchcase(kind, allowed) for allowed in self.content_types):
-            message = f"{self.field_name!r} takes {', '.join(self.content_types)}, not {content_type}"
-            raise AttachmentError(message)
+            allowed = " or ".join(self.content_types)
+            raise AttachmentError(f"attachment {self.field_name!r} has to be {allowed}, not {content_type}")
 
     def check_size(self, size: int) -> None:
         """Raise AttachmentError if the field does not allow this many bytes."""
         if self.max_size is not None and size > self.max_size:
-            raise AttachmentError(f"{self.field_name!r} takes at most {self.max_size:,} bytes, not {size:,} or more")
+            allowed = f"at most {self.max_size:,} bytes, not {size:,} or more"
+            raise AttachmentError(f"attachment {self.field_name!r} may have {allowed}")
 
 
 def attachment(
@@ -120,5 +122,5 @@ def parse_size(size: int | str) -> int:
         return size
     found = _SIZE.fullmatch(size)
     if found is None:
-        raise ConfigurationError(f"{size!r} is no size: write a number of bytes, or one with a unit, such as '5 MB'")
+        raise ConfigurationError(f"max_size={size!r} is not a size: give a number of bytes, or a string such as '5 MB'")
     return int(float(found[1]) * _UNIT_BYTES[(found[2] or "B").lower()])

@@ -113,7 +113,9 @@ class Attachment:
     def _stored_rev(self, verb: str) -> str:
         if self._document.rev is None:
             name = self._field.field_name
-            raise ConfigurationError(f"{self._document.id!r} is not stored: save it before you {verb} its {name!r}")
+            raise ConfigurationError(
+                f"{self._document.id!r} is not stored: save it before you {verb} its attachment {name!r}"
+            )
         return self._document.rev
 
     def _note_write(self, answer: WriteAnswer, stub: JSONObject | None) -> None:

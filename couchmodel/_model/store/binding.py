@@ -9,7 +9,7 @@ from typing import Any, Final
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["DEFAULT_URL", "bind", "database_of", "default_url", "unbind", "using"]
+__all__ = ["DEFAULT_URL", "bind", "database_of", "declare_database", "default_url", "unbind", "using"]
 
 DEFAULT_URL: Final = "sqlite:couchmodel.db"
 
@@ -57,8 +57,13 @@ def database_of(model: type[Any], name: str | None) -> Database:
     if isinstance(target, Database):
         return target
     if target is None:
-        raise ConfigurationError(f"{model.__name__} is not connected: open one with `async with connect() as couch:`")
+        hint = "open a connection with `async with connect() as couch:`"
+        raise ConfigurationError(f"{model.__name__} is not bound to a server: {hint}")
     if name is None:
-        example = f'class {model.__name__}(CouchModel, database="…")'
-        raise ConfigurationError(f"{model.__name__} names no database: write `{example}`, or use a Repository")
+        raise ConfigurationError(f"{model.__name__} names no database: {declare_database(model)}, or use a Repository")
     return target.database(name)
+
+
+def declare_database(model: type[Any]) -> str:
+    """Return the advice, for an error message, to name a database in the declaration of a model."""
+    return f'declare it with `class {model.__name__}(CouchModel, database="…")`'

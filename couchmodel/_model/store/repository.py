@@ -34,12 +34,12 @@ __all__ = ["Repository"]
 M = TypeVar("M", bound=DocumentModel)
 
 _NO_DATABASE: Final = "Database does not exist."
-_CHANGED: Final = "{id!r} has been changed or deleted since: compare error.mine with error.theirs"
-_TAKEN: Final = "there is a document {id!r} already: get() it and change it, or take another id"
+_CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
+_TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
 _ATTEMPTS: Final = 6
 """How often indexes are applied while other processes, such as workers of a web server, change the same document."""
 
-_INDEX_RULE: Final = "an index serves where each of its fields is sorted by or stands in a condition"
+_INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
 class Repository(Generic[M]):
@@ -132,7 +132,7 @@ class Repository(Generic[M]):
         except NotFoundError as error:
             raise self._with_hint(error) from None
         if errors:
-            raise BulkError(f"{len(errors)} of {len(sent)} documents were refused in {self.database.id!r}", errors)
+            raise BulkError(f"database {self.database.id!r} refused {len(errors)} of {len(sent)} documents", errors)
 
     async def delete(self, document: M) -> None:
         """Delete the revision that a document was loaded or saved as.
@@ -143,7 +143,9 @@ class Repository(Generic[M]):
         """
         self._check_home(document)
         if document.rev is None:
-            raise ConfigurationError(f"{document.id!r} is not stored, so it cannot be deleted")
+            raise ConfigurationError(
+                f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
+            )
         try:
             await self.session.send(Request("DELETE", document_path(self.path, document.id), {"rev": document.rev}))
         except ConflictError as error:
@@ -184,7 +186,7 @@ class Repository(Generic[M]):
         except BadRequestError as error:
             if error.code == "no_usable_index":
                 fields = ", ".join(repr(next(iter(field))) for field in body["sort"])
-                error.hint = f"declare Index({fields}) on {self.model.__name__} and apply it; {_INDEX_RULE}"
+                error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
             raise
 
     async def apply(self, indexes: Sequence[Index]) -> None:
@@ -250,8 +252,8 @@ class Repository(Generic[M]):
         # A document that outlived its connection may be saved over a new one, which may lead to the same store.
         if home.path != self.path or not home.session.is_closed:
             raise ConfigurationError(
-                f"{document.id!r} is of {home.database.id!r}, and its revision means nothing in {self.database.id!r}:"
-                " to store it here as well, save a copy, model_copy(update={'rev': None})"
+                f"{document.id!r} comes from database {home.database.id!r}, so it cannot be saved to or deleted from"
+                f" {self.database.id!r}: to store a copy there, save document.model_copy(update={{'rev': None}})"
             )
 
     async def _load_bases(self, documents: Iterable[M]) -> None:
