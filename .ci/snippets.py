@@ -1,7 +1,7 @@
-"""Checks the Python of Markdown files, and the README's links.
+"""Check the Python blocks of Markdown files, and the links of the README.
 
-A block that is a whole program, with ``asyncio.run``, runs twice on one embedded store. Any other is a fragment: it
-compiles, with ``await`` at the top level as in a notebook, and what it imports from couchmodel is there.
+A block with ``asyncio.run`` is a program: it must run twice on one embedded store. Any other block is a fragment: it
+must compile, with ``await`` allowed at the top level, and its imports from couchmodel must work.
 """
 
 import ast
@@ -18,11 +18,11 @@ SECONDS = 60
 
 
 def check_program(code: str) -> str | None:
-    """What is wrong with a program."""
+    """Run a program twice, and return its error output; None if both runs succeed."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "program.py")
         script.write_text(code, encoding="utf-8")
-        # The second time it finds what it has left.
+        # The second run finds the data of the first.
         return _fault(script) or _fault(script)
 
 
@@ -40,7 +40,7 @@ def _fault(script: Path) -> str | None:
 
 
 def check_fragment(code: str) -> str | None:
-    """What is wrong with a fragment."""
+    """Compile a fragment and run its imports, and return the error; None if there is none."""
     try:
         tree = compile(code, "fragment", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         for node in ast.walk(tree):
@@ -52,7 +52,7 @@ def check_fragment(code: str) -> str | None:
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with a file."""
+    """Return the problems of a file, each with its file and line."""
     text = path.read_text(encoding="utf-8")
     faults: list[str] = []
     for match in BLOCK.finditer(text):

@@ -121,7 +121,7 @@ class ProtocolError(TransportError):
 
 
 class StoreFileError(TransportError):
-    """The file of an embedded store cannot be used. It is no store, of a newer version, or open in another process."""
+    """The file of an embedded store cannot be used: it is not a store, is too new, or is open in another process."""
 
 
 class ResponseError(CouchModelError):

@@ -1,4 +1,4 @@
-"""How the documentation is built: ``sphinx-build -W -b html docs docs/_build/html``."""
+"""Configuration of Sphinx. ``sphinx-build -W -b html docs docs/_build/html`` builds the documentation."""
 
 import subprocess
 import sys
@@ -33,12 +33,12 @@ python_use_unqualified_type_names = True
 def without_arguments(
     _app: Sphinx, kind: str, _name: str, _object: Any, _options: Any, arguments: str | None, _answer: str | None
 ) -> tuple[str, None] | None:
-    """An error is caught, not made: how to make one only hides what it says."""
+    """Leave out the arguments of exceptions, because users catch them and do not create them."""
     return ("", None) if kind == "exception" and arguments else None
 
 
 def with_commands(_app: Sphinx, page: str, source: list[str]) -> None:
-    """The page of the command line ends with what the commands say of themselves."""
+    """Append the help of the commands to the page of the command line."""
     if page == "reference/cli":
         command = (sys.executable, "-m", "typer", "couchmodel.cli", "utils", "docs", "--name", "couchmodel")
         told = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603  our own words
@@ -46,6 +46,6 @@ def with_commands(_app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Sphinx's hook."""
+    """Connect the functions above to Sphinx."""
     app.connect("autodoc-process-signature", without_arguments)
     app.connect("source-read", with_commands)
