@@ -5,10 +5,15 @@ Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``awai
 
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.query import Query
-from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, col
+from couchmodel._model.schema.declaration import Security
+from couchmodel._model.schema.expressions import Condition, FieldExpression, ListExpression, Ordering, col
+from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
+from couchmodel._model.store.migration import MigrationReport
+from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
 from couchmodel.errors import (
     AttachmentError,
@@ -59,13 +64,18 @@ __all__ = [
     "CouchModelError",
     "DocumentError",
     "ExpectationFailedError",
+    "Field",
     "FieldExpression",
     "ForbiddenError",
     "Index",
+    "ListExpression",
+    "Mapped",
     "MethodNotAllowedError",
+    "MigrationReport",
     "NotAcceptableError",
     "NotFoundError",
     "Ordering",
+    "Plan",
     "PreconditionFailedError",
     "ProtocolError",
     "Query",
@@ -75,6 +85,7 @@ __all__ = [
     "Repository",
     "RequestTimeoutError",
     "ResponseError",
+    "Security",
     "ServerError",
     "StorageFullError",
     "StoreFileError",

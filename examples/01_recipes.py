@@ -12,19 +12,19 @@ import zlib
 
 from pydantic import BaseModel
 
-from couchmodel import Attachment, ConflictError, CouchModel, Index, attachment, col, connect
+from couchmodel import Attachment, ConflictError, CouchModel, Field, Index, Mapped, attachment, col, connect
 
 
 class Author(BaseModel):
-    name: str
-    country: str | None = None
+    name: Mapped[str]
+    country: Mapped[str | None] = Field(default=None)
 
 
 class Recipe(CouchModel, database="recipes", indexes=[Index("rating", "title")]):
-    title: str
-    author: Author
-    ingredients: list[str] = []
-    rating: int = 0
+    title: Mapped[str]
+    author: Mapped[Author]
+    ingredients: Mapped[list[str]] = Field(default_factory=list)
+    rating: Mapped[int] = Field(default=0)
     photo: Attachment = attachment(content_types=["image/*"], max_size="5 MB")
 
 
@@ -72,9 +72,9 @@ async def main(url: str | None) -> None:
 
         print("4. Find")
         good = Recipe.find(Recipe.rating >= 4, Recipe.author.name == "Ada")
-        async for recipe in good.sort(col(Recipe.rating).desc(), col(Recipe.title).desc()):
+        async for recipe in good.sort(Recipe.rating.desc(), Recipe.title.desc()):
             print(f"   {recipe.rating} {recipe.title}")
-        without_country = await Recipe.find(Recipe.author.country == None).to_list()  # noqa: E711 - a condition of the query
+        without_country = await Recipe.find(Recipe.author.country.is_none()).to_list()
         print(f"   by an author without a country: {[recipe.title for recipe in without_country]}")
 
         print("5. Attach a picture and read it back")

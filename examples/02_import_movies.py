@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, ValidationError
 from rich.console import Console
 from rich.progress import track
 
-from couchmodel import ConflictError, CouchModel, Index, col, connect
+from couchmodel import ConflictError, CouchModel, Field, Index, Mapped, connect
 
 console = Console()
 
@@ -33,15 +33,15 @@ ReleaseDate = Annotated[date, BeforeValidator(read_date), Field(le=date(2011, 12
 class Movie(CouchModel, database="movies", indexes=[Index("imdb_rating"), Index("production_budget")]):
     model_config = ConfigDict(coerce_numbers_to_str=True)  # the titles 1776 and 1941 are numbers in the file
 
-    title: str = Field(min_length=1)
-    release_date: ReleaseDate
-    director: str | None = None
-    major_genre: str | None = None
-    production_budget: int | None = Field(default=None, gt=0)
-    worldwide_gross: int | None = Field(default=None, ge=0)
-    rotten_tomatoes_rating: int | None = Field(default=None, ge=0, le=100)
-    imdb_rating: float | None = Field(default=None, ge=0, le=10)
-    imdb_votes: int | None = Field(default=None, ge=0)
+    title: Mapped[str] = Field(min_length=1)
+    release_date: Mapped[ReleaseDate]
+    director: Mapped[str | None] = Field(default=None)
+    major_genre: Mapped[str | None] = Field(default=None)
+    production_budget: Mapped[int | None] = Field(default=None, gt=0)
+    worldwide_gross: Mapped[int | None] = Field(default=None, ge=0)
+    rotten_tomatoes_rating: Mapped[int | None] = Field(default=None, ge=0, le=100)
+    imdb_rating: Mapped[float | None] = Field(default=None, ge=0, le=10)
+    imdb_votes: Mapped[int | None] = Field(default=None, ge=0)
 
 
 async def main(file: Path, url: str | None) -> None:
@@ -87,17 +87,17 @@ def report(refused: list[tuple[int, str, str]]) -> None:
 
 async def run_queries() -> None:
     console.print("\n[bold]The highest ratings with more than 100,000 votes")
-    best = Movie.find(col(Movie.imdb_votes) > 100_000).sort(col(Movie.imdb_rating).desc()).limit(5)
+    best = Movie.find(Movie.imdb_votes > 100_000).sort(Movie.imdb_rating.desc()).limit(5)
     async for movie in best:
         console.print(f"  {movie.imdb_rating} {movie.title} ({movie.release_date.year})")
 
     console.print("\n[bold]Cost more than 100 million, earned less than 33 million")
-    flops = Movie.find(col(Movie.production_budget) > 100_000_000, col(Movie.worldwide_gross) < 33_000_000)
-    async for movie in flops.sort(col(Movie.production_budget).desc()):
+    flops = Movie.find(Movie.production_budget > 100_000_000, Movie.worldwide_gross < 33_000_000)
+    async for movie in flops.sort(Movie.production_budget.desc()):
         console.print(f"  {movie.title} ({movie.release_date.year}) by {movie.director or 'somebody'}")
 
     console.print("\n[bold]Spielberg's movies with a rating of 90 or more")
-    loved = Movie.find(Movie.director == "Steven Spielberg", col(Movie.rotten_tomatoes_rating) >= 90)
+    loved = Movie.find(Movie.director == "Steven Spielberg", Movie.rotten_tomatoes_rating >= 90)
     console.print(f"  {await loved.count()} of {await Movie.find(Movie.director == 'Steven Spielberg').count()}")
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,6 @@ def lost(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseEx
 @pytest.fixture
 async def recipes(couch: Connection, database: Database, monkeypatch: pytest.MonkeyPatch) -> type[Recipe]:
     """The model of recipes, bound to a new database with its indexes."""
-    monkeypatch.setattr(Recipe, "__database__", database.id)
+    monkeypatch.setattr(Recipe, "__declared__", replace(Recipe.__declared__, database=database.id))
     await couch.apply(Recipe)
     return Recipe

@@ -2,20 +2,20 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from couchmodel import Attachment, CouchModel, Index, attachment
+from couchmodel import Attachment, CouchModel, Field, Index, Mapped, attachment
 
 
 class Author(BaseModel):
-    name: str
-    country: str | None = None
+    name: Mapped[str]
+    country: Mapped[str | None] = Field(default=None)
 
 
 class Recipe(CouchModel, database="recipes", indexes=[Index("rating", "title")]):
-    title: str
-    author: Author = Author(name="Ada")
-    ingredients: list[str] = []
-    rating: int = Field(default=0, ge=0, le=5)
-    created: datetime | None = None
+    title: Mapped[str]
+    author: Mapped[Author] = Field(default=Author(name="Ada"))
+    ingredients: Mapped[list[str]] = Field(default_factory=list)
+    rating: Mapped[int] = Field(default=0, ge=0, le=5)
+    created: Mapped[datetime | None] = Field(default=None)
     photo: Attachment = attachment(content_types=["image/*"], max_size="1 KB")

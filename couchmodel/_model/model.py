@@ -1,16 +1,20 @@
 """The model class that users subclass, and the connection that binds models to a server."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
+from couchmodel._model.codec.forms import check_storable, write_field
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.declaration import Security, declare
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index
+from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
-from couchmodel._model.store.binding import bind, database_of, declare_database, default_url, unbind
+from couchmodel._model.store.binding import bind, database_of, default_url, unbind
+from couchmodel._model.store.plan import Plan, check_together, missing_members, plan_model
 from couchmodel._model.store.repository import Repository
 from couchmodel.engine import CouchDB
 from couchmodel.errors import ConfigurationError
@@ -31,18 +35,48 @@ class CouchModel(DocumentModel):
     stored. A model can be built, validated and dumped without a database.
     """
 
-    __database__: ClassVar[str | None] = None
-    __indexes__: ClassVar[tuple[Index, ...]] = ()
+    __verbs__: ClassVar[bool] = True
+    """The mark of the class whose methods a field must not hide."""
 
     def __init_subclass__(
-        cls, *, database: str | None = None, indexes: Sequence[Index] | None = None, **options: Any
+        cls,
+        *,
+        database: str | None = None,
+        indexes: Sequence[Index] | None = None,
+        type: str | None = None,
+        type_field: str | None = None,
+        id: str | None = None,
+        security: Security | None = None,
+        revs_limit: int | None = None,
+        **options: Any,
     ) -> None:
-        """``database`` and ``indexes`` are inherited if they are not given; ``options`` is pydantic's configuration."""
-        super().__init_subclass__(**options)
-        if database is not None:
-            cls.__database__ = database
-        if indexes is not None:
-            cls.__indexes__ = tuple(indexes)
+        """Declare a model. What is not given is inherited.
+
+        ``database`` is the name of its database, ``indexes`` are its Mango indexes. ``type`` marks its documents in a
+        database of several models; it is stored in the member ``type_field``, which is ``"type"`` by default. ``id`` is
+        a template that makes ids of fields, as ``"book:{slug}"``. ``security`` and ``revs_limit`` are settings of the
+        database. Other options are pydantic's configuration.
+        """
+        super().__init_subclass__()
+        given = {
+            "database": database,
+            "indexes": indexes,
+            "type": type,
+            "type_field": type_field,
+            "id": id,
+            "security": security,
+            "revs_limit": revs_limit,
+        }
+        cls.__declared__ = declare(cls, {name: value for name, value in given.items() if value is not None}, options)
+
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        """Check that the class can be stored, as soon as all its types are known."""
+        check_storable(cls)
+
+    @classmethod
+    def __write_field__(cls, name: str, value: Any) -> Any:
+        return write_field(cls, name, value)
 
     @classmethod
     def repository(cls) -> Repository[Self]:
@@ -50,7 +84,7 @@ class CouchModel(DocumentModel):
 
         Raises ConfigurationError if the model is not bound, because no connection is open or it names no database.
         """
-        return Repository(cls, database_of(cls, cls.__database__))
+        return Repository(cls, database_of(cls, cls.__declared__.database))
 
     @classmethod
     async def get(cls, id: str) -> Self:
@@ -69,7 +103,7 @@ class CouchModel(DocumentModel):
         return await cls.repository().get_or_none(id)
 
     @classmethod
-    def find(cls, *conditions: Condition | bool) -> Query[Self]:
+    def find(cls, *conditions: Condition | Mapping[str, Any]) -> Query[Self]:
         """Return a query for the documents that meet all the conditions. It is sent when its results are asked for.
 
         Conditions compare fields of the class, as in ``Recipe.find(Recipe.rating >= 4)``, and are combined with ``&``,
@@ -122,21 +156,43 @@ class CouchModel(DocumentModel):
 class Connection(CouchDB):
     """The client of a server, to which models are bound while its context is open."""
 
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._applied: dict[str, type[CouchModel]] = {}
+
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         bind(self)
         return self
 
-    async def apply(self, *models: type[CouchModel]) -> None:
-        """Create the databases of models if they are missing, and create, change or delete their indexes as declared.
+    async def plan(self, *models: type[CouchModel]) -> Plan:
+        """Return the changes that :meth:`apply` would make. It changes nothing.
 
-        A second call changes nothing. Raises ConfigurationError if a model names no database; UnauthorizedError if the
-        user may not create the database or change its indexes.
+        The plan notes how many documents an index would leave out, because they were stored before a field was added.
+        Raises ConfigurationError if the models cannot share their databases.
         """
+        self._check(models)
+        steps, notes = [], []
         for model in models:
-            if model.__database__ is None:
-                raise ConfigurationError(f"{model.__name__} names no database: {declare_database(model)}")
-            await Repository(model, self.database(model.__database__)).apply(model.__indexes__)
+            database = self.database(model.__declared__.database or "")
+            steps += [step.description async for step in plan_model(model, database)]
+            notes += [note async for note in missing_members(model, database)]
+        return Plan(steps, notes)
+
+    async def apply(self, *models: type[CouchModel]) -> None:
+        """Create the databases of models if they are missing, and bring settings and indexes to what they declare.
+
+        A second call changes nothing. Raises ConfigurationError if a model names no database, or if two models share
+        one and their documents could not be told apart; UnauthorizedError if the user may not create the database or
+        change its indexes.
+        """
+        self._check(models)
+        for model in models:
+            await Repository(model, self.database(model.__declared__.database or "")).apply()
+            self._applied[qualified_name(model)] = model
+
+    def _check(self, models: Iterable[type[CouchModel]]) -> None:
+        check_together({**self._applied, **{qualified_name(model): model for model in models}}.values())
 
     async def close(self) -> None:
         """Close the connections and files, and unbind the models."""

@@ -12,15 +12,29 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model.codec.merge import apply_changes
-from couchmodel._model.codec.serializers import needs_exact, writer_of
+from couchmodel._model.codec.fidelity import find_difference
+from couchmodel._model.codec.forms import StoredForm, form_of, write_field
+from couchmodel._model.codec.instants import widen_instants
+from couchmodel._model.codec.merge import apply_changes, overlay
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.ids import render_id
 from couchmodel._wire.equality import same
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
-__all__ = ["base_of", "body_to_send", "dump", "load", "note_deleted", "note_stored", "splice"]
+__all__ = [
+    "base_of",
+    "body_to_migrate",
+    "body_to_send",
+    "dump",
+    "load",
+    "note_deleted",
+    "note_stored",
+    "settle_id",
+    "splice",
+    "tombstone",
+]
 
 M = TypeVar("M", bound=DocumentModel)
 
@@ -28,15 +42,17 @@ M = TypeVar("M", bound=DocumentModel)
 def load(model: type[M], body: bytes, home: object = None) -> M:
     """Return the document of a JSON text; ``home`` is its repository.
 
-    Raises DocumentError if the text does not fit the model.
+    The document is of a subclass if the text is of a type of that subclass. Raises DocumentError if the text does not
+    fit the model.
     """
+    form: StoredForm = model.__storing__ or form_of(model)
     try:
-        document: M = model.__pydantic_validator__.validate_json(body)
+        document: M = form.validate(body)
     except ValidationError as error:
         # A model that forbids undeclared members fails here, and pays for a second try. All others load in one step.
         document = _load_bare(model, body, error)
     if document.__pydantic_extra__:  # set only if the model allows undeclared members
-        _drop_couchdb_members(document.__pydantic_extra__)
+        _drop_couchdb_members(document)
     state.set_stored_body(document, body)
     state.set_home(document, home)
     return document
@@ -48,14 +64,14 @@ def dump(document: DocumentModel) -> bytes:
     Raises DocumentError if a value cannot be written as JSON. Does not check whether the document fits its model, which
     :func:`body_to_send` does.
     """
-    fast, exact, _ = type(document).__storing__ or writer_of(type(document))
+    form: StoredForm = type(document).__storing__ or form_of(type(document))
     try:
-        body: bytes = fast(document, by_alias=True, warnings=False)
-        if exact is not None and needs_exact(body):
-            body = exact(document, by_alias=True, warnings=False)
+        body = form.fast(document, by_alias=True, warnings=False)
+        if form.exact is None:
+            return body
+        return widen_instants(body, form.instants) or form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
         raise _unstorable_error(document, str(error)) from None
-    return body
 
 
 def base_of(document: M) -> M | None:
@@ -88,11 +104,23 @@ def body_to_send(document: DocumentModel) -> bytes | None:
         return None
     _check_fits(document, mine)
     if before is None:
-        own = {"_id": document.id, "_rev": document.rev} if document.rev else {"_id": document.id}
-        return splice(own, mine)
+        return splice(_own_members(document), mine)
     stored = decode(state.stored_body(document) or b"{}")
     merged = apply_changes(stored, decode(before), decode(mine))
-    return None if same(merged, stored) else encode({**merged, "_id": document.id, "_rev": document.rev})
+    for name in _computed_names(type(document)):  # older versions stored them
+        merged.pop(name, None)
+    return None if same(merged, stored) else encode({**merged, **_own_members(document)})
+
+
+def _own_members(document: DocumentModel) -> dict[str, Any]:
+    """Return the members that are stored beside the fields: the id, the revision if there is one, and the type."""
+    own: dict[str, Any] = {"_id": document.id}
+    if document.rev:
+        own["_rev"] = document.rev
+    declared = document.__declared__
+    if declared.type is not None:
+        own[declared.type_field] = declared.type
+    return own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
@@ -105,8 +133,49 @@ def note_deleted(document: DocumentModel) -> None:
     """Record that the document and its attachments were deleted."""
     state.set_rev(document, None)
     state.set_stored_body(document, None)
-    for name in writer_of(type(document)).attachments:
+    for name in form_of(type(document)).attachments:
         vars(document)[name] = None
+
+
+def body_to_migrate(document: DocumentModel) -> bytes | None:
+    """Return the JSON text that stores a loaded document in its model's form; None if it is stored so.
+
+    Raises DocumentError if the document does not fit its model.
+    """
+    mine, stored = dump(document), decode(state.stored_body(document) or b"{}")
+    written = overlay(stored, {**decode(mine), **_own_members(document)})
+    if same(written, stored):
+        return None
+    _check_fits(document, mine)
+    return encode(written)
+
+
+def tombstone(document: DocumentModel) -> bytes | None:
+    """Return the text of a deletion that keeps the type, so that feeds of a type see it; None without a type."""
+    if document.__declared__.type is None:
+        return None
+    return encode({**_own_members(document), "_deleted": True})
+
+
+def settle_id(document: DocumentModel) -> None:
+    """Make the id of a document of its fields, if its model has a template for that.
+
+    Raises DocumentError if the document has another id already: because it is stored, or because one was given.
+    """
+    template = document.__declared__.id
+    if template is None:
+        return
+    model = type(document)
+    try:
+        id = render_id(template, lambda name: write_field(model, name, getattr(document, name)))
+    except ValueError as error:
+        raise _unstorable_error(document, str(error)) from None
+    if id == document.id:
+        return
+    if document.rev is not None or "id" in document.__pydantic_fields_set__:
+        reason = f"its id is made of its fields, {template!r}, and would be {id!r} now: save a copy under the new id"
+        raise _unstorable_error(document, reason)
+    state.set_id(document, id)
 
 
 def splice(own: Mapping[str, Any], body: bytes) -> bytes:
@@ -118,29 +187,37 @@ def splice(own: Mapping[str, Any], body: bytes) -> bytes:
 
 
 def _load_bare(model: type[M], body: bytes, error: ValidationError) -> M:
-    """Load the document of a model that forbids undeclared members (``extra="forbid"``).
+    """Load the document of a model that forbids undeclared members (``extra="forbid"``), or declares their type.
 
-    A stored document has CouchDB's members and the model's computed fields, which the model does not declare, so they
-    are taken out first.
+    A stored document has CouchDB's members and its type, which the model does not declare, so they are taken out first.
     """
-    if any(each["type"] != "extra_forbidden" for each in error.errors(include_url=False, include_context=False)):
+    found = error.errors(include_url=False, include_context=False)
+    if not all(each["type"] == "extra_forbidden" or str(each["loc"][-1:]).startswith("('_") for each in found):
         _raise_load_error(model, body, error)
     stored = decode(body)
-    computed = {info.alias or name for name, info in model.__pydantic_computed_fields__.items()}
-    bare = {name: value for name, value in stored.items() if not _is_foreign(name, computed)}
+    kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field), model)
+    bare = {name: value for name, value in stored.items() if not _is_foreign(kind, name)}
     try:
-        return model.__pydantic_validator__.validate_json(encode(bare))  # type: ignore[no-any-return]
+        return form_of(kind).validate_fields(encode(bare))  # type: ignore[no-any-return]
     except ValidationError as second:
         _raise_load_error(model, body, second)
 
 
-def _is_foreign(name: str, computed: set[str]) -> bool:
-    return name in computed or (name.startswith("_") and name not in ("_id", "_rev"))
+def _is_foreign(model: type[DocumentModel], name: str) -> bool:
+    if name.startswith("_"):
+        return name not in ("_id", "_rev")
+    declared = model.__declared__
+    return name in _computed_names(model) or (declared.type is not None and name == declared.type_field)
 
 
-def _drop_couchdb_members(extra: dict[str, Any]) -> None:
-    """Remove CouchDB's own members from those that ``extra="allow"`` kept: users are not to keep or change them."""
-    for name in [name for name in extra if name.startswith("_")]:
+def _computed_names(model: type[DocumentModel]) -> set[str]:
+    return {info.alias or name for name, info in model.__pydantic_computed_fields__.items()}
+
+
+def _drop_couchdb_members(document: DocumentModel) -> None:
+    """Remove CouchDB's own members and the type from those that ``extra="allow"`` kept: users do not change them."""
+    extra = document.__pydantic_extra__ or {}
+    for name in [name for name in extra if _is_foreign(type(document), name)]:
         del extra[name]
 
 
@@ -159,9 +236,18 @@ def _raise_load_error(model: type[DocumentModel], body: bytes, error: Validation
 
 def _validation_error(model: type[DocumentModel], document_id: str | None, error: ValidationError) -> DocumentError:
     found: Any = error.errors(include_url=False, include_context=False)
-    lines = [f"  {'.'.join(map(str, each['loc'])) or 'document'}: {each['msg']}" for each in found]
+    lines = [f"  {'.'.join(map(str, each['loc'])) or 'document'}: {_say(each)}" for each in error.errors()]
     message = "\n".join([f"{model.__name__} {document_id!r} does not fit its model:", *lines])
     return DocumentError(message, model=model.__name__, document_id=document_id, errors=found)
+
+
+def _say(error: Any) -> str:
+    match error["type"], error.get("ctx"):
+        case "union_tag_invalid", {"discriminator": str(), "tag": tag, "expected_tags": tags} if not error["loc"]:
+            return f"it is of the type {tag!r}, not {tags}"
+        case "union_tag_not_found", {"discriminator": member} if not error["loc"]:
+            return f"it has no member {member}, which tells its type"
+    return str(error["msg"])
 
 
 def _unstorable_error(document: DocumentModel, reason: str) -> DocumentError:
@@ -171,7 +257,10 @@ def _unstorable_error(document: DocumentModel, reason: str) -> DocumentError:
 
 
 def _check_fits(document: DocumentModel, mine: bytes) -> None:
-    """Raise DocumentError if the model would not load ``mine`` again as it is. pydantic lets any value be assigned."""
+    """Raise DocumentError unless the model reads ``mine`` as the same document. pydantic lets any value be assigned."""
+    for name in document.__pydantic_extra__ or ():
+        if name.startswith("_"):
+            raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
     try:
         decode(mine)
     except DocumentError as error:
@@ -181,14 +270,10 @@ def _check_fits(document: DocumentModel, mine: bytes) -> None:
         raise _unstorable_error(
             document, f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         ) from None
-    if dump(load(type(document), splice({"_id": document.id}, mine))) == mine:
-        return
-    # The text changes in a load if a validator tidies a value up, which is fine, or if a field has a value of another
-    # type that pydantic converts, which is not.
-    try:
-        writer_of(type(document)).fast(document, by_alias=True, warnings="error")
-    except PydanticSerializationError as error:
-        raise _unstorable_error(document, str(error)) from None
+    read = load(type(document), splice(_own_members(document), mine))
+    difference = find_difference(document, read, skipping=form_of(type(document)).attachments)
+    if difference is not None:
+        raise _unstorable_error(document, str(difference))
 
 
 def _nonfinite_paths(value: Any, path: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from couchmodel._wire.equality import same
 
-__all__ = ["apply_changes"]
+__all__ = ["apply_changes", "overlay"]
 
 
 def apply_changes(stored: Any, before: Any, after: Any) -> Any:
@@ -21,6 +21,17 @@ def apply_changes(stored: Any, before: Any, after: Any) -> Any:
     if isinstance(stored, list) and isinstance(before, list) and isinstance(after, list) and len(stored) == len(before):
         return _merge_list(stored, before, after)
     return after
+
+
+def overlay(stored: Any, written: Any) -> Any:
+    """Return ``written`` with the members of ``stored`` that it lacks, at any depth."""
+    if isinstance(stored, dict) and isinstance(written, dict):
+        return stored | {
+            name: overlay(stored[name], each) if name in stored else each for name, each in written.items()
+        }
+    if isinstance(stored, list) and isinstance(written, list) and len(stored) == len(written):
+        return list(map(overlay, stored, written))
+    return written
 
 
 def _merge_member(name: str, stored: dict[str, Any], before: dict[str, Any], value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Queries as values: conditions, an order and limits. A query is sent when its results are asked for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
@@ -18,6 +18,11 @@ M_co = TypeVar("M_co", bound=DocumentModel, covariant=True)
 
 class DocumentSource(Protocol[M_co]):
     """A source of documents that answers queries."""
+
+    @property
+    def kind(self) -> JSONObject:
+        """The selector of the source's own documents among others; empty if there are no others."""
+        ...
 
     def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M_co]:
         """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
@@ -43,7 +48,7 @@ class Query(Generic[M]):
     most: int | None = None
     leave: int = 0
 
-    def find(self, *conditions: Condition | bool) -> Self:
+    def find(self, *conditions: Condition | Mapping[str, Any]) -> Self:
         """Return the query with further conditions. Raises QueryError if an argument is not a condition."""
         return replace(self, conditions=(*self.conditions, *map(require_condition, conditions)))
 
@@ -67,7 +72,7 @@ class Query(Generic[M]):
 
     def body(self) -> JSONObject:
         """Return the body of the ``_find`` request, without its limit."""
-        body: JSONObject = {"selector": build_selector(self.conditions)}
+        body: JSONObject = {"selector": build_selector(self.conditions, self.source.kind)}
         if self.orderings:
             body["sort"] = [{ordering.path: ordering.direction} for ordering in self.orderings]
         if self.leave:

@@ -5,28 +5,34 @@ cost a load nothing. There is no ``__init__``, no private attribute and no valid
 loading slower.
 """
 
-import os
-import time
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform
 
-from pydantic import AliasChoices, BaseModel, Field, GetJsonSchemaHandler, PrivateAttr
+from pydantic import AliasChoices, BaseModel, GetJsonSchemaHandler, PrivateAttr
+from pydantic._internal._model_construction import build_lenient_weakvaluedict
+from pydantic._internal._typing_extra import parent_frame_namespace
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticUndefined
 
 from couchmodel._model.schema import state
+from couchmodel._model.schema.annotations import complete
+from couchmodel._model.schema.checks import check_class
+from couchmodel._model.schema.declaration import Declaration
 from couchmodel._model.schema.expressions import FieldExpression, field_of
+from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import AttachmentField, attachment, building_class
-from couchmodel.errors import ConfigurationError
+from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
+from couchmodel._model.schema.indexes import indexes_of
+from couchmodel._model.schema.suggestions import nearest
+from couchmodel.errors import QueryError
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(BaseModel)
 
-__all__ = ["DocumentModel", "ModelMeta", "new_id"]
-
-_MODEL_MODULE: Final = "couchmodel._model.model"
-"""The module of CouchModel, whose methods a field must not hide."""
+__all__ = ["DocumentModel", "ModelMeta"]
 
 _STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
     "id": FieldExpression(("_id",), str),
@@ -34,19 +40,43 @@ _STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
 }
 
 
-def new_id() -> str:
-    """Return a unique document id: a UUID of version 7 as 32 hexadecimal digits, which sorts by time.
+class Fields(Mapping[str, FieldExpression[Any]]):
+    """The fields of a model by their names: ``Recipe.fields["copy"]`` is a field that a method's name hides."""
 
-    The time is encoded as in RFC 9562, section 6.2, method 3: milliseconds, and 12 bits for fractions of one. Ids that
-    sort by time keep CouchDB's B-trees compact, and an id made by the client makes a repeated write detectable.
-    """
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-    high = milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000
-    noise = int.from_bytes(os.urandom(8), "big")
-    return f"{high:016x}{0x8000_0000_0000_0000 | noise & 0x3FFF_FFFF_FFFF_FFFF:016x}"
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __getitem__(self, name: str) -> FieldExpression[Any]:
+        fields = self._model.__pydantic_fields__
+        if name not in fields:
+            raise KeyError(f"{self._model.__name__} has no field {name!r}{nearest(name, fields)}")
+        return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._model.__pydantic_fields__)
+
+    def __len__(self) -> int:
+        return len(self._model.__pydantic_fields__)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr, attachment))
+class ComputedProperty(property):
+    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
+
+    def __init__(self, name: str, wrapped: property) -> None:
+        super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None and owner is not None and not building_class.get():
+            raise QueryError(
+                f"{owner.__name__}.{self.name} is a computed field, which is not stored: it cannot be queried"
+            )
+        return super().__get__(instance, owner)
+
+
+# Field is not among the specifiers: checkers would see a default only behind the keyword, and take `Field(0, ge=0)` for
+# a required field.
+@dataclass_transform(kw_only_default=True, field_specifiers=(PrivateAttr, attachment))
 class ModelMeta(ModelMetaclass):
     """The metaclass of models. It returns a field expression for ``Recipe.rating``.
 
@@ -55,57 +85,78 @@ class ModelMeta(ModelMetaclass):
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
         attachments = {key: value for key, value in namespace.items() if isinstance(value, AttachmentField)}
-        fields = {key: value.declare(key) for key, value in attachments.items()}
+        fields: dict[str, Any] = {key: value.declare(key) for key, value in attachments.items()}
+        if options.pop("__pydantic_reset_parent_namespace__", True):
+            # pydantic resolves forward references in the namespace that its metaclass is called from. Here that is this
+            # function, and not the one that defines the class.
+            local = build_lenient_weakvaluedict(parent_frame_namespace(parent_depth=2))
+            fields["__pydantic_parent_namespace__"] = local
         token = building_class.set(True)
         try:
-            model = super().__new__(cls, name, bases, {**namespace, **fields}, **options)
+            with warnings.catch_warnings():
+                # check_class says what a field hides, and how to get at it.
+                warnings.filterwarnings("ignore", "Field name .* shadows an attribute in parent", UserWarning)
+                model = super().__new__(
+                    cls, name, bases, {**namespace, **fields}, __pydantic_reset_parent_namespace__=False, **options
+                )
         finally:
             building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
         type.__setattr__(model, "__storing__", None)
-        _check_class(model, bases)
+        check_class(model)
+        for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():  # type: ignore[attr-defined]
+            if type(vars(model)[key]) is property:
+                type.__setattr__(model, key, ComputedProperty(key, vars(model)[key]))
+        _finish_fields(model)
+        if getattr(model, "__pydantic_complete__", False):
+            indexes_of(model)  # refuses those of unknown fields
         return model
+
+    @property
+    def fields(cls) -> Fields:
+        """The fields of the model by name, also those that have the name of a method."""
+        return Fields(cls)  # type: ignore[arg-type]
 
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> Any:
-            if not name.startswith("_") and not building_class.get():
-                fields = cls.__dict__.get("__pydantic_fields__", ())
-                if name in fields:
-                    return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(cls, name)
-            return super().__getattr__(name)
+            if name.startswith("_") or building_class.get():
+                return super().__getattr__(name)
+            fields = cls.__dict__.get("__pydantic_fields__", ())
+            if name in fields:
+                if not cls.__pydantic_complete__:  # type: ignore[attr-defined]
+                    complete(cls)
+                return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(cls, name)
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                raise AttributeError(_missing_attribute(cls, name), name=name, obj=cls) from None
 
 
-def _check_class(model: Any, bases: tuple[type, ...]) -> None:
-    """Raise ConfigurationError for declarations that would fail later; restore the aliases of ``id`` and ``rev``."""
-    if model.model_config.get("validate_by_alias") is False:
-        raise ConfigurationError(f"{model.__name__} sets validate_by_alias=False, so CouchDB's _id would not be read")
-    for name, info in model.__pydantic_fields__.items():
-        if any(name in vars(base) for kind in bases for base in kind.__mro__ if base.__module__ == _MODEL_MODULE):
-            hint = f'{name}_: … = Field(alias="{name}")'
-            raise ConfigurationError(f"{model.__name__}.{name} would hide the method {name}(): write `{hint}`")
-        kind = info.annotation
-        if isinstance(info.default, AttachmentField) or (
-            getattr(kind, "__declared_by__", None) is AttachmentField
-            and not any(isinstance(vars(base).get(name), AttachmentField) for base in model.__mro__)
-        ):
-            raise ConfigurationError(
-                f"{model.__name__}.{name} is declared as `{name}: Attachment = attachment()`"
-                f" in the body of {model.__name__} or of another CouchModel, not elsewhere"
-            )
-    _restore_aliases(model)
+def _missing_attribute(model: Any, name: str) -> str:
+    return f"{model.__name__} has no field {name!r}{nearest(name, model.__dict__.get('__pydantic_fields__', ()))}"
 
 
-def _restore_aliases(model: Any) -> None:
-    """Let ``_id`` and ``_rev`` be read even if a subclass declares ``id`` anew, for example with its own default."""
-    changed = False
+def _finish_fields(model: Any) -> None:
+    """Let ``_id`` and ``_rev`` be read even if a subclass declares ``id`` anew.
+
+    An id that is made of fields is put behind them: pydantic gives a factory of defaults the values before it.
+    """
+    fields, changed = model.__pydantic_fields__, False
     for name in ("id", "rev"):
-        info = model.__pydantic_fields__.get(name)
+        info = fields.get(name)
         if info is not None and info.validation_alias != AliasChoices(f"_{name}", name):
             info.validation_alias, info.serialization_alias = AliasChoices(f"_{name}", name), None
             info.alias_priority = 2
             changed = True
+    template = model.__declared__.id
+    if template is not None:
+        fields_of_template(model, template)
+        info = fields.pop("id")
+        info.default_factory, info.default = id_factory(template, model.__write_field__), PydanticUndefined
+        fields["id"] = info
+        changed = True
     if changed and model.__pydantic_complete__:
         token = building_class.set(True)
         try:
@@ -121,7 +172,10 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
 
     if TYPE_CHECKING:
         __storing__: ClassVar[Any]
-        """The serializers of this class for storage, once they are made: a ``Writer`` of ``codec.serializers``."""
+        """The form in which this class is stored, once it is made: a ``StoredForm`` of ``codec.forms``."""
+
+    __declared__: ClassVar[Declaration] = Declaration()
+    """What the class keywords of this model say."""
 
     if TYPE_CHECKING:
         # Type checkers are to see optional fields, without the aliases.

@@ -95,6 +95,8 @@ def attachment(
     which may end in ``/*``; the default is all. ``max_size`` is a number of bytes, or a string with a unit (kB and MB
     are decimal, KiB and MiB binary). Raises ConfigurationError if the size cannot be read.
     """
+    if isinstance(content_types, str):
+        raise ConfigurationError(f"content_types is a list, as in [{content_types!r}], not a text")
     return AttachmentField(name, content_types, max_size)
 
 
@@ -102,7 +104,8 @@ def attachment(
 class Index:
     """A Mango index on fields of a model.
 
-    ``fields`` are the names by which the fields are stored; a dot leads to a field of an embedded model. ``name`` is
+    ``fields`` are the names of the fields, or those by which they are stored; a dot leads to a field of an embedded
+    model. ``name`` is
     the name of the index; the default is the fields with hyphens between them.
     """
 
@@ -112,6 +115,11 @@ class Index:
     def __init__(self, *fields: str, name: str | None = None) -> None:
         if not fields:
             raise ConfigurationError("an index needs at least one field, as in Index('rating')")
+        for field in fields:
+            if not isinstance(field, str):
+                raise ConfigurationError(
+                    f"an index is on names of fields, as in Index('rating'), and {field!r} is none"
+                )
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "name", name or "-".join(fields))
 

@@ -11,6 +11,7 @@ __all__ = [
     "home",
     "note_unanswered",
     "set_home",
+    "set_id",
     "set_rev",
     "set_stored_body",
     "stored_body",
@@ -38,6 +39,11 @@ def set_stored_body(document: object, body: bytes | None) -> None:
 def set_rev(document: object, rev: str | None) -> None:
     """Set the revision that the document is stored as, without adding ``rev`` to the fields that pydantic saw set."""
     _set_slot(document, "rev", rev)
+
+
+def set_id(document: object, id: str) -> None:
+    """Set an id that is made of fields, without adding ``id`` to the fields that pydantic saw set."""
+    _set_slot(document, "id", id)
 
 
 def note_unanswered(document: object, body: bytes) -> None:

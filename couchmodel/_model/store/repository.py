@@ -1,17 +1,16 @@
 """The repository of a model: documents of one type in one database."""
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._model.codec import codec
+from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition
-from couchmodel._model.schema.fields import Index
+from couchmodel._model.store.migration import MigrationReport, migrate
+from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
@@ -24,8 +23,6 @@ from couchmodel.errors import (
     ConflictError,
     CouchModelError,
     NotFoundError,
-    PreconditionFailedError,
-    ResponseError,
 )
 from couchmodel.types import BulkRow, JSONObject
 
@@ -36,9 +33,6 @@ M = TypeVar("M", bound=DocumentModel)
 _NO_DATABASE: Final = "Database does not exist."
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
-_ATTEMPTS: Final = 6
-"""How often indexes are applied while other processes, such as workers of a web server, change the same document."""
-
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
@@ -63,7 +57,7 @@ class Repository(Generic[M]):
         Raises NotFoundError if it is missing or deleted; DocumentError if it does not fit the model.
         """
         try:
-            response = await self.session.send(Request("GET", document_path(self.path, id)))
+            response = await self.session.send(Request("GET", self._path(id)))
         except NotFoundError as error:
             raise self._with_hint(error) from None
         return codec.load(self.model, response.body, self)
@@ -88,7 +82,7 @@ class Repository(Generic[M]):
         from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
         server carried it out.
         """
-        path = document_path(self.path, document.id)
+        path = self._path_of(document)
         await self._load_bases([document])
         body = codec.body_to_send(document)
         if body is None:
@@ -119,10 +113,13 @@ class Repository(Generic[M]):
         """
         everything = list(documents)
         for document in everything:
-            document_path(self.path, document.id)  # refuses bad ids before anything is sent
+            self._path_of(document)  # refuses bad ids before anything is sent
         await self._load_bases(everything)
         changes = [(document, codec.body_to_send(document)) for document in everything]
         sent = [(document, body) for document, body in changes if body is not None]
+        await self._write_many(sent)
+
+    async def _write_many(self, sent: list[tuple[M, bytes]]) -> None:
         errors: list[CouchModelError] = []
         unsettled = iter(sent)
         try:
@@ -146,8 +143,12 @@ class Repository(Generic[M]):
             raise ConfigurationError(
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
+        path, tombstone = self._path(document.id), codec.tombstone(document)
         try:
-            await self.session.send(Request("DELETE", document_path(self.path, document.id), {"rev": document.rev}))
+            if tombstone is None:
+                await self.session.send(Request("DELETE", path, {"rev": document.rev}))
+            else:
+                await self.session.send(Request("PUT", path, body=tombstone))
         except ConflictError as error:
             raise await self.conflict(error, document) from None
         except NotFoundError as error:
@@ -161,13 +162,22 @@ class Repository(Generic[M]):
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
         return error
 
-    def find(self, *conditions: Condition | bool) -> Query[M]:
+    def find(self, *conditions: Condition | Mapping[str, Any]) -> Query[M]:
         """Return a query for the documents that meet all the conditions. Sends nothing yet.
 
         Raises QueryError if an argument is not a condition.
         """
         everything: Query[M] = Query(self)
         return everything.find(*conditions)
+
+    @property
+    def kind(self) -> JSONObject:
+        """The selector of the documents that are the model's in a database of several models."""
+        kinds = form_of(self.model).kinds
+        if not kinds:
+            return {}
+        field = self.model.__declared__.type_field
+        return {field: next(iter(kinds)) if len(kinds) == 1 else {"$in": list(kinds)}}
 
     async def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M]:
         """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
@@ -189,45 +199,34 @@ class Repository(Generic[M]):
                 error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
             raise
 
-    async def apply(self, indexes: Sequence[Index]) -> None:
-        """Create the database if it is missing, and create, change or delete the indexes of the model as declared.
+    async def apply(self) -> None:
+        """Create the database if it is missing, and bring its settings and indexes to what the model declares.
 
-        The indexes of a model are in a design document named after it. So indexes that it declares no longer are
-        deleted, and those of other models are left alone. Raises UnauthorizedError if the user may not create the
-        database or change its indexes.
+        Raises UnauthorizedError if the user may not do that.
         """
-        if not await self.database.exists():
-            with suppress(PreconditionFailedError):  # another process may have created it meanwhile
-                await self.session.send(Request("PUT", self.path))
-        await self._apply_indexes(indexes)
+        await apply_steps(lambda: plan_model(self.model, self.database))
 
-    async def _apply_indexes(self, indexes: Sequence[Index]) -> None:
-        """Change the design document of this model's indexes, and try again if other processes change it meanwhile."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                await self._change_indexes({index.name: index.fields for index in indexes})
-            except ResponseError as error:
-                # CouchDB answers two changes of indexes at the same time with a 500 of its own, not with a 409.
-                if attempt == _ATTEMPTS - 1 or "conflict" not in f"{error.code} {error.reason}".lower():
-                    raise
-                await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - to keep out of step
-            else:
-                return
+    async def migrate(self) -> MigrationReport:
+        """Store anew the documents of the model that lack a field of it, or have an older form of one.
 
-    async def _change_indexes(self, wanted: dict[str, tuple[str, ...]]) -> None:
-        design = f"couchmodel-{self.model.__name__}"
-        answer = await self.session.get((*self.path, "_index"))
-        there = {
-            each["name"]: tuple(next(iter(field)) for field in each["def"]["fields"])
-            for each in answer["indexes"]
-            if each["ddoc"] == f"_design/{design}"
-        }
-        for name in there.keys() - wanted.keys():
-            path = (*self.path, "_index", "_design", design, "json", name)
-            await self.session.send(Request("DELETE", path))
-        for name, fields in wanted.items():
-            if there.get(name) != fields:
-                await self.database.index({"fields": list(fields)}, ddoc=design, name=name, type="json")
+        An index on a field leaves out the documents that were stored before the field was added, until then. Documents
+        that do not fit the model are left alone, and named in the report.
+        """
+        rows = self.rows({"selector": self.kind}, None)
+        return await migrate(rows, lambda body: codec.load(self.model, body, self), self._write_many)
+
+    def _path_of(self, document: M) -> tuple[str, ...]:
+        """Return the path of a document, whose id is made of its fields if the model says so."""
+        codec.settle_id(document)
+        return self._path(document.id)
+
+    def _path(self, id: str) -> tuple[str, ...]:
+        """Return the path of a document. Raises BadRequestError for an id that no document of a model has."""
+        if isinstance(id, str) and id.startswith("_"):
+            raise BadRequestError(
+                f"{id!r} is not the id of a {self.model.__name__}: ids that begin with an underscore are CouchDB's own"
+            )
+        return document_path(self.path, id)
 
     def _note_saved(self, document: M, body: bytes, rev: str) -> None:
         codec.note_stored(document, body, rev)

@@ -1,0 +1,231 @@
+"""The stored form of a model: its validator and its serializers, made once for each class."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, Union
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, core_schema
+
+from couchmodel._model.codec.rules import EXACT, FAST, OWN_SERIALIZATIONS, STORED_CONFIG, adapt_schema
+from couchmodel._model.schema.annotations import is_attachment
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.expressions import Place
+from couchmodel._model.schema.kinds import kinds_of
+from couchmodel.errors import QueryError
+
+__all__ = ["StoredForm", "check_storable", "encode_operand", "form_of", "write_field"]
+
+_ID_FIELDS: Final = frozenset({"id", "rev"})
+
+
+class StoredForm(NamedTuple):
+    """The stored form of one model. Its functions raise pydantic's errors."""
+
+    validate: Callable[..., Any]
+    """Make a document of a JSON text. It is of the class whose type the text has."""
+
+    validate_fields: Callable[..., Any]
+    """Make a document of this class of a JSON text without a type."""
+
+    kinds: Mapping[str, type[DocumentModel]]
+    """This class and its subclasses by type; empty for a model without a type."""
+
+    fast: Callable[..., bytes]
+    """Return the JSON text of a document, without CouchDB's own members. Datetimes are left to pydantic."""
+
+    exact: Callable[..., bytes] | None
+    """Return the same with each datetime as it is to be stored; None for a model without datetimes."""
+
+    instants: tuple[bytes, ...]
+    """The JSON texts ``"name":`` of members that are always datetimes."""
+
+    attachments: frozenset[str]
+    """The names of the attachment fields."""
+
+
+def form_of(model: type[DocumentModel]) -> StoredForm:
+    """Return the stored form of a model. It is made once and kept on the class.
+
+    Raises ConfigurationError if the model could not be read again as it is written.
+    """
+    found: StoredForm | None = model.__storing__
+    if found is None:
+        found = _make_form(model)
+        type.__setattr__(model, "__storing__", found)
+    return found
+
+
+def check_storable(model: type[DocumentModel]) -> None:
+    """Check that a model can be stored and read again, as far as its schema tells.
+
+    Raises ConfigurationError with the path of the first field that cannot.
+    """
+    adapt_schema(model.__pydantic_core_schema__, model.__name__, FAST)
+
+
+def write_field(model: type[BaseModel], name: str, value: object) -> Any:
+    """Return the stored form of a value of one of a model's fields. Raises ValueError if there is none."""
+    try:
+        return _serialize_field(model, name, value)
+    except PydanticSerializationError as error:
+        raise ValueError(str(error)) from None
+
+
+def encode_operand(place: Place, value: object) -> Any:
+    """Return the operand of a comparison in the form in which the place stores such a value.
+
+    Raises QueryError if it cannot store the value.
+    """
+    try:
+        if place.owner is None:
+            return _operand_serializer(place.annotation).to_python(value, mode="json", by_alias=True, warnings="none")
+        return _serialize_field(*place.owner, value)
+    except (PydanticSerializationError, ValueError) as error:
+        raise QueryError(f"{place.path!r} cannot be compared with {value!r}: {error}") from None
+
+
+# --- making forms
+
+
+def _make_form(model: type[DocumentModel]) -> StoredForm:
+    if not model.__pydantic_complete__:
+        model.model_rebuild()
+    attachments = frozenset(name for name, info in model.__pydantic_fields__.items() if is_attachment(info.annotation))
+    left_out = _ID_FIELDS | attachments
+    schema: Any = model.__pydantic_core_schema__
+    fast, exact = (adapt_schema(schema, model.__name__, datetimes) for datetimes in (FAST, EXACT))
+    has_datetimes = fast != exact
+    kinds = kinds_of(model)
+    validate = _validator(fast)
+    return StoredForm(
+        _kinds_validator(model, kinds) if kinds else validate,
+        validate,
+        kinds,
+        _serializer_without(fast, left_out),
+        _serializer_without(exact, left_out) if has_datetimes else None,
+        _instants(exact) if has_datetimes else (),
+        attachments,
+    )
+
+
+def _validator(schema: Any) -> Callable[..., Any]:
+    return SchemaValidator(schema, STORED_CONFIG, _use_prebuilt=False).validate_json
+
+
+def _kinds_validator(model: type[DocumentModel], kinds: Mapping[str, type[DocumentModel]]) -> Callable[..., Any]:
+    """Return a validator of documents of several types, which are told apart by the member that has their type."""
+    union: Any = Union[*kinds.values(), None]  # with None, so that it is a union even of one class
+    schema: Any = adapt_schema(TypeAdapter(union).core_schema, model.__name__, FAST)
+    root = schema["schema"] if schema["type"] == "definitions" else schema
+    tagged = core_schema.tagged_union_schema(
+        dict(zip(kinds, _choices(root), strict=False)), model.__declared__.type_field
+    )
+    return _validator({**schema, "schema": tagged} if schema is not root else tagged)
+
+
+def _choices(schema: Any) -> list[Any]:
+    """Return the classes of a union with None."""
+    inner = schema["schema"]
+    return list(inner["choices"]) if inner["type"] == "union" else [inner]
+
+
+def _serializer_without(schema: Any, names: frozenset[str]) -> Callable[..., bytes]:
+    """Return the ``to_json`` of a schema without some fields of the document.
+
+    An embedded document of the same model keeps those fields.
+    """
+    root = schema["schema"] if schema["type"] == "definitions" else schema
+    if root["type"] != "model":  # a model that embeds itself is a reference
+        return partial(_serializer(schema).to_json, exclude=set(names))
+    fields = root["schema"]
+    while "fields" not in fields:
+        fields = fields["schema"]
+    for name in names:
+        fields["fields"][name]["serialization_exclude"] = True
+    return _serializer(schema).to_json
+
+
+# --- datetimes
+
+
+def _instants(schema: Any) -> tuple[bytes, ...]:
+    """Return the names of members that are datetimes wherever they occur, as JSON texts with a colon.
+
+    The result is empty if the model has members of free names, among which there may be one of the same name.
+    """
+    names: dict[str, bool] = {}
+    for name, field in _members(schema):
+        if name is None:
+            return ()
+        names[name] = names.get(name, True) and _is_datetime(field["schema"])
+    return tuple(f'"{name}":'.encode() for name, always in names.items() if always and name.isidentifier())
+
+
+def _members(schema: Any) -> Iterator[tuple[str | None, Any]]:
+    """Yield the stored names and schemas of all fields at any depth; None as the name where any name may occur."""
+    if isinstance(schema, (list, tuple)):
+        for each in schema:
+            yield from _members(each)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") in ("any", "function-plain") or _has_free_names(schema):
+        yield None, schema
+    for key, value in schema.items():
+        if key == "fields" and isinstance(value, dict):
+            yield from ((field.get("serialization_alias", name), field) for name, field in value.items())
+        elif key == "fields":
+            yield from (
+                (each.get("serialization_alias", each["name"]), each) for each in value if isinstance(each, dict)
+            )
+        if key == "serialization" and value not in OWN_SERIALIZATIONS:
+            yield None, schema
+        elif key not in ("cls", "metadata", "default", "function", "config", "serialization"):
+            yield from _members(value)
+
+
+def _has_free_names(schema: Any) -> bool:
+    kind = schema.get("type")
+    if kind == "dict":
+        values = schema.get("values_schema", {"type": "any"})
+        return values.get("type") not in ("int", "float", "bool")
+    return kind in ("model-fields", "typed-dict", "dataclass-args") and schema.get("extra_behavior") == "allow"
+
+
+def _is_datetime(schema: Any) -> bool:
+    while schema["type"] in ("default", "nullable"):
+        schema = schema["schema"]
+    return schema.get("type") == "datetime" and schema.get("serialization", {}).get("function") is not None
+
+
+# --- operands
+
+_EMPTY_SLOTS: Final = (("__pydantic_extra__", None), ("__pydantic_private__", None))
+_field_serializers: WeakKeyDictionary[type, SchemaSerializer] = WeakKeyDictionary()
+
+
+def _serialize_field(model: type[BaseModel], name: str, value: object) -> Any:
+    """Return a value as the model writes it for one of its fields, by its serializers and its configuration."""
+    serializer = _field_serializers.get(model)
+    if serializer is None:
+        if not model.__pydantic_complete__:
+            model.model_rebuild()
+        schema: Any = adapt_schema(model.__pydantic_core_schema__, model.__name__, EXACT)
+        _field_serializers[model] = serializer = _serializer(schema)
+    document = model.__new__(model)  # model_construct would make the defaults of all other fields
+    for slot, content in (("__dict__", {name: value}), ("__pydantic_fields_set__", {name}), *_EMPTY_SLOTS):
+        object.__setattr__(document, slot, content)
+    written = serializer.to_python(document, mode="json", by_alias=True, include={name}, warnings="none")
+    return next(iter(written.values()))
+
+
+@lru_cache(maxsize=1024)
+def _operand_serializer(annotation: Any) -> SchemaSerializer:
+    schema: Any = TypeAdapter(annotation).core_schema
+    return _serializer(adapt_schema(schema, "operand", EXACT))
+
+
+def _serializer(schema: Any) -> SchemaSerializer:
+    # Without _use_prebuilt=False, pydantic would use the unchanged serializers of embedded models.
+    return SchemaSerializer(schema, STORED_CONFIG, _use_prebuilt=False)

@@ -1,0 +1,115 @@
+"""The function that declares a field, with what storing needs beside pydantic's own options."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from couchmodel._model.schema.suggestions import nearest
+from couchmodel.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import re
+
+    from pydantic import AliasChoices, AliasPath
+    from pydantic.types import Discriminator
+
+__all__ = ["Field", "StorageOptions", "storage_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """The options of a field that concern its storage. They are kept among the metadata of the field."""
+
+    stored_as: str | None = None
+    index: bool = False
+
+
+_NONE: Final = StorageOptions()
+
+
+def storage_options(info: FieldInfo) -> StorageOptions:
+    """Return the storage options of a field. Those of its default come before those inside its annotation."""
+    for each in info.metadata:
+        if isinstance(each, StorageOptions):
+            return each
+    return _NONE
+
+
+if TYPE_CHECKING:
+
+    def Field(  # noqa: N802 - pydantic's name
+        default: Any = ...,
+        *,
+        stored_as: str | None = None,
+        index: bool = False,
+        default_factory: Callable[[], Any] | Callable[[dict[str, Any]], Any] | None = ...,
+        alias: str | None = ...,
+        alias_priority: int | None = ...,
+        validation_alias: str | AliasPath | AliasChoices | None = ...,
+        serialization_alias: str | None = ...,
+        title: str | None = ...,
+        field_title_generator: Callable[[str, FieldInfo], str] | None = ...,
+        description: str | None = ...,
+        examples: list[Any] | None = ...,
+        exclude: bool | None = ...,
+        exclude_if: Callable[[Any], bool] | None = ...,
+        discriminator: str | Discriminator | None = ...,
+        deprecated: str | bool | None = ...,
+        json_schema_extra: Mapping[str, Any] | Callable[[dict[str, Any]], None] | None = ...,
+        frozen: bool | None = ...,
+        validate_default: bool | None = ...,
+        repr: bool = ...,
+        init: bool | None = ...,
+        init_var: bool | None = ...,
+        kw_only: bool | None = ...,
+        pattern: str | re.Pattern[str] | None = ...,
+        strict: bool | None = ...,
+        coerce_numbers_to_str: bool | None = ...,
+        gt: Any = ...,
+        ge: Any = ...,
+        lt: Any = ...,
+        le: Any = ...,
+        multiple_of: float | None = ...,
+        allow_inf_nan: bool | None = ...,
+        max_digits: int | None = ...,
+        decimal_places: int | None = ...,
+        min_length: int | None = ...,
+        max_length: int | None = ...,
+        union_mode: Literal["smart", "left_to_right"] = ...,
+        fail_fast: bool | None = ...,
+    ) -> Any:
+        """Declare a field, with the options of pydantic's ``Field`` and two of its own.
+
+        ``stored_as`` is the name of the member in the stored document; the default is the serialization alias, else the
+        name of the field. It does not change what an API reads and writes. ``index=True`` declares a Mango index on the
+        field. Raises ConfigurationError for an unknown option.
+        """
+
+else:
+    _OPTIONS: Final = frozenset(inspect.signature(pydantic.Field).parameters) - {"extra"}
+
+    def Field(  # noqa: N802
+        default: Any = pydantic.fields.PydanticUndefined,
+        *,
+        stored_as: str | None = None,
+        index: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Declare a field, with the options of pydantic's ``Field`` and two of its own.
+
+        ``stored_as`` is the name of the member in the stored document; the default is the serialization alias, else the
+        name of the field. It does not change what an API reads and writes. ``index=True`` declares a Mango index on the
+        field. Raises ConfigurationError for an unknown option.
+        """
+        for name in options.keys() - _OPTIONS:
+            raise ConfigurationError(
+                f"Field() has no option {name!r}{nearest(name, [*_OPTIONS, 'stored_as', 'index'])}"
+            )
+        info = pydantic.Field(default, **options)
+        if stored_as is not None or index:
+            info.metadata.append(StorageOptions(stored_as, index))
+        return info

@@ -1,0 +1,49 @@
+"""The kinds of a model: the model and its subclasses, by the types that mark their documents."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from couchmodel.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from couchmodel._model.schema.base import DocumentModel
+
+__all__ = ["kinds_of", "qualified_name"]
+
+
+def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"]:
+    """Return a model and its subclasses of types of their own, by type; nothing for a model without a type.
+
+    A class that was defined again under its own name, as in a notebook, replaces the first. Raises ConfigurationError
+    if two classes of different names have one type.
+    """
+    found: dict[str, type[DocumentModel]] = {}
+    if model.__declared__.type is None:
+        return found
+    found[model.__declared__.type] = model
+    for kind in _subclasses(model):
+        declared = kind.__declared__
+        if declared.type is None or declared.type == _inherited_type(kind):
+            continue
+        before = found.get(declared.type)
+        if before is not None and qualified_name(before) != qualified_name(kind):
+            raise ConfigurationError(
+                f"{before.__name__} and {kind.__name__} are both of the type {declared.type!r}: give one another type"
+            )
+        found[declared.type] = kind
+    return found
+
+
+def qualified_name(model: type) -> str:
+    """Return the name by which a class is known again when it is defined again."""
+    return f"{model.__module__}.{model.__qualname__}"
+
+
+def _subclasses(model: "type[DocumentModel]") -> "Iterator[type[DocumentModel]]":
+    for kind in model.__subclasses__():
+        yield kind
+        yield from _subclasses(kind)
+
+
+def _inherited_type(model: "type[DocumentModel]") -> str | None:
+    return next((base.__declared__.type for base in model.__mro__[1:] if hasattr(base, "__declared__")), None)

@@ -1,0 +1,170 @@
+"""Plans: the changes that bring a database to what its models declare, known before they are made."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.declaration import Security
+from couchmodel._model.schema.indexes import indexes_of
+from couchmodel._model.schema.kinds import kinds_of, qualified_name
+from couchmodel._model.store.binding import declare_database
+from couchmodel._wire.messages import Request, encode
+from couchmodel.engine import Database
+from couchmodel.engine.database import find_rows
+from couchmodel.errors import ConfigurationError, NotFoundError, PreconditionFailedError, ResponseError
+from couchmodel.types import JSONObject
+
+__all__ = ["Plan", "Step", "apply_steps", "check_together", "missing_members", "plan_model"]
+
+_ATTEMPTS: Final = 6
+"""How often a plan is made and applied while other processes, such as workers of a web server, do the same."""
+
+
+class Step(NamedTuple):
+    """A change of a database: a sentence, and the function that makes the change."""
+
+    description: str
+    run: Callable[[], Awaitable[object]]
+
+
+class Plan:
+    """The changes that ``apply`` would make, and what they mean for documents that are stored already.
+
+    ``steps`` and ``notes`` are sentences; ``str(plan)`` has a line for each.
+    """
+
+    def __init__(self, steps: Iterable[str], notes: Iterable[str]) -> None:
+        self.steps = tuple(steps)
+        self.notes = tuple(notes)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the databases are as their models declare."""
+        return not self.steps
+
+    def __str__(self) -> str:
+        return "\n".join([*self.steps, *(f"note: {note}" for note in self.notes)]) or "nothing to do"
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self.steps)} steps>"
+
+
+def check_together(models: Iterable[type[DocumentModel]]) -> None:
+    """Raise ConfigurationError if the documents of two models in one database could not be told apart."""
+    owners: dict[tuple[str | None, str | None], type[DocumentModel]] = {}
+    databases: dict[str | None, type[DocumentModel]] = {}
+    for model in {qualified_name(model): model for model in models}.values():
+        declared = model.__declared__
+        if declared.database is None:
+            raise ConfigurationError(f"{model.__name__} names no database: {declare_database(model)}")
+        kinds_of(model)
+        other = owners.setdefault((declared.database, declared.type), model)
+        if other is not model and declared.type is not None:
+            raise ConfigurationError(
+                f"{other.__name__} and {model.__name__} are both of the type {declared.type!r} in the database"
+                f" {declared.database!r}: give one of them another type"
+            )
+        neighbour = databases.setdefault(declared.database, model)
+        if neighbour is not model and None in (declared.type, neighbour.__declared__.type):
+            raise ConfigurationError(
+                f"{neighbour.__name__} and {model.__name__} share the database {declared.database!r}, and their"
+                f' documents cannot be told apart: give each a type, as in class {model.__name__}(CouchModel, type="…")'
+            )
+
+
+async def apply_steps(plan: Callable[[], AsyncIterator[Step]]) -> None:
+    """Make the changes of a plan, and plan again if other processes make them at the same time."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            async for step in plan():
+                await step.run()
+        except ResponseError as error:
+            # CouchDB answers two changes of indexes at the same time with a 500 of its own, not with a 409.
+            if attempt == _ATTEMPTS - 1 or "conflict" not in f"{error.code} {error.reason}".lower():
+                raise
+            await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - to keep out of step
+        else:
+            return
+
+
+async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIterator[Step]:
+    """Yield the steps that bring a database to what a model declares: the database, its settings, its indexes."""
+    declared = model.__declared__
+    exists = await database.exists()
+    if not exists:
+        yield Step(f"create the database {database.id!r}", partial(_create, database))
+    if declared.security is not None:
+        wanted = _security_document(declared.security)
+        if not exists or await database.session.get((*database.path, "_security")) != wanted:
+            yield Step(
+                f"set the members and administrators of {database.id!r}", partial(_put, database, "_security", wanted)
+            )
+    limit = declared.revs_limit
+    if limit is not None and (not exists or await database.session.get((*database.path, "_revs_limit")) != limit):
+        yield Step(f"set the revs_limit of {database.id!r} to {limit}", partial(_put, database, "_revs_limit", limit))
+    async for step in _plan_indexes(model, database, exists=exists):
+        yield step
+
+
+async def _plan_indexes(model: type[DocumentModel], database: Database, *, exists: bool) -> AsyncIterator[Step]:
+    """Yield the steps for the indexes of a model, which are in a design document named after it.
+
+    So indexes that it declares no longer are deleted, and those of other models are left alone.
+    """
+    design = f"couchmodel-{model.__name__}"
+    wanted = indexes_of(model)
+    there: dict[str, list[str]] = {}
+    if exists:
+        answer = await database.session.get((*database.path, "_index"))
+        there = {
+            each["name"]: [next(iter(field)) for field in each["def"]["fields"]]
+            for each in answer["indexes"]
+            if each["ddoc"] == f"_design/{design}"
+        }
+    for name in there.keys() - wanted.keys():
+        path = (*database.path, "_index", "_design", design, "json", name)
+        yield Step(
+            f"delete the index {name!r} of {model.__name__}", partial(database.session.send, Request("DELETE", path))
+        )
+    for name, fields in wanted.items():
+        if there.get(name) != fields:
+            verb = "change" if name in there else "create"
+            create = partial(database.index, {"fields": fields}, ddoc=design, name=name, type="json")
+            yield Step(f"{verb} the index {name!r} of {model.__name__} on {', '.join(fields)}", create)
+
+
+async def _create(database: Database) -> None:
+    with suppress(PreconditionFailedError):  # another process may have created it meanwhile
+        await database.session.send(Request("PUT", database.path))
+
+
+async def _put(database: Database, member: str, value: Any) -> None:
+    await database.session.send(Request("PUT", (*database.path, member), body=encode(value)))
+
+
+def _security_document(security: Security) -> JSONObject:
+    return {
+        "admins": {"names": list(security.admin_names), "roles": list(security.admin_roles)},
+        "members": {"names": list(security.member_names), "roles": list(security.member_roles)},
+    }
+
+
+async def missing_members(model: type[DocumentModel], database: Database) -> AsyncIterator[str]:
+    """Yield a note for each indexed field that stored documents of a model lack. An index leaves such documents out."""
+    declared = model.__declared__
+    kind = {declared.type_field: {"$in": list(kinds_of(model))}} if declared.type is not None else {}
+    for path in dict.fromkeys(path for paths in indexes_of(model).values() for path in paths):
+        body = {"selector": {**kind, path: {"$exists": False}}, "fields": ["_id"]}
+        try:
+            count = sum([len(rows) async for rows in find_rows(database.session, database.path, body, None)])
+        except NotFoundError:  # the database is yet to be created
+            return
+        if count:
+            yield (
+                f"{count} stored documents of {model.__name__} have no {path!r}, so a sort or a condition by it leaves"
+                f" them out: await {model.__name__}.repository().migrate()"
+            )

@@ -1,0 +1,162 @@
+"""Several models in one database, told apart by their types."""
+
+import pytest
+from pydantic import ConfigDict
+
+from couchmodel import (
+    ConfigurationError,
+    Connection,
+    CouchModel,
+    DocumentError,
+    Field,
+    Index,
+    Mapped,
+    NotFoundError,
+    Security,
+)
+from couchmodel._model.schema.kinds import kinds_of
+from couchmodel.engine import Database
+
+
+class Shelf:
+    """The models of a test, in its database."""
+
+    def __init__(self, database: str) -> None:
+        class Author(CouchModel, database=database, type="author"):
+            name: Mapped[str]
+
+        class Book(CouchModel, database=database, type="book", id="book:{slug}", indexes=[Index("title")]):
+            slug: Mapped[str]
+            title: Mapped[str] = Field(default="")
+
+        class Novel(Book, type="novel"):
+            hero: Mapped[str] = Field(default="")
+
+        self.Author, self.Book, self.Novel = Author, Book, Novel
+
+
+@pytest.fixture
+async def shelf(couch: Connection, database: Database) -> Shelf:
+    shelf = Shelf(database.id)
+    await couch.apply(shelf.Author, shelf.Book, shelf.Novel)
+    await shelf.Author(id="ada", name="Ada").save()
+    await shelf.Book.save_all([shelf.Book(slug="notes", title="Notes"), shelf.Novel(slug="sea", hero="Finn")])
+    return shelf
+
+
+async def test_a_document_is_read_as_the_kind_it_was_saved_as(shelf: Shelf) -> None:
+    assert {type(book) for book in await shelf.Book.find().to_list()} == {shelf.Book, shelf.Novel}
+    assert isinstance(await shelf.Book.get("book:sea"), shelf.Novel)
+    assert [novel.hero async for novel in shelf.Novel.find(shelf.Novel.hero == "Finn")] == ["Finn"]
+    assert await shelf.Author.find().count() == 1
+    assert await shelf.Book.find().count() == 2
+
+
+async def test_the_type_stands_in_the_document_and_in_its_tombstone(shelf: Shelf, database: Database) -> None:
+    assert (await database.get("book:sea")).json["type"] == "novel"
+    sea = await shelf.Novel.get("book:sea")
+    sea.hero = "Ann"
+    await sea.save()
+    assert (await database.get("book:sea")).json["type"] == "novel"
+    await sea.delete()
+    with pytest.raises(NotFoundError, match="deleted"):
+        await shelf.Novel.get("book:sea")
+    changes = await database.session.get((*database.path, "_changes"), {"include_docs": "true"})
+    assert [row["doc"]["type"] for row in changes["results"] if row.get("deleted")] == ["novel"]
+
+
+async def test_a_document_of_another_type_is_told_apart(shelf: Shelf) -> None:
+    with pytest.raises(DocumentError, match=r"Book 'ada'(.|\n)*the type 'author', not 'book', 'novel'"):
+        await shelf.Book.get("ada")
+
+
+async def test_kinds_may_forbid_or_allow_undeclared_members(couch: Connection, database: Database) -> None:
+    class Tight(CouchModel, database=database.id, type="tight"):
+        model_config = ConfigDict(extra="forbid")
+        name: str
+
+    class Loose(CouchModel, database=database.id, type="loose"):
+        model_config = ConfigDict(extra="allow")
+
+    await couch.apply(Tight, Loose)
+    await Tight(id="t", name="x").save()
+    await Loose.model_validate({"id": "l", "colour": "red"}).save()
+    assert (await Tight.get("t")).name == "x"
+    assert (await Loose.get("l")).model_extra == {"colour": "red"}
+
+
+async def test_models_that_cannot_be_told_apart_are_refused(couch: Connection, database: Database) -> None:
+    class One(CouchModel, database=database.id, type="thing"):
+        pass
+
+    class Other(CouchModel, database=database.id, type="thing"):
+        pass
+
+    class Bare(CouchModel, database=database.id):
+        pass
+
+    await couch.apply(One)
+    with pytest.raises(ConfigurationError, match="One and Other are both of the type 'thing'"):
+        await couch.apply(Other)
+    with pytest.raises(ConfigurationError, match="One and Bare share the database"):
+        await couch.plan(Bare)
+
+
+def test_a_class_that_is_defined_again_replaces_the_first() -> None:
+    def define(field: str) -> type[CouchModel]:
+        class Kind(Base, type="kind"):
+            __qualname__ = "Kind"
+            __annotations__ = {field: int}
+
+        return Kind
+
+    class Base(CouchModel, database="x", type="base"):
+        pass
+
+    define("one")
+    second = define("two")
+    assert kinds_of(Base)["kind"] is second
+
+
+async def test_a_stored_document_without_a_new_field_is_told_by_the_plan_and_migrated(
+    couch: Connection, database: Database
+) -> None:
+    class Recipe(CouchModel, database=database.id, indexes=[Index("rating")]):
+        title: Mapped[str]
+        rating: Mapped[int] = Field(default=0)
+
+    await couch.apply(Recipe)
+    for n in range(3):
+        await (await database.create(f"r{n}", data={"title": "x", "page": n})).save()
+    await (await database.create("odd", data={"title": 7})).save()
+    assert await Recipe.find().sort(Recipe.rating).count() == 0
+    plan = await couch.plan(Recipe)
+    assert plan.is_empty
+    assert "4 stored documents of Recipe have no 'rating'" in str(plan)
+    report = await Recipe.repository().migrate()
+    assert (report.upgraded, report.failed) == (3, ["odd"])
+    assert [recipe.id async for recipe in Recipe.find().sort(Recipe.rating)] == ["r0", "r1", "r2"]
+    assert (await database.get("r1")).json["page"] == 1
+    assert (await Recipe.repository().migrate()).upgraded == 0
+
+
+async def test_a_plan_says_what_apply_will_do(couch: Connection, database: Database) -> None:
+    class Recipe(
+        CouchModel,
+        database=f"{database.id}-planned",
+        indexes=[Index("title")],
+        security=Security(member_roles=("cook",)),
+        revs_limit=50,
+    ):
+        title: Mapped[str]
+        rating: Mapped[int] = Field(default=0, index=True)
+
+    plan = await couch.plan(Recipe)
+    said = ["create the database", "members", "revs_limit", "the index 'title'", "the index 'rating'"]
+    assert all(part in step for part, step in zip(said, plan.steps, strict=True))
+    await couch.apply(Recipe)
+    assert str(await couch.plan(Recipe)) == "nothing to do"
+    planned = Recipe.repository().database
+    assert (await planned.security())["members"] == {"names": [], "roles": ["cook"]}
+    assert await planned.session.get((*planned.path, "_revs_limit")) == 50
+    await planned.delete()

@@ -1,0 +1,136 @@
+"""What type checkers know of models. They check the statements, and nothing here is run."""
+
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Literal, assert_type
+
+from pydantic import BaseModel
+
+from couchmodel import (
+    Attachment,
+    Condition,
+    CouchModel,
+    Field,
+    FieldExpression,
+    ListExpression,
+    Mapped,
+    Ordering,
+    Query,
+    Repository,
+    attachment,
+    col,
+)
+from couchmodel.engine import Database
+
+
+class Size(StrEnum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Author(BaseModel):
+    name: Mapped[str]
+    country: Mapped[str | None] = Field(default=None)
+
+
+class Ingredient(BaseModel):
+    name: Mapped[str]
+    grams: Mapped[float] = Field(default=0)
+
+
+class Recipe(CouchModel, database="recipes"):
+    title: Mapped[str]
+    author: Mapped[Author]
+    editor: Mapped[Author | None] = Field(default=None)
+    rating: Mapped[int] = Field(default=0, ge=0, le=5)
+    stars: Mapped[int] = Field(0, ge=0)
+    size: Mapped[Size] = Field(default=Size.SMALL)
+    course: Mapped[Literal["main", "side"]] = Field(default="main")
+    tags: Mapped[list[str]] = Field(default_factory=list)
+    labels: Mapped[set[str]] = Field(default_factory=set)
+    codes: Mapped[frozenset[int]] = Field(default_factory=frozenset)
+    steps: Mapped[tuple[str, ...]] = Field(default=())
+    ingredients: Mapped[list[Ingredient]] = Field(default_factory=list)
+    scores: Mapped[dict[str, float]] = Field(default_factory=dict)
+    photo: Attachment = attachment()
+
+
+class Plain(CouchModel, database="recipes"):
+    """A model of plain annotations."""
+
+    rating: int = 0
+    author: Author | None = None
+
+
+ADA = Author(name="Ada")
+
+
+def fields_of_the_class_are_expressions() -> None:
+    assert_type(Recipe.rating, FieldExpression[int])
+    assert_type(Recipe.author, type[Author])
+    assert_type(Recipe.author.name, FieldExpression[str])
+    assert_type(Recipe.author.country, FieldExpression[str | None])
+    assert_type(col(Recipe.editor).name, FieldExpression[str])
+    assert_type(Recipe.ingredients, ListExpression[Ingredient])
+    assert_type(Recipe.ingredients[0].grams, FieldExpression[float])
+    assert_type(Recipe.tags, FieldExpression[list[str]])
+    assert_type(Recipe.tags[0], FieldExpression[str])
+    assert_type(Recipe.scores["taste"], FieldExpression[float])
+
+
+def fields_of_a_document_are_values(pie: Recipe) -> None:
+    assert_type(pie.id, str)
+    assert_type(pie.rev, str | None)
+    assert_type(pie.rating, int)
+    assert_type(pie.author, Author)
+    assert_type(pie.editor, Author | None)
+    assert_type(pie.ingredients, list[Ingredient])
+    assert_type(pie.photo.length, int | None)
+    assert_type(pie.photo.stream(), AsyncIterator[bytes])
+
+
+def the_constructor_takes_what_was_declared() -> None:
+    assert_type(Recipe(title="x", author=ADA), Recipe)
+    assert_type(Recipe(id="x", title="x", author=ADA, rating=4, stars=1, tags=["a"]), Recipe)
+    assert_type(Plain(), Plain)
+
+
+def comparisons_are_conditions() -> None:
+    assert_type(Recipe.rating >= 4, Condition)
+    assert_type(Recipe.rating == 4, Condition)
+    assert_type((Recipe.rating != 4) & ~(Recipe.title == "x") | Recipe.rating.between(1, 2), Condition)
+    assert_type(Recipe.rating.in_([1, 2]), Condition)
+    assert_type(Recipe.author.country.is_none(), Condition)
+    assert_type(Recipe.title.startswith("x"), Condition)
+    assert_type(Recipe.title.matches("^x", ignore_case=True), Condition)
+    assert_type(Recipe.title.contains("x"), Condition)
+    assert_type(Recipe.size.matches("s"), Condition)
+    assert_type(Recipe.course.matches("m"), Condition)
+    assert_type(Recipe.author.country.startswith("U"), Condition)
+    assert_type(Recipe.tags.contains("x"), Condition)
+    assert_type(Recipe.labels.contains("x"), Condition)
+    assert_type(Recipe.codes.contains(1), Condition)
+    assert_type(Recipe.steps.contains("x"), Condition)
+    assert_type(Recipe.tags.contains_all(["x"]) & (Recipe.tags.size() == 2), Condition)
+    assert_type(Recipe.scores.has_key("taste"), Condition)
+    assert_type(Recipe.ingredients.any(lambda each: (each.name == "flour") & (each.grams > 1)), Condition)
+    assert_type(Recipe.rating.desc(), Ordering)
+
+
+def col_gives_a_plain_field_the_type_that_it_has_on_the_class() -> None:
+    assert_type(col(Plain.rating), FieldExpression[int])
+    assert_type(col(Plain.rating) >= 4, Condition)
+    assert_type(col(Plain.id).in_(["a"]), Condition)
+    assert_type(col(Recipe.rating), FieldExpression[int])
+
+
+async def documents_have_the_type_of_their_model(database: Database) -> None:
+    assert_type(await Recipe.get("x"), Recipe)
+    assert_type(await Recipe.get_or_none("x"), Recipe | None)
+    assert_type(Recipe.find(Recipe.rating > 1, {"rating": {"$mod": [4, 1]}}), Query[Recipe])
+    assert_type(await Recipe.find().first(), Recipe | None)
+    assert_type(await Recipe.find().sort(Recipe.rating, Recipe.title.desc()).limit(3).to_list(), list[Recipe])
+    assert_type([pie async for pie in Recipe.find()], list[Recipe])
+    assert_type(Recipe.repository(), Repository[Recipe])
+    assert_type(await Repository(Recipe, database).get("x"), Recipe)
+    assert_type(Repository(Recipe, database).find(), Query[Recipe])

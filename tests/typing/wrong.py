@@ -1,0 +1,39 @@
+"""Mistakes that a type checker finds. Each line that ends in ``# E`` is an error, and no other line is."""
+
+from pydantic import BaseModel
+
+from couchmodel import CouchModel, Field, Mapped
+
+
+class Address(BaseModel):
+    city: Mapped[str]
+
+
+class Author(CouchModel, database="x"):
+    name: Mapped[str]
+    address: Mapped[Address]
+
+
+class Recipe(CouchModel, database="x"):
+    title: Mapped[str]
+    rating: Mapped[int] = Field(default=0)
+    tags: Mapped[list[str]] = Field(default_factory=list)
+
+
+r = Recipe(title="x")
+Recipe.rating >= "four"  # E
+Recipe.find(Recipe.rating == "four")  # E
+Recipe.find((Recipe.rating == 4) & (Recipe.title == 4))  # E
+Recipe.find(r.rating >= 4)  # E
+Recipe.find("rating > 4")  # E
+Recipe.ratng  # E
+Recipe.rating.startswith("x")  # E
+Recipe.rating.contains(1)  # E
+Recipe.tags.contains(3)  # E
+Recipe.tags.contains_all([3])  # E
+Recipe.tags.has_key("x")  # E
+Author.address.town  # E
+Recipe(title=3)  # E
+Recipe(titel="x")  # E
+Recipe()  # E
+r.rating = "x"  # E
