@@ -64,13 +64,13 @@ def test_a_mistake_is_refused_with_the_nearest_right_name(make: Callable[[], obj
 def test_names_of_attachments_are_checked() -> None:
     with pytest.raises(ConfigurationError, match="are both the attachment 'photo'"):
 
-        class Two(CouchModel):
+        class _Two(CouchModel):  # pyright: ignore[reportUnusedClass]
             photo: Attachment = attachment()
             picture: Attachment = attachment(name="photo")
 
     with pytest.raises(ConfigurationError, match="'_x', and CouchDB keeps names"):
 
-        class Under(CouchModel):
+        class _Under(CouchModel):  # pyright: ignore[reportUnusedClass]
             photo: Attachment = attachment(name="_x")
 
 
@@ -157,6 +157,6 @@ def test_an_id_that_is_not_that_of_the_fields_is_refused(book: Book) -> None:
 
 def test_an_id_may_be_one_of_several_words() -> None:
     class Setting(CouchModel):
-        id: Literal["colours", "sizes"]
+        id: Literal["colours", "sizes"] = "sizes"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     assert decode(codec.body_to_send(Setting(id="sizes")) or b"")["_id"] == "sizes"

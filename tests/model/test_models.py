@@ -14,7 +14,6 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
-    Field,
     ValidationError,
     computed_field,
     create_model,
@@ -26,7 +25,9 @@ from couchmodel import (
     ConfigurationError,
     CouchModel,
     DocumentError,
+    Field,
     FieldExpression,
+    Mapped,
     QueryError,
     attachment,
     col,
@@ -44,7 +45,7 @@ M = TypeVar("M", bound=CouchModel)
 
 
 class Cake(Recipe):
-    title: str = "Cake"
+    title: Mapped[str] = Field(default="Cake")
     layers: int = 1
     drawing: Attachment = attachment()
 

@@ -66,7 +66,7 @@ def _is_same(written: Any, read: Any) -> bool:
         return written == read
     if type(written) is not type(read):
         return False
-    if isinstance(written, datetime) and written.tzinfo is not None and read.tzinfo is not None:
+    if isinstance(written, datetime) and isinstance(read, datetime) and None not in (written.tzinfo, read.tzinfo):
         # In UTC, since Python takes no repeated hour of a time zone for equal to an instant of another zone (PEP 495).
         return bool(written.astimezone(UTC) == read.astimezone(UTC))
     # Objects without an equality of their own cannot be compared. Their JSON texts were.

@@ -205,9 +205,8 @@ class _Adapter:
 def _decimal(schema: Any) -> Any:
     if schema.get("decimal_places") is not None:
         return {**schema, "strict": False, "serialization": _DECIMAL_NUMBER}
-    return core_schema.no_info_before_validator_function(
-        decimal_from_text, {**schema, "strict": False, "serialization": _DECIMAL_TEXT}
-    )
+    text: Any = {**schema, "strict": False, "serialization": _DECIMAL_TEXT}
+    return core_schema.no_info_before_validator_function(decimal_from_text, text)
 
 
 def _reads_by_name(config: Mapping[str, Any]) -> bool:

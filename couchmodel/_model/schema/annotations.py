@@ -3,7 +3,7 @@
 import collections
 import collections.abc
 import dataclasses
-import sys
+import inspect
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -86,7 +86,9 @@ def stored_name(name: str, info: FieldInfo) -> str:
 
 def _local_names() -> dict[str, Any]:
     """Return the names that are visible to the user's code that led here."""
-    frame = sys._getframe(1)  # noqa: SLF001 - as pydantic does, which looks up names where a class is used
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("couchmodel."):
+    frame = inspect.currentframe()
+    while (
+        frame is not None and frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("couchmodel.")
+    ):
         frame = frame.f_back
-    return {**frame.f_globals, **frame.f_locals}
+    return {} if frame is None else {**frame.f_globals, **frame.f_locals}

@@ -171,6 +171,7 @@ class FieldExpression(Generic[T]):
 
         def __field_type__(self) -> T:
             """Tell type checkers of which type the field is."""
+            ...
 
     @property
     def path(self) -> str:
@@ -240,7 +241,7 @@ class FieldExpression(Generic[T]):
     def contains(self: "FieldExpression[frozenset[V]]", value: V) -> Condition: ...
     @overload
     def contains(self: "FieldExpression[tuple[V, ...]]", value: V) -> Condition: ...
-    def contains(self: "FieldExpression[Any]", value: Any) -> Condition:
+    def contains(self: Any, value: Any) -> Condition:
         """Return the condition that the list or set has this element, or that the text has this part."""
         if element_type(self._place.annotation) is not None:
             return Comparison(self, "$elemMatch", value)
@@ -375,7 +376,7 @@ class ModelExpression(FieldExpression[E], Generic[E]):
 
 def place_of(field: FieldExpression[Any]) -> Place:
     """Return the place of a field in a stored document."""
-    return field._place  # noqa: SLF001 - a field of an embedded model may hide any public name
+    return field._place  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a field of an embedded model may hide any public name
 
 
 def _element(field: FieldExpression[Any]) -> Any:
