@@ -98,7 +98,7 @@ class Generated:
         )
         if self.random.random() < 0.2:
             model = self._computed(model)
-        model.__makes__ = makes
+        model.__makes__ = makes  # pyright: ignore[reportAttributeAccessIssue]
         return model
 
     def _with_config(self, base: Any, config: ConfigDict) -> Any:
@@ -194,7 +194,7 @@ class Generated:
             ),
             lambda: Kind(bool, lambda: pick([True, False])),
             lambda: Kind(str, lambda: pick(texts)),
-            lambda: Kind(datetime, lambda: pick(instants)()),
+            lambda: Kind(datetime, lambda: pick(instants)()),  # noqa: PLW0108 - another for each value
             lambda: Kind(datetime, instants[0]),
             lambda: Kind(date, lambda: date(number(1, 9999), 2, 3)),
             lambda: Kind(time, lambda: time(number(0, 23), 4, 5, pick([0, 6]))),
