@@ -197,7 +197,7 @@ class Rounded(CouchModel):
         (lambda: model_of(Animal)(value=Dog(name="Rex")), "value: a value of Dog.* read again as one of Animal"),
         (lambda: model_of(SerializeAsAny[Animal])(value=Dog(name="Rex")), "value: a value of Dog"),
         (lambda: model_of(list[Animal])(value=[Dog(name="Rex")]), "value.0: a value of Dog"),
-        (lambda: model_of(Any)(value={"n": float("nan")}), "value.n: NaN"),
+        (lambda: model_of(Any)(value={"n": float("nan")}), "value.n: .*NaN"),
         (lambda: model_of(Any)(value=datetime(2026, 1, 1, tzinfo=UTC)), "value: a value of datetime.* one of str"),
         (lambda: model_of(Any)(value=Animal(name="x")), "value: a value of Animal.* one of dict"),
         (lambda: model_of(Decimal)(value=Decimal("NaN")), "finite"),
@@ -207,7 +207,7 @@ class Rounded(CouchModel):
             lambda: Loose.model_validate({"_deleted": True}),
             "_deleted: members that begin with an underscore are CouchDB's own",
         ),
-        (lambda: Loose.model_validate({"a": float("inf")}), "a: NaN and infinity"),
+        (lambda: Loose.model_validate({"a": float("inf")}), "a: .*NaN"),
     ],
 )
 def test_a_value_that_would_not_be_read_again_is_refused(document: Callable[[], CouchModel], reason: str) -> None:

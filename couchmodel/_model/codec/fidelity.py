@@ -22,7 +22,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         where = ".".join(self.path) or "the document"
         if isinstance(self.written, float) and not math.isfinite(self.written):
-            return f"{where}: NaN and infinity have no JSON; store None or a string instead"
+            return f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         one, other = type(self.written).__name__, type(self.read).__name__
         if one == other:
             return f"{where}: {self.written!r} would be read again as {self.read!r}"
