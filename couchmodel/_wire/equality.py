@@ -2,10 +2,10 @@
 
 from typing import Any
 
-__all__ = ["same"]
+__all__ = ["json_equal"]
 
 
-def same(one: Any, other: Any) -> bool:
+def json_equal(one: Any, other: Any) -> bool:
     """Return True if two JSON values are equal and of the same types.
 
     Python's ``==`` does not tell ``1``, ``True`` and ``1.0`` apart.
@@ -13,7 +13,7 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+        return one.keys() == other.keys() and all(json_equal(value, other[name]) for name, value in one.items())
     if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(json_equal, one, other))
     return bool(one == other)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
 
-from couchmodel._wire.equality import same
+from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
 from couchmodel.engine._io.body_edits import apply_stub, with_rev
 from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
@@ -350,7 +350,7 @@ class Document(MutableMapping[str, Any]):
         if stored is None:
             return body
         # Equal texts are the common case and need no decoding. Texts that differ may still be equal as JSON values.
-        return None if body == stored or same(decode(stored), decode(body)) else body
+        return None if body == stored or json_equal(decode(stored), decode(body)) else body
 
     @staticmethod
     def unsent(documents: "Iterable[Document]") -> list[JSONObject]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Final
 
-from couchmodel._wire.equality import same
+from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import Request, decode, document_path, encode, target
 from couchmodel.engine._io.parameters import encode_aiocouch_params, encode_params
 from couchmodel.engine._io.rows import Rows
@@ -288,7 +288,7 @@ def _count_repeats(rows: Iterable[ViewRow], start: Mapping[str, Any]) -> int:
     if "startkey_docid" not in start:  # the keys of a reduce are distinct
         return 0
     id, key = start["startkey_docid"], start["startkey"]
-    return sum(1 for _ in takewhile(lambda row: row.get("id") == id and same(row["key"], key), rows))
+    return sum(1 for _ in takewhile(lambda row: row.get("id") == id and json_equal(row["key"], key), rows))
 
 
 def _document_text(row: ViewRow, text: bytes) -> bytes | None:

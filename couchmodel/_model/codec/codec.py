@@ -19,7 +19,7 @@ from couchmodel._model.codec.merge import apply_changes, overlay
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
-from couchmodel._wire.equality import same
+from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
@@ -109,7 +109,7 @@ def body_to_send(document: DocumentModel) -> bytes | None:
     merged = apply_changes(stored, decode(before), decode(mine))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    return None if same(merged, stored) else encode({**merged, **_own_members(document)})
+    return None if json_equal(merged, stored) else encode({**merged, **_own_members(document)})
 
 
 def _own_members(document: DocumentModel) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def body_to_migrate(document: DocumentModel) -> bytes | None:
     """
     mine, stored = dump(document), decode(state.stored_body(document) or b"{}")
     written = overlay(stored, {**decode(mine), **_own_members(document)})
-    if same(written, stored):
+    if json_equal(written, stored):
         return None
     _check_fits(document, mine)
     return encode(written)

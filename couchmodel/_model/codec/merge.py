@@ -6,14 +6,14 @@ values, and both may lack members of ``stored``.
 
 from typing import Any
 
-from couchmodel._wire.equality import same
+from couchmodel._wire.equality import json_equal
 
 __all__ = ["apply_changes", "overlay"]
 
 
 def apply_changes(stored: Any, before: Any, after: Any) -> Any:
     """Return ``stored`` with the changes that lead from ``before`` to ``after``."""
-    if same(before, after):
+    if json_equal(before, after):
         return stored
     if isinstance(stored, dict) and isinstance(before, dict) and isinstance(after, dict):
         kept = {name: value for name, value in stored.items() if name in after or name not in before}
@@ -61,11 +61,11 @@ def _origins(before: list[Any], after: list[Any]) -> list[int | None]:
     Its own place comes first, then the first place that is left.
     """
     origins: list[int | None] = [
-        n if n < len(before) and same(before[n], value) else None for n, value in enumerate(after)
+        n if n < len(before) and json_equal(before[n], value) else None for n, value in enumerate(after)
     ]
     left = [n for n in range(len(before)) if n not in origins]
     for n, value in enumerate(after):
-        if origins[n] is None and (places := [place for place in left if same(before[place], value)]):
+        if origins[n] is None and (places := [place for place in left if json_equal(before[place], value)]):
             origins[n] = places[0]
             left.remove(places[0])
     return origins

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from couchmodel._wire.equality import same
+from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import decode
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import NotFoundError, TransportError
@@ -38,7 +38,7 @@ async def find_own(session: Session, path: tuple[str, ...], bodies: Sequence[byt
         return None
     for body in bodies:
         sent = decode(body)
-        if _follows(stored, sent.get("_rev")) and same(_content(stored), _content(sent)):
+        if _follows(stored, sent.get("_rev")) and json_equal(_content(stored), _content(sent)):
             return body, stored["_rev"]
     return None
 
