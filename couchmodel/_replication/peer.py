@@ -5,8 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, cast
 
+from couchmodel._wire.answers import answer_error, decode_answer
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response, Transport, document_path, encode
-from couchmodel._wire.refusals import decoded, refusal
 from couchmodel.errors import (
     ConnectError,
     NotFoundError,
@@ -59,12 +59,12 @@ class Peer:
         response = await self._send_repeatedly(request)
         if response.status >= 300:
             await response.collect()
-            raise refusal(request, response)
+            raise answer_error(request, response)
         return response
 
     async def json(self, request: Request) -> Any:
         """Return the decoded answer. Raises what :meth:`send` does, and ProtocolError if the answer is not JSON."""
-        return decoded(request, await self.send(request))
+        return decode_answer(request, await self.send(request))
 
     async def instance_start_time(self) -> str | None:
         """Return when the database was created, which tells it from former ones of its name.

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, encode
-from couchmodel._wire.refusals import asked
 from couchmodel.engine._io.batches import Pack, next_count, pack_texts, requests_of
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import DatabaseAddress, Document
@@ -257,7 +257,9 @@ async def _send_packs(
                 yield pack, [_too_large_row(pack, error)] * pack.count
         else:
             if new_edits and len(rows) != count:
-                raise ProtocolError(f"{count} documents were sent, and {len(rows)} rows came ({asked(request)})")
+                raise ProtocolError(
+                    f"{count} documents were sent, and {len(rows)} rows came ({describe_request(request)})"
+                )
             answered = iter(rows)
             for pack in held:
                 yield pack, list(itertools.islice(answered, pack.count)) if new_edits else rows

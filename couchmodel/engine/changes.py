@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import Any, Final, Self, TypeVar
 
+from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode, target
-from couchmodel._wire.refusals import asked
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
@@ -214,13 +214,13 @@ async def _read_lines(
                     _check_end(feed, position, request)
                     return
                 yield row
-    raise ProtocolError(f"the feed was cut off ({asked(request)})")
+    raise ProtocolError(f"the feed was cut off ({describe_request(request)})")
 
 
 def _check_end(feed: FeedRequest, position: FeedPosition, request: Request) -> None:
     # CouchDB ends such a feed when it stops, or when the database is deleted. Asking again tells which.
     if feed.endless and not position.exhausted:
-        raise ProtocolError(f"the server ended a feed that has no end ({asked(request)})")
+        raise ProtocolError(f"the server ended a feed that has no end ({describe_request(request)})")
 
 
 def _decode_row(line: bytes, request: Request) -> JSONObject:
@@ -231,7 +231,7 @@ def _decode_row(line: bytes, request: Request) -> JSONObject:
     except ValueError:
         row = None
     if not isinstance(row, dict):
-        raise ProtocolError(f"the feed is not CouchDB's: {line[:80]!r} ({asked(request)})")
+        raise ProtocolError(f"the feed is not CouchDB's: {line[:80]!r} ({describe_request(request)})")
     if "error" in row and "id" not in row:
         reason = str(row.get("reason", ""))
         raise response_error(500, str(row["error"]), reason, method=request.method, path=target(request.path))
@@ -256,7 +256,7 @@ async def _wait_for(seconds: float | None, waiting: Awaitable[_T], request: Requ
     except RequestTimeoutError:  # the transport's own, which is a TimeoutError as well
         raise
     except TimeoutError:
-        message = f"the feed gave no sign of life for {seconds:g} s ({asked(request)})"
+        message = f"the feed gave no sign of life for {seconds:g} s ({describe_request(request)})"
         raise RequestTimeoutError(message) from None
 
 

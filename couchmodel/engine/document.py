@@ -6,6 +6,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
 
+from couchmodel._wire.answers import describe_request
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
 from couchmodel.engine._io.body_edits import apply_stub, with_rev
@@ -447,9 +448,7 @@ def _decode_document(response: Response, request: Request) -> JSONObject:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        raise ProtocolError(
-            f"the answer is no document: {response.body[:80]!r} ({request.method} {target(request.path)})"
-        )
+        raise ProtocolError(f"the answer is not a document: {response.body[:80]!r} ({describe_request(request)})")
     return data
 
 

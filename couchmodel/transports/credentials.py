@@ -13,8 +13,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from couchmodel._wire.answers import answer_error
 from couchmodel._wire.messages import NOTHING, Request, Response, decode, encode
-from couchmodel._wire.refusals import refusal
 from couchmodel.errors import ConfigurationError, ProtocolError, TransportError
 
 __all__ = [
@@ -143,7 +143,7 @@ class CookieAuth(Credentials):
             error.carried_out = False
             raise
         if response.status >= 300:
-            raise refusal(self._login, response)
+            raise answer_error(self._login, response)
         self._headers = None
         self.learn(set_cookies(response))
         if self._headers is None:

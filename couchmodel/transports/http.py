@@ -14,9 +14,9 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 from yarl import URL
 
+from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import NOTHING, Request, Response, target
 from couchmodel._wire.outgoing import Outgoing
-from couchmodel._wire.refusals import asked
 from couchmodel.errors import (
     ConfigurationError,
     ConnectError,
@@ -128,15 +128,17 @@ class HTTPTransport:
         match error:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
                 message = f"the TLS connection to {self.url} failed: {error}; pass a CA of your own as ca="
-                raise TLSError(f"{message} ({asked(request)})") from error
+                raise TLSError(f"{message} ({describe_request(request)})") from error
             case aiohttp.ConnectionTimeoutError():
                 message = f"{self.url} did not accept a connection in time; is the address right?"
-                raise ConnectError(f"{message} ({asked(request)})") from error
+                raise ConnectError(f"{message} ({describe_request(request)})") from error
             case aiohttp.ClientConnectorError():
                 message = f"{self.url} cannot be reached ({error.strerror}); is CouchDB running?"
-                raise ConnectError(f"{message} ({asked(request)})") from error
+                raise ConnectError(f"{message} ({describe_request(request)})") from error
             case TimeoutError():
-                raise RequestTimeoutError(f"{self.url} stopped answering{doubt} ({asked(request)})") from error
+                raise RequestTimeoutError(
+                    f"{self.url} stopped answering{doubt} ({describe_request(request)})"
+                ) from error
             case _:
                 # A ClientResponseError holds its request, with the credentials.
                 cause = None if isinstance(error, aiohttp.ClientResponseError) else error
@@ -232,11 +234,13 @@ class HTTPTransport:
         said = str(error) or type(error).__name__
         if _is_incomplete(request):
             cut = ProtocolError(
-                f"the request to {self.url} was cut off, and not carried out: {said} ({asked(request)})"
+                f"the request to {self.url} was cut off, and not carried out: {said} ({describe_request(request)})"
             )
             cut.carried_out = False
             return cut
-        return ProtocolError(f"the answer of {self.url} was cut off or is not HTTP: {said}{doubt} ({asked(request)})")
+        return ProtocolError(
+            f"the answer of {self.url} was cut off or is not HTTP: {said}{doubt} ({describe_request(request)})"
+        )
 
 
 class _StreamedBody:

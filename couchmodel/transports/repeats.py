@@ -21,9 +21,9 @@ from typing import Any, Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode
 from couchmodel._wire.outgoing import Outgoing
-from couchmodel._wire.refusals import asked
 from couchmodel.errors import ProtocolError, RequestTimeoutError, TLSError, TransportError
 from couchmodel.transports.retry_policy import RetryPolicy
 
@@ -238,4 +238,4 @@ def _last_result(state: RetryCallState) -> Any:
 
 
 def _unknown_outcome(request: Request, why: str) -> ProtocolError:
-    return ProtocolError(f"it is unknown whether the write was carried out: {why} ({asked(request)})")
+    return ProtocolError(f"it is unknown whether the write was carried out: {why} ({describe_request(request)})")

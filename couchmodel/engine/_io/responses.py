@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from couchmodel._wire.messages import Request, Response, target
+from couchmodel._wire.answers import describe_request
+from couchmodel._wire.messages import Request, Response
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ProtocolError
 
@@ -83,6 +84,6 @@ def _decode_object(request: Request, response: Response) -> Mapping[str, Any]:
     except ValueError:
         members = None
     if not isinstance(members, dict):
-        asked = f"{request.method} {target(request.path)}"
-        raise ProtocolError(f"the answer is no JSON object: {response.body[:80]!r} ({asked})")
+        message = f"the answer is not a JSON object: {response.body[:80]!r} ({describe_request(request)})"
+        raise ProtocolError(message)
     return members

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
+from couchmodel._wire.answers import answer_error, decode_answer, describe_request
 from couchmodel._wire.messages import NOTHING, Request, Response, Transport
-from couchmodel._wire.refusals import asked, decoded, refusal
 from couchmodel.errors import ConnectError
 
 __all__ = ["Session"]
@@ -58,16 +58,18 @@ class Session:
         closed.
         """
         if self._closed_in and self.is_closed:
-            raise ConnectError(f"the connection is closed: open another, or enter its context again ({asked(request)})")
+            raise ConnectError(
+                f"the connection is closed: open another, or enter its context again ({describe_request(request)})"
+            )
         response = await self._transport.send(request)
         if response.status >= 300 and response.status != 304:
             await response.collect()  # the error is read from the body, which may be a stream
-            raise refusal(request, response)
+            raise answer_error(request, response)
         return response
 
     async def json(self, request: Request) -> Any:
         """Send a request and return the decoded JSON of its answer. Raises ProtocolError if that is not JSON."""
-        return decoded(request, await self.send(request))
+        return decode_answer(request, await self.send(request))
 
     async def get(self, path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> Any:
         """Send a GET and return the decoded JSON of its answer."""

@@ -7,36 +7,35 @@ from urllib.parse import urlsplit
 from couchmodel._wire.messages import Request, Response, decode, target
 from couchmodel.errors import CouchModelError, ProtocolError, response_error
 
-__all__ = ["asked", "decoded", "refusal"]
+__all__ = ["answer_error", "decode_answer", "describe_request"]
 
 _HINTS: Final = {401: "check the credentials of the connection"}
 _LONGEST_EXCERPT: Final = 200
 """The most characters of an answer that is not CouchDB's in the message of an error."""
 
 
-def refusal(request: Request, response: Response, hint: str = "") -> CouchModelError:
+def answer_error(request: Request, response: Response, hint: str = "") -> CouchModelError:
     """Return the error for an answer whose status is 300 or above, and whose body has arrived.
 
     A redirection gives a ProtocolError, as it mostly comes from a server that is not CouchDB.
     """
     if response.status < 400:
-        return ProtocolError(
-            f"the server points to {_redirect_location(response)}: is the URL that of CouchDB? ({asked(request)})"
-        )
+        message = f"the server redirects to {_redirect_location(response)}: is the URL that of CouchDB?"
+        return ProtocolError(f"{message} ({describe_request(request)})")
     code, reason = _code_and_reason(response)
     hint = hint or _HINTS.get(response.status) or _retry_hint(response)
     return response_error(response.status, code, reason, method=request.method, path=target(request.path), hint=hint)
 
 
-def decoded(request: Request, response: Response) -> Any:
+def decode_answer(request: Request, response: Response) -> Any:
     """Return the decoded body of an answer. Raises ProtocolError if it is not JSON."""
     try:
         return response.json()
     except ValueError:
-        raise ProtocolError(f"the answer is not JSON: {response.body[:80]!r} ({asked(request)})") from None
+        raise ProtocolError(f"the answer is not JSON: {response.body[:80]!r} ({describe_request(request)})") from None
 
 
-def asked(request: Request) -> str:
+def describe_request(request: Request) -> str:
     """Return the method and the path of a request, for messages. The query is left out, as it may hold private data."""
     return f"{request.method} {target(request.path)}"
 
