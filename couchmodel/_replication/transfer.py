@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from couchmodel._replication.options import Counts
 from couchmodel._replication.peer import Peer
 from couchmodel._wire.messages import JSON_TYPE, encode
-from couchmodel._wire.multipart import Part, Related, is_media_type
+from couchmodel._wire.multipart import AttachmentPart, MultipartRelated, is_media_type
 from couchmodel.errors import (
     BadRequestError,
     CouchModelError,
@@ -279,8 +279,8 @@ class Transfer:
         streamed = {name: stub for name, stub in sent.items() if name not in empty}
         follow = {name: _replace_stub(stub, follows=True) for name, stub in streamed.items()}
         text = encode({**document, "_attachments": {**kept, **empty, **follow}})
-        parts = [Part(name, stub["content_type"], _stored_length(stub)) for name, stub in streamed.items()]
-        body = _MultipartBody(self._source, document, Related(text, parts), parts)
+        parts = [AttachmentPart(name, stub["content_type"], _stored_length(stub)) for name, stub in streamed.items()]
+        body = _MultipartBody(self._source, document, MultipartRelated(text, parts), parts)
         try:
             await self._target.write(document["_id"], body, body.headers)
         except CouchModelError as error:
@@ -311,7 +311,9 @@ async def _read_content(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, 
 class _MultipartBody:
     """A multipart body of a document and its attachments, which are read from the source while they are sent."""
 
-    def __init__(self, source: Peer, document: Mapping[str, Any], related: Related, parts: Sequence[Part]) -> None:
+    def __init__(
+        self, source: Peer, document: Mapping[str, Any], related: MultipartRelated, parts: Sequence[AttachmentPart]
+    ) -> None:
         self._source = source
         self._document = document
         self._related = related
@@ -332,7 +334,7 @@ class _MultipartBody:
     async def _pieces(self) -> AsyncIterator[bytes]:
         yield self._related.head
         for part in self._parts:
-            yield self._related.frame(part)
+            yield self._related.part_head(part)
             length = 0
             content = self._source.attachment(self._document["_id"], self._document["_rev"], part.name)
             async for piece in _read_content(content):

@@ -13,7 +13,18 @@ from urllib.parse import quote
 
 from couchmodel._wire.messages import JSON_TYPE, NOTHING
 
-__all__ = ["MIXED", "RELATED", "Event", "Mixed", "Part", "PartEnd", "PartHead", "Reader", "Related", "is_media_type"]
+__all__ = [
+    "MIXED",
+    "RELATED",
+    "AttachmentPart",
+    "MultipartEvent",
+    "MultipartMixed",
+    "MultipartReader",
+    "MultipartRelated",
+    "PartEnd",
+    "PartHead",
+    "is_media_type",
+]
 
 RELATED: Final = "multipart/related"
 MIXED: Final = "multipart/mixed"
@@ -33,11 +44,11 @@ class PartEnd(NamedTuple):
     """The end of a part."""
 
 
-Event: TypeAlias = PartHead | bytes | PartEnd
-"""An event of a :class:`Reader`: a part begins, a piece of its content arrives, or the part ends."""
+MultipartEvent: TypeAlias = PartHead | bytes | PartEnd
+"""An event of a :class:`MultipartReader`: a part begins, a piece of its content arrives, or the part ends."""
 
 
-class Part(NamedTuple):
+class AttachmentPart(NamedTuple):
     """The header of a content to write: its name, media type, length in bytes, and encoding, which may be empty."""
 
     name: str
@@ -51,22 +62,22 @@ def is_media_type(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-class Related:
+class MultipartRelated:
     """The frame of a ``multipart/related`` body: all of it but the contents themselves.
 
-    The body is ``head``, then the :meth:`frame` and the content of each part, then ``tail``. ``length`` is that of the
-    whole body in bytes.
+    The body is ``head``, then the :meth:`part_head` and the content of each part, then ``tail``. ``length`` is the
+    number of bytes of the whole body.
     """
 
-    def __init__(self, document: bytes, parts: Sequence[Part]) -> None:
+    def __init__(self, document: bytes, parts: Sequence[AttachmentPart]) -> None:
         """``document`` is the JSON text of the document. Its ``_attachments`` name the parts, in the same order."""
         self._boundary = secrets.token_hex(16)
         self.content_type = f'{RELATED}; boundary="{self._boundary}"'
         self.head = f"--{self._boundary}\r\nContent-Type: {JSON_TYPE}\r\n\r\n".encode() + document
         self.tail = f"\r\n--{self._boundary}--".encode()
-        self.length = len(self.head) + sum(len(self.frame(part)) + part.length for part in parts) + len(self.tail)
+        self.length = len(self.head) + sum(len(self.part_head(part)) + part.length for part in parts) + len(self.tail)
 
-    def frame(self, part: Part) -> bytes:
+    def part_head(self, part: AttachmentPart) -> bytes:
         """Return the delimiter and the headers of a part.
 
         Raises ValueError for a media type that cannot stand in a header.
@@ -81,10 +92,10 @@ class Related:
         ).encode()
 
 
-class Mixed:
+class MultipartMixed:
     """The frame of a body of several documents, each with or without attachments.
 
-    The body is the :meth:`frame` and the content of each document, then ``tail``.
+    The body is the :meth:`part_head` and the content of each document, then ``tail``.
     """
 
     def __init__(self, kind: str = MIXED) -> None:
@@ -93,16 +104,16 @@ class Mixed:
         self.tail = f"\r\n--{boundary}--".encode()
         self._delimiter = f"\r\n--{boundary}\r\n"
 
-    def frame(self, content_type: str, headers: Mapping[str, str] = NOTHING) -> bytes:
+    def part_head(self, content_type: str, headers: Mapping[str, str] = NOTHING) -> bytes:
         """Return the delimiter and the headers of a document."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{self._delimiter}{lines}Content-Type: {content_type}\r\n\r\n".encode()
 
 
-class Reader:
+class MultipartReader:
     """A parser of a multipart body that arrives in pieces. It keeps little more than one piece in memory.
 
-    ``ended`` is True after the last delimiter.
+    ``is_complete`` is True after the last delimiter.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -113,9 +124,9 @@ class Reader:
         self._delimiter = b"\r\n--" + (found[1] or found[2]).encode()
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._step = self._preamble
-        self.ended = False
+        self.is_complete = False
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> Iterator[MultipartEvent]:
         """Yield the events in the next bytes of the body. Iterate to the end before the next call.
 
         Raises ValueError if the body is malformed.
@@ -126,12 +137,12 @@ class Reader:
 
     def finish(self) -> None:
         """End the body. Raises ValueError if the last delimiter has not come."""
-        if not self.ended:
+        if not self.is_complete:
             raise ValueError("the multipart body was cut off")
 
     # Each step takes what it can from the buffer, and returns None if it needs more bytes.
 
-    def _preamble(self) -> Sequence[Event] | None:
+    def _preamble(self) -> Sequence[MultipartEvent] | None:
         found = self._buffer.find(self._delimiter)
         if found < 0:
             # The end may be the beginning of a delimiter.
@@ -139,9 +150,9 @@ class Reader:
             return None
         return self._take_delimiter(found)
 
-    def _after_delimiter(self) -> Sequence[Event] | None:
+    def _after_delimiter(self) -> Sequence[MultipartEvent] | None:
         if self._buffer.startswith(b"--"):
-            self.ended = True
+            self.is_complete = True
             self._step = self._epilogue
             return ()
         end = self._buffer.find(b"\r\n")
@@ -154,7 +165,7 @@ class Reader:
         self._step = self._head
         return ()
 
-    def _head(self) -> Sequence[Event] | None:
+    def _head(self) -> Sequence[MultipartEvent] | None:
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             self._check_head_length()
@@ -164,7 +175,7 @@ class Reader:
         self._step = self._content
         return (PartHead(headers),)
 
-    def _content(self) -> Sequence[Event] | None:
+    def _content(self) -> Sequence[MultipartEvent] | None:
         found = self._buffer.find(self._delimiter)
         if found >= 0:
             piece = bytes(self._buffer[:found])
@@ -178,11 +189,11 @@ class Reader:
         del self._buffer[:sure]
         return (piece,)
 
-    def _epilogue(self) -> Sequence[Event] | None:
+    def _epilogue(self) -> Sequence[MultipartEvent] | None:
         self._buffer.clear()
         return None
 
-    def _take_delimiter(self, found: int) -> Sequence[Event]:
+    def _take_delimiter(self, found: int) -> Sequence[MultipartEvent]:
         del self._buffer[: found + len(self._delimiter)]
         self._step = self._after_delimiter
         return ()

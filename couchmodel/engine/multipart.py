@@ -6,7 +6,15 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._wire.contents import Arrival
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, decode, encode
-from couchmodel._wire.multipart import MIXED, RELATED, Event, Part, PartHead, Reader, Related
+from couchmodel._wire.multipart import (
+    MIXED,
+    RELATED,
+    AttachmentPart,
+    MultipartEvent,
+    MultipartReader,
+    MultipartRelated,
+    PartHead,
+)
 from couchmodel.engine._io.session import Session
 from couchmodel.engine._io.uploads import Upload, UploadSource, guess_type
 from couchmodel.engine.attachment import attachment_path, explain_upload_error
@@ -25,7 +33,7 @@ _STUB_MEMBERS: Final = ("content_type", "digest", "length", "revpos")
 class _OutgoingAttachment(NamedTuple):
     """An attachment that is sent with its document."""
 
-    part: Part
+    part: AttachmentPart
     source: UploadSource
 
     def stub(self) -> JSONObject:
@@ -53,7 +61,7 @@ async def write_document(
     follow = {name: {**stub, "follows": True} for name, stub in stubs.items()}
     body = encode({**document, "_attachments": {**kept, **follow}})
     try:
-        related = Related(body, [each.part for each in outgoing])
+        related = MultipartRelated(body, [each.part for each in outgoing])
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     answer = await _send_related(session, path, document.get("_rev"), related, outgoing)
@@ -75,11 +83,17 @@ def _prepare(path: tuple[str, ...], name: str, upload: Upload) -> _OutgoingAttac
     if source.length is None:
         message = f"the length of attachment {name!r} has to be known beforehand: give Upload(data, type, length)"
         raise ConfigurationError(message)
-    return _OutgoingAttachment(Part(name, upload.content_type or guess_type(upload.data), source.length), source)
+    return _OutgoingAttachment(
+        AttachmentPart(name, upload.content_type or guess_type(upload.data), source.length), source
+    )
 
 
 async def _send_related(
-    session: Session, path: tuple[str, ...], rev: str | None, related: Related, outgoing: list[_OutgoingAttachment]
+    session: Session,
+    path: tuple[str, ...],
+    rev: str | None,
+    related: MultipartRelated,
+    outgoing: list[_OutgoingAttachment],
 ) -> WriteAnswer:
     headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": str(related.length)}
     body = _RelatedBody(related, outgoing)
@@ -95,7 +109,7 @@ async def _send_related(
 class _RelatedBody:
     """The body of a ``multipart/related`` request, in pieces. ``is_complete`` is True once all contents were sent."""
 
-    def __init__(self, related: Related, outgoing: list[_OutgoingAttachment]) -> None:
+    def __init__(self, related: MultipartRelated, outgoing: list[_OutgoingAttachment]) -> None:
         self._related = related
         self._prepare = outgoing
         self.is_complete = False
@@ -103,7 +117,7 @@ class _RelatedBody:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._related.head
         for each in self._prepare:
-            yield self._related.frame(each.part)
+            yield self._related.part_head(each.part)
             if (short_body := each.source.short_body) is not None:
                 yield short_body
                 continue
@@ -261,10 +275,10 @@ class _PartReader:
     def __init__(self, pieces: AsyncIterator[bytes], content_type: str) -> None:
         """Raises ProtocolError if the content type names no boundary."""
         self._pieces = pieces
-        self._events: Iterable[Event] = ()
+        self._events: Iterable[MultipartEvent] = ()
         self._is_inside = False
         try:
-            self._reader = Reader(content_type)
+            self._reader = MultipartReader(content_type)
         except ValueError as error:
             raise ProtocolError(f"the answer cannot be read: {error}") from None
 
@@ -298,7 +312,7 @@ class _PartReader:
         while await self.next_head() is not None:
             pass
 
-    async def _next(self) -> Event | None:
+    async def _next(self) -> MultipartEvent | None:
         try:
             while True:
                 for event in self._events:

@@ -4,23 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from couchmodel._wire.multipart import Event, Part, PartEnd, PartHead, Reader, Related
+from couchmodel._wire.multipart import (
+    AttachmentPart,
+    MultipartEvent,
+    MultipartReader,
+    MultipartRelated,
+    PartEnd,
+    PartHead,
+)
 
 CONTENTS = [b"", b"plain", b"\r\n", b"\r\n--", b"--xyz--", b"\r\n--xy", bytes(range(256)) * 5]
 
 
 def body(contents: list[bytes], document: bytes = b'{"_id":"a"}') -> tuple[str, bytes]:
-    parts = [Part(f"n{number}", "image/png", len(content)) for number, content in enumerate(contents)]
-    related = Related(document, parts)
-    framed = b"".join(related.frame(part) + content for part, content in zip(parts, contents, strict=True))
+    parts = [AttachmentPart(f"n{number}", "image/png", len(content)) for number, content in enumerate(contents)]
+    related = MultipartRelated(document, parts)
+    framed = b"".join(related.part_head(part) + content for part, content in zip(parts, contents, strict=True))
     text = related.head + framed + related.tail
     assert len(text) == related.length
     return related.content_type, text
 
 
 def read(content_type: str, text: bytes, size: int) -> list[tuple[dict[str, str], bytes]]:
-    reader = Reader(content_type)
-    events: list[Event] = []
+    reader = MultipartReader(content_type)
+    events: list[MultipartEvent] = []
     for start in range(0, len(text), size):
         events += reader.feed(text[start : start + size])
     reader.finish()
@@ -73,17 +80,17 @@ def test_headers_without_an_end_are_refused() -> None:
 
 def test_a_content_type_without_a_boundary_is_refused() -> None:
     with pytest.raises(ValueError, match="boundary"):
-        Reader("multipart/related")
+        MultipartReader("multipart/related")
 
 
 def test_a_media_type_cannot_bring_headers_along() -> None:
     with pytest.raises(ValueError, match="media type"):
-        Related(b"{}", [Part("a", "text/plain\r\nX: y", 1)])
+        MultipartRelated(b"{}", [AttachmentPart("a", "text/plain\r\nX: y", 1)])
 
 
 def test_memory_is_bounded_by_what_is_fed() -> None:
     content_type, text = body([bytes(1_000_000)])
-    reader = Reader(content_type)
+    reader = MultipartReader(content_type)
     largest = 0
     for start in range(0, len(text), 1000):
         for event in reader.feed(text[start : start + 1000]):

@@ -9,7 +9,7 @@ import pytest
 
 from couchmodel import ConfigurationError, ConflictError, ProtocolError
 from couchmodel._wire.messages import Request, Response, encode
-from couchmodel._wire.multipart import Part, Related
+from couchmodel._wire.multipart import AttachmentPart, MultipartRelated
 from couchmodel.engine import CouchDB, Database, Document, Upload
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 1000
@@ -174,9 +174,9 @@ async def test_a_name_never_escapes(database: Database, name: str) -> None:
 def answer() -> Answering:
     """A document with an attachment."""
     stub = {"content_type": "text/plain", "digest": "md5-10/d4pRPR1rcSoXjSdTuew==", "length": 6, "follows": True}
-    part = Part("notes", "text/plain", 6)
-    related = Related(encode({"_id": "pie", "_rev": "1-a", "_attachments": {"notes": stub}}), [part])
-    return Answering(related.content_type, related.head + related.frame(part) + b"butter" + related.tail)
+    part = AttachmentPart("notes", "text/plain", 6)
+    related = MultipartRelated(encode({"_id": "pie", "_rev": "1-a", "_attachments": {"notes": stub}}), [part])
+    return Answering(related.content_type, related.head + related.part_head(part) + b"butter" + related.tail)
 
 
 async def read(answering: Answering) -> list[bytes]:

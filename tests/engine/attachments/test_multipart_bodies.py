@@ -7,7 +7,7 @@ import pytest
 
 from couchmodel import BadRequestError, ConflictError, ResponseError
 from couchmodel._wire.messages import Request, Response, decode, encode
-from couchmodel._wire.multipart import PartEnd, PartHead, Reader
+from couchmodel._wire.multipart import MultipartReader, PartEnd, PartHead
 from couchmodel.engine import Database
 from couchmodel.errors import UnsupportedMediaTypeError
 
@@ -47,7 +47,7 @@ def parts(answer: Response) -> list[tuple[dict[str, str], bytes]]:
 
 
 def taken_apart(kind: str, body: bytes) -> list[tuple[dict[str, str], bytes]]:
-    reader = Reader(kind)
+    reader = MultipartReader(kind)
     found: list[tuple[dict[str, str], bytes]] = []
     for event in reader.feed(body):
         if isinstance(event, PartHead):

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator
 
 from couchmodel._wire.messages import encode
-from couchmodel._wire.multipart import Part, Related
+from couchmodel._wire.multipart import AttachmentPart, MultipartRelated
 from tests.workload.client import Client
 from tests.workload.ledger import NOTES, PHOTO, Kept, content, content_type
 from tests.workload.problems import WrongError
@@ -55,12 +55,14 @@ async def upload_together(client: Client) -> None:
         name: {"follows": True, "length": len(data), "content_type": content_type(name)}
         for name, data in contents.items()
     }
-    related = Related(encode(body), [Part(name, content_type(name), len(data)) for name, data in contents.items()])
+    related = MultipartRelated(
+        encode(body), [AttachmentPart(name, content_type(name), len(data)) for name, data in contents.items()]
+    )
 
     async def sent() -> AsyncIterator[bytes]:
         yield related.head
         for name, data in contents.items():
-            yield related.frame(Part(name, content_type(name), len(data)))
+            yield related.part_head(AttachmentPart(name, content_type(name), len(data)))
             async for piece in pieces(data):
                 yield piece
         yield related.tail

@@ -21,7 +21,7 @@ from couchmodel._embedded.server.responses import JSON_HEADERS, LARGEST_JOINED, 
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
-from couchmodel._wire.multipart import MIXED, RELATED, Mixed
+from couchmodel._wire.multipart import MIXED, RELATED, MultipartMixed
 from couchmodel.errors import BadRequestError
 
 __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
@@ -69,7 +69,7 @@ async def bulk_get(store: Store, database: Database, request: Request) -> Respon
     if kind is None:
         rows = _row_batches(_read_batches(store, database, documents, check, wishes, latest))
         return Response(200, JSON_HEADERS, stream=array_pieces(b'{"results":[', rows, b"\n]}\n"))
-    mixed = Mixed(kind)
+    mixed = MultipartMixed(kind)
     wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     batches = _read_batches(store, database, documents, check, wishes, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
@@ -162,17 +162,17 @@ async def _row_batches(batches: AsyncIterator[list[BulkGetResult]]) -> AsyncGene
 
 
 async def _multipart_pieces(
-    store: Store, mixed: Mixed, batches: AsyncIterator[list[BulkGetResult]]
+    store: Store, mixed: MultipartMixed, batches: AsyncIterator[list[BulkGetResult]]
 ) -> AsyncGenerator[bytes, None]:
     async for results in batches:
         for id, documents in results:
             for document in documents:
                 if not isinstance(document, AnsweredRevision):
-                    yield mixed.frame(MISSING_PART_TYPE) + to_json(_error_part(document))
+                    yield mixed.part_head(MISSING_PART_TYPE) + to_json(_error_part(document))
                     continue
                 whole = bundle_document(store, document)
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else NOTHING
-                yield mixed.frame(whole.content_type, names)
+                yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:
                     yield piece
     yield mixed.tail + b"\r\n"

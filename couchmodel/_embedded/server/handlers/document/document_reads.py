@@ -27,7 +27,7 @@ from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thre
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, join_parts, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
-from couchmodel._wire.multipart import MIXED, RELATED, Mixed, Part, Related, is_media_type
+from couchmodel._wire.multipart import MIXED, RELATED, AttachmentPart, MultipartMixed, MultipartRelated, is_media_type
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
@@ -110,7 +110,7 @@ async def _get_revisions(
         text = await read(lambda connection: _revisions_array(_require_found(open_all(connection), revs)))
         return Response(200, JSON_HEADERS, text)
     found = _require_found(await read(open_all), revs)
-    mixed = Mixed()
+    mixed = MultipartMixed()
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
     return Response(200, headers, stream=_mixed_pieces(store, mixed, found))
 
@@ -152,14 +152,14 @@ def _missing_json(rev: Rev) -> bytes:
 
 
 async def _mixed_pieces(
-    store: Store, mixed: Mixed, found: Sequence[AnsweredRevision | Rev]
+    store: Store, mixed: MultipartMixed, found: Sequence[AnsweredRevision | Rev]
 ) -> AsyncGenerator[bytes, None]:
     for item in found:
         if isinstance(item, Rev):
-            yield mixed.frame(MISSING_PART_TYPE) + _missing_json(item)
+            yield mixed.part_head(MISSING_PART_TYPE) + _missing_json(item)
             continue
         bundle = bundle_document(store, item)
-        yield mixed.frame(bundle.content_type)
+        yield mixed.part_head(bundle.content_type)
         async for piece in bundle.pieces:
             yield piece
     yield mixed.tail
@@ -178,30 +178,32 @@ class DocumentBundle(NamedTuple):
 
 def bundle_document(store: Store, opened: AnsweredRevision) -> DocumentBundle:
     """Return a document and the attachments that follow it as one body. Without attachments it is JSON."""
-    frame = Related(opened.text, [_part_of(attachment) for attachment in opened.follow])
+    frame = MultipartRelated(opened.text, [_part_of(attachment) for attachment in opened.follow])
     pieces = _bundle_pieces(store, opened, frame)
     if not opened.follow:
         return DocumentBundle(JSON_TYPE, len(opened.text), pieces)
     return DocumentBundle(frame.content_type, frame.length, pieces)
 
 
-async def _bundle_pieces(store: Store, opened: AnsweredRevision, frame: Related) -> AsyncGenerator[bytes, None]:
+async def _bundle_pieces(
+    store: Store, opened: AnsweredRevision, frame: MultipartRelated
+) -> AsyncGenerator[bytes, None]:
     if not opened.follow:
         yield opened.text
         return
     yield frame.head
     for attachment in opened.follow:
-        yield frame.frame(_part_of(attachment))
+        yield frame.part_head(_part_of(attachment))
         async for chunk in stored_chunks(store, attachment):
             yield chunk
     yield frame.tail
 
 
-def _part_of(attachment: Attachment) -> Part:
+def _part_of(attachment: Attachment) -> AttachmentPart:
     """Return the head of an attachment's part.
 
     A content type that is malformed would break the part's headers, so it stands in the document only.
     """
     kind = attachment.content_type
     announced = kind if is_media_type(kind) else DEFAULT_TYPE
-    return Part(attachment.name, announced, attachment.encoded_length, attachment.encoding)
+    return AttachmentPart(attachment.name, announced, attachment.encoded_length, attachment.encoding)

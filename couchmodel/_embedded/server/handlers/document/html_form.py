@@ -28,7 +28,7 @@ from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
-from couchmodel._wire.multipart import Event, PartHead
+from couchmodel._wire.multipart import MultipartEvent, PartHead
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
@@ -98,13 +98,13 @@ class _Form:
         self.contents: list[Content] = []
         self._fields_size = 0
 
-    async def read(self, events: AsyncIterator[Event]) -> None:
+    async def read(self, events: AsyncIterator[MultipartEvent]) -> None:
         """Read all parts. Raises BadRequestError if one is malformed, ContentTooLargeError if one is too large."""
         async for event in events:
             if isinstance(event, PartHead):
                 await self._read_part(event, events)
 
-    async def _read_part(self, head: PartHead, events: AsyncIterator[Event]) -> None:
+    async def _read_part(self, head: PartHead, events: AsyncIterator[MultipartEvent]) -> None:
         parameters = dict(_PARAMETER.findall(head.headers.get("content-disposition", "")))
         name, filename = parameters.get("name", ""), parameters.get("filename")
         content = _part_pieces(events)
@@ -134,7 +134,7 @@ class _Form:
         return text
 
 
-async def _part_pieces(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+async def _part_pieces(events: AsyncIterator[MultipartEvent]) -> AsyncGenerator[bytes, None]:
     async for event in events:
         if not isinstance(event, bytes):
             return

@@ -15,7 +15,7 @@ from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.contents import Digest
 from couchmodel._wire.messages import JSON_TYPE, Request
-from couchmodel._wire.multipart import Event, PartEnd, PartHead, Reader
+from couchmodel._wire.multipart import MultipartEvent, MultipartReader, PartEnd, PartHead
 from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
 
 __all__ = ["RelatedUpload", "is_related", "multipart_events"]
@@ -61,7 +61,7 @@ class RelatedUpload:
             await self._receive(arriving, [_AnnouncedAttachment(self._store, item) for item in waiting])
         return edit
 
-    async def _receive(self, events: AsyncIterator[Event], waiting: list["_AnnouncedAttachment"]) -> None:
+    async def _receive(self, events: AsyncIterator[MultipartEvent], waiting: list["_AnnouncedAttachment"]) -> None:
         """Read the contents, which arrive in the order in which the document names them. Further ones are ignored."""
         position = -1
         async for event in events:
@@ -100,7 +100,7 @@ class _AnnouncedAttachment:
         await self._upload.finish()
 
 
-async def _read_document_part(events: AsyncIterator[Event]) -> bytes:
+async def _read_document_part(events: AsyncIterator[MultipartEvent]) -> bytes:
     """Return the text of the first part. Raises UnsupportedMediaTypeError if it is no JSON."""
     text = bytearray()
     async for event in events:
@@ -114,20 +114,20 @@ async def _read_document_part(events: AsyncIterator[Event]) -> bytes:
     return bytes(text)
 
 
-async def multipart_events(request: Request) -> AsyncGenerator[Event, None]:
+async def multipart_events(request: Request) -> AsyncGenerator[MultipartEvent, None]:
     """Yield the events of a multipart body: heads, pieces and ends of parts. Raises BadRequestError if malformed."""
     try:
-        reader = Reader(request.headers["content-type"])
+        reader = MultipartReader(request.headers["content-type"])
     except ValueError as error:
         raise BadRequestError(str(error)) from None
     async for piece in body_pieces(request):
         for event in _feed(reader, piece):
             yield event
-    if not reader.ended:
+    if not reader.is_complete:
         raise BadRequestError("the multipart body was cut off")
 
 
-def _feed(reader: Reader, piece: bytes) -> Iterator[Event]:
+def _feed(reader: MultipartReader, piece: bytes) -> Iterator[MultipartEvent]:
     try:
         yield from reader.feed(piece)
     except ValueError as error:
