@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.storage.store import Store
-from couchmodel._wire.messages import NOTHING, Request
+from couchmodel._wire.messages import EMPTY, Request
 from couchmodel.cli import COLLECTIONS
 
 BAR = 20.0
@@ -60,7 +60,7 @@ class Case:
         self, method: str, target: str, body: bytes | AsyncIterator[bytes] | None = None, **query: str
     ) -> None:
         path = ("db", *filter(None, target.split("/")))
-        await self.send(Request(method, path, query, NOTHING if body is None else _JSON, body, True))
+        await self.send(Request(method, path, query, EMPTY if body is None else _JSON, body, True))
 
     async def send(self, request: Request) -> None:
         answer = await self.router.answer(request)
@@ -134,7 +134,7 @@ def _conflicts(case: Case) -> Callable[[], Awaitable[None]]:
 
 def _replicate(case: Case, ids: list[str]) -> Callable[[], Awaitable[None]]:
     body = json.dumps({"source": "db", "target": "other", "create_target": True, "doc_ids": ids}).encode()
-    return lambda: case.send(Request("POST", ("_replicate",), NOTHING, _JSON, body))
+    return lambda: case.send(Request("POST", ("_replicate",), EMPTY, _JSON, body))
 
 
 def _make_request(

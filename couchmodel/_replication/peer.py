@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from couchmodel._wire.answers import answer_error, decode_answer
-from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response, Transport, document_path, encode
+from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response, Transport, document_path, encode
 from couchmodel.errors import (
     ConnectError,
     NotFoundError,
@@ -160,7 +160,7 @@ class Peer:
         rows = await self.json(Request("POST", (*self.path, "_bulk_docs"), body=body))
         return [row for row in rows if "error" in row]
 
-    async def write(self, id: str, body: Any, headers: Mapping[str, str] = NOTHING) -> None:
+    async def write(self, id: str, body: Any, headers: Mapping[str, str] = EMPTY) -> None:
         """Write one revision as it is. ``body`` is JSON, or multipart if ``headers`` say so."""
         await self.send(Request("PUT", document_path(self.path, id), {"new_edits": "false"}, headers, body))
 

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from couchmodel._wire.messages import Request, Response, decode, target
+from couchmodel._wire.messages import Request, Response, decode, request_target
 from couchmodel.errors import CouchModelError, ProtocolError, response_error
 
 __all__ = ["answer_error", "decode_answer", "describe_request"]
@@ -24,7 +24,9 @@ def answer_error(request: Request, response: Response, hint: str = "") -> CouchM
         return ProtocolError(f"{message} ({describe_request(request)})")
     code, reason = _code_and_reason(response)
     hint = hint or _HINTS.get(response.status) or _retry_hint(response)
-    return response_error(response.status, code, reason, method=request.method, path=target(request.path), hint=hint)
+    return response_error(
+        response.status, code, reason, method=request.method, path=request_target(request.path), hint=hint
+    )
 
 
 def decode_answer(request: Request, response: Response) -> Any:
@@ -37,7 +39,7 @@ def decode_answer(request: Request, response: Response) -> Any:
 
 def describe_request(request: Request) -> str:
     """Return the method and the path of a request, for messages. The query is left out, as it may hold private data."""
-    return f"{request.method} {target(request.path)}"
+    return f"{request.method} {request_target(request.path)}"
 
 
 def _code_and_reason(response: Response) -> tuple[str | None, str]:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-__all__ = ["Arrival", "Digest", "digest_of", "is_stored_plain", "plain_length"]
+__all__ = ["ContentDecoder", "ContentDigest", "digest_of", "is_stored_plain", "plain_length"]
 
 _PIECE: Final = 256 * 1024
 """The most bytes that are decompressed at a time."""
@@ -22,7 +22,7 @@ _GZIP: Final = 31
 _ENTITY_TAG = re.compile(r'"([A-Za-z0-9+/]{22}==)"')
 
 
-class Digest:
+class ContentDigest:
     """CouchDB's digest of a content, made piece by piece. ``length`` counts its bytes."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class _Unpacker:
             raise ValueError("it cannot be unpacked: the end is missing")
 
 
-class Arrival:
+class ContentDecoder:
     """A content that arrives. It is decompressed, counted, and compared with its digest.
 
     ``length`` counts its plain bytes.
@@ -84,7 +84,7 @@ class Arrival:
         self._unpacker = _Unpacker(encoding)
         self._expected = digest
         self._is_plain = is_plain
-        self._digest = Digest()
+        self._digest = ContentDigest()
         self.length = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:

@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from couchmodel._wire.users import NOBODY, User
+from couchmodel._wire.users import ANONYMOUS, User
 from couchmodel.errors import BadRequestError, DocumentError
 
 __all__ = [
+    "EMPTY",
     "JSON_TYPE",
-    "NOTHING",
     "TOO_DEEP",
     "Request",
     "Response",
@@ -28,13 +28,13 @@ __all__ = [
     "decode",
     "document_path",
     "encode",
-    "is_text",
+    "is_valid_unicode",
     "parse_target",
-    "target",
+    "request_target",
 ]
 
 JSON_TYPE: Final = "application/json"
-NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 """The default of headers and of parameters: none. It cannot be changed, so all requests may share it."""
 
 _ACCEPT_JSON: Final[Mapping[str, str]] = MappingProxyType({"accept": JSON_TYPE})
@@ -73,8 +73,8 @@ class Request:
         self,
         method: str,
         path: tuple[str, ...],
-        query: Mapping[str, str] = NOTHING,
-        headers: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = EMPTY,
+        headers: Mapping[str, str] = EMPTY,
         body: bytes | AsyncIterable[bytes] | None = None,
         stream: bool = False,
     ) -> None:
@@ -84,12 +84,12 @@ class Request:
         self.headers = headers or (_ACCEPT_JSON if body is None else _SEND_JSON)
         self.body = body
         self.stream = stream
-        self.user: User = NOBODY
+        self.user: User = ANONYMOUS
         self.peer = ""
         self.secure = False
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {target(self.path)}>"
+        return f"<Request {self.method} {request_target(self.path)}>"
 
     async def read(self) -> bytes:
         """Return the whole body."""
@@ -107,7 +107,7 @@ class Response:
     __slots__ = ("body", "headers", "status", "stream")
 
     def __init__(
-        self, status: int, headers: Mapping[str, str] = NOTHING, body: bytes = b"", stream: Stream | None = None
+        self, status: int, headers: Mapping[str, str] = EMPTY, body: bytes = b"", stream: Stream | None = None
     ) -> None:
         self.status = status
         self.headers = headers
@@ -162,7 +162,7 @@ def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...
         raise BadRequestError(f"Document id must be a string, not {document_id!r}", code="illegal_docid")
     if document_id in ("", ".", ".."):
         raise BadRequestError(f"Document id must not be {document_id!r}", code="illegal_docid")
-    if not is_text(document_id):
+    if not is_valid_unicode(document_id):
         raise BadRequestError(f"Document id must be Unicode text, which {document_id!r} is not", code="illegal_docid")
     if document_id[0] != "_":
         return (*database, document_id)
@@ -173,7 +173,7 @@ def document_path(database: tuple[str, ...], document_id: str) -> tuple[str, ...
     return (*database, prefix, name)
 
 
-def target(path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> str:
+def request_target(path: tuple[str, ...], query: Mapping[str, str] = EMPTY) -> str:
     """Return the request target of a path, quoted."""
     quoted = "/" + "/".join(map(_quote, path))
     return f"{quoted}?{urlencode(query)}" if query else quoted
@@ -183,7 +183,7 @@ def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the path and the query of a request target, as CouchDB reads it.
 
     A ``+`` is a prefix in the path, too, several slashes count as one, and ``;`` separates parameters like ``&``.
-    Bytes that are not UTF-8 become lone surrogates, which :func:`is_text` detects.
+    Bytes that are not UTF-8 become lone surrogates, which :func:`is_valid_unicode` detects.
 
     Raises BadRequestError if a percent sign is not followed by two hexadecimal digits.
     """
@@ -219,7 +219,7 @@ def _too_deep(body: bytes, parser_message: str) -> DocumentError:
     names = _ID.findall(body, 0, len(before) + column)
     document_id = str(from_json(names[-1])) if names else None
     where = "" if document_id is None else f" in the document {document_id!r}"
-    message = f"{TOO_DEEP}{where}: some {DEEPEST} levels are read at most"
+    message = f"{TOO_DEEP}{where}: some {MAX_DEPTH} levels are read at most"
     return DocumentError(message, model="dict", document_id=document_id, errors=[])
 
 
@@ -228,7 +228,7 @@ _ID: Final = re.compile(rb'"_?id"\s*:\s*("(?:[^"\\]|\\.)*")')
 TOO_DEEP: Final = "JSON is nested too deeply"
 """The beginning of the message of each error about JSON that is nested too deeply."""
 
-DEEPEST: Final = 200
+MAX_DEPTH: Final = 200
 """The levels of JSON that pydantic's parser reads."""
 
 
@@ -261,7 +261,7 @@ def _unstorable(value: object, reason: str) -> DocumentError:
     return DocumentError(message, model="dict", document_id=id, errors=[])
 
 
-def is_text(text: str) -> bool:
+def is_valid_unicode(text: str) -> bool:
     """Return True if a text can be written as UTF-8. A lone surrogate cannot."""
     if text.isascii():
         return True

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
-from couchmodel._wire.messages import JSON_TYPE, NOTHING
+from couchmodel._wire.messages import EMPTY, JSON_TYPE
 
 __all__ = [
     "MIXED",
@@ -104,7 +104,7 @@ class MultipartMixed:
         self.tail = f"\r\n--{boundary}--".encode()
         self._delimiter = f"\r\n--{boundary}\r\n"
 
-    def part_head(self, content_type: str, headers: Mapping[str, str] = NOTHING) -> bytes:
+    def part_head(self, content_type: str, headers: Mapping[str, str] = EMPTY) -> bytes:
         """Return the delimiter and the headers of a document."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{self._delimiter}{lines}Content-Type: {content_type}\r\n\r\n".encode()

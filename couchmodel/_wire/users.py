@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-__all__ = ["ADMIN", "NOBODY", "User"]
+__all__ = ["ADMIN", "ANONYMOUS", "User"]
 
 
 class User(NamedTuple):
@@ -24,5 +24,5 @@ class User(NamedTuple):
 ADMIN: Final = User("admin", ("_admin",), "default")
 """The user of a store that is opened in the same process without credentials."""
 
-NOBODY: Final = User(None)
+ANONYMOUS: Final = User(None)
 """The user of a request without credentials."""

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Final, Protocol
 
 from couchmodel._wire.contents import digest_of, is_stored_plain, plain_length
-from couchmodel._wire.messages import JSON_TYPE, Request, target
+from couchmodel._wire.messages import JSON_TYPE, Request, request_target
 from couchmodel.engine._io.downloads import Download, open_attachment
 from couchmodel.engine._io.session import Session
 from couchmodel.engine._io.uploads import Content, UploadSource, guess_type
@@ -195,7 +195,7 @@ async def explain_upload_error(
     if is_complete:
         return type(error)(f"{error}; {_describe_doubt(rev, stored)}")
     if stored not in (_UNKNOWN_REV, rev):
-        return ConflictError("Document update conflict.", method="PUT", path=target(document))
+        return ConflictError("Document update conflict.", method="PUT", path=request_target(document))
     explained = type(error)(f"{error}; the document is unchanged")
     explained.carried_out = False
     return explained

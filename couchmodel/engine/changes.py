@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Any, Final, Self, TypeVar
 
 from couchmodel._wire.answers import describe_request
-from couchmodel._wire.messages import Request, Response, decode, target
+from couchmodel._wire.messages import Request, Response, decode, request_target
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
@@ -78,7 +78,7 @@ class Changes(AsyncIterator[BaseChangeEvent]):
         self._events = self._follow()
 
     def __repr__(self) -> str:
-        return f"<Changes of {target(self._database.path)} since {self.last_seq or 0}>"
+        return f"<Changes of {request_target(self._database.path)} since {self.last_seq or 0}>"
 
     @property
     def last_seq(self) -> str | None:
@@ -162,7 +162,7 @@ def _is_retried(error: CouchModelError, losses: int, feed: FeedRequest, position
 async def _pause(database: DatabaseAddress, losses: int, error: CouchModelError) -> None:
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(losses - 1, 10))
     seconds = random.uniform(0, longest)  # noqa: S311 - so that many clients of one server do not return at once
-    _log.info("the changes of %s broke off, again in %.1f s: %s", target(database.path), seconds, error)
+    _log.info("the changes of %s broke off, again in %.1f s: %s", request_target(database.path), seconds, error)
     await asyncio.sleep(seconds)
 
 
@@ -234,7 +234,7 @@ def _decode_row(line: bytes, request: Request) -> JSONObject:
         raise ProtocolError(f"the feed is not CouchDB's: {line[:80]!r} ({describe_request(request)})")
     if "error" in row and "id" not in row:
         reason = str(row.get("reason", ""))
-        raise response_error(500, str(row["error"]), reason, method=request.method, path=target(request.path))
+        raise response_error(500, str(row["error"]), reason, method=request.method, path=request_target(request.path))
     return row
 
 

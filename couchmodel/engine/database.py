@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from couchmodel._wire.messages import Request, database_path, encode, target
+from couchmodel._wire.messages import Request, database_path, encode, request_target
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.bulk import BulkCreateOperation, BulkUpdateOperation, write_documents
@@ -46,7 +46,7 @@ class Database:
     @property
     def endpoint(self) -> str:
         """The path of the database, percent-encoded."""
-        return target(self.path)
+        return request_target(self.path)
 
     @property
     def all_docs(self) -> AllDocsView:

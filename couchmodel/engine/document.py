@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.equality import json_equal
-from couchmodel._wire.messages import NOTHING, Request, Response, decode, document_path, encode, target
+from couchmodel._wire.messages import EMPTY, Request, Response, decode, document_path, encode, request_target
 from couchmodel.engine._io.body_edits import apply_stub, with_rev
 from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
 from couchmodel.engine._io.responses import HTTPResponse, etag, send_write
@@ -139,7 +139,7 @@ class Document(MutableMapping[str, Any]):
     @property
     def endpoint(self) -> str:
         """The path of the document, percent-encoded."""
-        return target(self.path)
+        return request_target(self.path)
 
     @property
     def id(self) -> str:
@@ -188,7 +188,7 @@ class Document(MutableMapping[str, Any]):
         ``discard_changes``.
         """
         self._check_discard(discard_changes)
-        request = Request("GET", self.path, {"rev": rev} if rev else NOTHING)
+        request = Request("GET", self.path, {"rev": rev} if rev else EMPTY)
         response = await self.session.send(request)
         self.load(response.body, _decode_document(response, request))
 
@@ -204,7 +204,7 @@ class Document(MutableMapping[str, Any]):
         body = self.change()
         if body is None:
             return None
-        query = NOTHING if new_edits else {"new_edits": "false"}
+        query = EMPTY if new_edits else {"new_edits": "false"}
         try:
             answer = await send_write(self.session, Request("PUT", self.path, query, body=body))
         except UNANSWERED as error:
@@ -219,7 +219,7 @@ class Document(MutableMapping[str, Any]):
                     error.hint = f"there is a document {self._id!r} already: fetch and change it, or take another id"
                 raise
             self._note_stored(*own)
-            return await self.save() or HTTPResponse(201, NOTHING, {"ok": True, "id": self._id, "rev": own[1]})
+            return await self.save() or HTTPResponse(201, EMPTY, {"ok": True, "id": self._id, "rev": own[1]})
         self.stored(body, answer["rev"])
         return answer
 
@@ -271,8 +271,8 @@ class Document(MutableMapping[str, Any]):
         ``rev`` is the revision of the document at ``new_id`` that the copy replaces. Raises NotFoundError;
         ConflictError if ``new_id`` is taken and ``rev`` is not its revision.
         """
-        query = {"rev": rev} if rev else NOTHING
-        destination = target(document_path((), new_id), query).removeprefix("/")
+        query = {"rev": rev} if rev else EMPTY
+        destination = request_target(document_path((), new_id), query).removeprefix("/")
         return await send_write(self.session, Request("COPY", self.path, headers={"destination": destination}))
 
     async def info(self) -> JSONObject:

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
-from couchmodel._wire.contents import Arrival
-from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, decode, encode
+from couchmodel._wire.contents import ContentDecoder
+from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, decode, encode
 from couchmodel._wire.multipart import (
     MIXED,
     RELATED,
@@ -144,7 +144,7 @@ class IncomingAttachment:
         self.digest: str = stub["digest"]
         self._parts = parts
         # The digest is that of the stored bytes, packed or not, and in a multipart answer the stored bytes arrive.
-        self._arrival = Arrival(encoding, self.digest, is_plain=False)
+        self._decoder = ContentDecoder(encoding, self.digest, is_plain=False)
         # If a client uploaded the content packed, CouchDB gives the packed length as `length`.
         self._is_length_plain = stub.get("encoded_length") != self.length
 
@@ -154,9 +154,9 @@ class IncomingAttachment:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for data in self._parts.iter_rest():
-                for piece in self._arrival.feed(data):
+                for piece in self._decoder.feed(data):
                     yield piece
-            self._arrival.finish(self.length if self._is_length_plain else None)
+            self._decoder.finish(self.length if self._is_length_plain else None)
         except ValueError as error:
             raise ProtocolError(f"attachment {self.name!r} did not arrive as it is stored: {error}") from None
 
@@ -218,7 +218,7 @@ class IncomingDocument:
 
 
 async def read_documents(
-    session: Session, path: tuple[str, ...], query: Mapping[str, str] = NOTHING
+    session: Session, path: tuple[str, ...], query: Mapping[str, str] = EMPTY
 ) -> AsyncGenerator[IncomingDocument, None]:
     """Yield a document with its attachments, or its revisions one after the other if the query has ``open_revs``.
 

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
-from couchmodel._wire.messages import NOTHING
+from couchmodel._wire.messages import EMPTY
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import Document
 from couchmodel.errors import ConfigurationError, NotFoundError, ReplicationError
@@ -23,7 +23,7 @@ _DATABASE: Final = "_replicator"
 
 
 def replication_end(
-    url: str, user: str | None = None, password: str | None = None, headers: Mapping[str, str] = NOTHING
+    url: str, user: str | None = None, password: str | None = None, headers: Mapping[str, str] = EMPTY
 ) -> JSONObject:
     """Return a database to replicate from or to, with the credentials for it.
 

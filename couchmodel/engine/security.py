@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Self
 
-from couchmodel._wire.messages import Request, encode, target
+from couchmodel._wire.messages import Request, encode, request_target
 from couchmodel.engine.document import DatabaseAddress
 from couchmodel.errors import ForbiddenError, NotFoundError, ServerError
 from couchmodel.types import JSONObject
@@ -59,7 +59,7 @@ class SecurityDocument(MutableMapping[str, Any]):
     @property
     def endpoint(self) -> str:
         """The path of the object, percent-encoded."""
-        return target(self.path)
+        return request_target(self.path)
 
     @property
     def data(self) -> JSONObject:

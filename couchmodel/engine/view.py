@@ -6,7 +6,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from couchmodel._wire.equality import json_equal
-from couchmodel._wire.messages import Request, decode, document_path, encode, target
+from couchmodel._wire.messages import Request, decode, document_path, encode, request_target
 from couchmodel.engine._io.parameters import encode_aiocouch_params, encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine._io.session import Session
@@ -103,7 +103,7 @@ class View:
     @property
     def endpoint(self) -> str:
         """The path of the view, percent-encoded."""
-        return target(self.path)
+        return request_target(self.path)
 
     @property
     def prefix_sentinel(self) -> str:
@@ -310,5 +310,7 @@ def _row_document(database: DatabaseAddress, row: ViewRow, text: bytes, create: 
         # The id is that of `doc`, not of the row: a row may include another document, by an `_id` in its value.
         return Document.read(database, _document_text(row, text) or encode(data), data)
     if not create:
-        raise NotFoundError(row.get("error", "deleted"), method="GET", path=target((*database.path, str(_row_id(row)))))
+        raise NotFoundError(
+            row.get("error", "deleted"), method="GET", path=request_target((*database.path, str(_row_id(row))))
+        )
     return Document(database, _row_id(row))

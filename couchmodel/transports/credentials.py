@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from couchmodel._wire.answers import answer_error
-from couchmodel._wire.messages import NOTHING, Request, Response, decode, encode
+from couchmodel._wire.messages import EMPTY, Request, Response, decode, encode
 from couchmodel.errors import ConfigurationError, ProtocolError, TransportError
 
 __all__ = [
@@ -45,12 +45,12 @@ class Credentials:
     headers that change.
     """
 
-    fixed: Mapping[str, str] = NOTHING
+    fixed: Mapping[str, str] = EMPTY
     renews: bool = False
 
     async def headers(self, exchange: Exchange) -> Mapping[str, str]:
         """Return the headers of the next request. ``exchange`` sends requests that come before it, such as a login."""
-        return NOTHING
+        return EMPTY
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         """Note that the server answered 401 to these headers. Return True to try again with other ones."""
@@ -175,7 +175,7 @@ class JWTAuth(Credentials):
     async def headers(self, exchange: Exchange) -> Mapping[str, str]:
         """Return the token. Raises what the callable raises."""
         if self._source is None:
-            return NOTHING
+            return EMPTY
         if self._headers is None or time.time() >= self._stale_at:
             token = await self._source()
             self._headers, self._stale_at = _bearer_header(token), _stale_at(token)

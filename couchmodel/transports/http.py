@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from couchmodel._wire.answers import describe_request
-from couchmodel._wire.messages import NOTHING, Request, Response, target
+from couchmodel._wire.messages import EMPTY, Request, Response, request_target
 from couchmodel._wire.outgoing import Outgoing
 from couchmodel.errors import (
     ConfigurationError,
@@ -85,7 +85,7 @@ class HTTPTransport:
         self.url, from_url = split_credentials(url)
         login = (user, password) if user or password else from_url or (None, None)
         self._auth = credentials_of(*login, cookie, auth)
-        self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else NOTHING)}
+        self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else EMPTY)}
         self._policy = _policy(patience)
         self._options = _session_options(options, self._policy)
         self._middlewares = (*self._options.get("middlewares", ()), _send_once)
@@ -173,7 +173,7 @@ class HTTPTransport:
         auth.learn(set_cookies(response))
         return response
 
-    async def _try(self, request: Request, credentials: Mapping[str, str] = NOTHING) -> Response:
+    async def _try(self, request: Request, credentials: Mapping[str, str] = EMPTY) -> Response:
         body = request.body
         if body is not None and not isinstance(body, bytes | Outgoing):
             request.body = body = Outgoing(body)
@@ -201,7 +201,7 @@ class HTTPTransport:
             data, headers = _pieces(body), {**headers, "content-length": str(len(body))}
         answer = await session.request(
             request.method,
-            URL(self.url + target(request.path, request.query), encoded=True),
+            URL(self.url + request_target(request.path, request.query), encoded=True),
             headers=headers,
             data=data,
             allow_redirects=False,
@@ -378,4 +378,4 @@ def _is_incomplete(request: Request) -> bool:
 
 def _log_attempt(request: Request, outcome: object, start: float) -> None:
     milliseconds = (time.perf_counter() - start) * 1000
-    _log.debug("%s %s: %s, %.1f ms", request.method, target(request.path), outcome, milliseconds)
+    _log.debug("%s %s: %s, %.1f ms", request.method, request_target(request.path), outcome, milliseconds)

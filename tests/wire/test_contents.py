@@ -4,38 +4,38 @@ import gzip
 
 import pytest
 
-from couchmodel._wire.contents import Arrival, Digest, digest_of, is_stored_plain, plain_length
+from couchmodel._wire.contents import ContentDecoder, ContentDigest, digest_of, is_stored_plain, plain_length
 
 PLAIN = b"butter, " * 100_000
 PACKED = gzip.compress(PLAIN)
 
 
 def digest(data: bytes) -> str:
-    digest = Digest()
+    digest = ContentDigest()
     digest.update(data)
     return str(digest)
 
 
-def arrive(arrival: Arrival, data: bytes, size: int = 1000) -> bytes:
+def arrive(decoder: ContentDecoder, data: bytes, size: int = 1000) -> bytes:
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
-    return b"".join(plain for piece in pieces for plain in arrival.feed(piece))
+    return b"".join(plain for piece in pieces for plain in decoder.feed(piece))
 
 
 def test_a_packed_content_is_unpacked_and_compared_with_the_digest_of_the_packed_one() -> None:
-    arrival = Arrival("gzip", digest(PACKED), is_plain=False)
-    assert arrive(arrival, PACKED) == PLAIN
-    arrival.finish(len(PLAIN))
+    decoder = ContentDecoder("gzip", digest(PACKED), is_plain=False)
+    assert arrive(decoder, PACKED) == PLAIN
+    decoder.finish(len(PLAIN))
 
 
 def test_a_content_may_be_packed_on_the_way() -> None:
-    arrival = Arrival("gzip", digest(PLAIN), is_plain=True)
-    assert arrive(arrival, PACKED + gzip.compress(b"")) == PLAIN
-    arrival.finish(None)
+    decoder = ContentDecoder("gzip", digest(PLAIN), is_plain=True)
+    assert arrive(decoder, PACKED + gzip.compress(b"")) == PLAIN
+    decoder.finish(None)
 
 
 def test_what_blows_up_comes_in_small_pieces() -> None:
     bomb = gzip.compress(bytes(20_000_000))
-    assert max(map(len, Arrival("gzip", None, is_plain=False).feed(bomb))) <= 256 * 1024
+    assert max(map(len, ContentDecoder("gzip", None, is_plain=False).feed(bomb))) <= 256 * 1024
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,19 @@ def test_what_blows_up_comes_in_small_pieces() -> None:
 )
 def test_what_is_not_as_stored_is_refused(encoding: str, data: bytes, message: str) -> None:
     def check() -> None:
-        arrival = Arrival(encoding, digest(PLAIN), is_plain=True)
-        arrive(arrival, data)
-        arrival.finish(None)
+        decoder = ContentDecoder(encoding, digest(PLAIN), is_plain=True)
+        arrive(decoder, data)
+        decoder.finish(None)
 
     with pytest.raises(ValueError, match=message):
         check()
 
 
 def test_a_length_is_compared_where_there_is_no_digest() -> None:
-    arrival = Arrival("", None, is_plain=True)
-    arrive(arrival, b"four")
+    decoder = ContentDecoder("", None, is_plain=True)
+    arrive(decoder, b"four")
     with pytest.raises(ValueError, match="5 bytes, and 4 came"):
-        arrival.finish(5)
+        decoder.finish(5)
 
 
 @pytest.mark.parametrize(

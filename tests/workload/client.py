@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from couchmodel._embedded.javascript.engine import is_available
-from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response, Transport, encode
+from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response, Transport, encode
 from tests.workload.ledger import Kept, State, document
 from tests.workload.problems import WrongError
 
@@ -89,7 +89,7 @@ class Client:
         body: Any = None,
         expected: Sequence[int] = GOOD,
         headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = EMPTY,
         timed: bool = True,
     ) -> Response:
         """Return the answer to a request. Raises WrongError for a status that is not expected, or where none comes."""
@@ -115,7 +115,7 @@ class Client:
         *path: str,
         body: Any = None,
         expected: Sequence[int] = GOOD,
-        query: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = EMPTY,
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """A context with the pieces of an answer, which it stops reading at its end."""
         request = _request(method, path, query, body, None)
@@ -161,7 +161,7 @@ class Client:
         *path: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = EMPTY,
     ) -> Response:
         """Put a write of a document to the store. A conflict is right where an earlier write had no answer."""
         in_doubt = bool(kept.doubts)

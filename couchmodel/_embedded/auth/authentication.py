@@ -24,8 +24,8 @@ from couchmodel._embedded.auth.users import USERS, UserDocument, hashing_threads
 from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.meta import read_meta, write_meta
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, decode, encode, is_text
-from couchmodel._wire.users import NOBODY, User
+from couchmodel._wire.messages import Request, decode, encode, is_valid_unicode
+from couchmodel._wire.users import ANONYMOUS, User
 from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError
 
 __all__ = ["Authentication", "Identity"]
@@ -157,7 +157,7 @@ class Authentication:
         if name is None:
             return None
         role_list = headers.get("x-auth-couchdb-roles", "")
-        if not is_text(name + role_list):
+        if not is_valid_unicode(name + role_list):
             raise BadRequestError("What a proxy says has to be UTF-8.")
         if secret := (self.configuration.proxy_secret or "").encode():
             token = headers.get("x-auth-couchdb-token", "").encode(errors="replace")
@@ -196,7 +196,7 @@ class Authentication:
         logs_in = request.method == "POST" and request.path == ("_session",)
         if self.configuration.require_valid_user and not logs_in:
             raise UnauthorizedError("Authentication required.")
-        return NOBODY if self.admins else PARTY
+        return ANONYMOUS if self.admins else PARTY
 
     # --- Passwords
 

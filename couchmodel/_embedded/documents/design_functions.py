@@ -14,7 +14,7 @@ from couchmodel._embedded.javascript.engine import Context, Together, parsed
 from couchmodel._embedded.javascript.turns import run
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, decode, encode, target
+from couchmodel._wire.messages import Request, decode, encode, request_target
 from couchmodel.errors import NotFoundError, ResponseError, ServerError
 
 __all__ = ["Function", "FunctionFilter", "open_function", "request_object"]
@@ -118,7 +118,7 @@ def request_object(
         "method": "GET" if request.method == "HEAD" else request.method,
         "requested_path": request.path,
         "path": request.path,
-        "raw_path": target(request.path, request.query),
+        "raw_path": request_target(request.path, request.query),
         "query": dict(request.query),
         "headers": {name.title(): value for name, value in request.headers.items() if name not in SECRET},
         "body": body,

@@ -19,7 +19,7 @@ from couchmodel._embedded.documents.reader import (
     open_winner,
 )
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.views.params import NOTHING, validate_listing
+from couchmodel._embedded.views.params import NOT_GIVEN, validate_listing
 from couchmodel._embedded.views.params import ViewQuery as Request
 from couchmodel._wire.messages import encode
 from couchmodel.errors import NotFoundError
@@ -117,13 +117,13 @@ def parse_query(request: Request) -> Query:
         att_encoding_info=request.att_encoding_info,
     )
     # CouchDB takes `startkey_docid` and `endkey_docid`, which are meant for views, if the key is not given.
-    start = request.start_id or NOTHING if request.start is NOTHING else request.start
-    end = request.end_id or NOTHING if request.end is NOTHING else request.end
+    start = request.start_id or NOT_GIVEN if request.start is NOT_GIVEN else request.start
+    end = request.end_id or NOT_GIVEN if request.end is NOT_GIVEN else request.end
     return Query(
         start=start,
-        has_start=start is not NOTHING,
+        has_start=start is not NOT_GIVEN,
         end=end,
-        has_end=end is not NOTHING,
+        has_end=end is not NOT_GIVEN,
         inclusive_end=request.inclusive_end,
         keys=keys[::-1] if keys and request.descending else keys,
         limit=request.limit,

@@ -20,7 +20,7 @@ from couchmodel._embedded.documents.reader import (
 from couchmodel._embedded.rules.collation import HIGHEST
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.designs import View
-from couchmodel._embedded.views.params import NOTHING, ViewQuery
+from couchmodel._embedded.views.params import NOT_GIVEN, ViewQuery
 from couchmodel._embedded.views.reader import (
     HIGHEST_ID,
     IndexVersion,
@@ -86,7 +86,7 @@ def spans(query: ViewQuery, view: View) -> list[Span]:
     if query.has_keys:
         keys = list(map(view.key_of, query.keys))
         return [_make_span(query, key, key) for key in (keys[::-1] if query.descending and not query.level else keys)]
-    start, end = (None if key is NOTHING else view.key_of(key) for key in (query.start, query.end))
+    start, end = (None if key is NOT_GIVEN else view.key_of(key) for key in (query.start, query.end))
     if view.prefix:  # all of the partition
         lowest, highest = view.prefix, view.prefix + HIGHEST
         start, end = (

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from couchmodel._wire.messages import JSON_TYPE, Request, is_text
+from couchmodel._wire.messages import JSON_TYPE, Request, is_valid_unicode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import (
     BadRequestError,
@@ -46,13 +46,13 @@ def check_text(request: Request) -> None:
 
     For the path it is BadRequestError if the method is PUT, and NotFoundError otherwise; for the query BadRequestError.
     """
-    bad = next((place for place, segment in enumerate(request.path) if not is_text(segment)), None)
+    bad = next((place for place, segment in enumerate(request.path) if not is_valid_unicode(segment)), None)
     if bad is not None:
         if request.method != "PUT":
             raise NotFoundError("missing" if bad else "Database does not exist.")
         code, reason = _NO_TEXT[min(bad, 2)]
         raise BadRequestError(reason, code=code)
-    if not all(map(is_text, request.query.values())):
+    if not all(map(is_valid_unicode, request.query.values())):
         raise BadRequestError("invalid UTF-8 JSON")
 
 

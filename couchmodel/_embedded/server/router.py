@@ -42,7 +42,7 @@ from couchmodel._embedded.server.permissions import admit
 from couchmodel._embedded.server.responses import error_answer
 from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, Response, is_text
+from couchmodel._wire.messages import Request, Response, is_valid_unicode
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel._wire.users import ADMIN, User
 from couchmodel.errors import (
@@ -121,7 +121,7 @@ class Router:
         challenge = request.headers.get("x-couchdb-www-authenticate")
         if challenge is None and self.authentication.configuration.require_valid_user:
             challenge = 'Basic realm="server"'
-        return {} if challenge is None or not is_text(challenge) else {"www-authenticate": challenge}
+        return {} if challenge is None or not is_valid_unicode(challenge) else {"www-authenticate": challenge}
 
     async def answer(self, request: Request, user: User = ADMIN) -> Response:
         """Answer a request as a given user. Errors become responses.

@@ -29,26 +29,26 @@ WHOLE_KEYS: Final = -1
 """The group level for whole keys, as ``group=true`` asks for."""
 
 
-class _NotGiven:
-    """The type of ``NOTHING``, a key that is not given. None cannot be used, since null is a valid key."""
+class _NotGivenType:
+    """The type of ``NOT_GIVEN``, a key that is not given. None cannot be used, since null is a valid key."""
 
     def __repr__(self) -> str:
-        return "NOTHING"
+        return "NOT_GIVEN"
 
 
-NOTHING: Final = _NotGiven()
+NOT_GIVEN: Final = _NotGivenType()
 
 
 @dataclass(slots=True, frozen=True)
 class ViewQuery:
-    """A query of a view: which rows, in which order, reduced or not. ``keys`` is a list, or NOTHING."""
+    """A query of a view: which rows, in which order, reduced or not. ``keys`` is a list, or NOT_GIVEN."""
 
-    start: Any = NOTHING
+    start: Any = NOT_GIVEN
     start_id: str | None = None
-    end: Any = NOTHING
+    end: Any = NOT_GIVEN
     end_id: str | None = None
     inclusive_end: bool = True
-    keys: Any = NOTHING
+    keys: Any = NOT_GIVEN
     limit: int | None = None
     skip: int = 0
     descending: bool = False
@@ -73,7 +73,7 @@ class ViewQuery:
     @property
     def has_keys(self) -> bool:
         """True if the query has ``keys``: it asks for the rows of each of these keys in turn."""
-        return not isinstance(self.keys, _NotGiven)
+        return not isinstance(self.keys, _NotGivenType)
 
 
 def parse_parameters(parameters: Mapping[str, str], query: ViewQuery) -> ViewQuery:
@@ -157,13 +157,13 @@ def _validate_keys(query: ViewQuery, reduced: bool) -> None:
         raise _query_error("Multi-key fetches for reduce views must use `group=true`")
     if not isinstance(query.keys, list):
         raise _query_error("`keys` must be an array of strings.")
-    bounds = [bound for bound in (query.start, query.end) if bound is not NOTHING]
+    bounds = [bound for bound in (query.start, query.end) if bound is not NOT_GIVEN]
     if query.keys and bounds and bounds != query.keys * 2:
         raise _query_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
 
 
 def _validate_range(query: ViewQuery, view: View) -> None:
-    if query.start is NOTHING or query.end is NOTHING or (query.has_keys and query.keys):
+    if query.start is NOT_GIVEN or query.end is NOT_GIVEN or (query.has_keys and query.keys):
         return
     start, end = view.key_of(query.start), view.key_of(query.end)
     if (start < end) if query.descending else (start > end):

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from couchmodel._wire.contents import Arrival, digest_of, is_stored_plain, plain_length
-from couchmodel._wire.messages import Request, Response, Stream, target
+from couchmodel._wire.contents import ContentDecoder, digest_of, is_stored_plain, plain_length
+from couchmodel._wire.messages import Request, Response, Stream, request_target
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
@@ -53,21 +53,21 @@ class Download:
     async def _read_whole(self, stream: Stream) -> AsyncGenerator[bytes, None]:
         position = 0
         try:
-            arrival = _make_arrival(self._response)
+            decoder = _make_decoder(self._response)
             async for data in stream:
-                for piece in arrival.feed(data):
+                for piece in decoder.feed(data):
                     if kept := self._cut_to_range(piece, position):
                         yield kept
                     position += len(piece)
                 if self._stop is not None and position >= self._stop:
                     return  # the rest is not read, so there is nothing to compare the digest with
-            arrival.finish(self.length)
+            decoder.finish(self.length)
         except ValueError as error:
             raise self._corrupt_error(str(error)) from None
         self.length = position
         if 0 < self._start >= position:
             reason = f"the attachment ends at byte {position}, before {self._start}"
-            raise RangeNotSatisfiableError(reason, method="GET", path=target(self._path))
+            raise RangeNotSatisfiableError(reason, method="GET", path=request_target(self._path))
 
     def _cut_to_range(self, piece: bytes, position: int) -> bytes:
         """Return the part of a piece that lies in the range: CouchDB cuts no range out of contents it stores packed."""
@@ -135,12 +135,12 @@ def _range_header(start: int, stop: int | None) -> str:
     return f"bytes={start}-{'' if stop is None else stop - 1}"
 
 
-def _make_arrival(response: Response) -> Arrival:
+def _make_decoder(response: Response) -> ContentDecoder:
     encoding = response.headers.get("content-encoding", "")
     is_plain = is_stored_plain(response.headers)
     # A proxy that packs or unpacks the content changes the bytes that the digest was made of.
     is_as_stored = is_plain is True or (is_plain is False and encoding == "gzip")
-    return Arrival(encoding, digest_of(response.headers) if is_as_stored else None, is_plain=bool(is_plain))
+    return ContentDecoder(encoding, digest_of(response.headers) if is_as_stored else None, is_plain=bool(is_plain))
 
 
 async def _single_piece(body: bytes) -> AsyncGenerator[bytes, None]:

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 from couchmodel._wire.answers import answer_error, decode_answer, describe_request
-from couchmodel._wire.messages import NOTHING, Request, Response, Transport
+from couchmodel._wire.messages import EMPTY, Request, Response, Transport
 from couchmodel.errors import ConnectError
 
 __all__ = ["Session"]
@@ -71,7 +71,7 @@ class Session:
         """Send a request and return the decoded JSON of its answer. Raises ProtocolError if that is not JSON."""
         return decode_answer(request, await self.send(request))
 
-    async def get(self, path: tuple[str, ...], query: Mapping[str, str] = NOTHING) -> Any:
+    async def get(self, path: tuple[str, ...], query: Mapping[str, str] = EMPTY) -> Any:
         """Send a GET and return the decoded JSON of its answer."""
         return await self.json(Request("GET", path, query))
 

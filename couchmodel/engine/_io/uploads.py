@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, TypeAlias
 
-from couchmodel._wire.contents import Digest
+from couchmodel._wire.contents import ContentDigest
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["Content", "Upload", "UploadSource", "guess_type", "iter_pieces"]
@@ -52,7 +52,7 @@ class UploadSource:
         if None not in (known, length) and known != length:
             raise ConfigurationError(f"the content has {known} bytes, not {length} as it was said to have")
         self.length = known if length is None else length
-        self.digest = Digest()
+        self.digest = ContentDigest()
         self._exhausted = False
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from couchmodel._embedded.auth.passwords import admin_line, hash_password, is_password, parse_admin_line
-from couchmodel._wire.users import NOBODY, User
+from couchmodel._wire.users import ANONYMOUS, User
 from tests.embedded.conftest import Client
 
 ADA = {"name": "ada", "type": "user", "roles": ["cook"], "born": 1815}
@@ -82,7 +82,7 @@ async def test_a_user_is_deleted_without_further_questions(client: Client) -> No
     assert (await client.ask("DELETE", f"{PATH}?rev={rev}")).status == 200
 
 
-@pytest.mark.parametrize(("user", "status"), [(NOBODY, 401), (User("ada"), 403)])
+@pytest.mark.parametrize(("user", "status"), [(ANONYMOUS, 401), (User("ada"), 403)])
 async def test_users_are_for_administrators(client: Client, user: User, status: int) -> None:
     await client.ask("PUT", PATH, ADA)
     assert (await client.ask("GET", PATH, user=user)).status == status

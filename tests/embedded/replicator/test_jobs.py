@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from couchmodel._embedded.server.router import Router
-from couchmodel._wire.messages import Request, Response, target
+from couchmodel._wire.messages import Request, Response, request_target
 from tests.embedded.conftest import Client
 
 
@@ -36,7 +36,7 @@ class Line:
         self._lines.open.add(self)
         if len(self._lines.open) > 1:
             self._lines.opened.set()
-        answer = await self._lines.client.ask(request.method, target(request.path, request.query), request.body)
+        answer = await self._lines.client.ask(request.method, request_target(request.path, request.query), request.body)
         await answer.collect()
         return answer
 

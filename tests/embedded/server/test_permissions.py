@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from couchmodel._embedded.storage.store import Store
-from couchmodel._wire.users import ADMIN, NOBODY, User
+from couchmodel._wire.users import ADMIN, ANONYMOUS, User
 from tests.embedded.conftest import Client
 
 ADA, BOB, METER = User("ada"), User("bob", ("cook",)), User("meter", ("_metrics",))
@@ -36,7 +36,7 @@ async def test_members_read_and_write(client: Client, database: str, user: User)
 
 @pytest.mark.parametrize("target", ["/db", "/db/a", "/db/_all_docs", "/db/_security", "/db/_changes", "/db/a/file"])
 async def test_others_are_refused(client: Client, database: str, target: str) -> None:
-    stranger = await refusal(client, "GET", target, None, NOBODY)
+    stranger = await refusal(client, "GET", target, None, ANONYMOUS)
     assert stranger == (401, "You are not authorized to access this db.")
     eve = await refusal(client, "GET", target, None, User("eve", ("waiter",)))
     assert eve == (403, "You are not allowed to access this db.")
@@ -77,7 +77,7 @@ async def test_only_administrators_change_how_a_database_works(
         ("PUT", "/_users"),
     ],
 )
-@pytest.mark.parametrize("user", [NOBODY, ADA, BOB])
+@pytest.mark.parametrize("user", [ANONYMOUS, ADA, BOB])
 async def test_what_is_for_administrators_of_the_server(
     client: Client, database: str, method: str, target: str, user: User
 ) -> None:
@@ -110,15 +110,15 @@ async def test_a_conflict_is_told_before_a_refusal(client: Client, database: str
 @pytest.mark.parametrize("members", [{}, {"members": {}}, {"members": {"names": [], "roles": []}}])
 async def test_a_database_without_members_is_open(client: Client, database: str, members: dict[str, Any]) -> None:
     await client.ask("PUT", "/db/_security", members)
-    assert (await client.ask("PUT", "/db/b", {}, user=NOBODY)).status == 201
+    assert (await client.ask("PUT", "/db/b", {}, user=ANONYMOUS)).status == 201
     reason = "You are not a db or server admin."
-    assert await refusal(client, "PUT", "/db/_design/x", {}, NOBODY) == (401, reason)
+    assert await refusal(client, "PUT", "/db/_design/x", {}, ANONYMOUS) == (401, reason)
 
 
 async def test_readers_are_members(client: Client, database: str) -> None:
     await client.ask("PUT", "/db/_security", {"readers": {"names": ["ada"]}})
     assert (await client.ask("GET", "/db/a", user=ADA)).status == 200
-    assert (await client.ask("GET", "/db/a", user=NOBODY)).status == 401
+    assert (await client.ask("GET", "/db/a", user=ANONYMOUS)).status == 401
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ async def test_security_outlives_the_store(tmp_path: Path) -> None:
         if (await client.ask("PUT", "/db")).status == 201:
             await client.ask("PUT", "/db/_security", SECURITY)
         assert await client.json("GET", "/db/_security") == SECURITY
-        assert (await client.ask("GET", "/db", user=NOBODY)).status == 401
+        assert (await client.ask("GET", "/db", user=ANONYMOUS)).status == 401
         await store.close()
 
 
 async def test_a_missing_database_is_missing_for_everybody(client: Client) -> None:
-    assert await refusal(client, "GET", "/nowhere", None, NOBODY) == (404, "Database does not exist.")
+    assert await refusal(client, "GET", "/nowhere", None, ANONYMOUS) == (404, "Database does not exist.")
 
 
 async def test_metrics_have_a_role_of_their_own(client: Client) -> None:

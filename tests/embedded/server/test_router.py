@@ -9,7 +9,7 @@ import pytest
 
 from couchmodel._embedded.server.handlers.server import server
 from couchmodel._embedded.storage.store import Store
-from couchmodel._wire.users import NOBODY
+from couchmodel._wire.users import ANONYMOUS
 from couchmodel.errors import StoreFileError
 from tests.embedded.conftest import Client
 
@@ -98,13 +98,13 @@ async def test_feeds_of_databases_want_a_database_that_is_not_there_from_the_sta
     ],
 )
 async def test_a_stranger_is_not_let_in(client: Client, database: str, method: str, target: str) -> None:
-    answer = await client.ask(method, target, {}, user=NOBODY)
+    answer = await client.ask(method, target, {}, user=ANONYMOUS)
     assert (answer.status, answer.json()["error"]) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("target", ["/", "/_up", "/_session", "/_uuids"])
 async def test_a_stranger_may_ask_who_is_there(client: Client, target: str) -> None:
-    assert (await client.ask("GET", target, user=NOBODY)).status == 200
+    assert (await client.ask("GET", target, user=ANONYMOUS)).status == 200
 
 
 async def test_a_fault_of_the_store_is_an_answer_and_in_the_log(

@@ -14,7 +14,7 @@ from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, ar
 from couchmodel._embedded.storage.sqlite import Job
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import params as view_queries
-from couchmodel._embedded.views.params import NOTHING, parse_members, parse_parameters, parse_queries
+from couchmodel._embedded.views.params import NOT_GIVEN, parse_members, parse_parameters, parse_queries
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 
@@ -55,11 +55,11 @@ async def _parse_request(request: Request) -> view_queries.ViewQuery:
     """Parse the members of the body and the parameters. A parameter overrides a member."""
     body = await json_object(request) if request.method == "POST" else {}
     if request.method == "POST":
-        keys, place = body.get("keys", NOTHING), "body member"
+        keys, place = body.get("keys", NOT_GIVEN), "body member"
     else:
         text = request.query.get("keys")
-        keys, place = NOTHING if text is None else parse_json_parameter(text), "parameter"
-    if keys is not NOTHING and not isinstance(keys, list):
+        keys, place = NOT_GIVEN if text is None else parse_json_parameter(text), "parameter"
+    if keys is not NOT_GIVEN and not isinstance(keys, list):
         raise BadRequestError(f"`keys` {place} must be an array.")
     return parse_parameters(request.query, parse_members(body, view_queries.ViewQuery(keys=keys)))
 

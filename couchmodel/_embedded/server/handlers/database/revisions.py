@@ -20,7 +20,7 @@ from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import JSON_HEADERS, LARGEST_JOINED, array_pieces, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import JSON_TYPE, NOTHING, Request, Response
+from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, MultipartMixed
 from couchmodel.errors import BadRequestError
 
@@ -171,7 +171,7 @@ async def _multipart_pieces(
                     yield mixed.part_head(MISSING_PART_TYPE) + to_json(_error_part(document))
                     continue
                 whole = bundle_document(store, document)
-                names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else NOTHING
+                names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else EMPTY
                 yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:
                     yield piece

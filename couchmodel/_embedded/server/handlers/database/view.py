@@ -23,7 +23,7 @@ from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import builder as indexing
 from couchmodel._embedded.views.designs import Design, View, parse_design
 from couchmodel._embedded.views.params import (
-    NOTHING,
+    NOT_GIVEN,
     ViewQuery,
     check_query,
     parse_body,
@@ -65,7 +65,7 @@ async def list_queries(store: Store, database: Database, request: Request) -> Re
     require_json_type(request)
     name = request.path[4]
     design.view(name)
-    base = replace(parse_parameters(request.query, ViewQuery()), keys=NOTHING, group=None, group_level=None)
+    base = replace(parse_parameters(request.query, ViewQuery()), keys=NOT_GIVEN, group=None, group_level=None)
     queries = await parse_in_thread(await read_text(request), partial(parse_queries, base))
     view_queries = [_open_query(store, database, design, name, query) for query in queries]
     if view_queries:

@@ -28,7 +28,7 @@ from couchmodel._embedded.server.request_body import LARGE, MAX_DOCUMENTS_BODY, 
 from couchmodel._embedded.server.responses import has_current_etag, json_answer, location, not_modified, revision_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_text, parse_target
+from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_valid_unicode, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
@@ -209,7 +209,7 @@ def _parse_destination(request: Request) -> tuple[str, Rev | None]:
         raise BadRequestError("Destination URL must be relative.")
     path, query = parse_target(header.replace("/", "%2F"))  # slashes belong to the id
     id = "".join(path)
-    if not is_text(id):
+    if not is_valid_unicode(id):
         raise BadRequestError("Document id must be valid UTF-8", code="illegal_docid")
     return id, Rev.parse(query["rev"]) if "rev" in query else None
 

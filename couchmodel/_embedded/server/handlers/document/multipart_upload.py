@@ -13,7 +13,7 @@ from couchmodel._embedded.documents.incoming import Edit, IncomingAttachment, re
 from couchmodel._embedded.server.handlers.document.attachment_streams import ContentUpload, body_pieces, discard_uploads
 from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.storage.store import Store
-from couchmodel._wire.contents import Digest
+from couchmodel._wire.contents import ContentDigest
 from couchmodel._wire.messages import JSON_TYPE, Request
 from couchmodel._wire.multipart import MultipartEvent, MultipartReader, PartEnd, PartHead
 from couchmodel.errors import BadRequestError, UnsupportedMediaTypeError
@@ -84,7 +84,7 @@ class _AnnouncedAttachment:
         self._upload = ContentUpload(store, item.content)
         self._announced = item.announced or 0
         self._expected = item.digest if item.digest.startswith("md5-") else ""
-        self._digest = Digest()
+        self._digest = ContentDigest()
 
     async def feed(self, piece: bytes) -> None:
         self._digest.update(piece)
