@@ -8,12 +8,13 @@ __all__ = ["ADMIN", "ANONYMOUS", "User"]
 class User(NamedTuple):
     """The user that sends a request.
 
-    ``name`` is None for an anonymous user. ``by`` names the way in which the user was authenticated.
+    ``name`` is None for an anonymous user. ``authenticated_by`` is CouchDB's name of the authentication handler, such
+    as ``cookie``.
     """
 
     name: str | None
     roles: tuple[str, ...] = ()
-    by: str | None = None
+    authenticated_by: str | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -10,12 +10,13 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from couchmodel._wire.answers import answer_error
 from couchmodel._wire.messages import EMPTY, Request, Response, decode, encode
 from couchmodel.errors import ConfigurationError, ProtocolError, TransportError
+from couchmodel.transports.request_stream import RequestStream
 
 __all__ = [
     "BasicAuth",
@@ -25,7 +26,7 @@ __all__ = [
     "JWTAuth",
     "ProxyAuth",
     "credentials_of",
-    "set_cookies",
+    "send_authenticated",
 ]
 
 Exchange = Callable[[Request], Awaitable[Response]]
@@ -145,7 +146,7 @@ class CookieAuth(Credentials):
         if response.status >= 300:
             raise answer_error(self._login, response)
         self._headers = None
-        self.learn(set_cookies(response))
+        self.learn(_set_cookies(response))
         if self._headers is None:
             raise ProtocolError("the server sent no session cookie: is cookie authentication enabled? (POST /_session)")
         return self._headers
@@ -237,7 +238,27 @@ def credentials_of(
     return BasicAuth(user, password or "") if user else auth
 
 
-def set_cookies(response: Response) -> list[str]:
+class SendWithHeaders(Protocol):
+    """A function that sends a request, with ``headers`` in addition to its own."""
+
+    def __call__(self, request: Request, headers: Mapping[str, str] = EMPTY, /) -> Awaitable[Response]: ...
+
+
+async def send_authenticated(auth: Credentials, request: Request, send: SendWithHeaders) -> Response:
+    """Send a request with credentials that expire, and send it once more with others if the server refuses them.
+
+    A streamed body that has started is not sent again.
+    """
+    headers = await auth.headers(send)
+    response = await send(request, headers)
+    has_started = isinstance(request.body, RequestStream) and request.body.has_started
+    if response.status == 401 and not has_started and auth.refused(headers):
+        response = await send(request, await auth.headers(send))
+    auth.learn(_set_cookies(response))
+    return response
+
+
+def _set_cookies(response: Response) -> list[str]:
     """Return the ``Set-Cookie`` headers of an answer, of which there may be several."""
     several: Callable[[str, list[str]], list[str]] | None = getattr(response.headers, "getall", None)
     if several is not None:

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
-from couchmodel._wire.messages import Request, Response
-from couchmodel._wire.outgoing import Outgoing
+from couchmodel._wire.messages import EMPTY, Request, Response
 from couchmodel.errors import TransportError
-from couchmodel.transports.credentials import Credentials, set_cookies
+from couchmodel.transports.credentials import Credentials, send_authenticated
 from couchmodel.transports.http import HTTPTransport
+from couchmodel.transports.request_stream import RequestStream
 
 __all__ = ["EmbeddedTransport"]
 
@@ -36,12 +36,12 @@ class EmbeddedTransport:
         """Return the router's answer."""
         body = request.body
         if body is not None and not isinstance(body, bytes):
-            request.body = outgoing = _OutgoingBody(body)
+            request.body = stream = _EmbeddedRequestStream(body)
             try:
                 response = await self._answer(request)
             except TransportError:
-                if outgoing.error is not None:
-                    raise outgoing.error from None
+                if stream.source_error is not None:
+                    raise stream.source_error from None
                 raise
         else:
             response = await self._answer(request)
@@ -61,15 +61,9 @@ class EmbeddedTransport:
         request.headers = {**request.headers, **_lower_names(auth.fixed)}
         if not auth.renews:
             return await self._router.answer_anybody(request)
-        headers = await auth.headers(self._router.answer_anybody)
-        response = await self._answer_with(request, headers)
-        begun = isinstance(request.body, Outgoing) and request.body.begun
-        if response.status == 401 and not begun and auth.refused(headers):
-            response = await self._answer_with(request, await auth.headers(self._router.answer_anybody))
-        auth.learn(set_cookies(response))
-        return response
+        return await send_authenticated(auth, request, self._answer_with)
 
-    async def _answer_with(self, request: Request, credentials: Mapping[str, str]) -> Response:
+    async def _answer_with(self, request: Request, credentials: Mapping[str, str] = EMPTY) -> Response:
         request.headers = {**request.headers, **_lower_names(credentials)}
         return await self._router.answer_anybody(request)
 
@@ -78,7 +72,7 @@ def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-class _OutgoingBody(Outgoing):
+class _EmbeddedRequestStream(RequestStream):
     """A request body whose source may fail. To the router, such a failure is a lost connection."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

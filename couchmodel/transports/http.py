@@ -16,7 +16,6 @@ from yarl import URL
 
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import EMPTY, Request, Response, request_target
-from couchmodel._wire.outgoing import Outgoing
 from couchmodel.errors import (
     ConfigurationError,
     ConnectError,
@@ -25,8 +24,9 @@ from couchmodel.errors import (
     TLSError,
     TransportError,
 )
-from couchmodel.transports.credentials import Credentials, credentials_of, set_cookies
+from couchmodel.transports.credentials import Credentials, credentials_of, send_authenticated
 from couchmodel.transports.repeats import BUSY, Repeats, is_harmless
+from couchmodel.transports.request_stream import RequestStream
 from couchmodel.transports.retry_policy import RetryPolicy, is_feed, read_timeout_of_feed
 from couchmodel.transports.sockets import open_socket
 from couchmodel.transports.urls import redact, split_credentials
@@ -95,10 +95,10 @@ class HTTPTransport:
         if not isinstance(connections, int) or connections < 1:
             raise ConfigurationError(f"connections={connections!r} must be a whole number, 1 or more")
         self._connections = connections
-        self._attempt = self._try_renewing if self._auth and self._auth.renews else self._try
+        self._attempt = self._try_authenticated if self._auth and self._auth.renews else self._try
         self._repeats = Repeats(self._policy, self._attempt)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
-        self._streamed: WeakSet[_StreamedBody] = WeakSet()
+        self._open_streams: WeakSet[_ResponseStream] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<HTTPTransport {self.url}>"
@@ -116,8 +116,8 @@ class HTTPTransport:
         """Close the connections of the running loop."""
         loop = asyncio.get_running_loop()
         # aiohttp does not wake a task that waits for more of an answer.
-        for body in [body for body in self._streamed if body.loop is loop]:
-            body.cut()
+        for stream in [stream for stream in self._open_streams if stream.loop is loop]:
+            stream.cut()
         session = self._sessions.pop(loop, None)
         if session is not None:
             await session.close()
@@ -162,36 +162,28 @@ class HTTPTransport:
                 raise
             self.translate(error, request)
 
-    async def _try_renewing(self, request: Request) -> Response:
-        """Make one attempt with credentials that expire, and another one if they were refused."""
-        auth = self._auth or Credentials()
-        headers = await auth.headers(self._try)
-        response = await self._try(request, headers)
-        begun = isinstance(request.body, Outgoing) and request.body.begun
-        if response.status == 401 and not begun and auth.refused(headers):
-            response = await self._try(request, await auth.headers(self._try))
-        auth.learn(set_cookies(response))
-        return response
+    async def _try_authenticated(self, request: Request) -> Response:
+        return await send_authenticated(self._auth or Credentials(), request, self._try)
 
     async def _try(self, request: Request, credentials: Mapping[str, str] = EMPTY) -> Response:
         body = request.body
-        if body is not None and not isinstance(body, bytes | Outgoing):
-            request.body = body = Outgoing(body)
+        if body is not None and not isinstance(body, bytes | RequestStream):
+            request.body = body = RequestStream(body)
         start = time.perf_counter() if _log.isEnabledFor(logging.DEBUG) else None
         try:
             response = await self._exchange(request, body, credentials)
         except (aiohttp.ClientError, OSError) as error:
             if start is not None:
                 _log_attempt(request, type(error).__name__, start)
-            if isinstance(body, Outgoing) and body.error is not None:
-                raise body.error from None
+            if isinstance(body, RequestStream) and body.source_error is not None:
+                raise body.source_error from None
             self.translate(error, request)
         if start is not None:
             _log_attempt(request, response.status, start)
         return response
 
     async def _exchange(
-        self, request: Request, body: bytes | Outgoing | None, credentials: Mapping[str, str]
+        self, request: Request, body: bytes | RequestStream | None, credentials: Mapping[str, str]
     ) -> Response:
         session = self._sessions.get(asyncio.get_running_loop()) or self._open()
         timeout: aiohttp.ClientTimeout = self._options["timeout"]
@@ -211,9 +203,9 @@ class HTTPTransport:
             middlewares=None if is_harmless(request) else self._middlewares,
         )
         if request.stream and answer.status < 400:
-            streamed = _StreamedBody(self, request, answer)
-            self._streamed.add(streamed)
-            return Response(answer.status, answer.headers, stream=streamed)
+            stream = _ResponseStream(self, request, answer)
+            self._open_streams.add(stream)
+            return Response(answer.status, answer.headers, stream=stream)
         return Response(answer.status, answer.headers, await _read_body(answer))
 
     def _open(self) -> aiohttp.ClientSession:
@@ -243,7 +235,7 @@ class HTTPTransport:
         )
 
 
-class _StreamedBody:
+class _ResponseStream:
     """The body of an answer, in the pieces in which it arrives."""
 
     def __init__(self, transport: HTTPTransport, request: Request, answer: aiohttp.ClientResponse) -> None:
@@ -370,10 +362,10 @@ def _context(ca: str | os.PathLike[str] | ssl.SSLContext | None) -> ssl.SSLConte
 def _is_incomplete(request: Request) -> bool:
     """Return True if the end of a streamed body was certainly not sent."""
     body = request.body
-    if not isinstance(body, Outgoing) or body.finished:
+    if not isinstance(body, RequestStream) or body.is_complete:
         return False
     length = request.headers.get("content-length", "")
-    return not length.isdecimal() or body.handed < int(length)
+    return not length.isdecimal() or body.length_read < int(length)
 
 
 def _log_attempt(request: Request, outcome: object, start: float) -> None:

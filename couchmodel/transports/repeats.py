@@ -23,8 +23,8 @@ from tenacity.wait import wait_random_exponential
 
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode
-from couchmodel._wire.outgoing import Outgoing
 from couchmodel.errors import ProtocolError, RequestTimeoutError, TLSError, TransportError
+from couchmodel.transports.request_stream import RequestStream
 from couchmodel.transports.retry_policy import RetryPolicy
 
 __all__ = ["BUSY", "Repeats", "is_conclusive", "is_harmless"]
@@ -178,7 +178,7 @@ class _Attempts:
 
     def _can_send_body(self) -> bool:
         body = self._request.body
-        return not (isinstance(body, Outgoing) and body.begun)
+        return not (isinstance(body, RequestStream) and body.has_started)
 
     def _may_repeat(self, end: Response | TransportError) -> bool:
         if is_harmless(self._request):

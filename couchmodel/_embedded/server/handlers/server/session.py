@@ -25,8 +25,8 @@ async def get(authentication: Authentication, request: Request) -> Response:
     if user.name is None and request.query.get("basic") == "true":
         raise UnauthorizedError("Please login.")
     info: dict[str, object] = {"authentication_handlers": authentication.handlers}
-    if user.by is not None:
-        info["authenticated"] = user.by
+    if user.authenticated_by is not None:
+        info["authenticated"] = user.authenticated_by
     return json_answer(200, {"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
 
 
