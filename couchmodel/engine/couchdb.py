@@ -34,8 +34,8 @@ class CouchDB:
 
         ``user`` and ``password`` may be part of the URL instead; ``cookie`` is the value of an ``AuthSession`` cookie.
         Further ``options`` are those of :class:`~couchmodel.transports.HTTPTransport`: ``auth``, ``headers``, ``ca``,
-        ``patience``, ``connections``, and the arguments of :class:`aiohttp.ClientSession`. Raises ConfigurationError if
-        the URL has no known form or if the arguments cannot work.
+        ``retry_policy``, ``connections``, and the arguments of :class:`aiohttp.ClientSession`. Raises
+        ConfigurationError if the URL has no known form or if the arguments cannot work.
         """
         if isinstance(server, str):
             transport = open_transport(server, user, password, cookie=cookie, **options)

@@ -6,6 +6,7 @@ import logging
 import os
 import ssl
 import time
+import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -69,7 +70,7 @@ class HTTPTransport:
         auth: Credentials | None = None,
         headers: Mapping[str, str] | None = None,
         ca: str | os.PathLike[str] | ssl.SSLContext | None = None,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         connections: int = 100,
         **options: Any,
     ) -> None:
@@ -77,8 +78,8 @@ class HTTPTransport:
 
         ``user`` and ``password`` are short for ``auth=BasicAuth(user, password)``, ``cookie`` is the value of an
         ``AuthSession``. ``ca`` is a file or folder of certificates to trust in place of the system's, or an SSL
-        context. ``patience`` has the timeouts and the rules of repeats. ``connections`` is the most connections at a
-        time. ``options`` go to :class:`aiohttp.ClientSession`.
+        context. ``retry_policy`` has the timeouts and the rules of retries. ``connections`` is the most connections at
+        a time. ``options`` go to :class:`aiohttp.ClientSession`.
 
         Raises ConfigurationError for a URL that names no server, and for arguments that cannot work.
         """
@@ -86,7 +87,7 @@ class HTTPTransport:
         login = (user, password) if user or password else from_url or (None, None)
         self._auth = credentials_of(*login, cookie, auth)
         self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else EMPTY)}
-        self._policy = _policy(patience)
+        self._policy = _check_policy(_pop_patience(options) if "patience" in options else retry_policy)
         self._options = _session_options(options, self._policy)
         self._middlewares = (*self._options.get("middlewares", ()), _send_once)
         self._context = _context(ca)
@@ -314,10 +315,20 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-def _policy(given: RetryPolicy | None) -> RetryPolicy:
-    if given is not None and not isinstance(given, RetryPolicy):
-        raise ConfigurationError(f"patience= is a RetryPolicy, not a {type(given).__name__}")
-    return given or RetryPolicy()
+def _check_policy(policy: Any) -> RetryPolicy:
+    if policy is not None and not isinstance(policy, RetryPolicy):
+        raise ConfigurationError(f"retry_policy= is a RetryPolicy, not a {type(policy).__name__}")
+    return policy or RetryPolicy()
+
+
+def _pop_patience(options: dict[str, Any]) -> Any:
+    """Take the former name of ``retry_policy`` out of the options, and warn the caller of the library."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("couchmodel."):
+        frame, level = frame.f_back, level + 1
+    message = "patience= is now retry_policy=; the old name works in this version only"
+    warnings.warn(message, DeprecationWarning, stacklevel=level)
+    return options.pop("patience")
 
 
 def _session_options(options: dict[str, Any], policy: RetryPolicy) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Kills:
 
     async def _work(self, child: Child) -> None:
         """Look at what the last kill has left, let the clients work for a moment, and kill the server."""
-        transport = open_transport(child.url, patience=RetryPolicy(attempts=1), connections=4 * self._clients + 20)
+        transport = open_transport(child.url, retry_policy=RetryPolicy(attempts=1), connections=4 * self._clients + 20)
         place = Place(transport, "", self._clients, child.url)
         try:
             await prepare(place)

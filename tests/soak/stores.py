@@ -69,5 +69,5 @@ async def _served(
 
 def _transport(url: str, clients: int) -> Transport:
     # A repeat would hide an error.
-    patience = RetryPolicy(attempts=1, read_timeout=120.0, connect=60.0)
-    return open_transport(url, patience=patience, connections=4 * clients + 20)
+    retry_policy = RetryPolicy(attempts=1, read_timeout=120.0, connect=60.0)
+    return open_transport(url, retry_policy=retry_policy, connections=4 * clients + 20)

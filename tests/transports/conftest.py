@@ -119,9 +119,9 @@ async def line() -> AsyncIterator[Callable[..., Session]]:
     """Opens a session with a scripted server, or with a URL."""
     opened: list[Session] = []
 
-    def open_(server: Scripted | str, patience: RetryPolicy = QUICK, **options: Any) -> Session:
+    def open_(server: Scripted | str, retry_policy: RetryPolicy = QUICK, **options: Any) -> Session:
         url = server if isinstance(server, str) else server.url
-        session = Session(HTTPTransport(url, patience=patience, **options))
+        session = Session(HTTPTransport(url, retry_policy=retry_policy, **options))
         opened.append(session)
         return session
 

@@ -101,16 +101,16 @@ async def test_a_wait_that_the_server_asks_for_is_told(scripted: Start, line: Op
 
 
 @pytest.mark.parametrize(
-    "patience",
+    "retry_policy",
     [RetryPolicy(read_timeout=0.05), RetryPolicy(request=0.05), RetryPolicy(total=0.05)],
     ids=["read_timeout", "request", "total"],
 )
 async def test_a_server_that_hangs_is_a_timeout_and_is_not_asked_again(
-    patience: RetryPolicy, scripted: Start, line: Open
+    retry_policy: RetryPolicy, scripted: Start, line: Open
 ) -> None:
     server = await scripted(None)
     with pytest.raises(RequestTimeoutError, match=r"stopped answering \(GET /db\)"):
-        await line(server, patience).get(("db",))
+        await line(server, retry_policy).get(("db",))
     assert len(server.heard) == 1
 
 
@@ -268,5 +268,5 @@ async def test_a_document_that_is_none_is_an_error_of_its_model(said: bytes, scr
 async def test_an_answer_that_is_no_document_is_a_protocol_error_of_the_engine(said: bytes, scripted: Start) -> None:
     server = await scripted(say(body=said))
     async with CouchDB(server.url) as couch:
-        with pytest.raises(ProtocolError, match=r"no document: .* \(GET /db/doc\)"):
+        with pytest.raises(ProtocolError, match=r"not a document: .* \(GET /db/doc\)"):
             await couch.database("db").get("doc")

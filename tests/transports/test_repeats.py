@@ -10,7 +10,7 @@ import pytest
 
 from couchmodel import ConfigurationError, ConflictError, ConnectError, ProtocolError, ResponseError
 from couchmodel._wire.messages import Request
-from couchmodel.engine import Session
+from couchmodel.engine import CouchDB, Session
 from couchmodel.transports import Patience, RetryPolicy
 from tests.transports.conftest import Scripted, say
 
@@ -140,20 +140,18 @@ async def test_a_deletion_that_got_no_answer_is_not_taken_for_done(scripted: Sta
 
 
 @pytest.mark.parametrize("tries", [1, 3])
-async def test_patience_ends(tries: int, scripted: Start, line: Open) -> None:
+async def test_attempts_end(tries: int, scripted: Start, line: Open) -> None:
     server = await scripted(BUSY)
-    session = line(server, patience=RetryPolicy(attempts=tries, backoff=0.001))
+    session = line(server, retry_policy=RetryPolicy(attempts=tries, backoff=0.001))
     with pytest.raises(ResponseError, match=r"503 down: starting \(GET /\)"):
         await session.get(())
     assert len(server.heard) == tries
 
 
 @pytest.mark.parametrize("body", [None, b"{}"])
-async def test_a_server_that_asks_for_patience_has_done_nothing(
-    body: bytes | None, scripted: Start, line: Open
-) -> None:
+async def test_a_server_that_answers_429_has_done_nothing(body: bytes | None, scripted: Start, line: Open) -> None:
     server = await scripted(say("429 Too Many Requests", b"{}", "Retry-After: 0"), say())
-    session = line(server, patience=RetryPolicy(backoff=60))
+    session = line(server, retry_policy=RetryPolicy(backoff=60))
     await session.send(Request("POST", ("db",), body=body))
     assert len(server.heard) == 2
 
@@ -164,7 +162,7 @@ async def test_a_server_that_asks_for_too_much_is_not_asked_again(
     status: str, later: str, scripted: Start, line: Open
 ) -> None:
     server = await scripted(say(status, b"{}", f"Retry-After: {later}"))
-    session = line(server, patience=RetryPolicy(retry_after_max=0.5))
+    session = line(server, retry_policy=RetryPolicy(retry_after_max=0.5))
     with pytest.raises(ResponseError, match=f"{status[:3]} "):
         await session.get(())
     assert len(server.heard) == 1
@@ -211,6 +209,17 @@ async def test_patience_is_a_retry_policy_with_a_warning(scripted: Start, line: 
     server = await scripted(BUSY)
     with pytest.raises(ResponseError):
         await line(server, former).get(())
+    assert len(server.heard) == 2
+
+
+async def test_the_argument_patience_is_retry_policy_with_a_warning(scripted: Start) -> None:
+    server = await scripted(BUSY)
+    with pytest.warns(DeprecationWarning, match="patience= is now retry_policy=") as warned:
+        couch = CouchDB(server.url, patience=RetryPolicy(attempts=2, backoff=0.001))
+    assert warned[0].filename == __file__
+    async with couch:
+        with pytest.raises(ResponseError):
+            await couch.info()
     assert len(server.heard) == 2
 
 

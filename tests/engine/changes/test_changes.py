@@ -462,7 +462,7 @@ class Script:
 @asynccontextmanager
 async def scripted(*answers: bytes | tuple[bytes, None]) -> AsyncGenerator[tuple[Database, Script], None]:
     script = Script(*answers)
-    async with listening(script) as address, CouchDB(f"http://{address}", patience=ONCE) as couch:
+    async with listening(script) as address, CouchDB(f"http://{address}", retry_policy=ONCE) as couch:
         yield couch.database("db"), script
 
 
@@ -526,7 +526,7 @@ async def test_an_error_among_the_rows_is_raised() -> None:
 @pytest.mark.parametrize("kind", ["normal", "longpoll", "continuous"])
 async def test_a_server_that_was_never_there_is_an_error(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "ATTEMPTS", 2)
-    async with CouchDB("http://127.0.0.1:1", patience=ONCE) as couch:
+    async with CouchDB("http://127.0.0.1:1", retry_policy=ONCE) as couch:
         with pytest.raises(ConnectError):
             await anext(couch.database("db").changes(feed=kind))
 
