@@ -14,17 +14,15 @@ from typing import Any, Final
 from couchmodel._replication.options import Options
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.replication import Replication
+from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request
 from couchmodel.engine.database import Database
 from couchmodel.errors import CouchModelError, ResponseError, ServerError, TooManyRequestsError, TransportError
 
 __all__ = ["Following", "Replicated", "follow", "replicate", "synchronize"]
 
-_PAUSE: Final = 0.5
-"""Seconds before a continuous replication that was cut off begins again. The pause doubles if it makes no progress."""
-
-_LONGEST_PAUSE: Final = 60.0
-"""The most seconds of that pause."""
+_BACKOFF: Final = Backoff(0.5, longest=60.0)
+"""The wait before a continuous replication that was cut off begins again. It starts anew if there was progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ class Following:
 
     async def run(self) -> None:
         """Replicate until cancelled, or until an error that will not pass. After any other error, begin again."""
-        pause = _PAUSE
+        failures = 1
         while True:
             self._replication.on_progress = self._on_progress
             before = self.progress.last_seq
@@ -145,8 +143,8 @@ class Following:
                 self._wake_waiters()
                 if not _is_temporary(error):
                     return
-            pause = _PAUSE if self.progress.last_seq != before else min(2 * pause, _LONGEST_PAUSE)
-            await asyncio.sleep(pause)
+            failures = 1 if self.progress.last_seq != before else failures + 1
+            await asyncio.sleep(_BACKOFF.wait(failures))
             self._earlier_progress = self.progress
             self._replication = Replication(self._source, self._target, self._options)
 

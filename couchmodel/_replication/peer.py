@@ -1,10 +1,10 @@
 """One end of a replication: a database behind a transport, with the requests of CouchDB's protocol."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, cast
 
+from couchmodel._retry import BUSY_STATUSES, Backoff, retry
 from couchmodel._wire.answers import answer_error, decode_answer
 from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response, Transport, document_path, encode
 from couchmodel.errors import (
@@ -19,19 +19,15 @@ __all__ = ["Missing", "Peer"]
 
 _log: Final = logging.getLogger("couchmodel.replication")
 
-_BUSY: Final = frozenset((429, 502, 503, 504))
-"""Statuses of a server, or of a proxy before it, that is overloaded or not there at the moment."""
-
-_TRIES: Final = 5
+_ATTEMPTS: Final = 5
 """How often a request is sent at most."""
 
-_PAUSE: Final = 0.2
-"""Seconds before the first repeat. The pause doubles before each further one."""
+_BACKOFF: Final = Backoff(0.2)
 
 _REFUSES_ONE: Final = frozenset((400, 403, 412, 413, 415))
 """Statuses that refuse one document, by its size, its form or a validation function."""
 
-_REFUSES_ALL: Final = frozenset((*_BUSY, 401, 501, 507))
+_REFUSES_ALL: Final = frozenset((*BUSY_STATUSES, 401, 501, 507))
 """Statuses that any other request would get as well."""
 
 Missing = Mapping[str, Mapping[str, Sequence[str]]]
@@ -41,8 +37,8 @@ Missing = Mapping[str, Mapping[str, Sequence[str]]]
 class Peer:
     """A database to replicate from or to.
 
-    Each request may be sent twice, because revisions are written as they are. So a request is repeated if it got no
-    answer or the server was busy, in addition to the repeats of the transport.
+    Each request may be sent twice, because revisions are written as they are. So a request is sent again if it got no
+    answer or the server was busy, in addition to the retries of the transport.
     """
 
     def __init__(self, transport: Transport, path: tuple[str, ...], name: str) -> None:
@@ -56,7 +52,7 @@ class Peer:
 
     async def send(self, request: Request) -> Response:
         """Return the answer. Raises ResponseError if it is an error, and TransportError if none came."""
-        response = await self._send_repeatedly(request)
+        response = await self._send_with_retries(request)
         if response.status >= 300:
             await response.collect()
             raise answer_error(request, response)
@@ -186,25 +182,30 @@ class Peer:
             return False
         return True
 
-    # --- repeats
+    # --- retries
 
-    async def _send_repeatedly(self, request: Request) -> Response:
-        """Send a request until it is answered, at most ``_TRIES`` times.
+    async def _send_with_retries(self, request: Request) -> Response:
+        """Send a request until it is answered, at most ``_ATTEMPTS`` times.
 
         A streamed body is sent once: only its maker can make it again.
         """
-        pause = _PAUSE
-        for _ in range(_TRIES - 1 if request.body is None or isinstance(request.body, bytes) else 0):
-            try:
-                response = await self.transport.send(request)
-            except (ConnectError, RequestTimeoutError):  # the transport has waited long enough
-                raise
-            except TransportError as error:
-                _log.debug("%r is sent again: %s", request, error)
-            else:
-                if response.status not in _BUSY:
-                    return response
+
+        async def send() -> Response:
+            response = await self.transport.send(request)
+            if response.status in BUSY_STATUSES:
                 await response.collect()
-            await asyncio.sleep(pause)
-            pause *= 2
-        return await self.transport.send(request)
+            return response
+
+        return await retry(
+            send,
+            attempts=_ATTEMPTS if request.body is None or isinstance(request.body, bytes) else 1,
+            backoff=_BACKOFF,
+            is_temporary_error=_is_lost_answer,
+            is_temporary_result=lambda response: response.status in BUSY_STATUSES,
+            before_wait=lambda outcome: _log.debug("%r is sent again: %s", request, outcome),
+        )
+
+
+def _is_lost_answer(error: BaseException) -> bool:
+    # After a ConnectError or a RequestTimeoutError, the transport has waited long enough.
+    return isinstance(error, TransportError) and not isinstance(error, ConnectError | RequestTimeoutError)

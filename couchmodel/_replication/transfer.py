@@ -1,6 +1,5 @@
 """The transfer of revisions: those that the target lacks are read from the source in bounded batches, and written."""
 
-import asyncio
 import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -8,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from couchmodel._replication.options import Counts
 from couchmodel._replication.peer import Peer
+from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import JSON_TYPE, encode
 from couchmodel._wire.multipart import AttachmentPart, MultipartRelated, is_media_type
 from couchmodel.errors import (
@@ -46,11 +46,10 @@ _INLINE: Final = 64 * 1024
 The value is CouchDB's ``MAX_BULK_ATT_SIZE``.
 """
 
-_TRIES: Final = 3
+_ATTEMPTS: Final = 3
 """How often the write of one document is tried: the server may fail, or attachments may be cut off or change."""
 
-_PAUSE: Final = 0.2
-"""Seconds before the first repeat. The pause doubles before each further one."""
+_BACKOFF: Final = Backoff(0.2)
 
 _NO_GENERATION: Final = -1
 """A number below any generation of a document and any ``revpos``."""
@@ -164,7 +163,7 @@ class Transfer:
         self._counts.doc_write_failures += len(refused)
         self._counts.docs_written += len(documents) - len(refused)
 
-    async def _write_attached(self, document: dict[str, Any], ancestors: Sequence[str], tries: int = _TRIES) -> None:
+    async def _write_attached(self, document: dict[str, Any], ancestors: Sequence[str], tries: int = _ATTEMPTS) -> None:
         """Write a document with attachments in a request of its own.
 
         A bulk request would fail as a whole if one stub has no content at the target.
@@ -208,17 +207,20 @@ class Transfer:
 
     async def _try_write(self, is_one: bool, write: Callable[..., Awaitable[_T]], *given: Any) -> _T:
         """Return the result of a write. If it ``is_one`` document, try again after errors that may pass."""
-        for attempt in range(_TRIES - 1 if is_one else 0):
-            try:
-                return await write(*given)
-            except ServerError as error:
-                _log.info("%s fails, and is asked again: %s", self._target.name, error)
-            except ProtocolError as error:
-                if write == self._target.write_many:  # the peer has repeated it already
-                    raise
-                _log.info("an attachment was cut off, and is sent again: %s", error)
-            await asyncio.sleep(_PAUSE * 2**attempt)
-        return await write(*given)
+
+        def is_temporary(error: BaseException) -> bool:
+            # The peer has sent a bulk request again already after a lost answer.
+            return isinstance(error, ServerError) or (
+                isinstance(error, ProtocolError) and write != self._target.write_many
+            )
+
+        return await retry(
+            lambda: write(*given),
+            attempts=_ATTEMPTS if is_one else 1,
+            backoff=_BACKOFF,
+            is_temporary_error=is_temporary,
+            before_wait=lambda error: _log.info("a write to %s is sent again: %s", self._target.name, error),
+        )
 
     async def _send_attached(self, document: Mapping[str, Any], newest_common: int) -> None:
         """Send a document with those of its attachments that the target lacks.

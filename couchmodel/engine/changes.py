@@ -7,11 +7,11 @@ memory is bounded by the longest row.
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import Any, Final, Self, TypeVar
 
+from couchmodel._retry import Backoff
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode, request_target
 from couchmodel._wire.turns import give_turn, turn_is_due
@@ -35,10 +35,8 @@ from couchmodel.types import JSONObject
 
 __all__ = ["Changes"]
 
-FIRST_PAUSE: Final = 0.25
-LONGEST_PAUSE: Final = 30.0
-"""Seconds before a lost connection is tried again: a random part of FIRST_PAUSE, which doubles with each loss up to
-LONGEST_PAUSE."""
+BACKOFF: Final = Backoff(0.25, longest=30.0, jitter=True)
+"""The wait before a lost connection is opened again."""
 
 ATTEMPTS: Final = 6
 """The number of connections in a row that may bring nothing before their error is raised.
@@ -137,7 +135,7 @@ async def _follow(
                     yield event
         except (TransportError, ResponseError) as error:
             # A connection that lasted for a while is no sign that the server is out of reach: the count begins anew.
-            losses = 1 if clock() - began > LONGEST_PAUSE else losses + 1
+            losses = 1 if clock() - began > BACKOFF.longest else losses + 1
             if not _is_retried(error, losses, feed, position):
                 raise
             # Closing the client ends its feeds. A feed that is pausing ends when its pause is over.
@@ -160,8 +158,7 @@ def _is_retried(error: CouchModelError, losses: int, feed: FeedRequest, position
 
 
 async def _pause(database: DatabaseAddress, losses: int, error: CouchModelError) -> None:
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(losses - 1, 10))
-    seconds = random.uniform(0, longest)  # noqa: S311 - so that many clients of one server do not return at once
+    seconds = BACKOFF.wait(losses)
     _log.info("the changes of %s broke off, again in %.1f s: %s", request_target(database.path), seconds, error)
     await asyncio.sleep(seconds)
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 from yarl import URL
 
+from couchmodel._retry import BUSY_STATUSES
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import EMPTY, Request, Response, request_target
 from couchmodel.errors import (
@@ -26,8 +27,8 @@ from couchmodel.errors import (
     TransportError,
 )
 from couchmodel.transports.credentials import Credentials, credentials_of, send_authenticated
-from couchmodel.transports.repeats import BUSY, Repeats, is_harmless
 from couchmodel.transports.request_stream import RequestStream
+from couchmodel.transports.retries import Retries, is_idempotent
 from couchmodel.transports.retry_policy import RetryPolicy, is_feed, read_timeout_of_feed
 from couchmodel.transports.sockets import open_socket
 from couchmodel.transports.urls import redact, split_credentials
@@ -97,7 +98,7 @@ class HTTPTransport:
             raise ConfigurationError(f"connections={connections!r} must be a whole number, 1 or more")
         self._connections = connections
         self._attempt = self._try_authenticated if self._auth and self._auth.renews else self._try
-        self._repeats = Repeats(self._policy, self._attempt)
+        self._retries = Retries(self._policy, self._attempt)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._open_streams: WeakSet[_ResponseStream] = WeakSet()
 
@@ -107,7 +108,7 @@ class HTTPTransport:
     async def send(self, request: Request) -> Response:
         """Return the server's answer. Raises ConnectError, RequestTimeoutError or ProtocolError if none came.
 
-        If a repeat is safe, the request is repeated by the rules of :class:`~couchmodel.engine.RetryPolicy`.
+        If it is safe, the request is sent again by the rules of :class:`~couchmodel.engine.RetryPolicy`.
         """
         if self._policy.total is not None:
             return await self._send_within(self._policy.total, request)
@@ -125,7 +126,7 @@ class HTTPTransport:
 
     def translate(self, error: Exception, request: Request) -> NoReturn:
         """Raise the error of :mod:`couchmodel.errors` for an error of aiohttp."""
-        doubt = "" if is_harmless(request) else ", and it is unknown whether the write was carried out"
+        doubt = "" if is_idempotent(request) else ", and it is unknown whether the write was carried out"
         match error:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
                 message = f"the TLS connection to {self.url} failed: {error}; pass a CA of your own as ca="
@@ -149,9 +150,9 @@ class HTTPTransport:
         try:
             response = await self._attempt(request)
         except TransportError as error:
-            return await self._repeats.repeat(request, error)
-        if response.status in BUSY:
-            return await self._repeats.repeat(request, response)
+            return await self._retries.retry(request, error)
+        if response.status in BUSY_STATUSES:
+            return await self._retries.retry(request, response)
         return response
 
     async def _send_within(self, seconds: float, request: Request) -> Response:
@@ -201,7 +202,7 @@ class HTTPTransport:
             # A caller that asks for an encoding gets the body in that encoding.
             auto_decompress="accept-encoding" not in request.headers,
             timeout=_feed_timeout(timeout, request) if is_feed(request) else timeout,
-            middlewares=None if is_harmless(request) else self._middlewares,
+            middlewares=None if is_idempotent(request) else self._middlewares,
         )
         if request.stream and answer.status < 400:
             stream = _ResponseStream(self, request, answer)

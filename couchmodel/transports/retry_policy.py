@@ -1,4 +1,4 @@
-"""The timeouts of a client and the rules of its repeats, each with its default."""
+"""The timeouts of a client and the rules of its retries, each with its default."""
 
 import warnings
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ _SLACK: Final = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """The timeouts of a client, and how often it repeats a request. Times are in seconds.
+    """The timeouts of a client, and how often it sends a request. Times are in seconds.
 
     ``connect``: the time until a connection is made, for each attempt.
     ``read_timeout``: the longest time without a byte from the server. A large body may take as long as it keeps coming.
@@ -29,11 +29,11 @@ class RetryPolicy:
     ``request``: the time for one attempt, from its first byte to the last of its answer; None sets no limit.
     ``total``: the time for a request with all its attempts and the waits between them. It ends with the answer, or with
     the beginning of an answer that is streamed; None sets no limit.
-    ``attempts``: how often a request is sent at most; 1 repeats nothing.
-    ``backoff`` and ``backoff_max``: the wait before the first repeat is a random time of at most ``backoff``. The limit
-    doubles before each further repeat, up to ``backoff_max``.
+    ``attempts``: how often a request is sent at most; 1 retries nothing.
+    ``backoff`` and ``backoff_max``: the wait before the first retry is a random time of at most ``backoff``. The limit
+    doubles before each further retry, up to ``backoff_max``.
     ``retry_after_max``: the longest ``Retry-After`` of a server that is waited for. If a server asks for more, the
-    request is not repeated, and the caller gets the server's answer.
+    request is not sent again, and the caller gets the server's answer.
 
     Raises ConfigurationError for fewer than one attempt, and for a time that is not a number or is below 0.
     """

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from couchmodel import CouchModelError, connect
+from couchmodel._retry import Backoff
 from couchmodel.engine import Database
 from couchmodel.sync import replicate
 from tests.engine.requests import call
@@ -75,7 +76,7 @@ async def replicate_in_the_end(source: Database, target: Database) -> int:
 async def test_nothing_is_lost_where_connections_are_cut(
     way: str, database: Database, far: Database, cutting: Cutting, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._replication.peer._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel._replication.peer._BACKOFF", Backoff(0.001))
     await fill(database if way == "pull" else elsewhere)
     await replicate_in_the_end(*((far, elsewhere) if way == "pull" else (elsewhere, far)))
     assert cutting.cuts > 5

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from couchmodel import Connection, TransportError, UnauthorizedError, connect
+from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, Response, Transport
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ForbiddenError, ServerError
@@ -71,7 +72,7 @@ async def count(target: Database) -> int:
 async def test_what_was_cut_off_goes_on(
     source: Database, line: Unreliable, target: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._replication.peer._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel._replication.peer._BACKOFF", Backoff(0.001))
     failing(line, "_bulk_docs", 7, TransportError("cut"))
     with pytest.raises(TransportError):
         await replicate(source, target)
@@ -87,7 +88,7 @@ async def test_what_was_cut_off_goes_on(
 async def test_what_fails_for_a_moment_is_asked_again(
     source: Database, line: Unreliable, target: Database, failure: Response | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._replication.peer._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel._replication.peer._BACKOFF", Backoff(0.001))
     failing(line, "_bulk_docs", 2, failure, times=3)
     assert (await replicate(source, target)).docs_written == 1500
 
@@ -133,8 +134,8 @@ async def test_a_source_that_may_only_be_read_will_do(line: Unreliable, target: 
 async def test_a_continuous_one_waits_for_the_connection(
     source: Database, line: Unreliable, target: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._replication.peer._PAUSE", 0.001)
-    monkeypatch.setattr("couchmodel.sync._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel._replication.peer._BACKOFF", Backoff(0.001))
+    monkeypatch.setattr("couchmodel.sync._BACKOFF", Backoff(0.001))
     failing(line, "_revs_diff", 3, TransportError("cut"), times=12)
     async with asyncio.timeout(30), follow(source, target) as following:
         await following.caught_up()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from couchmodel import BadRequestError, NotFoundError
+from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.sync import follow, replicate, synchronize
@@ -132,7 +133,7 @@ async def test_another_filter_function_begins_anew(database: Database, elsewhere
 async def test_a_continuous_one_hears_of_another_filter_function(
     database: Database, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel.sync._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel.sync._BACKOFF", Backoff(0.001))
     await set_filter(database, "doc.n > 2")
     await store(database, *({"_id": f"{n}", "n": n} for n in range(4)))
     options: dict[str, Any] = {"filter": "d/wanted", "checkpoint_interval": 0.05}
@@ -196,7 +197,7 @@ async def test_a_target_made_anew_gets_everything_again(database: Database, neig
 async def test_a_target_that_is_made_anew_meanwhile_gets_everything(
     database: Database, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel.sync._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel.sync._BACKOFF", Backoff(0.001))
     await store(database, {"_id": "first"})
     async with asyncio.timeout(30), follow(database, elsewhere, checkpoint_interval=0.05) as following:
         await following.caught_up()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.engine import CouchDB, Database, Document
 from couchmodel.sync import follow, replicate
@@ -111,7 +112,7 @@ async def test_a_document_that_is_refused_is_told_and_the_others_arrive(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("couchmodel._replication.transfer._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel._replication.transfer._BACKOFF", Backoff(0.001))
     line = Unreliable(elsewhere.session.transport)
 
     async def answer(request: Request) -> Response | None:
@@ -148,7 +149,7 @@ async def test_a_document_that_cannot_be_read_is_told_and_the_others_arrive(
 async def test_an_attachment_that_the_source_has_lost_is_told(
     database: Database, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._replication.transfer._PAUSE", 0.001)
+    monkeypatch.setattr("couchmodel._replication.transfer._BACKOFF", Backoff(0.001))
     line = Unreliable(database.session.transport)
 
     async def answer(request: Request) -> Response | None:

@@ -13,6 +13,7 @@ from couchmodel._replication.filters import filter_code
 from couchmodel._replication.options import Options, parse_options, replication_id
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.replication import Replication
+from couchmodel._retry import Backoff
 from couchmodel._wire.users import User
 from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, UnauthorizedError
 
@@ -23,9 +24,8 @@ NODE: Final = "couchmodel@127.0.0.1"
 _HISTORY: Final = 20
 """Events of a job that are kept, CouchDB's ``max_history``."""
 
-_BACKOFF: Final = 5.0
-_LONGEST_BACKOFF: Final = 8 * 3600.0
-"""Seconds before a failed job begins again: after the first failure, and at most. They double with each failure."""
+_BACKOFF: Final = Backoff(5.0, longest=8 * 3600.0)
+"""The wait before a failed job begins again, as in CouchDB."""
 
 _numbers = itertools.count(1)
 
@@ -121,7 +121,7 @@ class Job:
             except CouchModelError:
                 if self.replication.through not in (0, before):
                     self.errors = 1  # the attempt made progress, so the pause is short again
-                await asyncio.sleep(min(_BACKOFF * 2 ** (self.errors - 1), _LONGEST_BACKOFF))
+                await asyncio.sleep(_BACKOFF.wait(self.errors))
 
     async def close(self) -> None:
         """Close the connections to both ends, even if the task is cancelled in between."""

@@ -1,7 +1,5 @@
 """Plans: the changes that bring a database to what its models declare, known before they are made."""
 
-import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -12,6 +10,7 @@ from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.indexes import indexes_of
 from couchmodel._model.schema.kinds import kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
+from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
 from couchmodel.engine.database import find_rows
@@ -22,6 +21,8 @@ __all__ = ["Plan", "Step", "apply_steps", "check_together", "missing_members", "
 
 _ATTEMPTS: Final = 6
 """How often a plan is made and applied while other processes, such as workers of a web server, do the same."""
+
+_BACKOFF: Final = Backoff(0.05, jitter=True)
 
 
 class Step(NamedTuple):
@@ -78,17 +79,17 @@ def check_together(models: Iterable[type[DocumentModel]]) -> None:
 
 async def apply_steps(plan: Callable[[], AsyncIterator[Step]]) -> None:
     """Make the changes of a plan, and plan again if other processes make them at the same time."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            async for step in plan():
-                await step.run()
-        except ResponseError as error:
-            # CouchDB answers two changes of indexes at the same time with a 500 of its own, not with a 409.
-            if attempt == _ATTEMPTS - 1 or "conflict" not in f"{error.code} {error.reason}".lower():
-                raise
-            await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - to keep out of step
-        else:
-            return
+
+    async def apply() -> None:
+        async for step in plan():
+            await step.run()
+
+    await retry(apply, attempts=_ATTEMPTS, backoff=_BACKOFF, is_temporary_error=_is_conflict)
+
+
+def _is_conflict(error: BaseException) -> bool:
+    # CouchDB answers two changes of indexes at the same time with a 500 of its own, not with a 409.
+    return isinstance(error, ResponseError) and "conflict" in f"{error.code} {error.reason}".lower()
 
 
 async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIterator[Step]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from couchmodel import BadRequestError, ConnectError, NotFoundError, ProtocolError, QueryError, UnauthorizedError
+from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.engine import CouchDB, Database, Document, changes
 from couchmodel.engine import change_feed as feeds
@@ -32,7 +33,7 @@ FEEDS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(changes, "BACKOFF", Backoff(0.0, longest=30.0))
 
 
 async def write(database: Database, *documents: dict[str, Any]) -> list[str]:
@@ -274,7 +275,7 @@ async def test_a_feed_that_is_left_is_closed_without_a_collection_of_garbage(fil
 async def test_a_feed_outlives_what_is_done_to_its_database(
     database: Database, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel.engine.changes.random.uniform", lambda _least, _most: 0.2)
+    monkeypatch.setattr("couchmodel._retry.random.uniform", lambda _least, _most: 0.2)
     async with asyncio.timeout(30), aclosing(database.changes(feed="continuous", include_docs=True)) as feed:
         events = aiter(feed)
 

@@ -1,11 +1,11 @@
-"""The repeats of requests: which requests may be sent again, and when.
+"""The retries of requests: which requests may be sent again, and when.
 
-A request is repeated if a repeat cannot do harm, or if the answer to the repeat tells whether the first attempt was
+A request is sent again if that cannot do harm, or if the answer to the retry tells whether the first attempt was
 carried out:
 
 - nothing was sent, or the server answered 429: any request;
 - a read, and a write of replicated revisions (``new_edits=false``), which changes nothing the second time;
-- a PUT or DELETE with a revision: its repeat is carried out or answered 409, and never carried out twice.
+- a PUT or DELETE with a revision: its retry is carried out or answered 409, and never carried out twice.
 
 A 409 then has one of two meanings: another client's write was first, or the first attempt of this one was carried out.
 If the stored document differs from the one that was sent, another client was first. If it does not, another client may
@@ -18,19 +18,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
-from tenacity.wait import wait_random_exponential
-
+from couchmodel._retry import BUSY_STATUSES, Backoff, retry
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode
 from couchmodel.errors import ProtocolError, RequestTimeoutError, TLSError, TransportError
 from couchmodel.transports.request_stream import RequestStream
 from couchmodel.transports.retry_policy import RetryPolicy
 
-__all__ = ["BUSY", "Repeats", "is_conclusive", "is_harmless"]
-
-BUSY: Final = frozenset((429, 502, 503, 504))
-"""Statuses of a server, or of a proxy before it, that is overloaded or not there at the moment."""
+__all__ = ["Retries", "is_conclusive", "is_idempotent"]
 
 _READS: Final = frozenset(
     (
@@ -41,7 +36,7 @@ _READS: Final = frozenset(
 """Endpoints that read by POST."""
 
 
-def is_harmless(request: Request) -> bool:
+def is_idempotent(request: Request) -> bool:
     """Return True if a request changes nothing, or nothing the second time."""
     match request.method:
         case "GET" | "HEAD":
@@ -55,7 +50,7 @@ def is_harmless(request: Request) -> bool:
 
 
 def is_conclusive(request: Request) -> bool:
-    """Return True if the answer to a repeat of a write tells whether the first attempt was carried out."""
+    """Return True if the answer to a retry of a write tells whether the first attempt was carried out."""
     if request.method not in ("PUT", "DELETE") or len(request.path) < 2 or "batch" in request.query:
         return False
     if request.path[1].startswith("_") and request.path[1] != "_design":
@@ -63,58 +58,51 @@ def is_conclusive(request: Request) -> bool:
     return _base_revision(request) is not None
 
 
-class Repeats:
-    """The repeats of requests by a policy."""
+class Retries:
+    """The retries of requests by a policy."""
 
     def __init__(self, policy: RetryPolicy, send: Callable[[Request], Awaitable[Response]]) -> None:
         """``send`` makes one attempt."""
         self._policy = policy
         self._send = send
-        self._backoff = wait_random_exponential(multiplier=policy.backoff, max=policy.backoff_max)
-        self._stop = stop_after_attempt(policy.attempts)
+        self._backoff = Backoff(policy.backoff, policy.backoff_max, jitter=True)
 
-    async def repeat(self, request: Request, first: Response | TransportError) -> Response:
-        """Repeat a request as far as that is allowed, and return its last answer.
+    async def retry(self, request: Request, first: Response | TransportError) -> Response:
+        """Send a request again as far as that is allowed, and return its last answer.
 
         ``first`` is the answer or the error of the first attempt, which has been made.
 
         Raises the TransportError of the last attempt, and ProtocolError if the outcome of a write is unknown.
         """
         attempts = _Attempts(request, first, self._send, self._policy.retry_after_max)
-        retrying = AsyncRetrying(
-            stop=self._stop,
-            wait=self._wait,
-            retry=retry_if_exception(attempts.may_follow_error) | retry_if_result(attempts.may_follow),
-            retry_error_callback=_last_result,
-        )
         try:
-            response: Response = await retrying(attempts.next)
+            response = await retry(
+                attempts.next,
+                attempts=self._policy.attempts,
+                backoff=self._backoff,
+                is_temporary_error=attempts.may_retry_error,
+                is_temporary_result=attempts.may_retry_response,
+                requested_wait=_retry_after,
+            )
         except TransportError as error:
             # A connection that is refused at last says nothing about the attempts before it.
             if attempts.in_doubt is not None and error.carried_out is False:
-                raise _unknown_outcome(request, "no answer came to it, nor to a repeat") from error
+                raise _unknown_outcome_error(request, "no answer came to it, nor to a retry") from error
             raise
         if attempts.in_doubt is not None and response.status >= 300:
             await self._check_conflict(request, response, attempts.in_doubt)
         return response
 
-    def _wait(self, state: RetryCallState) -> float:
-        if state.outcome is not None and not state.outcome.failed:
-            wait = _retry_after(state.outcome.result())
-            if wait is not None:
-                return wait
-        return self._backoff(state)
-
     async def _check_conflict(self, request: Request, response: Response, doubt: TransportError | Response) -> None:
         """Raise ProtocolError unless it is certain that no attempt was carried out."""
-        if response.status == 409 and await self._is_of_another_client(request):
+        if response.status == 409 and await self._is_write_of_other_client(request):
             return
         cause = doubt if isinstance(doubt, TransportError) else None
-        raise _unknown_outcome(
+        raise _unknown_outcome_error(
             request, f"one try got no answer, and the next was answered {response.status}"
         ) from cause
 
-    async def _is_of_another_client(self, request: Request) -> bool:
+    async def _is_write_of_other_client(self, request: Request) -> bool:
         """Return True if the successor of the revision that a write is based on has another content than the write."""
         if request.method != "PUT" or not isinstance(request.body, bytes) or not _is_document(request.path):
             return False
@@ -156,32 +144,32 @@ class _Attempts:
             raise first
         return first
 
-    def may_follow_error(self, error: BaseException) -> bool:
-        """Return True if there may be another attempt repeat an error.
+    def may_retry_error(self, error: BaseException) -> bool:
+        """Return True if there may be another attempt after an error.
 
         A timeout allows none, as the caller has waited long enough, and neither does a bad certificate, which will not
         change.
         """
         if not isinstance(error, TransportError) or isinstance(error, RequestTimeoutError | TLSError):
             return False
-        return self._can_send_body() and (error.carried_out is False or self._may_repeat(error))
+        return self._can_send_body() and (error.carried_out is False or self._may_send_again(error))
 
-    def may_follow(self, response: Response) -> bool:
-        """Return True if there may be another attempt repeat an answer."""
+    def may_retry_response(self, response: Response) -> bool:
+        """Return True if there may be another attempt after an answer."""
         if (
-            response.status not in BUSY
+            response.status not in BUSY_STATUSES
             or not self._can_send_body()
             or (_retry_after(response) or 0) > self._longest_wait
         ):
             return False
-        return response.status == 429 or self._may_repeat(response)
+        return response.status == 429 or self._may_send_again(response)
 
     def _can_send_body(self) -> bool:
         body = self._request.body
         return not (isinstance(body, RequestStream) and body.has_started)
 
-    def _may_repeat(self, end: Response | TransportError) -> bool:
-        if is_harmless(self._request):
+    def _may_send_again(self, end: Response | TransportError) -> bool:
+        if is_idempotent(self._request):
             return True
         if is_conclusive(self._request):
             self.in_doubt = end
@@ -232,10 +220,5 @@ def _retry_after(response: Response) -> float | None:
         return None
 
 
-def _last_result(state: RetryCallState) -> Any:
-    """Return the answer of the last attempt, or raise its error."""
-    return None if state.outcome is None else state.outcome.result()
-
-
-def _unknown_outcome(request: Request, why: str) -> ProtocolError:
+def _unknown_outcome_error(request: Request, why: str) -> ProtocolError:
     return ProtocolError(f"it is unknown whether the write was carried out: {why} ({describe_request(request)})")
