@@ -7,17 +7,15 @@ if it arrives as it is stored: plain if it is stored plain, and compressed if it
 import base64
 import hashlib
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
+
+from couchmodel._wire.gzip import GzipDecompressor
 
 __all__ = ["ContentDecoder", "ContentDigest", "digest_of", "is_stored_plain", "plain_length"]
 
 _PIECE: Final = 256 * 1024
 """The most bytes that are decompressed at a time."""
-
-_GZIP: Final = 31
-"""zlib's window bits for the format of gzip."""
 
 _ENTITY_TAG = re.compile(r'"([A-Za-z0-9+/]{22}==)"')
 
@@ -39,37 +37,6 @@ class ContentDigest:
         return "md5-" + base64.b64encode(self._md5.digest()).decode()
 
 
-class _Unpacker:
-    """A decompressor of a content. Gzip comes out in pieces of at most 256 KiB, even if it grows a thousandfold."""
-
-    def __init__(self, encoding: str) -> None:
-        """Raises ValueError for an encoding that is neither gzip nor none."""
-        if encoding not in ("", "identity", "gzip"):
-            raise ValueError(f"it came in the encoding {encoding!r}, which was not asked for")
-        self._inflate = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the plain bytes of a piece, in pieces. Raises ValueError if it is not gzip."""
-        if self._inflate is None:
-            yield data
-            return
-        while data:
-            if self._inflate.eof:  # gzip may have several members, one after the other (RFC 1952, section 2.2)
-                self._inflate = zlib.decompressobj(_GZIP)
-            try:
-                piece = self._inflate.decompress(data, _PIECE)
-            except zlib.error as error:
-                raise ValueError(f"it cannot be unpacked: {error}") from None
-            if piece:
-                yield piece
-            data = self._inflate.unconsumed_tail or self._inflate.unused_data
-
-    def finish(self) -> None:
-        """End the content. Raises ValueError if the gzip is not complete."""
-        if self._inflate is not None and not self._inflate.eof:
-            raise ValueError("it cannot be unpacked: the end is missing")
-
-
 class ContentDecoder:
     """A content that arrives. It is decompressed, counted, and compared with its digest.
 
@@ -81,7 +48,9 @@ class ContentDecoder:
 
         Raises ValueError for an encoding that is neither gzip nor none.
         """
-        self._unpacker = _Unpacker(encoding)
+        if encoding not in ("", "identity", "gzip"):
+            raise ValueError(f"it came in the encoding {encoding!r}, which was not requested")
+        self._gzip = GzipDecompressor(_PIECE, multi_member=True) if encoding == "gzip" else None
         self._expected = digest
         self._is_plain = is_plain
         self._digest = ContentDigest()
@@ -94,18 +63,28 @@ class ContentDecoder:
         """
         if not self._is_plain:
             self._digest.update(data)
-        for piece in self._unpacker.feed(data):
+        for piece in self._decompress(data):
             if self._is_plain:
                 self._digest.update(piece)
             self.length += len(piece)
             yield piece
+
+    def _decompress(self, data: bytes) -> Iterator[bytes]:
+        if self._gzip is None:
+            yield data
+            return
+        try:
+            yield from self._gzip.feed(data)
+        except ValueError as error:
+            raise ValueError(f"it cannot be decompressed: {error}") from None
 
     def finish(self, length: int | None) -> None:
         """End the content, and compare it with ``length``, unless that is None, and with its digest.
 
         Raises ValueError if it is not the content that was stored.
         """
-        self._unpacker.finish()
+        if self._gzip is not None and not self._gzip.is_complete:
+            raise ValueError("it cannot be decompressed: the end is missing")
         if length not in (None, self.length):
             raise ValueError(f"it has {length} bytes, and {self.length} came")
         if self._expected is not None and str(self._digest) != self._expected:

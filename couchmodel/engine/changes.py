@@ -15,6 +15,7 @@ from couchmodel._retry import Backoff
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode, request_target
 from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine._io.lines import LineSplitter
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
 from couchmodel.engine.change_feed import FeedPosition, FeedRequest, encode_param
@@ -199,10 +200,10 @@ async def _read_lines(
     """Yield the rows of a continuous feed, in which each is a JSON text on a line of its own."""
     response = await database.session.send(request)
     position.answered = True
-    lines = _LineSplitter()
+    splitter = LineSplitter()
     async with aclosing(_read_pieces(response, feed.silence, request)) as pieces:
         async for piece in pieces:
-            for line in lines.feed(piece):
+            for line in filter(None, map(bytes.strip, splitter.feed(piece))):  # an empty line is a sign of life
                 if turn_is_due():
                     await give_turn()
                 row = _decode_row(line, request)
@@ -255,21 +256,3 @@ async def _wait_for(seconds: float | None, waiting: Awaitable[_T], request: Requ
     except TimeoutError:
         message = f"the feed gave no sign of life for {seconds:g} s ({describe_request(request)})"
         raise RequestTimeoutError(message) from None
-
-
-class _LineSplitter:
-    """A splitter of arriving bytes into lines. Empty lines, which are signs of life, are left out."""
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-
-    def feed(self, piece: bytes) -> list[bytes]:
-        """Return the lines that this piece completes."""
-        # A long line comes in many pieces, which are joined once.
-        first, *others = piece.split(b"\n")
-        self._rest.append(first)
-        if not others:
-            return []
-        lines = [b"".join(self._rest), *others[:-1]]
-        self._rest = [others[-1]]
-        return [line for each in lines if (line := each.strip())]

@@ -44,7 +44,7 @@ def test_what_blows_up_comes_in_small_pieces() -> None:
         ("", PLAIN[:-1], "digest"),
         ("", PLAIN[:-1] + b"x", "digest"),
         ("gzip", PACKED[:-9], "end is missing"),
-        ("gzip", PLAIN, "unpacked"),
+        ("gzip", PLAIN, "cannot be decompressed"),
         ("br", PLAIN, "encoding 'br'"),
     ],
 )

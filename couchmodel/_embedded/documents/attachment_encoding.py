@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from couchmodel._embedded.json.incremental import LongText
+from couchmodel._wire.gzip import WINDOW_BITS, GzipDecompressor
 from couchmodel.errors import ContentTooLargeError, ServerError
 
-__all__ = ["CHUNK", "DEFAULT_TYPE", "LARGEST", "Content", "Decompressor", "from_base64"]
+__all__ = ["CHUNK", "DEFAULT_TYPE", "LARGEST", "AttachmentDecompressor", "Content", "from_base64"]
 
 CHUNK: Final = 262_144
 """The size in bytes of a chunk, which is one row of the table ``chunk``."""
@@ -30,7 +31,6 @@ DEFAULT_TYPE: Final = "application/octet-stream"
 """The content type of an attachment that comes without one, as in CouchDB."""
 
 _COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE)
-_GZIP: Final = 31  # zlib's window bits for a gzip envelope
 _LEVEL: Final = 8  # the default of CouchDB's ``compression_level`` for attachments
 _MEMORY: Final = 8
 
@@ -60,7 +60,7 @@ class Content:
         self._compressor = None
         if not encoding and _COMPRESSIBLE.fullmatch(content_type):
             self.encoding = "gzip"
-            self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, _MEMORY)
+            self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, WINDOW_BITS, _MEMORY)
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
         self._chunks: list[tuple[int, bytes]] = []
@@ -121,22 +121,18 @@ class Content:
             self._cut()
 
 
-class Decompressor:
-    """A gzip decompressor whose pieces have at most ``CHUNK`` bytes, so a gzip bomb cannot fill the memory."""
+class AttachmentDecompressor(GzipDecompressor):
+    """A decompressor of an attachment that is stored as gzip, in pieces of at most ``CHUNK`` bytes."""
 
     def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(_GZIP)
+        super().__init__(CHUNK)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decompressed pieces of a chunk. Raises ServerError if the content is not gzip."""
-        while data:
-            try:
-                piece = self._inflate.decompress(data, CHUNK)
-            except zlib.error as error:
-                raise ServerError("the attachment is not what its Content-Encoding says") from error
-            if piece:
-                yield piece
-            data = self._inflate.unconsumed_tail
+        try:
+            yield from super().feed(data)
+        except ValueError as error:
+            raise ServerError("the attachment is not what its Content-Encoding says") from error
 
 
 def from_base64(data: object) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from couchmodel._embedded.documents.attachment_encoding import CHUNK, Content, Decompressor
+from couchmodel._embedded.documents.attachment_encoding import CHUNK, AttachmentDecompressor, Content
 from couchmodel._embedded.json.writer import encode_array
 from couchmodel._embedded.storage.garbage import discard_blob
 from couchmodel._embedded.storage.sqlite import Connection
@@ -185,7 +185,7 @@ def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[by
     if attachment.encoding != "gzip":
         yield from chunks
         return
-    decompressor = Decompressor()
+    decompressor = AttachmentDecompressor()
     for chunk in chunks:
         yield from decompressor.feed(chunk)
 

@@ -1,13 +1,13 @@
 """Read the bodies of requests: receive, decompress and parse them. Large bodies are parsed on a thread."""
 
 import asyncio
-import zlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from couchmodel._embedded.json.parse import parse_json, parse_object
 from couchmodel._embedded.limits.limits import LARGE
 from couchmodel._embedded.rules.params import require_json_type
+from couchmodel._wire.gzip import GzipDecompressor
 from couchmodel._wire.messages import Request
 from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
 
@@ -122,19 +122,17 @@ def _gunzip(text: bytes, largest: int) -> bytes:
     so a small body cannot unpack to one that fills the memory.
     """
     buffer = _BodyBuffer(largest)
-    inflate = zlib.decompressobj(31)  # a window of 2**15 bytes, and 16 for gzip
+    decompressor = GzipDecompressor(LARGE)
     try:
         for start in range(0, len(text), LARGE):
-            rest = text[start : start + LARGE]
-            while rest and not inflate.eof:
-                buffer.add(inflate.decompress(rest, LARGE))
-                rest = inflate.unconsumed_tail
-    except zlib.error:
-        raise _bad_gzip() from None
-    if not inflate.eof:
-        raise _bad_gzip()
+            for piece in decompressor.feed(text[start : start + LARGE]):
+                buffer.add(piece)
+    except ValueError:
+        raise _bad_gzip_error() from None
+    if not decompressor.is_complete:
+        raise _bad_gzip_error()
     return buffer.join()
 
 
-def _bad_gzip() -> BadRequestError:
+def _bad_gzip_error() -> BadRequestError:
     return BadRequestError("Request body is not properly gzipped.")

@@ -10,6 +10,7 @@ from typing import Final
 
 from couchmodel._wire.messages import Request, decode, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine._io.lines import LineSplitter
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ProtocolError
 from couchmodel.types import JSONObject
@@ -76,21 +77,16 @@ class _RowSplitter:
 
     def __init__(self) -> None:
         self._head = b""
+        self._lines = LineSplitter()
         self._tail: bytearray | None = None
-        # The pieces of an incomplete row. A long row arrives in many pieces, which are joined once.
-        self._rest: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the rows that this piece completes."""
         if self._tail is not None:
             self._tail += piece
             return []
-        first, *lines = piece.split(b"\n")
-        self._rest.append(first)
-        if not lines:
-            return []
-        lines, self._rest = [b"".join(self._rest), *lines[:-1]], lines[-1:]
-        if not self._head:
+        lines = self._lines.feed(piece)
+        if lines and not self._head:
             self._head = lines.pop(0).rstrip()
             # CouchDB's first line ends with the bracket that opens the list of rows.
             if not self._head.endswith(b"["):
@@ -109,11 +105,11 @@ class _RowSplitter:
 
         Raises ValueError if the answer is cut off.
         """
-        members = decode(self._head + (b"".join(self._rest) if self._tail is None else bytes(self._tail)))
+        members = decode(self._head + (self._lines.take_rest() if self._tail is None else bytes(self._tail)))
         for name in _ROW_MEMBERS:
             if isinstance(members, dict) and isinstance(members.get(name), list):
                 return members, [encode(row) for row in members.pop(name)]
         raise ValueError("no rows")
 
     def _end(self, lines: list[bytes]) -> None:
-        self._tail = bytearray(b"\n".join([*lines, *self._rest]))
+        self._tail = bytearray(b"\n".join([*lines, self._lines.take_rest()]))

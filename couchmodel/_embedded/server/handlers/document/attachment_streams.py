@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
 from typing import Final
 
-from couchmodel._embedded.documents.attachment_encoding import CHUNK, Content, Decompressor
+from couchmodel._embedded.documents.attachment_encoding import CHUNK, AttachmentDecompressor, Content
 from couchmodel._embedded.documents.attachments import Attachment, count_chunks, read_chunk, stage_content
 from couchmodel._embedded.server.ranges import Range
 from couchmodel._embedded.storage.garbage import discard_staged
@@ -39,7 +39,7 @@ async def stored_chunks(store: Store, attachment: Attachment) -> AsyncGenerator[
 
 async def decompressed_pieces(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of an attachment that is stored as gzip, decompressed."""
-    decompressor = Decompressor()
+    decompressor = AttachmentDecompressor()
     async for chunk in stored_chunks(store, attachment):
         for number, piece in enumerate(decompressor.feed(chunk), 1):
             yield piece
