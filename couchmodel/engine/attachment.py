@@ -22,7 +22,7 @@ from couchmodel.types import JSONObject, WriteAnswer
 
 __all__ = ["Attachment", "attachment_path", "delete_attachment", "explain_upload_error", "write_attachment"]
 
-_UNPACKED: Final = {"accept": "*/*", "accept-encoding": "identity"}
+_IDENTITY_HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity"}
 """Headers of a request for the unpacked bytes: only then does CouchDB tell their length."""
 
 _UNKNOWN_REV: Final = "unknown"
@@ -38,7 +38,7 @@ class OwnerDocument(Protocol):
     def path(self) -> tuple[str, ...]: ...
     @property
     def rev(self) -> str | None: ...
-    def attached(self, rev: str, name: str, stub: JSONObject | None) -> None: ...
+    def note_attachment(self, rev: str, name: str, stub: JSONObject | None) -> None: ...
 
 
 class Attachment:
@@ -63,7 +63,7 @@ class Attachment:
     async def exists(self) -> bool:
         """Return True if the stored document has the attachment now."""
         try:
-            response = await self._document.session.send(Request("HEAD", self._path, headers=_UNPACKED))
+            response = await self._document.session.send(Request("HEAD", self._path, headers=_IDENTITY_HEADERS))
         except NotFoundError:
             return False
         self.content_type = response.headers.get("content-type")
@@ -85,7 +85,7 @@ class Attachment:
         Without ``digest``, the digest that is known here is compared. Raises NotFoundError; ProtocolError if the bytes
         did not arrive as they are stored.
         """
-        download = await open_attachment(self._document.session, self._path, unless=digest or self.digest)
+        download = await open_attachment(self._document.session, self._path, known_digest=digest or self.digest)
         return None if download is None else b"".join([piece async for piece in self._read(download)])
 
     async def stream(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -119,7 +119,7 @@ class Attachment:
         answer = await write_attachment(self._document.session, self._path, rev, source, kind)
         self.content_type, self.length, self.digest = kind, source.size, None
         stub = {"content_type": kind, "length": source.size, "stub": True}
-        self._document.attached(answer["rev"], self.id, stub)
+        self._document.note_attachment(answer["rev"], self.id, stub)
         return answer
 
     async def delete(self) -> WriteAnswer:
@@ -129,7 +129,7 @@ class Attachment:
             raise ConfigurationError(f"the document of attachment {self.id!r} is not stored")
         answer = await delete_attachment(self._document.session, self._path, rev)
         self.content_type = self.length = self.digest = None
-        self._document.attached(answer["rev"], self.id, None)
+        self._document.note_attachment(answer["rev"], self.id, None)
         return answer
 
     async def _read(self, download: Download) -> AsyncGenerator[bytes, None]:
@@ -193,7 +193,7 @@ async def explain_upload_error(
     """
     stored = await _stored_rev(session, document)
     if is_complete:
-        return type(error)(f"{error}; {_describe_doubt(rev, stored)}")
+        return type(error)(f"{error}; {_describe_unknown_outcome(rev, stored)}")
     if stored not in (_UNKNOWN_REV, rev):
         return ConflictError("Document update conflict.", method="PUT", path=request_target(document))
     explained = type(error)(f"{error}; the document is unchanged")
@@ -211,7 +211,7 @@ async def _stored_rev(session: Session, document: tuple[str, ...]) -> str | None
     return tag.removeprefix("W/").strip('"')
 
 
-def _describe_doubt(rev: str | None, stored: str | None) -> str:
+def _describe_unknown_outcome(rev: str | None, stored: str | None) -> str:
     """Describe what is known of an upload that had been sent whole. The network may still have lost part of it."""
     if stored == _UNKNOWN_REV:
         return f"it is stored as a whole, or not at all if the document is still {rev or 'missing'}"
@@ -226,7 +226,7 @@ async def _check_stored(session: Session, path: tuple[str, ...], rev: str, sourc
     CouchDB does not check that itself: it ignores Content-MD5.
     """
     try:
-        headers = (await session.send(Request("HEAD", path, {"rev": rev}, _UNPACKED))).headers
+        headers = (await session.send(Request("HEAD", path, {"rev": rev}, _IDENTITY_HEADERS))).headers
     except NotFoundError:
         return  # the attachment was replaced meanwhile, and this revision compacted away
     stored = plain_length(headers), digest_of(headers) if is_stored_plain(headers) else None

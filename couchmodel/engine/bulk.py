@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, encode
-from couchmodel.engine._io.batches import Pack, next_count, pack_texts, requests_of
+from couchmodel.engine._io.batches import Pack, group_into_requests, next_pack_length, pack_texts
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import DatabaseAddress, Document
 from couchmodel.engine.view import AllDocsView
@@ -48,7 +48,7 @@ class BulkOperation:
         self._database = database
         self._new_edits = new_edits
         self._docs: list[Document] = []
-        self._known: set[str] = set()
+        self._known_ids: set[str] = set()
         self._deleted: set[str] = set()
 
     def __repr__(self) -> str:
@@ -82,10 +82,10 @@ class BulkOperation:
 
         Raises ConfigurationError if the operation has a document of this id already.
         """
-        if id in self._known:
+        if id in self._known_ids:
             raise _duplicate_error(id)
         document = Document(self._database, id, data)
-        self._known.add(id)
+        self._known_ids.add(id)
         self._docs.append(document)
         return document
 
@@ -94,9 +94,9 @@ class BulkOperation:
 
         Raises ConfigurationError if the operation has a document of this id already.
         """
-        if doc.id in self._known:
+        if doc.id in self._known_ids:
             raise _duplicate_error(doc.id)
-        self._known.add(doc.id)
+        self._known_ids.add(doc.id)
         self._docs.append(doc)
         return doc
 
@@ -111,14 +111,14 @@ class BulkOperation:
         """
         if doc.rev is None:
             raise ConfigurationError(f"{doc.id!r} is not stored, so it cannot be deleted")
-        if doc.id not in self._known:
+        if doc.id not in self._known_ids:
             self.append(doc)
         self._deleted.add(doc.id)
         return doc
 
     def _clear(self) -> None:
         self._docs.clear()
-        self._known.clear()
+        self._known_ids.clear()
         self._deleted.clear()
 
     async def _write(self) -> None:
@@ -134,7 +134,7 @@ class BulkOperation:
             rows = answered if self._new_edits else _fill_rows(part, answered)
             pack.note_rows(rows)
             response += rows
-            refused = Document.stored_together(part, rows, pack, self._deleted)
+            refused = Document.note_bulk_rows(part, rows, pack, self._deleted)
             error += refused
             ok += [each for each, row in zip(part, rows, strict=True) if "error" not in row] if refused else part
 
@@ -147,7 +147,7 @@ class BulkOperation:
         packs: list[Pack] = []
         documents, start, pack = list(self._docs), 0, None
         while start < len(documents):
-            part = documents[start : start + next_count(pack)]
+            part = documents[start : start + next_pack_length(pack)]
             start += len(part)
             part, pack = self._make_pack(part)
             sent += part
@@ -157,7 +157,7 @@ class BulkOperation:
         return sent, packs
 
     def _make_pack(self, documents: list[Document]) -> tuple[list[Document], Pack]:
-        members = Document.unsent(documents)
+        members = Document.new_members(documents)
         # The common case, documents that are all new, is encoded as one text.
         if len(members) == len(documents) and not self._deleted:
             return documents, Pack(encode(members), len(members))
@@ -169,7 +169,7 @@ class BulkOperation:
     def _changed_body(self, document: Document) -> bytes | None:
         if document.id in self._deleted:
             return encode({"_id": document.id, "_rev": document.rev, "_deleted": True})
-        return document.change()
+        return document.body_to_send()
 
 
 class BulkCreateOperation(BulkOperation):
@@ -241,7 +241,9 @@ async def _send_packs(
     Without ``new_edits`` CouchDB has rows only for documents that it refused, so a pack comes with all rows of its
     request. Raises ProtocolError if the number of rows is not that of the documents.
     """
-    waiting = list(requests_of(packs))[::-1]  # a stack, so that the halves of a request come next, in their order
+    waiting = list(group_into_requests(packs))[
+        ::-1
+    ]  # a stack, so that the halves of a request come next, in their order
     while waiting:
         held = waiting.pop()
         count = sum(pack.count for pack in held)

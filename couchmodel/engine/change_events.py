@@ -63,7 +63,7 @@ class ChangedEvent(BaseChangeEvent):
         document = Document(self.database, self.id)
         included = self.json.get("doc")
         if included:
-            document.load(encode(included))
+            document.load_json(encode(included))
         else:
             await document.fetch(discard_changes=True, rev=self.rev)
         return document

@@ -122,7 +122,7 @@ async def _follow(
     database: DatabaseAddress, feed: FeedRequest, position: FeedPosition
 ) -> AsyncGenerator[BaseChangeEvent, None]:
     """Yield the changes after a position, over as many connections as it takes."""
-    losses, closings = 0, database.session.closings
+    losses, close_count = 0, database.session.close_count
     clock = asyncio.get_running_loop().time
     while not position.exhausted:
         began = clock()
@@ -140,9 +140,9 @@ async def _follow(
             if not _is_retried(error, losses, feed, position):
                 raise
             # Closing the client ends its feeds. A feed that is pausing ends when its pause is over.
-            if database.session.closings == closings:
+            if database.session.close_count == close_count:
                 await _pause(database, losses, error)
-            if database.session.closings != closings:
+            if database.session.close_count != close_count:
                 raise
         else:
             return

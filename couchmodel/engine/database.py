@@ -20,7 +20,7 @@ from couchmodel.types import BulkRow, DatabaseInfo, IndexAnswer, JSONObject, Vie
 __all__ = ["Database", "find_rows"]
 
 
-class Server(Protocol):
+class SessionOwner(Protocol):
     """The part of a server that a database uses."""
 
     @property
@@ -30,7 +30,7 @@ class Server(Protocol):
 class Database:
     """A database of a server. Creating the object sends nothing, so the database need not exist."""
 
-    def __init__(self, couchdb: Server, id: str) -> None:
+    def __init__(self, couchdb: SessionOwner, id: str) -> None:
         """Raises BadRequestError if no database may have the name ``id``."""
         self.id = id
         self.session = couchdb.session
@@ -105,13 +105,13 @@ class Database:
         Raises ConflictError if a document of this id exists, unless ``exists_ok``: it is loaded and returned then.
         """
         document = Document(self, id, data=data)
-        await self._claim(document, exists_ok)
+        await self._load_or_require_missing(document, exists_ok)
         return document
 
     async def design_doc(self, id: str, exists_ok: bool = False) -> DesignDocument:
         """Return a new design document to be saved later, under the rules of :meth:`create`."""
         document = DesignDocument(self, id)
-        await self._claim(document, exists_ok)
+        await self._load_or_require_missing(document, exists_ok)
         return document
 
     # Many documents
@@ -247,7 +247,7 @@ class Database:
         request = Request("POST", (*self.path, "_purge"), body=encode(revs))
         return cast(JSONObject, await self.session.json(request))
 
-    async def _claim(self, document: Document, exists_ok: bool) -> None:
+    async def _load_or_require_missing(self, document: Document, exists_ok: bool) -> None:
         """Load the document if ``exists_ok``, or raise ConflictError if it exists."""
         try:
             if exists_ok:

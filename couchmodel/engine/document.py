@@ -10,7 +10,7 @@ from couchmodel._wire.answers import describe_request
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import EMPTY, Request, Response, decode, document_path, encode, request_target
 from couchmodel.engine._io.body_edits import apply_stub, with_rev
-from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
 from couchmodel.engine._io.responses import HTTPResponse, etag, send_write
 from couchmodel.engine._io.session import Session
 from couchmodel.engine._io.uploads import Upload
@@ -78,7 +78,7 @@ class Document(MutableMapping[str, Any]):
         self._stored = None
 
     @classmethod
-    def read(cls, database: DatabaseAddress, text: bytes, data: JSONObject) -> Self:
+    def from_json(cls, database: DatabaseAddress, text: bytes, data: JSONObject) -> Self:
         """Return a document that was read from an answer: its JSON text, and the same decoded, which is not copied."""
         document = cls.__new__(cls)
         Document._set_state(document, database, data["_id"], data, text)
@@ -179,7 +179,7 @@ class Document(MutableMapping[str, Any]):
     @property
     def changed(self) -> bool:
         """True if :meth:`save` has changes to send."""
-        return self.change() is not None
+        return self.body_to_send() is not None
 
     async def fetch(self, discard_changes: bool = False, rev: str | None = None) -> None:
         """Load the stored document; ``rev`` selects a revision other than the winning one.
@@ -190,7 +190,7 @@ class Document(MutableMapping[str, Any]):
         self._check_discard(discard_changes)
         request = Request("GET", self.path, {"rev": rev} if rev else EMPTY)
         response = await self.session.send(request)
-        self.load(response.body, _decode_document(response, request))
+        self.load_json(response.body, _decode_document(response, request))
 
     async def save(self, new_edits: bool = True) -> HTTPResponse | None:
         """Store the document. If nothing has changed, send nothing and return None.
@@ -201,26 +201,26 @@ class Document(MutableMapping[str, Any]):
         With ``new_edits=False`` the document is stored as the revision that its ``_rev`` names, beside the stored
         revisions, as replication does.
         """
-        body = self.change()
+        body = self.body_to_send()
         if body is None:
             return None
         query = EMPTY if new_edits else {"new_edits": "false"}
         try:
             answer = await send_write(self.session, Request("PUT", self.path, query, body=body))
-        except UNANSWERED as error:
-            if new_edits and may_be_stored(error):
+        except NO_ANSWER_ERRORS as error:
+            if new_edits and may_be_carried_out(error):
                 self._unanswered = (*getattr(self, "_unanswered", ()), body)
             raise
         except ConflictError as error:
             # The conflict may be with a revision that an earlier save of this document made without our knowledge.
-            own = await find_own(self.session, self.path, getattr(self, "_unanswered", ()))
+            own = await find_own_write(self.session, self.path, getattr(self, "_unanswered", ()))
             if own is None:
                 if self.rev is None:
                     error.hint = f"there is a document {self._id!r} already: fetch and change it, or take another id"
                 raise
             self._note_stored(*own)
             return await self.save() or HTTPResponse(201, EMPTY, {"ok": True, "id": self._id, "rev": own[1]})
-        self.stored(body, answer["rev"])
+        self.note_saved(body, answer["rev"])
         return answer
 
     async def save_with(self, attachments: Mapping[str, Upload | tuple[Any, ...]]) -> WriteAnswer:
@@ -247,7 +247,7 @@ class Document(MutableMapping[str, Any]):
         self._check_discard(discard_changes)
         async with aclosing(read_documents(self.session, self.path)) as documents:
             async for document in documents:
-                self.load(encode(document.data), document.data)
+                self.load_json(encode(document.data), document.data)
                 async for attachment in document.attachments():
                     yield attachment
 
@@ -262,7 +262,7 @@ class Document(MutableMapping[str, Any]):
         if not discard_changes and self.changed:
             raise ConflictError(f"{self._id!r} has unsaved changes: save it, or delete(discard_changes=True)")
         answer = await send_write(self.session, Request("DELETE", self.path, {"rev": self.rev}))
-        self.clear_stored()
+        self.note_deleted()
         return answer
 
     async def copy(self, new_id: str, rev: str | None = None) -> HTTPResponse:
@@ -313,7 +313,7 @@ class Document(MutableMapping[str, Any]):
         """
         asked = "all" if revs is None else encode(list(revs)).decode()
         rows = await self.session.get(self.path, {"open_revs": asked})
-        return {_row_rev(row): self._from_leaf(row["ok"]) if "ok" in row else None for row in rows}
+        return {_row_rev(row): self._leaf_document(row["ok"]) if "ok" in row else None for row in rows}
 
     async def open_revs_with(self, revs: Sequence[str] | None = None) -> AsyncGenerator[IncomingDocument, None]:
         """Yield the leaf revisions, or the revisions ``revs``, as they arrive, each with its attachments.
@@ -330,7 +330,7 @@ class Document(MutableMapping[str, Any]):
         """Return the attachment of this name. Sends nothing."""
         return Attachment(self, id)
 
-    def attached(self, rev: str, name: str, stub: JSONObject | None) -> None:
+    def note_attachment(self, rev: str, name: str, stub: JSONObject | None) -> None:
         """Record that an attachment was written as revision ``rev``; ``stub`` is None if it was deleted."""
         text = self._stored_text()
         if text is not None:
@@ -339,7 +339,7 @@ class Document(MutableMapping[str, Any]):
             self._stored = encode(stored)
         apply_stub(self._data, rev, name, stub)
 
-    def change(self) -> bytes | None:
+    def body_to_send(self) -> bytes | None:
         """Return the JSON text that :meth:`save` sends, or None if the same is stored.
 
         Raises DocumentError if a member cannot be written as JSON.
@@ -354,13 +354,13 @@ class Document(MutableMapping[str, Any]):
         return None if body == stored or json_equal(decode(stored), decode(body)) else body
 
     @staticmethod
-    def unsent(documents: "Iterable[Document]") -> list[JSONObject]:
+    def new_members(documents: "Iterable[Document]") -> list[JSONObject]:
         """Return the members of those documents that are not stored, as far as is known here."""
         # One method call for each document would cost as much as this whole function.
         return [each._data for each in documents if each._stored is None and each._data.get("_id") == each._id]
 
     @staticmethod
-    def stored_together(
+    def note_bulk_rows(
         documents: "Iterable[Document]", rows: Iterable[BulkRow], texts: StoredTexts, deleted: Container[str]
     ) -> "list[Document]":
         """Record CouchDB's row for each document of a bulk request, and return the documents that were refused.
@@ -373,25 +373,25 @@ class Document(MutableMapping[str, Any]):
             if "error" in row:
                 refused.append(document)
             elif data.get("_deleted") or document._id in deleted:
-                document.clear_stored()
+                document.note_deleted()
             elif "rev" in row:
                 document._stored = texts
                 data["_rev"] = row["rev"]
         return refused
 
-    def load(self, body: bytes, data: JSONObject | None = None) -> None:
+    def load_json(self, body: bytes, data: JSONObject | None = None) -> None:
         """Replace the members with the stored ones, given as a JSON text and, if the caller has it, decoded."""
         self._data = decode(body) if data is None else data
         self._stored = body.rstrip()  # CouchDB's texts end with a newline, our own do not
 
-    def stored(self, body: bytes, rev: str) -> None:
-        """Record that ``body``, a result of :meth:`change`, is stored as this revision."""
+    def note_saved(self, body: bytes, rev: str) -> None:
+        """Record that ``body``, a result of :meth:`body_to_send`, is stored as this revision."""
         if self._data.get("_deleted"):
-            self.clear_stored()
+            self.note_deleted()
             return
         self._note_stored(body, rev)
 
-    def clear_stored(self) -> None:
+    def note_deleted(self) -> None:
         """Record that the document is deleted."""
         self._data = {"_id": self._id}
         self._stored = None
@@ -426,9 +426,9 @@ class Document(MutableMapping[str, Any]):
         getattr(twin, "__dict__", {}).update(getattr(self, "__dict__", {}))
         return twin
 
-    def _from_leaf(self, data: JSONObject) -> Self:
+    def _leaf_document(self, data: JSONObject) -> Self:
         document = self._copy_with(data)
-        document.load(encode(data), data)
+        document.load_json(encode(data), data)
         return document
 
 

@@ -96,7 +96,7 @@ class Find:
         async with aclosing(batches):
             async for batch in batches:
                 for row in batch:
-                    yield Document.read(self._database, row, decode(row))
+                    yield Document.from_json(self._database, row, decode(row))
 
     def _note_members(self, members: JSONObject) -> None:
         self.warning = members.get("warning")

@@ -156,17 +156,17 @@ class View:
 
     async def akeys(self, **params: Any) -> AsyncGenerator[Any, None]:
         """Yield the id of each row, or the key of a reduced row, which has no id."""
-        async for row in self._read_found(None, params):
+        async for row in self._read_valid_rows(None, params):
             yield _row_id(row)
 
     async def aitems(self, **params: Any) -> AsyncGenerator[tuple[Any, Any], None]:
         """Yield the key and the value of each row."""
-        async for row in self._read_found(None, params):
+        async for row in self._read_valid_rows(None, params):
             yield row["key"], row.get("value")
 
     async def avalues(self, **params: Any) -> AsyncGenerator[Any, None]:
         """Yield the value of each row."""
-        async for row in self._read_found(None, params):
+        async for row in self._read_valid_rows(None, params):
             yield row.get("value")
 
     async def ids(
@@ -176,7 +176,7 @@ class View:
 
         Raises QueryError for the parameters ``key`` and ``keys``.
         """
-        async for row in self._read_found(ids, self._with_prefix(prefix, params)):
+        async for row in self._read_valid_rows(ids, self._with_prefix(prefix, params)):
             yield _row_id(row)
 
     async def docs(
@@ -213,7 +213,9 @@ class View:
             first, last = last, first
         return {**params, "startkey": first, "endkey": last}
 
-    async def _read_found(self, ids: Sequence[Any] | None, params: Mapping[str, Any]) -> AsyncGenerator[ViewRow, None]:
+    async def _read_valid_rows(
+        self, ids: Sequence[Any] | None, params: Mapping[str, Any]
+    ) -> AsyncGenerator[ViewRow, None]:
         async for row in self._read_rows(ids, encode_aiocouch_params(params)):
             if "error" not in row:
                 yield row
@@ -308,7 +310,7 @@ def _row_document(database: DatabaseAddress, row: ViewRow, text: bytes, create: 
     data = row.get("doc")
     if data is not None:
         # The id is that of `doc`, not of the row: a row may include another document, by an `_id` in its value.
-        return Document.read(database, _document_text(row, text) or encode(data), data)
+        return Document.from_json(database, _document_text(row, text) or encode(data), data)
     if not create:
         raise NotFoundError(
             row.get("error", "deleted"), method="GET", path=request_target((*database.path, str(_row_id(row))))

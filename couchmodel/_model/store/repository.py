@@ -13,7 +13,7 @@ from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
-from couchmodel.engine._io.lost_answers import UNANSWERED, find_own, may_be_stored
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
 from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
@@ -89,12 +89,12 @@ class Repository(Generic[M]):
             return
         try:
             answer = await self.session.json(Request("PUT", path, body=body))
-        except UNANSWERED as error:
-            if may_be_stored(error):
+        except NO_ANSWER_ERRORS as error:
+            if may_be_carried_out(error):
                 state.note_unanswered(document, body)
             raise
         except ConflictError as error:
-            own = await find_own(self.session, path, state.unanswered_bodies(document))
+            own = await find_own_write(self.session, path, state.unanswered_bodies(document))
             if own is None:
                 raise await self.conflict(error, document) from None
             # The stored revision is the document's own. What was changed after it was sent is saved now.

@@ -10,7 +10,7 @@ from typing import Final
 from couchmodel._wire.messages import decode, encode
 from couchmodel.types import BulkRow, JSONObject
 
-__all__ = ["Pack", "next_count", "pack_texts", "requests_of"]
+__all__ = ["Pack", "group_into_requests", "next_pack_length", "pack_texts"]
 
 _MAX_DOCUMENTS: Final = 10_000
 _MAX_BYTES: Final = 8 * 1024 * 1024
@@ -69,7 +69,7 @@ class Pack:
         return documents
 
 
-def next_count(before: Pack | None) -> int:
+def next_pack_length(before: Pack | None) -> int:
     """Return how many documents the next pack is to have, estimated from the size of the pack before."""
     if before is None or not before.count:
         return _FIRST_PACK_DOCUMENTS
@@ -88,7 +88,7 @@ def pack_texts(texts: Sequence[bytes]) -> Iterator[Pack]:
         yield _join_texts(texts[start:])
 
 
-def requests_of(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
+def group_into_requests(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
     """Yield the packs of each request, within the limits of one request."""
     held: list[Pack] = []
     count = size = 0

@@ -96,9 +96,9 @@ class Download:
 
 
 async def open_attachment(
-    session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None, unless: str | None = None
+    session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None, known_digest: str | None = None
 ) -> Download | None:
-    """Request an attachment or a range of it, and return its download; None if its digest is still ``unless``.
+    """Request an attachment or a range of it, and return its download; None if its digest is still ``known_digest``.
 
     Raises NotFoundError; RangeNotSatisfiableError; ConfigurationError if ``stop`` is not after ``start``.
     """
@@ -106,8 +106,8 @@ async def open_attachment(
     if start or stop is not None:
         # If CouchDB sends a content packed, it compares the range with the packed length.
         headers |= {"range": _range_header(start, stop), "accept-encoding": "identity"}
-    if unless is not None:
-        headers["if-none-match"] = f'"{unless.removeprefix("md5-")}"'
+    if known_digest is not None:
+        headers["if-none-match"] = f'"{known_digest.removeprefix("md5-")}"'
     response = await session.send(Request("GET", path, headers=headers, stream=True))
     if response.status == 304:
         await response.collect()

@@ -14,18 +14,18 @@ from couchmodel.engine._io.session import Session
 from couchmodel.errors import NotFoundError, TransportError
 from couchmodel.types import JSONObject
 
-__all__ = ["UNANSWERED", "find_own", "may_be_stored"]
+__all__ = ["NO_ANSWER_ERRORS", "find_own_write", "may_be_carried_out"]
 
-UNANSWERED: Final = (asyncio.CancelledError, TransportError)
+NO_ANSWER_ERRORS: Final = (asyncio.CancelledError, TransportError)
 """The exceptions that end a request without an answer."""
 
 
-def may_be_stored(error: BaseException) -> bool:
+def may_be_carried_out(error: BaseException) -> bool:
     """Return True if the server may have carried out a write that ended with this exception."""
     return not isinstance(error, TransportError) or error.carried_out is not False
 
 
-async def find_own(session: Session, path: tuple[str, ...], bodies: Sequence[bytes]) -> tuple[bytes, str] | None:
+async def find_own_write(session: Session, path: tuple[str, ...], bodies: Sequence[bytes]) -> tuple[bytes, str] | None:
     """Return which of ``bodies`` is the stored revision of the document, and that revision; None if none is.
 
     ``bodies`` are the JSON texts of the document that were sent and got no answer.

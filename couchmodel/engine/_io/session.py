@@ -22,8 +22,8 @@ class Session:
         self._transport = transport
         # The HTTP transport has a connection pool for each event loop, and closes that of the running loop only.
         self._closed_in: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-        self.closings = 0
-        """How often the session was closed.
+        self.close_count = 0
+        """The number of times that the session was closed.
 
         Another event loop may still use it after that, and :meth:`reopen` lets the same loop use it again.
         """
@@ -77,6 +77,6 @@ class Session:
 
     async def close(self) -> None:
         """Close the connections and files."""
-        self.closings += 1
+        self.close_count += 1
         self._closed_in.add(asyncio.get_running_loop())
         await self._transport.close()
