@@ -15,10 +15,10 @@ from couchmodel._retry import Backoff
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, Response, decode, request_target
 from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine._io.change_feed import FeedPosition, FeedRequest, encode_param
 from couchmodel.engine._io.lines import LineSplitter
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.change_events import BaseChangeEvent, ChangedEvent, DeletedEvent
-from couchmodel.engine.change_feed import FeedPosition, FeedRequest, encode_param
 from couchmodel.engine.document import DatabaseAddress
 from couchmodel.errors import (
     CouchModelError,
@@ -124,7 +124,7 @@ async def _follow(
     """Yield the changes after a position, over as many connections as it takes."""
     losses, close_count = 0, database.session.close_count
     clock = asyncio.get_running_loop().time
-    while not position.exhausted:
+    while not position.is_exhausted:
         began = clock()
         try:
             await _resolve_now(database, feed, position)
@@ -132,33 +132,33 @@ async def _follow(
                 async for row in rows:
                     losses = 0
                     event = DeletedEvent(row) if row.get("deleted") else ChangedEvent(row, database)
-                    position.move(event)
+                    position.note_change(event.sequence)
                     yield event
         except (TransportError, ResponseError) as error:
             # A connection that lasted for a while is no sign that the server is out of reach: the count begins anew.
             losses = 1 if clock() - began > BACKOFF.longest else losses + 1
-            if not _is_retried(error, losses, feed, position):
+            if not _should_reconnect(error, losses, feed, position):
                 raise
             # Closing the client ends its feeds. A feed that is pausing ends when its pause is over.
             if database.session.close_count == close_count:
-                await _pause(database, losses, error)
+                await _wait_before_reconnect(database, losses, error)
             if database.session.close_count != close_count:
                 raise
         else:
             return
 
 
-def _is_retried(error: CouchModelError, losses: int, feed: FeedRequest, position: FeedPosition) -> bool:
+def _should_reconnect(error: CouchModelError, losses: int, feed: FeedRequest, position: FeedPosition) -> bool:
     """Return True if the feed is to be asked for again after an error."""
     status = error.status if isinstance(error, ResponseError) else None
-    if isinstance(error, StoreFileError | TLSError) or feed.backwards or status not in _TRANSIENT:
+    if isinstance(error, StoreFileError | TLSError) or feed.is_descending or status not in _TRANSIENT:
         return False
     # A server answers 500 while it starts, but also if a filter function fails, and that goes on for ever.
-    is_unlimited = feed.endless and position.answered and status != 500
+    is_unlimited = feed.is_endless and position.has_answer and status != 500
     return is_unlimited or losses < ATTEMPTS
 
 
-async def _pause(database: DatabaseAddress, losses: int, error: CouchModelError) -> None:
+async def _wait_before_reconnect(database: DatabaseAddress, losses: int, error: CouchModelError) -> None:
     seconds = BACKOFF.wait(losses)
     _log.info("the changes of %s broke off, again in %.1f s: %s", request_target(database.path), seconds, error)
     await asyncio.sleep(seconds)
@@ -177,7 +177,7 @@ def _read_answer(
     """Return the rows of one answer. Iterating them raises TransportError if the answer is cut off."""
     position.rewind()
     request = feed.request(database.path, position)
-    if feed.continuous:
+    if feed.is_continuous:
         return _read_lines(database, feed, position, request)
     return _read_whole(database, position, request)
 
@@ -199,9 +199,9 @@ async def _read_lines(
 ) -> AsyncGenerator[JSONObject, None]:
     """Yield the rows of a continuous feed, in which each is a JSON text on a line of its own."""
     response = await database.session.send(request)
-    position.answered = True
+    position.has_answer = True
     splitter = LineSplitter()
-    async with aclosing(_read_pieces(response, feed.silence, request)) as pieces:
+    async with aclosing(_read_pieces(response, feed.read_timeout, request)) as pieces:
         async for piece in pieces:
             for line in filter(None, map(bytes.strip, splitter.feed(piece))):  # an empty line is a sign of life
                 if turn_is_due():
@@ -217,7 +217,7 @@ async def _read_lines(
 
 def _check_end(feed: FeedRequest, position: FeedPosition, request: Request) -> None:
     # CouchDB ends such a feed when it stops, or when the database is deleted. Asking again tells which.
-    if feed.endless and not position.exhausted:
+    if feed.is_endless and not position.is_exhausted:
         raise ProtocolError(f"the server ended a feed that has no end ({describe_request(request)})")
 
 
@@ -236,13 +236,13 @@ def _decode_row(line: bytes, request: Request) -> JSONObject:
     return row
 
 
-async def _read_pieces(response: Response, silence: float | None, request: Request) -> AsyncGenerator[bytes, None]:
+async def _read_pieces(response: Response, read_timeout: float | None, request: Request) -> AsyncGenerator[bytes, None]:
     if response.stream is None:
         yield response.body
         return
     async with aclosing(response.stream) as stream:
         pieces = aiter(stream)
-        while (piece := await _wait_for(silence, anext(pieces, None), request)) is not None:
+        while (piece := await _wait_for(read_timeout, anext(pieces, None), request)) is not None:
             yield piece
 
 

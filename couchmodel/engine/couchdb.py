@@ -10,9 +10,8 @@ from couchmodel.engine._io.parameters import encode_aiocouch_params, encode_para
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.database import Database
 from couchmodel.engine.replication import Replications
-from couchmodel.engine.server import active_tasks, is_up, membership
 from couchmodel.engine.users import Users
-from couchmodel.errors import NotFoundError, PreconditionFailedError, UnauthorizedError
+from couchmodel.errors import NotFoundError, PreconditionFailedError, UnauthorizedError, UnavailableError
 from couchmodel.transports import open_transport
 from couchmodel.types import ActiveTask, Membership, ServerInfo
 
@@ -105,21 +104,25 @@ class CouchDB:
 
     async def up(self) -> bool:
         """Return True if the server takes requests. It does not while it starts, stops, or is in maintenance mode."""
-        return await is_up(self.session)
+        try:
+            answer = await self.session.get(("_up",))
+        except (UnavailableError, NotFoundError):  # CouchDB answers 404 in maintenance mode
+            return False
+        return bool(answer.get("status") == "ok")
 
     async def active_tasks(self) -> list[ActiveTask]:
         """Return the tasks the server is running, such as compaction, indexing and replication.
 
         Raises UnauthorizedError or ForbiddenError if the user is not an admin of the server.
         """
-        return await active_tasks(self.session)
+        return cast(list[ActiveTask], await self.session.get(("_active_tasks",)))
 
     async def membership(self) -> Membership:
         """Return the nodes of the cluster.
 
         Raises UnauthorizedError or ForbiddenError if the user is not an admin of the server.
         """
-        return await membership(self.session)
+        return cast(Membership, await self.session.get(("_membership",)))
 
     async def check_credentials(self) -> None:
         """Raise UnauthorizedError if the user name or the password is wrong."""

@@ -15,7 +15,7 @@ from couchmodel import BadRequestError, ConnectError, NotFoundError, ProtocolErr
 from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.engine import CouchDB, Database, Document, changes
-from couchmodel.engine import change_feed as feeds
+from couchmodel.engine._io import change_feed as feeds
 from couchmodel.engine.change_events import ChangedEvent, DeletedEvent
 from couchmodel.engine.changes import Changes
 from couchmodel.errors import ServerError, TransportError, UnavailableError
@@ -483,7 +483,7 @@ def refusal(status: int) -> bytes:
     ids=["silence", "half a row", "an end before its time", "something else"],
 )
 async def test_a_feed_outlives(loss: bytes | tuple[bytes, None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "LEAST_SILENCE", 0.03)
+    monkeypatch.setattr(feeds, "MIN_READ_TIMEOUT", 0.03)
     async with scripted(loss, refusal(503), HEAD + row(2) + LAST) as (database, script):
         assert await ids(database.changes(feed="continuous", limit=2, heartbeat=10)) == ["1", "2"]
     since = "9-x" if isinstance(loss, bytes) and LAST in loss else "1-x"

@@ -4,21 +4,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from couchmodel._wire.messages import Request, decode, encode
-from couchmodel.engine.change_events import BaseChangeEvent
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
 __all__ = ["FeedPosition", "FeedRequest", "encode_param"]
 
 HEARTBEAT: Final = 20_000
-"""The longest time between two signs of life of a continuous feed, in milliseconds.
+"""The longest time between two heartbeats of a continuous feed, in milliseconds.
 
 It is well below the 60 s after which a transport gives up a silent connection. CouchDB's own default, 60 s, is not.
 """
 
-MISSED_BEATS: Final = 3
-LEAST_SILENCE: Final = 5.0
-"""A connection counts as lost after this many missed signs of life, but not before this many seconds."""
+MAX_MISSED_HEARTBEATS: Final = 3
+MIN_READ_TIMEOUT: Final = 5.0
+"""A connection counts as lost after this many missed heartbeats, but not before this many seconds."""
 
 _FEEDS: Final = {
     "normal": "normal",
@@ -30,8 +29,8 @@ _FEEDS: Final = {
     "eventsource": "continuous",
 }
 # CouchDB ignores these parameters without the filter they belong to, so the filter is added.
-_IMPLIED: Final = {"doc_ids": "_doc_ids", "selector": "_selector", "view": "_view"}
-_NAMED: Final = frozenset({"feed", "limit", "heartbeat", "timeout", "doc_ids", "selector"})
+_IMPLIED_FILTERS: Final = {"doc_ids": "_doc_ids", "selector": "_selector", "view": "_view"}
+_PARSED_PARAMS: Final = frozenset({"feed", "limit", "heartbeat", "timeout", "doc_ids", "selector"})
 
 
 class FeedPosition:
@@ -41,29 +40,29 @@ class FeedPosition:
         self.last_seq = since
         self.remaining = limit
         self.pending: int | None = None
-        self.answered = False
-        self.moved = False
+        self.has_answer = False
+        self.has_changes = False
         self._uncounted = 0
 
     @property
-    def exhausted(self) -> bool:
+    def is_exhausted(self) -> bool:
         """True if the feed has given as many changes as its limit allows."""
-        return self.moved and self.remaining == 0
+        return self.has_changes and self.remaining == 0
 
     def rewind(self) -> None:
         """Go back to ``last_seq``: the changes after it come again."""
         self._uncounted = 0
 
-    def move(self, event: BaseChangeEvent) -> None:
-        """Count a change that was given.
+    def note_change(self, sequence: str | None) -> None:
+        """Count a change that was given, with its sequence if it has one.
 
         Changes without a sequence are taken off the limit at the next sequence, because a feed that breaks off goes on
         from the last sequence.
         """
-        self.moved = True
+        self.has_changes = True
         self._uncounted += 1
-        if event.sequence is not None:
-            self._advance(event.sequence)
+        if sequence is not None:
+            self._advance(sequence)
 
     def finish(self, members: JSONObject) -> None:
         """Take ``pending`` and ``last_seq`` from the end of an answer."""
@@ -83,28 +82,30 @@ class FeedRequest:
     def __init__(self, params: Mapping[str, Any]) -> None:
         """Raises QueryError if a parameter is wrong or contradicts another."""
         given = {name: value for name, value in params.items() if value is not None}
-        for name, implied in _IMPLIED.items():
+        for name, implied in _IMPLIED_FILTERS.items():
             if name in given and given.setdefault("filter", implied) != implied:
                 raise QueryError(f"{name}= goes with filter={implied!r}, not with filter={given['filter']!r}")
         self.mode = _read_feed(given.get("feed", "normal"))
         self.limit = _read_count("limit", given.get("limit"))
-        self.continuous = self.mode == "continuous"
-        self.backwards = given.get("descending") in (True, "true")
-        if self.backwards and self.mode != "normal":
+        self.is_continuous = self.mode == "continuous"
+        self.is_descending = given.get("descending") in (True, "true")
+        if self.is_descending and self.mode != "normal":
             raise QueryError("a feed that waits for changes cannot go backwards: leave out descending or feed")
         self.timeout, self.heartbeat = self._read_waits(given)
         self.body = _request_body(given)
-        self._query = {name: encode_param(name, value) or "" for name, value in given.items() if name not in _NAMED}
+        self._query = {
+            name: encode_param(name, value) or "" for name, value in given.items() if name not in _PARSED_PARAMS
+        }
 
     @property
-    def silence(self) -> float | None:
+    def read_timeout(self) -> float | None:
         """The seconds without a byte after which a connection counts as lost; None leaves that to the transport."""
-        return None if self.heartbeat is None else max(LEAST_SILENCE, self.heartbeat * MISSED_BEATS / 1000)
+        return None if self.heartbeat is None else max(MIN_READ_TIMEOUT, self.heartbeat * MAX_MISSED_HEARTBEATS / 1000)
 
     @property
-    def endless(self) -> bool:
+    def is_endless(self) -> bool:
         """True if the feed does not end before its limit."""
-        return self.continuous and self.timeout is None
+        return self.is_continuous and self.timeout is None
 
     def request(self, database: tuple[str, ...], position: FeedPosition) -> Request:
         """Return the request for the changes after a position."""
@@ -112,7 +113,7 @@ class FeedRequest:
         if position.last_seq is not None:
             query["since"] = position.last_seq
         # A longpoll that broke off after some changes has to bring the rest, not to wait for another change.
-        if self.mode != "normal" and (self.continuous or not position.moved):
+        if self.mode != "normal" and (self.is_continuous or not position.has_changes):
             query["feed"] = self.mode
         for name, value in (("limit", position.remaining), ("timeout", self.timeout), ("heartbeat", self.heartbeat)):
             if value is not None:
@@ -125,7 +126,7 @@ class FeedRequest:
         timeout, heartbeat = _read_count("timeout", given.get("timeout")), given.get("heartbeat")
         if self.mode == "normal":
             return None, None
-        if timeout is None and (self.continuous or heartbeat):
+        if timeout is None and (self.is_continuous or heartbeat):
             beats = HEARTBEAT if heartbeat in (None, True, False, "true") else _read_count("heartbeat", heartbeat)
             return None, min(beats or HEARTBEAT, HEARTBEAT)  # a longer one might look like a lost connection
         return timeout, None
