@@ -282,11 +282,23 @@ class Transfer:
         follow = {name: _replace_stub(stub, follows=True) for name, stub in streamed.items()}
         text = encode({**document, "_attachments": {**kept, **empty, **follow}})
         parts = [AttachmentPart(name, stub["content_type"], _stored_length(stub)) for name, stub in streamed.items()]
-        body = _MultipartBody(self._source, document, MultipartRelated(text, parts), parts)
+        related = MultipartRelated(text, parts)
+        body = _CopiedBody(related.body(self._read_part(document, part) for part in parts))
+        headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": str(related.length)}
         try:
-            await self._target.write(document["_id"], body, body.headers)
+            await self._target.write(document["_id"], body, headers)
         except CouchModelError as error:
-            raise body.failure or error from error
+            raise body.source_error or error from error
+
+    async def _read_part(self, document: Mapping[str, Any], part: AttachmentPart) -> AsyncIterator[bytes]:
+        length = 0
+        async for piece in _read_content(self._source.attachment(document["_id"], document["_rev"], part.name)):
+            length += len(piece)
+            if length > part.length:
+                break
+            yield piece
+        if length != part.length:
+            raise _OtherLengthError(f"attachment {part.name!r} has not the {part.length} bytes that it should have")
 
     def _count_failure(self, id: str, rev: str, error: ResponseError) -> None:
         _log.warning("%s does not take %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
@@ -302,7 +314,7 @@ class _OtherLengthError(ProtocolError):
 
 
 async def _read_content(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield a content of the source. Raises _GoneError if it is not newest_common any more."""
+    """Yield a content of the source. Raises _GoneError if it is not there any more."""
     try:
         async for piece in content:
             yield piece
@@ -310,43 +322,21 @@ async def _read_content(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, 
         raise _GoneError(error.reason) from error
 
 
-class _MultipartBody:
-    """A multipart body of a document and its attachments, which are read from the source while they are sent."""
+class _CopiedBody:
+    """A body whose contents are read from the source while they are sent to the target."""
 
-    def __init__(
-        self, source: Peer, document: Mapping[str, Any], related: MultipartRelated, parts: Sequence[AttachmentPart]
-    ) -> None:
-        self._source = source
-        self._document = document
-        self._related = related
-        self._parts = parts
-        self.failure: CouchModelError | None = None
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self.source_error: CouchModelError | None = None
         """The error of the source, or None. The target may have answered the torn body with an error of its own."""
-        length = str(related.length)
-        self.headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": length}
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for piece in self._pieces():
+            async for piece in self._pieces:
                 yield piece
         except CouchModelError as error:
-            self.failure = error
+            self.source_error = error
             raise
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        yield self._related.head
-        for part in self._parts:
-            yield self._related.part_head(part)
-            length = 0
-            content = self._source.attachment(self._document["_id"], self._document["_rev"], part.name)
-            async for piece in _read_content(content):
-                length += len(piece)
-                if length > part.length:
-                    break
-                yield piece
-            if length != part.length:
-                raise _OtherLengthError(f"attachment {part.name!r} has not the {part.length} bytes that it should have")
-        yield self._related.tail
 
 
 def _stored_length(stub: Mapping[str, Any]) -> int:

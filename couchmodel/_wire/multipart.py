@@ -7,7 +7,7 @@ content belongs to which name: the file names in the headers are not escaped, so
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -71,11 +71,21 @@ class MultipartRelated:
 
     def __init__(self, document: bytes, parts: Sequence[AttachmentPart]) -> None:
         """``document`` is the JSON text of the document. Its ``_attachments`` name the parts, in the same order."""
+        self.parts = parts
         self._boundary = secrets.token_hex(16)
         self.content_type = f'{RELATED}; boundary="{self._boundary}"'
         self.head = f"--{self._boundary}\r\nContent-Type: {JSON_TYPE}\r\n\r\n".encode() + document
         self.tail = f"\r\n--{self._boundary}--".encode()
         self.length = len(self.head) + sum(len(self.part_head(part)) + part.length for part in parts) + len(self.tail)
+
+    async def body(self, contents: Iterable[AsyncIterable[bytes]]) -> AsyncIterator[bytes]:
+        """Yield the whole body in pieces. ``contents`` are the contents of the parts, in their order."""
+        yield self.head
+        for part, content in zip(self.parts, contents, strict=True):
+            yield self.part_head(part)
+            async for piece in content:
+                yield piece
+        yield self.tail
 
     def part_head(self, part: AttachmentPart) -> bytes:
         """Return the delimiter and the headers of a part.

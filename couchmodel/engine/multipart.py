@@ -1,6 +1,6 @@
 """Documents together with their attachments, in one request and one revision, streamed both ways."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
@@ -55,7 +55,7 @@ async def write_document(
     of an attachment is not known; ConflictError; TransportError if no answer came, with a message that says what is
     stored.
     """
-    outgoing = [_prepare(path, name, _as_upload(name, upload)) for name, upload in uploads.items()]
+    outgoing = [_prepare_attachment(path, name, _parse_upload(name, upload)) for name, upload in uploads.items()]
     kept = {name: stub for name, stub in document.get("_attachments", {}).items() if name not in uploads}
     stubs = {each.part.name: each.stub() for each in outgoing}
     follow = {name: {**stub, "follows": True} for name, stub in stubs.items()}
@@ -68,7 +68,7 @@ async def write_document(
     return answer, {**kept, **{name: {**stub, "stub": True} for name, stub in stubs.items()}}
 
 
-def _as_upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
+def _parse_upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
     if isinstance(given, Upload):
         return given
     if not isinstance(given, tuple) or not 1 <= len(given) <= 3:
@@ -77,7 +77,7 @@ def _as_upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
     return Upload(*given)
 
 
-def _prepare(path: tuple[str, ...], name: str, upload: Upload) -> _OutgoingAttachment:
+def _prepare_attachment(path: tuple[str, ...], name: str, upload: Upload) -> _OutgoingAttachment:
     attachment_path(path, name)
     source = UploadSource(upload.data, upload.length)
     if source.length is None:
@@ -96,7 +96,7 @@ async def _send_related(
     outgoing: list[_OutgoingAttachment],
 ) -> WriteAnswer:
     headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": str(related.length)}
-    body = _RelatedBody(related, outgoing)
+    body = _UploadBody(related, [each.source for each in outgoing])
     try:
         answer: WriteAnswer = await session.json(Request("PUT", path, headers=headers, body=body))
     except ConnectError:  # nothing was sent, so nothing can be stored
@@ -106,25 +106,27 @@ async def _send_related(
     return answer
 
 
-class _RelatedBody:
+class _UploadBody:
     """The body of a ``multipart/related`` request, in pieces. ``is_complete`` is True once all contents were sent."""
 
-    def __init__(self, related: MultipartRelated, outgoing: list[_OutgoingAttachment]) -> None:
+    def __init__(self, related: MultipartRelated, sources: Sequence[UploadSource]) -> None:
         self._related = related
-        self._prepare = outgoing
+        self._sources = sources
         self.is_complete = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._related.head
-        for each in self._prepare:
-            yield self._related.part_head(each.part)
-            if (short_body := each.source.short_body) is not None:
-                yield short_body
-                continue
-            async for piece in each.source:
-                yield piece
-        self.is_complete = True
-        yield self._related.tail
+        async for piece in self._related.body(map(_read_source, self._sources)):
+            self.is_complete = piece is self._related.tail
+            yield piece
+
+
+async def _read_source(source: UploadSource) -> AsyncIterator[bytes]:
+    """Yield a content. A short one was counted and digested already, for its stub."""
+    if (short_body := source.short_body) is not None:
+        yield short_body
+        return
+    async for piece in source:
+        yield piece
 
 
 # --- from the server
