@@ -20,7 +20,7 @@ from couchmodel.errors import (
 )
 from couchmodel.types import JSONObject, WriteAnswer
 
-__all__ = ["Attachment", "attachment_path", "delete_attachment", "explain_upload_error", "write_attachment"]
+__all__ = ["Attachment", "attachment_path", "explain_upload_error"]
 
 _IDENTITY_HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity"}
 """Headers of a request for the unpacked bytes: only then does CouchDB tell their length."""
@@ -116,7 +116,7 @@ class Attachment:
             raise ConfigurationError(f"save the document before its attachment {self.id!r}")
         source = UploadSource(data, length)
         kind = content_type or guess_type(data)
-        answer = await write_attachment(self._document.session, self._path, rev, source, kind)
+        answer = await _write_attachment(self._document.session, self._path, rev, source, kind)
         self.content_type, self.length, self.digest = kind, source.size, None
         stub = {"content_type": kind, "length": source.size, "stub": True}
         self._document.note_attachment(answer["rev"], self.id, stub)
@@ -127,7 +127,7 @@ class Attachment:
         rev = self._document.rev
         if rev is None:
             raise ConfigurationError(f"the document of attachment {self.id!r} is not stored")
-        answer = await delete_attachment(self._document.session, self._path, rev)
+        answer: WriteAnswer = await self._document.session.json(Request("DELETE", self._path, {"rev": rev}))
         self.content_type = self.length = self.digest = None
         self._document.note_attachment(answer["rev"], self.id, None)
         return answer
@@ -150,15 +150,14 @@ def attachment_path(document: tuple[str, ...], name: str) -> tuple[str, ...]:
     return (*document, name)
 
 
-async def write_attachment(
-    session: Session, path: tuple[str, ...], rev: str, data: Content | UploadSource, content_type: str
+async def _write_attachment(
+    session: Session, path: tuple[str, ...], rev: str, source: UploadSource, content_type: str
 ) -> WriteAnswer:
     """Store an attachment of the document whose stored revision is ``rev``.
 
     Raises ConflictError; ProtocolError if a stream was not stored as it was sent; another TransportError if no answer
     came, with a message that says what is stored.
     """
-    source = data if isinstance(data, UploadSource) else UploadSource(data)
     headers = {"accept": JSON_TYPE, "content-type": content_type}
     short_body = source.short_body
     if short_body is None and source.length is not None:
@@ -173,12 +172,6 @@ async def write_attachment(
         raise await explain_upload_error(session, path[:-1], rev, error, is_complete=is_complete) from error
     if short_body is None:
         await _check_stored(session, path, answer["rev"], source)
-    return answer
-
-
-async def delete_attachment(session: Session, path: tuple[str, ...], rev: str) -> WriteAnswer:
-    """Delete an attachment of the document whose stored revision is ``rev``."""
-    answer: WriteAnswer = await session.json(Request("DELETE", path, {"rev": rev}))
     return answer
 
 

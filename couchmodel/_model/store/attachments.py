@@ -10,18 +10,18 @@ from pydantic_core import CoreSchema, PydanticOmit, core_schema
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.fields import AttachmentField
-from couchmodel._wire.messages import Request, decode, document_path, encode
-from couchmodel.engine._io.downloads import read_attachment
-from couchmodel.engine._io.session import Session
+from couchmodel._wire.messages import decode, document_path, encode
+from couchmodel.engine import Attachment as EngineAttachment
+from couchmodel.engine import Session
+from couchmodel.engine._io.body_edits import apply_stub
 from couchmodel.engine._io.uploads import Content, guess_type, iter_pieces
-from couchmodel.engine.attachment import attachment_path, delete_attachment, write_attachment
-from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError
-from couchmodel.types import JSONObject, WriteAnswer
+from couchmodel.errors import ConfigurationError, ConflictError
+from couchmodel.types import JSONObject
 
 __all__ = ["Attachment", "Content"]
 
 
-class AttachmentPlace(Protocol):
+class AttachmentRepository(Protocol):
     """The part of a repository that an attachment uses."""
 
     @property
@@ -39,15 +39,14 @@ class Attachment:
 
     __declared_by__ = AttachmentField
 
-    def __init__(self, document: DocumentModel, field: AttachmentField, place: AttachmentPlace) -> None:
+    def __init__(self, document: DocumentModel, field: AttachmentField, repository: AttachmentRepository) -> None:
         self._document = document
-        self._place = place
+        self._repository = repository
         self._field = field
-        self._session = place.session
-        self._path = attachment_path(document_path(place.path, document.id), field.name)
+        self._attachment = EngineAttachment(_AttachmentOwner(document, field, repository), field.name)
 
     def __repr__(self) -> str:
-        return f"<Attachment {'/'.join(self._path)}>"
+        return repr(self._attachment)
 
     @property
     def content_type(self) -> str | None:
@@ -70,19 +69,15 @@ class Attachment:
 
     async def exists(self) -> bool:
         """Return True if the attachment is stored now."""
-        try:
-            await self._session.send(Request("HEAD", self._path))
-        except NotFoundError:
-            return False
-        return True
+        return await self._attachment.exists()
 
     async def fetch(self) -> bytes:
         """Return all bytes. Raises NotFoundError; ProtocolError if they did not arrive as they are stored."""
-        return b"".join([piece async for piece in self.stream()])
+        return await self._attachment.fetch()
 
     def stream(self) -> AsyncIterator[bytes]:
         """Yield the bytes in pieces as they arrive. Raises the errors of :meth:`fetch`, some only at the end."""
-        return read_attachment(self._session, self._path)
+        return self._attachment.stream()
 
     async def save(self, data: Content, content_type: str | None = None) -> None:
         """Store the attachment, which makes a new revision of its document. Unsaved changes of that stay unsaved.
@@ -92,45 +87,42 @@ class Attachment:
         does not allow the media type or the size; ConflictError if another revision of the document is stored by now;
         ConfigurationError if the document is not stored.
         """
-        rev = self._stored_rev("save")
+        self._require_stored("save")
         kind = content_type or guess_type(data)
         self._field.check_type(kind)
-        content = _CheckedContent(data, self._field)
         try:
-            answer = await write_attachment(self._session, self._path, rev, content.body(), kind)
+            await self._attachment.save(self._limit_size(data), kind)
         except ConflictError as error:
-            raise await self._place.conflict(error, self._document) from None
-        self._note_write(answer, {"content_type": kind, "length": content.size, "stub": True})
+            raise await self._repository.conflict(error, self._document) from None
 
     async def delete(self) -> None:
         """Delete the attachment, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
+        self._require_stored("delete")
         try:
-            answer = await delete_attachment(self._session, self._path, self._stored_rev("delete"))
+            await self._attachment.delete()
         except ConflictError as error:
-            raise await self._place.conflict(error, self._document) from None
-        self._note_write(answer, None)
+            raise await self._repository.conflict(error, self._document) from None
 
-    def _stored_rev(self, verb: str) -> str:
+    def _require_stored(self, verb: str) -> None:
         if self._document.rev is None:
             name = self._field.field_name
             raise ConfigurationError(
                 f"{self._document.id!r} is not stored: save it before you {verb} its attachment {name!r}"
             )
-        return self._document.rev
 
-    def _note_write(self, answer: WriteAnswer, stub: JSONObject | None) -> None:
-        state.set_rev(self._document, answer["rev"])
-        vars(self._document)[self._field.field_name] = stub
-        base = state.stored_body(self._document)
-        if base is None:
-            return
-        document = decode(base)
-        document["_rev"] = answer["rev"]
-        stubs = document.setdefault("_attachments", {})
-        stubs.pop(self._field.name, None)
-        if stub is not None:
-            stubs[self._field.name] = stub
-        state.set_stored_body(self._document, encode(document))
+    def _limit_size(self, data: Content) -> Content:
+        """Return a content that raises AttachmentError if it has more bytes than the field allows."""
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self._field.check_size(len(data))
+            return bytes(data)
+        return self._checked_pieces(data)
+
+    async def _checked_pieces(self, data: Content) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in iter_pieces(data):
+            size += len(piece)
+            self._field.check_size(size)
+            yield piece
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -141,26 +133,25 @@ class Attachment:
         raise PydanticOmit
 
 
-class _CheckedContent:
-    """A content that is being sent. Its bytes are counted and checked against the limit of the field."""
+class _AttachmentOwner:
+    """The document of an attachment, as the engine knows it."""
 
-    def __init__(self, data: Content, field: AttachmentField) -> None:
-        self.size = 0
-        self._data = data
+    def __init__(self, document: DocumentModel, field: AttachmentField, repository: AttachmentRepository) -> None:
+        self._document = document
         self._field = field
+        self.session = repository.session
+        self.path = document_path(repository.path, document.id)
 
-    def body(self) -> bytes | AsyncIterator[bytes]:
-        """Return bytes as they are, and other contents in pieces. Raises AttachmentError for too many bytes."""
-        if isinstance(self._data, (bytes, bytearray, memoryview)):
-            self._count(self._data)
-            return bytes(self._data)
-        return self._pieces()
+    @property
+    def rev(self) -> str | None:
+        return self._document.rev
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        async for piece in iter_pieces(self._data):
-            self._count(piece)
-            yield piece
-
-    def _count(self, piece: bytes | bytearray | memoryview) -> None:
-        self.size += len(piece)
-        self._field.check_size(self.size)
+    def note_attachment(self, rev: str, name: str, stub: JSONObject | None) -> None:
+        """Record that the attachment was written as revision ``rev``; ``stub`` is None if it was deleted."""
+        state.set_rev(self._document, rev)
+        vars(self._document)[self._field.field_name] = stub
+        body = state.stored_body(self._document)
+        if body is not None:
+            stored = decode(body)
+            apply_stub(stored, rev, name, stub)
+            state.set_stored_body(self._document, encode(stored))

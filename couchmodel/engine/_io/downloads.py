@@ -8,7 +8,7 @@ from couchmodel._wire.messages import Request, Response, Stream, request_target
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
-__all__ = ["Download", "open_attachment", "read_attachment"]
+__all__ = ["Download", "open_attachment"]
 
 
 class Download:
@@ -113,20 +113,6 @@ async def open_attachment(
         await response.collect()
         return None
     return Download(path, response, start, stop)
-
-
-async def read_attachment(
-    session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None
-) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of an attachment, or of a range of it.
-
-    Raises the errors of :func:`open_attachment`; ProtocolError if the bytes are not those that are stored.
-    """
-    download = await open_attachment(session, path, start, stop)
-    if download is not None:
-        async with aclosing(download.pieces()) as pieces:
-            async for piece in pieces:
-                yield piece
 
 
 def _range_header(start: int, stop: int | None) -> str:
