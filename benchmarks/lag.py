@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import EMPTY, Request
-from couchmodel.cli import COLLECTIONS
+from couchmodel.cli import GC_THRESHOLDS
 
 BAR = 20.0
 """Milliseconds."""
@@ -283,7 +283,7 @@ async def main() -> None:
         await case.ask("POST", "_find", b'{"selector": {"rows.1.n": 1}, "limit": 0}')  # builds the index
         # The same settings of the garbage collector as in ``couchmodel serve``.
         gc.freeze()
-        gc.set_threshold(*COLLECTIONS)
+        gc.set_threshold(*GC_THRESHOLDS)
         for name, request in _cases(case).items():
             if all(word in name for word in sys.argv[1:]):
                 print(await _measure(name, request))

@@ -33,7 +33,7 @@ __all__ = ["main"]
 _USERS: Final[Any] = {"rich_help_panel": "Users"}
 _WEB: Final[Any] = {"rich_help_panel": "HTTP"}
 
-COLLECTIONS: Final = 5_000, 5, 800
+GC_THRESHOLDS: Final = 5_000, 5, 800
 """The thresholds of Python's garbage collector while a store is served: see ``gc.set_threshold``.
 
 A young collection after 5,000 new objects, a middle one after 5 of those, and a full one after 800 of those: full ones
@@ -227,7 +227,7 @@ async def _serve(
         # changes. The objects that exist by now live as long as the server, so they are never examined. Most later
         # garbage is young, so young collections suffice.
         gc.freeze()
-        gc.set_threshold(*COLLECTIONS)
+        gc.set_threshold(*GC_THRESHOLDS)
         typer.echo(f"serving {file or 'a store in memory'} at {server.url}")
         if server.is_open_to_all:
             typer.echo("every client has an administrator's rights: see --admin", err=True)

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from couchmodel._embedded.server.http import serve
 from couchmodel._embedded.storage.store import Store
-from couchmodel.cli import COLLECTIONS
+from couchmodel.cli import GC_THRESHOLDS
 from couchmodel.transports import HTTPTransport
 from tests.workload.observer import Observer, Report
 from tests.workload.stacks import task_stacks
@@ -37,7 +37,7 @@ async def _main(file: str, limit: float) -> None:
     store = Store(file)
     server = await serve(store, "127.0.0.1", 0, remote=HTTPTransport)
     gc.freeze()
-    gc.set_threshold(*COLLECTIONS)
+    gc.set_threshold(*GC_THRESHOLDS)
     observer = Observer(limit, _report)
     observer.start()
     _report({"url": server.url})

@@ -271,7 +271,7 @@ class Authentication:
 
 def _database_state(database: Database | None) -> object:
     """Return a value that stays equal until the database changes."""
-    return None if database is None else (database.number, database.changes)
+    return None if database is None else (database.number, database.change_count)
 
 
 def _make_token_verifier(configuration: Configuration) -> Tokens | None:

@@ -104,7 +104,7 @@ async def hash_passwords(database: Database, documents: list[Any]) -> list[Any]:
 
 def write_check(database: Database, user: User) -> WriteCheck:
     """Return the check that each write of a user to a database has to pass."""
-    author = Author(user, database.name, database.security.document, database.checks)
+    author = Author(user, database.name, database.security.document, database.validation_scripts)
     verdicts = Verdicts(author)
     if database.name == USERS:
         return WriteCheck(author, verdicts, partial(_check_user, database, user))

@@ -26,6 +26,6 @@ async def write_checked(store: Store, database: Database, job: Job[T], check: Wr
     while True:
         check.verdicts.begin(short=short)
         try:
-            return await store.write(job, committed=database.notify, short=short)
+            return await store.write(job, on_commit=database.notify, short=short)
         except MissingVerdictsError as error:
             await check.verdicts.judge(error.questions)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from couchmodel._embedded.documents.reader import document_json, find_winner, require_living
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, language_of
-from couchmodel._embedded.javascript.engine import Context, Together, parsed
+from couchmodel._embedded.javascript.engine import BatchedCalls, Context, parse_result
 from couchmodel._embedded.javascript.turns import run
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -54,7 +54,7 @@ class Function(NamedTuple):
         """
         text = b"[%b]" % b",".join((encode(self.path), *arguments))
         try:
-            return parsed(self.context.ask("call", responder.encode(), text, seconds=seconds))
+            return parse_result(self.context.run("call", responder.encode(), text, seconds=seconds))
         except ResponseError as error:
             error.status = STATUSES.get(error.code, error.status if isinstance(error, ServerError) else 500)
             raise
@@ -88,13 +88,13 @@ class FunctionFilter:
         self._function = function
         self._request = request
         self._responder = "filterView" if function.path[0] == "views" else "filter"
-        self._together = Together(self._ask)
+        self._batched_calls = BatchedCalls(self._ask)
 
-    async def passing(self, documents: Sequence[bytes]) -> list[bool]:
+    async def match_documents(self, documents: Sequence[bytes]) -> list[bool]:
         """Return, for each document (JSON), whether it passes. Raises ResponseError if the function fails."""
         if not documents:
             return []
-        return await run(self._function.context.scripts, partial(self._together.ask, documents))
+        return await run(self._function.context.scripts, partial(self._batched_calls.results, documents))
 
     def _ask(self, documents: Sequence[bytes], seconds: float | None) -> list[bool]:
         text = b"[%b]" % b",".join(documents)

@@ -42,15 +42,15 @@ These are design documents and documents of system databases. They are parsed as
 class IncomingAttachment:
     """An attachment that comes with its content.
 
-    ``announced`` is the number of bytes that follow the document in a multipart request, and ``digest`` their expected
-    digest. ``announced`` is None if the content has arrived already.
+    ``expected_length`` is the number of bytes that follow the document in a multipart request, and ``digest`` is their
+    expected digest. ``expected_length`` is None if the content has arrived already.
     """
 
     name: str
     content_type: str
     content: Content
     revpos: int = 0
-    announced: int | None = None
+    expected_length: int | None = None
     digest: str = ""
 
 
@@ -226,19 +226,21 @@ def _parse_following(name: str, content_type: str, revpos: int, member: dict[str
     Raises BadRequestError if its length is not a number, where CouchDB answers 500.
     """
     encoding, length, digest = member.get("encoding", ""), member.get("length"), member.get("digest")
-    announced = member.get("encoded_length", length) if encoding else length
-    if encoding not in ("", "gzip") or type(length) is not int or type(announced) is not int:
+    expected_length = member.get("encoded_length", length) if encoding else length
+    if encoding not in ("", "gzip") or type(length) is not int or type(expected_length) is not int:
         raise BadRequestError(f"Invalid attachment data for {name}")
-    if announced > LARGEST:
+    if expected_length > LARGEST:
         raise ContentTooLargeError(name, code="attachment_too_large")
     content = Content(content_type, encoding, plain_length=length)
-    return IncomingAttachment(name, content_type, content, revpos, announced, digest if isinstance(digest, str) else "")
+    return IncomingAttachment(
+        name, content_type, content, revpos, expected_length, digest if isinstance(digest, str) else ""
+    )
 
 
 def _refuse_following(edit: Edit) -> None:
     """Raise BadRequestError for an attachment with ``follows`` in a request that is not multipart."""
     for item in edit.attachments:
-        if isinstance(item, IncomingAttachment) and item.announced is not None:
+        if isinstance(item, IncomingAttachment) and item.expected_length is not None:
             raise BadRequestError(f"Invalid attachment data for {item.name}")
 
 

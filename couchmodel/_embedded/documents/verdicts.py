@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.javascript.design_schema import check_functions
-from couchmodel._embedded.javascript.engine import Context, Scripts, Together, parsed
+from couchmodel._embedded.javascript.engine import BatchedCalls, Context, Scripts, parse_result
 from couchmodel._embedded.javascript.turns import run
 from couchmodel._wire.messages import encode
 from couchmodel._wire.users import User
@@ -96,7 +96,7 @@ class DocumentQuestion(NamedTuple):
     @property
     def key(self) -> bytes:
         """The key of the verdict: a hash of the functions and of both documents."""
-        numbers = [function.context.opening.number for function in self.functions]
+        numbers = [function.context.setup.number for function in self.functions]
         return blake2b(b"%b %b" % (encode(numbers), self.text)).digest()
 
 
@@ -214,7 +214,7 @@ class Verdicts:
             if left <= 0:
                 return
             request = _arguments([question.text], self._author)
-            answer = function.context.ask_now("call", b"validate", request, seconds=left)
+            answer = function.context.run_if_idle("call", b"validate", request, seconds=left)
             if answer is None:
                 return
             if not answer.done():
@@ -266,8 +266,8 @@ def _ask(
     errors: list[ResponseError | None] = [None] * len(documents)
     for function in functions:
         left = [place for place, error in enumerate(errors) if error is None]
-        together = Together(partial(_call, function, author, until))
-        for place, error in zip(left, together.ask([documents[place] for place in left]), strict=True):
+        calls = BatchedCalls(partial(_call, function, author, until))
+        for place, error in zip(left, calls.results([documents[place] for place in left]), strict=True):
             errors[place] = error
     return errors
 
@@ -287,13 +287,13 @@ def _call(
     """Run one function on several documents. Return its error for each document.
 
     Raises ServerError if the time of the request is over, or if the call fails for several documents together. In the
-    second case ``Together`` calls the function again for each document alone.
+    second case ``BatchedCalls`` calls the function again for each document alone.
     """
     if time.monotonic() > until:
         reason = "The request could not be processed in a reasonable amount of time."
         raise ServerError(reason, code="timeout")
     try:
-        answer = function.context.ask("call", b"validate", _arguments(documents, author), seconds=seconds)
+        answer = function.context.run("call", b"validate", _arguments(documents, author), seconds=seconds)
     except UnsupportedError:
         raise
     except ResponseError as error:
@@ -313,7 +313,7 @@ def _read_verdict(outcome: bytes, function: ValidationFunction) -> ResponseError
     if outcome == b"{}":
         return None
     try:
-        verdict = parsed(outcome)
+        verdict = parse_result(outcome)
     except ServerError as error:
         return as_refused_error(error)
     if "code" in verdict:

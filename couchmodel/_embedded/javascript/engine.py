@@ -23,17 +23,17 @@ from couchmodel.errors import ServerError, UnsupportedError
 
 __all__ = [
     "LIMITS",
+    "BatchedCalls",
     "Context",
     "Limits",
     "Mapper",
     "Reducer",
     "Scripts",
-    "Together",
     "check_function",
     "is_available",
     "open_mapper",
     "open_reducer",
-    "parsed",
+    "parse_result",
 ]
 
 T = TypeVar("T")
@@ -86,17 +86,17 @@ class Context:
         """
         _require_engine()
         self.scripts = COMMON if scripts is None else scripts
-        self.opening = ContextSetup(next_context_number(), [(command, text.encode()) for command, text in prepared])
-        self.close = weakref.finalize(self, PROCESSES.forget, self.opening.number)
+        self.setup = ContextSetup(next_context_number(), [(command, text.encode()) for command, text in prepared])
+        self.close = weakref.finalize(self, PROCESSES.forget, self.setup.number)
         """Give the context's memory back."""
         self.close.atexit = False
         self._refusals = 0
 
     def open(self) -> None:
-        """Set the context up in a process, to see that its functions compile. Raises as :meth:`ask` does."""
-        PROCESSES.ask(self.scripts, [self.opening], "nothing", (), None)
+        """Set the context up in a process, to see that its functions compile. Raises as :meth:`run` does."""
+        PROCESSES.run(self.scripts, [self.setup], "nothing", (), None)
 
-    def ask(self, command: str, *texts: bytes, seconds: float | None = None) -> bytes:
+    def run(self, command: str, *texts: bytes, seconds: float | None = None) -> bytes:
         """Run a command of ``scripts.js`` and return its result.
 
         It may take ``seconds`` of processor time, or by default all that the limits allow.
@@ -105,18 +105,18 @@ class Context:
             ResponseError: the function does not compile, or throws an error that CouchDB reports to the client.
             ServerError: the function takes too much time or memory.
         """
-        return PROCESSES.ask(self.scripts, [self.opening], command, texts, seconds)[0]
+        return PROCESSES.run(self.scripts, [self.setup], command, texts, seconds)[0]
 
-    def ask_now(self, command: str, *texts: bytes, seconds: float) -> "Future[list[bytes]] | None":
+    def run_if_idle(self, command: str, *texts: bytes, seconds: float) -> "Future[list[bytes]] | None":
         """Run a command that is short as a rule, and return a future of its results. May be called in an event loop.
 
-        Waits up to ``seconds``; after that the future is still pending. Returns None if :meth:`ask` has to be used
+        Waits up to ``seconds``; after that the future is still pending. Returns None if :meth:`run` has to be used
         instead: no idle process has the context, the texts are large, or a recent call of this context was late.
         """
         if self._refusals > 0 or sum(map(len, texts)) > PIPE_BYTES:
             self._refusals -= 1
             return None
-        answer = PROCESSES.ask_now(self.scripts, self.opening, command, texts, seconds)
+        answer = PROCESSES.run_if_idle(self.scripts, self.setup, command, texts, seconds)
         if answer is not None and not answer.done():
             self._refusals = REFUSED_CALLS
         return answer
@@ -164,10 +164,10 @@ COMMON: Final = Scripts()
 
 def check_function(source: str, scripts: Scripts | None = None) -> None:
     """Compile a function to check it. Raises ResponseError with the code ``compilation_error`` if that fails."""
-    Context(scripts).ask("check", source.encode())
+    Context(scripts).run("check", source.encode())
 
 
-class Together(Generic[T]):
+class BatchedCalls(Generic[T]):
     """Calls functions with many documents at a time, as long as the functions are fast."""
 
     def __init__(self, ask: Callable[[Sequence[bytes], float | None], list[T]]) -> None:
@@ -175,7 +175,7 @@ class Together(Generic[T]):
         self._ask = ask
         self._batch_size = BATCH_DOCUMENTS
 
-    def ask(self, documents: Sequence[bytes]) -> list[T]:
+    def results(self, documents: Sequence[bytes]) -> list[T]:
         """Return the functions' result for each document.
 
         Raises ResponseError as the functions do, and ServerError if one document takes too much time or memory.
@@ -210,7 +210,7 @@ class Mapper:
         """``places`` holds, for each view, the place of its function's context in ``contexts``."""
         self._contexts = contexts
         self._places = places
-        self._together = Together(self._map)
+        self._batched_calls = BatchedCalls(self._map)
 
     def map(self, documents: Sequence[bytes]) -> list[list[list[tuple[Any, bytes]]]]:
         """Return the rows of each document in each view. A row is a key and the JSON of a value.
@@ -221,7 +221,7 @@ class Mapper:
             ResponseError: a function throws an error that CouchDB reports to the client, such as ``fatal_error``.
             ServerError: a function takes more than five seconds for one document, or too much memory.
         """
-        return self._together.ask(documents)
+        return self._batched_calls.results(documents)
 
     def close(self) -> None:
         """Give the memory of the contexts back."""
@@ -232,8 +232,8 @@ class Mapper:
         if not self._contexts:
             return [[] for _ in documents]
         text = b"[%b]" % b",".join(documents)
-        openings = [context.opening for context in self._contexts]
-        answers = PROCESSES.ask(self._contexts[0].scripts, openings, "map", [text], seconds)
+        setups = [context.setup for context in self._contexts]
+        answers = PROCESSES.run(self._contexts[0].scripts, setups, "map", [text], seconds)
         mapped = list(map(_rows_by_document, answers))
         return [[mapped[place][n] for place in self._places] for n in range(len(documents))]
 
@@ -242,7 +242,7 @@ def _rows_by_document(answer: bytes) -> list[list[tuple[Any, bytes]]]:
     """Return the rows of each document. An answer has all keys in its first line, and one value in every other line."""
     keys, *values = answer.split(b"\n")
     remaining = iter(values)
-    return [_pair_rows(emitted, remaining) for emitted in parsed(keys)]
+    return [_pair_rows(emitted, remaining) for emitted in parse_result(keys)]
 
 
 def _pair_rows(keys: list[Any], values: Iterator[bytes]) -> list[tuple[Any, bytes]]:
@@ -297,7 +297,7 @@ class Reducer:
         self._context.close()
 
     def _reduce(self, text: bytes, size: int) -> bytes:
-        return self._context.ask("reduce", self._source.encode(), text, b"%d" % size)
+        return self._context.run("reduce", self._source.encode(), text, b"%d" % size)
 
 
 def open_reducer(design: Mapping[str, Any], source: str, scripts: Scripts | None = None) -> Reducer:
@@ -312,7 +312,7 @@ def open_reducer(design: Mapping[str, Any], source: str, scripts: Scripts | None
     return Reducer(context, source)
 
 
-def parsed(text: bytes | str) -> Any:
+def parse_result(text: bytes | str) -> Any:
     """Return the value of JSON text that a function has made. Raises ServerError if it is nested too deeply."""
     try:
         return decode(text if isinstance(text, bytes) else text.encode())

@@ -52,7 +52,7 @@ class Processes:
         self._ended: list[Process] = []
         self._is_watched = False
 
-    def ask(
+    def run(
         self,
         owner: ProcessOwner,
         contexts: Sequence[ContextSetup],
@@ -74,12 +74,12 @@ class Processes:
         def answer() -> list[bytes]:
             for context in contexts:
                 if context.number not in process.contexts:
-                    process.open(context, self.limits.seconds)
-            return process.ask(numbers, command, texts, self.limits.seconds if seconds is None else seconds)
+                    process.open(context, self.limits.call_seconds)
+            return process.run(numbers, command, texts, self.limits.call_seconds if seconds is None else seconds)
 
         return self._run(process, answer)
 
-    def ask_now(
+    def run_if_idle(
         self, owner: ProcessOwner, context: ContextSetup, command: str, texts: Sequence[bytes], seconds: float
     ) -> Future[list[bytes]] | None:
         """Run a command in a context that an idle process already has, and return a future of its outcomes.
@@ -91,7 +91,7 @@ class Processes:
         if process is None:
             return None
         try:
-            process.send([context.number], command, texts, self.limits.seconds)
+            process.send([context.number], command, texts, self.limits.call_seconds)
             is_late = not process.is_answering(seconds)
         except ProcessEndedError:
             is_late = False  # ``receive`` will raise it again
@@ -205,14 +205,14 @@ class Processes:
         """Return True if the limits allow the owner one more process."""
         own = sum(process.owner is owner for process in self._all)
         busy = sum(process.is_busy for process in self._all)
-        return own == 0 or (own < self.limits.each and busy < self.limits.shared)
+        return own == 0 or (own < self.limits.processes_per_owner and busy < self.limits.busy_threshold)
 
     def _add(self, owner: ProcessOwner) -> Process | None:
         """Return one more process for an owner, or None: one that another owner has not used lately, or a new one."""
         process = self._longest_unused(time.monotonic())
         if process is not None:
             process.hand_over(owner)
-        elif len(self._all) < self.limits.all:
+        elif len(self._all) < self.limits.max_processes:
             process = Process(owner, self.limits)
             self._all.append(process)
         return process
@@ -224,7 +224,7 @@ class Processes:
         """
         idle = [process for process in self._all if not process.is_busy and not process.has_ended()]
         oldest = min(idle, key=lambda process: process.since, default=None)
-        if oldest is None or (now - oldest.since < REUSE_AFTER and len(self._all) < self.limits.all):
+        if oldest is None or (now - oldest.since < REUSE_AFTER and len(self._all) < self.limits.max_processes):
             return None
         return oldest
 
@@ -263,7 +263,7 @@ class Processes:
             if process.is_busy and now > process.end:
                 process.is_overdue = True
                 process.kill()
-            elif not process.is_busy and (now - process.since > self.limits.idle or process.has_ended()):
+            elif not process.is_busy and (now - process.since > self.limits.idle_seconds or process.has_ended()):
                 self._all.remove(process)
                 self._ended.append(process)
 

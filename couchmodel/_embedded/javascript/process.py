@@ -67,10 +67,10 @@ _log = logging.getLogger("couchmodel.embedded.scripts")
 class Limits:
     """The limits of functions and processes. A change applies to calls and processes that begin afterwards."""
 
-    seconds: float = 5.0
+    call_seconds: float = 5.0
     """Seconds for one call, CouchDB's ``os_process_timeout``: of processor time, or by the clock for a long call."""
 
-    patience: float = 4.0
+    clock_factor: float = 4.0
     """The factor by which any call may take longer by the clock, on a busy machine."""
 
     memory: int = 64 * 1024 * 1024
@@ -85,19 +85,19 @@ class Limits:
     output: int = 32 * 1024 * 1024
     """Bytes of one answer."""
 
-    idle: float = 30.0
+    idle_seconds: float = 30.0
     """Seconds after which an unused process is ended."""
 
-    each: int = 2
+    processes_per_owner: int = 2
     """Processes of one database for the functions that its writes wait for, and the same number for all its others."""
 
-    all: int = 32
+    max_processes: int = 32
     """Processes of all databases of all stores in this program."""
 
-    shared: int = 12
+    busy_threshold: int = 12
     """Busy processes from which on no database gets a second one. The rest is for databases without any."""
 
-    contexts: int = 16
+    max_contexts: int = 16
     """Contexts that a process keeps. Each takes 0.3 MB and the memory of its functions' data."""
 
 
@@ -158,14 +158,14 @@ class Process:
     def open(self, context: ContextSetup, seconds: float) -> None:
         """Set up a context in the process.
 
-        Raises ResponseError if a function does not compile, and otherwise as :meth:`ask` does.
+        Raises ResponseError if a function does not compile, and otherwise as :meth:`run` does.
         """
         texts = [text for command, text in context.prepared for text in (command.encode(), text)]
-        for outcome in self.ask([context.number], "open", texts, seconds):
+        for outcome in self.run([context.number], "open", texts, seconds):
             read_outcome(outcome)
         self.contexts[context.number] = None
 
-    def ask(self, numbers: Sequence[int], command: str, texts: Sequence[bytes], seconds: float) -> list[bytes]:
+    def run(self, numbers: Sequence[int], command: str, texts: Sequence[bytes], seconds: float) -> list[bytes]:
         """Run a command in some contexts and return their outcomes.
 
         Raises:
@@ -188,14 +188,14 @@ class Process:
             _join_numbers(self._pop_discarded(numbers)),
             command.encode(),
         )
-        self.end = time.monotonic() + HEADROOM + seconds * self._limits.patience
+        self.end = time.monotonic() + HEADROOM + seconds * self._limits.clock_factor
         try:
             send(self._input, (*header, *texts))
         except (OSError, EOFError, ValueError):
             raise ProcessEndedError from None
 
     def receive(self) -> list[bytes]:
-        """Wait for the outcomes of the command that was sent, and return them. Raises as :meth:`ask` does."""
+        """Wait for the outcomes of the command that was sent, and return them. Raises as :meth:`run` does."""
         try:
             status, *outcomes = receive(self._output, self._limits.output + 1000)
         except (OSError, EOFError, ValueError, MessageTooLargeError):
@@ -221,7 +221,7 @@ class Process:
         for number in numbers:
             if number in self.contexts:
                 self.contexts.move_to_end(number)
-        while len(self.contexts) > max(self._limits.contexts, len(numbers)):
+        while len(self.contexts) > max(self._limits.max_contexts, len(numbers)):
             dropped.append(self.contexts.popitem(last=False)[0])
         return dropped
 

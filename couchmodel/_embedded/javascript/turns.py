@@ -26,7 +26,9 @@ async def run(scripts: Scripts, call: Callable[[], T]) -> T:
     The call first waits for its turn, in the event loop.
     """
     loop = asyncio.get_running_loop()
-    turn = _turns.setdefault(scripts, WeakKeyDictionary()).setdefault(loop, asyncio.Semaphore(LIMITS.each))
+    turn = _turns.setdefault(scripts, WeakKeyDictionary()).setdefault(
+        loop, asyncio.Semaphore(LIMITS.processes_per_owner)
+    )
     await turn.acquire()
 
     def release(_: object) -> None:

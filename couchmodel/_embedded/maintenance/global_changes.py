@@ -28,7 +28,7 @@ class GlobalChangesRecorder:
         self._store = store
         self._events: dict[str, None] = {}
         self._lock = threading.Lock()
-        store.heard = self._hear
+        store.on_event = self._hear
 
     def _hear(self, event: str, name: str) -> None:
         if name == GLOBAL_CHANGES or GLOBAL_CHANGES not in self._store.databases:
@@ -38,7 +38,7 @@ class GlobalChangesRecorder:
             self._events[f"{event}:{name}"] = None
         if is_first:
             with suppress(StoreFileError):  # the store is being closed
-                self._store.enqueue(self._write, committed=self._written)
+                self._store.enqueue(self._write, on_commit=self._written)
 
     def _write(self, connection: Connection) -> None:
         with self._lock:

@@ -268,7 +268,7 @@ def _make_change(database: Database, query: ChangesQuery, seq: int, count: int, 
     ``count`` is the number of rows before it in the batch.
     """
     has_sequence = (query.limit - count) % query.interval == 0
-    sequence = b'"%d%b"' % (seq, database.opaque) if has_sequence else b"null"
+    sequence = b'"%d%b"' % (seq, database.sequence_suffix) if has_sequence else b"null"
     return Change(sequence, b"".join((b'{"seq":', sequence, b",", text)))
 
 

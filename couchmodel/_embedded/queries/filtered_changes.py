@@ -25,7 +25,7 @@ __all__ = ["scan"]
 async def scan(store: Store, database: Database, query: ChangesQuery) -> ChangesBatch:
     """Read the next changes on the reading thread. Raises ResponseError."""
     if query.filter.function is None or query.limit == 0:
-        return await store.scan(partial(read_batch, database, query))
+        return await store.read_in_thread(partial(read_batch, database, query))
     return await _read_filtered(store, database, query, query.filter.function)
 
 
@@ -38,9 +38,9 @@ async def _read_filtered(
     rest: ChangesQuery | None = query
     batch = ChangesBatch([], 0, 0, None)
     while rest is not None and size <= BATCH_BYTES and len(rows) < BATCH_ROWS and examined < BATCH_EXAMINED:
-        candidates = await store.scan(partial(read_candidates, database, rest))
-        verdicts = await function.passing([text for item in candidates.candidates for _, text in item.leaves])
-        batch = await store.scan(partial(batch_of_passing, database, candidates, verdicts))
+        candidates = await store.read_in_thread(partial(read_candidates, database, rest))
+        verdicts = await function.match_documents([text for item in candidates.candidates for _, text in item.leaves])
+        batch = await store.read_in_thread(partial(batch_of_passing, database, candidates, verdicts))
         rows += batch.rows
         size += sum(len(row.text) for row in batch.rows)
         examined += len(candidates.candidates)

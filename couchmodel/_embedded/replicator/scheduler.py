@@ -159,7 +159,7 @@ class Replicator:
             with database.watch() as watch, suppress(CouchModelError):
                 while True:
                     since = await self._read_changes(since)
-                    await watch.changed(_LONG)
+                    await watch.wait_for_change(_LONG)
         finally:
             for task in tuple(self._ending):
                 task.cancel()  # these were ended before

@@ -15,7 +15,7 @@ from couchmodel.errors import StoreFileError
 
 __all__ = ["LockFile"]
 
-PATIENCE: Final = 1.0
+LOCK_TIMEOUT: Final = 1.0
 """Seconds to wait for the lock: the process that holds it may be ending, as on a reload of a web server."""
 
 _PAUSE: Final = 0.02
@@ -50,7 +50,7 @@ class LockFile:
 
     def acquire(self) -> None:
         """Take the lock. Raises StoreFileError if another process, or another store in this process, holds it."""
-        self._acquire(PATIENCE)
+        self._acquire(LOCK_TIMEOUT)
 
     def try_acquire(self) -> bool:
         """Take the lock without waiting, and return True if it was free.
@@ -69,18 +69,18 @@ class LockFile:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
-    def _acquire(self, patience: float) -> None:
+    def _acquire(self, timeout: float) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
-            self._wait(descriptor, patience)
+            self._wait(descriptor, timeout)
             _write_pid(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
 
-    def _wait(self, descriptor: int, patience: float) -> None:
-        deadline = time.monotonic() + patience
+    def _wait(self, descriptor: int, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 return _try_lock(descriptor)

@@ -32,7 +32,7 @@ from couchmodel._embedded.limits.turns import BusyError
 from couchmodel.errors import CouchModelError, ServerError, StorageFullError, StoreFileError
 
 __all__ = [
-    "PATIENCE",
+    "LOCK_TIMEOUT",
     "Connection",
     "FileError",
     "Inline",
@@ -60,7 +60,7 @@ STEPS: Final = 1000
 TOGETHER: Final = 128
 """The largest number of jobs that share one commit."""
 
-PATIENCE: Final = 60.0
+LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait where another program has the file locked."""
 
 STATEMENTS: Final = 256
@@ -99,14 +99,14 @@ _WRITER_SETUP: Final = ("PRAGMA synchronous = FULL", ROUTINE)
 _READER_SETUP: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
 
-def connect(target: str, *, writes: bool, patience: float = PATIENCE) -> Connection:
+def connect(target: str, *, writes: bool, timeout: float = LOCK_TIMEOUT) -> Connection:
     """Return a connection in autocommit mode: transactions are begun and ended by SQL statements.
 
-    It waits up to ``patience`` seconds while another program has the file locked. Only the connection that writes moves
+    It waits up to ``timeout`` seconds while another program has the file locked. Only the connection that writes moves
     the log into the file (a checkpoint): two that do so could corrupt the file, see ``lockfile``.
     """
     connection = sqlite3.connect(
-        target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=patience
+        target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=timeout
     )
     try:
         connection.execute("PRAGMA cache_size = -16384")
@@ -251,12 +251,12 @@ class Inline:
 class _Task(Generic[T]):
     """A job in a worker's queue, and the future that waits for its result, if there is one."""
 
-    __slots__ = ("committed", "error", "future", "job", "loop", "result", "writes")
+    __slots__ = ("error", "future", "job", "loop", "on_commit", "result", "writes")
 
-    def __init__(self, job: Job[T], writes: bool, committed: Callable[[T], None] | None) -> None:
+    def __init__(self, job: Job[T], writes: bool, on_commit: Callable[[T], None] | None) -> None:
         self.job = job
         self.writes = writes
-        self.committed = committed
+        self.on_commit = on_commit
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[T] | None = None
         self.result: Any = None
@@ -308,19 +308,19 @@ class Worker:
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, job: Job[T], *, writes: bool, committed: Callable[[T], None] | None = None) -> T:
+    async def run(self, job: Job[T], *, writes: bool, on_commit: Callable[[T], None] | None = None) -> T:
         """Run a job and return its result. The result of a job that writes is durable by then.
 
-        ``committed`` is called with the result on the worker's thread, after the commit and before this method returns.
+        ``on_commit`` is called with the result on the worker's thread, after the commit and before this method returns.
         It is the place to update a cache, as it is called even if the caller was cancelled.
         """
-        task = _Task(job, writes, committed)
+        task = _Task(job, writes, on_commit)
         task.loop = asyncio.get_running_loop()
         task.future = task.loop.create_future()
         self._put(task)
         return await task.future
 
-    def run_here(self, job: Job[T], committed: Callable[[T], None] | None) -> T:
+    def run_here(self, job: Job[T], on_commit: Callable[[T], None] | None) -> T:
         """Run a job that writes in the caller's thread, and return its result.
 
         It is meant for a store in memory, where no write waits for a disk.
@@ -335,13 +335,13 @@ class Worker:
             raise _server_error(error) from error
         finally:
             self._lock.release()
-        if committed is not None:
-            committed(result)
+        if on_commit is not None:
+            on_commit(result)
         return result
 
-    def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
+    def enqueue(self, job: Job[Any], *, on_commit: Callable[[Any], None] | None = None) -> None:
         """Queue a job that writes, without waiting for it. An error is logged."""
-        self._put(_Task(job, writes=True, committed=committed))
+        self._put(_Task(job, writes=True, on_commit=on_commit))
 
     def stop(self) -> None:
         """Let the thread run the queued jobs, call ``finish`` and end. May be called in any thread."""
@@ -402,8 +402,8 @@ class Worker:
         for task in tasks:
             if not task.writes:
                 _run_task(task, self._in_snapshot)
-            if task.error is None and task.committed is not None:
-                _call_committed(task, task.committed)
+            if task.error is None and task.on_commit is not None:
+                _call_on_commit(task, task.on_commit)
 
     def _in_snapshot(self, job: Job[T]) -> T:
         try:
@@ -438,7 +438,7 @@ class Worker:
                     # SQLite has rolled back the whole transaction, as it does when the disk is full.
                     raise task.error
 
-        whole = _Task(run_all, writes=True, committed=None)
+        whole = _Task(run_all, writes=True, on_commit=None)
         _run_task(whole, self._in_transaction)
         if whole.error is not None:
             for task in tasks:
@@ -498,10 +498,10 @@ def _run_task(task: _Task[T], run: Callable[[Job[T]], T]) -> None:
         _log.error("a job of the store failed: %s", task.error, exc_info=None if is_expected else task.error)
 
 
-def _call_committed(task: _Task[T], committed: Callable[[T], None]) -> None:
-    """Call ``committed`` with a task's result, and log its errors: the data are stored, and the thread goes on."""
+def _call_on_commit(task: _Task[T], on_commit: Callable[[T], None]) -> None:
+    """Call ``on_commit`` with a task's result, and log its errors: the data are stored, and the thread goes on."""
     try:
-        committed(task.result)
+        on_commit(task.result)
     except Exception:  # noqa: BLE001 - it is logged
         _log.exception("what follows a write failed")
 

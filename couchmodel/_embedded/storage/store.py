@@ -26,7 +26,7 @@ from couchmodel._embedded.rules.security import Security
 from couchmodel._embedded.storage import files, garbage
 from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.readers import Reader, Readers
-from couchmodel._embedded.storage.sqlite import PATIENCE, Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.storage.sqlite import LOCK_TIMEOUT, Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.storage.uuids import Uuids
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
@@ -57,11 +57,12 @@ class Database:
     """A database of the store, with the values that requests need often.
 
     - ``number``: its number in the tables; ``created``: seconds since 1970.
-    - ``opaque``: the end of its sequence ids, as bytes.
-    - ``changes``: the changes since the store was opened. A value read earlier is valid while the count stays.
+    - ``sequence_suffix``: the end of its sequence ids, as bytes.
+    - ``change_count``: the changes since the store was opened. A value read earlier is valid while the count stays.
     - ``compactions``: the compactions that are running.
-    - ``checks``: the JavaScript that writes wait for, the ``validate_doc_update`` functions; ``scripts``: all other.
-    - ``heard``: a callback for its events, None before it is in a store and after it was dropped.
+    - ``validation_scripts``: the ``validate_doc_update`` functions, which writes wait for; ``scripts``: all other
+      JavaScript.
+    - ``on_event``: a callback for its events, None before it is in a store and after it was dropped.
     """
 
     number: int
@@ -71,17 +72,17 @@ class Database:
     security: Security
     shards: int
     partitioned: bool
-    opaque: bytes = field(init=False)
+    sequence_suffix: bytes = field(init=False)
     watches: set["Watch"] = field(default_factory=set)
-    turns: "ReadTurns" = field(default_factory=WeakKeyDictionary)
+    read_semaphores: "ReadSemaphores" = field(default_factory=WeakKeyDictionary)
     scripts: Scripts = field(default_factory=Scripts)
-    checks: Scripts = field(default_factory=Scripts)
-    changes: int = 0
+    validation_scripts: Scripts = field(default_factory=Scripts)
+    change_count: int = 0
     compactions: int = 0
-    heard: "EventCallback | None" = None
+    on_event: "EventCallback | None" = None
 
     def __post_init__(self) -> None:
-        self.opaque = f"-{self.uuid}".encode()
+        self.sequence_suffix = f"-{self.uuid}".encode()
 
     def sequence(self, number: int) -> str:
         """Return the sequence id of a sequence number. The part behind the number is opaque to clients."""
@@ -89,21 +90,21 @@ class Database:
 
     def watch(self) -> "Watch":
         """Return a watch: a context manager that waits for changes of the database."""
-        return Watch(self.watches, self.turns)
+        return Watch(self.watches, self.read_semaphores)
 
     def end_scripts(self) -> None:
         """End the processes that run the JavaScript of the database's design documents."""
         self.scripts.close()
-        self.checks.close()
+        self.validation_scripts.close()
 
     def notify(self, _result: object = None) -> None:
         """Wake all watches after a change of the database. May be called in any thread.
 
         The parameter lets the method be a callback of :meth:`Store.write`.
         """
-        self.changes += 1
-        if self.heard is not None:
-            self.heard("updated", self.name)
+        self.change_count += 1
+        if self.on_event is not None:
+            self.on_event("updated", self.name)
         waiting: dict[asyncio.AbstractEventLoop, list[Watch]] = {}
         for watch in tuple(self.watches):
             waiting.setdefault(watch.loop, []).append(watch)
@@ -118,21 +119,21 @@ EventCallback: TypeAlias = Callable[[str, str], None]
 It is called in any thread.
 """
 
-ReadTurns: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+ReadSemaphores: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
 """A semaphore for each event loop: see :class:`Watch`."""
 
 
 class Watch:
     """A waiter for changes of a database.
 
-    ``turn`` is a semaphore that lets ``WAKEN`` watches of an event loop read at a time. If thousands read at once, they
-    would get their results at once, and hold up all other tasks.
+    ``read_semaphore`` lets ``WAKEN`` watches of an event loop read at a time. If thousands read at once, they would get
+    their results at once, and hold up all other tasks.
     """
 
-    def __init__(self, watches: set["Watch"], turns: "ReadTurns") -> None:
+    def __init__(self, watches: set["Watch"], read_semaphores: "ReadSemaphores") -> None:
         self._watches = watches
         self.loop = asyncio.get_running_loop()
-        self.turn = turns.setdefault(self.loop, asyncio.Semaphore(WAKEN))
+        self.read_semaphore = read_semaphores.setdefault(self.loop, asyncio.Semaphore(WAKEN))
         self._event = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -142,7 +143,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._watches.discard(self)
 
-    async def changed(self, seconds: float) -> bool:
+    async def wait_for_change(self, seconds: float) -> bool:
         """Wait for a change, and return True if there was one since the last call or within ``seconds``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -174,7 +175,7 @@ class Store:
         self.databases: dict[str, Database] = {}
         self.uuid = ""
         self.uuids = Uuids()
-        self.heard: EventCallback | None = None
+        self.on_event: EventCallback | None = None
         self._dropped: dict[str, int] = {}
         self._open: _Connections | None = None
         self._opening = threading.Lock()
@@ -218,15 +219,15 @@ class Store:
         except BusyError:
             return await connections.reader.run(job, writes=False)
 
-    async def scan(self, job: Job[T]) -> T:
+    async def read_in_thread(self, job: Job[T]) -> T:
         """Run a long read on the reading thread, and return its result."""
         connections = self._open or await self._open_connections()
         return await connections.reader.run(job, writes=False)
 
-    async def write(self, job: Job[T], *, committed: Callable[[T], None] | None = None, short: bool = False) -> T:
+    async def write(self, job: Job[T], *, on_commit: Callable[[T], None] | None = None, short: bool = False) -> T:
         """Run a job that writes, in a transaction, and return its result once the write is durable.
 
-        ``committed`` is called with the result after the commit and before this method returns. ``short`` says that the
+        ``on_commit`` is called with the result after the commit and before this method returns. ``short`` says that the
         job does little but wait for the disk, so that a store in memory may run it in the event loop.
         """
         if short and self.path is None and turn_is_due():
@@ -234,17 +235,17 @@ class Store:
         connections = self._open or await self._open_connections()
         if short and self.path is None:
             with suppress(BusyError):
-                return connections.writer.run_here(job, committed)
-        return await connections.writer.run(job, writes=True, committed=committed)
+                return connections.writer.run_here(job, on_commit)
+        return await connections.writer.run(job, writes=True, on_commit=on_commit)
 
-    def enqueue(self, job: Job[Any], *, committed: Callable[[Any], None] | None = None) -> None:
+    def enqueue(self, job: Job[Any], *, on_commit: Callable[[Any], None] | None = None) -> None:
         """Queue a job that writes, without waiting for it.
 
         Raises StoreFileError if the store is not open.
         """
         if self._open is None:
             raise StoreFileError(self._why_closed)
-        self._open.writer.enqueue(job, committed=committed)
+        self._open.writer.enqueue(job, on_commit=on_commit)
 
     def clear_indexes(self) -> None:
         """Remove the rows of dropped indexes in the background. Indexes that have readers are left for later."""
@@ -274,28 +275,28 @@ class Store:
         # Clients tell a database from a dropped one of the same name by ``instance_start_time``, a whole second.
         created = max(int(time.time()), self._dropped.get(name, 0) + 1)
         return await self.write(
-            partial(_insert_database, name, shards, partitioned, created), committed=self._add_created
+            partial(_insert_database, name, shards, partitioned, created), on_commit=self._add_created
         )
 
     async def drop_database(self, name: str) -> Database:
         """Drop a database and return it; its rows are removed in the background. Raises NotFoundError."""
-        return await self.write(partial(_drop_database, name), committed=self._remove_dropped)
+        return await self.write(partial(_drop_database, name), on_commit=self._remove_dropped)
 
     def _add_created(self, database: Database) -> None:
         self._add(database)
         self._report("created", database.name)
 
     def _add(self, database: Database) -> None:
-        database.heard = self._report
+        database.on_event = self._report
         self.databases[database.name] = database
 
     def _report(self, event: str, name: str) -> None:
-        if self.heard is not None:
-            self.heard(event, name)
+        if self.on_event is not None:
+            self.on_event(event, name)
 
     def _remove_dropped(self, database: Database) -> None:
         dropped = self.databases.pop(database.name)
-        dropped.heard = None
+        dropped.on_event = None
         dropped.notify()
         dropped.end_scripts()
         self._report("deleted", database.name)
@@ -402,7 +403,7 @@ class _Connections:
 
         # A store that is being closed goes on with it after it was opened again.
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(garbage.clear_database, number), committed=clear_rest)
+            self.writer.enqueue(partial(garbage.clear_database, number), on_commit=clear_rest)
 
     def clear_indexes(self) -> None:
         """Remove the rows of dropped indexes that have no reader, in the background, in pieces."""
@@ -415,7 +416,7 @@ class _Connections:
                     self._clear_index(index)
 
         with suppress(StoreFileError):
-            self.writer.enqueue(garbage.dropped_indexes, committed=clear_unread)
+            self.writer.enqueue(garbage.dropped_indexes, on_commit=clear_unread)
 
     def _clear_index(self, index: int) -> None:
         def clear_rest(more: bool) -> None:
@@ -425,7 +426,7 @@ class _Connections:
                 self.clearing.discard(index)
 
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(garbage.clear_index, index), committed=clear_rest)
+            self.writer.enqueue(partial(garbage.clear_index, index), on_commit=clear_rest)
 
     def clear_leftovers(self) -> None:
         """Remove in the background what an earlier process has left to remove."""
@@ -435,7 +436,7 @@ class _Connections:
                 self.clear(number)
             self.clear_indexes()
 
-        self.writer.enqueue(garbage.clear_leftovers, committed=clear_dropped)
+        self.writer.enqueue(garbage.clear_leftovers, on_commit=clear_dropped)
 
     def abandon(self) -> None:
         """Let the threads end after their queued jobs, without waiting for them."""
@@ -469,13 +470,13 @@ def _open_path(path: Path) -> _Connections:
         writing = files.open_file(path)
         identity = files.FileIdentity(path)
 
-        def connect_again(patience: float) -> Connection:
+        def connect_again(timeout: float) -> Connection:
             identity.check()  # another file may have taken the path
-            return connect(str(path), writes=False, patience=patience)
+            return connect(str(path), writes=False, timeout=timeout)
 
         reading = connect(str(path), writes=False)
         inline = Inline(
-            connect(str(path), writes=False, patience=0), threading.Lock(), connect=partial(connect_again, 0)
+            connect(str(path), writes=False, timeout=0), threading.Lock(), connect=partial(connect_again, 0)
         )
     except BaseException:
         lock.release()
@@ -493,7 +494,7 @@ def _open_path(path: Path) -> _Connections:
         threading.Lock(),
         name="couchmodel-reader",
         finish=Connection.close,
-        connect=partial(connect_again, PATIENCE),
+        connect=partial(connect_again, LOCK_TIMEOUT),
     )
     return _Connections(writer, reader, inline)
 

@@ -136,7 +136,7 @@ async def _advance(
     more = True
     try:
         while more:
-            changes = await store.scan(partial(read_changes, database.number, design, state))
+            changes = await store.read_in_thread(partial(read_changes, database.number, design, state))
             written = await mapper_thread.rows(changes)
             if writing is not None and not await writing:
                 return  # another build has been faster

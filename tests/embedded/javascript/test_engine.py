@@ -123,7 +123,7 @@ def test_some_errors_are_the_whole_views(source: str, code: str, reason: str | N
     "source", ["while (1);", "try { while (1); } catch (e) {}", "/(a+)+$/.test('a'.repeat(60) + 'b')"]
 )
 def test_a_function_that_runs_for_ever_is_ended(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LIMITS, "seconds", 0.1)
+    monkeypatch.setattr(LIMITS, "call_seconds", 0.1)
     mapper = open_mapper({"views": {"view": {"map": f"function (doc) {{ if (doc.bad) {{ {source} }} emit(1) }}"}}})
     with pytest.raises(ServerError, match=r"OS process timed out\."):
         mapper.map([b'{"_id":"a","bad":1}'])

@@ -38,7 +38,7 @@ def scripts() -> Iterator[Scripts]:
 def function(scripts: Scripts, body: str) -> Callable[[], bytes]:
     """A map function that is called with a document; its rows are the answer."""
     context = Context(scripts, ("lib", '{"a": "exports.x = 1"}'), ("addMap", f"function (doc) {{ {body} }}"))
-    return lambda: context.ask("map", b'[{"_id":"a"}]')
+    return lambda: context.run("map", b'[{"_id":"a"}]')
 
 
 def pids(scripts: Scripts) -> list[int]:
@@ -70,7 +70,7 @@ def is_there(pid: int) -> bool:
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_whatever_never_ends_is_ended(scripts: Scripts, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LIMITS, "seconds", 0.05)
+    monkeypatch.setattr(LIMITS, "call_seconds", 0.05)
     with pytest.raises(ServerError, match=ENDED) as failed:
         function(scripts, ENDLESS[name])()
     assert failed.value.code == "os_process_error"
@@ -169,7 +169,7 @@ async def test_a_process_has_no_descriptor_but_its_pipes(tmp_path: Path) -> None
 
 def _checks(couch: CouchDB, name: str) -> Scripts:
     transport: Any = couch.session._transport
-    scripts: Scripts = transport._store.databases[name].checks
+    scripts: Scripts = transport._store.databases[name].validation_scripts
     return scripts
 
 
@@ -180,13 +180,13 @@ def test_a_process_that_nobody_wants_ends(scripts: Scripts, monkeypatch: pytest.
     emit = function(scripts, "emit(1)")
     emit()
     assert len(pids(scripts)) == 1
-    monkeypatch.setattr(LIMITS, "idle", 0)
+    monkeypatch.setattr(LIMITS, "idle_seconds", 0)
     assert eventually(lambda: pids(scripts) == [])
     assert emit() == b"[[1]]\nnull"
 
 
 def test_there_are_no_more_processes_than_there_may_be(scripts: Scripts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LIMITS, "seconds", 0.5)
+    monkeypatch.setattr(LIMITS, "call_seconds", 0.5)
     counts: list[int] = []
 
     def run() -> None:
@@ -199,11 +199,11 @@ def test_there_are_no_more_processes_than_there_may_be(scripts: Scripts, monkeyp
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(counts) <= LIMITS.each
+    assert max(counts) <= LIMITS.processes_per_owner
 
 
 def test_a_database_without_a_process_gets_one_of_anothers(scripts: Scripts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LIMITS, "all", 1)
+    monkeypatch.setattr(LIMITS, "max_processes", 1)
     others = Scripts()
     seen = set()
     for owner in (scripts, others, scripts):
@@ -227,9 +227,9 @@ from couchmodel._embedded.javascript.pool import PROCESSES
 scripts = Scripts()
 busy = "function (doc) { if (doc.busy) Array.prototype.join.call({length: 2**53 - 1}) }"
 context = Context(scripts, ("addMap", busy))
-context.ask("map", b'[{"_id":"a"}]')
+context.run("map", b'[{"_id":"a"}]')
 if sys.argv[1] == "busy":
-    threading.Thread(target=lambda: context.ask("map", b'[{"_id":"a","busy":1}]'), daemon=True).start()
+    threading.Thread(target=lambda: context.run("map", b'[{"_id":"a","busy":1}]'), daemon=True).start()
     time.sleep(0.2)
 print(PROCESSES._all[0]._popen.pid, flush=True)
 time.sleep(60)
@@ -252,11 +252,11 @@ FORK = """
 import os
 from couchmodel._embedded.javascript.engine import Context, Scripts
 context = Context(Scripts(), ("addMap", "function (doc) { emit(doc.n) }"))
-context.ask("map", b'[{"n":0}]')
+context.run("map", b'[{"n":0}]')
 child = os.fork()
 for n in range(100):
     n = n if child else -n
-    assert context.ask("map", b'[{"n":%d}]' % n) == b"[[%d]]\\nnull" % n
+    assert context.run("map", b'[{"n":%d}]' % n) == b"[[%d]]\\nnull" % n
 if not child:
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -289,7 +289,7 @@ LOOP = "function () { Array.prototype.join.call({length: 2**53 - 1}) }"
 async def test_nobody_else_waits_for_functions_that_never_end(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LIMITS, "seconds", 4)
+    monkeypatch.setattr(LIMITS, "call_seconds", 4)
     async with CouchDB(f"sqlite:{tmp_path / 'couch.db'}" if url == "file" else url) as couch:
         bad, good = await couch.create("bad"), await couch.create("good")
         check = "function (doc) { if (doc.bad) throw({forbidden: 'bad'}) }"

@@ -47,7 +47,7 @@ class Conversation:
                 # CouchDB gives no reason where its scheduler has nothing of that name.
                 needed = {"error"} if ask.path[:1] == ("_scheduler",) else {"error", "reason"}
                 assert needed <= answer.json().keys(), ask
-        assert await self.store.scan(lambda connection: checking.check(connection, 5).problems) == []
+        assert await self.store.read_in_thread(lambda connection: checking.check(connection, 5).problems) == []
         await self.store.close()
 
     async def ask(self, ask: Ask) -> Response:

@@ -175,7 +175,7 @@ async def test_an_error_that_is_kept_keeps_no_old_state(tmp_path: Path) -> None:
         raise NotFoundError(f"missing: {next(rows)}")
 
     kept = []
-    for way in (store.read, store.scan, store.write):
+    for way in (store.read, store.read_in_thread, store.write):
         with pytest.raises(NotFoundError) as caught:
             await way(fail)
         kept.append(caught.value)
@@ -197,7 +197,7 @@ async def test_a_cursor_that_is_kept_keeps_no_old_state(tmp_path: Path) -> None:
         rows = connection.execute("SELECT id FROM document")
         kept.append([next(rows), rows])
 
-    for way in (store.read, store.scan, store.write):
+    for way in (store.read, store.read_in_thread, store.write):
         await way(read)
         await client.ask("PUT", f"/db/new-{len(kept)}", {})
         assert (await client.ask("GET", f"/db/new-{len(kept)}")).status == 200
@@ -237,7 +237,7 @@ async def test_the_store_survives_what_fails_behind_a_write(client: Client) -> N
     def fail(_: object) -> None:
         raise RuntimeError("behind the write")
 
-    assert await client.store.write(lambda connection: 1, committed=fail) == 1
+    assert await client.store.write(lambda connection: 1, on_commit=fail) == 1
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await client.store.scan(lambda connection: next(iter(())))
+        await client.store.read_in_thread(lambda connection: next(iter(())))
     await count(client)

@@ -67,7 +67,7 @@ async def test_a_slow_function_of_many_documents_is_ended_for_one_of_them(
 ) -> None:
     if backend == "live":
         pytest.skip("it takes five seconds there")
-    monkeypatch.setattr(LIMITS, "seconds", 0.3)
+    monkeypatch.setattr(LIMITS, "call_seconds", 0.3)
     await check(database, "while (newDoc.slow);")
     documents = [{"_id": str(n), "slow": n == 25} for n in range(30)]
     rows = await call(database, "POST", "_bulk_docs", {"docs": documents})

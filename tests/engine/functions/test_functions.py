@@ -322,7 +322,7 @@ async def test_whoever_writes_does_not_wait_for_an_update(
 ) -> None:
     if backend == "live":
         pytest.skip("it takes five seconds there")
-    monkeypatch.setattr(LIMITS, "seconds", 1)
+    monkeypatch.setattr(LIMITS, "call_seconds", 1)
     functions = {"updates": {"endless": "function () { while (true); }"}, "validate_doc_update": "function () {}"}
     await call(database, "PUT", "_design/d", functions)
     endless = [asyncio.create_task(update(database, "endless")) for _ in range(3)]
@@ -346,7 +346,7 @@ async def test_a_function_that_runs_for_ever_is_ended_and_the_rest_goes_on(
 ) -> None:
     if backend == "live":
         pytest.skip("it takes five seconds there")
-    monkeypatch.setattr(LIMITS, "seconds", 0.2)
+    monkeypatch.setattr(LIMITS, "call_seconds", 0.2)
     loop = {"loop": "function () { while (1); }"}
     await call(updating, "PUT", "_design/e", {"updates": loop, "filters": loop})
     slow = [call(updating, "POST", "_design/e/_update/loop"), call(updating, "GET", "_changes?filter=e/loop")]

@@ -243,7 +243,7 @@ async def test_a_function_that_runs_for_ever_is_ended(
 ) -> None:
     if backend == "live":
         pytest.skip("it takes five seconds there")
-    monkeypatch.setattr(LIMITS, "seconds", 0.1)
+    monkeypatch.setattr(LIMITS, "call_seconds", 0.1)
     await validate(database, "function (newDoc) { while (newDoc.slow); }")
     with pytest.raises(ResponseError, match=r"OS process timed out\."):
         await call(database, "PUT", "a", {"slow": True})

@@ -86,7 +86,7 @@ async def _result_pieces(
 ) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
     for query in queries:
-        first = await store.scan(partial(all_docs.first_batch, database.number, space, query))
+        first = await store.read_in_thread(partial(all_docs.first_batch, database.number, space, query))
         yield separator
         async for piece in array_pieces(first.head, _batches(store, database, space, first.batch), b"\n]}"):
             yield piece
@@ -97,7 +97,7 @@ async def _result_pieces(
 async def _batches(store: Store, database: Database, space: Space, batch: Batch) -> AsyncGenerator[list[bytes], None]:
     yield batch.rows
     while batch.rest is not None:
-        batch = await store.scan(partial(all_docs.next_batch, database.number, space, batch.rest))
+        batch = await store.read_in_thread(partial(all_docs.next_batch, database.number, space, batch.rest))
         yield batch.rows
 
 
@@ -105,4 +105,4 @@ async def _read_first(store: Store, query: Query, job: Job[First]) -> First:
     """Run the job that reads the first batch: in the event loop for few rows, on the reading thread otherwise."""
     count = query.limit if query.keys is None else len(query.keys)
     short = count is not None and count <= SHORT and query.skip <= SHORT
-    return await (store.read(job) if short else store.scan(job))
+    return await (store.read(job) if short else store.read_in_thread(job))

@@ -104,7 +104,7 @@ async def _join_rows(batch: ChangesBatch) -> bytes:
 
 
 def _feed_end(database: Database, batch: ChangesBatch) -> bytes:
-    return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.opaque, batch.pending)
+    return b'\n],\n"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, database.sequence_suffix, batch.pending)
 
 
 class WaitingFeed:
@@ -154,7 +154,7 @@ class WaitingFeed:
             batch = batch_or_beat
             # If there are no changes yet, an empty line tells the client that the feed has begun.
             yield b"".join(change.text + b"\n" for change in batch.rows) or b"\n"
-        yield b'{"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, self._database.opaque, batch.pending)
+        yield b'{"last_seq":"%d%b","pending":%d}\n' % (batch.last_seq, self._database.sequence_suffix, batch.pending)
 
     async def eventsource(self) -> AsyncGenerator[bytes, None]:
         """Yield the pieces of a feed ``eventsource``: a server-sent event for each change."""
@@ -173,7 +173,7 @@ class WaitingFeed:
         with self._database.watch() as watch:
             while True:
                 try:
-                    async with watch.turn:
+                    async with watch.read_semaphore:
                         batch = first or await self._read(query)
                 except NotFoundError:
                     return  # the database has been dropped
@@ -185,7 +185,7 @@ class WaitingFeed:
                     # The first batch was read before the watch began, so changes may have come in between.
                     query, first = rest or query, None
                     continue
-                while not await watch.changed(self._heartbeat or self._timeout):
+                while not await watch.wait_for_change(self._heartbeat or self._timeout):
                     if self._heartbeat is None:
                         return
                     yield None

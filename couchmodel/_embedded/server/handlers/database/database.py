@@ -156,10 +156,10 @@ async def set_security(store: Store, database: Database, request: Request) -> Re
     database.security.require_admin(request.user)
     security = await parse_in_thread(text, lambda _: _make_security(database.name, value))
 
-    def committed(_: object) -> None:
+    def replace_security(_: object) -> None:
         database.security = security
 
-    await store.write(partial(_write_setting, database.number, "security", security.text), committed=committed)
+    await store.write(partial(_write_setting, database.number, "security", security.text), on_commit=replace_security)
     return json_answer(200, OK)
 
 

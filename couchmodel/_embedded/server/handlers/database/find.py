@@ -94,7 +94,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         turns.TIMEOUT,
     )
     job = partial(finding.read_batch, search)
-    batch = await (store.read(job) if small and _is_short(search) else store.scan(job))
+    batch = await (store.read(job) if small and _is_short(search) else store.read_in_thread(job))
     pieces = _FindAnswer(store, options, plan, started, reader)
     batch = await pieces.first_batch(batch)
     if batch.rest is None:
@@ -256,7 +256,7 @@ class _FindAnswer:
         return separator + b",\n".join(batch.rows) if batch.rows else b""
 
     def _next(self, rest: Search) -> Awaitable[FindBatch]:
-        return self._store.scan(partial(finding.read_batch, rest))
+        return self._store.read_in_thread(partial(finding.read_batch, rest))
 
     def _count(self, batch: FindBatch) -> None:
         self._total.keys += batch.statistics.keys

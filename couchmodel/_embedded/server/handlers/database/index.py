@@ -34,7 +34,7 @@ async def create(store: Store, database: Database, request: Request) -> Response
     """Answer ``POST /{db}/_index``."""
     require_json_type(request)
     definition = await parse_in_thread(await read_text(request), _parse_index, INLINE_QUERY)
-    result = await store.write(partial(_create_index, database.number, definition), committed=database.notify)
+    result = await store.write(partial(_create_index, database.number, definition), on_commit=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 
 
@@ -59,7 +59,7 @@ async def delete(store: Store, database: Database, request: Request) -> Response
     id = _design_id("/".join(design))
     if kind != "json":
         raise NotFoundError("missing")
-    await store.write(partial(_delete_index, database, id, name), committed=database.notify)
+    await store.write(partial(_delete_index, database, id, name), on_commit=database.notify)
     return json_answer(200, OK)
 
 
@@ -71,7 +71,7 @@ async def delete_many(store: Store, database: Database, request: Request) -> Res
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, names):
         try:
-            await store.write(partial(_delete_index, database, id, None), committed=database.notify)
+            await store.write(partial(_delete_index, database, id, None), on_commit=database.notify)
             success.append({"id": id, "ok": True})
         except NotFoundError as error:
             fail.append({"id": id, "error": error.code})

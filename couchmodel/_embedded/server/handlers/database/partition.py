@@ -18,7 +18,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
     """Answer ``GET /{db}/_partition/{partition}``."""
     name = request.path[2]
     _require(database, name)
-    return json_answer(200, await store.scan(partial(_read_info, database, name)))
+    return json_answer(200, await store.read_in_thread(partial(_read_info, database, name)))
 
 
 def database_request(database: Database, request: Request) -> Request:

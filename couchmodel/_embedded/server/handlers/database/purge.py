@@ -31,7 +31,7 @@ async def purge(store: Store, database: Database, request: Request) -> Response:
     if database.partitioned:
         for id in revs_by_id:
             require_partition(id)
-    gone = await store.write(partial(purging.purge, database.number, revs_by_id), committed=database.notify)
+    gone = await store.write(partial(purging.purge, database.number, revs_by_id), on_commit=database.notify)
     return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 
 

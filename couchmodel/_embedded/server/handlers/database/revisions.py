@@ -98,7 +98,7 @@ async def _answer_differences(
         return response
 
     few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
-    return await (store.read if few else store.scan)(answer)
+    return await (store.read if few else store.read_in_thread)(answer)
 
 
 def _check_partitioned_id(id: Any) -> None:
@@ -141,7 +141,7 @@ async def _read_batches(
         requested = [replication.parse_requested(member, check) for member in some]
         return replication.open_requested(database.number, requested, wishes, latest, connection)
 
-    read = store.read if len(documents) <= SHORT else store.scan
+    read = store.read if len(documents) <= SHORT else store.read_in_thread
     while documents:
         results = await read(partial(open_some, documents[:BATCH]))
         documents = documents[len(results) :]

@@ -77,7 +77,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
     """Answer ``GET /{db}/_design/{design}/_info``."""
     design = await _open_design(store, database, request.path[2])
     state = await store.read(partial(read_state, database.number, design.signature))
-    size = 0 if state.number is None else await store.scan(partial(rows_size, state.number))
+    size = 0 if state.number is None else await store.read_in_thread(partial(rows_size, state.number))
     pending = max(0, state.database_seq - state.update_seq)
     index = {
         "updates_pending": dict.fromkeys(("minimum", "preferred", "total"), pending),
@@ -183,14 +183,14 @@ class _ViewQuery:
         query = self.query
         count = query.limit if not query.has_keys else len(query.keys)
         short = count is not None and count <= SHORT and query.skip <= SHORT
-        first: _FirstRows = await (self.store.read(job) if short else self.store.scan(job))
+        first: _FirstRows = await (self.store.read(job) if short else self.store.read_in_thread(job))
         return first
 
     async def _rows(self, source: Source, batch: "_RowBatch") -> AsyncGenerator[list[bytes], None]:
         if batch.rows:
             yield batch.rows
         while batch.rest is not None:
-            batch = await self.store.scan(partial(_read_texts, source, self.query, batch.rest))
+            batch = await self.store.read_in_thread(partial(_read_texts, source, self.query, batch.rest))
             yield batch.rows
 
     # --- reduced rows
@@ -236,8 +236,8 @@ class _ViewQuery:
         self, source: Source, cursor: Cursor, grouping: Grouping, thread: "_ScriptThread | None"
     ) -> tuple[list[bytes], Cursor | None]:
         if thread is None:
-            return await self.store.scan(partial(_read_and_feed, source, cursor, grouping))
-        batch = await self.store.scan(partial(_read_rows, source, cursor, grouping))
+            return await self.store.read_in_thread(partial(_read_and_feed, source, cursor, grouping))
+        batch = await self.store.read_in_thread(partial(_read_rows, source, cursor, grouping))
         return await thread.run(partial(_feed_batch, batch, cursor, grouping))
 
 

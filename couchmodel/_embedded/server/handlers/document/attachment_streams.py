@@ -107,7 +107,7 @@ class ContentUpload:
         else:
             await asyncio.to_thread(self._content.feed, piece)
         if self._content.is_due:
-            await self._store.write(partial(stage_content, self._content), committed=self._set_blob)
+            await self._store.write(partial(stage_content, self._content), on_commit=self._set_blob)
 
     def _set_blob(self, blob: int) -> None:
         self._content.blob = blob

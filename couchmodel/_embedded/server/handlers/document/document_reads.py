@@ -75,7 +75,7 @@ async def _open_revision(
     query = request.query
     rev = Rev.parse(query["rev"]) if "rev" in query else None
     # Attachments may be large, and may be put into the document's JSON here, so the read runs on a thread.
-    read = store.scan if wishes.attachments else store.read
+    read = store.read_in_thread if wishes.attachments else store.read
     if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
         return await read(partial(open_winner, database.number, id, wishes))
     (found,) = await read(partial(open_revisions, database.number, id, [rev], wishes, False))
@@ -104,7 +104,7 @@ async def _get_revisions(
     if is_mixed:
         wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     latest = request.query.get("latest") == "true"
-    read = store.scan if wishes.attachments else store.read
+    read = store.read_in_thread if wishes.attachments else store.read
     open_all = partial(open_revisions, database.number, id, revs, wishes, latest)
     if not is_mixed:
         text = await read(lambda connection: _revisions_array(_require_found(open_all(connection), revs)))

@@ -55,7 +55,9 @@ class RelatedUpload:
             text = await _read_document_part(arriving)
             edit = await parse_in_thread(text, partial(read_document, id=id, follows=True))
             waiting = [
-                item for item in edit.attachments if isinstance(item, IncomingAttachment) and item.announced is not None
+                item
+                for item in edit.attachments
+                if isinstance(item, IncomingAttachment) and item.expected_length is not None
             ]
             self._contents += [item.content for item in waiting]
             await self._receive(arriving, [_AnnouncedAttachment(self._store, item) for item in waiting])
@@ -82,18 +84,18 @@ class _AnnouncedAttachment:
 
     def __init__(self, store: Store, item: IncomingAttachment) -> None:
         self._upload = ContentUpload(store, item.content)
-        self._announced = item.announced or 0
+        self._expected_length = item.expected_length or 0
         self._expected = item.digest if item.digest.startswith("md5-") else ""
         self._digest = ContentDigest()
 
     async def feed(self, piece: bytes) -> None:
         self._digest.update(piece)
-        if self._digest.length > self._announced:
+        if self._digest.length > self._expected_length:
             raise BadRequestError("attachment longer than expected")
         await self._upload.feed(piece)
 
     async def finish(self) -> None:
-        if self._digest.length < self._announced:
+        if self._digest.length < self._expected_length:
             raise BadRequestError("attachment shorter than expected")
         if self._expected not in ("", str(self._digest)):
             raise BadRequestError("Possible message corruption.", code="content_md5_mismatch")

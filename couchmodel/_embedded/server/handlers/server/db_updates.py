@@ -84,7 +84,7 @@ async def _normal_pieces(store: Store, database: Database, query: ChangesQuery) 
     rest: ChangesQuery | None = query
     batch = ChangesBatch([], 0, 0, None)
     while rest is not None:
-        batch = await store.scan(partial(changes.read_batch, database, rest))
+        batch = await store.read_in_thread(partial(changes.read_batch, database, rest))
         for row in _rows(batch, database):
             yield separator + row
             separator = b",\r\n"
