@@ -10,7 +10,7 @@ from couchmodel._model.codec import codec
 def rows() -> Iterator[Row]:
     """Yield rows for ``load`` against ``model_validate_json``, and for ``dump`` against ``model_dump_json``."""
     document = recipe()
-    stored = codec.splice({"_id": document.id, "_rev": "1-" + "a" * 32}, codec.dump(document))
+    stored = codec.prepend_members({"_id": document.id, "_rev": "1-" + "a" * 32}, codec.dump(document))
     plain = Plain.model_validate_json(stored.replace(b'"_id"', b'"id"', 1).replace(b'"_rev"', b'"rev"', 1))
     same = plain.model_dump_json().encode()
 

@@ -141,13 +141,13 @@ class CouchModel(DocumentModel):
 
         If the document was only built, or if its connection is closed, return the one that the model is bound to.
         """
-        home: Repository[Self] | None = state.home(self)
-        if home is None:
+        repository: Repository[Self] | None = state.repository(self)
+        if repository is None:
             return self.repository()
-        if home.session.is_closed:
+        if repository.session.is_closed:
             with suppress(ConfigurationError):
                 return self.repository()
-        return home
+        return repository
 
     def __attachment__(self, field: AttachmentField) -> Attachment:
         return Attachment(self, field, self._find_repository())

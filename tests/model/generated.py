@@ -348,7 +348,7 @@ def check(document: CouchModel) -> Outcome:
     difference = find_difference(document, again)
     assert difference is None, f"{difference}\n  stored as {stored}"
     again.rev = "1-a"
-    state_body = codec.body_to_send(codec.load(type(document), codec.splice({"_rev": "1-a"}, body)))
+    state_body = codec.body_to_send(codec.load(type(document), codec.prepend_members({"_rev": "1-a"}, body)))
     assert state_body is None, f"a document that was only loaded counts as changed: {state_body!r}"
     return Outcome("stored")
 

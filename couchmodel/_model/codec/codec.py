@@ -31,30 +31,30 @@ __all__ = [
     "load",
     "note_deleted",
     "note_stored",
+    "prepend_members",
     "settle_id",
-    "splice",
     "tombstone",
 ]
 
 M = TypeVar("M", bound=DocumentModel)
 
 
-def load(model: type[M], body: bytes, home: object = None) -> M:
-    """Return the document of a JSON text; ``home`` is its repository.
+def load(model: type[M], body: bytes, repository: object = None) -> M:
+    """Return the document of a JSON text; ``repository`` is the one that it comes from.
 
     The document is of a subclass if the text is of a type of that subclass. Raises DocumentError if the text does not
     fit the model.
     """
-    form: StoredForm = model.__storing__ or form_of(model)
+    form: StoredForm = model.__stored_form__ or form_of(model)
     try:
         document: M = form.validate(body)
     except ValidationError as error:
         # A model that forbids undeclared members fails here, and pays for a second try. All others load in one step.
-        document = _load_bare(model, body, error)
+        document = _load_declared_members(model, body, error)
     if document.__pydantic_extra__:  # set only if the model allows undeclared members
         _drop_couchdb_members(document)
     state.set_stored_body(document, body)
-    state.set_home(document, home)
+    state.set_repository(document, repository)
     return document
 
 
@@ -64,7 +64,7 @@ def dump(document: DocumentModel) -> bytes:
     Raises DocumentError if a value cannot be written as JSON. Does not check whether the document fits its model, which
     :func:`body_to_send` does.
     """
-    form: StoredForm = type(document).__storing__ or form_of(type(document))
+    form: StoredForm = type(document).__stored_form__ or form_of(type(document))
     try:
         body = form.fast(document, by_alias=True, warnings=False)
         if form.exact is None:
@@ -83,7 +83,7 @@ def base_of(document: M) -> M | None:
     body = state.stored_body(document)
     if body is None:
         return None
-    base = load(type(document), body, state.home(document))
+    base = load(type(document), body, state.repository(document))
     if base.id != document.id and document.rev is not None:
         raise ConfigurationError(
             f"the id of the stored document {base.id!r} cannot be changed to {document.id!r}:"
@@ -98,15 +98,15 @@ def body_to_send(document: DocumentModel) -> bytes | None:
     It is the loaded text with the changes made since the load, so members that the model does not know are kept. Raises
     DocumentError if the document does not fit its model any more.
     """
-    mine, base = dump(document), base_of(document)
+    body, base = dump(document), base_of(document)
     before = None if base is None else dump(base)
-    if mine == before:
+    if body == before:
         return None
-    _check_fits(document, mine)
+    _check_fits(document, body)
     if before is None:
-        return splice(_own_members(document), mine)
+        return prepend_members(_own_members(document), body)
     stored = decode(state.stored_body(document) or b"{}")
-    merged = apply_changes(stored, decode(before), decode(mine))
+    merged = apply_changes(stored, decode(before), decode(body))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
     return None if json_equal(merged, stored) else encode({**merged, **_own_members(document)})
@@ -142,11 +142,11 @@ def body_to_migrate(document: DocumentModel) -> bytes | None:
 
     Raises DocumentError if the document does not fit its model.
     """
-    mine, stored = dump(document), decode(state.stored_body(document) or b"{}")
-    written = overlay(stored, {**decode(mine), **_own_members(document)})
+    body, stored = dump(document), decode(state.stored_body(document) or b"{}")
+    written = overlay(stored, {**decode(body), **_own_members(document)})
     if json_equal(written, stored):
         return None
-    _check_fits(document, mine)
+    _check_fits(document, body)
     return encode(written)
 
 
@@ -178,7 +178,7 @@ def settle_id(document: DocumentModel) -> None:
     state.set_id(document, id)
 
 
-def splice(own: Mapping[str, Any], body: bytes) -> bytes:
+def prepend_members(own: Mapping[str, Any], body: bytes) -> bytes:
     """Return the JSON object ``body`` with the members ``own`` in front, without decoding it."""
     return encode(own)[:-1] + (b"}" if body == b"{}" else b"," + body[1:])
 
@@ -186,7 +186,7 @@ def splice(own: Mapping[str, Any], body: bytes) -> bytes:
 # --- models that allow or forbid undeclared members
 
 
-def _load_bare(model: type[M], body: bytes, error: ValidationError) -> M:
+def _load_declared_members(model: type[M], body: bytes, error: ValidationError) -> M:
     """Load the document of a model that forbids undeclared members (``extra="forbid"``), or declares their type.
 
     A stored document has CouchDB's members and its type, which the model does not declare, so they are taken out first.
@@ -256,21 +256,21 @@ def _unstorable_error(document: DocumentModel, reason: str) -> DocumentError:
     return DocumentError(message, model=model, document_id=document.id, errors=[])
 
 
-def _check_fits(document: DocumentModel, mine: bytes) -> None:
-    """Raise DocumentError unless the model reads ``mine`` as the same document. pydantic lets any value be assigned."""
+def _check_fits(document: DocumentModel, body: bytes) -> None:
+    """Raise DocumentError unless the model reads ``body`` as the same document. pydantic lets any value be assigned."""
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
     try:
-        decode(mine)
+        decode(body)
     except DocumentError as error:
         raise _unstorable_error(document, str(error)) from None
     except ValueError:
-        where = ", ".join(_nonfinite_paths(from_json(mine)))
+        where = ", ".join(_nonfinite_paths(from_json(body)))
         raise _unstorable_error(
             document, f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         ) from None
-    read = load(type(document), splice(_own_members(document), mine))
+    read = load(type(document), prepend_members(_own_members(document), body))
     difference = find_difference(document, read, skipping=form_of(type(document)).attachments)
     if difference is not None:
         raise _unstorable_error(document, str(difference))

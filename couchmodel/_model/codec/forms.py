@@ -50,10 +50,10 @@ def form_of(model: type[DocumentModel]) -> StoredForm:
 
     Raises ConfigurationError if the model could not be read again as it is written.
     """
-    found: StoredForm | None = model.__storing__
+    found: StoredForm | None = model.__stored_form__
     if found is None:
         found = _make_form(model)
-        type.__setattr__(model, "__storing__", found)
+        type.__setattr__(model, "__stored_form__", found)
     return found
 
 

@@ -45,8 +45,8 @@ class Query(Generic[M]):
     source: DocumentSource[M]
     conditions: tuple[Condition, ...] = ()
     orderings: tuple[Ordering, ...] = ()
-    most: int | None = None
-    leave: int = 0
+    max_count: int | None = None
+    skip_count: int = 0
 
     def find(self, *conditions: Condition | Mapping[str, Any]) -> Self:
         """Return the query with further conditions. Raises QueryError if an argument is not a condition."""
@@ -61,26 +61,26 @@ class Query(Generic[M]):
 
     def limit(self, count: int | None) -> Self:
         """Return the query with a limit of ``count`` documents; None is no limit."""
-        return replace(self, most=_check_count("limit", count))
+        return replace(self, max_count=_check_count("limit", count))
 
     def skip(self, count: int) -> Self:
         """Return the query without its first ``count`` documents.
 
         CouchDB reads and drops them, so use this for small numbers only.
         """
-        return replace(self, leave=_check_count("skip", count))
+        return replace(self, skip_count=_check_count("skip", count))
 
     def body(self) -> JSONObject:
         """Return the body of the ``_find`` request, without its limit."""
         body: JSONObject = {"selector": build_selector(self.conditions, self.source.kind)}
         if self.orderings:
             body["sort"] = [{ordering.path: ordering.direction} for ordering in self.orderings]
-        if self.leave:
-            body["skip"] = self.leave
+        if self.skip_count:
+            body["skip"] = self.skip_count
         return body
 
     def __aiter__(self) -> AsyncIterator[M]:
-        return self.source.documents(self.body(), self.most)
+        return self.source.documents(self.body(), self.max_count)
 
     async def to_list(self) -> list[M]:
         """Return all documents. Raises DocumentError if one does not fit the model."""
@@ -88,13 +88,13 @@ class Query(Generic[M]):
 
     async def first(self) -> M | None:
         """Return the first document; None if there is none."""
-        async for document in self.limit(_at_most_one(self.most)):
+        async for document in self.limit(_at_most_one(self.max_count)):
             return document
         return None
 
     async def count(self) -> int:
         """Return the number of documents. CouchDB cannot count them, so this fetches their ids and counts those."""
-        rows = self.source.rows({**self.body(), "fields": ["_id"]}, self.most)
+        rows = self.source.rows({**self.body(), "fields": ["_id"]}, self.max_count)
         return sum([len(batch) async for batch in rows])
 
 
@@ -109,8 +109,8 @@ def _as_ordering(field: Any) -> Ordering:
     raise QueryError(f"{_NOT_A_FIELD}, not {field!r}")
 
 
-def _at_most_one(most: int | None) -> int:
-    return 1 if most is None else min(most, 1)
+def _at_most_one(max_count: int | None) -> int:
+    return 1 if max_count is None else min(max_count, 1)
 
 
 def _check_count(method: str, count: Any) -> Any:

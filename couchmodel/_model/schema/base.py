@@ -21,7 +21,7 @@ from couchmodel._model.schema.checks import check_class
 from couchmodel._model.schema.declaration import Declaration
 from couchmodel._model.schema.expressions import FieldExpression, field_of
 from couchmodel._model.schema.field_options import Field
-from couchmodel._model.schema.fields import AttachmentField, attachment, building_class
+from couchmodel._model.schema.fields import AttachmentField, attachment, is_building_class
 from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
 from couchmodel._model.schema.indexes import indexes_of
 from couchmodel._model.schema.suggestions import nearest
@@ -67,7 +67,7 @@ class ComputedProperty(property):
         self.name = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None and owner is not None and not building_class.get():
+        if instance is None and owner is not None and not is_building_class.get():
             raise QueryError(
                 f"{owner.__name__}.{self.name} is a computed field, which is not stored: it cannot be queried"
             )
@@ -91,7 +91,7 @@ class ModelMeta(ModelMetaclass):
             # function, and not the one that defines the class.
             local = build_lenient_weakvaluedict(parent_frame_namespace(parent_depth=2))
             fields["__pydantic_parent_namespace__"] = local
-        token = building_class.set(True)
+        token = is_building_class.set(True)
         try:
             with warnings.catch_warnings():
                 # check_class says what a field hides, and how to get at it.
@@ -100,10 +100,10 @@ class ModelMeta(ModelMetaclass):
                     cls, name, bases, {**namespace, **fields}, __pydantic_reset_parent_namespace__=False, **options
                 )
         finally:
-            building_class.reset(token)
+            is_building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
-        type.__setattr__(model, "__storing__", None)
+        type.__setattr__(model, "__stored_form__", None)
         check_class(model)
         for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():  # type: ignore[attr-defined]
             if type(vars(model)[key]) is property:
@@ -121,7 +121,7 @@ class ModelMeta(ModelMetaclass):
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> Any:
-            if name.startswith("_") or building_class.get():
+            if name.startswith("_") or is_building_class.get():
                 return super().__getattr__(name)
             fields = cls.__dict__.get("__pydantic_fields__", ())
             if name in fields:
@@ -158,11 +158,11 @@ def _finish_fields(model: Any) -> None:
         fields["id"] = info
         changed = True
     if changed and model.__pydantic_complete__:
-        token = building_class.set(True)
+        token = is_building_class.set(True)
         try:
             model.model_rebuild(force=True)
         finally:
-            building_class.reset(token)
+            is_building_class.reset(token)
 
 
 class DocumentModel(BaseModel, metaclass=ModelMeta):
@@ -171,7 +171,7 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
     __slots__ = state.SLOTS
 
     if TYPE_CHECKING:
-        __storing__: ClassVar[Any]
+        __stored_form__: ClassVar[Any]
         """The form in which this class is stored, once it is made: a ``StoredForm`` of ``codec.forms``."""
 
     __declared__: ClassVar[Declaration] = Declaration()

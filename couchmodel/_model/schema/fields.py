@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 from couchmodel._model.schema.expressions import FieldExpression
 from couchmodel.errors import AttachmentError, ConfigurationError
 
-__all__ = ["AttachmentField", "Index", "attachment", "building_class"]
+__all__ = ["AttachmentField", "Index", "attachment", "is_building_class"]
 
-building_class: Final[ContextVar[bool]] = ContextVar("couchmodel_building", default=False)
+is_building_class: Final[ContextVar[bool]] = ContextVar("couchmodel_building", default=False)
 """True while pydantic builds a class.
 
 pydantic then looks up the names of the fields as attributes of the base classes, and would take a field expression for
@@ -55,7 +55,7 @@ class AttachmentField:
 
     def __get__(self, document: AttachmentOwner | None, model: type) -> Any:
         if document is None:
-            if building_class.get():  # pydantic must not find a default here
+            if is_building_class.get():  # pydantic must not find a default here
                 raise AttributeError(self.field_name)
             return FieldExpression(("_attachments", self.name), dict[str, Any])
         return document.__attachment__(self)

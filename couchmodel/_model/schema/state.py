@@ -8,17 +8,17 @@ from typing import Any, Final, TypeVar
 __all__ = [
     "SLOTS",
     "copy_state",
-    "home",
     "note_unanswered",
-    "set_home",
+    "repository",
     "set_id",
+    "set_repository",
     "set_rev",
     "set_stored_body",
     "stored_body",
     "unanswered_bodies",
 ]
 
-SLOTS: Final = ("__home__", "__stored__", "__unanswered__")
+SLOTS: Final = ("__repository__", "__stored__", "__unanswered__")
 
 D = TypeVar("D")
 
@@ -57,18 +57,18 @@ def unanswered_bodies(document: object) -> tuple[bytes, ...]:
     return found
 
 
-def home(document: object) -> Any:
+def repository(document: object) -> Any:
     """Return the repository that the document came from; None if it was only built."""
-    return getattr(document, "__home__", None)
+    return getattr(document, "__repository__", None)
 
 
-def set_home(document: object, repository: object) -> None:
+def set_repository(document: object, repository: object) -> None:
     """Set the repository that the document came from, which is the one that stores it."""
-    _set_slot(document, "__home__", repository)
+    _set_slot(document, "__repository__", repository)
 
 
 def copy_state(document: object, copy: D) -> D:
     """Give ``copy`` the storage state of ``document``, and return it."""
     set_stored_body(copy, stored_body(document))
-    set_home(copy, home(document))
+    set_repository(copy, repository(document))
     return copy

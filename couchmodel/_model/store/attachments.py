@@ -28,7 +28,7 @@ class AttachmentRepository(Protocol):
     def session(self) -> Session: ...
     @property
     def path(self) -> tuple[str, ...]: ...
-    async def conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
+    async def complete_conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
 
 
 class Attachment:
@@ -93,7 +93,7 @@ class Attachment:
         try:
             await self._attachment.save(self._limit_size(data), kind)
         except ConflictError as error:
-            raise await self._repository.conflict(error, self._document) from None
+            raise await self._repository.complete_conflict(error, self._document) from None
 
     async def delete(self) -> None:
         """Delete the attachment, which makes a new revision of its document. Raises NotFoundError, ConflictError."""
@@ -101,7 +101,7 @@ class Attachment:
         try:
             await self._attachment.delete()
         except ConflictError as error:
-            raise await self._repository.conflict(error, self._document) from None
+            raise await self._repository.complete_conflict(error, self._document) from None
 
     def _require_stored(self, verb: str) -> None:
         if self._document.rev is None:

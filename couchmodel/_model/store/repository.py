@@ -96,7 +96,7 @@ class Repository(Generic[M]):
         except ConflictError as error:
             own = await find_own_write(self.session, path, state.unanswered_bodies(document))
             if own is None:
-                raise await self.conflict(error, document) from None
+                raise await self.complete_conflict(error, document) from None
             # The stored revision is the document's own. What was changed after it was sent is saved now.
             self._note_saved(document, *own)
             await self.save(document)
@@ -138,7 +138,7 @@ class Repository(Generic[M]):
         NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
         database.
         """
-        self._check_home(document)
+        self._check_repository(document)
         if document.rev is None:
             raise ConfigurationError(
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
@@ -150,12 +150,12 @@ class Repository(Generic[M]):
             else:
                 await self.session.send(Request("PUT", path, body=tombstone))
         except ConflictError as error:
-            raise await self.conflict(error, document) from None
+            raise await self.complete_conflict(error, document) from None
         except NotFoundError as error:
             raise self._with_hint(error) from None
         codec.note_deleted(document)
 
-    async def conflict(self, error: ConflictError, document: M) -> ConflictError:
+    async def complete_conflict(self, error: ConflictError, document: M) -> ConflictError:
         """Complete a conflict error with the id, the three versions of the document and a hint, and return it."""
         error.document_id = document.id
         error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
@@ -230,7 +230,7 @@ class Repository(Generic[M]):
 
     def _note_saved(self, document: M, body: bytes, rev: str) -> None:
         codec.note_stored(document, body, rev)
-        state.set_home(document, self)
+        state.set_repository(document, self)
 
     def _note_row(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
         """Record CouchDB's row for a document of a bulk write. Return the error if the document was refused."""
@@ -244,14 +244,14 @@ class Repository(Generic[M]):
                 error.hint = _TAKEN.format(id=document.id)
         return error
 
-    def _check_home(self, document: M) -> None:
-        home = state.home(document)
-        if document.rev is None or home is None or (home.session, home.path) == (self.session, self.path):
+    def _check_repository(self, document: M) -> None:
+        source = state.repository(document)
+        if document.rev is None or source is None or (source.session, source.path) == (self.session, self.path):
             return
         # A document that outlived its connection may be saved over a new one, which may lead to the same store.
-        if home.path != self.path or not home.session.is_closed:
+        if source.path != self.path or not source.session.is_closed:
             raise ConfigurationError(
-                f"{document.id!r} comes from database {home.database.id!r}, so it cannot be saved to or deleted from"
+                f"{document.id!r} comes from database {source.database.id!r}, so it cannot be saved to or deleted from"
                 f" {self.database.id!r}: to store a copy there, save document.model_copy(update={{'rev': None}})"
             )
 
@@ -263,7 +263,7 @@ class Repository(Generic[M]):
         """
         unknown: list[M] = []
         for document in documents:
-            self._check_home(document)
+            self._check_repository(document)
             if document.rev is not None and codec.base_of(document) is None:
                 unknown.append(document)
         if not unknown:
