@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from couchmodel._replication.options import Options
+from couchmodel._replication.options import ReplicationOptions
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.replication import Replication
 from couchmodel._retry import Backoff
@@ -67,7 +67,7 @@ async def replicate(
     UnauthorizedError and ForbiddenError. Raises TransportError if the connection was lost; the same call then goes on
     from the last checkpoint.
     """
-    options = Options(
+    options = ReplicationOptions(
         create_target=create_target,
         doc_ids=None if doc_ids is None else tuple(sorted(doc_ids)),
         selector=selector,
@@ -96,7 +96,7 @@ class Following:
     Iterate over it for its progress. The iteration raises the error that ends the replication.
     """
 
-    def __init__(self, source: Peer, target: Peer, options: Options) -> None:
+    def __init__(self, source: Peer, target: Peer, options: ReplicationOptions) -> None:
         self._source = source
         self._target = target
         self._options = options
@@ -126,7 +126,7 @@ class Following:
         while True:
             self._raise_final_error()
             progress_event = self._progress_event
-            if not self._is_cut_off() and self._replication.through and not await self._replication.is_behind():
+            if not self._is_cut_off() and self._replication.copied_seq and not await self._replication.is_behind():
                 return self.progress
             await progress_event.wait()
 
@@ -183,7 +183,7 @@ async def follow(
     seconds. Leaving the context writes a last checkpoint. An error that ends the replication is raised by the
     :class:`Following` of the block.
     """
-    options = Options(
+    options = ReplicationOptions(
         continuous=True,
         create_target=create_target,
         doc_ids=None if doc_ids is None else tuple(sorted(doc_ids)),
@@ -223,7 +223,7 @@ def _state(replication: Replication) -> Replicated:
         counts.docs_read,
         counts.docs_written,
         counts.doc_write_failures,
-        replication.through,
+        replication.copied_seq,
         replication.pending,
     )
 

@@ -1,13 +1,13 @@
 """The filter function of a replication, which is in a design document of the source."""
 
-from couchmodel._replication.options import Options
+from couchmodel._replication.options import ReplicationOptions
 from couchmodel._replication.peer import Peer
 from couchmodel.errors import NotFoundError
 
 __all__ = ["filter_code"]
 
 
-async def filter_code(source: Peer, options: Options) -> str | None:
+async def filter_code(source: Peer, options: ReplicationOptions) -> str | None:
     """Return the source code of the filter function of a replication; None if it has no filter, or a built-in one.
 
     Raises NotFoundError, with CouchDB's reason, if there is no such function.

@@ -12,12 +12,12 @@ from urllib.parse import unquote_plus
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError
 
-__all__ = ["Counts", "Options", "parse_options", "replication_id"]
+__all__ = ["ReplicationCounts", "ReplicationOptions", "parse_options", "replication_id"]
 
-_SELECTING: Final = ("doc_ids", "filter", "selector")
+_SELECTION_OPTIONS: Final = ("doc_ids", "filter", "selector")
 """Options that select documents. CouchDB allows one of them."""
 
-_NAMING: Final = (*_SELECTING, "query_params", "winning_revs_only", "since_seq")
+_ID_OPTIONS: Final = (*_SELECTION_OPTIONS, "query_params", "winning_revs_only", "since_seq")
 """Options that are part of the id of a replication, because they decide what is replicated."""
 
 _TYPES: Final[Mapping[str, tuple[type, str]]] = {
@@ -46,7 +46,7 @@ _INTERVAL: Final = 30_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ReplicationOptions:
     """CouchDB's options of these names. ``checkpoint_interval`` is in milliseconds."""
 
     continuous: bool = False
@@ -65,15 +65,15 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises BadRequestError for options that exclude each other, and for a filter that names no function."""
-        if sum(getattr(self, name) is not None for name in _SELECTING) > 1:
+        if sum(getattr(self, name) is not None for name in _SELECTION_OPTIONS) > 1:
             raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
         if self.filter is not None and not _FILTER.fullmatch(self.filter):
             raise BadRequestError("Invalid filter. Must match `ddocname/filtername`.")
-        object.__setattr__(self, "selection", encode({name: getattr(self, name) for name in _NAMING}))
+        object.__setattr__(self, "selection", encode({name: getattr(self, name) for name in _ID_OPTIONS}))
 
 
 @dataclass(slots=True)
-class Counts:
+class ReplicationCounts:
     """The counts of what a replication has done, in CouchDB's order."""
 
     missing_checked: int = 0
@@ -85,7 +85,7 @@ class Counts:
     bulk_get_attempts: int = 0
 
 
-def parse_options(body: Mapping[str, Any]) -> Options:
+def parse_options(body: Mapping[str, Any]) -> ReplicationOptions:
     """Return the options among the members of a request or of a document of ``_replicator``.
 
     Unknown members are skipped and ``doc_ids`` are percent-decoded, both as in CouchDB.
@@ -102,8 +102,8 @@ def parse_options(body: Mapping[str, Any]) -> Options:
         given["doc_ids"] = _sort_ids([unquote_plus(id) for id in given["doc_ids"]])
     if "checkpoint_interval" in given:
         given["checkpoint_interval"] = _parse_interval("checkpoint_interval", given["checkpoint_interval"])
-    known = {each.name: given[each.name] for each in fields(Options) if each.init and each.name in given}
-    return Options(**known)
+    known = {each.name: given[each.name] for each in fields(ReplicationOptions) if each.init and each.name in given}
+    return ReplicationOptions(**known)
 
 
 def _sort_ids(ids: Sequence[str]) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ def _parse_interval(name: str, value: Any) -> int:
         raise BadRequestError(f"parameter `{name}` must be an integer") from None
 
 
-def replication_id(source: str, target: str, options: Options, code: str | None = None) -> str:
+def replication_id(source: str, target: str, options: ReplicationOptions, code: str | None = None) -> str:
     """Return the id under which both ends keep the checkpoints of a replication.
 
     Replications of the same ends with the same selection have the same id. ``code`` is the source code of the filter

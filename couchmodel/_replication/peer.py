@@ -15,7 +15,7 @@ from couchmodel.errors import (
     TransportError,
 )
 
-__all__ = ["Missing", "Peer"]
+__all__ = ["Peer", "RevsDiff"]
 
 _log: Final = logging.getLogger("couchmodel.replication")
 
@@ -30,7 +30,7 @@ _REFUSES_ONE: Final = frozenset((400, 403, 412, 413, 415))
 _REFUSES_ALL: Final = frozenset((*BUSY_STATUSES, 401, 501, 507))
 """Statuses that any other request would get as well."""
 
-Missing = Mapping[str, Mapping[str, Sequence[str]]]
+RevsDiff = Mapping[str, Mapping[str, Sequence[str]]]
 """The answer of ``_revs_diff``: by document, the revisions that are ``missing``, and ``possible_ancestors``."""
 
 
@@ -109,10 +109,10 @@ class Peer:
         """Return a design document. Raises NotFoundError."""
         return cast(dict[str, Any], await self.json(Request("GET", (*self.path, "_design", name))))
 
-    async def bulk_get(self, wanted: Sequence[Mapping[str, str]]) -> tuple[list[Any], int]:
+    async def bulk_get(self, revisions: Sequence[Mapping[str, str]]) -> tuple[list[Any], int]:
         """Return the results of ``_bulk_get`` for revisions, with their histories, and the bytes of the answer."""
         query = {"revs": "true", "latest": "true", "att_encoding_info": "true"}
-        body = encode({"docs": wanted})
+        body = encode({"docs": revisions})
         response = await self.send(Request("POST", (*self.path, "_bulk_get"), query, body=body))
         return response.json()["results"], len(response.body)
 
@@ -146,17 +146,17 @@ class Peer:
 
     # --- the target
 
-    async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> Missing:
+    async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> RevsDiff:
         """Return the answer of ``_revs_diff``: those of the revisions, by document, that the database lacks."""
-        return cast(Missing, await self.json(Request("POST", (*self.path, "_revs_diff"), body=encode(revs))))
+        return cast(RevsDiff, await self.json(Request("POST", (*self.path, "_revs_diff"), body=encode(revs))))
 
-    async def write_many(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Write revisions as they are, and return CouchDB's row for each one that it refused."""
         body = encode({"docs": documents, "new_edits": False})
         rows = await self.json(Request("POST", (*self.path, "_bulk_docs"), body=body))
         return [row for row in rows if "error" in row]
 
-    async def write(self, id: str, body: Any, headers: Mapping[str, str] = EMPTY) -> None:
+    async def write_document(self, id: str, body: Any, headers: Mapping[str, str] = EMPTY) -> None:
         """Write one revision as it is. ``body`` is JSON, or multipart if ``headers`` say so."""
         await self.send(Request("PUT", document_path(self.path, id), {"new_edits": "false"}, headers, body))
 

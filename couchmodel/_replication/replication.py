@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from couchmodel._replication.checkpoints import Checkpoints
 from couchmodel._replication.filters import filter_code
-from couchmodel._replication.options import Counts, Options, replication_id
+from couchmodel._replication.options import ReplicationCounts, ReplicationOptions, replication_id
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.transfer import Transfer
 from couchmodel._wire.messages import encode
@@ -34,7 +34,7 @@ _PAGE: Final = 500
 _BATCH: Final = 100
 """Documents in a batch."""
 
-_AT_ONCE: Final = 4
+_PARALLEL_BATCHES: Final = 4
 """Batches that are moved at the same time."""
 
 _HEARTBEAT: Final = "10000"
@@ -42,22 +42,22 @@ _HEARTBEAT: Final = "10000"
 
 
 class Replication:
-    """One replication. It can be run once. ``counts`` and ``through`` show its progress."""
+    """One replication. It can be run once. ``counts`` and ``copied_seq`` show its progress."""
 
-    def __init__(self, source: Peer, target: Peer, options: Options) -> None:
+    def __init__(self, source: Peer, target: Peer, options: ReplicationOptions) -> None:
         self.source = source
         self.target = target
         self.options = options
         self.session = secrets.token_hex(16)
-        self.counts = Counts()
-        self.through: str | int = 0
+        self.counts = ReplicationCounts()
+        self.copied_seq: str | int = 0
         """The sequence of the source up to which everything is in the target."""
-        self.committed: str | int = 0
+        self.checkpoint_seq: str | int = 0
         """The sequence of the last checkpoint."""
         self.pending: int | None = None
-        """Changes of the source that follow ``through``; None if the source does not say."""
+        """Changes of the source that follow ``copied_seq``; None if the source does not say."""
         self.on_progress: Callable[[], None] | None = None
-        """A function that is called each time that ``through`` has changed."""
+        """A function that is called each time that ``copied_seq`` has changed."""
         self._checkpoints = Checkpoints(source, target, "", self.session)
         self._filter_code: str | None = None
         self._start_times: tuple[str | None, ...] = ()
@@ -102,8 +102,8 @@ class Replication:
         return {name: count + before.get(name, 0) for name, count in asdict(self.counts).items()}
 
     async def is_behind(self) -> bool:
-        """Return True if the source has changes after ``through``."""
-        return bool((await self._read_changes(self.through, waits=False, limit=1))["results"])
+        """Return True if the source has changes after ``copied_seq``."""
+        return bool((await self._read_changes(self.copied_seq, waits=False, limit=1))["results"])
 
     async def _open_ends(self) -> None:
         source = await self._open(self.source)
@@ -129,7 +129,7 @@ class Replication:
             start = await self._checkpoints.read()
         if self.options.since_seq is not None:
             self._checkpoints.start = start = self.options.since_seq
-        self.through = self.committed = start
+        self.copied_seq = self.checkpoint_seq = start
 
     async def _replicate(self) -> None:
         async with aclosing(self._pages()) as pages:  # no request may go on once the replication has failed
@@ -141,7 +141,7 @@ class Replication:
         if rows:
             self._has_changes = True
             await self._copy({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
-        self.through, self.pending = page["last_seq"], page.get("pending")
+        self.copied_seq, self.pending = page["last_seq"], page.get("pending")
         if self.on_progress is not None:
             self.on_progress()
         if (time.monotonic() - self._saved_at) * 1000 >= self.options.checkpoint_interval:
@@ -149,7 +149,7 @@ class Replication:
 
     async def _pages(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield pages of changes. The next page is requested while the last one is copied."""
-        request = asyncio.create_task(self._read_changes(self.through, waits=self.options.continuous))
+        request = asyncio.create_task(self._read_changes(self.copied_seq, waits=self.options.continuous))
         try:
             while True:
                 page = await self._wait_for_page(request)
@@ -188,11 +188,11 @@ class Replication:
 
     async def _copy(self, revs: Mapping[str, list[str]]) -> None:
         """Copy the documents of a page, several batches at a time."""
-        ids, gate = list(revs), asyncio.Semaphore(_AT_ONCE)
+        ids, gate = list(revs), asyncio.Semaphore(_PARALLEL_BATCHES)
 
         async def move(some: list[str]) -> None:
             async with gate:
-                await self._transfer.move({id: revs[id] for id in some})
+                await self._transfer.copy_missing({id: revs[id] for id in some})
 
         moving = [asyncio.create_task(move(ids[at : at + _BATCH])) for at in range(0, len(ids), _BATCH)]
         try:
@@ -212,17 +212,17 @@ class Replication:
         await self._save_progress()
 
     async def _save_progress(self) -> None:
-        if not self.options.use_checkpoints or self.through == self.committed:
+        if not self.options.use_checkpoints or self.copied_seq == self.checkpoint_seq:
             return
         await self._check_same_databases()
         by_ids = self.options.doc_ids is not None
-        await self._checkpoints.write(self.through, self.totals(), by_ids=by_ids)
+        await self._checkpoints.write(self.copied_seq, self.totals(), by_ids=by_ids)
         try:
             await self._check_same_databases()
         except ResponseError:  # it was created anew in between, and its checkpoint is of documents that it lacks
             await self._checkpoints.forget()
             raise
-        self.committed, self._saved_at = self.through, time.monotonic()
+        self.checkpoint_seq, self._saved_at = self.copied_seq, time.monotonic()
 
     async def _check_same_databases(self) -> None:
         """Raise ServerError if a database was deleted and created again, so that it has lost what was written."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from couchmodel._replication.options import Counts
+from couchmodel._replication.options import ReplicationCounts
 from couchmodel._replication.peer import Peer
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import JSON_TYPE, encode
@@ -28,19 +28,19 @@ __all__ = ["Transfer"]
 
 _log: Final = logging.getLogger("couchmodel.replication")
 
-_FIRST: Final = 10
+_FIRST_READ_SIZE: Final = 10
 """Revisions in the first read, when their size is not known yet."""
 
-_MOST: Final = 100
+_MAX_READ_SIZE: Final = 100
 """The most revisions in one read."""
 
-_GROWTH: Final = 4
+_MAX_GROWTH: Final = 4
 """The factor by which a read may be larger than the one before. It is small because one document may have 8 MB."""
 
-_BYTES: Final = 1024 * 1024
+_TARGET_BYTES: Final = 1024 * 1024
 """The size of a read in bytes that the number of revisions is chosen for."""
 
-_INLINE: Final = 64 * 1024
+_MAX_INLINE_BYTES: Final = 64 * 1024
 """The most bytes of attachments that are sent inside their document. Larger ones are streamed.
 
 The value is CouchDB's ``MAX_BULK_ATT_SIZE``.
@@ -60,61 +60,63 @@ _T = TypeVar("_T")
 class Transfer:
     """The transfer of revisions from one peer to another. It adds to the counts of the replication."""
 
-    def __init__(self, source: Peer, target: Peer, counts: Counts) -> None:
+    def __init__(self, source: Peer, target: Peer, counts: ReplicationCounts) -> None:
         self._source = source
         self._target = target
         self._counts = counts
-        self._most = _FIRST
-        self._knows_bulk_get = True
+        self._read_size = _FIRST_READ_SIZE
+        self._has_bulk_get = True
 
-    async def move(self, revs: Mapping[str, Sequence[str]]) -> None:
+    async def copy_missing(self, revs: Mapping[str, Sequence[str]]) -> None:
         """Copy those of the revisions, by document, that the target lacks."""
         missing = await self._target.revs_diff(revs)
         self._counts.missing_checked += sum(map(len, revs.values()))
-        wanted = [(id, rev) for id, found in missing.items() for rev in found["missing"]]
-        self._counts.missing_found += len(wanted)
+        revisions = [(id, rev) for id, found in missing.items() for rev in found["missing"]]
+        self._counts.missing_found += len(revisions)
         known = {id: found.get("possible_ancestors", ()) for id, found in missing.items()}
-        while wanted:
-            some, wanted = wanted[: self._most], wanted[self._most :]
+        while revisions:
+            some, revisions = revisions[: self._read_size], revisions[self._read_size :]
             await self._write(await self._read(some), known)
 
     # --- reading
 
-    async def _read(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    async def _read(self, revisions: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """Return revisions. For a revision that is superseded by now, return its successors.
 
         A revision that cannot be read is counted as a failure and left out.
         """
         try:
-            return await self._read_together(wanted)
+            return await self._read_bulk(revisions)
         except ResponseError as error:
             if await self._source.refuses_all(error, reads=True):
                 raise
-            if len(wanted) == 1:
-                self._count_failure(*wanted[0], error)
+            if len(revisions) == 1:
+                self._count_failure(*revisions[0], error)
                 return []
             # One of them cannot be read. Halves find it, and the others are copied.
-            half = len(wanted) // 2
-            return [*await self._read(wanted[:half]), *await self._read(wanted[half:])]
+            half = len(revisions) // 2
+            return [*await self._read(revisions[:half]), *await self._read(revisions[half:])]
 
-    async def _read_together(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        if self._knows_bulk_get:
+    async def _read_bulk(self, revisions: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        if self._has_bulk_get:
             try:
-                return await self._bulk_get(wanted)
+                return await self._bulk_get(revisions)
             except (NotFoundError, MethodNotAllowedError, UnsupportedError):
-                self._knows_bulk_get = False
+                self._has_bulk_get = False
         by_id: dict[str, list[str]] = {}
-        for id, rev in wanted:
+        for id, rev in revisions:
             by_id.setdefault(id, []).append(rev)
         rows = [row for id, revs in by_id.items() for row in await self._source.open_revisions(id, revs)]
         return self._collect_found(rows)
 
-    async def _bulk_get(self, wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        self._counts.bulk_get_attempts += len(wanted)
-        results, size = await self._source.bulk_get([{"id": id, "rev": rev} for id, rev in wanted])
+    async def _bulk_get(self, revisions: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        self._counts.bulk_get_attempts += len(revisions)
+        results, size = await self._source.bulk_get([{"id": id, "rev": rev} for id, rev in revisions])
         found = self._collect_found([row for result in results for row in result["docs"]])
         self._counts.bulk_get_docs += len(found)
-        self._most = max(1, min(_MOST, _GROWTH * self._most, len(wanted) * _BYTES // max(size, 1)))
+        self._read_size = max(
+            1, min(_MAX_READ_SIZE, _MAX_GROWTH * self._read_size, len(revisions) * _TARGET_BYTES // max(size, 1))
+        )
         return found
 
     def _collect_found(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -137,13 +139,13 @@ class Transfer:
             if not document.get("_attachments"):
                 together.append(document)
             else:
-                await self._write_attached(document, known.get(document["_id"], ()))
+                await self._write_with_attachments(document, known.get(document["_id"], ()))
         if together:
-            await self._write_together(together)
+            await self._write_bulk(together)
 
-    async def _write_together(self, documents: Sequence[dict[str, Any]]) -> None:
+    async def _write_bulk(self, documents: Sequence[dict[str, Any]]) -> None:
         try:
-            refused = await self._try_write(len(documents) == 1, self._target.write_many, documents)
+            refused = await self._try_write(len(documents) == 1, self._target.write_documents, documents)
         except ResponseError as error:
             if await self._target.refuses_all(error):
                 raise
@@ -152,8 +154,8 @@ class Transfer:
                 return
             # One of them makes all fail. Halves find it, and the others are written.
             half = len(documents) // 2
-            await self._write_together(documents[:half])
-            await self._write_together(documents[half:])
+            await self._write_bulk(documents[:half])
+            await self._write_bulk(documents[half:])
             return
         for row in refused:
             _log.warning(
@@ -163,14 +165,18 @@ class Transfer:
         self._counts.doc_write_failures += len(refused)
         self._counts.docs_written += len(documents) - len(refused)
 
-    async def _write_attached(self, document: dict[str, Any], ancestors: Sequence[str], tries: int = _ATTEMPTS) -> None:
+    async def _write_with_attachments(
+        self, document: dict[str, Any], ancestors: Sequence[str], tries: int = _ATTEMPTS
+    ) -> None:
         """Write a document with attachments in a request of its own.
 
         A bulk request would fail as a whole if one stub has no content at the target.
         """
         try:
-            await self._try_write(True, self._send_attached, document, _newest_common_generation(document, ancestors))
-        except _GoneError:
+            await self._try_write(
+                True, self._send_with_attachments, document, _newest_common_generation(document, ancestors)
+            )
+        except _MissingContentError:
             await self._write_successors(document, tries - 1)
         except ResponseError as error:
             if await self._refuses_all(error):
@@ -192,9 +198,9 @@ class Transfer:
             if successor["_rev"] == rev or not tries:
                 self._count_failure(id, rev, NotFoundError("an attachment of it is not at its source"))
             elif successor.get("_attachments"):
-                await self._write_attached(successor, (), tries)
+                await self._write_with_attachments(successor, (), tries)
             else:
-                await self._write_together([successor])
+                await self._write_bulk([successor])
 
     async def _refuses_all(self, error: ResponseError) -> bool:
         """Return True if the target would refuse every other document, too.
@@ -211,7 +217,7 @@ class Transfer:
         def is_temporary(error: BaseException) -> bool:
             # The peer has sent a bulk request again already after a lost answer.
             return isinstance(error, ServerError) or (
-                isinstance(error, ProtocolError) and write != self._target.write_many
+                isinstance(error, ProtocolError) and write != self._target.write_documents
             )
 
         return await retry(
@@ -222,11 +228,11 @@ class Transfer:
             before_wait=lambda error: _log.info("a write to %s is sent again: %s", self._target.name, error),
         )
 
-    async def _send_attached(self, document: Mapping[str, Any], newest_common: int) -> None:
+    async def _send_with_attachments(self, document: Mapping[str, Any], newest_common: int) -> None:
         """Send a document with those of its attachments that the target lacks.
 
         ``newest_common`` is the newest generation that the target has of its ancestors, or ``_NO_GENERATION``. Raises
-        _GoneError if the revision is not at the source any more.
+        _MissingContentError if the revision is not at the source any more.
         """
         attachments = document["_attachments"]
         kept = {name: stub for name, stub in attachments.items() if stub.get("revpos", 0) <= newest_common}
@@ -243,14 +249,14 @@ class Transfer:
             await self._send_whole(document)
             return
         is_encoded = any("encoding" in stub for stub in sent.values())
-        if not is_encoded and sum(stub["length"] for stub in sent.values()) <= _INLINE:
+        if not is_encoded and sum(stub["length"] for stub in sent.values()) <= _MAX_INLINE_BYTES:
             await self._send_inline(document, kept, sent)
             return
         try:
             await self._send_streamed(document, kept, sent)
         except (UnsupportedError, UnsupportedMediaTypeError):
             await self._send_inline(document, kept, sent)
-        except _OtherLengthError as error:
+        except _LengthMismatchError as error:
             _log.info("%r is sent as JSON: %s", document["_id"], error)
             await self._send_whole(document)
 
@@ -258,12 +264,12 @@ class Transfer:
         """Send a document as JSON with all its attachments. JSON can carry media types that no header can."""
         found = await self._source.revision_with_attachments(document["_id"], document["_rev"])
         if found is None:
-            raise _GoneError("missing")
-        await self._target.write(document["_id"], encode(found))
+            raise _MissingContentError("missing")
+        await self._target.write_document(document["_id"], encode(found))
 
     async def _send_inline(self, document: Mapping[str, Any], kept: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
         given = {name: await self._inline_stub(document, name, stub) for name, stub in sent.items()}
-        await self._target.write(document["_id"], encode({**document, "_attachments": {**kept, **given}}))
+        await self._target.write_document(document["_id"], encode({**document, "_attachments": {**kept, **given}}))
 
     async def _inline_stub(self, document: Mapping[str, Any], name: str, stub: Mapping[str, Any]) -> dict[str, Any]:
         data = b""
@@ -286,7 +292,7 @@ class Transfer:
         body = _CopiedBody(related.body(self._read_part(document, part) for part in parts))
         headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": str(related.length)}
         try:
-            await self._target.write(document["_id"], body, headers)
+            await self._target.write_document(document["_id"], body, headers)
         except CouchModelError as error:
             raise body.source_error or error from error
 
@@ -298,28 +304,28 @@ class Transfer:
                 break
             yield piece
         if length != part.length:
-            raise _OtherLengthError(f"attachment {part.name!r} has not the {part.length} bytes that it should have")
+            raise _LengthMismatchError(f"attachment {part.name!r} has not the {part.length} bytes that it should have")
 
     def _count_failure(self, id: str, rev: str, error: ResponseError) -> None:
         _log.warning("%s does not take %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
         self._counts.doc_write_failures += 1
 
 
-class _GoneError(NotFoundError):
+class _MissingContentError(NotFoundError):
     """A revision or one of its attachments is not at the source any more."""
 
 
-class _OtherLengthError(ProtocolError):
+class _LengthMismatchError(ProtocolError):
     """An attachment is longer or shorter than its document says."""
 
 
 async def _read_content(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield a content of the source. Raises _GoneError if it is not there any more."""
+    """Yield a content of the source. Raises _MissingContentError if it is not there any more."""
     try:
         async for piece in content:
             yield piece
     except NotFoundError as error:
-        raise _GoneError(error.reason) from error
+        raise _MissingContentError(error.reason) from error
 
 
 class _CopiedBody:

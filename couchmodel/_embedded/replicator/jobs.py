@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from couchmodel._embedded.replicator.endpoints import End, parse_end
 from couchmodel._replication.filters import filter_code
-from couchmodel._replication.options import Options, parse_options, replication_id
+from couchmodel._replication.options import ReplicationOptions, parse_options, replication_id
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.replication import Replication
 from couchmodel._retry import Backoff
@@ -36,7 +36,7 @@ class ReplicationRequest:
 
     source: End
     target: End
-    options: Options
+    options: ReplicationOptions
 
     async def id(self, store: str, source: Peer) -> str:
         """Return the id of the replication: the name of its checkpoints, and ``+continuous`` and ``+create_target``.
@@ -115,11 +115,11 @@ class Job:
     async def run_steadily(self) -> dict[str, Any]:
         """Run the replication until it is completed. After a failure it waits longer each time, then tries again."""
         while True:
-            before = self.replication.through
+            before = self.replication.copied_seq
             try:
                 return await self.run()
             except CouchModelError:
-                if self.replication.through not in (0, before):
+                if self.replication.copied_seq not in (0, before):
                     self.errors = 1  # the attempt made progress, so the pause is short again
                 await asyncio.sleep(_BACKOFF.wait(self.errors))
 
@@ -144,7 +144,7 @@ class Job:
             "doc_write_failures": totals["doc_write_failures"],
             "bulk_get_docs": totals["bulk_get_docs"],
             "bulk_get_attempts": totals["bulk_get_attempts"],
-            "checkpointed_source_seq": replication.committed,
+            "checkpointed_source_seq": replication.checkpoint_seq,
         }
 
     def info(self) -> dict[str, Any] | None:
@@ -199,10 +199,10 @@ class Job:
             "doc_id": self.document,
             "replication_id": self.id,
             "source": self.asked.source.name,
-            "source_seq": self.replication.through,
+            "source_seq": self.replication.copied_seq,
             "started_on": int(self.began),
             "target": self.asked.target.name,
-            "through_seq": self.replication.through,
+            "through_seq": self.replication.copied_seq,
             "type": "replication",
             "updated_on": int(time.time()),
             "user": self.user.name,
