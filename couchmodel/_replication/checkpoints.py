@@ -83,7 +83,7 @@ class Checkpoints:
             await self._write(self._source)
         except (UnauthorizedError, ForbiddenError):
             # A user may be allowed to read the source only. Then the next replication begins at its first change.
-            _log.warning("%s lets no checkpoint be written", self._source.name)
+            _log.warning("%s does not allow a checkpoint to be written", self._source.name)
 
     async def _write(self, peer: Peer) -> None:
         try:

@@ -126,7 +126,11 @@ class Transfer:
         """
         for row in rows:
             if "ok" not in row:
-                _log.info("%s has not got any more: %s", self._source.name, row.get("error") or row.get("missing"))
+                _log.info(
+                    "%s does not have a revision any more: %s",
+                    self._source.name,
+                    row.get("error") or row.get("missing"),
+                )
         found = {(row["ok"]["_id"], row["ok"]["_rev"]): row["ok"] for row in rows if "ok" in row}
         self._counts.docs_read += len(found)
         return list(found.values())
@@ -159,7 +163,7 @@ class Transfer:
             return
         for row in refused:
             _log.warning(
-                "%s does not take %r, revision %s: %s, %s",
+                "%s refused %r, revision %s: %s, %s",
                 *(self._target.name, row.get("id"), row.get("rev"), row["error"], row.get("reason")),
             )
         self._counts.doc_write_failures += len(refused)
@@ -186,7 +190,7 @@ class Transfer:
             if isinstance(error, CouchModelError):
                 raise
             self._count_failure(
-                document["_id"], document["_rev"], BadRequestError(f"what is attached is odd: {error!r}")
+                document["_id"], document["_rev"], BadRequestError(f"its attachments are malformed: {error!r}")
             )
         else:
             self._counts.docs_written += 1
@@ -196,7 +200,7 @@ class Transfer:
         id, rev = document["_id"], document["_rev"]
         for successor in await self._read([(id, rev)]):
             if successor["_rev"] == rev or not tries:
-                self._count_failure(id, rev, NotFoundError("an attachment of it is not at its source"))
+                self._count_failure(id, rev, NotFoundError("the source has no content for one of its attachments"))
             elif successor.get("_attachments"):
                 await self._write_with_attachments(successor, (), tries)
             else:
@@ -304,10 +308,12 @@ class Transfer:
                 break
             yield piece
         if length != part.length:
-            raise _LengthMismatchError(f"attachment {part.name!r} has not the {part.length} bytes that it should have")
+            raise _LengthMismatchError(
+                f"attachment {part.name!r} does not have {part.length} bytes, as its document says"
+            )
 
     def _count_failure(self, id: str, rev: str, error: ResponseError) -> None:
-        _log.warning("%s does not take %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
+        _log.warning("%s refused %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
         self._counts.doc_write_failures += 1
 
 

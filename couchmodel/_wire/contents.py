@@ -86,9 +86,9 @@ class ContentDecoder:
         if self._gzip is not None and not self._gzip.is_complete:
             raise ValueError("it cannot be decompressed: the end is missing")
         if length not in (None, self.length):
-            raise ValueError(f"it has {length} bytes, and {self.length} came")
+            raise ValueError(f"{length} bytes were expected, and {self.length} arrived")
         if self._expected is not None and str(self._digest) != self._expected:
-            raise ValueError(f"its digest is {self._expected}, and that of what came {self._digest}")
+            raise ValueError(f"its digest is {self._digest}, and should be {self._expected}")
 
 
 def digest_of(headers: Mapping[str, str]) -> str | None:

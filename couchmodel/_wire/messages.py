@@ -219,7 +219,7 @@ def _too_deep(body: bytes, parser_message: str) -> DocumentError:
     names = _ID.findall(body, 0, len(before) + column)
     document_id = str(from_json(names[-1])) if names else None
     where = "" if document_id is None else f" in the document {document_id!r}"
-    message = f"{TOO_DEEP}{where}: some {MAX_DEPTH} levels are read at most"
+    message = f"{TOO_DEEP}{where}: at most about {MAX_DEPTH} levels can be read"
     return DocumentError(message, model="dict", document_id=document_id, errors=[])
 
 
@@ -237,7 +237,7 @@ def encode(value: object) -> bytes:
     try:
         body = to_json(value, inf_nan_mode="constants")
     except PydanticSerializationError as error:
-        raise _unstorable(value, f"what has no JSON cannot be stored: {error}") from None
+        raise _unstorable(value, f"a value cannot be written as JSON: {error}") from None
     # The search for a single letter is the fastest.
     if (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body):
         _refuse_constants(value, body)
@@ -251,7 +251,7 @@ def _refuse_constants(value: object, body: bytes) -> None:
     except DocumentError:
         raise
     except ValueError:
-        raise _unstorable(value, "NaN and infinity have no JSON: store None or a string instead") from None
+        raise _unstorable(value, "NaN and infinity cannot be written as JSON: store None or a string instead") from None
 
 
 def _unstorable(value: object, reason: str) -> DocumentError:

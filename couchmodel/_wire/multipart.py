@@ -93,7 +93,7 @@ class MultipartRelated:
         Raises ValueError for a media type that cannot stand in a header.
         """
         if not is_media_type(part.content_type):
-            raise ValueError(f"{part.content_type!r} is no media type")
+            raise ValueError(f"{part.content_type!r} is not a media type")
         name = quote(part.name, safe=" ()+,;=@!$&'/")
         encoding = f"Content-Encoding: {part.encoding}\r\n" if part.encoding else ""
         return (
@@ -170,7 +170,7 @@ class MultipartReader:
             self._check_head_length()
             return None
         if self._buffer[:end].strip(b" \t"):
-            raise ValueError("the multipart body has something else after a boundary than a line's end")
+            raise ValueError("the multipart body has no line break after a boundary")
         del self._buffer[:end]  # the line's end stays: a part without headers has an empty line at once
         self._step = self._head
         return ()
@@ -210,7 +210,7 @@ class MultipartReader:
 
     def _check_head_length(self) -> None:
         if len(self._buffer) > _MAX_HEAD:
-            raise ValueError("the headers of a part are endless")
+            raise ValueError(f"the headers of a part are longer than {_MAX_HEAD} bytes")
 
 
 def _parse_headers(head: bytes) -> dict[str, str]:

@@ -69,7 +69,9 @@ class Changes(AsyncIterator[BaseChangeEvent]):
         self._database = database
         since = params.pop("since", None)
         if since is not None and last_event_id not in (None, since):
-            raise QueryError(f"since={since!r} and last_event_id={last_event_id!r} are the same thing: leave one out")
+            raise QueryError(
+                f"since={since!r} and last_event_id={last_event_id!r} are two names of one parameter: leave one out"
+            )
         self._feed = FeedRequest(params)
         self._position = FeedPosition(
             encode_param("since", last_event_id if since is None else since), self._feed.limit
@@ -218,7 +220,7 @@ async def _read_lines(
 def _check_end(feed: FeedRequest, position: FeedPosition, request: Request) -> None:
     # CouchDB ends such a feed when it stops, or when the database is deleted. Asking again tells which.
     if feed.is_endless and not position.is_exhausted:
-        raise ProtocolError(f"the server ended a feed that has no end ({describe_request(request)})")
+        raise ProtocolError(f"the server ended a continuous feed ({describe_request(request)})")
 
 
 def _decode_row(line: bytes, request: Request) -> JSONObject:
@@ -229,7 +231,7 @@ def _decode_row(line: bytes, request: Request) -> JSONObject:
     except ValueError:
         row = None
     if not isinstance(row, dict):
-        raise ProtocolError(f"the feed is not CouchDB's: {line[:80]!r} ({describe_request(request)})")
+        raise ProtocolError(f"a line of the feed is not CouchDB's: {line[:80]!r} ({describe_request(request)})")
     if "error" in row and "id" not in row:
         reason = str(row.get("reason", ""))
         raise response_error(500, str(row["error"]), reason, method=request.method, path=request_target(request.path))
@@ -254,5 +256,5 @@ async def _wait_for(seconds: float | None, waiting: Awaitable[_T], request: Requ
     except RequestTimeoutError:  # the transport's own, which is a TimeoutError as well
         raise
     except TimeoutError:
-        message = f"the feed gave no sign of life for {seconds:g} s ({describe_request(request)})"
+        message = f"nothing arrived from the feed for {seconds:g} s ({describe_request(request)})"
         raise RequestTimeoutError(message) from None

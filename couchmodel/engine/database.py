@@ -256,7 +256,7 @@ class Database:
             await self.session.send(Request("HEAD", document.path))
         except NotFoundError:
             return
-        raise ConflictError(f"there is a document {document.id!r} in {self.id!r} already", method="HEAD")
+        raise ConflictError(f"a document {document.id!r} exists in {self.id!r} already", method="HEAD")
 
 
 def _live_rev(row: ViewRow) -> str | None:

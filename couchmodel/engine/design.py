@@ -44,7 +44,7 @@ class DesignDocument(Document):
     def __setitem__(self, key: str, value: Any) -> None:
         if key not in _KNOWN_MEMBERS and not key.startswith("_"):
             known = ", ".join(sorted(_KNOWN_MEMBERS))
-            raise MemberError(f"a design document has no member {key!r} that CouchDB reads: there are {known}")
+            raise MemberError(f"CouchDB reads no member {key!r} of a design document: use one of {known}")
         super().__setitem__(key, value)
 
     def view(self, view: str) -> View:
@@ -61,7 +61,7 @@ class DesignDocument(Document):
         """
         views = self.setdefault("views", {})
         if view in views and not exists_ok:
-            raise ConflictError(f"there is a view {view!r} in {self.id!r} already")
+            raise ConflictError(f"{self.id!r} has a view {view!r} already: give exists_ok=True to replace it")
         views[view] = {"map": map_function} | ({"reduce": reduce_function} if reduce_function else {})
         self["language"] = "javascript"
         await self.save()

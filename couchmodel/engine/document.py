@@ -97,7 +97,7 @@ class Document(MutableMapping[str, Any]):
 
     def __delitem__(self, key: str) -> None:
         if key == "_id":
-            raise ConfigurationError(f"the id of {self._id!r} cannot be taken away")
+            raise ConfigurationError(f"the id of {self._id!r} cannot be deleted")
         del self._data[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -158,7 +158,7 @@ class Document(MutableMapping[str, Any]):
     @rev.setter
     def rev(self, rev: str) -> None:
         if not isinstance(rev, str):
-            raise TypeError(f"a revision is a text such as '1-967a…', not {rev!r}")
+            raise TypeError(f"a revision is a string such as '1-967a…', not {rev!r}")
         self._data["_rev"] = rev
 
     @property
@@ -216,7 +216,7 @@ class Document(MutableMapping[str, Any]):
             own = await find_own_write(self.session, self.path, getattr(self, "_unanswered", ()))
             if own is None:
                 if self.rev is None:
-                    error.hint = f"there is a document {self._id!r} already: fetch and change it, or take another id"
+                    error.hint = f"a document {self._id!r} exists already: fetch it and change it, or use another id"
                 raise
             self._note_stored(*own)
             return await self.save() or HTTPResponse(201, EMPTY, {"ok": True, "id": self._id, "rev": own[1]})
@@ -282,7 +282,7 @@ class Document(MutableMapping[str, Any]):
         response = await self.session.send(Request("HEAD", self.path))
         rev = etag(response.headers)
         if rev is None:
-            raise ProtocolError(f"the answer has no ETag: does a proxy drop it? (HEAD {self.endpoint})")
+            raise ProtocolError(f"the answer has no ETag: does a proxy remove it? (HEAD {self.endpoint})")
         return {"ok": True, "id": self._id, "rev": rev}
 
     async def fetch_info(self) -> JSONObject:

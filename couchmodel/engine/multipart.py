@@ -81,7 +81,7 @@ def _prepare_attachment(path: tuple[str, ...], name: str, upload: Upload) -> _Ou
     attachment_path(path, name)
     source = UploadSource(upload.data, upload.length)
     if source.length is None:
-        message = f"the length of attachment {name!r} has to be known beforehand: give Upload(data, type, length)"
+        message = f"the length of attachment {name!r} must be known in advance: give Upload(data, type, length)"
         raise ConfigurationError(message)
     return _OutgoingAttachment(
         AttachmentPart(name, upload.content_type or guess_type(upload.data), source.length), source
@@ -207,7 +207,7 @@ class IncomingDocument:
                 continue
             headers = await self._parts.next_head()
             if headers is None:
-                raise ProtocolError(f"attachment {name!r} was announced and did not come")
+                raise ProtocolError(f"attachment {name!r} was announced, but did not arrive")
             attachment = IncomingAttachment(name, stub, headers.get("content-encoding", ""), self._parts)
             yield attachment
             await attachment.skip()

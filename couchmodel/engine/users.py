@@ -75,7 +75,7 @@ class User(Document):
         ConfigurationError if the password is empty.
         """
         if not isinstance(password, str) or not password:
-            raise ConfigurationError(f"the password of {self.name!r} has to be a text, and not an empty one")
+            raise ConfigurationError(f"the password of {self.name!r} must be a string that is not empty")
         self["password"] = password
         try:
             await self.save()

@@ -133,7 +133,7 @@ class View:
         Raises QueryError if ``size`` is less than 1 or if a ``limit`` is given.
         """
         if size < 1 or "limit" in params:
-            raise QueryError("a page has a size, at least 1, and no limit")
+            raise QueryError("the size of a page must be at least 1, and limit= cannot be given with it")
         if after is not None:
             params = {**params, "skip": 0, **after}
         given = params.pop(_ALREADY_GIVEN, 0)
@@ -194,7 +194,7 @@ class View:
         parameters ``key`` and ``keys``, and for a ``prefix`` beside ``ids`` or ``create``.
         """
         if prefix is not None and (ids is not None or create):
-            raise QueryError("prefix stands alone: give neither ids nor create with it")
+            raise QueryError("prefix= cannot be given together with ids= or create=")
         params = self._with_prefix(prefix, params) | {"include_docs": True}
         has_design = ids is not None or include_ddocs
         async for batch in self._read_batches(ids, encode_aiocouch_params(params)):
@@ -205,7 +205,7 @@ class View:
 
     def _with_prefix(self, prefix: str | None, params: Mapping[str, Any]) -> dict[str, Any]:
         if not params.keys().isdisjoint({"key", "keys"}):
-            raise KeyParameterError("key and keys are no parameters here: give ids, a list")
+            raise KeyParameterError("key= and keys= are not supported here: give a list as ids=")
         if prefix is None:
             return {**params}
         first, last = encode(prefix).decode(), encode(prefix + self.prefix_sentinel).decode()

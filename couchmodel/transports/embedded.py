@@ -80,4 +80,4 @@ class _EmbeddedRequestStream(RequestStream):
             async for piece in super().__aiter__():
                 yield piece
         except Exception as error:
-            raise TransportError("the body of the request ends too early") from error
+            raise TransportError("the body of the request ended too early") from error

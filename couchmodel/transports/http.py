@@ -318,7 +318,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 
 def _check_policy(policy: Any) -> RetryPolicy:
     if policy is not None and not isinstance(policy, RetryPolicy):
-        raise ConfigurationError(f"retry_policy= is a RetryPolicy, not a {type(policy).__name__}")
+        raise ConfigurationError(f"retry_policy= must be a RetryPolicy, not a {type(policy).__name__}")
     return policy or RetryPolicy()
 
 

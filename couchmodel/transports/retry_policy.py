@@ -50,13 +50,13 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         """Check the values. Raises ConfigurationError."""
         if not isinstance(self.attempts, int) or self.attempts < 1:
-            raise ConfigurationError(f"RetryPolicy(attempts={self.attempts!r}): a request is sent once at least")
+            raise ConfigurationError(f"RetryPolicy(attempts={self.attempts!r}): it must be a whole number, at least 1")
         for name in (field.name for field in fields(self) if field.name != "attempts"):
             value = getattr(self, name)
             if value is None and name in ("request", "total"):
                 continue
             if not isinstance(value, int | float) or not value >= 0:
-                raise ConfigurationError(f"RetryPolicy({name}={value!r}): seconds are a number, and not below 0")
+                raise ConfigurationError(f"RetryPolicy({name}={value!r}): it must be a number of seconds, 0 or more")
 
 
 class Patience(RetryPolicy):

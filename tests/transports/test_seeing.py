@@ -74,7 +74,7 @@ async def test_headers_and_options_reach_aiohttp(scripted: Start, line: Open) ->
     ("options", "said"),
     [
         ({"tiemout": 3}, "tiemout: neither couchmodel nor aiohttp.ClientSession"),
-        ({"retry_policy": 3}, "retry_policy= is a RetryPolicy, not a int"),
+        ({"retry_policy": 3}, "retry_policy= must be a RetryPolicy, not a int"),
         ({"connections": 0}, "connections=0"),
     ],
 )

@@ -61,7 +61,7 @@ def test_what_is_not_as_stored_is_refused(encoding: str, data: bytes, message: s
 def test_a_length_is_compared_where_there_is_no_digest() -> None:
     decoder = ContentDecoder("", None, is_plain=True)
     arrive(decoder, b"four")
-    with pytest.raises(ValueError, match="5 bytes, and 4 came"):
+    with pytest.raises(ValueError, match="5 bytes were expected, and 4 arrived"):
         decoder.finish(5)
 
 

@@ -84,7 +84,7 @@ class FeedRequest:
         given = {name: value for name, value in params.items() if value is not None}
         for name, implied in _IMPLIED_FILTERS.items():
             if name in given and given.setdefault("filter", implied) != implied:
-                raise QueryError(f"{name}= goes with filter={implied!r}, not with filter={given['filter']!r}")
+                raise QueryError(f"{name}= needs filter={implied!r}, not filter={given['filter']!r}")
         self.mode = _read_feed(given.get("feed", "normal"))
         self.limit = _read_count("limit", given.get("limit"))
         self.is_continuous = self.mode == "continuous"
@@ -158,7 +158,7 @@ def encode_param(name: str, value: Any) -> str | None:
     try:
         return encode(value).decode()
     except ValueError:
-        raise QueryError(f"{name}={value!r} cannot be sent: it has no JSON") from None
+        raise QueryError(f"{name}={value!r} cannot be sent: it cannot be written as JSON") from None
 
 
 def _request_body(given: JSONObject) -> bytes | None:

@@ -50,7 +50,7 @@ class UploadSource:
         self._data = data
         known = _length(data)
         if None not in (known, length) and known != length:
-            raise ConfigurationError(f"the content has {known} bytes, not {length} as it was said to have")
+            raise ConfigurationError(f"the content has {known} bytes, not {length} as length= says")
         self.length = known if length is None else length
         self.digest = ContentDigest()
         self._exhausted = False
@@ -75,13 +75,13 @@ class UploadSource:
         async for piece in iter_pieces(self._data):
             if not isinstance(piece, (bytes, bytearray, memoryview)):
                 kind = type(piece).__name__
-                raise ConfigurationError(f"the content gives {kind} where bytes are wanted: open a file with 'rb'")
+                raise ConfigurationError(f"the content yields {kind} instead of bytes: open a file with mode 'rb'")
             self.digest.update(piece)
             if self.length is not None and self.digest.length > self.length:
-                raise ConfigurationError(f"the content has more than the {self.length} bytes it was said to have")
+                raise ConfigurationError(f"the content has more than {self.length} bytes, which length= says")
             yield piece
         if self.length not in (None, self.digest.length):
-            raise ConfigurationError(f"the content has {self.digest.length} bytes, not the {self.length} as said")
+            raise ConfigurationError(f"the content has {self.digest.length} bytes, not {self.length} as length= says")
         self._exhausted = True
 
 

@@ -35,4 +35,4 @@ async def test_only_members_that_mean_something_are_set(database: Database) -> N
     with pytest.raises(KeyError) as caught:
         design["foo"] = 1
     assert isinstance(caught.value, ConfigurationError)
-    assert str(caught.value).startswith("a design document has no member 'foo'")
+    assert str(caught.value).startswith("CouchDB reads no member 'foo' of a design document")

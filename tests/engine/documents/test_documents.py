@@ -368,5 +368,5 @@ async def test_a_save_may_be_cancelled_anywhere(database: Database) -> None:
 
 
 async def test_an_id_that_is_taken_is_told_by_the_first_save(pie: Document, database: Database) -> None:
-    with pytest.raises(ConflictError, match="there is a document 'pie' already: fetch and change it"):
+    with pytest.raises(ConflictError, match="a document 'pie' exists already: fetch it and change it"):
         await Document(database, "pie", data={"title": "another"}).save()
