@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec, embedded, engine, http, queries, views, writes
+from benchmarks import codec, embedded, engine, http, mappers, queries, views, writes
 from benchmarks.measure import Row
 
 
 async def _rows() -> AsyncIterator[Row]:
-    for row in codec.rows():
+    for row in (*codec.rows(), *mappers.rows()):
         yield row
     async for row in embedded.rows():
         yield row

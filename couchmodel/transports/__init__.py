@@ -1,6 +1,7 @@
 """The ways to reach a CouchDB: :func:`open_transport` picks one by URL."""
 
-from typing import Any, Final
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
 
 from couchmodel._wire.messages import Request, Response, Transport
 from couchmodel.errors import ConfigurationError
@@ -12,9 +13,11 @@ from couchmodel.transports.credentials import (
     ProxyAuth,
     credentials_of,
 )
-from couchmodel.transports.embedded import EmbeddedTransport
 from couchmodel.transports.http import HTTPTransport, redact
 from couchmodel.transports.retry_policy import Patience, RetryPolicy
+
+if TYPE_CHECKING:
+    from couchmodel.transports.embedded import EmbeddedTransport
 
 __all__ = [
     "BasicAuth",
@@ -34,6 +37,18 @@ __all__ = [
 
 _FORMS: Final = "http://HOST:PORT, https://HOST:PORT, sqlite:FILE or memory:"
 
+_SUFFIXES: Final = (".couch", ".db", ".sqlite", ".sqlite3")
+"""The suffixes of files that are taken for embedded stores in error messages."""
+
+
+def __getattr__(name: str) -> Any:
+    # The embedded store takes longer to import than all the rest, so it is imported when one is opened.
+    if name == "EmbeddedTransport":
+        from couchmodel.transports.embedded import EmbeddedTransport  # noqa: PLC0415
+
+        return EmbeddedTransport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 def open_transport(url: str, user: str | None = None, password: str | None = None, **options: Any) -> Transport:
     """Return a transport for a URL. Nothing is opened or sent before the first request.
@@ -46,16 +61,24 @@ def open_transport(url: str, user: str | None = None, password: str | None = Non
         case "http" | "https":
             return HTTPTransport(url, user=user, password=password, **options)
         case "memory" if colon and not rest.strip("/"):
-            return EmbeddedTransport(None, _credentials(user, password, options))
+            return _embedded(None, _credentials(user, password, options))
         case "sqlite" if rest and not rest.startswith("//"):
-            return EmbeddedTransport(rest, _credentials(user, password, options))
+            return _embedded(rest, _credentials(user, password, options))
         case "sqlite":
             message = f"{redact(url)!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
+        case _ if not colon and PurePath(url).suffix in _SUFFIXES:
+            message = f"{url!r} has no scheme: did you mean 'sqlite:{url}'? Known are {_FORMS}"
         case _ if not colon or rest.partition("/")[0].isdecimal():
             message = f"{redact(url)!r} has no scheme: did you mean 'http://{redact(url)}'? Known are {_FORMS}"
         case _:
             message = f"the scheme of {redact(url)!r} is unknown: known are {_FORMS}"
     raise ConfigurationError(message)
+
+
+def _embedded(path: str | None, auth: Credentials | None) -> Transport:
+    from couchmodel.transports.embedded import EmbeddedTransport  # noqa: PLC0415
+
+    return EmbeddedTransport(path, auth)
 
 
 def _credentials(user: str | None, password: str | None, options: dict[str, Any]) -> Credentials | None:

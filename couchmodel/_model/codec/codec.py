@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from couchmodel._model.codec.fidelity import find_difference
 from couchmodel._model.codec.forms import StoredForm, form_of, write_field
-from couchmodel._model.codec.instants import widen_instants
+from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
@@ -67,9 +67,10 @@ def dump(document: DocumentModel) -> bytes:
     form: StoredForm = type(document).__stored_form__ or form_of(type(document))
     try:
         body = form.fast(document, by_alias=True, warnings=False)
-        if form.exact is None:
+        if form.exact is None or find_odd_time(body) is None:
             return body
-        return widen_instants(body, form.instants) or form.exact(document, by_alias=True, warnings=False)
+        body = form.widen(body)
+        return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
         raise _unstorable_error(document, str(error)) from None
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, core_schema
 
+from couchmodel._model.codec.instants import widen_with
 from couchmodel._model.codec.rules import EXACT, FAST, OWN_SERIALIZATIONS, STORED_CONFIG, adapt_schema
 from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.base import DocumentModel
@@ -38,8 +39,8 @@ class StoredForm(NamedTuple):
     exact: Callable[..., bytes] | None
     """Return the same with each datetime as it is to be stored; None for a model without datetimes."""
 
-    instants: tuple[bytes, ...]
-    """The JSON texts ``"name":`` of members that are always datetimes."""
+    widen: Callable[[bytes], bytes]
+    """Return a text of ``fast`` with fractions for datetimes of whole seconds, where that is safe."""
 
     attachments: frozenset[str]
     """The names of the attachment fields."""
@@ -105,7 +106,7 @@ def _make_form(model: type[DocumentModel]) -> StoredForm:
         kinds,
         _serializer_without(fast, left_out),
         _serializer_without(exact, left_out) if has_datetimes else None,
-        _instants(exact) if has_datetimes else (),
+        widen_with(_instants(exact) if has_datetimes else ()),
         attachments,
     )
 
@@ -150,17 +151,17 @@ def _serializer_without(schema: Any, names: frozenset[str]) -> Callable[..., byt
 # --- datetimes
 
 
-def _instants(schema: Any) -> tuple[bytes, ...]:
-    """Return the names of members that are datetimes wherever they occur, as JSON texts with a colon.
+def _instants(schema: Any) -> list[str]:
+    """Return the names of members that are datetimes wherever they occur.
 
     The result is empty if the model has members of free names, among which there may be one of the same name.
     """
     names: dict[str, bool] = {}
     for name, field in _members(schema):
         if name is None:
-            return ()
+            return []
         names[name] = names.get(name, True) and _is_datetime(field["schema"])
-    return tuple(f'"{name}":'.encode() for name, always in names.items() if always and name.isidentifier())
+    return [name for name, always in names.items() if always and name.isidentifier()]
 
 
 def _members(schema: Any) -> Iterator[tuple[str | None, Any]]:

@@ -6,32 +6,20 @@ time that pydantic needs for a whole document, so whole seconds are mended in th
 """
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Final
 
-__all__ = ["widen_instants"]
+__all__ = ["find_odd_time", "widen_with"]
 
-_ODD: Final = re.compile(rb'T\d\d:\d\d:\d\d(?!\.\d{6}Z")(Z")?')
-"""A time that pydantic did not write in the stored form. The group is found if only its fraction is missing."""
-
-_DATE_WIDTH: Final = len('"2024-05-01')
+find_odd_time: Final = re.compile(rb'T..:..:..(?!\.......Z")', re.DOTALL).search
+"""Search a JSON text for a time that is not in the stored form. It may be a part of a string."""
 
 
-def widen_instants(body: bytes, names: tuple[bytes, ...]) -> bytes | None:
-    """Return the JSON text with a fraction for each datetime of a whole second.
+def widen_with(names: Iterable[str]) -> Callable[[bytes], bytes]:
+    """Return a function that adds a fraction to each datetime of a whole second among members of these names.
 
-    ``names`` are the JSON texts, such as ``b'"created":'``, of members that are always datetimes. Returns None if there
-    is an odd time elsewhere, which may be a datetime or a part of a string.
+    A quote inside a JSON string is escaped, so a name with a colon behind it cannot be a part of a string.
     """
-    pieces, end = [], 0
-    for found in _ODD.finditer(body):
-        quote = found.start() - _DATE_WIDTH
-        if found[1] is None or body[quote : quote + 1] != b'"' or not body.endswith(names, 0, max(quote, 0)):
-            return None
-        # A quote inside a string is escaped, so the name and the colon before this quote are a member's.
-        pieces.append(body[end : found.end() - 2])
-        pieces.append(b".000000")
-        end = found.end() - 2
-    if not pieces:
-        return body
-    pieces.append(body[end:])
-    return b"".join(pieces)
+    places = b"|".join(rb'(?<="%b":"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")' % re.escape(name.encode()) for name in names)
+    substitute = re.compile(b'Z"(?:%b)' % places).sub if places else None
+    return lambda body: body if substitute is None else substitute(b'.000000Z"', body)
