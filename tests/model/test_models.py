@@ -2,10 +2,11 @@
 
 import copy
 import pickle
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Generic, TypeVar
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from pydantic import (
 
 from couchmodel import (
     Attachment,
+    Condition,
     ConfigurationError,
     CouchModel,
     DocumentError,
@@ -359,3 +361,73 @@ def test_operands_are_written_as_the_field_is() -> None:
     }
     with pytest.raises(QueryError, match="aware"):
         build_selector([col(Timed.aware) > datetime(2024, 1, 1)])  # noqa: DTZ001
+
+
+class Frozen(CouchModel):
+    model_config = ConfigDict(frozen=True)
+    name: str
+
+
+@pytest.mark.parametrize("model", [Frozen, Slug])
+def test_a_document_stays_equal_to_itself_when_it_is_saved(model: type[Frozen]) -> None:
+    document = model(id="x", name="a")
+    twin = document.model_copy(deep=True)
+    numbers = {twin: 1} if model is Frozen else {}
+    state.set_rev(document, "1-a")
+    assert document == twin
+    assert document != model(id="x", name="b")
+    assert model is not Frozen or numbers[document] == 1
+
+
+class Kitchen(CouchModel):
+    number: int = 0
+    price: Decimal = Decimal(0)
+    day: date = date(2026, 1, 1)
+    at: datetime | None = None
+    colours: set[Colour] = set()
+    codes: tuple[UUID, ...] = ()
+    shelves: list[timedelta] = []
+
+
+K = Kitchen.fields
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("condition", "selector"),
+    [
+        (K["number"] > 1.5, {"number": {"$gt": 1.5}}),
+        (K["colours"].contains(Colour.RED), {"colours": {"$elemMatch": {"$eq": "red"}}}),
+        (K["codes"].contains(UUID(int=1)), {"codes": {"$elemMatch": {"$eq": str(UUID(int=1))}}}),
+        (K["shelves"].contains_all([timedelta(minutes=1)]), {"shelves": {"$all": [60.0]}}),
+        (K["shelves"].contains_any([timedelta(minutes=1)]), {"shelves": {"$elemMatch": {"$in": [60.0]}}}),
+        (K["price"].between(Decimal("9.5"), Decimal(10)), None),
+        (K["shelves"].size() == 2, {"shelves": {"$size": 2}}),
+    ],
+)
+def test_operands_go_through_the_codec_of_their_field(condition: Condition, selector: object) -> None:
+    made = build_selector([condition])
+    assert selector is None or made == selector
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        K["number"] == "4",
+        K["number"] < Decimal(4),
+        K["day"] >= datetime(2026, 1, 1, tzinfo=UTC),
+        K["at"] >= date(2026, 1, 1),
+        K["price"] > 1,
+        K["colours"].contains("red"),
+        K["number"] > NAN,
+    ],
+)
+def test_an_operand_of_the_wrong_type_is_refused(condition: Condition) -> None:
+    with pytest.raises(QueryError, match=r"is of .*, and cannot be compared with"):
+        build_selector([condition])
+
+
+def test_attachments_and_deletions_never_come_from_input() -> None:
+    loose = Loose.model_validate({"id": "x", "_attachments": {"photo": {"length": 1}}, "colour": "red"})
+    assert vars(loose)["photo"] is None
+    assert saved(loose) == {"_id": "x", "colour": "red"}

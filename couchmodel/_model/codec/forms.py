@@ -1,5 +1,6 @@
 """The stored form of a model: its validator and its serializers, made once for each class."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, Union
@@ -10,7 +11,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaVa
 
 from couchmodel._model.codec.instants import widen_with
 from couchmodel._model.codec.rules import EXACT, FAST, OWN_SERIALIZATIONS, STORED_CONFIG, adapt_schema
-from couchmodel._model.schema.annotations import is_attachment
+from couchmodel._model.schema.annotations import bare_type, is_attachment
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Place
 from couchmodel._model.schema.kinds import kinds_of
@@ -77,14 +78,22 @@ def write_field(model: type[BaseModel], name: str, value: object) -> Any:
 def encode_operand(place: Place, value: object) -> Any:
     """Return the operand of a comparison in the form in which the place stores such a value.
 
-    Raises QueryError if it cannot store the value.
+    Raises QueryError if it cannot store the value: then nothing would be found, or the wrong documents.
     """
+    kind = bare_type(place.annotation)
+    if value is None or (kind in (int, float) and type(value) in (int, float) and math.isfinite(value)):  # type: ignore[arg-type]
+        return value
     try:
-        if place.owner is None:
-            return _operand_serializer(place.annotation).to_python(value, mode="json", by_alias=True, warnings="none")
-        return _serialize_field(*place.owner, value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise QueryError(f"{place.path!r} cannot be compared with {value!r}: {error}") from None
+        if place.owner is not None:
+            return _serialize_field(*place.owner, value, warnings="error")
+        return _operand_serializer(place.annotation).to_python(value, mode="json", by_alias=True, warnings="error")
+    except (PydanticSerializationError, ValueError, TypeError, AttributeError) as error:
+        reason = "" if "serializer warnings" in str(error) else f": {error}"
+        said = getattr(kind, "__name__", None) or str(kind)
+        raise QueryError(
+            f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"
+            f" of {type(value).__name__}{reason}"
+        ) from None
 
 
 # --- making forms
@@ -169,7 +178,7 @@ def _members(schema: Any) -> Iterator[tuple[str | None, Any]]:
     if isinstance(schema, (list, tuple)):
         for each in schema:
             yield from _members(each)
-    if not isinstance(schema, dict):
+    if not isinstance(schema, dict) or schema.get("serialization_exclude"):
         return
     if schema.get("type") in ("any", "function-plain") or _has_free_names(schema):
         yield None, schema
@@ -206,7 +215,7 @@ _EMPTY_SLOTS: Final = (("__pydantic_extra__", None), ("__pydantic_private__", No
 _field_serializers: WeakKeyDictionary[type, SchemaSerializer] = WeakKeyDictionary()
 
 
-def _serialize_field(model: type[BaseModel], name: str, value: object) -> Any:
+def _serialize_field(model: type[BaseModel], name: str, value: object, warnings: Any = "none") -> Any:
     """Return a value as the model writes it for one of its fields, by its serializers and its configuration."""
     serializer = _field_serializers.get(model)
     if serializer is None:
@@ -217,7 +226,7 @@ def _serialize_field(model: type[BaseModel], name: str, value: object) -> Any:
     document = model.__new__(model)  # model_construct would make the defaults of all other fields
     for slot, content in (("__dict__", {name: value}), ("__pydantic_fields_set__", {name}), *_EMPTY_SLOTS):
         object.__setattr__(document, slot, content)
-    written = serializer.to_python(document, mode="json", by_alias=True, include={name}, warnings="none")
+    written = serializer.to_python(document, mode="json", by_alias=True, include={name}, warnings=warnings)
     return next(iter(written.values()))
 
 

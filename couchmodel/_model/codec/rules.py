@@ -167,7 +167,7 @@ class _Adapter:
         """Return a field that is written under one name, is read under that name first, and is never left out."""
         info = getattr(place.owner, "__pydantic_fields__", {}).get(name)
         if info is not None and is_attachment(info.annotation):
-            return field
+            return {**field, "schema": core_schema.with_default_schema(core_schema.any_schema(), default=None)}
         inside = replace(place, path=f"{place.path}.{name}" if place.path else name)
         changed = {key: self.adapt(value, inside) if key == "schema" else value for key, value in field.items()}
         changed.pop("serialization_exclude", None)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from couchmodel._model.codec.forms import encode_operand
+from couchmodel._model.schema.annotations import element_type
 from couchmodel._model.schema.expressions import (
     Comparison,
     Condition,
@@ -64,12 +65,14 @@ def _encode_operand(place: Place, operator: str, operand: Any) -> Any:
         case "$exists" | "$regex" | "$beginsWith" | "$size":
             return operand
         case "$all" | "$anyOf":
-            return encode_operand(place, operand)
+            return [_encode_element(place, each) for each in operand]
         case "$in" | "$nin":
             return [encode_operand(place, each) for each in operand]
         case "$elemMatch":
-            # The field is a list, so its codec takes a list.
-            (element,) = encode_operand(place, [operand])
-            return {"$eq": element}
+            return {"$eq": _encode_element(place, operand)}
         case _:
             return encode_operand(place, operand)
+
+
+def _encode_element(place: Place, operand: Any) -> Any:
+    return encode_operand(Place(place.names, element_type(place.annotation) or Any), operand)

@@ -108,6 +108,8 @@ class ModelMeta(ModelMetaclass):
         for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():  # type: ignore[attr-defined]
             if type(vars(model)[key]) is property:
                 type.__setattr__(model, key, ComputedProperty(key, vars(model)[key]))
+        if model.model_config.get("frozen"):  # type: ignore[attr-defined]
+            type.__setattr__(model, "__hash__", _hash_document)
         _finish_fields(model)
         if getattr(model, "__pydantic_complete__", False):
             indexes_of(model)  # refuses those of unknown fields
@@ -132,6 +134,11 @@ class ModelMeta(ModelMetaclass):
                 return super().__getattr__(name)
             except AttributeError:
                 raise AttributeError(_missing_attribute(cls, name), name=name, obj=cls) from None
+
+
+def _hash_document(document: Any) -> int:
+    """Return the hash of a document of a frozen model, which does not change when the document is saved."""
+    return hash((type(document), document.id))
 
 
 def _missing_attribute(model: Any, name: str) -> str:
@@ -196,6 +203,18 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
                     name if key == stored else key: value for key, value in properties.items()
                 }
         return found
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the fields of two documents, but for ``rev``: a document stays what it is when it is saved."""
+        if not isinstance(other, DocumentModel) or type(self) is not type(other):
+            return NotImplemented
+        names = type(self).__pydantic_fields__.keys() - {"rev"}
+        mine, theirs = self.__dict__, other.__dict__
+        return self.__pydantic_extra__ == other.__pydantic_extra__ and all(
+            mine.get(name) == theirs.get(name) for name in names
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __copy__(self) -> Self:
         return state.copy_state(self, super().__copy__())

@@ -126,7 +126,8 @@ class Attachment:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.any_schema()
+        # Stubs come from the store, whose schema reads them, and never from input.
+        return core_schema.no_info_plain_validator_function(lambda _: None)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -112,11 +112,11 @@ async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIte
 
 
 async def _plan_indexes(model: type[DocumentModel], database: Database, *, exists: bool) -> AsyncIterator[Step]:
-    """Yield the steps for the indexes of a model, which are in a design document named after it.
+    """Yield the steps for the indexes of a model, which are in a design document named after its type or its class.
 
     So indexes that it declares no longer are deleted, and those of other models are left alone.
     """
-    design = f"couchmodel-{model.__name__}"
+    design = f"couchmodel-{model.__declared__.type or model.__name__}"
     wanted = indexes_of(model)
     there: dict[str, list[str]] = {}
     if exists:
