@@ -372,11 +372,11 @@ class Frozen(CouchModel):
 def test_a_document_stays_equal_to_itself_when_it_is_saved(model: type[Frozen]) -> None:
     document = model(id="x", name="a")
     twin = document.model_copy(deep=True)
-    numbers = {twin: 1} if model is Frozen else {}
+    before = hash(document) if model is Frozen else 0
     state.set_rev(document, "1-a")
     assert document == twin
     assert document != model(id="x", name="b")
-    assert model is not Frozen or numbers[document] == 1
+    assert model is not Frozen or hash(document) == before
 
 
 class Kitchen(CouchModel):
