@@ -47,11 +47,6 @@ class Options(NamedTuple):
         }
         return {name: changed.get(name, value) for name, value in self._asdict().items() if name != "selector"}
 
-    def dissolve(self) -> None:
-        """Free the large parts, selector and fields, in the calling thread."""
-        self.selector.dissolve()
-        self.fields.dissolve()
-
 
 def parse_options(body: Mapping[str, Any]) -> Options:
     """Parse the body of a query. Raises BadRequestError if it is malformed, with CouchDB's code and reason."""

@@ -22,7 +22,6 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from couchmodel._embedded.json.incremental import free_gradually
 from couchmodel._embedded.limits.deadlines import check_time
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
@@ -39,7 +38,6 @@ from couchmodel.types import JSONObject
 
 __all__ = [
     "BAD_PATH",
-    "DEEPEST",
     "MISSING",
     "PathError",
     "Selector",
@@ -48,12 +46,6 @@ __all__ = [
     "get_path",
     "parse_path",
 ]
-
-DEEPEST: Final = 1000
-"""The largest number of names in a path that are followed. No document is nested so deeply."""
-
-PIECE: Final = 100
-"""The number of conditions that run between two checks of the time limit."""
 
 
 class Selector:
@@ -88,12 +80,6 @@ class Selector:
             ServerError: if a ``$mod`` divides by zero.
         """
         return self._test(document if isinstance(document, dict) else dict(document))
-
-    def dissolve(self) -> None:
-        """Free the selector's parts in small steps, because other threads wait meanwhile. It is unusable afterwards."""
-        self._test = _matches_everything
-        free_gradually(self.normalized)
-        free_gradually(self.source)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -209,37 +195,23 @@ BAD_PATH: Final = PathError.BAD_PATH
 def parse_path(text: str) -> tuple[str, ...]:
     r"""Split a path into the names on the way to a field: ``a.b`` has two names, ``a\.b`` has one.
 
-    At most ``DEEPEST`` + 1 names are returned, since no document is nested more deeply.
-
     Raises:
         BadRequestError: if a name is empty.
     """
-    names: list[str] = []
-    for name in _names(text):
-        if not name:
-            raise BadRequestError(f"Invalid field name: {text}", code="invalid_field_name")
-        if len(names) <= DEEPEST:
-            names.append(name.replace("\\", ""))
-    return tuple(names)
+    names = _DOT.split(text)
+    if "" in names:
+        raise BadRequestError(f"Invalid field name: {text}", code="invalid_field_name")
+    return tuple(name.replace("\\", "") for name in names)
 
 
 def first_name(text: str) -> str:
     """Return the first name of a path."""
-    return next(_names(text)).replace("\\", "")
+    return _DOT.split(text, maxsplit=1)[0].replace("\\", "")
 
 
 def is_path(text: str) -> bool:
     """Return True if the text is a valid path: no name in it is empty."""
-    return "" not in _names(text)
-
-
-def _names(text: str) -> Iterator[str]:
-    """Yield the names of a path with their backslashes, one by one, because a path can have a million names."""
-    start = 0
-    for dot in _DOT.finditer(text):
-        yield text[start : dot.start()]
-        start = dot.end()
-    yield text[start:]
+    return "" not in _DOT.split(text)
 
 
 def get_path(document: object, path: Iterable[str]) -> object:
@@ -407,8 +379,6 @@ def _compile_jointly(parts: Iterable[JSONObject], operator: str, *, raw: bool) -
 def _all_of(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
-    if len(tests) > PIECE:
-        return _all_of([_all_of(tests[start : start + PIECE]) for start in range(0, len(tests), PIECE)])
 
     def test_all(value: Any) -> bool:
         check_time()
@@ -423,8 +393,6 @@ def _all_of(tests: list[Test]) -> Test:
 def _any_of(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
-    if len(tests) > PIECE:
-        return _any_of([_any_of(tests[start : start + PIECE]) for start in range(0, len(tests), PIECE)])
 
     def test_any(value: Any) -> bool:
         check_time()

@@ -1,14 +1,10 @@
 """What of a document is shown, and how a sort is read."""
 
 import copy
-import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from couchmodel._embedded.mango import fields as projection
 from couchmodel._embedded.mango.fields import parse_fields, parse_sort
 from couchmodel.errors import BadRequestError, ServerError
 
@@ -44,18 +40,6 @@ DOCUMENT = {
 )
 def test_fields_are_picked(fields: list[str], picked: Any) -> None:
     assert parse_fields(fields).project(DOCUMENT) == picked
-
-
-NAMES = st.sampled_from(["a", "b", "0", "1"])
-FIELDS = st.lists(st.lists(NAMES, min_size=1, max_size=3).map(".".join), min_size=1, max_size=20)
-VALUES = st.recursive(st.integers(), lambda parts: st.lists(parts, max_size=2) | st.dictionaries(NAMES, parts))
-
-
-@given(fields=FIELDS, document=st.dictionaries(NAMES, VALUES))
-def test_many_fields_are_picked_as_few_are(fields: list[str], document: Any) -> None:
-    absent = [f"zz{n}.a" for n in range(projection.FEW)]
-    picked = parse_fields(fields).project(document)
-    assert json.dumps(parse_fields([*absent, *fields]).project(document)) == json.dumps(picked)
 
 
 def test_a_path_may_be_longer_than_any_document_is_deep() -> None:

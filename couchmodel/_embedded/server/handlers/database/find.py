@@ -1,9 +1,7 @@
 """The endpoints of Mango queries: ``_find`` and ``_explain``."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -26,14 +24,14 @@ from couchmodel._embedded.queries.find import (
     unpack_bookmark,
 )
 from couchmodel._embedded.rules.params import require_json_type
-from couchmodel._embedded.server.request_body import INLINE_QUERY, LARGE, parse_in_thread, read_text
+from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS
 from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import builder as indexing
 from couchmodel._embedded.views.mango_indexes import Catalogue, describe_index, read_catalogue
 from couchmodel._embedded.views.writer import read_state
-from couchmodel._wire.messages import Request, Response, Stream, encode
+from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.errors import BadRequestError
 
 __all__ = ["explain", "find"]
@@ -50,21 +48,7 @@ async def find(store: Store, database: Database, request: Request) -> Response:
     text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
     query = await parse_in_thread(text, partial(_parse_query, database, catalogue, _partition(request)), INLINE_QUERY)
-    if len(text) <= LARGE:
-        return await _answer(store, database, catalogue, query)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.to_thread, query.options.dissolve)
-        answer = await _answer(store, database, catalogue, query)
-        if answer.stream is not None:
-            answer.stream = _finish_after(stack.pop_all(), answer.stream)
-    return answer
-
-
-async def _finish_after(stack: AsyncExitStack, stream: Stream) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces of an answer, then close ``stack``."""
-    async with stack, aclosing(stream):
-        async for piece in stream:
-            yield piece
+    return await _answer(store, database, catalogue, query)
 
 
 async def _answer(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
@@ -132,9 +116,7 @@ def _explain(database: Database, catalogue: Catalogue, partition: str, text: byt
     if plan is not None:
         members["mrargs"] = explaining.view_arguments(plan, options)
         members["covering"] = is_covered(plan.index, options)
-    answer = Response(200, JSON_HEADERS, encode_gradually(members) + b"\n")
-    options.dissolve()
-    return answer
+    return Response(200, JSON_HEADERS, encode_gradually(members) + b"\n")
 
 
 class _Query(NamedTuple):
