@@ -15,7 +15,7 @@ from couchmodel._embedded.documents.incoming import Edit
 from couchmodel._embedded.documents.reader import ReadOptions, open_winner
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.documents.writer import WriteCheck
-from couchmodel._embedded.limits.limits import LARGE
+from couchmodel._embedded.limits import LARGE_BODY as LARGE
 from couchmodel._embedded.replicator.jobs import parse_replication_request
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import decode, encode

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents import attachments as _attachments
 from couchmodel._embedded.documents.attachments import Attachment, unpack
-from couchmodel._embedded.limits.turns import require_thread
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode

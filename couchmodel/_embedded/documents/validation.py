@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
+from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents.attachments import Attachment, attachment_stubs
 from couchmodel._embedded.documents.incoming import Edit, IncomingAttachment
 from couchmodel._embedded.documents.reader import StoredRevision, document_json
@@ -23,7 +24,6 @@ from couchmodel._embedded.documents.verdicts import (
 )
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, check_design, has_functions, language_of
 from couchmodel._embedded.javascript.engine import Context
-from couchmodel._embedded.limits.turns import require_thread
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import decode, encode

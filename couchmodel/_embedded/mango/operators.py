@@ -1,20 +1,22 @@
 """Check the arguments of a Mango selector's operators, and turn each operator into a test.
 
-A *test* is a function of one decoded JSON value, and runs on every document. So everything that depends on the operand
-alone is computed once, when the test is made. Values are distinguished by their exact type, as ``json.loads`` makes
-them: ``True`` is not a number here.
+A *test* is a function of one decoded JSON value and a budget of time, and runs on every document. So everything that
+depends on the operand alone is computed once, when the test is made. Values are distinguished by their exact type, as
+``json.loads`` makes them: ``True`` is not a number here.
 
 The rules are those of CouchDB's ``mango_selector.erl``.
 """
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from types import NoneType
 from typing import Any, Final, TypeAlias, TypeGuard
 
 import regex
 
-from couchmodel._embedded.limits.deadlines import DeadlineExceededError, check_time, in_pieces, time_left
+from couchmodel._embedded import limits
+from couchmodel._embedded.budget import TIMEOUT_CODE, Budget
 from couchmodel._embedded.mango.patterns import bytewise, compile_pattern, is_pattern
 from couchmodel._embedded.rules.collation import raw_compare, raw_key, sort_key
 from couchmodel._embedded.rules.erlang import erlang_term
@@ -25,27 +27,19 @@ __all__ = [
     "JOINT_CONDITIONS",
     "OPPOSITES",
     "QUANTIFIERS",
-    "REGEX_TIMEOUT",
     "Condition",
     "Test",
     "bad_argument",
     "check_argument",
 ]
 
-Test: TypeAlias = Callable[[Any], bool]
-"""A function that returns True if a decoded JSON value satisfies a condition."""
+Test: TypeAlias = Callable[[Any, Budget], bool]
+"""A function that returns True if a decoded JSON value satisfies a condition. What may take long heeds the budget."""
 
 Condition: TypeAlias = Callable[[Any, bool], Test]
 """A function that makes an operator's test. It takes the operand, and True if strings are compared raw, as in ``_id``.
 
 Raw comparison is by bytes. All other fields are compared by CouchDB's collation.
-"""
-
-REGEX_TIMEOUT: Final = 1.0
-"""The longest time, in seconds, that ``$regex`` can take on one value.
-
-CouchDB gives up after ten million steps, and then treats the value as not matching. Here the query fails instead,
-because a result without that document would be wrong.
 """
 
 SHORTEST: Final = 0.001
@@ -118,7 +112,9 @@ def _equals(operand: object, raw: bool) -> Test:
 
 def _is_in(operands: Sequence[object], raw: bool) -> Test:
     equals_any = _equals_any(operands, raw)
-    return lambda value: any(map(equals_any, value)) if _is_list(value) else equals_any(value)
+    return lambda value, budget: (
+        any(map(equals_any, value, repeat(budget))) if _is_list(value) else equals_any(value, budget)
+    )
 
 
 def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
@@ -128,7 +124,7 @@ def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
     strings = frozenset(filter(_is_string, operands))
     plain = all(map(_is_plain, strings))
 
-    def test(value: Any) -> bool:
+    def test(value: Any, _budget: Budget) -> bool:
         nonlocal keys
         kind = type(value)
         if kind is str:
@@ -158,7 +154,7 @@ def _compare_with(accepts: Callable[[Any, Any], bool]) -> Condition:
         textual = _is_string(operand)
         any_text = key("")
 
-        def test(value: Any) -> bool:
+        def test(value: Any, _budget: Budget) -> bool:
             if numeric and (type(value) is int or type(value) is float):
                 return accepts(value, operand)
             if type(value) is str and not textual:
@@ -173,13 +169,13 @@ def _compare_with(accepts: Callable[[Any, Any], bool]) -> Condition:
 def _not(condition: Condition) -> Condition:
     def negated(operand: Any, raw: bool) -> Test:
         test = condition(operand, raw)
-        return lambda value: not test(value)
+        return lambda value, budget: not test(value, budget)
 
     return negated
 
 
 def _exists(expected: bool, _raw: bool) -> Test:
-    return lambda _: expected  # a test never runs on a missing field
+    return lambda _value, _budget: expected  # a test never runs on a missing field
 
 
 def _has_all(operands: list[Any], _raw: bool) -> Test:
@@ -187,18 +183,18 @@ def _has_all(operands: list[Any], _raw: bool) -> Test:
     # the comparison of elements does not (lists:member).
     whole = operands[0] if len(operands) == 1 and _is_list(operands[0]) else None
 
-    def test(value: Any) -> bool:
+    def test(value: Any, budget: Budget) -> bool:
         if not _is_list(value) or not operands:
             return False
-        if all(_is_element(operand, value) for operand in operands):
+        if all(_is_element(operand, value, budget) for operand in operands):
             return True
         return whole is not None and raw_compare(value, whole) == 0
 
     return test
 
 
-def _is_element(operand: Any, values: list[Any]) -> bool:
-    return any(any(_is_identical(operand, element) for element in piece) for piece in in_pieces(values))
+def _is_element(operand: Any, values: list[Any], budget: Budget) -> bool:
+    return any(any(_is_identical(operand, element) for element in piece) for piece in budget.pieces(values))
 
 
 def _is_identical(one: Any, other: Any) -> bool:
@@ -214,7 +210,7 @@ def _is_identical(one: Any, other: Any) -> bool:
 def _has_remainder(operand: list[int], _raw: bool) -> Test:
     divisor, remainder = operand
 
-    def test(value: Any) -> bool:
+    def test(value: Any, _budget: Budget) -> bool:
         if not _is_integer(value):
             return False
         if divisor == 0:
@@ -239,17 +235,17 @@ _TYPES: Mapping[type, str] = {
 
 
 def _has_type(name: str, _raw: bool) -> Test:
-    return lambda value: _TYPES.get(type(value)) == name
+    return lambda value, _budget: _TYPES.get(type(value)) == name
 
 
 def _has_size(size: int, _raw: bool) -> Test:
-    return lambda value: _is_list(value) and len(value) == size
+    return lambda value, _budget: _is_list(value) and len(value) == size
 
 
 def _begins_with(prefix: str, _raw: bool) -> Test:
     size = len(prefix)
 
-    def test(value: Any) -> bool:
+    def test(value: Any, _budget: Budget) -> bool:
         if not _is_string(value) or not value.startswith(prefix):
             return False
         # "e" is not a prefix of "e" with a combining accent: the prefix must not end inside a grapheme cluster.
@@ -261,25 +257,24 @@ def _begins_with(prefix: str, _raw: bool) -> Test:
 def _matches_regex(pattern: str, _raw: bool) -> Test:
     search = compile_pattern(pattern).search
 
-    def test(value: Any) -> bool:
+    def test(value: Any, budget: Budget) -> bool:
         if not _is_string(value):
             return False
-        check_time()
-        timeout = min(REGEX_TIMEOUT, max(time_left(), SHORTEST))
+        budget.check()
+        seconds = min(limits.REGEX_SECONDS, max(budget.seconds_left, SHORTEST))
         try:
-            return search(bytewise(value), timeout=timeout) is not None
+            return search(bytewise(value), timeout=seconds) is not None
         except (TimeoutError, MemoryError):  # MemoryError if a pattern calls itself without end
-            check_time()
-            if timeout < REGEX_TIMEOUT:  # the two clocks differ: the query's time is over all the same
-                raise DeadlineExceededError from None
-            reason = f"$regex took longer than {REGEX_TIMEOUT:g} s on one value: {pattern}"
+            if seconds < limits.REGEX_SECONDS:
+                budget.give_up()
+            reason = f"$regex took longer than {limits.REGEX_SECONDS:g} s on one value: {pattern}"
             raise BadRequestError(reason, code=_TIMED_OUT) from None
 
     return test
 
 
 def _matches_anything(_operand: object, _raw: bool) -> Test:
-    return lambda _: True  # only a text index can decide about $text, and there is none
+    return lambda _value, _budget: True  # only a text index can decide about $text, and there is none
 
 
 CONDITIONS: Final[Mapping[str, Condition]] = {
@@ -325,35 +320,39 @@ OPPOSITES: Final[Mapping[str, str]] = {
 
 
 def _any_element(test: Test) -> Test:
-    return lambda value: _is_list(value) and _any(test, value)
+    return lambda value, budget: _is_list(value) and _any(test, value, budget)
 
 
 def _every_element(test: Test) -> Test:
-    return lambda value: _is_list(value) and bool(value) and all(all(map(test, piece)) for piece in in_pieces(value))
+    def test_every(value: Any, budget: Budget) -> bool:
+        pieces = budget.pieces(value) if _is_list(value) else ()
+        return bool(value) and _is_list(value) and all(all(map(test, piece, repeat(budget))) for piece in pieces)
+
+    return test_every
 
 
 def _any_key(test: Test) -> Test:
-    return lambda value: _is_object(value) and _any(test, list(value))
+    return lambda value, budget: _is_object(value) and _any(test, list(value), budget)
 
 
-def _any(test: Test, values: list[Any]) -> bool:
-    return any(any(map(test, piece)) for piece in in_pieces(values))
+def _any(test: Test, values: list[Any], budget: Budget) -> bool:
+    return any(any(map(test, piece, repeat(budget))) for piece in budget.pieces(values))
 
 
 def _suppress_errors(quantifier: Callable[[Test], Test]) -> Callable[[Test], Test]:
     """Wrap a quantifier so that an error below it means "no match" instead of failing the query, as in CouchDB.
 
-    The exception is the time limit of ``$regex``, which still fails the query.
+    The exceptions are time limits, which still fail the query.
     """
 
     def quiet_quantifier(inner: Test) -> Test:
         test = quantifier(inner)
 
-        def quiet_test(value: Any) -> bool:
+        def quiet_test(value: Any, budget: Budget) -> bool:
             try:
-                return test(value)
+                return test(value, budget)
             except ResponseError as error:
-                if error.code == _TIMED_OUT:
+                if error.code in (_TIMED_OUT, TIMEOUT_CODE):
                     raise
                 return False
 

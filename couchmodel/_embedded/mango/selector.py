@@ -22,7 +22,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from couchmodel._embedded.limits.deadlines import check_time
+from couchmodel._embedded.budget import UNLIMITED, Budget
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
     JOINT_CONDITIONS,
@@ -71,15 +71,15 @@ class Selector:
     def __repr__(self) -> str:
         return f"Selector({self.source!r})"
 
-    def matches(self, document: Mapping[str, object]) -> bool:
+    def matches(self, document: Mapping[str, object], budget: Budget = UNLIMITED) -> bool:
         """Return True if the selector matches a decoded document.
 
         Raises:
             BadRequestError: if a path of the selector has an empty name, or a ``$regex`` takes too long.
-            OverdueError: if there is a time limit, and it is over.
-            ServerError: if a ``$mod`` divides by zero.
+            BusyError: if the time is over, in an event loop.
+            ServerError: if a ``$mod`` divides by zero, or the time is over.
         """
-        return self._test(document if isinstance(document, dict) else dict(document))
+        return self._test(document if isinstance(document, dict) else dict(document), budget)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -335,7 +335,7 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
         return _all_of(tests) if name == "$and" or not tests else _any_of(tests)
     if name == "$not":
         test = _compile(argument, raw=raw)
-        return lambda value: not test(value)
+        return lambda value, budget: not test(value, budget)
     if name in QUANTIFIERS:
         return QUANTIFIERS[name](_compile(argument, raw=raw))
     if name in CONDITIONS:
@@ -380,10 +380,10 @@ def _all_of(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
 
-    def test_all(value: Any) -> bool:
-        check_time()
+    def test_all(value: Any, budget: Budget) -> bool:
+        budget.check()
         for test in tests:  # noqa: SIM110 -- all() over a generator takes half as long again
-            if not test(value):
+            if not test(value, budget):
                 return False
         return True
 
@@ -394,10 +394,10 @@ def _any_of(tests: list[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
 
-    def test_any(value: Any) -> bool:
-        check_time()
+    def test_any(value: Any, budget: Budget) -> bool:
+        budget.check()
         for test in tests:  # noqa: SIM110 -- likewise
-            if test(value):
+            if test(value, budget):
                 return True
         return False
 
@@ -407,7 +407,7 @@ def _any_of(tests: list[Test]) -> Test:
 def _invalid_operator(name: str) -> Test:
     """Return the test of a ``$nor`` below ``$elemMatch``, ``$allMatch`` or ``$keyMapMatch``, where CouchDB has none."""
 
-    def test(_value: Any) -> bool:
+    def test(_value: Any, _budget: Budget) -> bool:
         raise BadRequestError(f"Invalid operator: {name}", code="invalid_operator")
 
     return test
@@ -417,19 +417,19 @@ def _compile_field(name: str, condition: JSONObject, *, raw: bool) -> Test:
     try:
         path = parse_path(name)
     except BadRequestError:
-        return lambda _: bool(parse_path(name))  # it raises the error again, for a document
+        return lambda _value, _budget: bool(parse_path(name))  # it raises the error again, for a document
     return _test_field(path, _compile(condition, raw=raw), when_missing=condition == {"$exists": False})
 
 
 def _test_field(path: tuple[str, ...], test: Test, *, when_missing: bool = False) -> Test:
-    def test_field(document: Any) -> bool:
+    def test_field(document: Any, budget: Budget) -> bool:
         value = get_path(document, path)
         if value is MISSING:
             return when_missing
-        return value is not BAD_PATH and test(value)
+        return value is not BAD_PATH and test(value, budget)
 
     return test_field
 
 
-def _matches_everything(_document: object) -> bool:
+def _matches_everything(_document: object, _budget: Budget) -> bool:
     return True

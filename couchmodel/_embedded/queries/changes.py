@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.design_functions import FunctionFilter
 from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
@@ -22,8 +24,6 @@ from couchmodel._embedded.documents.reader import (
     stored_revision,
 )
 from couchmodel._embedded.json.incremental import LARGE, decode_stored, free_gradually
-from couchmodel._embedded.limits.deadlines import check_time
-from couchmodel._embedded.limits.turns import TIMEOUT, TURN, bounded
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
@@ -185,8 +185,7 @@ def read_batch(database: Database, query: ChangesQuery, connection: Connection) 
     Raises NotFoundError if the database was dropped, ServerError if a selector takes too long.
     """
     query, end = _resolve_range(database, query, connection)
-    with bounded(TIMEOUT):
-        return _collect_batch(connection, database, query, end)
+    return _collect_batch(connection, database, query, end)
 
 
 def read_candidates(database: Database, query: ChangesQuery, connection: Connection) -> Candidates:
@@ -244,7 +243,8 @@ def _resolve_range(database: Database, query: ChangesQuery, connection: Connecti
 def _collect_batch(connection: Connection, database: Database, query: ChangesQuery, end: int) -> ChangesBatch:
     rows: list[Change] = []
     size, last, started = 0, query.since or 0, time.monotonic()
-    found = enumerate(_filter_rows(connection, database, query), 1) if query.limit != 0 else ()
+    budget = Budget(limits.QUERY_SECONDS)
+    found = enumerate(_filter_rows(connection, database, query, budget), 1) if query.limit != 0 else ()
     for examined, (seq, text) in found:
         last = seq
         if text is not None:
@@ -253,7 +253,7 @@ def _collect_batch(connection: Connection, database: Database, query: ChangesQue
         if len(rows) == query.limit:
             return ChangesBatch(rows, seq, _count_pending(connection, database, query, seq), None)
         full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
-        if full or time.monotonic() - started > TURN:
+        if full or time.monotonic() - started > limits.TURN_SECONDS:
             batch = ChangesBatch(rows, seq, 0, None)
             return batch._replace(rest=replace(query.after(batch), before=seq))
     if query.limit == 0:
@@ -272,15 +272,17 @@ def _make_change(database: Database, query: ChangesQuery, seq: int, count: int, 
     return Change(sequence, b"".join((b'{"seq":', sequence, b",", text)))
 
 
-def _filter_rows(connection: Connection, database: Database, query: ChangesQuery) -> Iterator[tuple[int, bytes | None]]:
+def _filter_rows(
+    connection: Connection, database: Database, query: ChangesQuery, budget: Budget
+) -> Iterator[tuple[int, bytes | None]]:
     """Yield the number of every change in the range, and its row without the sequence.
 
     The row is None if the selector does not match.
     """
     for seq, id, number, *content, tree in _read_rows(connection, database, query):
-        check_time()
+        budget.pause()
         found = StoredRevision(*content)
-        revs = _reported_revs(connection, id, number, found, tree, query)
+        revs = _reported_revs(connection, id, number, found, tree, query, budget)
         yield seq, _row_json(connection, database, id, found, revs, query) if revs else None
 
 
@@ -323,7 +325,13 @@ def _sql_condition(query: ChangesQuery) -> tuple[str, list[object]]:
 
 
 def _reported_revs(
-    connection: Connection, id: str, number: int, found: StoredRevision, tree: bytes, query: ChangesQuery
+    connection: Connection,
+    id: str,
+    number: int,
+    found: StoredRevision,
+    tree: bytes,
+    query: ChangesQuery,
+    budget: Budget,
 ) -> list[str]:
     """Return the revisions that the row of a document shows: its winner or all its leaves, if the selector matches."""
     revs = [str(leaf) for leaf in RevTree.from_bytes(tree).leaves] if query.all_leaves else [found.rev]
@@ -334,14 +342,14 @@ def _reported_revs(
         rev
         for rev in revs
         if (leaf := found if rev == found.rev else stored_revision(connection, number, rev))
-        and _is_match(selector, document_json(id, leaf))
+        and _is_match(selector, document_json(id, leaf), budget)
     ]
 
 
-def _is_match(selector: Selector, text: bytes) -> bool:
+def _is_match(selector: Selector, text: bytes, budget: Budget) -> bool:
     document = decode_stored(text, selector.members)
     try:
-        return selector.matches(document)
+        return selector.matches(document, budget)
     finally:
         if len(text) > LARGE:
             free_gradually(document)

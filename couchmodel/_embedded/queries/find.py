@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
+from couchmodel._embedded.budget import Budget, require_thread
 from couchmodel._embedded.documents.attachments import attachment_stubs, unpack
 from couchmodel._embedded.documents.reader import (
     ReadOptions,
@@ -23,9 +25,6 @@ from couchmodel._embedded.documents.reader import (
     open_winner,
 )
 from couchmodel._embedded.json.incremental import LARGE, decode_stored, free_gradually
-from couchmodel._embedded.limits import turns
-from couchmodel._embedded.limits.deadlines import check_time
-from couchmodel._embedded.limits.turns import TURN, bounded, require_thread
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.options import invalid_bookmark_error
 from couchmodel._embedded.mango.planner import Plan
@@ -85,7 +84,7 @@ class Search:
     quorum: bool
     covered: bool
     counts: bool
-    seconds: float = turns.TIMEOUT
+    seconds: float
 
     def members(self) -> frozenset[str] | None:
         """Return the members of a document that the selector and the fields name; None if they may be any."""
@@ -142,7 +141,7 @@ class FindBatch:
             self.size > BATCH_BYTES
             or len(self.rows) >= BATCH_ROWS
             or self.statistics.keys >= BATCH_EXAMINED
-            or self.seconds > TURN
+            or self.seconds > limits.TURN_SECONDS
         )
 
     @property
@@ -166,20 +165,19 @@ def read_batch(search: Search, connection: Connection) -> FindBatch:
     """
     check_database(search.database, connection)
     batch = FindBatch()
-    with bounded(search.seconds):
-        rest = _fill_batch(batch, search, connection)
+    rest = _fill_batch(batch, search, Budget(search.seconds), connection)
     # The time limit is for the next document: an answer of many documents may take longer.
-    seconds = turns.TIMEOUT if batch.rows else search.seconds - batch.seconds
+    seconds = limits.QUERY_SECONDS if batch.rows else search.seconds - batch.seconds
     batch.rest = rest and replace(rest, seconds=seconds)
     return batch
 
 
-def _fill_batch(batch: FindBatch, search: Search, connection: Connection) -> Search | None:
+def _fill_batch(batch: FindBatch, search: Search, budget: Budget, connection: Connection) -> Search | None:
     """Put documents into a batch. Return the rest of the search, or None at its end."""
     skip, limit = search.skip, search.limit
     for entry in _entries(connection, search, batch):
-        check_time()
-        matches = entry.document is not None and search.selector.matches(entry.document)
+        budget.pause()
+        matches = entry.document is not None and search.selector.matches(entry.document, budget)
         batch.statistics.count(entry)
         if matches or search.quorum:
             if entry.is_design:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions, open_revisions
-from couchmodel._embedded.limits.deadlines import check_time
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode
@@ -63,8 +63,9 @@ def parse_revisions(body: Mapping[str, Any]) -> dict[str, list[Rev]]:
 def differences(database: int, requested: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, Difference]:
     """Return what the database lacks, by document id. A document of which it has every revision is left out."""
     found: dict[str, Difference] = {}
+    budget = Budget()
     for id, revs in requested.items():
-        check_time()
+        budget.pause()
         tree = _read_tree(connection, database, id)
         missing = tree.missing(revs)
         if missing:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from couchmodel._embedded.json.parse import parse_json, parse_object
-from couchmodel._embedded.limits.limits import LARGE
+from couchmodel._embedded.limits import LARGE_BODY as LARGE
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._wire.gzip import GzipDecompressor
 from couchmodel._wire.messages import Request

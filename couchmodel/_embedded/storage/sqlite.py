@@ -27,8 +27,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
 
-from couchmodel._embedded.limits.deadlines import begin_turn
-from couchmodel._embedded.limits.turns import BusyError
+from couchmodel._embedded.budget import BusyError
 from couchmodel.errors import CouchModelError, ServerError, StorageFullError, StoreFileError
 
 __all__ = [
@@ -393,7 +392,6 @@ class Worker:
         return self._snapshots.connection
 
     def _run_tasks(self, tasks: Sequence[_Task[Any]]) -> None:
-        begin_turn()
         writing = [task for task in tasks if task.writes]
         if len(writing) == 1:
             _run_task(writing[0], self._in_transaction)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
+from couchmodel._embedded.budget import BusyError
 from couchmodel._embedded.javascript.engine import Scripts
-from couchmodel._embedded.limits.turns import BusyError
 from couchmodel._embedded.rules.security import Security
 from couchmodel._embedded.storage import files, garbage
 from couchmodel._embedded.storage.lockfile import LockFile

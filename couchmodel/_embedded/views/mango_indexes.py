@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents.reader import find_winner, require_living
-from couchmodel._embedded.limits.turns import require_thread
 from couchmodel._embedded.mango.fields import parse_sort
 from couchmodel._embedded.mango.planner import Index
 from couchmodel._embedded.mango.selector import compile_selector

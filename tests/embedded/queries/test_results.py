@@ -143,7 +143,7 @@ async def test_a_partial_index_holds_only_what_its_filter_matches(client: Client
 async def test_a_pattern_that_takes_long_is_in_nobodys_way(
     client: Client, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.mango.operators.REGEX_TIMEOUT", 0.2)
+    monkeypatch.setattr("couchmodel._embedded.limits.REGEX_SECONDS", 0.2)
     await client.ask("PUT", "/db/a", {"x": "x" * 60})
     query = {"selector": {"_id": "a", "x": {"$regex": "(x|xx)+!"}}}
     asking = asyncio.create_task(client.json("POST", "/db/_find", query))
@@ -158,7 +158,7 @@ async def test_a_pattern_that_takes_long_is_in_nobodys_way(
 async def test_a_query_that_goes_on_for_too_long_is_ended(
     client: Client, numbers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.limits.turns.TIMEOUT", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.limits.QUERY_SECONDS", 0.0)
     answer = await client.ask("POST", f"{numbers}/_find", {"selector": {"n": -1}})
     assert (answer.status, answer.json()) == (
         500,
@@ -180,7 +180,7 @@ async def test_a_query_may_take_long_as_long_as_it_finds_something(
 async def test_an_answer_that_goes_on_for_too_long_breaks_off(
     client: Client, database: str, condition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.limits.turns.TIMEOUT", 0.5)
+    monkeypatch.setattr("couchmodel._embedded.limits.QUERY_SECONDS", 0.5)
     monkeypatch.setattr("couchmodel._embedded.queries.find.BATCH_ROWS", 1)
     hard: Any = "x" * 60
     docs = [{"x": "y"}, {"x": hard}] if "$regex" in condition else [{"x": []}, {"x": [hard]}]
@@ -205,8 +205,7 @@ async def test_a_read_that_takes_long_goes_on_in_its_next_turn(
     client: Client, numbers: str, target: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await client.json("POST", f"{numbers}/{target}", body)
-    monkeypatch.setattr("couchmodel._embedded.queries.find.TURN", 0.0)
-    monkeypatch.setattr("couchmodel._embedded.queries.changes.TURN", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.limits.TURN_SECONDS", 0.0)
     found = await client.json("POST", f"{numbers}/{target}", body)
     for answer in (expected, found):
         answer.get("execution_stats", {}).pop("execution_time_ms", None)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.limits.deadlines import DeadlineExceededError
-from couchmodel._embedded.limits.turns import bounded, in_event_loop
+from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import NotFoundError
@@ -212,17 +211,12 @@ async def test_a_read_that_goes_on_elsewhere_keeps_no_old_state(tmp_path: Path) 
     await client.ask("POST", "/db/_bulk_docs", {"docs": [{}, {}, {}]})
     going_on, may_end = threading.Event(), threading.Event()
 
-    def look(connection: Connection) -> None:
+    def read(connection: Connection) -> None:
         rows = connection.execute("SELECT id FROM document")
         next(rows)
-        if in_event_loop():
-            raise DeadlineExceededError
+        require_thread()
         going_on.set()
         assert may_end.wait(30)
-
-    def read(connection: Connection) -> None:
-        with bounded(60):
-            look(connection)
 
     reading = asyncio.create_task(store.read(read))
     await asyncio.to_thread(going_on.wait, 30)

@@ -9,13 +9,13 @@ from heapq import merge
 from typing import Any, Final
 
 from couchmodel._embedded.auth.users import USERS, hash_passwords, write_check
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.checked_writes import write_checked
 from couchmodel._embedded.documents.verdicts import RefusedError
 from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
 from couchmodel._embedded.json.incremental import clear_gradually
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.json.writer import encode_array
-from couchmodel._embedded.limits.deadlines import check_time
 from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
 from couchmodel._embedded.server.bulk_body import BulkEdits, make_edit, read_bulk
 from couchmodel._embedded.server.request_body import MAX_DOCUMENTS_BODY, MAX_JSON, parse_in_thread, read_text
@@ -137,8 +137,9 @@ def _write_new(bulk: _Bulk, database: int, check: WriteCheck, connection: Connec
     writing = WriteBatch(connection, database, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
     rows: list[dict[str, Any]] = [{}] * len(edits)
+    budget = Budget()
     for place in writing.due_places(bulk.order, bulk.repeated):
-        check_time()
+        budget.pause()
         edit = edits[place]
         try:
             rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
@@ -159,8 +160,9 @@ def _write_replicated(bulk: _Bulk, database: int, check: WriteCheck, connection:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     writing = WriteBatch(connection, database, check)
     refused: list[dict[str, Any]] = []
+    budget = Budget()
     for place in writing.due_places(bulk.order, bulk.repeated):
-        check_time()
+        budget.pause()
         edit = edits[place]
         try:
             writing.replicate(edit)

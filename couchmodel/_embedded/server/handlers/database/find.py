@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_query
 from couchmodel._embedded.json.writer import encode_gradually
-from couchmodel._embedded.limits import turns
 from couchmodel._embedded.mango import explain as explaining
 from couchmodel._embedded.mango import planner
 from couchmodel._embedded.mango.explain import is_covered
@@ -75,7 +75,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         options.r > 1,
         covered,
         options.execution_stats,
-        turns.TIMEOUT,
+        limits.QUERY_SECONDS,
     )
     job = partial(finding.read_batch, search)
     batch = await (store.read(job) if small and _is_short(search) else store.read_in_thread(job))

@@ -1,1 +1,0 @@
-"""Limits of time and size, and turns between pieces of work on a thread."""
