@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.auth import passwords
 from couchmodel._embedded.documents.incoming import Edit
 from couchmodel._embedded.documents.reader import ReadOptions, open_winner
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.documents.writer import WriteCheck
-from couchmodel._embedded.limits import LARGE_BODY as LARGE
 from couchmodel._embedded.replicator.jobs import parse_replication_request
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import decode, encode
@@ -86,7 +86,7 @@ async def hash_password(database: Database, edit: Edit) -> None:
     """
     if database.name != USERS:
         return
-    body = edit.body if len(edit.text) <= LARGE else await asyncio.to_thread(getattr, edit, "body")
+    body = edit.body if len(edit.text) <= limits.LARGE_BODY else await asyncio.to_thread(getattr, edit, "body")
     if body.get("password") is not None:
         edit.content = await _hash_in_thread(body)
         edit.text = encode(edit.content)

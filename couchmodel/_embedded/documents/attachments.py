@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from couchmodel._embedded.documents.attachment_encoding import CHUNK, AttachmentDecompressor, Content
-from couchmodel._embedded.json.writer import encode_array
+from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.storage.garbage import discard_blob
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
@@ -52,7 +52,7 @@ class Attachment(NamedTuple):
 
 def pack(attachments: Sequence[Attachment]) -> bytes | None:
     """Return the attachments as JSON for the column ``attachments``, or None if there are none."""
-    return encode_array(attachments) if attachments else None
+    return write(attachments) if attachments else None
 
 
 def unpack(packed: bytes | None) -> list[Attachment]:

@@ -7,19 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, LARGEST, Content, from_base64
 from couchmodel._embedded.documents.attachments import Attachment
-from couchmodel._embedded.json.incremental import TooManyError, decode_large, first_character, is_large
-from couchmodel._embedded.json.large_document import MOST_SPECIAL, TooLargeError, read_large
-from couchmodel._embedded.json.numbers import normalize_numbers
+from couchmodel._embedded.json.incremental import decode_large, first_character, is_large
+from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
+from couchmodel._embedded.json.numbers import encode_value
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
-from couchmodel._embedded.json.writer import encode_object
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
 __all__ = [
-    "LARGEST_DOCUMENT",
     "AttachmentStub",
     "Edit",
     "IncomingAttachment",
@@ -27,15 +26,6 @@ __all__ = [
     "read_document",
     "validate_id",
 ]
-
-LARGEST_DOCUMENT: Final = 8_000_000
-"""The size in bytes of the largest document: the default of CouchDB's ``max_document_size``."""
-
-MOST_VALUES: Final = 50_000
-"""The largest number of JSON values in a document that the store itself uses.
-
-These are design documents and documents of system databases. They are parsed as a whole, which takes memory.
-"""
 
 
 @dataclass(slots=True)
@@ -86,15 +76,12 @@ class Edit:
     def body(self) -> dict[str, Any]:
         """The document without its special members, parsed.
 
-        Raises ContentTooLargeError if it has more than ``MOST_VALUES`` values.
+        Raises ContentTooLargeError if it has more values than a document that the store goes by may have.
         """
         if not isinstance(self.content, Term):
             return self.content
-        try:
-            body: dict[str, Any] = decode_large(self.text, MOST_VALUES)
-        except TooManyError:
-            reason = f"a document that the store goes by may have {MOST_VALUES} values at most"
-            raise ContentTooLargeError(reason, code="document_too_large") from None
+        what = "a document that the store goes by"
+        body: dict[str, Any] = decode_large(self.text, limits.OWN_DOCUMENT_VALUES, what, "document_too_large")
         return body
 
 
@@ -131,12 +118,11 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
     if not is_large(text) or first_character(text) != b"{":
         return parse_document(parse_json(text), id=id, follows=follows)
     try:
-        document = read_large(text, _BODY_MEMBERS, LARGEST_DOCUMENT)
-    except TooLargeError as error:
-        raise ContentTooLargeError(_id_of(error.special), code="document_too_large") from None
-    except TooManyError:
-        reason = f"special members may have {MOST_SPECIAL} values at most"
-        raise ContentTooLargeError(reason, code="document_too_large") from None
+        document = read_large(text, _BODY_MEMBERS)
+    except RepeatedNameError:
+        what = "a document that repeats a name"
+        value = decode_large(text, limits.OWN_DOCUMENT_VALUES, what, "document_too_large")
+        return parse_document(value, id=id, follows=follows)
     except ValueError as error:
         raise invalid_json_error(error) from None
     edit = Edit("", [], False, document.term, document.text)
@@ -146,10 +132,6 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
     if id is not None:
         edit.id = id
     return edit
-
-
-def _id_of(special: dict[str, Any]) -> str:
-    return validate_id(special["_id"]) if "_id" in special else ""
 
 
 def validate_id(id: object) -> str:
@@ -249,12 +231,12 @@ def _accept(_value: object, _edit: Edit) -> None:
 
 
 def _encode_body(edit: Edit) -> bytes:
-    """Return the JSON of the content. Raises ContentTooLargeError if it is larger than ``LARGEST_DOCUMENT``."""
+    """Return the JSON of the content. Raises ContentTooLargeError if it is larger than a document may be."""
     try:
-        text = normalize_numbers(encode_object(edit.body))
+        text = encode_value(edit.body)
     except DocumentError:
         raise BadRequestError("invalid UTF-8 JSON") from None  # a number such as 1e400
-    if len(text) > LARGEST_DOCUMENT:
+    if len(text) > limits.DOCUMENT_BYTES:
         raise ContentTooLargeError(edit.id, code="document_too_large")
     return text
 

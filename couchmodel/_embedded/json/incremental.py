@@ -21,39 +21,22 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._wire.messages import decode
+from couchmodel.errors import ContentTooLargeError
 
 __all__ = [
-    "LARGE",
     "LongText",
     "Sink",
-    "TooManyError",
     "Values",
-    "clear_gradually",
-    "containers",
     "decode_large",
     "decode_small",
     "decode_stored",
     "first_character",
-    "free_gradually",
+    "free",
     "is_large",
     "parse_into",
 ]
-
-LARGE: Final = 262_144
-"""The number of bytes up to which a text is parsed in one step, whatever it contains.
-
-A text with few arrays and objects can have four times as many.
-"""
-
-_CONTAINERS: Final = 25_000
-"""The largest number of arrays and objects that are parsed in one step. They cost the most time; so many take 5 ms."""
-
-PIECE: Final = 32_768
-"""The approximate number of bytes in a piece of a large text."""
-
-ITEMS: Final = 250
-"""The number of items of an array that are freed in one step."""
 
 _OPENING: Final = (b"[", b"{")
 _CLOSING: Final = (b"]", b"}")
@@ -116,9 +99,9 @@ class Sink(Protocol):
 
 def is_large(text: bytes) -> bool:
     """Return True if parsing a text in one step would stop other threads for too long."""
-    if len(text) <= LARGE:
+    if len(text) <= limits.LARGE_JSON:
         return False
-    return len(text) > 4 * LARGE or text.count(b"[") + text.count(b"{") > _CONTAINERS
+    return len(text) > 4 * limits.LARGE_JSON or text.count(b"[") + text.count(b"{") > limits.JSON_CONTAINERS
 
 
 def decode_small(text: bytes) -> Any:
@@ -131,19 +114,16 @@ def decode_small(text: bytes) -> Any:
     return _replace_smallest(value) if b"-324" in text else value
 
 
-def decode_large(text: bytes, most: float = math.inf) -> Any:
+def decode_large(text: bytes, most: float = math.inf, what: str = "a body", code: str = "too_large") -> Any:
     """Parse a JSON text piece by piece.
 
-    Raises ValueError if it is not JSON or not UTF-8, and TooManyError if it has more than ``most`` values.
+    Raises ValueError if it is not JSON or not UTF-8, and ContentTooLargeError, with the other arguments in its message,
+    if it has more than ``most`` values.
     """
     if first_character(text) not in (*_OPENING, b'"'):
         return decode_small(text)
-    values = Values(most)
-    try:
-        parse_into(text, values)
-    except (TooManyError, ValueError):
-        values.dissolve()
-        raise
+    values = Values(most, what, code)
+    parse_into(text, values)
     return values.value
 
 
@@ -152,10 +132,9 @@ def decode_stored(text: bytes, wanted: Callable[[], Collection[str] | None]) -> 
     if not is_large(text):
         document: dict[str, Any] = decode(text)
         return document
-    names = wanted()
-    sink = Values() if names is None else _SelectedMembers(names)
-    parse_into(text, sink)
-    whole: dict[str, Any] = sink.value
+    values = Values(names=wanted())
+    parse_into(text, values)
+    whole: dict[str, Any] = values.value
     return whole
 
 
@@ -170,30 +149,10 @@ def parse_into(text: bytes, sink: Sink) -> None:
     _Cutter(text, sink).cut()
 
 
-def containers(value: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any] | list[Any]]:
-    """Yield an array or object, and all arrays and objects in it."""
-    waiting = [value]
-    while waiting:
-        container = waiting.pop()
-        parts = container.values() if isinstance(container, dict) else container
-        waiting += [part for part in parts if isinstance(part, dict | list)]
-        yield container
-
-
-def clear_gradually(values: list[Any]) -> None:
-    """Empty a list in steps, because other threads wait while many objects are freed in one step."""
-    while values:
-        del values[-ITEMS:]
-
-
-def free_gradually(value: Any) -> None:
+def free(value: Any) -> None:
     """Empty all arrays and objects in a value, in steps: other threads wait while many are freed in one step."""
-    if isinstance(value, dict):
-        while value:
-            free_gradually(value.popitem()[1])
-    elif isinstance(value, list):
-        while value:
-            free_gradually(value.pop())
+    while isinstance(value, dict | list) and value:
+        free(value.popitem()[1] if isinstance(value, dict) else value.pop())
 
 
 def _keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -221,47 +180,65 @@ class LongText(NamedTuple):
     parts: Sequence[str]
 
 
-class TooManyError(Exception):
-    """A text has more values than the limit."""
-
-
 class Values:
-    """The sink that builds a Python value.
+    """The sink that builds a Python value."""
 
-    Raises TooManyError if the value contains more than ``most`` others.
-    """
+    def __init__(
+        self,
+        most: float = math.inf,
+        what: str = "a body",
+        code: str = "too_large",
+        *,
+        names: Collection[str] | None = None,
+    ) -> None:
+        """``names`` are the members of the outermost object that are wanted: all if it is None.
 
-    def __init__(self, most: float = math.inf) -> None:
+        ContentTooLargeError is raised as soon as there are more than ``most`` values. ``what`` and ``code`` are for it.
+        """
         self.value: Any = None
-        self._remaining = most
+        self._most = most
+        self._what = what
+        self._code = code
+        self._names = names
+        self._count = 0
         self._entered: list[tuple[str | None, bytes, Any]] = []
+        self._skipped_depth = 0
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
         """Begin a value."""
-        self._entered.append((name, sign, {} if sign == b"{" else []))
+        if self._skipped_depth or (self._selects_members and name not in (self._names or ())):
+            self._skipped_depth += 1
+        else:
+            self._entered.append((name, sign, {} if sign == b"{" else []))
 
     def take(self, run: Any) -> None:
         """Add a run to the value that was entered last."""
-        if self._remaining < math.inf and not isinstance(run, str):
-            self._remaining -= sum(map(len, containers(run)))
-            if self._remaining < 0:
-                raise TooManyError
+        if self._skipped_depth:
+            return
+        if self._selects_members:
+            run = {name: value for name, value in run.items() if name in (self._names or ())}
+        if self._most < math.inf and not isinstance(run, str):
+            self._count += _count_values(run)
+            if self._count > self._most:
+                raise ContentTooLargeError(f"{self._what} may have {self._most} values at most", code=self._code)
         self._put(run)
 
     def leave(self, place: int) -> None:
         """End the value that was entered last."""
+        if self._skipped_depth:
+            self._skipped_depth -= 1
+            return
         name, sign, value = self._entered.pop()
         self.value = self._text(value) if sign == b'"' else value
         if self._entered:
             self._put([self.value] if name is None else {name: self.value})
 
+    @property
+    def _selects_members(self) -> bool:
+        return self._names is not None and len(self._entered) == 1
+
     def _text(self, parts: list[str]) -> object:
         return "".join(parts)
-
-    def dissolve(self) -> None:
-        """Free an incomplete value in steps."""
-        while self._entered:
-            free_gradually(self._entered.pop()[2])
 
     def _put(self, run: Any) -> None:
         _, sign, value = self._entered[-1]
@@ -273,39 +250,10 @@ class Values:
             value.append(run)
 
 
-class _SelectedMembers:
-    """The sink that builds an object of some members only, and drops the others as they come."""
-
-    def __init__(self, names: Collection[str]) -> None:
-        self._values = Values()
-        self._names = names
-        self._depth = 0
-        self._is_wanted = True
-
-    @property
-    def value(self) -> Any:
-        """The object of the selected members."""
-        return self._values.value
-
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        self._depth += 1
-        if self._depth == 2:
-            self._is_wanted = name in self._names
-        if self._is_wanted:
-            self._values.enter(name, sign, place)
-
-    def take(self, run: Any) -> None:
-        if self._depth == 1:
-            run = {name: value for name, value in run.items() if name in self._names}
-        if self._is_wanted:
-            self._values.take(run)
-
-    def leave(self, place: int) -> None:
-        if self._is_wanted:
-            self._values.leave(place)
-        self._depth -= 1
-        if self._depth == 1:
-            self._is_wanted = True
+def _count_values(run: Any) -> int:
+    if not isinstance(run, dict | list):
+        return 0
+    return len(run) + sum(map(_count_values, run.values() if isinstance(run, dict) else run))
 
 
 def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:
@@ -343,11 +291,11 @@ class _Cutter:
     def _take_members(self, place: int) -> int:
         """Read the contents of the entered values to the end. Return the place after them."""
         while self._entered:
-            is_full = place - self._start > PIECE
+            is_full = place - self._start > limits.JSON_PIECE
             find = (
                 _match_sign if is_full and not self._open else _match_bracket
             )  # commas are frequent, so a search for them is slow
-            found = find(self._text, place, place + PIECE)
+            found = find(self._text, place, place + limits.JSON_PIECE)
             came_from, place = place, found.end()
             sign = found[1]
             if sign in _OPENING:
@@ -358,7 +306,7 @@ class _Cutter:
                 self._hand_over(place - 1, sign)
             else:
                 place = self._pass(place, stuck=place == came_from)
-            if self._open and place - self._start > 2 * PIECE:
+            if self._open and place - self._start > 2 * limits.JSON_PIECE:
                 self._enter_open()
         return place
 
@@ -468,7 +416,7 @@ def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
     """
     start = place + 1
     while text[start : start + 1] != b'"':
-        end = _match_characters(text, start, start + PIECE).end()
+        end = _match_characters(text, start, start + limits.JSON_PIECE).end()
         while end > start and text[end : end + 1] and text[end] & 0xC0 == 0x80:  # inside a character
             end -= 1
         if end == start:
@@ -479,8 +427,8 @@ def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
 
 def _after_space(text: bytes, place: int) -> int:
     """Return the place after white space. It is skipped in pieces, as there can be much of it."""
-    end = _match_space(text, place, place + PIECE).end()
-    while end == place + PIECE:
+    end = _match_space(text, place, place + limits.JSON_PIECE).end()
+    while end == place + limits.JSON_PIECE:
         place = end
-        end = _match_space(text, place, place + PIECE).end()
+        end = _match_space(text, place, place + limits.JSON_PIECE).end()
     return end

@@ -1,32 +1,13 @@
 """Parse the JSON texts of requests, within limits on their size."""
 
-from typing import Any, Final
+from typing import Any
 
-from couchmodel._embedded.json.incremental import (
-    TooManyError,
-    decode_large,
-    decode_small,
-    is_large,
-)
+from couchmodel._embedded import limits
+from couchmodel._embedded.json.incremental import decode_large, decode_small, is_large
 from couchmodel._wire.messages import TOO_DEEP
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 
 __all__ = ["invalid_json_error", "parse_json", "parse_json_parameter", "parse_object", "parse_query"]
-
-MOST_VALUES: Final = 250_000
-"""The largest number of values in a large body that has no documents.
-
-The limit is needed because all values live until the response, and are then freed at once, while other threads wait.
-"""
-
-LARGEST_QUERY: Final = 256 * 1024
-"""The largest number of bytes in a query. So many are parsed in one step."""
-
-MOST_PARTS: Final = 5000
-"""The largest number of arrays, objects and members in a query.
-
-Each condition becomes some twenty Python objects, which are freed in one step: other threads wait for 10 ms.
-"""
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -39,12 +20,9 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 def parse_query(text: bytes) -> dict[str, Any]:
     """Parse the object of a query. Raises BadRequestError, or ContentTooLargeError if it is above a limit."""
-    if len(text) > LARGEST_QUERY:
-        raise _too_large(f"a query may have {LARGEST_QUERY} bytes, and this one has {len(text)}")
+    _check_count(len(text), limits.QUERY_BYTES, "bytes")
     query = parse_object(text)
-    parts = _count_parts(query)
-    if parts > MOST_PARTS:
-        raise _too_large(f"a query may have {MOST_PARTS} arrays, objects and members, and this one has {parts}")
+    _check_count(_count_parts(query), limits.QUERY_PARTS, "arrays, objects and members")
     return query
 
 
@@ -54,18 +32,17 @@ def _count_parts(value: Any) -> int:
     return 1 + sum(map(_count_parts, value)) if isinstance(value, list) else 0
 
 
-def _too_large(reason: str) -> ContentTooLargeError:
-    return ContentTooLargeError(reason, code="too_large")
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise ContentTooLargeError(f"a query may have {most} {what}, and this one has {count}", code="too_large")
 
 
 def parse_json(text: bytes) -> Any:
     """Parse a JSON text as CouchDB does. Raises BadRequestError, or ContentTooLargeError if it has too many values."""
     try:
-        return decode_large(text, MOST_VALUES) if is_large(text) else decode_small(text)
+        return decode_large(text, limits.BODY_VALUES) if is_large(text) else decode_small(text)
     except ValueError as error:
         raise invalid_json_error(error) from None
-    except TooManyError:
-        raise _too_large(f"a body may have {MOST_VALUES} values at most") from None
 
 
 def invalid_json_error(error: ValueError) -> BadRequestError:

@@ -6,8 +6,8 @@ The errors are those of CouchDB's ``mango_fields.erl`` and ``mango_sort.erl``.
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from couchmodel._embedded.json.incremental import LARGE
-from couchmodel._embedded.json.writer import encode_gradually
+from couchmodel._embedded import limits
+from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.mango.selector import PathError, first_name, get_path, parse_path
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel._wire.messages import encode
@@ -17,9 +17,6 @@ from couchmodel.types import JSONObject
 __all__ = ["Direction", "Projection", "parse_fields", "parse_sort"]
 
 Direction: TypeAlias = Literal["asc", "desc"]
-
-MOST_FIELDS: Final = 1000
-"""The largest number of paths in the options ``fields`` and ``sort``. Each costs time for each document."""
 
 _DIRECTIONS: Final[Mapping[object, Direction]] = {"asc": "asc", "desc": "desc"}
 
@@ -64,7 +61,7 @@ class Projection:
     def pick_json(self, document: JSONObject, size: int) -> bytes:
         """Return the same as JSON. ``size`` is the document's size in bytes."""
         picked = self.project(document)
-        return encode(picked) if size <= LARGE else encode_gradually(picked)
+        return encode(picked) if size <= limits.LARGE_JSON else write(picked)
 
     def members(self) -> frozenset[str]:
         """Return the top-level members of a document that the paths lead into."""
@@ -76,7 +73,7 @@ def parse_fields(fields: object) -> Projection:
 
     Raises:
         BadRequestError: if it is not an array of strings; with CouchDB's code and reason.
-        ContentTooLargeError: if it has more than ``MOST_FIELDS`` items.
+        ContentTooLargeError: if it has more than ``limits.QUERY_FIELDS`` items.
     """
     if not isinstance(fields, list):
         reason = f"Fields must be an array of strings, not: {erlang_term(fields)}"
@@ -93,7 +90,7 @@ def parse_sort(sort: object) -> list[tuple[str, Direction]]:
 
     Raises:
         BadRequestError: if it is malformed, or its directions differ; with CouchDB's code and reason.
-        ContentTooLargeError: if it has more than ``MOST_FIELDS`` items.
+        ContentTooLargeError: if it has more than ``limits.QUERY_FIELDS`` items.
     """
     if not isinstance(sort, list):
         reason = f"Sort must be an array of sort specs, not: {erlang_term(sort, readable=True)}"
@@ -107,8 +104,8 @@ def parse_sort(sort: object) -> list[tuple[str, Direction]]:
 
 
 def _check_count(what: str, fields: list[Any]) -> None:
-    if len(fields) > MOST_FIELDS:
-        reason = f"a query may have {MOST_FIELDS} {what}, and this one has {len(fields)}"
+    if len(fields) > limits.QUERY_FIELDS:
+        reason = f"a query may have {limits.QUERY_FIELDS} {what}, and this one has {len(fields)}"
         raise ContentTooLargeError(reason, code="too_large")
 
 

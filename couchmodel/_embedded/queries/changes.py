@@ -23,7 +23,7 @@ from couchmodel._embedded.documents.reader import (
     open_winner,
     stored_revision,
 )
-from couchmodel._embedded.json.incremental import LARGE, decode_stored, free_gradually
+from couchmodel._embedded.json.incremental import decode_stored, free
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
@@ -351,8 +351,8 @@ def _is_match(selector: Selector, text: bytes, budget: Budget) -> bool:
     try:
         return selector.matches(document, budget)
     finally:
-        if len(text) > LARGE:
-            free_gradually(document)
+        if len(text) > limits.LARGE_JSON:
+            free(document)
 
 
 def _row_json(
@@ -384,8 +384,8 @@ def _pick_fields(fields: Projection, text: bytes) -> bytes:
     try:
         return fields.pick_json(document, len(text))
     finally:
-        if len(text) > LARGE:
-            free_gradually(document)
+        if len(text) > limits.LARGE_JSON:
+            free(document)
 
 
 def _count_pending(connection: Connection, database: Database, query: ChangesQuery, seq: int) -> int:

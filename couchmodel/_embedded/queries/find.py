@@ -24,7 +24,7 @@ from couchmodel._embedded.documents.reader import (
     find_winner,
     open_winner,
 )
-from couchmodel._embedded.json.incremental import LARGE, decode_stored, free_gradually
+from couchmodel._embedded.json.incremental import decode_stored, free
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.options import invalid_bookmark_error
 from couchmodel._embedded.mango.planner import Plan
@@ -217,8 +217,8 @@ class _Entry:
 
     def dissolve(self) -> None:
         """Free the document a little at a time, if it is large."""
-        if self.size > LARGE:
-            free_gradually(self.document)
+        if self.size > limits.LARGE_JSON:
+            free(self.document)
 
     @property
     def size(self) -> int:

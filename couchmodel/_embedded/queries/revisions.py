@@ -15,10 +15,10 @@ __all__ = [
     "BulkGetResult",
     "Difference",
     "Requested",
+    "check_revisions",
     "differences",
     "open_requested",
     "parse_requested",
-    "parse_revisions",
     "result_json",
 ]
 
@@ -53,21 +53,23 @@ class BulkGetResult(NamedTuple):
     docs: Sequence[AnsweredRevision | Mapping[str, Any]]
 
 
-def parse_revisions(body: Mapping[str, Any]) -> dict[str, list[Rev]]:
-    """Parse the body of ``_revs_diff``: revisions by document id. Raises BadRequestError."""
+def check_revisions(body: Mapping[str, Any]) -> None:
+    """Check the body of ``_revs_diff``: revisions by document id. Raises BadRequestError."""
     if not all(isinstance(revs, list) for revs in body.values()):
         raise BadRequestError("Invalid list of revisions")
-    return {id: [Rev.parse(rev) for rev in revs] for id, revs in body.items()}
+    for revs in body.values():
+        for rev in revs:
+            Rev.parse(rev)
 
 
-def differences(database: int, requested: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, Difference]:
+def differences(database: int, requested: Mapping[str, Sequence[str]], connection: Connection) -> dict[str, Difference]:
     """Return what the database lacks, by document id. A document of which it has every revision is left out."""
     found: dict[str, Difference] = {}
     budget = Budget()
     for id, revs in requested.items():
         budget.pause()
         tree = _read_tree(connection, database, id)
-        missing = tree.missing(revs)
+        missing = tree.missing(list(map(Rev.parse, revs)))
         if missing:
             newest = max(rev.generation for rev in missing)
             ancestors = [str(leaf) for leaf in tree.leaves if leaf.generation < newest]

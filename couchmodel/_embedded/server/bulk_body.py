@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
-from couchmodel._embedded.json.incremental import Values, first_character, is_large, parse_into
+from couchmodel._embedded.json.incremental import first_character, free, is_large, parse_into
 from couchmodel._embedded.json.parse import invalid_json_error, parse_object
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._wire.revisions import Rev
@@ -17,12 +18,8 @@ from couchmodel.errors import ContentTooLargeError, ResponseError
 
 __all__ = ["BulkEdits", "make_edit", "read_bulk"]
 
-MAX_DOCUMENTS: Final = 500_000
-"""The most documents of one request. The smallest takes half a kilobyte until all of them are written."""
-
-_DOCUMENTS: Final = "docs"
-_OPTIONS: Final = frozenset(("all_or_nothing", "new_edits", "w"))
-"""Members of the body that are read beside the documents. Others are dropped."""
+_OPTIONS: Final = ("all_or_nothing", "docs", "new_edits", "w")
+"""Members of the body that are read. Others are dropped."""
 
 _PackedEdit: TypeAlias = tuple[str, tuple[Any, ...], bool, bytes, bytes]
 """An edit without attachments, as a tuple: id, path, deleted, the bytes of its term, text.
@@ -34,10 +31,9 @@ The path is flat: the generations and hashes of its revisions in turn.
 def read_bulk(text: bytes) -> dict[str, Any]:
     """Return the JSON object of a body.
 
-    In a small body the documents are values. In a large one they are items that only :class:`Edits` and
-    :func:`edit_of` understand.
+    In a small body the documents are values. In a large one they are items that only :func:`make_edit` understands.
 
-    Raises BadRequestError if the body is no JSON object, ContentTooLargeError if it has more than MAX_DOCUMENTS.
+    Raises BadRequestError if the body is no JSON object, ContentTooLargeError if it has too many documents.
     """
     if not is_large(text) or first_character(text) != b"{":
         return parse_object(text)
@@ -45,14 +41,12 @@ def read_bulk(text: bytes) -> dict[str, Any]:
     try:
         parse_into(text, sink)
     except ValueError as error:
-        # Python would free a large half-parsed value at once, and hold its lock meanwhile.
-        sink.values.dissolve()
+        free(sink.members)
         raise invalid_json_error(error) from None
     except ContentTooLargeError:
-        sink.values.dissolve()
+        free(sink.members)
         raise
-    value: dict[str, Any] = sink.values.value
-    return value
+    return sink.members
 
 
 def make_edit(document: Any) -> Edit:
@@ -63,7 +57,8 @@ def make_edit(document: Any) -> Edit:
         case Edit():
             return document
         case tuple():
-            return _unpack(document)
+            id, path, deleted, term, text = document
+            return Edit(id, list(map(Rev, path[::2], path[1::2])), deleted, Term((term,)), text)
     return parse_document(document)
 
 
@@ -71,46 +66,33 @@ class BulkEdits:
     """A sequence of the edits of a body's documents. Those of a large body are unpacked at each access."""
 
     def __init__(self, documents: list[Any], new_id: Callable[[], str]) -> None:
-        """Create the sequence. ``new_id`` makes the ids of documents that have none.
+        """Create the sequence, in which ``documents`` become edits. ``new_id`` makes the ids of those that have none.
 
         Raises ResponseError if a document is refused.
         """
-        self._writes = [document if isinstance(document, tuple) else make_edit(document) for document in documents]
-        self.ids = [_id(write) or new_id() for write in self._writes]
-
-    @property
-    def have_attachments(self) -> bool:
+        self._edits = documents
+        self.ids: list[str] = []
+        self.have_attachments = False
         """True if any document has attachments."""
-        return any(isinstance(write, Edit) and write.attachments for write in self._writes)
-
-    @property
-    def have_revisions(self) -> bool:
+        self.have_revisions = True
         """True if every document names a revision."""
-        return all(write[1] if isinstance(write, tuple) else write.path for write in self._writes)
+        for place, document in enumerate(documents):
+            if isinstance(document, tuple):
+                id, path = document[:2]
+            else:
+                edit = documents[place] = make_edit(document)
+                id, path = edit.id, edit.path
+                self.have_attachments = self.have_attachments or bool(edit.attachments)
+            self.ids.append(id or new_id())
+            self.have_revisions = self.have_revisions and bool(path)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, place: int) -> Edit:
-        edit = make_edit(self._writes[place])
+        edit = make_edit(self._edits[place])
         edit.id = self.ids[place]
         return edit
-
-
-def _id(write: Edit | _PackedEdit) -> str:
-    return write[0] if isinstance(write, tuple) else write.id
-
-
-def _pack(edit: Edit) -> Edit | _PackedEdit:
-    if edit.attachments:
-        return edit
-    term = Term.of(edit.content).parts[0]
-    return edit.id, tuple(chain.from_iterable(edit.path)), edit.deleted, term, edit.text
-
-
-def _unpack(packed: _PackedEdit) -> Edit:
-    id, path, deleted, term, text = packed
-    return Edit(id, list(map(Rev, path[::2], path[1::2])), deleted, Term((term,)), text)
 
 
 class _BulkSink:
@@ -121,36 +103,35 @@ class _BulkSink:
     """
 
     def __init__(self, text: bytes) -> None:
-        self.values = Values()
+        self.members: dict[str, Any] = {}
         self._text = text
         self._depth = 0
         self._document_start = 0
-        self._has_documents = False
+        self._documents: list[Any] | None = None
         self._count = 0
         self._is_refused = False
 
     def enter(self, name: str | None, sign: bytes, place: int) -> None:
         self._depth += 1
         if self._depth == 2:
-            self._has_documents = name == _DOCUMENTS and sign == b"["
-            if self._has_documents:  # if the body has two members of that name, the last one counts
-                self._count, self._is_refused = 0, False
+            self._documents = None
+            if name == "docs" and sign == b"[":  # if the body has two members of that name, the last one counts
+                free(self.members.get("docs"))
+                self._documents, self._count, self._is_refused = [], 0, False
+            if name in _OPTIONS:
+                self.members[name] = self._documents
         if self._depth == 3:
             self._document_start = place
-        if self._depth <= 2:
-            self.values.enter(name, sign, place)
 
     def take(self, run: Any) -> None:
         if self._depth == 1:
-            self.values.take({name: value for name, value in run.items() if name in _OPTIONS or name == _DOCUMENTS})
-        elif self._depth == 2 and self._has_documents:
+            self.members.update((name, value) for name, value in run.items() if name in _OPTIONS)
+        elif self._depth == 2 and self._documents is not None:
             self._take(run, _parse_packed)
 
     def leave(self, place: int) -> None:
-        if self._depth == 3 and self._has_documents:
+        if self._depth == 3 and self._documents is not None:
             self._take([self._text[self._document_start : place]], read_document)
-        if self._depth <= 2:
-            self.values.leave(place)
         self._depth -= 1
 
     def _take(self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]) -> None:
@@ -159,10 +140,11 @@ class _BulkSink:
         The error is raised when the document's turn comes. The documents behind it are only counted.
         """
         self._count += len(documents)
-        if self._count > MAX_DOCUMENTS:
-            raise ContentTooLargeError(f"a request may have {MAX_DOCUMENTS} documents at most", code="too_large")
-        if not self._is_refused:
-            self.values.take([*self._parse_until_refused(documents, read)])
+        if self._count > limits.BULK_DOCUMENTS:
+            reason = f"a request may have {limits.BULK_DOCUMENTS} documents at most"
+            raise ContentTooLargeError(reason, code="too_large")
+        if self._documents is not None and not self._is_refused:
+            self._documents += self._parse_until_refused(documents, read)
 
     def _parse_until_refused(
         self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]
@@ -175,4 +157,7 @@ class _BulkSink:
 
 
 def _parse_packed(document: Any) -> Edit | _PackedEdit:
-    return _pack(parse_document(document))
+    edit = parse_document(document)
+    if edit.attachments:
+        return edit
+    return edit.id, tuple(chain.from_iterable(edit.path)), edit.deleted, Term.of(edit.content).parts[0], edit.text

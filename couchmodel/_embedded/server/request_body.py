@@ -1,41 +1,25 @@
 """Read the bodies of requests: receive, decompress and parse them. Large bodies are parsed on a thread."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
+from couchmodel._embedded import limits
+from couchmodel._embedded.json.incremental import free
 from couchmodel._embedded.json.parse import parse_json, parse_object
-from couchmodel._embedded.limits import LARGE_BODY as LARGE
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._wire.gzip import GzipDecompressor
 from couchmodel._wire.messages import Request
-from couchmodel.errors import BadRequestError, ContentTooLargeError, UnsupportedMediaTypeError
+from couchmodel.errors import BadRequestError, ContentTooLargeError, ResponseError, UnsupportedMediaTypeError
 
-__all__ = ["INLINE_QUERY", "LARGE", "json_body", "json_object", "parse_in_thread", "read_text"]
+__all__ = ["json_body", "json_object", "parse_in_thread", "parsed_body", "read_text"]
 
 T = TypeVar("T")
 
-BLOCK_SIZE: Final = 1024 * 1024
-"""Bytes of a block in which a body is collected: about as many are copied at once while Python's lock is held."""
-
-INLINE_QUERY: Final = 1024
-"""Bytes of a query that is parsed in the event loop.
-
-It is less than for other bodies: a regular expression in it takes as long as a hundred times as many bytes of JSON.
-"""
-
-MAX_JSON: Final = 8 * 1024 * 1024
-"""The most bytes of a JSON body. The value that is parsed from it may take twenty times as many."""
-
-MAX_DOCUMENTS_BODY: Final = 128 * 1024 * 1024
-"""The most bytes of a body of documents, which may have attachments in them.
-
-It may be larger than other JSON: a large document is stored as text and never becomes a Python value.
-"""
-
 
 async def json_body(request: Request) -> Any:
-    """Return the value of a JSON body. Raises BadRequestError if it is no JSON, ContentTooLargeError beyond LARGEST."""
+    """Return the value of a JSON body. Raises BadRequestError if it is no JSON, ContentTooLargeError beyond a limit."""
     return await parse_in_thread(await read_text(request), parse_json)
 
 
@@ -45,18 +29,36 @@ async def json_object(request: Request) -> dict[str, Any]:
     Raises:
         UnsupportedMediaTypeError: the content type is not JSON.
         BadRequestError: the body is no JSON object.
-        ContentTooLargeError: the body is larger than ``LARGEST``.
+        ContentTooLargeError: the body is larger than the limit.
     """
     require_json_type(request)
     return await parse_in_thread(await read_text(request), parse_object)
 
 
-async def parse_in_thread(text: bytes, parse: Callable[[bytes], T], large: int = LARGE) -> T:
+@asynccontextmanager
+async def parsed_body(text: bytes, parse: Callable[[bytes], T]) -> AsyncGenerator[T]:
+    """Parse a body for the time of a request.
+
+    Afterwards a large one is freed in steps on a thread, unless the request was cancelled: a job may still need it.
+    """
+    value = await parse_in_thread(text, parse)
+    is_large = len(text) > limits.LARGE_BODY
+    try:
+        yield value
+    except ResponseError:
+        if is_large:
+            await asyncio.to_thread(free, value)
+        raise
+    if is_large:
+        await asyncio.to_thread(free, value)
+
+
+async def parse_in_thread(text: bytes, parse: Callable[[bytes], T], large: int = limits.LARGE_BODY) -> T:
     """Parse a text and return the result. A text of more than ``large`` bytes is parsed on a thread."""
     return parse(text) if len(text) <= large else await asyncio.to_thread(parse, text)
 
 
-async def read_text(request: Request, largest: int = MAX_JSON) -> bytes:
+async def read_text(request: Request, largest: int = limits.BODY_BYTES) -> bytes:
     """Read a request's body, and decompress it as its Content-Encoding says.
 
     Raises:
@@ -81,7 +83,7 @@ async def _read_raw(request: Request, largest: int) -> bytes:
     buffer = _BodyBuffer(largest)
     async for piece in body:
         buffer.add(piece)
-    return buffer.join() if buffer.size <= BLOCK_SIZE else await asyncio.to_thread(buffer.join)
+    return buffer.join() if buffer.size <= limits.BLOCK_BYTES else await asyncio.to_thread(buffer.join)
 
 
 class _BodyBuffer:
@@ -101,7 +103,7 @@ class _BodyBuffer:
         self.size += len(piece)
         _check_size(self.size, self._largest)
         self._last += piece
-        if len(self._last) >= BLOCK_SIZE:
+        if len(self._last) >= limits.BLOCK_BYTES:
             self._blocks.append(bytes(self._last))
             self._last.clear()
 
@@ -122,10 +124,10 @@ def _gunzip(text: bytes, largest: int) -> bytes:
     so a small body cannot unpack to one that fills the memory.
     """
     buffer = _BodyBuffer(largest)
-    decompressor = GzipDecompressor(LARGE)
+    decompressor = GzipDecompressor(limits.LARGE_BODY)
     try:
-        for start in range(0, len(text), LARGE):
-            for piece in decompressor.feed(text[start : start + LARGE]):
+        for start in range(0, len(text), limits.LARGE_BODY):
+            for piece in decompressor.feed(text[start : start + limits.LARGE_BODY]):
                 buffer.add(piece)
     except ValueError:
         raise _bad_gzip_error() from None

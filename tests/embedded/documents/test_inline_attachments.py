@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.json import large_document as large_documents
+from couchmodel._embedded import limits
 from tests.embedded.conftest import Client
 
 CHUNK = 262_144
@@ -53,7 +53,7 @@ async def test_only_those_that_are_new_come_with_their_content(client: Client, d
 async def test_a_content_that_is_very_long_is_never_one_text(
     client: Client, database: str, white: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large_documents, "LONGEST_TEXT", 1000)
+    monkeypatch.setattr(limits, "JOINED_CHARACTERS", 1000)
     content = random.Random(1).randbytes(2_000_000)
     data = base64.b64encode(content).decode()
     data = white.join(data[start : start + 75] for start in range(0, len(data), 75))

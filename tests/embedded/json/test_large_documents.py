@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from couchmodel._embedded.documents import incoming as edits
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import parse_document, read_document
-from couchmodel._embedded.json import incremental as large_json
 from couchmodel._embedded.json.incremental import decode_small
 from couchmodel._embedded.rules.revision_ids import revision_id
 from couchmodel.errors import BadRequestError, ContentTooLargeError
@@ -23,8 +22,8 @@ names = st.text().filter(lambda name: not name.startswith("_"))
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_json, "PIECE", 12)
-    monkeypatch.setattr(large_json, "LARGE", 0)
+    monkeypatch.setattr(limits, "JSON_PIECE", 12)
+    monkeypatch.setattr(limits, "LARGE_JSON", 0)
 
 
 def check(text: str) -> None:
@@ -94,7 +93,7 @@ def test_the_last_value_of_a_key_counts_where_it_stands(text: str) -> None:
 def test_what_is_refused_is_refused_in_the_same_words(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadRequestError) as large:
         read_document(text.encode())
-    monkeypatch.setattr(large_json, "LARGE", len(text))
+    monkeypatch.setattr(limits, "LARGE_JSON", len(text))
     with pytest.raises(BadRequestError) as small:
         read_document(text.encode())
     assert (large.value.code, large.value.reason) == (small.value.code, small.value.reason)
@@ -104,7 +103,7 @@ def test_what_is_refused_is_refused_in_the_same_words(text: str, monkeypatch: py
 def test_one_that_is_larger_than_it_may_be_is_refused(
     longer: int, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edits, "LARGEST_DOCUMENT", 1000)
+    monkeypatch.setattr(limits, "DOCUMENT_BYTES", 1000)
     text = '{"_id":"x", "a": [ %s ] }' % ('"%s"' % ("x" * (1000 - len('{"a":[""]}') + longer)))
     if refused:
         with pytest.raises(ContentTooLargeError) as caught:
@@ -112,3 +111,10 @@ def test_one_that_is_larger_than_it_may_be_is_refused(
         assert (caught.value.code, caught.value.reason) == ("document_too_large", "x")
     else:
         assert len(read_document(text.encode()).text) == 1000
+
+
+def test_one_that_repeats_a_name_may_not_have_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OWN_DOCUMENT_VALUES", 20)
+    text = json.dumps({"a": [1] * 20, "b": "x" * 15})[:-1] + ',"a":1}'
+    with pytest.raises(ContentTooLargeError, match="a document that repeats a name may have 20 values at most"):
+        read_document(text.encode())

@@ -8,22 +8,23 @@ from functools import cached_property, partial
 from heapq import merge
 from typing import Any, Final
 
+from pydantic_core import to_json
+
+from couchmodel._embedded import limits
 from couchmodel._embedded.auth.users import USERS, hash_passwords, write_check
 from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.checked_writes import write_checked
 from couchmodel._embedded.documents.verdicts import RefusedError
 from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
-from couchmodel._embedded.json.incremental import clear_gradually
 from couchmodel._embedded.json.parse import parse_object
-from couchmodel._embedded.json.writer import encode_array
 from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
 from couchmodel._embedded.server.bulk_body import BulkEdits, make_edit, read_bulk
-from couchmodel._embedded.server.request_body import MAX_DOCUMENTS_BODY, MAX_JSON, parse_in_thread, read_text
-from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
+from couchmodel._embedded.server.request_body import parsed_body, read_text
+from couchmodel._embedded.server.responses import JSON_HEADERS, join_parts
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
-from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, ResponseError, UnauthorizedError
+from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
 
 __all__ = ["write"]
 
@@ -43,40 +44,30 @@ async def write(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_bulk_docs``."""
     require_json_type(request)
     plain = database.name == USERS
-    text = await read_text(request, MAX_JSON if plain else MAX_DOCUMENTS_BODY)
-    body = await parse_in_thread(text, parse_object if plain else read_bulk)
+    text = await read_text(request, limits.BODY_BYTES if plain else limits.DOCUMENTS_BYTES)
+    async with parsed_body(text, parse_object if plain else read_bulk) as body:
+        return await _write(store, database, request, body, len(text))
+
+
+async def _write(store: Store, database: Database, request: Request, body: dict[str, Any], size: int) -> Response:
     documents, new_edits = await hash_passwords(database, _parse_documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     if new_edits and body.get("all_or_nothing") is True:
-        return Response(417, JSON_HEADERS, await asyncio.to_thread(_refuse_all_or_nothing, documents))
-    accepted = _is_only_accepted(request, body)
+        return await _answer(417, await asyncio.to_thread(_refuse_all_or_nothing, documents))
     # The writing job parses the documents: many of them would hold up the event loop.
+    bulk = _Bulk(store, documents, _is_only_accepted(request, body))
     write_all = _write_new if new_edits else _write_replicated
     check = write_check(database, request.user)
-    job = partial(write_all, _Bulk(store, documents), database.number, check)
-    short = len(documents) <= FEW and len(text) <= SMALL
-    try:
-        rows = await write_checked(store, database, job, check, short=short)
-    except ResponseError:
-        if not short:
-            await asyncio.to_thread(clear_gradually, documents)
-        raise
-    written = [row for row in rows if "ok" in row] if accepted else ()
-    for row in written:
-        row["accepted"] = True
-    status = 202 if written else 201
-    if len(text) <= SMALL:
-        return json_answer(status, rows)
-    return Response(status, JSON_HEADERS, await asyncio.to_thread(_encode_and_free, rows, documents))
+    job = partial(write_all, bulk, database.number, check)
+    short = len(documents) <= FEW and size <= SMALL
+    rows = await write_checked(store, database, job, check, short=short)
+    accepted = bulk.accepted and any(row.startswith(b'{"ok":true') for row in rows)
+    return await _answer(202 if accepted else 201, rows)
 
 
-def _encode_and_free(rows: list[dict[str, Any]], documents: list[Any]) -> bytes:
-    """Encode the rows of an answer, then free the rows and the documents a few at a time."""
-    text = encode_array(rows) + b"\n"
-    clear_gradually(rows)
-    clear_gradually(documents)
-    return text
+async def _answer(status: int, rows: list[bytes]) -> Response:
+    return Response(status, JSON_HEADERS, await join_parts(b"[", await join_parts(*rows, between=b","), b"]\n"))
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
@@ -85,13 +76,11 @@ def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
     return requests_write_quorum(parameters)
 
 
-def _refuse_all_or_nothing(documents: list[Any]) -> bytes:
-    """Return CouchDB's answer to ``all_or_nothing``: an error for each document."""
+def _refuse_all_or_nothing(documents: list[Any]) -> list[bytes]:
+    """Return the rows of CouchDB's answer to ``all_or_nothing``: an error for each document."""
     error = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
     edits = map(make_edit, documents)
-    return _encode_and_free(
-        [{"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **error} for edit in edits], documents
-    )
+    return [to_json({"id": edit.id, "rev": str(edit.path[0]) if edit.path else "0-", **error}) for edit in edits]
 
 
 def _parse_documents(body: dict[str, Any]) -> list[Any]:
@@ -104,9 +93,13 @@ def _parse_documents(body: dict[str, Any]) -> list[Any]:
 
 
 class _Bulk:
-    """The documents of a request. The writing job parses them once, however often it is attempted."""
+    """The documents of a request. The writing job parses them once, however often it is attempted.
 
-    def __init__(self, store: Store, documents: list[Any]) -> None:
+    ``accepted`` says that what is written is only told to be accepted.
+    """
+
+    def __init__(self, store: Store, documents: list[Any], accepted: bool) -> None:
+        self.accepted = accepted
         self._store = store
         self._documents = documents
 
@@ -132,34 +125,35 @@ class _Bulk:
         return array("L", merge(*places, key=ids.__getitem__))
 
 
-def _write_new(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[dict[str, Any]]:
+def _write_new(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[bytes]:
     edits = bulk.edits
     writing = WriteBatch(connection, database, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
-    rows: list[dict[str, Any]] = [{}] * len(edits)
+    rows = [b""] * len(edits)
+    accepted = {"accepted": True} if bulk.accepted else {}
     budget = Budget()
     for place in writing.due_places(bulk.order, bulk.repeated):
         budget.pause()
         edit = edits[place]
         try:
-            rows[place] = {"ok": True, "id": edit.id, "rev": writing.edit(edit)}
+            rows[place] = to_json({"ok": True, "id": edit.id, "rev": writing.edit(edit), **accepted})
         except (ConflictError, *REFUSALS) as error:
-            rows[place] = {"id": edit.id, "error": error.code, "reason": error.reason}
+            rows[place] = to_json({"id": edit.id, "error": error.code, "reason": error.reason})
         except BadRequestError as error:
             if not edit.id.startswith("_local/"):
                 raise
-            rows[place] = {"id": edit.id, "error": "error", "reason": error.reason}
+            rows[place] = to_json({"id": edit.id, "error": "error", "reason": error.reason})
     writing.finish()
     return rows
 
 
-def _write_replicated(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[dict[str, Any]]:
+def _write_replicated(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[bytes]:
     """Write documents with ``new_edits: false``. Return rows for the refused ones only, as CouchDB does."""
     edits = bulk.edits
     if not edits.have_revisions:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     writing = WriteBatch(connection, database, check)
-    refused: list[dict[str, Any]] = []
+    refused: list[bytes] = []
     budget = Budget()
     for place in writing.due_places(bulk.order, bulk.repeated):
         budget.pause()
@@ -167,6 +161,7 @@ def _write_replicated(bulk: _Bulk, database: int, check: WriteCheck, connection:
         try:
             writing.replicate(edit)
         except REFUSALS as error:
-            refused.append({"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason})
+            row = {"id": edit.id, "rev": str(edit.path[0]), "error": error.code, "reason": error.reason}
+            refused.append(to_json(row))
     writing.finish()
     return refused

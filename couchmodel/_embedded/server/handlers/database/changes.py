@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.design_functions import FunctionFilter, open_function, request_object
 from couchmodel._embedded.documents.reader import ReadOptions
 from couchmodel._embedded.json.parse import parse_json_parameter, parse_object, parse_query
@@ -16,7 +17,7 @@ from couchmodel._embedded.queries.changes import Change, ChangesBatch, ChangesQu
 from couchmodel._embedded.queries.filtered_changes import scan
 from couchmodel._embedded.rules.params import parse_digits, parse_integer, require_json_type
 from couchmodel._embedded.server.handlers.database.database import describe
-from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread, read_text
+from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, error_answer, has_current_etag, join_parts, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -275,7 +276,7 @@ async def _parse_filter(store: Store, database: Database, request: Request, text
     if name == "_selector":
         if request.method != "POST":
             raise BadRequestError("Selector must be specified in POST payload")
-        return await parse_in_thread(text, _parse_selector, INLINE_QUERY)
+        return await parse_in_thread(text, _parse_selector, limits.INLINE_QUERY_BYTES)
     needed = request.method == "POST" and name == "_doc_ids"
     body = await parse_in_thread(text, parse_object) if text or needed else {}
     match name:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import read_document
 from couchmodel._embedded.documents.sizes import forget_sizes, read_sizes
 from couchmodel._embedded.json.parse import parse_json
@@ -14,7 +15,7 @@ from couchmodel._embedded.maintenance.compaction import compact_some
 from couchmodel._embedded.rules.params import LARGEST_LIMIT, requests_write_quorum, require_json_type
 from couchmodel._embedded.rules.security import DEFAULT, Security, check_security
 from couchmodel._embedded.server.handlers.document.document import write_batch, write_revision
-from couchmodel._embedded.server.request_body import MAX_DOCUMENTS_BODY, json_body, parse_in_thread, read_text
+from couchmodel._embedded.server.request_body import json_body, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, location
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -82,7 +83,7 @@ async def info(store: Store, database: Database, request: Request) -> Response:
 async def create_document(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}``."""
     require_json_type(request)
-    edit = await parse_in_thread(await read_text(request, MAX_DOCUMENTS_BODY), read_document)
+    edit = await parse_in_thread(await read_text(request, limits.DOCUMENTS_BYTES), read_document)
     edit.id = edit.id or store.uuids.next()
     if request.query.get("batch") == "ok":
         return await write_batch(store, database, request, edit)

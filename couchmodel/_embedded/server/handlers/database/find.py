@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_query
-from couchmodel._embedded.json.writer import encode_gradually
+from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.mango import explain as explaining
 from couchmodel._embedded.mango import planner
 from couchmodel._embedded.mango.explain import is_covered
@@ -24,7 +24,7 @@ from couchmodel._embedded.queries.find import (
     unpack_bookmark,
 )
 from couchmodel._embedded.rules.params import require_json_type
-from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread, read_text
+from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS
 from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.store import Database, Store
@@ -47,7 +47,9 @@ async def find(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_find``."""
     text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    query = await parse_in_thread(text, partial(_parse_query, database, catalogue, _partition(request)), INLINE_QUERY)
+    query = await parse_in_thread(
+        text, partial(_parse_query, database, catalogue, _partition(request)), limits.INLINE_QUERY_BYTES
+    )
     return await _answer(store, database, catalogue, query)
 
 
@@ -90,7 +92,9 @@ async def explain(store: Store, database: Database, request: Request) -> Respons
     """Answer ``POST /{db}/_explain``."""
     text = await _read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    return await parse_in_thread(text, partial(_explain, database, catalogue, _partition(request)), INLINE_QUERY)
+    return await parse_in_thread(
+        text, partial(_explain, database, catalogue, _partition(request)), limits.INLINE_QUERY_BYTES
+    )
 
 
 def _explain(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
@@ -116,7 +120,7 @@ def _explain(database: Database, catalogue: Catalogue, partition: str, text: byt
     if plan is not None:
         members["mrargs"] = explaining.view_arguments(plan, options)
         members["covering"] = is_covered(plan.index, options)
-    return Response(200, JSON_HEADERS, encode_gradually(members) + b"\n")
+    return Response(200, JSON_HEADERS, write(members) + b"\n")
 
 
 class _Query(NamedTuple):
@@ -148,7 +152,7 @@ def _parse_query(database: Database, catalogue: Catalogue, partition: str, text:
     options = _parse_query_options(partition, text)
     started = time.perf_counter()
     plan = _choose_plan(database, catalogue, options)
-    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= INLINE_QUERY)
+    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= limits.INLINE_QUERY_BYTES)
 
 
 def _parse_query_options(partition: str, text: bytes) -> Options:

@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import parse_document, validate_id
 from couchmodel._embedded.documents.reader import find_winner
 from couchmodel._embedded.documents.writer import WriteBatch
 from couchmodel._embedded.json.parse import parse_query
 from couchmodel._embedded.mango.planner import ALL_DOCS
 from couchmodel._embedded.rules.params import parse_digits, require_json_type
-from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread, read_text
+from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import OK, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -33,7 +34,7 @@ __all__ = ["create", "delete", "delete_many", "list_indexes"]
 async def create(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_index``."""
     require_json_type(request)
-    definition = await parse_in_thread(await read_text(request), _parse_index, INLINE_QUERY)
+    definition = await parse_in_thread(await read_text(request), _parse_index, limits.INLINE_QUERY_BYTES)
     result = await store.write(partial(_create_index, database.number, definition), on_commit=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 

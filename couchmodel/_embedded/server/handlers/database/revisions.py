@@ -10,13 +10,13 @@ from pydantic_core import to_json
 
 from couchmodel._embedded.documents.incoming import validate_id
 from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions
-from couchmodel._embedded.json.incremental import free_gradually
+from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.queries import revisions as replication
 from couchmodel._embedded.queries.revisions import BATCH, BulkGetResult, Difference
-from couchmodel._embedded.rules.params import accepts
+from couchmodel._embedded.rules.params import accepts, require_json_type
 from couchmodel._embedded.rules.partitions import check_id, require_partition
 from couchmodel._embedded.server.handlers.document.document_reads import MISSING_PART_TYPE, bundle_document
-from couchmodel._embedded.server.request_body import json_object
+from couchmodel._embedded.server.request_body import json_object, parsed_body, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, LARGEST_JOINED, array_pieces, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -83,22 +83,19 @@ async def _answer_differences(
 
     ``members`` makes the members of the answer from them.
     """
-    body = await json_object(request)
+    require_json_type(request)
+    async with parsed_body(await read_text(request), parse_object) as body:
+        few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
 
-    # The body is parsed and the answer is encoded in the reading job: both may be too large for the event loop.
-    def answer(connection: Connection) -> Response:
-        requested = replication.parse_revisions(body)
-        if database.partitioned:
-            for id in requested:
-                require_partition(id)
-        response = json_answer(200, members(replication.differences(database.number, requested, connection)))
-        if not few:
-            free_gradually(body)
-            free_gradually(requested)
-        return response
+        # The answer is encoded in the reading job: it may be too large for the event loop.
+        def answer(connection: Connection) -> Response:
+            replication.check_revisions(body)
+            if database.partitioned:
+                for id in body:
+                    require_partition(id)
+            return json_answer(200, members(replication.differences(database.number, body, connection)))
 
-    few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
-    return await (store.read if few else store.read_in_thread)(answer)
+        return await (store.read if few else store.read_in_thread)(answer)
 
 
 def _check_partitioned_id(id: Any) -> None:

@@ -8,6 +8,7 @@ import logging
 from functools import partial
 from urllib.parse import urlencode
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.auth.users import hash_password, write_check
 from couchmodel._embedded.documents import local
 from couchmodel._embedded.documents.checked_writes import write_checked
@@ -24,7 +25,7 @@ from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
 from couchmodel._embedded.rules.params import expected_revision, requests_write_quorum
 from couchmodel._embedded.server.handlers.document import document_reads
 from couchmodel._embedded.server.handlers.document.multipart_upload import RelatedUpload, is_related
-from couchmodel._embedded.server.request_body import LARGE, MAX_DOCUMENTS_BODY, parse_in_thread, read_text
+from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import has_current_etag, json_answer, location, not_modified, revision_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -133,7 +134,7 @@ async def write_revision(store: Store, database: Database, edit: Edit, user: Use
     await hash_password(database, edit)
     check = write_check(database, user)
     job = partial(_write_job, database.number, edit, replicated, check)
-    short = len(edit.text) <= LARGE and not edit.attachments
+    short = len(edit.text) <= limits.LARGE_BODY and not edit.attachments
     return await write_checked(store, database, job, check, short=short)
 
 
@@ -146,7 +147,7 @@ def _write_job(database: int, edit: Edit, replicated: bool, check: WriteCheck | 
 
 async def _read_edit(request: Request, id: str) -> Edit:
     """Return the edit that a request's body describes. Its inline attachments are compressed and hashed already."""
-    return await parse_in_thread(await read_text(request, MAX_DOCUMENTS_BODY), partial(read_document, id=id))
+    return await parse_in_thread(await read_text(request, limits.DOCUMENTS_BYTES), partial(read_document, id=id))
 
 
 def set_base_revision(request: Request, edit: Edit) -> None:

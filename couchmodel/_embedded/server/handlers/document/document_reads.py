@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE
 from couchmodel._embedded.documents.attachments import Attachment
 from couchmodel._embedded.documents.reader import (
@@ -23,7 +24,7 @@ from couchmodel._embedded.documents.reader import (
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.rules.params import accepts
 from couchmodel._embedded.server.handlers.document.attachment_streams import stored_chunks
-from couchmodel._embedded.server.request_body import INLINE_QUERY, parse_in_thread
+from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, join_parts, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
@@ -122,7 +123,7 @@ async def _parse_open_revs(text: str) -> list[Rev] | None:
 
 async def _parse_revision_list(text: str) -> list[Rev]:
     """Return the revisions in a JSON array. Raises BadRequestError if it is malformed."""
-    return await parse_in_thread(text.encode(), _parse_revisions, INLINE_QUERY)
+    return await parse_in_thread(text.encode(), _parse_revisions, limits.INLINE_QUERY_BYTES)
 
 
 def _parse_revisions(text: bytes) -> list[Rev]:

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import Content
 from couchmodel._embedded.documents.incoming import (
-    LARGEST_DOCUMENT,
     Edit,
     IncomingAttachment,
     read_document,
@@ -36,7 +36,7 @@ __all__ = ["post"]
 
 FORM_TYPE: Final = "multipart/form-data"
 
-MAX_FIELDS: Final = 6 * LARGEST_DOCUMENT
+MAX_FIELDS: Final = 6 * limits.DOCUMENT_BYTES
 """The most bytes of all fields that are no files. An escaped character of JSON takes six bytes."""
 
 _PARAMETER: Final = re.compile(r';\s*(\w+)="((?:[^"\\]|\\.)*)"')

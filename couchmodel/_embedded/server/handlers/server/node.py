@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.auth.authentication import Authentication
 from couchmodel._embedded.auth.passwords import ITERATIONS, PRF
-from couchmodel._embedded.documents.incoming import LARGEST_DOCUMENT
 from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_body
 from couchmodel._embedded.server.responses import json_answer
@@ -125,7 +125,7 @@ async def _sections(authentication: Authentication) -> dict[str, dict[str, str]]
             "timeout": str(configuration.session_timeout),
         },
         "chttpd_auth_lockout": {"mode": "enforce" if configuration.lockout else "off"},
-        "couchdb": {"max_document_size": str(LARGEST_DOCUMENT)},
+        "couchdb": {"max_document_size": str(limits.DOCUMENT_BYTES)},
     }
     if cors is not None:
         sections["cors"] = {"credentials": _boolean_text(cors.credentials), "origins": ", ".join(cors.origins)}
