@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.server.http import serve as start_server
-from couchmodel._embedded.settings import MAX_REQUEST, SESSION, Configuration, Cors
+from couchmodel._embedded.settings import Configuration, Cors
 from couchmodel._embedded.storage.store import Store
 from couchmodel.errors import CouchModelError
 from couchmodel.transports import HTTPTransport
@@ -83,7 +84,7 @@ def serve(
     ] = False,
     session_timeout: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="How long an unused cookie is valid.", **_USERS)
-    ] = SESSION,
+    ] = limits.SESSION_SECONDS,
     jwt_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,7 +111,7 @@ def serve(
     ] = False,
     max_request_size: Annotated[
         int, typer.Option(min=1, metavar="BYTES", help="The largest body of a request.", **_WEB)
-    ] = MAX_REQUEST,
+    ] = limits.REQUEST_BYTES,
     utils: Annotated[
         Path | None,
         typer.Option(

@@ -8,13 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MAX_REQUEST", "SESSION", "Configuration", "Cors"]
+from couchmodel._embedded import limits
 
-MAX_REQUEST: Final = 4_294_967_296
-"""The most bytes of a request body: CouchDB's default for ``max_http_request_size``, 4 GiB."""
-
-SESSION: Final = 600
-"""Seconds for which the cookie of a session is valid: CouchDB's default for ``timeout``."""
+__all__ = ["Configuration", "Cors"]
 
 CORS_METHODS: Final = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE")
 """Methods that a page of another origin may use."""
@@ -113,7 +109,7 @@ class Configuration:
 
     admins: Mapping[str, str] = field(default_factory=dict, repr=False)
     require_valid_user: bool = False
-    session_timeout: int = SESSION
+    session_timeout: int = limits.SESSION_SECONDS
     secure_cookies: bool = False
     secret: str | None = field(default=None, repr=False)
     jwt_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -121,6 +117,6 @@ class Configuration:
     jwt_roles_claim: str = "_couchdb.roles"
     proxy_secret: str | None = field(default=None, repr=False)
     cors: Cors | None = None
-    max_request_size: int = MAX_REQUEST
+    max_request_size: int = limits.REQUEST_BYTES
     lockout: bool = True
     utils: Path | None = None

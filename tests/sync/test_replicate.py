@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from couchmodel import BadRequestError, Connection, ForbiddenError, NotFoundError, connect
-from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.errors import ServerError
@@ -235,7 +234,7 @@ async def test_a_document_waits_for_its_filter_function(
     backend: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.replicator.jobs._BACKOFF", Backoff(0.1))
+    monkeypatch.setattr("couchmodel._embedded.limits.BACKOFF_SECONDS", 0.1)
     ends = {"source": own(source.id), "target": own(neighbour.id), "create_target": True, "continuous": True}
     asks = Document(replicator, f"test-{secrets.token_hex(6)}", {**ends, "filter": "d/wanted"})
     await asks.save()

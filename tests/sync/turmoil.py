@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from couchmodel import Connection, CouchModelError, connect
-from couchmodel._embedded.replicator import jobs
+from couchmodel._embedded import limits
 from couchmodel._embedded.server.http import serve
 from couchmodel._embedded.storage.store import Store
-from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.sync import follow, replicate
@@ -263,7 +262,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    jobs._BACKOFF = Backoff(0.2)  # type: ignore[misc]
+    limits.BACKOFF_SECONDS = 0.2  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(Turmoil(given.seed).run(Path(folder), given.replications, given.seconds))
     print(figures, *figures.differing, *figures.unnamed, sep="\n")

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.auth import cookies
 from couchmodel._embedded.auth.lockout import Guess, Lockout
 from couchmodel._embedded.auth.passwords import admin_line, is_password, parse_admin_line
@@ -29,9 +30,6 @@ from couchmodel._wire.users import ANONYMOUS, User
 from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError
 
 __all__ = ["Authentication", "Identity"]
-
-REMEMBERED: Final = 4096
-"""The largest number of users, and of passwords, that are remembered."""
 
 PARTY: Final = User(None, ("_admin",), "default")
 """The user of an anonymous request to a server without administrators: CouchDB's "admin party"."""
@@ -289,6 +287,6 @@ def _decode_basic(authorization: str) -> str:
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:
-    while len(known) >= REMEMBERED:
+    while len(known) >= limits.REMEMBERED_PASSWORDS:
         known.pop(next(iter(known)), None)
     known[key] = value

@@ -2,18 +2,11 @@
 
 import threading
 import time
-from typing import Final, NamedTuple
+from typing import NamedTuple
+
+from couchmodel._embedded import limits
 
 __all__ = ["Guess", "Lockout"]
-
-THRESHOLD: Final = 5
-"""The number of failures after which a user is locked out, as CouchDB's default."""
-
-LIFE: Final = 300.0
-"""Seconds from the first failure until its count is forgotten, as CouchDB's default."""
-
-MOST: Final = 10_000
-"""The largest number of counts that are remembered, as CouchDB's default."""
 
 
 class Guess(NamedTuple):
@@ -28,7 +21,7 @@ class Guess(NamedTuple):
 
 
 class Lockout:
-    """The counts of failures to authenticate. A count ends ``LIFE`` seconds after its first failure. Thread-safe."""
+    """The counts of failures to authenticate. A count ends some time after its first failure. Thread-safe."""
 
     def __init__(self) -> None:
         self._failures: dict[Guess, tuple[float, int]] = {}
@@ -36,18 +29,18 @@ class Lockout:
 
     def is_locked_out(self, guess: Guess) -> bool:
         """Return True if there were too many failures."""
-        return self._count(guess)[1] >= THRESHOLD
+        return self._count(guess)[1] >= limits.LOCKOUT_FAILURES
 
     def note(self, guess: Guess) -> None:
         """Count a failure."""
         with self._lock:
             began, count = self._count(guess)
             self._failures.pop(guess, None)
-            while len(self._failures) >= MOST:
+            while len(self._failures) >= limits.LOCKOUT_COUNTS:
                 self._failures.pop(next(iter(self._failures)))
             self._failures[guess] = began, count + 1
 
     def _count(self, guess: Guess) -> tuple[float, int]:
         now = time.monotonic()
         began, count = self._failures.get(guess, (now, 0))
-        return (began, count) if now - began < LIFE else (now, 0)
+        return (began, count) if now - began < limits.LOCKOUT_SECONDS else (now, 0)

@@ -10,16 +10,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel.errors import ForbiddenError
 
 __all__ = ["admin_line", "hash_password", "is_password", "parse_admin_line", "with_hash"]
-
-ITERATIONS: Final = 600_000
-"""CouchDB 3.5's default. A hash takes about 150 milliseconds, so it is not computed in the event loop."""
-
-MOST_ITERATIONS: Final = 1_000_000_000
-"""CouchDB's ``max_iterations``: a hash with more iterations is refused."""
 
 PRF: Final = "sha256"
 """The pseudorandom function of PBKDF2 (RFC 8018) for new hashes, by CouchDB's name."""
@@ -45,7 +40,9 @@ _LINE: Final = re.compile(r"-pbkdf2(?::(sha\d*))?-([0-9a-f]+),([^,]+),([0-9]+)")
 _OLD_LINE: Final = re.compile(r"-hashed-([0-9a-f]+),(.+)")
 
 
-def hash_password(password: object, *, salt: str | None = None, iterations: int = ITERATIONS) -> dict[str, Any]:
+def hash_password(
+    password: object, *, salt: str | None = None, iterations: int = limits.PASSWORD_ROUNDS
+) -> dict[str, Any]:
     """Hash a password and return the members that store it. Raises ForbiddenError if it is not a string."""
     if not isinstance(password, str):
         raise ForbiddenError(f"Password value of '{erlang_term(password)}' is invalid.")
@@ -83,7 +80,7 @@ def is_password(password: str, kept: Mapping[str, Any]) -> bool:
     return scheme == "simple" and _equal(simple, kept.get("password_sha"))
 
 
-def admin_line(password: str, *, iterations: int = ITERATIONS) -> str:
+def admin_line(password: str, *, iterations: int = limits.PASSWORD_ROUNDS) -> str:
     """Return an administrator's password as a line of CouchDB's configuration. A hashed password stays as it is."""
     if parse_admin_line(password):
         return password
@@ -108,7 +105,7 @@ def _is_derived(password: bytes, salt: str, kept: Mapping[str, Any]) -> bool:
         raise ForbiddenError("PRF is invalid")
     if type(iterations) is not int or iterations < 1:
         raise ForbiddenError("Iteration count is too low for this server")
-    if iterations > MOST_ITERATIONS:
+    if iterations > limits.MOST_PASSWORD_ROUNDS:
         raise ForbiddenError("Iteration count is too high for this server")
     return _equal(_derive(prf, password, salt, iterations), kept.get("derived_key"))
 

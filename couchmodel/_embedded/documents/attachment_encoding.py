@@ -12,20 +12,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.json.incremental import LongText
 from couchmodel._wire.gzip import WINDOW_BITS, GzipDecompressor
 from couchmodel.errors import ContentTooLargeError, ServerError
 
-__all__ = ["CHUNK", "DEFAULT_TYPE", "LARGEST", "AttachmentDecompressor", "Content", "from_base64"]
+__all__ = ["DEFAULT_TYPE", "AttachmentDecompressor", "Content", "from_base64"]
 
-CHUNK: Final = 262_144
-"""The size in bytes of a chunk, which is one row of the table ``chunk``."""
-
-STAGED: Final = 4 * CHUNK
-"""The number of bytes of an arriving content that stay in memory before they are written."""
-
-LARGEST: Final = 1_073_741_824
-"""The largest attachment in bytes before compression: the default of CouchDB's ``max_attachment_size``."""
 
 DEFAULT_TYPE: Final = "application/octet-stream"
 """The content type of an attachment that comes without one, as in CouchDB."""
@@ -79,12 +72,12 @@ class Content:
     @property
     def is_due(self) -> bool:
         """True if so many bytes wait in memory that they should be staged."""
-        return len(self._chunks) * CHUNK >= STAGED
+        return len(self._chunks) * limits.CHUNK_BYTES >= limits.STAGED_BYTES
 
     def feed(self, data: bytes) -> None:
-        """Add a piece. Raises ContentTooLargeError if the content becomes larger than ``LARGEST``."""
+        """Add a piece. Raises ContentTooLargeError if the content becomes larger than ``limits.ATTACHMENT_BYTES``."""
         self.length += len(data)
-        if self.length > LARGEST:
+        if self.length > limits.ATTACHMENT_BYTES:
             raise ContentTooLargeError("the attachment is larger than 1 GiB", code="attachment_too_large")
         self._store(self._compressor.compress(data) if self._compressor else data)
 
@@ -108,24 +101,24 @@ class Content:
         return chunks
 
     def _cut(self) -> None:
-        self._chunks.append((self._position, bytes(self._last[:CHUNK])))
+        self._chunks.append((self._position, bytes(self._last[: limits.CHUNK_BYTES])))
         self._position += 1
-        del self._last[:CHUNK]
+        del self._last[: limits.CHUNK_BYTES]
 
     def _store(self, data: bytes) -> None:
         self.encoded_length += len(data)
         self._md5.update(data)
         self._sha256.update(data)
         self._last += data
-        while len(self._last) >= CHUNK:
+        while len(self._last) >= limits.CHUNK_BYTES:
             self._cut()
 
 
 class AttachmentDecompressor(GzipDecompressor):
-    """A decompressor of an attachment that is stored as gzip, in pieces of at most ``CHUNK`` bytes."""
+    """A decompressor of an attachment that is stored as gzip, in pieces of at most the size of a chunk."""
 
     def __init__(self) -> None:
-        super().__init__(CHUNK)
+        super().__init__(limits.CHUNK_BYTES)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decompressed pieces of a chunk. Raises ServerError if the content is not gzip."""
@@ -158,7 +151,7 @@ def _parts(data: object) -> Iterator[str]:
         case LongText(parts):
             yield from parts
         case str():
-            for start in range(0, len(data), CHUNK):
-                yield data[start : start + CHUNK]
+            for start in range(0, len(data), limits.CHUNK_BYTES):
+                yield data[start : start + limits.CHUNK_BYTES]
         case _:
             raise ValueError("it is no string")

@@ -9,7 +9,8 @@ import base64
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from couchmodel._embedded.documents.attachment_encoding import CHUNK, AttachmentDecompressor, Content
+from couchmodel._embedded import limits
+from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor, Content
 from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.storage.garbage import discard_blob
 from couchmodel._embedded.storage.sqlite import Connection
@@ -192,4 +193,4 @@ def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[by
 
 def count_chunks(attachment: Attachment) -> int:
     """Return the number of chunks of an attachment."""
-    return -(-attachment.encoded_length // CHUNK)
+    return -(-attachment.encoded_length // limits.CHUNK_BYTES)

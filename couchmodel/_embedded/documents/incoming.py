@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, LARGEST, Content, from_base64
+from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, Content, from_base64
 from couchmodel._embedded.documents.attachments import Attachment
 from couchmodel._embedded.json.incremental import decode_large, first_character, is_large
 from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
-from couchmodel._embedded.json.numbers import encode_value
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
+from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.revision_ids import Term
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
@@ -80,8 +80,7 @@ class Edit:
         """
         if not isinstance(self.content, Term):
             return self.content
-        what = "a document that the store goes by"
-        body: dict[str, Any] = decode_large(self.text, limits.OWN_DOCUMENT_VALUES, what, "document_too_large")
+        body: dict[str, Any] = _decode_whole(self.text, "a document that the store goes by")
         return body
 
 
@@ -118,20 +117,28 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
     if not is_large(text) or first_character(text) != b"{":
         return parse_document(parse_json(text), id=id, follows=follows)
     try:
-        document = read_large(text, _BODY_MEMBERS)
+        large = read_large(text, _BODY_MEMBERS)
     except RepeatedNameError:
-        what = "a document that repeats a name"
-        value = decode_large(text, limits.OWN_DOCUMENT_VALUES, what, "document_too_large")
-        return parse_document(value, id=id, follows=follows)
+        document = _decode_whole(text, "a document that repeats a name")
+        return parse_document(document, id=id, follows=follows)
     except ValueError as error:
         raise invalid_json_error(error) from None
-    edit = Edit("", [], False, document.term, document.text)
-    _read_special(document.special, edit)
+    edit = Edit("", [], False, large.term, large.text)
+    _read_special(large.special, edit)
     if not follows:
         _refuse_following(edit)
     if id is not None:
         edit.id = id
     return edit
+
+
+def _decode_whole(text: bytes, what: str) -> Any:
+    if len(text) > limits.DOCUMENT_BYTES:
+        raise ContentTooLargeError(f"{what} may have {limits.DOCUMENT_BYTES} bytes at most", code="document_too_large")
+    try:
+        return decode_large(text, limits.OWN_DOCUMENT_VALUES, what, "document_too_large")
+    except ValueError as error:
+        raise invalid_json_error(error) from None
 
 
 def validate_id(id: object) -> str:
@@ -211,7 +218,7 @@ def _parse_following(name: str, content_type: str, revpos: int, member: dict[str
     expected_length = member.get("encoded_length", length) if encoding else length
     if encoding not in ("", "gzip") or type(length) is not int or type(expected_length) is not int:
         raise BadRequestError(f"Invalid attachment data for {name}")
-    if expected_length > LARGEST:
+    if expected_length > limits.ATTACHMENT_BYTES:
         raise ContentTooLargeError(name, code="attachment_too_large")
     content = Content(content_type, encoding, plain_length=length)
     return IncomingAttachment(

@@ -5,8 +5,9 @@ They have no history, are not replicated, and do not appear in _all_docs, _chang
 
 from typing import NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit
-from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
+from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel.errors import BadRequestError
 
@@ -46,6 +47,6 @@ def _counter(edit: Edit) -> int:
     if not edit.path:
         return 0
     generation, digest = edit.path[0]
-    if generation != 0 or not (digest.isascii() and digest.isdigit()) or parse_digits(digest) > LARGEST_LIMIT:
+    if generation != 0 or not (digest.isascii() and digest.isdigit()) or parse_digits(digest) > limits.LARGEST_NUMBER:
         raise BadRequestError("Invalid rev format")
     return int(digest)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents import attachments as _attachments
 from couchmodel._embedded.documents.attachments import Attachment, unpack
@@ -81,16 +82,6 @@ FLAGS: Final = ("revs", *META, "local_seq", "attachments", "att_encoding_info", 
 """All options that are booleans and query parameters."""
 
 
-MANY: Final = 100
-"""The largest number of revisions that one request looks up in the event loop."""
-
-_LARGE_TREE: Final = 65_536
-"""The size in bytes of the largest revision tree that is parsed in the event loop: about a thousand conflicts."""
-
-_LARGE_INLINE: Final = 262_144
-"""The size in bytes of attachments that are encoded as base64 in the event loop."""
-
-
 def check_database(database: int, connection: Connection) -> None:
     """Raise NotFoundError if the database has been dropped. Its documents may still be there, waiting for removal."""
     row = connection.execute("SELECT name FROM database WHERE number = ?", (database,)).fetchone()
@@ -100,7 +91,7 @@ def check_database(database: int, connection: Connection) -> None:
 
 def read_tree(stored: bytes) -> RevTree:
     """Return the revision tree from its column. Raises BusyError in an event loop if the tree is large."""
-    if len(stored) > _LARGE_TREE:
+    if len(stored) > limits.INLINE_TREE_BYTES:
         require_thread()
     return RevTree.from_bytes(stored)
 
@@ -165,13 +156,13 @@ def open_revisions(
     """Return the revisions of ``open_revs``, or all leaves if ``revs`` is None. A missing revision is returned as Rev.
 
     With ``latest``, each revision is replaced by the leaves that descend from it. The order is by rank, or with
-    ``drawn`` that of CouchDB's walk through the tree. Raises BusyError in an event loop for more than ``MANY``.
+    ``drawn`` that of CouchDB's walk through the tree. Raises BusyError in an event loop for many revisions.
     """
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
         (database, id),
     ).fetchone()
-    if len(revs or ()) > MANY:
+    if len(revs or ()) > limits.INLINE_OPEN_REVISIONS:
         require_thread()
     if row is None:
         return list(revs or ())
@@ -229,7 +220,7 @@ def _open(
             )
         else:
             # The client may have lied about the plain length of a compressed content. gzip expands up to 1000 times.
-            if sum(attachment.length for attachment in wanted) > _LARGE_INLINE or any(
+            if sum(attachment.length for attachment in wanted) > limits.INLINE_BASE64_BYTES or any(
                 attachment.encoding for attachment in wanted
             ):
                 require_thread()

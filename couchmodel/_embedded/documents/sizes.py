@@ -9,20 +9,12 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachments import unpack
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database
 
 __all__ = ["Sizes", "forget_sizes", "read_sizes"]
-
-SAMPLED: Final = 32
-"""The number of documents in a sample. Each costs two look-ups."""
-
-SUPERSEDED: Final = 8
-"""The number of superseded revisions that are measured for each document of the sample."""
-
-STALE: Final = 20
-"""A database is measured again after more changes than one ``STALE``-th of the number of its documents."""
 
 
 class Sizes(NamedTuple):
@@ -59,7 +51,7 @@ def read_sizes(database: Database, count: int, changes: int, connection: Connect
     A stale measurement is replaced by a new one.
     """
     measurement = _measurements.get(database)
-    if measurement is None or abs(changes - measurement.changes) * STALE > count:
+    if measurement is None or abs(changes - measurement.changes) * limits.SAMPLE_AGE > count:
         measurement = _measurements[database] = _measure(database.number, count, changes, connection)
     if not measurement.documents:
         return Sizes(0, 0, 0)
@@ -80,18 +72,18 @@ _COLUMNS: Final = "number, deleted, length(id), length(body), length(tree), atta
 
 
 def _sample(database: int, count: int, connection: Connection) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of the sample: all documents, or ``SAMPLED`` of them at even distances of sequence numbers."""
-    if count <= SAMPLED:
+    """Yield the rows of the sample: all documents, or some of them at even distances of sequence numbers."""
+    if count <= limits.SAMPLED_DOCUMENTS:
         yield from connection.execute(f"SELECT {_COLUMNS} FROM document WHERE database = ?", (database,))
         return
     lowest, highest = connection.execute(
         "SELECT (SELECT min(seq) FROM document WHERE database = ?), (SELECT max(seq) FROM document WHERE database = ?)",
         (database, database),
     ).fetchone()
-    for place in range(SAMPLED):
+    for place in range(limits.SAMPLED_DOCUMENTS):
         yield from connection.execute(
             f"SELECT {_COLUMNS} FROM document WHERE database = ? AND seq >= ? ORDER BY seq LIMIT 1",
-            (database, lowest + (highest - lowest) * place // SAMPLED),
+            (database, lowest + (highest - lowest) * place // limits.SAMPLED_DOCUMENTS),
         )
 
 
@@ -108,6 +100,6 @@ def _size(row: tuple[Any, ...], connection: Connection) -> Sizes:
 _REVISIONS: Final = (
     "SELECT (SELECT count(*) FROM revision WHERE document = ?),"
     " (SELECT CAST(avg(length(body)) AS INTEGER)"
-    f" FROM (SELECT body FROM revision WHERE document = ? LIMIT {SUPERSEDED}))"
+    f" FROM (SELECT body FROM revision WHERE document = ? LIMIT {limits.SAMPLED_REVISIONS}))"
 )
 """The number of superseded revisions of a document, and the average length of their bodies in bytes."""

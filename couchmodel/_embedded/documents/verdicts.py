@@ -3,7 +3,7 @@
 The functions are ``validate_doc_update`` for a document, and the compilation of the views for a design document.
 
 - A function may take seconds, and an open write transaction blocks every other writer. So functions run before the
-  write and outside of its transaction, except for the few that answer at once (see ``INLINE_TIMEOUT``).
+  write and outside of its transaction, except for the few that answer at once.
 - A write is attempted. Inside its transaction it looks up the verdict for each document. If a verdict is missing, the
   attempt writes nothing and records a question. The functions then answer the questions, and the write is attempted
   again.
@@ -19,8 +19,9 @@ from concurrent.futures import Future
 from functools import partial
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.design_schema import check_functions
 from couchmodel._embedded.javascript.engine import BatchedCalls, Context, Scripts, parse_result
 from couchmodel._embedded.javascript.turns import run
@@ -44,21 +45,6 @@ __all__ = [
     "ValidationFunction",
     "Verdicts",
 ]
-
-TIMEOUT: Final = 60.0
-"""The time limit in seconds for all functions of one request. CouchDB's ``request_timeout`` has the same default."""
-
-INLINE_TIMEOUT: Final = 0.001
-"""The longest time in seconds that an attempt waits for functions inside its transaction.
-
-It is short because no other write can run in the meantime.
-"""
-
-MOST_OPEN: Final = 5000
-"""The number of open questions at which an attempt stops and lets the functions answer."""
-
-MOST_OPEN_BYTES: Final = 4 * 1024 * 1024
-"""The size of all open questions in bytes at which an attempt stops. It limits the memory that a request takes."""
 
 
 class Author(NamedTuple):
@@ -149,7 +135,7 @@ class Verdicts:
     @property
     def has_too_many_open(self) -> bool:
         """True if so many questions are open that the attempt should stop and let the functions answer."""
-        return len(self._open) >= MOST_OPEN or self._size >= MOST_OPEN_BYTES
+        return len(self._open) >= limits.OPEN_QUESTIONS or self._size >= limits.OPEN_QUESTION_BYTES
 
     def begin(self, *, short: bool) -> None:
         """Begin a new attempt.
@@ -157,7 +143,7 @@ class Verdicts:
         ``short`` says that the request has few and small documents. Their functions may run inside the transaction.
         """
         self._open, self._size, self._short = {}, 0, short
-        self._until = time.monotonic() + INLINE_TIMEOUT
+        self._until = time.monotonic() + limits.INLINE_VALIDATION_SECONDS
         self.first, self.resume = self.resume, 0
 
     def look_up(self, question: Question) -> None:
@@ -180,7 +166,7 @@ class Verdicts:
         """Let the functions answer the questions, on a thread.
 
         Raises:
-            ServerError: the functions take longer than ``TIMEOUT``.
+            ServerError: the functions take longer than ``limits.VALIDATION_SECONDS``.
             UnsupportedError: the extra ``js`` is not installed.
         """
         late, self._late = self._late, None
@@ -191,7 +177,7 @@ class Verdicts:
             await run(self._author.scripts, partial(self._judge, questions))
 
     def _judge(self, questions: Sequence[Question]) -> None:
-        until = time.monotonic() + TIMEOUT
+        until = time.monotonic() + limits.VALIDATION_SECONDS
         for question in questions:
             if isinstance(question, DesignQuestion):
                 self._known[question.key] = _compile_error(question, self._author.scripts)
@@ -204,7 +190,7 @@ class Verdicts:
     # --- answers inside the transaction
 
     def _ask_now(self, question: DocumentQuestion, key: bytes) -> None:
-        """Run the functions inside the transaction, and keep the verdict if all answer within ``INLINE_TIMEOUT``.
+        """Run the functions inside the transaction, and keep the verdict if all answer at once.
 
         An answer that comes later is kept as ``_late``, and ``judge`` waits for it outside of the transaction.
         """
@@ -232,7 +218,7 @@ class Verdicts:
         error = _read_answer(question.functions[place], answer)
         rest = question.functions[place + 1 :]
         if error is None and rest:
-            asked = partial(_ask, rest, self._author, [question.text], time.monotonic() + TIMEOUT)
+            asked = partial(_ask, rest, self._author, [question.text], time.monotonic() + limits.VALIDATION_SECONDS)
             [error] = await run(self._author.scripts, asked)
         self._known[question.key] = error
 

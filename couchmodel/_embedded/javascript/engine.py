@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.pool import LIMITS, PROCESSES
 from couchmodel._embedded.javascript.process import ContextSetup, Limits, ProcessOwner, next_context_number
 from couchmodel._wire.messages import decode, encode
@@ -37,24 +38,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-CONTEXTS: Final = 16
-"""Functions of a database whose contexts are kept for the next call."""
-
-BATCH_DOCUMENTS: Final = 100
-"""The largest number of documents in one call of a function."""
-
-BATCH_BYTES: Final = 1024 * 1024
-"""Bytes of documents in one call of a function, unless one document is larger."""
-
-PIPE_BYTES: Final = 16 * 1024
-"""Bytes of a request that a pipe takes without blocking the writer."""
-
-REFUSED_CALLS: Final = 50
-"""Calls after a late one that ``ask_now`` refuses, as they will hardly be any faster."""
-
-BATCH_SECONDS: Final = 0.1
-"""Seconds of processor time for a call with several documents. A slower function gets the documents one by one."""
 
 
 @cache
@@ -113,12 +96,12 @@ class Context:
         Waits up to ``seconds``; after that the future is still pending. Returns None if :meth:`run` has to be used
         instead: no idle process has the context, the texts are large, or a recent call of this context was late.
         """
-        if self._refusals > 0 or sum(map(len, texts)) > PIPE_BYTES:
+        if self._refusals > 0 or sum(map(len, texts)) > limits.PIPE_BYTES:
             self._refusals -= 1
             return None
         answer = PROCESSES.run_if_idle(self.scripts, self.setup, command, texts, seconds)
         if answer is not None and not answer.done():
-            self._refusals = REFUSED_CALLS
+            self._refusals = limits.REFUSED_CALLS
         return answer
 
 
@@ -148,7 +131,7 @@ class Scripts(ProcessOwner):
             context = self._contexts.get(key)
             if context is None:
                 context = self._contexts[key] = Context(self, ("design", design.decode()))
-                if len(self._contexts) > CONTEXTS:
+                if len(self._contexts) > limits.KEPT_CONTEXTS:
                     self._contexts.popitem(last=False)
             self._contexts.move_to_end(key)
             return context
@@ -173,7 +156,7 @@ class BatchedCalls(Generic[T]):
     def __init__(self, ask: Callable[[Sequence[bytes], float | None], list[T]]) -> None:
         """``ask`` calls the functions with a batch of documents and a limit in seconds, None for the default limit."""
         self._ask = ask
-        self._batch_size = BATCH_DOCUMENTS
+        self._batch_size = limits.CALL_DOCUMENTS
 
     def results(self, documents: Sequence[bytes]) -> list[T]:
         """Return the functions' result for each document.
@@ -184,7 +167,7 @@ class BatchedCalls(Generic[T]):
         while len(results) < len(documents):
             batch = self._next_batch(documents, len(results))
             try:
-                results += self._ask(batch, None if len(batch) == 1 else BATCH_SECONDS)
+                results += self._ask(batch, None if len(batch) == 1 else limits.CALL_SECONDS)
             except ServerError:
                 if len(batch) == 1:
                     raise
@@ -196,7 +179,7 @@ class BatchedCalls(Generic[T]):
     def _next_batch(self, documents: Sequence[bytes], begin: int) -> Sequence[bytes]:
         size, end = 0, begin
         while end < min(len(documents), begin + self._batch_size) and (
-            size == 0 or size + len(documents[end]) <= BATCH_BYTES
+            size == 0 or size + len(documents[end]) <= limits.CALL_BYTES
         ):
             size += len(documents[end])
             end += 1

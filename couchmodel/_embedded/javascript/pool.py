@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.process import (
     ContextSetup,
     Limits,
@@ -26,12 +27,6 @@ from couchmodel._embedded.javascript.process import (
 from couchmodel.errors import ResponseError, ServerError
 
 __all__ = ["LIMITS", "PROCESSES", "Processes"]
-
-REUSE_AFTER: Final = 1.0
-"""Seconds after which an unused process may be handed over. For scale: a process starts in 40 ms, a context in 1 ms."""
-
-TICK: Final = 0.25
-"""Seconds between two checks of the processes."""
 
 _WAITERS: Final = ThreadPoolExecutor(32, thread_name_prefix="couchmodel-functions")
 """Threads that wait for late answers of ``ask_now``. There are as many as processes, so none has to queue."""
@@ -177,7 +172,8 @@ class Processes:
             while (process := self._find_idle(owner, numbers)) is None:
                 if self._may_have_another(owner) and (process := self._add(owner)) is not None:
                     break
-                self._changed.wait(TICK)  # by then another owner's idle process may be free to hand over
+                # By the end of a tick another owner's idle process may be free to hand over.
+                self._changed.wait(limits.POOL_TICK_SECONDS)
             process.is_busy = True
             if not self._is_watched:
                 self._is_watched = True
@@ -224,7 +220,7 @@ class Processes:
         """
         idle = [process for process in self._all if not process.is_busy and not process.has_ended()]
         oldest = min(idle, key=lambda process: process.since, default=None)
-        if oldest is None or (now - oldest.since < REUSE_AFTER and len(self._all) < self.limits.max_processes):
+        if oldest is None or (now - oldest.since < limits.REUSE_SECONDS and len(self._all) < self.limits.max_processes):
             return None
         return oldest
 
@@ -247,7 +243,7 @@ class Processes:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(TICK)
+            time.sleep(limits.POOL_TICK_SECONDS)
             with self._changed:
                 self._check_all(time.monotonic())
                 ended, self._ended = self._ended, []

@@ -127,12 +127,12 @@ def decode_large(text: bytes, most: float = math.inf, what: str = "a body", code
     return values.value
 
 
-def decode_stored(text: bytes, wanted: Callable[[], Collection[str] | None]) -> dict[str, Any]:
-    """Parse a stored document. A large document has only the members that ``wanted`` returns; None means all."""
+def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
+    """Parse a stored document. A large document has only the members ``names`` in the end, all if it is None."""
     if not is_large(text):
         document: dict[str, Any] = decode(text)
         return document
-    values = Values(names=wanted())
+    values = Values(names=names)
     parse_into(text, values)
     whole: dict[str, Any] = values.value
     return whole

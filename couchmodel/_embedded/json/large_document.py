@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.incremental import LongText, Values, parse_into
-from couchmodel._embedded.json.numbers import encode_value
+from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.revision_ids import (
     LONGEST_STRING,
     NIL,
@@ -24,9 +24,6 @@ from couchmodel._embedded.rules.revision_ids import (
 from couchmodel.errors import ContentTooLargeError
 
 __all__ = ["LargeDocument", "RepeatedNameError", "read_large"]
-
-_SHARDS: Final = 64
-"""The number of sets that hold the names of an object. A single large set would take long to grow and to free."""
 
 
 class RepeatedNameError(Exception):
@@ -180,7 +177,7 @@ class _BodySink:
             self.term.append(key_term(name))
 
     def _note_name(self, name: str) -> None:
-        names = self._frames[-1].names[hash(name) % _SHARDS]
+        names = self._frames[-1].names[hash(name) % limits.NAME_SETS]
         if name in names:
             raise RepeatedNameError
         names.add(name)

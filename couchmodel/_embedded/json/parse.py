@@ -7,7 +7,7 @@ from couchmodel._embedded.json.incremental import decode_large, decode_small, is
 from couchmodel._wire.messages import TOO_DEEP
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 
-__all__ = ["invalid_json_error", "parse_json", "parse_json_parameter", "parse_object", "parse_query"]
+__all__ = ["check_count", "invalid_json_error", "parse_json", "parse_json_parameter", "parse_object", "parse_query"]
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def parse_object(text: bytes) -> dict[str, Any]:
 
 def parse_query(text: bytes) -> dict[str, Any]:
     """Parse the object of a query. Raises BadRequestError, or ContentTooLargeError if it is above a limit."""
-    _check_count(len(text), limits.QUERY_BYTES, "bytes")
+    check_count(len(text), limits.QUERY_BYTES, "bytes")
     query = parse_object(text)
-    _check_count(_count_parts(query), limits.QUERY_PARTS, "arrays, objects and members")
+    check_count(_count_parts(query), limits.QUERY_PARTS, "arrays, objects and members")
     return query
 
 
@@ -32,7 +32,8 @@ def _count_parts(value: Any) -> int:
     return 1 + sum(map(_count_parts, value)) if isinstance(value, list) else 0
 
 
-def _check_count(count: int, most: int, what: str) -> None:
+def check_count(count: int, most: int, what: str) -> None:
+    """Raise ContentTooLargeError if a query has more than ``most`` of something."""
     if count > most:
         raise ContentTooLargeError(f"a query may have {most} {what}, and this one has {count}", code="too_large")
 

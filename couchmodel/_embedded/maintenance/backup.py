@@ -8,17 +8,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.storage import files
 from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.sqlite import Connection, FileError, connect, connect_beside, file_errors
 from couchmodel.errors import StoreFileError
 
 __all__ = ["copy", "open_for_reading", "renew"]
-
-PAGES: Final = 1024
-"""Pages that are copied between two calls of the progress callback."""
 
 Progress = Callable[[int, int], None]
 """A callback for the number of pages that are copied, and the number of all pages."""
@@ -58,7 +55,7 @@ def copy(path: Path, target: Path, progress: Progress | None = None) -> None:
 def _copy_pages(connection: Connection, target: Path, progress: Progress | None) -> None:
     copied = connect(str(target), writes=True)
     try:
-        connection.backup(copied, pages=PAGES, progress=_page_callback(progress))
+        connection.backup(copied, pages=limits.COPIED_PAGES, progress=_page_callback(progress))
         renew(copied)
     finally:
         copied.close()

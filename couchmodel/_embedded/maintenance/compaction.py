@@ -3,8 +3,7 @@
 The ids of superseded revisions stay in the revision tree.
 """
 
-from typing import Final
-
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.writer import used_blobs
 from couchmodel._embedded.maintenance.purge import trim_purged_infos
 from couchmodel._embedded.rules.revtree import RevTree
@@ -12,9 +11,6 @@ from couchmodel._embedded.storage.garbage import discard_uses
 from couchmodel._embedded.storage.sqlite import Connection
 
 __all__ = ["compact_some"]
-
-PIECE: Final = 200
-"""The most documents that are compacted in one transaction."""
 
 
 def compact_some(database: int, after: int, connection: Connection) -> int | None:
@@ -25,13 +21,13 @@ def compact_some(database: int, after: int, connection: Connection) -> int | Non
     rows = connection.execute(
         "SELECT number, tree FROM document WHERE database = ? AND number > ?"
         " AND number IN (SELECT document FROM revision) ORDER BY number LIMIT ?",
-        (database, after, PIECE),
+        (database, after, limits.COMPACTED_DOCUMENTS),
     ).fetchall()
     if not after:
         trim_purged_infos(database, connection)
     for number, tree in rows:
         _compact(connection, number, RevTree.from_bytes(tree))
-    return rows[-1][0] if len(rows) == PIECE else None
+    return rows[-1][0] if len(rows) == limits.COMPACTED_DOCUMENTS else None
 
 
 def _compact(connection: Connection, number: int, tree: RevTree) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.json.parse import check_count
 from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.mango.selector import PathError, first_name, get_path, parse_path
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel._wire.messages import encode
-from couchmodel.errors import BadRequestError, ContentTooLargeError, ServerError
+from couchmodel.errors import BadRequestError, ServerError
 from couchmodel.types import JSONObject
 
 __all__ = ["Direction", "Projection", "parse_fields", "parse_sort"]
@@ -73,12 +74,12 @@ def parse_fields(fields: object) -> Projection:
 
     Raises:
         BadRequestError: if it is not an array of strings; with CouchDB's code and reason.
-        ContentTooLargeError: if it has more than ``limits.QUERY_FIELDS`` items.
+        ContentTooLargeError: if it has too many items.
     """
     if not isinstance(fields, list):
         reason = f"Fields must be an array of strings, not: {erlang_term(fields)}"
         raise BadRequestError(reason, code="invalid_fields")
-    _check_count("fields", fields)
+    check_count(len(fields), limits.QUERY_FIELDS, "fields")
     for field in fields:
         if not isinstance(field, str | dict):  # CouchDB accepts objects here, and fails at the first document
             raise BadRequestError(f"Invalid JSON for field spec: {erlang_term(field)}", code="invalid_field")
@@ -90,23 +91,17 @@ def parse_sort(sort: object) -> list[tuple[str, Direction]]:
 
     Raises:
         BadRequestError: if it is malformed, or its directions differ; with CouchDB's code and reason.
-        ContentTooLargeError: if it has more than ``limits.QUERY_FIELDS`` items.
+        ContentTooLargeError: if it has too many items.
     """
     if not isinstance(sort, list):
         reason = f"Sort must be an array of sort specs, not: {erlang_term(sort, readable=True)}"
         raise BadRequestError(reason, code="invalid_sort_json")
-    _check_count("fields to sort by", sort)
+    check_count(len(sort), limits.QUERY_FIELDS, "fields to sort by")
     fields = [_sort_field(field) for field in sort]
     if len({direction for _, direction in fields}) > 1:
         reason = "Sorts currently only support a single direction for all fields."
         raise BadRequestError(reason, code="unsupported_mixed_sort")
     return fields
-
-
-def _check_count(what: str, fields: list[Any]) -> None:
-    if len(fields) > limits.QUERY_FIELDS:
-        reason = f"a query may have {limits.QUERY_FIELDS} {what}, and this one has {len(fields)}"
-        raise ContentTooLargeError(reason, code="too_large")
 
 
 def _sort_field(field: object) -> tuple[str, Direction]:

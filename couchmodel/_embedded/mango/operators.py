@@ -24,7 +24,6 @@ from couchmodel.errors import BadRequestError, ResponseError, ServerError
 
 __all__ = [
     "CONDITIONS",
-    "JOINT_CONDITIONS",
     "OPPOSITES",
     "QUANTIFIERS",
     "Condition",
@@ -41,9 +40,6 @@ Condition: TypeAlias = Callable[[Any, bool], Test]
 
 Raw comparison is by bytes. All other fields are compared by CouchDB's collation.
 """
-
-SHORTEST: Final = 0.001
-"""The shortest time limit that the package ``regex`` is given, in seconds. It takes 0 for no limit."""
 
 _TIMED_OUT: Final = "regex_timeout"
 
@@ -261,7 +257,7 @@ def _matches_regex(pattern: str, _raw: bool) -> Test:
         if not _is_string(value):
             return False
         budget.check()
-        seconds = min(limits.REGEX_SECONDS, max(budget.seconds_left, SHORTEST))
+        seconds = min(limits.REGEX_SECONDS, max(budget.seconds_left, limits.SHORTEST_REGEX_SECONDS))
         try:
             return search(bytewise(value), timeout=seconds) is not None
         except (TimeoutError, MemoryError):  # MemoryError if a pattern calls itself without end
@@ -296,12 +292,6 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "$default": _matches_anything,
 }
 """The operators whose operand is a value, not a selector."""
-
-JOINT_CONDITIONS: Final[Mapping[str, Condition]] = {"$eq": _equals_any, "$ne": _not(_equals_any)}
-"""The operators that several conditions on one field can share: their tests look a value up in a list of operands.
-
-The test for ``$eq`` is that of "or", the test for ``$ne`` that of "and".
-"""
 
 OPPOSITES: Final[Mapping[str, str]] = {
     "$eq": "$ne",

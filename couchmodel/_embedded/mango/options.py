@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.mango.fields import Projection, parse_fields, parse_sort
 from couchmodel._embedded.mango.planner import Sort
 from couchmodel._embedded.mango.selector import Selector, compile_selector
@@ -13,9 +14,6 @@ from couchmodel.errors import BadRequestError
 
 __all__ = ["Options", "invalid_bookmark_error", "parse_options"]
 
-DEFAULT_LIMIT: Final = 25
-"""Documents that a query returns if it gives no ``limit``, as in CouchDB."""
-
 
 class Options(NamedTuple):
     """The options of a query, with CouchDB's defaults."""
@@ -23,7 +21,7 @@ class Options(NamedTuple):
     selector: Selector
     use_index: tuple[str, ...] = ()
     bookmark: str = ""
-    limit: int = DEFAULT_LIMIT
+    limit: int = limits.DEFAULT_LIMIT
     skip: int = 0
     sort: Sort = ()
     fields: Projection = Projection([])

@@ -11,18 +11,9 @@ from typing import Final
 
 import regex
 
+from couchmodel._embedded import limits
+
 __all__ = ["bytewise", "compile_pattern", "is_pattern"]
-
-
-LONGEST: Final = 65_536
-"""The largest number of characters in a pattern, comments included."""
-
-LARGEST: Final = 32_768
-"""The largest size of a pattern: the characters that it has to match, with counted repetitions written out.
-
-CouchDB's limit is similar: 64 KiB of compiled pattern. A limit is needed because the compiler writes counted
-repetitions out, and all threads wait while it does so.
-"""
 
 _DIGITS: Final = 6
 """The number of leading digits that are read of a repetition count. A count of so many digits is already too large."""
@@ -43,10 +34,10 @@ def compile_pattern(text: str) -> "regex.Pattern[str]":
     Raises ``regex.error`` if it is malformed, too large, or has no translation; OverflowError and RecursionError come
     from the compiler.
     """
-    if len(text) > LONGEST:
+    if len(text) > limits.PATTERN_CHARACTERS:
         raise _too_large()
     pattern = _TOKENS.sub(_translate_token, bytewise(text))
-    if _size(pattern) > LARGEST:
+    if _size(pattern) > limits.PATTERN_SIZE:
         raise _too_large()
     return regex.compile(pattern, regex.VERSION1)
 

@@ -18,14 +18,11 @@ by zero are raised only when the test of a document comes to them.
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from itertools import groupby
 from typing import Any, Final
 
 from couchmodel._embedded.budget import UNLIMITED, Budget
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
-    JOINT_CONDITIONS,
     OPPOSITES,
     QUANTIFIERS,
     Test,
@@ -51,7 +48,7 @@ __all__ = [
 class Selector:
     """A compiled selector."""
 
-    __slots__ = ("_test", "may_take_long", "normalized", "source")
+    __slots__ = ("_test", "may_take_long", "members", "normalized", "source")
 
     source: JSONObject
     """The selector as the request has it."""
@@ -62,10 +59,15 @@ class Selector:
     may_take_long: bool
     """True if a single value can take long, because there is a regular expression."""
 
+    members: frozenset[str] | None
+    """The top-level members of a document that the selector reads; None if it can read any of them."""
+
     def __init__(self, source: JSONObject, normalized: JSONObject) -> None:
         self.source = source
         self.normalized = normalized
         self.may_take_long = _mentions(normalized, "$regex")
+        names = frozenset(_members(normalized))
+        self.members = None if "" in names else names
         self._test = _compile(normalized, raw=False) if normalized else _matches_everything
 
     def __repr__(self) -> str:
@@ -85,11 +87,6 @@ class Selector:
     def fields(self) -> frozenset[str]:
         """The paths that the selector has conditions on, at the top and within ``$and`` and ``$or``."""
         return frozenset(_fields(self.normalized))
-
-    def members(self) -> frozenset[str] | None:
-        """Return the top-level members of a document that the selector reads; None if it can read any of them."""
-        names = set(_members(self.normalized))
-        return None if None in names else frozenset(name for name in names if name is not None)
 
     @property
     def is_text_search(self) -> bool:
@@ -130,14 +127,15 @@ def _fields(selector: JSONObject) -> Iterator[str]:
             yield name
 
 
-def _members(selector: JSONObject) -> Iterator[str | None]:
+def _members(selector: JSONObject) -> Iterator[str]:
+    """Yield the top-level members that a selector reads. An empty name stands for the whole document."""
     for name, argument in selector.items():
         if not name.startswith("$"):
-            yield first_name(name) or None  # an empty name stands for the whole document
+            yield first_name(name)
             continue
         parts = argument if isinstance(argument, list) else [argument]
         if name not in _JUNCTIONS or not all(isinstance(part, dict) for part in parts):
-            yield None
+            yield ""
             continue
         for part in parts:
             yield from _members(part)
@@ -207,11 +205,6 @@ def parse_path(text: str) -> tuple[str, ...]:
 def first_name(text: str) -> str:
     """Return the first name of a path."""
     return _DOT.split(text, maxsplit=1)[0].replace("\\", "")
-
-
-def is_path(text: str) -> bool:
-    """Return True if the text is a valid path: no name in it is empty."""
-    return "" not in _DOT.split(text)
 
 
 def get_path(document: object, path: Iterable[str]) -> object:
@@ -331,7 +324,7 @@ _COMBINATIONS = frozenset({"$and", "$or", "$nor"})
 def _compile(selector: JSONObject, *, raw: bool) -> Test:
     name, argument = _only_member(selector)
     if name in {"$and", "$or"}:
-        tests = _compile_parts(argument, "$eq" if name == "$or" else "$ne", raw=raw)
+        tests = [_compile(part, raw=raw) for part in argument]
         return _all_of(tests) if name == "$and" or not tests else _any_of(tests)
     if name == "$not":
         test = _compile(argument, raw=raw)
@@ -345,35 +338,6 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
     if not name:  # the condition is on an array's element itself, which has no name
         return _compile(argument, raw=raw)
     return _compile_field(name, argument, raw=raw or name == "_id")
-
-
-def _compile_parts(parts: Iterable[JSONObject], operator: str, *, raw: bool) -> list[Test]:
-    """Return the tests of several selectors. Adjacent ones with only this operator share one test for each field.
-
-    Such a test never raises an error, so the order among them does not matter. Among other tests it does.
-    """
-    tests: list[Test] = []
-    for joint, run in groupby(parts, partial(_has_only, operator)):
-        if joint:
-            tests += _compile_jointly(run, operator, raw=raw)
-        else:
-            tests += [_compile(part, raw=raw) for part in run]
-    return tests
-
-
-def _has_only(operator: str, selector: JSONObject) -> bool:
-    name, condition = _only_member(selector)
-    return bool(name) and not name.startswith("$") and operator in condition and is_path(name)
-
-
-def _compile_jointly(parts: Iterable[JSONObject], operator: str, *, raw: bool) -> list[Test]:
-    operands: dict[str, list[Any]] = {}
-    for name, condition in map(_only_member, parts):
-        operands.setdefault(name, []).append(condition[operator])
-    return [
-        _test_field(parse_path(name), JOINT_CONDITIONS[operator](values, raw or name == "_id"))
-        for name, values in operands.items()
-    ]
 
 
 def _all_of(tests: list[Test]) -> Test:

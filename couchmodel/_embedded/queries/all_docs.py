@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
     ReadOptions,
@@ -35,9 +36,6 @@ __all__ = [
     "next_batch",
     "parse_query",
 ]
-
-BATCH_BYTES: Final = 524_288
-BATCH_ROWS: Final = 1000
 
 
 class Space(NamedTuple):
@@ -154,7 +152,7 @@ def next_batch(database: int, space: Space, query: Query, connection: Connection
     for id, row in _read_range(connection, database, space, query):
         rows.append(row)
         size += len(row)
-        if size > BATCH_BYTES or len(rows) >= BATCH_ROWS:
+        if size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS:
             return Batch(rows, _rest_after(query, id, len(rows)))
     return Batch(rows, None)
 
@@ -225,7 +223,7 @@ def _read_keys(connection: Connection, database: int, space: Space, query: Query
     for count, key in enumerate(keys, 1):
         rows.append(_read_key(connection, database, space, key, query))
         size += len(rows[-1])
-        if size > BATCH_BYTES or count >= BATCH_ROWS:
+        if size > limits.BATCH_BYTES or count >= limits.BATCH_ROWS:
             return Batch(rows, replace(query, keys=keys[count:], skip=0, limit=None))
     return Batch(rows, None)
 

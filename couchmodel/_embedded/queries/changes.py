@@ -27,7 +27,7 @@ from couchmodel._embedded.json.incremental import decode_stored, free
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
-from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
+from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database
@@ -48,14 +48,6 @@ __all__ = [
     "read_etag",
     "read_last_sequence",
 ]
-
-BATCH_BYTES: Final = 524_288
-BATCH_ROWS: Final = 1000
-BATCH_EXAMINED: Final = 5000
-"""Documents that are examined before other jobs get a turn on the reading thread."""
-
-BATCH_ASKED: Final = 50
-"""The most documents that a filter function gets in one call."""
 
 _SINCE = re.compile(r'"?([0-9]+)(?:-([A-Za-z0-9_-]+))?"?')
 
@@ -154,7 +146,7 @@ def parse_since(text: str, database: Database) -> int | None:
     if found is None:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
     number, opaque = parse_digits(found[1]), found[2]
-    if number > LARGEST_LIMIT:
+    if number > limits.LARGEST_NUMBER:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
     return number if opaque in (None, database.uuid) else 0
 
@@ -191,11 +183,11 @@ def read_batch(database: Database, query: ChangesQuery, connection: Connection) 
 def read_candidates(database: Database, query: ChangesQuery, connection: Connection) -> Candidates:
     """Read the next changes for a function to judge. Raises NotFoundError if the database was dropped."""
     query, end = _resolve_range(database, query, connection)
-    most = query.limit if 0 < query.limit < BATCH_ASKED else BATCH_ASKED
+    most = query.limit if 0 < query.limit < limits.BATCH_ASKED else limits.BATCH_ASKED
     candidates: list[Candidate] = []
     size = 0
     for row in _read_rows(connection, database, query):
-        if len(candidates) == most or size > BATCH_BYTES:
+        if len(candidates) == most or size > limits.BATCH_BYTES:
             return Candidates(query, candidates, candidates[-1].seq, True)
         seq, id, _, *content, _ = row
         candidates.append(Candidate(seq, id, StoredRevision(*content), _read_leaves(connection, row, query)))
@@ -252,7 +244,7 @@ def _collect_batch(connection: Connection, database: Database, query: ChangesQue
             size += len(text)
         if len(rows) == query.limit:
             return ChangesBatch(rows, seq, _count_pending(connection, database, query, seq), None)
-        full = size > BATCH_BYTES or len(rows) >= BATCH_ROWS or examined >= BATCH_EXAMINED
+        full = size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS or examined >= limits.BATCH_EXAMINED
         if full or time.monotonic() - started > limits.TURN_SECONDS:
             batch = ChangesBatch(rows, seq, 0, None)
             return batch._replace(rest=replace(query.after(batch), before=seq))
@@ -380,7 +372,7 @@ def _row_json(
 
 
 def _pick_fields(fields: Projection, text: bytes) -> bytes:
-    document = decode_stored(text, fields.members)
+    document = decode_stored(text, fields.members())
     try:
         return fields.pick_json(document, len(text))
     finally:

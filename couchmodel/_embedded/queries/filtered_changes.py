@@ -5,11 +5,9 @@ The function is called between two reads, since it may take seconds.
 
 from functools import partial
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.design_functions import FunctionFilter
 from couchmodel._embedded.queries.changes import (
-    BATCH_BYTES,
-    BATCH_EXAMINED,
-    BATCH_ROWS,
     Change,
     ChangesBatch,
     ChangesQuery,
@@ -37,7 +35,12 @@ async def _read_filtered(
     size = examined = 0
     rest: ChangesQuery | None = query
     batch = ChangesBatch([], 0, 0, None)
-    while rest is not None and size <= BATCH_BYTES and len(rows) < BATCH_ROWS and examined < BATCH_EXAMINED:
+    while (
+        rest is not None
+        and size <= limits.BATCH_BYTES
+        and len(rows) < limits.BATCH_ROWS
+        and examined < limits.BATCH_EXAMINED
+    ):
         candidates = await store.read_in_thread(partial(read_candidates, database, rest))
         verdicts = await function.match_documents([text for item in candidates.candidates for _, text in item.leaves])
         batch = await store.read_in_thread(partial(batch_of_passing, database, candidates, verdicts))

@@ -7,9 +7,9 @@ the query, only the index is read. Otherwise the documents are read too, as they
 import base64
 import binascii
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -36,14 +36,6 @@ from couchmodel._wire.messages import decode, encode
 
 __all__ = ["FindBatch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
 
-BATCH_BYTES: Final = 524_288
-BATCH_ROWS: Final = 1000
-BATCH_EXAMINED: Final = 5000
-"""Rows that are examined before other jobs get a turn on the reading thread."""
-
-INLINE_BYTES: Final = 131_072
-"""Bytes of JSON that are parsed in the event loop at most."""
-
 
 class Position(NamedTuple):
     """The last row of a page: its key in the index as JSON, None without an index, and the id of its document."""
@@ -67,8 +59,9 @@ class Search:
     Without a ``source`` the documents are read in the order of their ids.
     ``quorum`` says that the query asks for several copies of each document (``r`` above 1), which changes the counts.
     ``covered`` says that the keys of the index have all members that the query needs. ``counts`` asks for statistics
-    as CouchDB makes them: it reads on to the first match after the last document that it returns. ``seconds`` is the
-    time in which the search has to find its next document.
+    as CouchDB makes them: it reads on to the first match after the last document that it returns. ``members`` are the
+    members of a document that the selector and the fields name, None if they may be any. ``seconds`` is the time in
+    which the search has to find its next document.
     """
 
     database: int
@@ -84,12 +77,8 @@ class Search:
     quorum: bool
     covered: bool
     counts: bool
+    members: frozenset[str] | None
     seconds: float
-
-    def members(self) -> frozenset[str] | None:
-        """Return the members of a document that the selector and the fields name; None if they may be any."""
-        members = self.selector.members()
-        return None if members is None else members | self.projection.members()
 
 
 @dataclass(slots=True)
@@ -138,9 +127,9 @@ class FindBatch:
     def is_full(self) -> bool:
         """True if the batch has its number of rows or bytes, or has taken its turn."""
         return (
-            self.size > BATCH_BYTES
-            or len(self.rows) >= BATCH_ROWS
-            or self.statistics.keys >= BATCH_EXAMINED
+            self.size > limits.BATCH_BYTES
+            or len(self.rows) >= limits.BATCH_ROWS
+            or self.statistics.keys >= limits.BATCH_EXAMINED
             or self.seconds > limits.TURN_SECONDS
         )
 
@@ -215,11 +204,6 @@ class _Entry:
     found: StoredRevision | None = None
     is_read: bool = False
 
-    def dissolve(self) -> None:
-        """Free the document a little at a time, if it is large."""
-        if self.size > limits.LARGE_JSON:
-            free(self.document)
-
     @property
     def size(self) -> int:
         """The bytes of the document's body; 0 if the body was not read by itself."""
@@ -239,11 +223,16 @@ class _Entry:
 
 
 def _entries(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
+    """Yield the rows in the plan's range, after the page before. A large document is freed behind its row."""
     if search.limit == 0 and not search.counts:
-        return iter(())
-    if search.source is None:
-        return _entries_by_id(connection, search, batch)
-    return _entries_by_index(connection, search, search.source, batch)
+        return
+    by_id = search.source is None
+    for entry in (_entries_by_id if by_id else _entries_by_index)(connection, search, batch):
+        try:
+            yield entry
+        finally:
+            if entry.size > limits.LARGE_JSON:
+                free(entry.document)
 
 
 def _entries_by_id(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
@@ -256,11 +245,7 @@ def _entries_by_id(connection: Connection, search: Search, batch: FindBatch) -> 
         (search.database, *values),
     )
     for id, *found in rows:
-        entry = _read_entry(connection, search, Position(None, id), StoredRevision(*found), batch)
-        try:
-            yield entry
-        finally:
-            entry.dissolve()
+        yield _read_entry(connection, search, Position(None, id), StoredRevision(*found), batch)
 
 
 def _id_condition(search: Search) -> tuple[str, list[str]]:
@@ -282,9 +267,10 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
         yield "<" if search.plan.descending else ">", search.after.id
 
 
-def _entries_by_index(connection: Connection, search: Search, source: Source, batch: FindBatch) -> Iterator[_Entry]:
+def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
     """Yield the rows in the plan's range of the index, after the page before."""
-    if source.number is None:
+    source = search.source
+    if source is None or source.number is None:
         return
     check_index(search.database, source.number, connection)
     columns = [parse_path(column) for column in search.plan.index.columns]
@@ -294,11 +280,7 @@ def _entries_by_index(connection: Connection, search: Search, source: Source, ba
         if search.covered:
             yield _Entry(position, _document_from_row(columns, row))
         else:
-            entry = _read_entry(connection, search, position, find_winner(search.database, row.id, connection), batch)
-            try:
-                yield entry
-            finally:
-                entry.dissolve()
+            yield _read_entry(connection, search, position, find_winner(search.database, row.id, connection), batch)
 
 
 def _key_span(search: Search, view: View) -> Span:
@@ -326,26 +308,22 @@ def _read_entry(
         return _Entry(position, None)
     if search.conflicts:
         opened = open_winner(search.database, position.id, ReadOptions(conflicts=True), connection)
-        return _Entry(position, _parse_document(opened.text, batch, _all_members), is_read=True)
+        return _Entry(position, _parse_document(opened.text, batch, None), is_read=True)
     document = {"_id": position.id, "_rev": found.rev, **_parse_document(found.body, batch, search.members)}
     if found.attachments:
         document["_attachments"] = attachment_stubs(unpack(found.attachments))
     return _Entry(position, document, found, is_read=True)
 
 
-def _parse_document(text: bytes, batch: FindBatch, members: Callable[[], frozenset[str] | None]) -> dict[str, Any]:
+def _parse_document(text: bytes, batch: FindBatch, members: frozenset[str] | None) -> dict[str, Any]:
     """Parse a document. Of a large one, only the members that ``members`` names are kept.
 
     Raises BusyError in the event loop if the batch parses many bytes.
     """
     batch.parsed += len(text)
-    if batch.parsed > INLINE_BYTES:
+    if batch.parsed > limits.INLINE_JSON_BYTES:
         require_thread()
     return decode_stored(text, members)
-
-
-def _all_members() -> None:
-    """Return None: all members are to be parsed."""
 
 
 def _document_from_row(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:

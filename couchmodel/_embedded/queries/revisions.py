@@ -1,8 +1,9 @@
 """The reads of replicators: the revisions that a database lacks, and many revisions at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions, open_revisions
 from couchmodel._embedded.rules.revtree import RevTree
@@ -21,10 +22,6 @@ __all__ = [
     "parse_requested",
     "result_json",
 ]
-
-BATCH: Final = 100
-BATCH_BYTES: Final = 1_048_576
-"""The most documents of one batch, and the bytes after which a batch ends; the last document may go beyond them."""
 
 
 class Difference(NamedTuple):
@@ -120,11 +117,11 @@ def open_requested(
     """Open the first of the requested documents, as many as make a batch."""
     results: list[BulkGetResult] = []
     size = 0
-    for item in requested[:BATCH]:
+    for item in requested[: limits.BULK_GET_DOCUMENTS]:
         result = BulkGetResult(item.id, _open(connection, database, item, wishes, latest))
         results.append(result)
         size += sum(len(document.text) for document in result.docs if isinstance(document, AnsweredRevision))
-        if size > BATCH_BYTES:
+        if size > limits.BULK_GET_BYTES:
             break
     return results
 

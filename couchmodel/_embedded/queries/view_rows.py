@@ -6,10 +6,11 @@ several batches has to compare their moments.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
     AnsweredRevision,
@@ -36,10 +37,6 @@ from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
 __all__ = ["Batch", "Cursor", "Source", "offset", "read_batch", "row_texts", "spans"]
-
-BATCH_BYTES: Final = 524_288
-BATCH_ROWS: Final = 1000
-BATCH_SPANS: Final = 1000
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,7 +114,7 @@ def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
     for number, span in enumerate(cursor.spans):
-        if number == BATCH_SPANS:
+        if number == limits.BATCH_SPANS:
             return Batch(rows, cursor.behind(number, None, len(rows), skip), moment)
         limit = -1 if cursor.limit is None else cursor.limit - len(rows)
         if limit == 0:
@@ -127,7 +124,7 @@ def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
             found += 1
             rows.append(row)
             size += len(row.value) + len(row.emitted)
-            if size > BATCH_BYTES or len(rows) >= BATCH_ROWS:
+            if size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS:
                 return Batch(rows, cursor.behind(number, row.place, len(rows), 0), moment)
         if skip:
             skip = 0 if found else max(0, skip - count_rows(source.index, source.view.place, span, connection))

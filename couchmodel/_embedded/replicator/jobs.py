@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import End, parse_end
 from couchmodel._replication.filters import filter_code
 from couchmodel._replication.options import ReplicationOptions, parse_options, replication_id
@@ -20,12 +21,6 @@ from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, Una
 __all__ = ["NODE", "Job", "ReplicationRequest", "format_time", "parse_replication_request"]
 
 NODE: Final = "couchmodel@127.0.0.1"
-
-_HISTORY: Final = 20
-"""Events of a job that are kept, CouchDB's ``max_history``."""
-
-_BACKOFF: Final = Backoff(5.0, longest=8 * 3600.0)
-"""The wait before a failed job begins again, as in CouchDB."""
 
 _numbers = itertools.count(1)
 
@@ -80,7 +75,7 @@ class Job:
         self.state = "pending"
         self.errors = 0
         self.error: str | None = None
-        self.events: deque[dict[str, str]] = deque(maxlen=_HISTORY)
+        self.events: deque[dict[str, str]] = deque(maxlen=limits.JOB_EVENTS)
         self.replication = make()
         self._make = make
         self._identify = identify
@@ -121,7 +116,8 @@ class Job:
             except CouchModelError:
                 if self.replication.copied_seq not in (0, before):
                     self.errors = 1  # the attempt made progress, so the pause is short again
-                await asyncio.sleep(_BACKOFF.wait(self.errors))
+                backoff = Backoff(limits.BACKOFF_SECONDS, longest=limits.LONGEST_BACKOFF_SECONDS)
+                await asyncio.sleep(backoff.wait(self.errors))
 
     async def close(self) -> None:
         """Close the connections to both ends, even if the task is cancelled in between."""

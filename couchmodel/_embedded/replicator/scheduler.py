@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import AnswerRequest, OpenTransport, open_end, parse_end
 from couchmodel._embedded.replicator.jobs import Job, ReplicationRequest, format_time, parse_replication_request
 from couchmodel._embedded.storage.store import Database, Store
@@ -24,11 +25,6 @@ __all__ = ["REPLICATOR", "Replicator"]
 REPLICATOR: Final = "_replicator"
 
 _ENDED: Final = ("completed", "failed")
-_LONG: Final = 3600.0
-"""Seconds to wait for a change of ``_replicator`` before it is read again; a change ends the wait."""
-
-_TRIES: Final = 5
-"""Attempts to write a state into a document, which fail if others write it at the same time."""
 
 
 class Replicator:
@@ -159,7 +155,7 @@ class Replicator:
             with database.watch() as watch, suppress(CouchModelError):
                 while True:
                     since = await self._read_changes(since)
-                    await watch.wait_for_change(_LONG)
+                    await watch.wait_for_change(limits.REPLICATOR_SECONDS)
         finally:
             for task in tuple(self._ending):
                 task.cancel()  # these were ended before
@@ -209,7 +205,7 @@ class Replicator:
 
     async def write_state(self, id: str, content: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Write a state into a document, unless its request for a replication has changed from ``content``."""
-        for _ in range(_TRIES):
+        for _ in range(limits.STATE_ATTEMPTS):
             try:
                 document = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
                 if _own_members(document) != content:

@@ -35,6 +35,7 @@ from operator import itemgetter
 from re import Match
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
+from couchmodel._embedded import limits
 from couchmodel.types import JSON
 
 __all__ = ["COLLATOR", "HIGHEST", "compare", "raw_compare", "raw_key", "sort_key", "string_key"]
@@ -72,9 +73,6 @@ _UNCOMMON = re.compile(f"({_COMMON}*)([^{_COMMON}])")
 _LONGEST_RUN = 124
 """The length of a run of common weights that fits into one byte. Longer runs have several."""
 
-_PIECE = 2000
-"""The number of units, weights or keys that one call works on. Other threads have to wait during a call."""
-
 
 def _weight(rank: int) -> str:
     """Return a weight of accents or case as a character. Uncommon weights sort after the separator of levels."""
@@ -86,7 +84,8 @@ def _level(weights: str) -> bytes:
     weights = weights.rstrip(_COMMON)
     if not weights:
         return b""
-    found = _UNCOMMON.findall(weights) if len(weights) <= _PIECE else map(Match.groups, _UNCOMMON.finditer(weights))
+    is_short = len(weights) <= limits.COLLATED_UNITS
+    found = _UNCOMMON.findall(weights) if is_short else map(Match.groups, _UNCOMMON.finditer(weights))
     return "".join([_run(len(run)) + weight for run, weight in found]).encode()
 
 
@@ -142,8 +141,8 @@ _Element: TypeAlias = tuple[int, int, int]
 
 
 def _unicode_key(text: str) -> bytes:
-    units = _table().units(text)
-    pieces = [_join_weights(units[start : start + _PIECE]) for start in range(0, len(units), _PIECE)]
+    units, step = _table().units(text), limits.COLLATED_UNITS
+    pieces = [_join_weights(units[start : start + step]) for start in range(0, len(units), step)]
     primary, accents, case = zip(*pieces, strict=True)
     return _join(b"".join(primary), _level("".join(accents)), _level("".join(case)))
 
@@ -397,11 +396,11 @@ def _key(value: JSON, order: _Order) -> bytes:
 
 
 def _keys(values: Sequence[JSON], order: _Order) -> bytes:
-    if len(values) <= _PIECE:
+    if len(values) <= limits.COLLATED_UNITS:
         return b"".join([_key(value, order) for value in values])
     keys = bytearray()
-    for start in range(0, len(values), _PIECE):
-        keys += _keys(values[start : start + _PIECE], order)
+    for start in range(0, len(values), limits.COLLATED_UNITS):
+        keys += _keys(values[start : start + limits.COLLATED_UNITS], order)
     return bytes(keys)
 
 

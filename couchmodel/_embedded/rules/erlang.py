@@ -8,13 +8,12 @@ import struct
 from decimal import Decimal
 from typing import Any, Final
 
+from couchmodel._embedded import limits
+
 __all__ = ["Atom", "erlang_term", "term_to_binary"]
 
 _LONGEST_STRING: Final = 0xFFFF
 """The largest number of items in a STRING_EXT of Erlang's external format, whose length has two bytes."""
-
-_PIECE: Final = 4096
-"""The number of bytes that are written as text in one step."""
 
 
 class Atom(str):
@@ -94,7 +93,8 @@ def _erlang_bytes(data: bytes, *, readable: bool) -> str:
     if readable and data and all(map(_is_printable, data)):
         return '"' + data.decode("utf-8", "replace").translate(_ERLANG_ESCAPES) + '"'
     # In pieces, because other threads wait during each of them.
-    return ",".join([",".join(map(str, data[start : start + _PIECE])) for start in range(0, len(data), _PIECE)])
+    step = limits.ERLANG_BYTES
+    return ",".join([",".join(map(str, data[start : start + step])) for start in range(0, len(data), step)])
 
 
 def _is_printable(code: int) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._wire.messages import JSON_TYPE, Request, is_valid_unicode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import (
@@ -13,7 +14,6 @@ from couchmodel.errors import (
 )
 
 __all__ = [
-    "LARGEST_LIMIT",
     "accepts",
     "accepts_gzip",
     "check_text",
@@ -24,10 +24,6 @@ __all__ = [
     "requests_write_quorum",
     "require_json_type",
 ]
-
-
-LARGEST_LIMIT: Final = 2**59 - 1
-"""The largest number that CouchDB accepts as a limit. It fits into SQLite's integers, which have 64 bits."""
 
 
 def parse_digits(digits: str) -> int:
@@ -125,8 +121,8 @@ def parse_integer(name: str, text: str) -> int:
         raise _parse_error(f'Invalid value for integer: "{text}"') from None
     if number < 0:
         raise _parse_error(f'Invalid value for positive integer: "{text}"')
-    if number > LARGEST_LIMIT:
-        raise _parse_error(f"{name.capitalize()} is too large, must not exceed {LARGEST_LIMIT}")
+    if number > limits.LARGEST_NUMBER:
+        raise _parse_error(f"{name.capitalize()} is too large, must not exceed {limits.LARGEST_NUMBER}")
     return number
 
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._wire.revisions import digest_bytes
 
 __all__ = [
@@ -27,9 +28,6 @@ __all__ = [
     "string_bytes",
     "string_term",
 ]
-
-PIECE: Final = 20_000
-"""The number of parts of a term that are joined in one step."""
 
 LONGEST_STRING: Final = 0xFFFF
 """The largest number of items of an array that the external format writes as a string: its length has two bytes."""
@@ -69,13 +67,13 @@ def _digest(parts: "_Out") -> str:
 
     The parts are consumed then.
     """
-    if len(parts) <= PIECE:
+    if len(parts) <= limits.HASHED_PARTS:
         return hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
     digest = hashlib.md5(usedforsecurity=False)
     parts.reverse()
     while parts:
-        piece = parts[: -PIECE - 1 : -1]
-        del parts[-PIECE:]
+        piece = parts[: -limits.HASHED_PARTS - 1 : -1]
+        del parts[-limits.HASHED_PARTS :]
         digest.update(b"".join(piece))
     return digest.hexdigest()
 
@@ -157,9 +155,6 @@ _tag_and_float = struct.Struct(">cd").pack
 _UNREADABLE: Final = 5e-324
 """The smallest float above zero, which CouchDB's JSON parser reads as zero."""
 
-_LONGEST_KNOWN_KEY: Final = 64
-"""The number of characters up to which a member's encoded key is cached."""
-
 
 def _text(value: str, out: _Out) -> None:
     data = value.encode()
@@ -221,9 +216,9 @@ def _object(value: dict[str, Any], out: _Out) -> None:
 
 
 def _members(value: dict[str, Any], out: _Out) -> None:
-    append = out.append
+    append, known = out.append, limits.KNOWN_KEY_CHARACTERS
     for key, member in value.items():
-        append(_known_key(key) if len(key) <= _LONGEST_KNOWN_KEY else key_term(key))
+        append(_known_key(key) if len(key) <= known else key_term(key))
         if type(member) is str:  # inlined: most members are strings, and a call costs as much as encoding one
             data = member.encode()
             append(_tag_and_length(b"m", len(data)))

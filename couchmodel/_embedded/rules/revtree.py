@@ -14,20 +14,14 @@ number of revisions, except for the time of the JSON parser.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from couchmodel._embedded import limits
 from couchmodel._wire.revisions import Rev
 
 __all__ = ["RevTree"]
-
-
-_FEW: Final = 4
-"""The number of branches up to which a search of them is faster than making an index of their revisions."""
-
-_PART: Final = 1000
-"""The number of branches that are written as JSON in one step. Other threads wait during a step."""
 
 
 class Branch(NamedTuple):
@@ -127,10 +121,11 @@ class RevTree:
 
     def to_bytes(self) -> bytes:
         """Return the tree as JSON, for a BLOB column. Equal trees have equal bytes."""
-        if len(self._branches) <= _PART:
+        step = limits.WRITTEN_BRANCHES
+        if len(self._branches) <= step:
             return to_json(self._branches)
-        parts = range(0, len(self._branches), _PART)
-        return b"[%b]" % b",".join(to_json(self._branches[start : start + _PART])[1:-1] for start in parts)
+        parts = range(0, len(self._branches), step)
+        return b"[%b]" % b",".join(to_json(self._branches[start : start + step])[1:-1] for start in parts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RevTree) and [*self._branches] == [*other._branches]
@@ -302,7 +297,7 @@ class RevTree:
         return self._span
 
     def _branch(self, rev: Rev) -> Branch | None:
-        if len(self._branches) <= _FEW:
+        if len(self._branches) <= limits.SEARCHED_BRANCHES:
             return next((branch for branch in self._branches if branch.has(rev)), None)
         if self._places is None:
             self._places = {each: branch for branch in self._branches for each in branch.revs()}

@@ -59,23 +59,11 @@ class _NamesAndRoles:
     __slots__ = ("names", "roles")
 
     def __init__(self, group: Mapping[str, Any]) -> None:
-        self.names = _make_set(group.get("names", []))
-        self.roles = _make_set(group.get("roles", []))
+        self.names = set(group.get("names", []))
+        self.roles = set(group.get("roles", []))
 
     def has(self, user: User) -> bool:
         return user.name in self.names or not self.roles.isdisjoint(user.roles)
-
-
-def _make_set(values: list[str]) -> set[str]:
-    """Return the set of a list. It is filled in steps, because a list can be long and other threads wait meanwhile."""
-    result: set[str] = set()
-    for start in range(0, len(values), _STEP):
-        result.update(values[start : start + _STEP])
-    return result
-
-
-_STEP: Final = 10_000
-"""The number of values that are added to a set in one step."""
 
 
 def check_security(value: object) -> None:

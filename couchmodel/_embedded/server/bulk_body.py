@@ -40,12 +40,9 @@ def read_bulk(text: bytes) -> dict[str, Any]:
     sink = _BulkSink(text)
     try:
         parse_into(text, sink)
-    except ValueError as error:
+    except (ContentTooLargeError, ValueError) as error:
         free(sink.members)
-        raise invalid_json_error(error) from None
-    except ContentTooLargeError:
-        free(sink.members)
-        raise
+        raise invalid_json_error(error) if isinstance(error, ValueError) else error from None
     return sink.members
 
 

@@ -3,19 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.server.responses import error_answer
 from couchmodel.errors import BadRequestError
 
 __all__ = ["Connections"]
 
 _log = logging.getLogger("couchmodel.embedded")
-
-IDLE_TIMEOUT: Final = 75.0
-"""Seconds in which the head of a request has to arrive, on a new connection and after the last response."""
 
 
 class Connections(web.Server):
@@ -30,7 +28,7 @@ class Connections(web.Server):
         self._answer = answer
         # aiohttp takes this option for the server. The others go to each connection as well.
         options.pop("handler_cancellation", None)
-        self._options: dict[str, Any] = {**options, "keepalive_timeout": IDLE_TIMEOUT}
+        self._options: dict[str, Any] = {**options, "keepalive_timeout": limits.HEAD_SECONDS}
         self._idle_timers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def __call__(self) -> web.RequestHandler:
@@ -38,7 +36,7 @@ class Connections(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._idle_timers[handler] = asyncio.get_running_loop().call_later(IDLE_TIMEOUT, handler.force_close)
+        self._idle_timers[handler] = asyncio.get_running_loop().call_later(limits.HEAD_SECONDS, handler.force_close)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self._stop_idle_timer(handler)

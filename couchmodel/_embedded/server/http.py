@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from aiohttp import StreamReader, web
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import OpenTransport
 from couchmodel._embedded.server.connections import Connections
 from couchmodel._embedded.server.handlers.server import pages
@@ -35,21 +36,6 @@ _log = logging.getLogger("couchmodel.embedded")
 
 SERVER: Final = "CouchDB/3.5.0 (couchmodel)"
 """The ``Server`` header. Clients read CouchDB's version from it."""
-
-LARGEST_BUFFERED: Final = 1_048_576
-"""The most bytes of a request body that is read before the router sees it; a longer one streams."""
-
-WRITE_SIZE: Final = 524_288
-"""The most bytes of a response body that are handed to the socket at once."""
-
-LONGEST_LINE: Final = 65_536
-"""The most bytes of a request line or of a header. It leaves room for a query string with many keys."""
-
-GRACE_PERIOD: Final = 3.0
-"""Seconds that running requests have to finish when the server is closed."""
-
-BODY_TIMEOUT: Final = 300.0
-"""Seconds in which the next piece of a request body has to arrive. CouchDB waits as long."""
 
 OVERRIDE_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
 """Methods that ``X-HTTP-Method-Override`` may name, from CouchDB's ``chttpd.erl``."""
@@ -122,10 +108,10 @@ async def serve(
         handler_cancellation=True,
         access_log=None,
         auto_decompress=False,  # an attachment that arrives as gzip is stored as gzip
-        max_line_size=LONGEST_LINE,
-        max_field_size=LONGEST_LINE,
+        max_line_size=limits.LINE_BYTES,
+        max_field_size=limits.LINE_BYTES,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=GRACE_PERIOD)
+    runner = web.ServerRunner(server, shutdown_timeout=limits.GRACE_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
@@ -195,14 +181,14 @@ class _Front:
         return await self._finish(http, request, await self._router.answer_anybody(request))
 
     async def finish(self) -> None:
-        """Cancel the feeds, and wait up to ``GRACE_PERIOD`` for the other responses.
+        """Cancel the feeds, and wait up to ``limits.GRACE_SECONDS`` for the other responses.
 
         This has to come before aiohttp's cleanup, which reads nothing more from a client that is still sending.
         """
         for task in filter(None, tuple(self._feeds)):
             task.cancel()
         if self._running:
-            await asyncio.wait(tuple(self._running), timeout=GRACE_PERIOD)
+            await asyncio.wait(tuple(self._running), timeout=limits.GRACE_SECONDS)
 
     async def _finish(self, http: web.BaseRequest, request: Request, answer: Response) -> web.StreamResponse:
         cors = self._configuration.cors
@@ -256,7 +242,7 @@ async def _read_body(http: web.BaseRequest, headers: dict[str, str], largest: in
     if headers.get("expect", "").lower() == "100-continue":
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = http.content_length
-    if length is None or length > LARGEST_BUFFERED:
+    if length is None or length > limits.BUFFERED_BYTES:
         return _read_pieces(http.content, largest)
     if http.content.is_eof():
         return await http.content.read()
@@ -266,7 +252,7 @@ async def _read_body(http: web.BaseRequest, headers: dict[str, str], largest: in
 async def _read_pieces(body: StreamReader, largest: int) -> AsyncIterator[bytes]:
     """Yield the pieces of a request body.
 
-    Raises ContentTooLargeError beyond ``largest`` bytes, and ResponseError (408) if no piece arrives in BODY_TIMEOUT.
+    Raises ContentTooLargeError beyond ``largest`` bytes, and ResponseError (408) if no piece arrives in time.
     """
     length = 0
     while piece := await _read_piece(body):
@@ -278,7 +264,7 @@ async def _read_pieces(body: StreamReader, largest: int) -> AsyncIterator[bytes]
 
 async def _read_piece(body: StreamReader) -> bytes:
     try:
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(limits.BODY_SECONDS):
             return await body.readany()
     except TimeoutError:
         error = ResponseError("The request did not go on.", code="timeout")
@@ -295,7 +281,7 @@ async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     response = _http_response(http, answer)
     try:
         await response.prepare(http)
-        if answer.stream is not None or (len(answer.body) > WRITE_SIZE and http.method != "HEAD"):
+        if answer.stream is not None or (len(answer.body) > limits.WRITTEN_BYTES and http.method != "HEAD"):
             async with aclosing(_body_slices(answer)) as pieces:
                 async for piece in pieces:
                     await response.write(piece)
@@ -309,7 +295,7 @@ def _http_response(http: web.BaseRequest, answer: Response) -> web.StreamRespons
     headers = {**answer.headers, "server": SERVER, "x-couch-request-id": _request_id(http)}
     headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
-        if len(answer.body) <= WRITE_SIZE:
+        if len(answer.body) <= limits.WRITTEN_BYTES:
             return web.Response(status=answer.status, headers=headers, body=answer.body)
         headers["content-length"] = str(len(answer.body))
     return web.StreamResponse(status=answer.status, headers=headers)
@@ -327,7 +313,7 @@ _REQUEST_ID: Final = re.compile("[0-9A-Za-z_-]{0,36}")
 async def _body_slices(answer: Response) -> AsyncGenerator[bytes | memoryview, None]:
     """Yield the body of a response in slices.
 
-    Pieces may be of any size, and asyncio copies what it cannot send at once, so no slice exceeds ``WRITE_SIZE``.
+    Pieces may be of any size, and asyncio copies what it cannot send at once, so slices are small.
     """
     if answer.stream is None:
         for slice in _slices(answer.body):
@@ -340,10 +326,10 @@ async def _body_slices(answer: Response) -> AsyncGenerator[bytes | memoryview, N
 
 
 def _slices(piece: bytes) -> Iterable[bytes | memoryview]:
-    if len(piece) <= WRITE_SIZE:
+    if len(piece) <= limits.WRITTEN_BYTES:
         return (piece,)
     view = memoryview(piece)
-    return (view[start : start + WRITE_SIZE] for start in range(0, len(piece), WRITE_SIZE))
+    return (view[start : start + limits.WRITTEN_BYTES] for start in range(0, len(piece), limits.WRITTEN_BYTES))
 
 
 def _is_loopback(host: str) -> bool:

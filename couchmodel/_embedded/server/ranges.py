@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.rules.params import parse_digits
 from couchmodel.errors import RangeNotSatisfiableError
 
 __all__ = ["Range", "parse_ranges"]
-
-MAX_RANGES: Final = 9
-"""The most ranges of one request. If there are more, CouchDB sends the whole attachment."""
 
 _FIRST_TO_LAST: Final = re.compile(r"\+?(\d+)(?:-+\+?(\d+))?-*", re.ASCII)
 _SUFFIX: Final = re.compile(r"-([+-]?)(\d+)", re.ASCII)
@@ -27,7 +25,7 @@ def parse_ranges(header: str | None, length: int) -> Sequence[Range] | None:
     """Return the ranges that a header names, for a content of ``length`` bytes.
 
     Return None if the whole content is to be sent: the header is missing or malformed, names all bytes, or names more
-    than ``MAX_RANGES`` ranges. The result is empty if the header names no range, as in CouchDB.
+    than ``limits.RANGES`` ranges. The result is empty if the header names no range, as in CouchDB.
 
     Raises:
         RangeNotSatisfiableError: a range lies behind the end.
@@ -44,7 +42,7 @@ def parse_ranges(header: str | None, length: int) -> Sequence[Range] | None:
         if (first, last) == (0, None):
             return None
         ranges.append(_resolve(first, last, length))
-    return ranges if len(ranges) <= MAX_RANGES else None
+    return ranges if len(ranges) <= limits.RANGES else None
 
 
 def _parse_range(text: str) -> tuple[int | None, int | None]:

@@ -114,7 +114,8 @@ class _BodyBuffer:
 
 def _check_size(size: int, largest: int) -> None:
     if size > largest:
-        raise ContentTooLargeError("the request entity is too large", code="too_large")
+        reason = f"the request entity is too large: it may have {largest} bytes here, and this one has {size} or more"
+        raise ContentTooLargeError(reason, code="too_large")
 
 
 def _gunzip(text: bytes, largest: int) -> bytes:
@@ -129,12 +130,9 @@ def _gunzip(text: bytes, largest: int) -> bytes:
         for start in range(0, len(text), limits.LARGE_BODY):
             for piece in decompressor.feed(text[start : start + limits.LARGE_BODY]):
                 buffer.add(piece)
+        is_whole = decompressor.is_complete
     except ValueError:
-        raise _bad_gzip_error() from None
-    if not decompressor.is_complete:
-        raise _bad_gzip_error()
+        is_whole = False
+    if not is_whole:
+        raise BadRequestError("Request body is not properly gzipped.")
     return buffer.join()
-
-
-def _bad_gzip_error() -> BadRequestError:
-    return BadRequestError("Request body is not properly gzipped.")

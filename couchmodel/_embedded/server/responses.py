@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel.errors import ResponseError
 
@@ -33,9 +34,6 @@ JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 OK: Final = {"ok": True}
-
-LARGEST_JOINED: Final = 4 * 1024 * 1024
-"""The most bytes that are joined in the event loop; larger bodies are joined on a thread."""
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] = JSON_HEADERS) -> Response:
@@ -101,7 +99,7 @@ async def join_parts(*parts: bytes, between: bytes = b"") -> bytes:
 
     ``join`` releases Python's lock while it copies a large body, so other threads can run; ``+`` and ``%`` do not.
     """
-    if sum(map(len, parts)) <= LARGEST_JOINED:
+    if sum(map(len, parts)) <= limits.INLINE_JOINED_BYTES:
         return between.join(parts)
     return await asyncio.to_thread(between.join, parts)
 

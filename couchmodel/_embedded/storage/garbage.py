@@ -4,8 +4,8 @@ These are the rows of dropped databases and indexes, unfinished uploads, and att
 """
 
 from collections.abc import Iterable
-from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.storage.sqlite import Connection
 
 __all__ = [
@@ -17,12 +17,6 @@ __all__ = [
     "discard_uses",
     "dropped_indexes",
 ]
-
-PIECE: Final = 200
-"""Documents of a dropped database to remove in one transaction, so that other writes do not wait long."""
-
-ROWS: Final = 2000
-"""Rows of a dropped index to remove in one transaction, for the same reason."""
 
 
 def clear_leftovers(connection: Connection) -> list[int]:
@@ -41,7 +35,9 @@ def clear_database(number: int, connection: Connection) -> bool:
     The database's own row is removed last. Its indexes are only marked as dropped, for ``clear_index``.
     """
     connection.execute("UPDATE view_index SET database = NULL WHERE database = ?", (number,))
-    found = connection.execute("SELECT number FROM document WHERE database = ? LIMIT ?", (number, PIECE)).fetchall()
+    found = connection.execute(
+        "SELECT number FROM document WHERE database = ? LIMIT ?", (number, limits.CLEARED_DOCUMENTS)
+    ).fetchall()
     for (document,) in found:
         connection.execute("DELETE FROM revision WHERE document = ?", (document,))
         connection.execute("DELETE FROM document WHERE number = ?", (document,))
@@ -71,7 +67,7 @@ def clear_index(index: int, connection: Connection) -> bool:
         removed = connection.execute(
             f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
             f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",
-            (index, index, ROWS),
+            (index, index, limits.CLEARED_ROWS),
         ).rowcount
         if removed:
             return True

@@ -11,12 +11,10 @@ import time
 import weakref
 from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel.errors import StoreFileError
 
 __all__ = ["LockFile"]
-
-LOCK_TIMEOUT: Final = 1.0
-"""Seconds to wait for the lock: the process that holds it may be ending, as on a reload of a web server."""
 
 _PAUSE: Final = 0.02
 """Seconds between two attempts to take the lock."""
@@ -50,7 +48,7 @@ class LockFile:
 
     def acquire(self) -> None:
         """Take the lock. Raises StoreFileError if another process, or another store in this process, holds it."""
-        self._acquire(LOCK_TIMEOUT)
+        self._acquire(limits.LOCK_FILE_SECONDS)
 
     def try_acquire(self) -> bool:
         """Take the lock without waiting, and return True if it was free.

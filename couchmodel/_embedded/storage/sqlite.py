@@ -27,11 +27,11 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.budget import BusyError
 from couchmodel.errors import CouchModelError, ServerError, StorageFullError, StoreFileError
 
 __all__ = [
-    "LOCK_TIMEOUT",
     "Connection",
     "FileError",
     "Inline",
@@ -49,21 +49,6 @@ Job = Callable[[Connection], T]
 
 MINIMUM_SQLITE: Final = (3, 38, 0)
 """The oldest version of SQLite that a store runs on."""
-
-DEADLINE: Final = 1_000_000
-"""Nanoseconds that a read may take in the event loop."""
-
-STEPS: Final = 1000
-"""Instructions of SQLite's virtual machine between two looks at the clock: about 20 microseconds."""
-
-TOGETHER: Final = 128
-"""The largest number of jobs that share one commit."""
-
-LOCK_TIMEOUT: Final = 60.0
-"""Seconds to wait where another program has the file locked."""
-
-STATEMENTS: Final = 256
-"""Prepared statements in a connection's cache."""
 
 ROUTINE: Final = "CREATE TEMP TABLE routine (database INTEGER PRIMARY KEY)"
 """A temporary table of the databases that this process has written documents to: see ``documents.writer``."""
@@ -98,14 +83,18 @@ _WRITER_SETUP: Final = ("PRAGMA synchronous = FULL", ROUTINE)
 _READER_SETUP: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
 
-def connect(target: str, *, writes: bool, timeout: float = LOCK_TIMEOUT) -> Connection:
+def connect(target: str, *, writes: bool, timeout: float = limits.LOCK_SECONDS) -> Connection:
     """Return a connection in autocommit mode: transactions are begun and ended by SQL statements.
 
     It waits up to ``timeout`` seconds while another program has the file locked. Only the connection that writes moves
     the log into the file (a checkpoint): two that do so could corrupt the file, see ``lockfile``.
     """
     connection = sqlite3.connect(
-        target, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS, timeout=timeout
+        target,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=limits.CACHED_STATEMENTS,
+        timeout=timeout,
     )
     try:
         connection.execute("PRAGMA cache_size = -16384")
@@ -224,7 +213,7 @@ class Inline:
         if not self.lock.acquire(blocking=False):
             raise BusyError
         try:
-            self._deadline = time.monotonic_ns() + DEADLINE
+            self._deadline = time.monotonic_ns() + limits.INLINE_NANOSECONDS
             return self._snapshots.run(job, self._clear_deadline)
         except sqlite3.Error as error:
             if _primary_code(error) in _RETRY_CODES:
@@ -238,7 +227,7 @@ class Inline:
     def _set_handler(self) -> None:
         # The handler is set once: to set it for each read would cost more than the read. It has to compare with the
         # clock, because SQLite's count of instructions carries over from one statement to the next.
-        self.connection.set_progress_handler(self._is_late, STEPS)
+        self.connection.set_progress_handler(self._is_late, limits.CLOCK_STEPS)
 
     def _clear_deadline(self) -> None:
         self._deadline = _NEVER
@@ -379,7 +368,7 @@ class Worker:
         tasks: list[_Task[Any]] = []
         while task is not None:
             tasks.append(task)
-            if len(tasks) >= TOGETHER or not task.writes:
+            if len(tasks) >= limits.SHARED_COMMITS or not task.writes:
                 return tasks, True
             try:
                 task = self._queue.get_nowait()

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.budget import BusyError
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.rules.security import Security
 from couchmodel._embedded.storage import files, garbage
 from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.readers import Reader, Readers
-from couchmodel._embedded.storage.sqlite import LOCK_TIMEOUT, Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.storage.sqlite import Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.storage.uuids import Uuids
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
@@ -34,12 +35,6 @@ from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileE
 __all__ = ["Database", "Store"]
 
 T = TypeVar("T")
-
-WAKEN: Final = 20
-"""Watches to wake in one turn of their event loop. The others follow in later turns, so that other tasks can run."""
-
-FEW: Final = 16
-"""Reads between two looks at the clock that tells whether the event loop is due a turn."""
 
 SYSTEM: Final = ("_replicator", "_users")
 """The databases that a new server has."""
@@ -126,14 +121,14 @@ ReadSemaphores: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio
 class Watch:
     """A waiter for changes of a database.
 
-    ``read_semaphore`` lets ``WAKEN`` watches of an event loop read at a time. If thousands read at once, they would get
+    ``read_semaphore`` lets some watches of an event loop read at a time. If thousands read at once, they would get
     their results at once, and hold up all other tasks.
     """
 
     def __init__(self, watches: set["Watch"], read_semaphores: "ReadSemaphores") -> None:
         self._watches = watches
         self.loop = asyncio.get_running_loop()
-        self.read_semaphore = read_semaphores.setdefault(self.loop, asyncio.Semaphore(WAKEN))
+        self.read_semaphore = read_semaphores.setdefault(self.loop, asyncio.Semaphore(limits.WATCHES_WOKEN))
         self._event = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -160,10 +155,10 @@ class Watch:
 
 def _wake(watches: Iterator[Watch], loop: asyncio.AbstractEventLoop) -> None:
     """Wake some watches now and the rest in later turns of the event loop: thousands at once would hold it up."""
-    some = tuple(islice(watches, WAKEN))
+    some = tuple(islice(watches, limits.WATCHES_WOKEN))
     for watch in some:
         watch.wake()
-    if len(some) == WAKEN:
+    if len(some) == limits.WATCHES_WOKEN:
         loop.call_soon(_wake, watches, loop)
 
 
@@ -211,7 +206,7 @@ class Store:
     async def read(self, job: Job[T]) -> T:
         """Run a short read in the event loop, or on the reading thread if it takes too long, and return its result."""
         self._reads += 1
-        if self._reads % FEW == 0 and turn_is_due():
+        if self._reads % limits.READS_PER_LOOK == 0 and turn_is_due():
             await give_turn()
         connections = self._open or await self._open_connections()
         try:
@@ -494,7 +489,7 @@ def _open_path(path: Path) -> _Connections:
         threading.Lock(),
         name="couchmodel-reader",
         finish=Connection.close,
-        connect=partial(connect_again, LOCK_TIMEOUT),
+        connect=partial(connect_again, limits.LOCK_SECONDS),
     )
     return _Connections(writer, reader, inline)
 

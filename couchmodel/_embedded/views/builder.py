@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -44,9 +45,6 @@ _builds: Final[WeakKeyDictionary[Store, _Builds]] = WeakKeyDictionary()
 
 The key is the event loop, the number of the database and the signature of the index.
 """
-
-TOGETHER: Final = 100
-"""The number of documents that a mapper gets in one call."""
 
 _log = logging.getLogger("couchmodel.embedded")
 
@@ -193,6 +191,6 @@ class _MapperThread:
 
 
 def _groups(documents: Sequence[ChangedDocument]) -> Iterator[Sequence[ChangedDocument]]:
-    """Yield the documents in groups of ``TOGETHER``."""
-    for begin in range(0, len(documents), TOGETHER):
-        yield documents[begin : begin + TOGETHER]
+    """Yield the documents in groups of ``limits.MAPPED_DOCUMENTS``."""
+    for begin in range(0, len(documents), limits.MAPPED_DOCUMENTS):
+        yield documents[begin : begin + limits.MAPPED_DOCUMENTS]

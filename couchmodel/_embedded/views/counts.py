@@ -11,12 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.storage.sqlite import Connection
 
 __all__ = ["Position", "count_between", "update_blocks"]
-
-LARGEST: Final = 2000
-"""The largest number of rows of a block. A larger block is divided."""
 
 Position: TypeAlias = tuple[bytes, str | bytes]
 """A key and an id. Instead of an id, a BLOB stands after every id: see ``reader.HIGHEST_ID``."""
@@ -43,7 +41,7 @@ def update_blocks(
     for place, change in changes.items():
         count = blocks[place][2] + change
         _set_count(connection, view, begins[place], count)
-        if count > LARGEST:
+        if count > limits.BLOCK_ROWS:
             _divide(connection, view, begins[place], count)
 
 
@@ -67,12 +65,12 @@ def _set_count(connection: Connection, view: _ViewKey, begin: _Begin, count: int
 
 
 def _divide(connection: Connection, view: _ViewKey, begin: _Begin, count: int) -> None:
-    """Divide a block into blocks of about ``LARGEST // 2`` rows. Rows with the same key and id stay in one block."""
-    while count > LARGEST:
+    """Divide a block into blocks of half the size. Rows with the same key and id stay in one block."""
+    while count > limits.BLOCK_ROWS:
         row = connection.execute(
             "SELECT key, id FROM view_row WHERE view_index = ? AND view = ? AND (key, id) >= (?, ?)"
             " ORDER BY key, id, position LIMIT 1 OFFSET ?",
-            (*view, *begin, LARGEST // 2),
+            (*view, *begin, limits.BLOCK_ROWS // 2),
         ).fetchone()
         left = _count_rows(connection, view, begin, row) if row else 0
         if not left or left >= count:

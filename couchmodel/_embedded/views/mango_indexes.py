@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents.reader import find_winner, require_living
 from couchmodel._embedded.mango.fields import parse_sort
@@ -74,9 +75,6 @@ class _CachedCatalogue(NamedTuple):
     catalogue: Catalogue
 
 
-LARGE: Final = 16_384
-"""The size in bytes of the largest design document whose selectors are compiled in the event loop."""
-
 _catalogues: Final[WeakKeyDictionary[Database, _CachedCatalogue]] = WeakKeyDictionary()
 """The last catalogue of each database. It is cached because every ``_find`` needs it."""
 
@@ -86,7 +84,7 @@ def _read_catalogue(database: Database, connection: Connection, ids: Sequence[st
     indexes: list[Index] = []
     for id in ids:
         text = require_living(find_winner(database.number, id, connection)).body
-        if len(text) > LARGE:
+        if len(text) > limits.INLINE_DESIGN_BYTES:
             require_thread()
         body = decode(text)
         if body.get("language") == QUERY:

@@ -56,6 +56,10 @@ class FieldsMapper:
     def __init__(self, design: Design) -> None:
         """Compile the indexes. Raises ServerError for an invalid selector or path."""
         self._views = [_compile_index(view.map) for view in design.views]
+        indexes = [index for index in self._views if index]
+        read = [selector.members for _, selector in indexes if selector]
+        names = frozenset(path[0] for paths, _ in indexes for path in paths)
+        self._members = None if None in read else names.union(*filter(None, read))
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
         """Return the rows of each document (JSON), for each view of the design document."""
@@ -63,12 +67,6 @@ class FieldsMapper:
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
-
-    def _members(self) -> frozenset[str] | None:
-        """Return the top-level members that the indexes read, or None if a selector may read any member."""
-        names = [path[0] for paths, _ in filter(None, self._views) for path in paths]
-        asked = [selector.members() for _, selector in filter(None, self._views) if selector]
-        return None if None in asked else frozenset(names).union(*filter(None, asked))
 
     def _rows(self, document: dict[str, Any]) -> list[Rows]:
         return [_index_rows(view, document) if view else [] for view in self._views]

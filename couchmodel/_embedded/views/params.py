@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_json_parameter, parse_object
 from couchmodel._embedded.rules.erlang import erlang_term
-from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
+from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.views.designs import View
 from couchmodel.errors import BadRequestError
 
@@ -218,13 +219,13 @@ def _read_boolean(value: Any) -> bool:
 
 def _read_limit(value: Any) -> int:
     limit = _read_integer(value)
-    if limit > LARGEST_LIMIT:
-        raise _query_error(f"Limit is too large, must not exceed {LARGEST_LIMIT}")
+    if limit > limits.LARGEST_NUMBER:
+        raise _query_error(f"Limit is too large, must not exceed {limits.LARGEST_NUMBER}")
     return limit
 
 
 def _read_number(value: Any) -> int:
-    return min(_read_integer(value), LARGEST_LIMIT)
+    return min(_read_integer(value), limits.LARGEST_NUMBER)
 
 
 def _read_integer(value: Any) -> int:

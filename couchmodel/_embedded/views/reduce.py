@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.javascript import engine as scripts
 from couchmodel._embedded.javascript.engine import Reducer, Scripts
 from couchmodel._embedded.views.builtin_reduce import Item, Reduction, builtin_reduction
@@ -11,9 +12,6 @@ from couchmodel._embedded.views.designs import QUERY, Design, View
 from couchmodel._wire.messages import decode
 
 __all__ = ["ReductionFactory", "open_reducer"]
-
-PIECES: Final = 100
-"""The number of partial results after which they are rereduced to one."""
 
 
 class ReductionFactory(NamedTuple):
@@ -68,7 +66,7 @@ class _ScriptReduction:
         """Reduce some rows. Raises ResponseError if the function fails."""
         keys = [(decode(emitted), id) for emitted, id, _ in reversed(rows)]
         self._partial_results.append(self._open().reduce(keys, [value for *_, value in reversed(rows)]))
-        if len(self._partial_results) >= PIECES:
+        if len(self._partial_results) >= limits.REDUCED_RESULTS:
             self._partial_results = [self._open().rereduce(self._partial_results)]
 
     def result(self) -> Any:

@@ -13,6 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import StoredRevision, check_database, document_json
 from couchmodel._embedded.rules.collation import COLLATOR, raw_key
 from couchmodel._embedded.rules.revtree import RevTree
@@ -35,15 +36,6 @@ __all__ = [
     "row_tuples",
     "write_rows",
 ]
-
-BATCH: Final = 400
-"""The largest number of documents in one batch of an index build."""
-
-BATCH_BYTES: Final = 1_048_576
-"""The size of the documents in bytes after which a batch of an index build ends."""
-
-AT_ONCE: Final = 100
-"""The number of rows that one statement inserts."""
 
 
 class IndexState(NamedTuple):
@@ -142,7 +134,7 @@ def read_changes(database: int, design: Design, state: IndexState, connection: C
     rows = connection.execute(
         "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
         " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (database, state.update_seq, BATCH),
+        (database, state.update_seq, limits.BUILD_DOCUMENTS),
     )
     changes = ChangeBatch(
         state._replace(purge_seq=current.purge_seq), [], max(current.database_seq, state.update_seq), False
@@ -151,7 +143,7 @@ def read_changes(database: int, design: Design, state: IndexState, connection: C
     for count, (seq, number, tree, id, *found) in enumerate(rows, 1):
         changes.documents.append(_changed_document(design, seq, number, tree, id, StoredRevision(*found)))
         size += len(found[-1])
-        if size > BATCH_BYTES or count == BATCH:
+        if size > limits.BUILD_BYTES or count == limits.BUILD_DOCUMENTS:
             return ChangeBatch(changes.state, changes.documents, seq, True)
         changes.upto = max(changes.upto, seq)
     return changes
@@ -317,11 +309,11 @@ def _by_view(rows: Iterable[tuple[Any, ...]]) -> Places:
 
 
 def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert rows of an index into a table, ``AT_ONCE`` by one statement, since each statement waits for the GIL."""
-    whole = len(rows) - len(rows) % AT_ONCE
-    for start in range(0, whole, AT_ONCE):
-        values = chain.from_iterable((index, *row) for row in rows[start : start + AT_ONCE])
-        connection.execute(_insert_statement(table, len(rows[0]), AT_ONCE), tuple(values))
+    """Insert rows of an index into a table, many by one statement, since each statement waits for the GIL."""
+    whole = len(rows) - len(rows) % limits.BUILD_ROWS
+    for start in range(0, whole, limits.BUILD_ROWS):
+        values = chain.from_iterable((index, *row) for row in rows[start : start + limits.BUILD_ROWS])
+        connection.execute(_insert_statement(table, len(rows[0]), limits.BUILD_ROWS), tuple(values))
     if whole < len(rows):
         one = _insert_statement(table, len(rows[0]), 1)
         connection.executemany(one, ((index, *row) for row in rows[whole:]))

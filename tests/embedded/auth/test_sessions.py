@@ -146,7 +146,7 @@ async def test_many_guesses_at_a_time_are_no_more_than_one_by_one(stranger: Stra
 
 
 async def test_guesses_at_nobody_do_not_push_others_out(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.auth.lockout.MOST", 3)
+    monkeypatch.setattr("couchmodel._embedded.limits.LOCKOUT_COUNTS", 3)
     for _ in range(5):
         await stranger.log_in("ada", "wrong")
     for number in range(3):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.documents.attachment_encoding import CHUNK, STAGED
+from couchmodel._embedded.limits import CHUNK_BYTES as CHUNK
+from couchmodel._embedded.limits import STAGED_BYTES as STAGED
 from tests.embedded.conftest import Client
 
 LARGE = bytes(range(256)) * (3 * STAGED // 256) + b"the end"

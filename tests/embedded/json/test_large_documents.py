@@ -83,6 +83,7 @@ def test_the_last_value_of_a_key_counts_where_it_stands(text: str) -> None:
     [
         '{"a":[1,2,3,4,5,6,7,8,9,10,11,12,1e400]}',
         '{"a":[1,2,3,4,5,6,7,8,9,10,11,12}',
+        '{"a":["xxxxxxxxxxxxxxxxxx"],"a":["xxxxxxxxxxxxxxxxxx"],"b":["xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]',
         '{"_unknown":[1,2,3,4,5,6,7,8,9,10,11,12]}',
         '{"a":["xxxxxxxxxxxxxxxxxxxxxxxxx"],"_deleted":1}',
         '{"a":%s}' % ("[" * 300 + "]" * 300),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.queries import changes
+from couchmodel._embedded import limits
 from tests.embedded.conftest import Client
 
 
@@ -89,7 +89,7 @@ async def test_server_sent_events_have_ids(client: Client, database: str) -> Non
 async def test_a_filter_that_matches_nothing_still_moves_on(
     client: Client, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "BATCH_EXAMINED", 3)
+    monkeypatch.setattr(limits, "BATCH_EXAMINED", 3)
     await client.ask("POST", "/db/_bulk_docs", {"docs": [{"n": n} for n in range(10)]})
     answer = await client.json("POST", "/db/_changes?filter=_selector", {"selector": {"n": {"$gt": 7}}})
     assert (len(answer["results"]), answer["last_seq"].partition("-")[0]) == (2, "10")
@@ -140,7 +140,7 @@ async def test_a_feed_from_now_on_begins_with_its_answer(client: Client, databas
 async def test_a_feed_is_json_where_nothing_is_found_for_a_while(
     client: Client, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.queries.changes.BATCH_EXAMINED", 2)
+    monkeypatch.setattr("couchmodel._embedded.limits.BATCH_EXAMINED", 2)
     await client.ask("POST", f"{database}/_bulk_docs", {"docs": [{"n": n} for n in range(5)]})
     for wanted, count in ((9, 0), (4, 1)):
         body = {"selector": {"n": wanted}}

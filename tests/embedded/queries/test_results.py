@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.queries import all_docs, changes, find
+from couchmodel._embedded import limits
+from couchmodel._embedded.queries import find
 from couchmodel._wire.messages import Response
 from couchmodel.errors import ServerError
 from tests.embedded.conftest import Client
@@ -17,8 +18,7 @@ COUNT = 25
 @pytest.fixture
 async def numbers(client: Client, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The target of a database of numbers, some of them alike; results come in batches of seven."""
-    for module in (all_docs, changes, find):
-        monkeypatch.setattr(module, "BATCH_ROWS", 7)
+    monkeypatch.setattr(limits, "BATCH_ROWS", 7)
     documents = [{"_id": f"n{number:02}", "n": number, "mod": number % 4} for number in range(COUNT)]
     await client.ask("POST", f"{database}/_bulk_docs", {"docs": documents})
     await client.ask("POST", f"{database}/_index", {"index": {"fields": ["mod"]}})
@@ -181,7 +181,7 @@ async def test_an_answer_that_goes_on_for_too_long_breaks_off(
     client: Client, database: str, condition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("couchmodel._embedded.limits.QUERY_SECONDS", 0.5)
-    monkeypatch.setattr("couchmodel._embedded.queries.find.BATCH_ROWS", 1)
+    monkeypatch.setattr("couchmodel._embedded.limits.BATCH_ROWS", 1)
     hard: Any = "x" * 60
     docs = [{"x": "y"}, {"x": hard}] if "$regex" in condition else [{"x": []}, {"x": [hard]}]
     docs = [{"_id": f"d{n}", **doc} for n, doc in enumerate(docs)]

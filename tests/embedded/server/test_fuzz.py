@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.maintenance import check as checking
-from couchmodel._embedded.server.handlers.database import changes
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
@@ -83,7 +83,7 @@ class Conversation:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Feeds do not wait for long."""
-    monkeypatch.setattr(changes, "TIMEOUT", 0.01)
+    monkeypatch.setattr(limits, "FEED_SECONDS", 0.01)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=UNHEALTHY)

@@ -377,7 +377,7 @@ async def test_whoever_is_slow_is_in_nobodys_way(start: Start) -> None:
 async def test_whoever_does_not_end_a_head_is_let_go(
     start: Start, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.server.connections.IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr("couchmodel._embedded.limits.HEAD_SECONDS", 0.1)
     server, _ = await start()
     reader, writer = await connect(server)
     writer.write(begun)
@@ -390,7 +390,7 @@ async def test_whoever_does_not_end_a_head_is_let_go(
 async def test_whoever_does_not_go_on_with_a_body_is_told_so(
     start: Start, length: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.server.http.BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr("couchmodel._embedded.limits.BODY_SECONDS", 0.1)
     server, http = await start()
     reader, writer = await connect(server)
     writer.write(b"PUT /db/a HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n3\r\n{" % length)

@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_second_store_on_the_same_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.storage.lockfile.LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.limits.LOCK_FILE_SECONDS", 0.0)
     first = Store(path)
     await first.open()
     with pytest.raises(StoreFileError, match="another store in this process"):
@@ -171,7 +171,7 @@ async def test_a_second_store_on_the_same_file_is_refused(path: Path, monkeypatc
 def test_a_store_that_another_process_holds_is_refused_with_its_process_id(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel._embedded.storage.lockfile.LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("couchmodel._embedded.limits.LOCK_FILE_SECONDS", 0.0)
     with subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:

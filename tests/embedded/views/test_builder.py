@@ -197,7 +197,7 @@ async def test_the_event_loop_goes_on_while_an_index_is_built(filled: Client) ->
 
 
 async def test_a_store_may_be_closed_during_a_build(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("couchmodel._embedded.views.writer.BATCH", 50)
+    monkeypatch.setattr("couchmodel._embedded.limits.BUILD_DOCUMENTS", 50)
     unheard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     asking = asyncio.create_task(filled.ask("GET", "/db/_design/by/_view/n"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.views import counts as row_counts
+from couchmodel._embedded import limits
 from tests.embedded.conftest import Client
 
 DESIGN = {"language": "query", "views": {"n": {"map": {"fields": {"n": "asc"}}, "reduce": "_count"}}}
@@ -14,7 +14,7 @@ DESIGN = {"language": "query", "views": {"n": {"map": {"fields": {"n": "asc"}}, 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that are divided soon."""
-    monkeypatch.setattr(row_counts, "LARGEST", 8)
+    monkeypatch.setattr(limits, "BLOCK_ROWS", 8)
 
 
 async def write(client: Client, values: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from couchmodel import ConflictError, ForbiddenError
-from couchmodel._embedded.documents import verdicts
+from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.engine import LIMITS
 from couchmodel.engine import Database
 from tests.engine.requests import call
@@ -54,7 +54,7 @@ async def test_of_two_writes_that_wait_for_their_functions_one_is_a_conflict(dat
 async def test_many_documents_are_asked_about_in_parts(
     database: Database, enough: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verdicts, "MOST_OPEN", enough)
+    monkeypatch.setattr(limits, "OPEN_QUESTIONS", enough)
     await check(database, "if (newDoc.n % 3 == 0) throw({forbidden: 'no'})")
     documents = [{"n": n} for n in range(30)]
     rows = await call(database, "POST", "_bulk_docs", {"docs": documents})

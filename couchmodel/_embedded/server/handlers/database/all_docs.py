@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_json_parameter
 from couchmodel._embedded.queries import all_docs
 from couchmodel._embedded.queries.all_docs import Batch, First, Query, Space
@@ -19,9 +20,6 @@ from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 
 __all__ = ["list_documents", "list_queries"]
-
-SHORT: Final = 50
-"""The most rows that are read, and the most that are skipped, in the event loop."""
 
 _SPACES: Final = {"_all_docs": all_docs.ALL, "_design_docs": all_docs.DESIGN, "_local_docs": all_docs.LOCAL}
 
@@ -104,5 +102,5 @@ async def _batches(store: Store, database: Database, space: Space, batch: Batch)
 async def _read_first(store: Store, query: Query, job: Job[First]) -> First:
     """Run the job that reads the first batch: in the event loop for few rows, on the reading thread otherwise."""
     count = query.limit if query.keys is None else len(query.keys)
-    short = count is not None and count <= SHORT and query.skip <= SHORT
+    short = count is not None and count <= limits.INLINE_ROWS and query.skip <= limits.INLINE_ROWS
     return await (store.read(job) if short else store.read_in_thread(job))

@@ -28,14 +28,6 @@ from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, Un
 
 __all__ = ["write"]
 
-
-FEW: Final = 20
-SMALL: Final = 65_536
-"""The most documents, and the most bytes of them, that are written as a single document would be."""
-
-SORTED: Final = 10_000
-"""Documents that are sorted at once: ``sorted`` keeps Python's lock, so no other thread runs meanwhile."""
-
 REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
 """Errors of one document. The other documents are written all the same."""
 
@@ -60,7 +52,7 @@ async def _write(store: Store, database: Database, request: Request, body: dict[
     write_all = _write_new if new_edits else _write_replicated
     check = write_check(database, request.user)
     job = partial(write_all, bulk, database.number, check)
-    short = len(documents) <= FEW and size <= SMALL
+    short = len(documents) <= limits.INLINE_DOCUMENTS and size <= limits.LARGE_BODY
     rows = await write_checked(store, database, job, check, short=short)
     accepted = bulk.accepted and any(row.startswith(b'{"ok":true') for row in rows)
     return await _answer(202 if accepted else 201, rows)
@@ -121,7 +113,10 @@ class _Bulk:
         """
         ids = self.edits.ids
         count = len(ids)
-        places = [sorted(range(n, min(n + SORTED, count)), key=ids.__getitem__) for n in range(0, count, SORTED)]
+        places = [
+            sorted(range(n, min(n + limits.SORTED_DOCUMENTS, count)), key=ids.__getitem__)
+            for n in range(0, count, limits.SORTED_DOCUMENTS)
+        ]
         return array("L", merge(*places, key=ids.__getitem__))
 
 

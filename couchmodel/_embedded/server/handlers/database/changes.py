@@ -23,16 +23,7 @@ from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["TIMEOUT", "WaitingFeed", "feed", "with_error_line"]
-
-SHORT: Final = 50
-"""The most changes that are read in the event loop."""
-
-TIMEOUT: Final = 60.0
-"""Seconds that a feed waits for a change, CouchDB's ``changes_timeout``. A request may shorten the time only."""
-
-LONGEST_HEARTBEAT: Final = 86_400.0
-"""Seconds between two heartbeats at most. It is one day, since an event loop cannot wait for any length of time."""
+__all__ = ["WaitingFeed", "feed", "with_error_line"]
 
 _FEEDS: Final = ("normal", "longpoll", "continuous", "live", "eventsource")
 _EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
@@ -66,7 +57,7 @@ async def feed(store: Store, database: Database, request: Request) -> Response:
 
 async def _answer_normal(store: Store, database: Database, query: ChangesQuery, headers: Mapping[str, str]) -> Response:
     slow = query.filter.function is not None or (query.filter.selector and query.filter.selector.may_take_long)
-    if 0 <= query.limit <= SHORT and not slow:
+    if 0 <= query.limit <= limits.INLINE_ROWS and not slow:
         batch = await store.read(partial(changes.read_batch, database, query))
     else:
         batch = await scan(store, database, query)
@@ -204,22 +195,22 @@ def _parse_timeout(query: Mapping[str, str]) -> float:
     """
     text = query.get("timeout")
     if text is None or (query.get("feed", "normal") == "normal" and text[1:].isdecimal() and text[0] == "-"):
-        return TIMEOUT
-    return min(parse_integer("timeout", text) / 1000, TIMEOUT)
+        return limits.FEED_SECONDS
+    return min(parse_integer("timeout", text) / 1000, limits.FEED_SECONDS)
 
 
 def _parse_heartbeat(text: str | None) -> float | None:
     if text is None:
         return None
     if text == "true":
-        return TIMEOUT
+        return limits.FEED_SECONDS
     if not (text.isascii() and text.isdigit()):
         reason = "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."
         raise BadRequestError(reason)
     milliseconds = parse_digits(text)
     if milliseconds == 0:
         raise BadRequestError("The heartbeat value should be a positive integer (in milliseconds).")
-    return min(milliseconds / 1000, LONGEST_HEARTBEAT)
+    return min(milliseconds / 1000, limits.LONGEST_HEARTBEAT)
 
 
 # --- parameters

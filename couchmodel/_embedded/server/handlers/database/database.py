@@ -12,7 +12,7 @@ from couchmodel._embedded.documents.incoming import read_document
 from couchmodel._embedded.documents.sizes import forget_sizes, read_sizes
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.maintenance.compaction import compact_some
-from couchmodel._embedded.rules.params import LARGEST_LIMIT, requests_write_quorum, require_json_type
+from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
 from couchmodel._embedded.rules.security import DEFAULT, Security, check_security
 from couchmodel._embedded.server.handlers.document.document import write_batch, write_revision
 from couchmodel._embedded.server.request_body import json_body, parse_in_thread, read_text
@@ -41,9 +41,6 @@ _log = logging.getLogger("couchmodel.embedded")
 SYSTEM: Final = ("_users", "_replicator", "_global_changes")
 """Databases whose names may begin with an underscore."""
 
-LONGEST_NAME: Final = 238
-"""Bytes of a database's name at most, as in CouchDB."""
-
 _NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
 _LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
 
@@ -57,8 +54,9 @@ async def create(store: Store, request: Request, name: str) -> Response:
             "_, $, (, ), +, -, and / are allowed. Must begin with a letter."
         )
         raise BadRequestError(reason, code="illegal_database_name")
-    if len(name) > LONGEST_NAME:
-        raise BadRequestError(f"Database name is longer than {LONGEST_NAME} bytes", code="database_name_too_long")
+    if len(name) > limits.DATABASE_NAME_BYTES:
+        reason = f"Database name is longer than {limits.DATABASE_NAME_BYTES} bytes"
+        raise BadRequestError(reason, code="database_name_too_long")
     if partitioned and name in SYSTEM:
         raise BadRequestError("Cannot partition a system database")
     await store.create_database(name, shards=shards, partitioned=partitioned)
@@ -136,7 +134,7 @@ async def set_limit(store: Store, database: Database, request: Request) -> Respo
     database.security.require_admin(request.user)
     value = await json_body(request)
     name = _LIMITS[request.path[1]]
-    if type(value) is not int or not 1 <= value <= LARGEST_LIMIT:
+    if type(value) is not int or not 1 <= value <= limits.LARGEST_NUMBER:
         raise BadRequestError(f"`{name}` must be positive integer")
     await store.write(partial(_write_setting, database.number, name, value))
     return json_answer(200, OK)
@@ -150,12 +148,11 @@ async def security(store: Store, database: Database, request: Request) -> Respon
 
 async def set_security(store: Store, database: Database, request: Request) -> Response:
     """Answer ``PUT /{db}/_security``."""
-    text = await read_text(request)
-    value = await parse_in_thread(text, parse_json)
+    value = await parse_in_thread(await read_text(request, limits.QUERY_BYTES), parse_json)
     if database.name == "_users":
         raise ForbiddenError("You can't edit the security object of the user database.")
     database.security.require_admin(request.user)
-    security = await parse_in_thread(text, lambda _: _make_security(database.name, value))
+    security = _make_security(database.name, value)
 
     def replace_security(_: object) -> None:
         database.security = security

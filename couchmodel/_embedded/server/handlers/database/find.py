@@ -36,20 +36,14 @@ from couchmodel.errors import BadRequestError
 
 __all__ = ["explain", "find"]
 
-SHORT: Final = 50
-"""The most documents of an index, skipped ones among them, that are read in the event loop."""
-
-FEW_PER_RESULT: Final = 10
-"""Documents examined for each result, above which CouchDB warns."""
-
 
 async def find(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_find``."""
-    text = await _read_text(request)
+    require_json_type(request)
+    text = await read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    query = await parse_in_thread(
-        text, partial(_parse_query, database, catalogue, _partition(request)), limits.INLINE_QUERY_BYTES
-    )
+    parse = partial(_parse_query, database, catalogue, _partition(request))
+    query = await parse_in_thread(text, parse, limits.INLINE_QUERY_BYTES)
     return await _answer(store, database, catalogue, query)
 
 
@@ -77,6 +71,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         options.r > 1,
         covered,
         options.execution_stats,
+        None if options.selector.members is None else options.selector.members | options.fields.members(),
         limits.QUERY_SECONDS,
     )
     job = partial(finding.read_batch, search)
@@ -90,11 +85,11 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
 
 async def explain(store: Store, database: Database, request: Request) -> Response:
     """Answer ``POST /{db}/_explain``."""
-    text = await _read_text(request)
+    require_json_type(request)
+    text = await read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
-    return await parse_in_thread(
-        text, partial(_explain, database, catalogue, _partition(request)), limits.INLINE_QUERY_BYTES
-    )
+    explain_text = partial(_explain, database, catalogue, _partition(request))
+    return await parse_in_thread(text, explain_text, limits.INLINE_QUERY_BYTES)
 
 
 def _explain(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
@@ -136,11 +131,6 @@ class _Query(NamedTuple):
     covered: bool
     started: float
     small: bool
-
-
-async def _read_text(request: Request) -> bytes:
-    require_json_type(request)
-    return await read_text(request)
 
 
 def _partition(request: Request) -> str:
@@ -197,7 +187,7 @@ def _is_short(search: Search) -> bool:
     """Return True if the first batch may be read in the event loop."""
     if search.selector.may_take_long:
         return False
-    return search.plan.is_short or (search.source is not None and search.limit + search.skip <= SHORT)
+    return search.plan.is_short or (search.source is not None and search.limit + search.skip <= limits.INLINE_ROWS)
 
 
 class _FindAnswer:
@@ -290,6 +280,6 @@ _MANY_EXAMINED: Final = (
 
 
 def _scan_warnings(total: Statistics) -> list[str]:
-    if total.documents / (total.returned or 1) <= FEW_PER_RESULT:
+    if total.documents / (total.returned or 1) <= limits.EXAMINED_PER_RESULT:
         return []
     return [_MANY_EXAMINED]

@@ -1,8 +1,8 @@
 """The endpoints ``_purge`` and ``_purged_infos``."""
 
 from functools import partial
-from typing import Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.maintenance import purge as purging
 from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
@@ -15,10 +15,6 @@ from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError
 
 __all__ = ["infos", "purge"]
-
-MOST_DOCUMENTS: Final = 100
-MOST_REVISIONS: Final = 1000
-"""CouchDB's limits of one request, in the section ``purge`` of its configuration."""
 
 
 async def purge(store: Store, database: Database, request: Request) -> Response:
@@ -45,8 +41,8 @@ def _parse_purge(text: bytes) -> dict[str, list[Rev]]:
     for revs in body.values():
         if not isinstance(revs, list):
             raise BadRequestError("Invalid list of revisions")
-    if len(body) > MOST_DOCUMENTS:
+    if len(body) > limits.PURGED_DOCUMENTS:
         raise BadRequestError("Exceeded maximum number of documents.")
-    if sum(map(len, body.values())) > MOST_REVISIONS:
+    if sum(map(len, body.values())) > limits.PURGED_REVISIONS:
         raise BadRequestError("Exceeded maximum number of revisions.")
     return {id: list(map(Rev.parse, revs)) for id, revs in body.items()}

@@ -8,16 +8,17 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import validate_id
 from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.queries import revisions as replication
-from couchmodel._embedded.queries.revisions import BATCH, BulkGetResult, Difference
+from couchmodel._embedded.queries.revisions import BulkGetResult, Difference
 from couchmodel._embedded.rules.params import accepts, require_json_type
 from couchmodel._embedded.rules.partitions import check_id, require_partition
 from couchmodel._embedded.server.handlers.document.document_reads import MISSING_PART_TYPE, bundle_document
 from couchmodel._embedded.server.request_body import json_object, parsed_body, read_text
-from couchmodel._embedded.server.responses import JSON_HEADERS, LARGEST_JOINED, array_pieces, json_answer
+from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response
@@ -29,10 +30,6 @@ __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
 _REFUSED_PARAMETERS: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
 _FLAGS: Final = ("revs", "attachments", "att_encoding_info")
 """Parameters of ``_bulk_get`` that become members of Wishes."""
-
-
-SHORT: Final = 20
-"""The most documents, and the most revisions of them, that a request may have to be answered in the event loop."""
 
 
 async def revisions_difference(store: Store, database: Database, request: Request) -> Response:
@@ -85,7 +82,8 @@ async def _answer_differences(
     """
     require_json_type(request)
     async with parsed_body(await read_text(request), parse_object) as body:
-        few = len(body) <= SHORT and sum(len(revs) for revs in body.values() if isinstance(revs, list)) <= SHORT
+        count = sum(len(revs) for revs in body.values() if isinstance(revs, list))
+        few = max(len(body), count) <= limits.INLINE_REVISIONS
 
         # The answer is encoded in the reading job: it may be too large for the event loop.
         def answer(connection: Connection) -> Response:
@@ -138,9 +136,9 @@ async def _read_batches(
         requested = [replication.parse_requested(member, check) for member in some]
         return replication.open_requested(database.number, requested, wishes, latest, connection)
 
-    read = store.read if len(documents) <= SHORT else store.read_in_thread
+    read = store.read if len(documents) <= limits.INLINE_REVISIONS else store.read_in_thread
     while documents:
-        results = await read(partial(open_some, documents[:BATCH]))
+        results = await read(partial(open_some, documents[: limits.BULK_GET_DOCUMENTS]))
         documents = documents[len(results) :]
         yield results
 
@@ -155,7 +153,7 @@ async def _row_batches(batches: AsyncIterator[list[BulkGetResult]]) -> AsyncGene
         size = sum(
             len(document.text) for item in results for document in item.docs if isinstance(document, AnsweredRevision)
         )
-        yield rows() if size <= LARGEST_JOINED else await asyncio.to_thread(rows)
+        yield rows() if size <= limits.INLINE_JOINED_BYTES else await asyncio.to_thread(rows)
 
 
 async def _multipart_pieces(

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import find_winner, require_living
 from couchmodel._embedded.queries import view_rows as views
 from couchmodel._embedded.queries.grouping import Grouping
@@ -38,12 +39,6 @@ from couchmodel._wire.messages import Request, Response, decode, encode
 __all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
 
 T = TypeVar("T")
-
-SHORT: Final = 50
-"""The most rows that are read, and the most that are skipped, in the event loop."""
-
-RESTARTS: Final = 3
-"""How often a group is begun anew because the index has changed. After that it is read without a pause."""
 
 
 async def list_rows(store: Store, database: Database, request: Request) -> Response:
@@ -182,7 +177,7 @@ class _ViewQuery:
     async def _run(self, job: Any) -> "_FirstRows":
         query = self.query
         count = query.limit if not query.has_keys else len(query.keys)
-        short = count is not None and count <= SHORT and query.skip <= SHORT
+        short = count is not None and count <= limits.INLINE_ROWS and query.skip <= limits.INLINE_ROWS
         first: _FirstRows = await (self.store.read(job) if short else self.store.read_in_thread(job))
         return first
 
@@ -289,7 +284,7 @@ def _read_and_feed(
 ) -> tuple[list[bytes], Cursor | None]:
     groups, rest = _feed_batch(views.read_batch(source, cursor, connection), cursor, grouping)
     # If the index changes all the time, it is read without a pause until the group is complete.
-    while grouping.restarts > RESTARTS and rest is not None:
+    while grouping.restarts > limits.VIEW_RESTARTS and rest is not None:
         groups, rest = _feed_batch(views.read_batch(source, rest, connection), rest, grouping)
     return groups, rest
 
@@ -297,7 +292,7 @@ def _read_and_feed(
 def _read_rows(source: Source, cursor: Cursor, grouping: Grouping, connection: Connection) -> Batch:
     """Read the next rows for a reduce function: a whole group if the index changes all the time."""
     batch = views.read_batch(source, cursor, connection)
-    while grouping.restarts > RESTARTS and batch.rest is not None and grouping.is_one(batch.rows):
+    while grouping.restarts > limits.VIEW_RESTARTS and batch.rest is not None and grouping.is_one(batch.rows):
         more = views.read_batch(source, batch.rest, connection)
         batch = more._replace(rows=[*batch.rows, *more.rows])
     return batch

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
-from typing import Final
 
-from couchmodel._embedded.documents.attachment_encoding import CHUNK, AttachmentDecompressor, Content
+from couchmodel._embedded import limits
+from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor, Content
 from couchmodel._embedded.documents.attachments import Attachment, count_chunks, read_chunk, stage_content
 from couchmodel._embedded.server.ranges import Range
 from couchmodel._embedded.storage.garbage import discard_staged
@@ -24,10 +24,6 @@ __all__ = [
 ]
 
 
-CHUNKS_PER_TURN: Final = 8
-"""Chunks that are read before other tasks get a turn in the event loop."""
-
-
 # --- out
 
 
@@ -43,20 +39,20 @@ async def decompressed_pieces(store: Store, attachment: Attachment) -> AsyncGene
     async for chunk in stored_chunks(store, attachment):
         for number, piece in enumerate(decompressor.feed(chunk), 1):
             yield piece
-            if number % CHUNKS_PER_TURN == 0:
+            if number % limits.CHUNKS_PER_TURN == 0:
                 await asyncio.sleep(0)  # a chunk may unpack to a thousand times its size
 
 
 async def range_chunks(store: Store, attachment: Attachment, byte_range: Range) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of a range of an attachment's bytes."""
-    for position in range(byte_range.first // CHUNK, byte_range.last // CHUNK + 1):
-        start = position * CHUNK
+    for position in range(byte_range.first // limits.CHUNK_BYTES, byte_range.last // limits.CHUNK_BYTES + 1):
+        start = position * limits.CHUNK_BYTES
         chunk = await _read_chunk(store, attachment, position)
         yield chunk[max(0, byte_range.first - start) : byte_range.last - start + 1]
 
 
 async def _read_chunk(store: Store, attachment: Attachment, position: int) -> bytes:
-    if position % CHUNKS_PER_TURN == CHUNKS_PER_TURN - 1:
+    if position % limits.CHUNKS_PER_TURN == limits.CHUNKS_PER_TURN - 1:
         # Neither the read below nor a reader in this process has to suspend. Without this, other tasks would starve.
         await asyncio.sleep(0)
     return await store.read(partial(read_chunk, attachment.blob, position))
@@ -69,8 +65,8 @@ async def body_pieces(request: Request) -> AsyncGenerator[bytes, None]:
     """Yield the body of a request in pieces. A body in memory is cut, so that each is handled in a short time."""
     body = request.body or b""
     if isinstance(body, bytes):
-        for start in range(0, len(body), CHUNK):
-            yield body[start : start + CHUNK]
+        for start in range(0, len(body), limits.CHUNK_BYTES):
+            yield body[start : start + limits.CHUNK_BYTES]
     else:
         async for piece in body:
             yield piece
@@ -91,7 +87,7 @@ class ContentUpload:
     async def feed(self, piece: bytes) -> None:
         """Take in a piece. Raises ContentTooLargeError if the content becomes too large."""
         self._pending += piece
-        if len(self._pending) >= CHUNK:
+        if len(self._pending) >= limits.CHUNK_BYTES:
             await self._flush()
 
     async def finish(self) -> None:
@@ -102,7 +98,7 @@ class ContentUpload:
     async def _flush(self) -> None:
         piece = bytes(self._pending)
         self._pending.clear()
-        if len(piece) < SMALL:
+        if len(piece) < limits.INLINE_PIECE_BYTES:
             self._content.feed(piece)
         else:
             await asyncio.to_thread(self._content.feed, piece)
@@ -111,10 +107,6 @@ class ContentUpload:
 
     def _set_blob(self, blob: int) -> None:
         self._content.blob = blob
-
-
-SMALL = 16_384
-"""Bytes below which a piece is compressed and hashed in the event loop."""
 
 
 async def receive_body(store: Store, request: Request, content: Content) -> None:

@@ -36,9 +36,6 @@ __all__ = ["post"]
 
 FORM_TYPE: Final = "multipart/form-data"
 
-MAX_FIELDS: Final = 6 * limits.DOCUMENT_BYTES
-"""The most bytes of all fields that are no files. An escaped character of JSON takes six bytes."""
-
 _PARAMETER: Final = re.compile(r';\s*(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -129,7 +126,7 @@ class _Form:
         async for piece in pieces:
             text += piece
             self._fields_size += len(piece)
-            if self._fields_size > MAX_FIELDS:
+            if self._fields_size > limits.FORM_BYTES:
                 raise ContentTooLargeError("", code="document_too_large")
         return text
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.maintenance.global_changes import GLOBAL_CHANGES
 from couchmodel._embedded.queries import changes
 from couchmodel._embedded.queries.changes import Change, ChangesBatch, ChangesQuery
-from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_digits
+from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.server.handlers.database.changes import WaitingFeed, with_error_line
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, not_modified
 from couchmodel._embedded.storage.store import Database, Store
@@ -72,7 +73,7 @@ def _check_parameters(query: Any) -> dict[str, str]:
         if not (text.isascii() and text.isdigit()) and not (name == "heartbeat" and text == "true"):
             raise BadRequestError("invalid_integer")
         if name in parameters and text != "true":
-            parameters[name] = str(min(parse_digits(text), LARGEST_LIMIT))
+            parameters[name] = str(min(parse_digits(text), limits.LARGEST_NUMBER))
     if parameters.get("heartbeat") == "0":
         parameters["heartbeat"] = "1"
     return parameters

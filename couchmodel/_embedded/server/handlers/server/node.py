@@ -4,7 +4,7 @@ from typing import Final
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.auth.authentication import Authentication
-from couchmodel._embedded.auth.passwords import ITERATIONS, PRF
+from couchmodel._embedded.auth.passwords import PRF
 from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_body
 from couchmodel._embedded.server.responses import json_answer
@@ -120,7 +120,7 @@ async def _sections(authentication: Authentication) -> dict[str, dict[str, str]]
         "chttpd_auth": {
             "authentication_db": "_users",
             "hash_algorithms": "sha256, sha",
-            "iterations": str(ITERATIONS),
+            "iterations": str(limits.PASSWORD_ROUNDS),
             "pbkdf2_prf": PRF,
             "timeout": str(configuration.session_timeout),
         },

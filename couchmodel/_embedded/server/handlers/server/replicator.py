@@ -4,9 +4,10 @@ import asyncio
 import re
 from typing import Any, Final, NoReturn
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.jobs import ReplicationRequest, parse_replication_request
 from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
-from couchmodel._embedded.rules.params import LARGEST_LIMIT, parse_boolean, parse_digits
+from couchmodel._embedded.rules.params import parse_boolean, parse_digits
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
 from couchmodel._wire.messages import Request, Response
@@ -163,7 +164,7 @@ def _parse_number(name: str, text: str) -> int:
         raise _query_error(f"{name} must be an integer")
     if text.startswith("-") and parse_digits(text[1:]):
         raise _query_error(f"{name} not in range of [0,infinity]")
-    return min(parse_digits(text.lstrip("+-")), LARGEST_LIMIT)
+    return min(parse_digits(text.lstrip("+-")), limits.LARGEST_NUMBER)
 
 
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)

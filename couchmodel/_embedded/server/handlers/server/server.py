@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_json_parameter
 from couchmodel._embedded.rules.params import parse_boolean, parse_digits, parse_integer, require_json_type
 from couchmodel._embedded.server.handlers.database.database import describe
@@ -19,12 +20,6 @@ __all__ = ["databases_info", "list_databases", "reload_functions", "up", "uuids"
 
 VERSION: Final = "3.5.0"
 """The version of CouchDB whose semantics the store follows."""
-
-MAX_UUIDS: Final = 1000
-"""The most ids of one request to ``_uuids``: CouchDB's default for ``max_count``."""
-
-MAX_DATABASES: Final = 100
-"""The most names of one request to ``_dbs_info``: CouchDB's default for ``max_db_number_for_dbs_info_req``."""
 
 NODE: Final = "couchmodel@127.0.0.1"
 """The name of the one node."""
@@ -54,7 +49,7 @@ async def uuids(store: Store, request: Request, user: User) -> Response:
     count = request.query.get("count", "1")
     if not (count.isascii() and count.isdigit()):
         raise BadRequestError("count must be a positive integer")
-    if parse_digits(count) > MAX_UUIDS:
+    if parse_digits(count) > limits.UUIDS:
         raise BadRequestError("count parameter too large")
     headers = {**_UNCACHED, "etag": f'"{secrets.token_hex(16)}"'}
     return json_answer(200, {"uuids": [store.uuids.next() for _ in range(parse_digits(count))]}, headers)
@@ -107,7 +102,7 @@ def _parse_keys(body: dict[str, Any]) -> list[Any]:
     keys = body["keys"]
     if not isinstance(keys, list):
         raise BadRequestError("`keys` member must be an array.")
-    if len(keys) > MAX_DATABASES:
+    if len(keys) > limits.DATABASE_INFOS:
         raise BadRequestError("`keys` member exceeds max number of dbs.")
     return keys
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.auth.authentication import Authentication
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.server.request_body import read_text
@@ -14,9 +15,6 @@ from couchmodel.errors import BadRequestError, UnauthorizedError, UnsupportedMed
 __all__ = ["begin", "end", "get"]
 
 FORM: Final = "application/x-www-form-urlencoded"
-
-MAX_BODY: Final = 65_536
-"""The most bytes of a body with a name and a password. Everybody may send one, so it is small."""
 
 
 async def get(authentication: Authentication, request: Request) -> Response:
@@ -71,10 +69,11 @@ async def _read_form(request: Request) -> dict[str, str]:
     """Return the fields of the body, which is an HTML form or JSON."""
     kind = request.headers.get("content-type", "")
     if kind.startswith(FORM):
-        return dict(parse_qsl((await read_text(request, MAX_BODY)).decode(errors="replace"), keep_blank_values=True))
+        text = (await read_text(request, limits.LOGIN_BYTES)).decode(errors="replace")
+        return dict(parse_qsl(text, keep_blank_values=True))
     if not kind.startswith(JSON_TYPE):
         raise UnsupportedMediaTypeError(f"Content-Type must be '{FORM}' or '{JSON_TYPE}'")
-    value = parse_json(await read_text(request, MAX_BODY))
+    value = parse_json(await read_text(request, limits.LOGIN_BYTES))
     if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
         raise BadRequestError("request body must be an object of strings")  # where CouchDB fails with 500
     return value
