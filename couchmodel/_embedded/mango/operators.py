@@ -22,15 +22,7 @@ from couchmodel._embedded.rules.collation import raw_compare, raw_key, sort_key
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel.errors import BadRequestError, ResponseError, ServerError
 
-__all__ = [
-    "CONDITIONS",
-    "OPPOSITES",
-    "QUANTIFIERS",
-    "Condition",
-    "Test",
-    "bad_argument",
-    "check_argument",
-]
+__all__ = ["CONDITIONS", "OPPOSITES", "QUANTIFIERS", "Condition", "Test", "bad_argument", "check_argument"]
 
 Test: TypeAlias = Callable[[Any, Budget], bool]
 """A function that returns True if a decoded JSON value satisfies a condition. What may take long heeds the budget."""
@@ -276,6 +268,7 @@ def _matches_anything(_operand: object, _raw: bool) -> Test:
 CONDITIONS: Final[Mapping[str, Condition]] = {
     "$eq": _equals,
     "$ne": _not(_equals),
+    "$equalsAny": _equals_any,  # not for users: several alternatives of one field
     "$in": _is_in,
     "$nin": _not(_is_in),
     "$lt": _compare_with(operator.lt),

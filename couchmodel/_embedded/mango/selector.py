@@ -18,6 +18,7 @@ by zero are raised only when the test of a document comes to them.
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, Final
 
 from couchmodel._embedded.budget import UNLIMITED, Budget
@@ -323,9 +324,10 @@ _COMBINATIONS = frozenset({"$and", "$or", "$nor"})
 
 def _compile(selector: JSONObject, *, raw: bool) -> Test:
     name, argument = _only_member(selector)
-    if name in {"$and", "$or"}:
-        tests = [_compile(part, raw=raw) for part in argument]
-        return _all_of(tests) if name == "$and" or not tests else _any_of(tests)
+    if name == "$and":
+        return _all_of([_compile(part, raw=raw) for part in argument])
+    if name == "$or":
+        return _any_of([*_compile_alternatives(argument, raw=raw)]) if argument else _matches_everything
     if name == "$not":
         test = _compile(argument, raw=raw)
         return lambda value, budget: not test(value, budget)
@@ -338,6 +340,20 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
     if not name:  # the condition is on an array's element itself, which has no name
         return _compile(argument, raw=raw)
     return _compile_field(name, argument, raw=raw or name == "_id")
+
+
+def _compile_alternatives(parts: list[JSONObject], *, raw: bool) -> Iterator[Test]:
+    """Yield the tests of alternatives. Adjacent values of one field share a test, which looks a value up."""
+    for name, run in groupby(parts, _field_with_value):
+        alternatives = list(run)
+        if name is not None and len(alternatives) > 1:
+            alternatives = [{name: {"$equalsAny": [part[name]["$eq"] for part in alternatives]}}]
+        yield from (_compile(part, raw=raw) for part in alternatives)
+
+
+def _field_with_value(selector: JSONObject) -> str | None:
+    name, condition = _only_member(selector)
+    return None if name.startswith("$") or "$eq" not in condition else name
 
 
 def _all_of(tests: list[Test]) -> Test:

@@ -226,8 +226,8 @@ def _entries(connection: Connection, search: Search, batch: FindBatch) -> Iterat
     """Yield the rows in the plan's range, after the page before. A large document is freed behind its row."""
     if search.limit == 0 and not search.counts:
         return
-    by_id = search.source is None
-    for entry in (_entries_by_id if by_id else _entries_by_index)(connection, search, batch):
+    read = _entries_by_id if search.source is None else _entries_by_index
+    for entry in read(connection, search, batch):
         try:
             yield entry
         finally:
