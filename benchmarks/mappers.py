@@ -88,7 +88,7 @@ def rows() -> Iterator[Row]:
     fields |= {name: value.replace(tzinfo=None) for name, value in fields.items() if isinstance(value, datetime)}
     given = {"_id": document.id, **fields}
     text = Plain.model_validate(document.model_dump()).model_dump_json().encode()
-    stored = codec.splice({"_id": document.id, "_rev": "1-a"}, codec.dump(document))
+    stored = codec.prepend_members({"_id": document.id, "_rev": "1-a"}, codec.dump(document))
     found = best_of(
         lambda: Plain.model_validate_json(text),
         lambda: codec.load(Recipe, stored),
