@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from couchmodel._wire.users import ANONYMOUS, User
 from couchmodel.errors import BadRequestError, DocumentError
 
 __all__ = [
@@ -62,12 +61,9 @@ class Request:
     It accepts JSON, and its body is JSON, unless ``headers`` say otherwise. With ``stream``, the body of the answer
     comes in pieces. Without it, the body has arrived whole, and its connection is free again, when
     :meth:`Transport.send` returns.
-
-    A server sets ``user``, ``peer``, the address of the client, and ``secure``, which is True for a request that came
-    over TLS. A client does not use them.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "peer", "query", "secure", "stream", "user")
+    __slots__ = ("body", "headers", "method", "path", "query", "stream")
 
     def __init__(
         self,
@@ -84,9 +80,6 @@ class Request:
         self.headers = headers or (_ACCEPT_JSON if body is None else _SEND_JSON)
         self.body = body
         self.stream = stream
-        self.user: User = ANONYMOUS
-        self.peer = ""
-        self.secure = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {request_target(self.path)}>"

@@ -60,12 +60,12 @@ class EmbeddedTransport:
             return await self._router.answer(request)
         request.headers = {**request.headers, **_lower_names(auth.fixed)}
         if not auth.renews:
-            return await self._router.answer_anybody(request)
+            return await self._router.authenticate_and_answer(request)
         return await send_authenticated(auth, request, self._answer_with)
 
     async def _answer_with(self, request: Request, credentials: Mapping[str, str] = EMPTY) -> Response:
         request.headers = {**request.headers, **_lower_names(credentials)}
-        return await self._router.answer_anybody(request)
+        return await self._router.authenticate_and_answer(request)
 
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def in_process(store: Store) -> Send:
     async def send(method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
         path, query = parse_target(target)
         lowered = {name.lower(): value for name, value in headers.items()}
-        answer = await router.answer_anybody(Request(method, path, query, lowered, body))
+        answer = await router.authenticate_and_answer(Request(method, path, query, lowered, body))
         await answer.collect()
         return Answer(answer.status, answer.headers, answer.body)
 

@@ -88,8 +88,8 @@ class Authentication:
 
     # --- Requests and sessions
 
-    async def identify(self, request: Request) -> Identity:
-        """Authenticate a request by its headers.
+    async def identify(self, request: Request, peer: str) -> Identity:
+        """Authenticate a request by its headers. ``peer`` is the address of the client.
 
         Raises:
             UnauthorizedError: if a password is wrong, a token has expired, or a user is required and none is given.
@@ -106,7 +106,7 @@ class Authentication:
             return Identity(self._token_verifier.user(authorization[7:].strip()))
         if "cookie" in headers and (identity := await self._by_cookie(headers["cookie"])):
             return identity
-        if authorization.startswith("Basic ") and (user := await self._by_password(authorization, request.peer)):
+        if authorization.startswith("Basic ") and (user := await self._by_password(authorization, peer)):
             return Identity(user)
         return Identity(self._anonymous(request))
 

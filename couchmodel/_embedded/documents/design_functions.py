@@ -1,29 +1,22 @@
-"""Open and call functions of design documents by name, and write the request object that they get.
+"""Open and call functions of design documents by name.
 
 These are the filter, update and map functions that a request names. Validation functions are in ``verdicts``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl
 
 from couchmodel._embedded.documents.reader import document_json, find_winner, require_living
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, language_of
 from couchmodel._embedded.javascript.engine import BatchedCalls, Context, parse_result
 from couchmodel._embedded.javascript.turns import run
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, decode, encode, request_target
+from couchmodel._embedded.storage.store import Database
+from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import NotFoundError, ResponseError, ServerError
 
-__all__ = ["Function", "FunctionFilter", "open_function", "request_object"]
-
-FORM: Final = "application/x-www-form-urlencoded"
-"""The content type of a body that functions get parsed, as ``req.form``."""
-
-SECRET: Final = frozenset(("authorization", "cookie", "x-auth-couchdb-token"))
-"""Headers that functions do not get. The author of a function could use them to act as the user of the request."""
+__all__ = ["Function", "FunctionFilter", "open_function"]
 
 STATUSES: Final = {
     "bad_request": 400,
@@ -100,39 +93,3 @@ class FunctionFilter:
         text = b"[%b]" % b",".join(documents)
         passing: list[bool] = self._function.call(self._responder, text, self._request, seconds=seconds)
         return passing
-
-
-def request_object(
-    store: Store, database: Database, request: Request, body: object, info: Mapping[str, Any], id: str | None = None
-) -> bytes:
-    """Return the request object ``req`` of a function, as JSON.
-
-    ``info`` is the description of the database, ``id`` the document of the request. ``body`` is the body of the
-    request as text, or its decoded value.
-    """
-    context = {"db": database.name, "name": request.user.name, "roles": list(request.user.roles)}
-    members = {
-        "info": info,
-        "uuid": store.uuids.next(),
-        "id": id,
-        "method": "GET" if request.method == "HEAD" else request.method,
-        "requested_path": request.path,
-        "path": request.path,
-        "raw_path": request_target(request.path, request.query),
-        "query": dict(request.query),
-        "headers": {name.title(): value for name, value in request.headers.items() if name not in SECRET},
-        "body": body,
-        "peer": request.peer or "127.0.0.1",  # a request from the same process has no peer
-        "form": _form(request, body),
-        "cookie": {},
-        "userCtx": context,
-        "secObj": database.security.document,
-    }
-    return encode(members)
-
-
-def _form(request: Request, body: object) -> dict[str, str]:
-    """Return the fields of an HTML form, empty for other bodies."""
-    if not isinstance(body, str) or not request.headers.get("content-type", "").startswith(FORM):
-        return {}
-    return dict(parse_qsl(body, keep_blank_values=True))

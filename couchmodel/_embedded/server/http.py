@@ -21,6 +21,7 @@ from aiohttp import StreamReader, web
 from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import OpenTransport
 from couchmodel._embedded.server.connections import Connections
+from couchmodel._embedded.server.exchange import Client
 from couchmodel._embedded.server.handlers.server import pages
 from couchmodel._embedded.server.origins import check_host, check_origin
 from couchmodel._embedded.server.responses import error_answer
@@ -165,10 +166,9 @@ class _Front:
             return await _send(http, error_answer(error))
         if http.method == "OPTIONS" and (answer := self._preflight(request)) is not None:
             return await _send(http, answer)
+        client = Client(http.remote or "", http.secure)
         if path == ("_utils",) and self._configuration.utils and not http.path.endswith("/"):
-            return await _send(http, pages.redirect(request))
-        request.peer = http.remote or ""
-        request.secure = http.secure
+            return await _send(http, pages.redirect(headers, client))
         largest = self._configuration.max_request_size
         # A body that announces its length is refused before it is read; _read_pieces measures one that does not.
         if (http.content_length or 0) > largest:
@@ -178,7 +178,7 @@ class _Front:
                 request.body = await _read_body(http, headers, largest)
             except ResponseError as error:
                 return await self._finish(http, request, error_answer(error))
-        return await self._finish(http, request, await self._router.answer_anybody(request))
+        return await self._finish(http, request, await self._router.authenticate_and_answer(request, client))
 
     async def finish(self) -> None:
         """Cancel the feeds, and wait up to ``limits.GRACE_SECONDS`` for the other responses.

@@ -5,7 +5,7 @@ Whether a user may write a document depends on the document, and is checked wher
 
 from typing import Final
 
-from couchmodel._embedded.storage.store import Store
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._wire.messages import Request
 from couchmodel._wire.users import User
 from couchmodel.errors import UnauthorizedError
@@ -28,21 +28,21 @@ _DATABASE_ADMINS: Final = frozenset(("_compact", "_view_cleanup"))
 """Endpoints of a database that its own administrators may use too."""
 
 
-def admit(store: Store, request: Request) -> None:
-    """Return if the request's user may send it, and raise an error if not.
+def admit(exchange: Exchange) -> None:
+    """Return if the user may send the request, and raise an error if not.
 
     Raises:
         UnauthorizedError, ForbiddenError: the user may not send it.
         NotFoundError: the database does not exist.
     """
-    path, user = request.path, request.user
-    if user.is_admin or not path:
+    path = exchange.request.path
+    if exchange.user.is_admin or not path:
         return
     first = path[0]
     if first[:1] == "_" and first not in _SYSTEM:
-        _admit_to_server(request, user, first)
+        _admit_to_server(exchange.request, exchange.user, first)
     else:
-        _admit_to_database(store, request, first)
+        _admit_to_database(exchange, first)
 
 
 def _admit_to_server(request: Request, user: User, first: str) -> None:
@@ -57,15 +57,15 @@ def _admit_to_server(request: Request, user: User, first: str) -> None:
         raise _not_server_admin()
 
 
-def _admit_to_database(store: Store, request: Request, first: str) -> None:
-    path, user = request.path, request.user
+def _admit_to_database(exchange: Exchange, first: str) -> None:
+    path, user = exchange.request.path, exchange.user
     second = path[1] if len(path) > 1 else ""
     # Databases are created and dropped by administrators of the server only.
-    if not second and request.method in ("PUT", "DELETE"):
+    if not second and exchange.request.method in ("PUT", "DELETE"):
         raise _not_server_admin()
     if second in _SERVER_ADMINS or (first in _SYSTEM and second in ("_all_docs", "_changes")):
         raise _not_server_admin()
-    security = store.database(first).security
+    security = exchange.database.security
     security.require_member(user)
     if second in _DATABASE_ADMINS and not security.is_admin(user):
         raise UnauthorizedError("You are not a server or db admin.")

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from couchmodel._embedded import limits
-from couchmodel._wire.messages import JSON_TYPE, Request, Response
+from couchmodel._embedded.server.exchange import Client, Exchange
+from couchmodel._wire.messages import JSON_TYPE, Response
 from couchmodel.errors import ResponseError
 
 __all__ = [
@@ -70,21 +71,20 @@ def error_answer(error: ResponseError) -> Response:
     return json_answer(error.status, {"error": error.code, "reason": error.reason})
 
 
-def location(request: Request, *path: str) -> str:
+def location(exchange: Exchange, *path: str) -> str:
     """Return the URL of a resource, on the scheme and host by which the client addressed the server."""
     # CouchDB escapes `~`, which Python's quote never does, and leaves `:` as it is.
     address = "/" + "/".join(quote(segment, safe=":").replace("~", "%7E") for segment in path)
-    return origin(request) + address
+    return origin(exchange.request.headers, exchange.client) + address
 
 
-def origin(request: Request) -> str:
+def origin(headers: Mapping[str, str], client: Client) -> str:
     """Return the scheme and host by which the client addressed the server; an empty string if it named no host.
 
     Behind a proxy they stand in the ``X-Forwarded`` headers, which are read as CouchDB reads them.
     """
-    headers = request.headers
     host = headers.get("x-forwarded-host") or headers.get("host")
-    secure = request.secure or headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
+    secure = client.secure or headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
     return f"{'https' if secure else 'http'}://{host}" if host else ""
 
 

@@ -20,6 +20,7 @@ from couchmodel import ConfigurationError
 from couchmodel._embedded.auth.passwords import admin_line, hash_password
 from couchmodel._embedded.auth.users import UserDocument
 from couchmodel._embedded.replicator.endpoints import parse_end
+from couchmodel._embedded.server.exchange import Client
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
@@ -43,8 +44,7 @@ class Stranger:
     ) -> Response:
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = Request(method, *parse_target(target), {"host": "h", "accept": "*/*", **(headers or {})}, raw)
-        request.peer = "127.0.0.1"
-        return await self.router.answer_anybody(request)
+        return await self.router.authenticate_and_answer(request, Client("127.0.0.1"))
 
     async def who(self, **headers: str) -> tuple[Any, ...]:
         answer = (await self.ask("GET", "/_session", headers)).json()

@@ -10,6 +10,7 @@ from couchmodel._embedded.queries import all_docs
 from couchmodel._embedded.queries.all_docs import Batch, First, Query, Space
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.rules.partitions import check_partition, require_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, array_response
 from couchmodel._embedded.storage.sqlite import Job
@@ -24,8 +25,9 @@ __all__ = ["list_documents", "list_queries"]
 _SPACES: Final = {"_all_docs": all_docs.ALL, "_design_docs": all_docs.DESIGN, "_local_docs": all_docs.LOCAL}
 
 
-async def list_documents(store: Store, database: Database, request: Request) -> Response:
+async def list_documents(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_all_docs`` and ``POST /{db}/_all_docs``."""
+    store, database, request = exchange.store, exchange.database, exchange.request
     query = _partition_query(database, request, all_docs.parse_query(await _parse_request(request)))
     space = _SPACES[request.path[1]]
     first = await _read_first(store, query, partial(all_docs.first_batch, database.number, space, query))
@@ -37,8 +39,9 @@ async def list_documents(store: Store, database: Database, request: Request) -> 
     )
 
 
-async def list_queries(store: Store, database: Database, request: Request) -> Response:
+async def list_queries(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_all_docs/queries``."""
+    database, request = exchange.database, exchange.request
     base = parse_parameters(request.query, view_queries.ViewQuery())
     require_json_type(request)
 
@@ -46,7 +49,8 @@ async def list_queries(store: Store, database: Database, request: Request) -> Re
         return [_partition_query(database, request, all_docs.parse_query(query)) for query in parse_queries(base, text)]
 
     queries = await parse_in_thread(await read_text(request), parse)
-    return Response(200, JSON_HEADERS, stream=_result_pieces(store, database, _SPACES[request.path[1]], queries))
+    space = _SPACES[request.path[1]]
+    return Response(200, JSON_HEADERS, stream=_result_pieces(exchange.store, database, space, queries))
 
 
 async def _parse_request(request: Request) -> view_queries.ViewQuery:

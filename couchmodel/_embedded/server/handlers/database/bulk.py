@@ -19,10 +19,11 @@ from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
 from couchmodel._embedded.server.bulk_body import BulkEdits, make_edit, read_bulk
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parsed_body, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, join_parts
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
 
@@ -32,28 +33,30 @@ REFUSALS: Final = (ForbiddenError, UnauthorizedError, RefusedError)
 """Errors of one document. The other documents are written all the same."""
 
 
-async def write(store: Store, database: Database, request: Request) -> Response:
+async def write(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_bulk_docs``."""
+    database, request = exchange.database, exchange.request
     require_json_type(request)
     plain = database.name == USERS
     text = await read_text(request, limits.BODY_BYTES if plain else limits.DOCUMENTS_BYTES)
     async with parsed_body(text, parse_object if plain else read_bulk) as body:
-        return await _write(store, database, request, body, len(text))
+        return await _write(exchange, body, len(text))
 
 
-async def _write(store: Store, database: Database, request: Request, body: dict[str, Any], size: int) -> Response:
+async def _write(exchange: Exchange, body: dict[str, Any], size: int) -> Response:
+    database = exchange.database
     documents, new_edits = await hash_passwords(database, _parse_documents(body)), body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequestError("`new_edits` parameter must be a boolean.")
     if new_edits and body.get("all_or_nothing") is True:
         return await _answer(417, await asyncio.to_thread(_refuse_all_or_nothing, documents))
     # The writing job parses the documents: many of them would hold up the event loop.
-    bulk = _Bulk(store, documents, _is_only_accepted(request, body))
+    bulk = _Bulk(exchange.store, documents, _is_only_accepted(exchange.request, body))
     write_all = _write_new if new_edits else _write_replicated
-    check = write_check(database, request.user)
+    check = write_check(database, exchange.user)
     job = partial(write_all, bulk, database.number, check)
     short = len(documents) <= limits.INLINE_DOCUMENTS and size <= limits.LARGE_BODY
-    rows = await write_checked(store, database, job, check, short=short)
+    rows = await write_checked(exchange.store, database, job, check, short=short)
     accepted = bulk.accepted and any(row.startswith(b'{"ok":true') for row in rows)
     return await _answer(202 if accepted else 201, rows)
 

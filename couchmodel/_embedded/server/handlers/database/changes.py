@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.documents.design_functions import FunctionFilter, open_function, request_object
+from couchmodel._embedded.documents.design_functions import FunctionFilter, open_function
 from couchmodel._embedded.documents.reader import ReadOptions
 from couchmodel._embedded.json.parse import parse_json_parameter, parse_object, parse_query
 from couchmodel._embedded.mango.selector import compile_selector
@@ -16,8 +16,10 @@ from couchmodel._embedded.queries import changes
 from couchmodel._embedded.queries.changes import Change, ChangesBatch, ChangesQuery, Filter
 from couchmodel._embedded.queries.filtered_changes import scan
 from couchmodel._embedded.rules.params import parse_digits, parse_integer, require_json_type
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database.database import describe
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
+from couchmodel._embedded.server.request_object import request_object
 from couchmodel._embedded.server.responses import JSON_HEADERS, error_answer, has_current_etag, join_parts, not_modified
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Request, Response
@@ -29,12 +31,13 @@ _FEEDS: Final = ("normal", "longpoll", "continuous", "live", "eventsource")
 _EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
-async def feed(store: Store, database: Database, request: Request) -> Response:
+async def feed(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_changes`` and ``POST /{db}/_changes``."""
+    store, database, request = exchange.store, exchange.database, exchange.request
     kind = request.query.get("feed", "normal")
     if kind not in _FEEDS:
         raise BadRequestError("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
-    query = await _parse_request(store, database, request)
+    query = await _parse_request(exchange)
     _parse_timeout(request.query)
     _parse_heartbeat(request.query.get("heartbeat"))
     if kind == "normal":
@@ -216,7 +219,8 @@ def _parse_heartbeat(text: str | None) -> float | None:
 # --- parameters
 
 
-async def _parse_request(store: Store, database: Database, request: Request) -> ChangesQuery:
+async def _parse_request(exchange: Exchange) -> ChangesQuery:
+    request = exchange.request
     parameters = request.query
     text = b""
     if request.method == "POST":
@@ -227,14 +231,14 @@ async def _parse_request(store: Store, database: Database, request: Request) -> 
         since = request.headers.get("last-event-id", since)
     flags: dict[str, Any] = {name: True for name in _FLAGS if parameters.get(name) == "true"}
     return ChangesQuery(
-        since=changes.parse_since(since, database),
+        since=changes.parse_since(since, exchange.database),
         limit=_parse_limit(parameters.get("limit")),
         interval=_parse_interval(parameters.get("seq_interval", "1")),
         descending=parameters.get("descending") == "true",
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
         wishes=ReadOptions(**flags),
-        filter=await _parse_filter(store, database, request, text),
+        filter=await _parse_filter(exchange, text),
     )
 
 
@@ -262,7 +266,8 @@ def _parse_interval(text: str) -> int:
 _INTEGER: Final = re.compile("([+-]?)([0-9]+)")
 
 
-async def _parse_filter(store: Store, database: Database, request: Request, text: bytes) -> Filter:
+async def _parse_filter(exchange: Exchange, text: bytes) -> Filter:
+    request = exchange.request
     name = request.query.get("filter", "")
     if name == "_selector":
         if request.method != "POST":
@@ -282,12 +287,12 @@ async def _parse_filter(store: Store, database: Database, request: Request, text
             if "view" not in request.query:
                 raise BadRequestError("`view` filter parameter is not provided.")
             design, view = _split_name(request.query["view"], "`view` must be of the form `designname/viewname`")
-            return await _function_filter(store, database, request, body, design, "views", view, "map")
+            return await _function_filter(exchange, body, design, "views", view, "map")
         case name if name.startswith("_"):
             raise BadRequestError("unknown builtin filter name")
         case name:
             design, function = _split_name(name, "`filter` must be of the form `designname/filtername`")
-            return await _function_filter(store, database, request, body, design, "filters", function)
+            return await _function_filter(exchange, body, design, "filters", function)
 
 
 def _parse_selector(text: bytes) -> Filter:
@@ -298,14 +303,12 @@ def _parse_selector(text: bytes) -> Filter:
         raise BadRequestError(error.reason) from None  # CouchDB answers with the code "bad_request" here
 
 
-async def _function_filter(
-    store: Store, database: Database, request: Request, body: dict[str, Any], *path: str
-) -> Filter:
+async def _function_filter(exchange: Exchange, body: dict[str, Any], *path: str) -> Filter:
     """Return a filter by a function. ``path`` is the design document's name, then the function's path in it."""
     design, *names = path
-    function = await store.read(partial(open_function, database, design, tuple(names)))
-    info = await store.read(partial(describe, database))
-    request_json = request_object(store, database, request, body if request.method == "POST" else "undefined", info)
+    function = await exchange.store.read(partial(open_function, exchange.database, design, tuple(names)))
+    info = await exchange.store.read(partial(describe, exchange.database))
+    request_json = request_object(exchange, body if exchange.request.method == "POST" else "undefined", info)
     return Filter(function=FunctionFilter(function, request_json))
 
 

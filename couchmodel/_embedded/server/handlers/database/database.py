@@ -14,12 +14,13 @@ from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.maintenance.compaction import compact_some
 from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
 from couchmodel._embedded.rules.security import DEFAULT, Security, check_security
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.document import write_batch, write_revision
 from couchmodel._embedded.server.request_body import json_body, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, location
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, Response, encode
+from couchmodel._wire.messages import Response, encode
 from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError, UnsupportedError
 
 __all__ = [
@@ -45,9 +46,10 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
 _LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
 
 
-async def create(store: Store, request: Request, name: str) -> Response:
+async def create(exchange: Exchange) -> Response:
     """Answer ``PUT /{db}``."""
-    shards, partitioned = _parse_shape(request.query)
+    name = exchange.arguments["db"]
+    shards, partitioned = _parse_shape(exchange.request.query)
     if name not in SYSTEM and not _NAME.fullmatch(name):
         reason = (
             f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters "
@@ -59,43 +61,44 @@ async def create(store: Store, request: Request, name: str) -> Response:
         raise BadRequestError(reason, code="database_name_too_long")
     if partitioned and name in SYSTEM:
         raise BadRequestError("Cannot partition a system database")
-    await store.create_database(name, shards=shards, partitioned=partitioned)
-    headers = {**JSON_HEADERS, "location": location(request, name)}
+    await exchange.store.create_database(name, shards=shards, partitioned=partitioned)
+    headers = {**JSON_HEADERS, "location": location(exchange, name)}
     return json_answer(201, OK, headers)
 
 
-async def drop(store: Store, request: Request, name: str) -> Response:
+async def drop(exchange: Exchange) -> Response:
     """Answer ``DELETE /{db}``."""
-    if "rev" in request.query:
+    if "rev" in exchange.request.query:
         reason = "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
         raise BadRequestError(reason)
-    await store.drop_database(name)
+    await exchange.store.drop_database(exchange.arguments["db"])
     return json_answer(200, OK)
 
 
-async def info(store: Store, database: Database, request: Request) -> Response:
+async def info(exchange: Exchange) -> Response:
     """Answer ``GET /{db}``."""
-    return json_answer(200, await store.read(partial(describe, database)))
+    return json_answer(200, await exchange.store.read(partial(describe, exchange.database)))
 
 
-async def create_document(store: Store, database: Database, request: Request) -> Response:
+async def create_document(exchange: Exchange) -> Response:
     """Answer ``POST /{db}``."""
+    database, request = exchange.database, exchange.request
     require_json_type(request)
     edit = await parse_in_thread(await read_text(request, limits.DOCUMENTS_BYTES), read_document)
-    edit.id = edit.id or store.uuids.next()
+    edit.id = edit.id or exchange.store.uuids.next()
     if request.query.get("batch") == "ok":
-        return await write_batch(store, database, request, edit)
+        return await write_batch(exchange, edit)
     status = 202 if requests_write_quorum(request.query) else 201
-    rev = await write_revision(store, database, edit, request.user)
-    headers = {**JSON_HEADERS, "location": location(request, database.name, edit.id)}
+    rev = await write_revision(exchange, edit)
+    headers = {**JSON_HEADERS, "location": location(exchange, database.name, edit.id)}
     return json_answer(status, {"ok": True, "id": edit.id, "rev": rev}, headers)
 
 
-async def compact(store: Store, database: Database, request: Request) -> Response:
+async def compact(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_compact``: the compaction goes on in a task after the answer."""
-    require_json_type(request)
-    database.compactions += 1
-    task = asyncio.create_task(_compact(store, database))
+    require_json_type(exchange.request)
+    exchange.database.compactions += 1
+    task = asyncio.create_task(_compact(exchange.store, exchange.database))
     _compacting.add(task)
     task.add_done_callback(_compacting.discard)
     return json_answer(202, OK)
@@ -118,46 +121,49 @@ async def _compact(store: Store, database: Database) -> None:
         forget_sizes(database)
 
 
-async def ensure_full_commit(store: Store, database: Database, request: Request) -> Response:
+async def ensure_full_commit(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_ensure_full_commit``. There is nothing to do: every answered write is committed."""
-    require_json_type(request)
-    return json_answer(201, {"ok": True, "instance_start_time": str(database.created)})
+    require_json_type(exchange.request)
+    return json_answer(201, {"ok": True, "instance_start_time": str(exchange.database.created)})
 
 
-async def limit(store: Store, database: Database, request: Request) -> Response:
+async def limit(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_revs_limit`` and ``_purged_infos_limit``."""
-    return json_answer(200, await store.read(partial(_read_setting, database.number, _LIMITS[request.path[1]])))
+    name = _LIMITS[exchange.request.path[1]]
+    return json_answer(200, await exchange.store.read(partial(_read_setting, exchange.database.number, name)))
 
 
-async def set_limit(store: Store, database: Database, request: Request) -> Response:
+async def set_limit(exchange: Exchange) -> Response:
     """Answer ``PUT /{db}/_revs_limit`` and ``_purged_infos_limit``."""
-    database.security.require_admin(request.user)
-    value = await json_body(request)
-    name = _LIMITS[request.path[1]]
+    exchange.database.security.require_admin(exchange.user)
+    value = await json_body(exchange.request)
+    name = _LIMITS[exchange.request.path[1]]
     if type(value) is not int or not 1 <= value <= limits.LARGEST_NUMBER:
         raise BadRequestError(f"`{name}` must be positive integer")
-    await store.write(partial(_write_setting, database.number, name, value))
+    await exchange.store.write(partial(_write_setting, exchange.database.number, name, value))
     return json_answer(200, OK)
 
 
-async def security(store: Store, database: Database, request: Request) -> Response:
+async def security(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_security``."""
-    text = database.security.text
+    text = exchange.database.security.text
     return Response(200, JSON_HEADERS, (encode(DEFAULT) if text is None else text) + b"\n")
 
 
-async def set_security(store: Store, database: Database, request: Request) -> Response:
+async def set_security(exchange: Exchange) -> Response:
     """Answer ``PUT /{db}/_security``."""
-    value = await parse_in_thread(await read_text(request, limits.QUERY_BYTES), parse_json)
+    database = exchange.database
+    value = await parse_in_thread(await read_text(exchange.request, limits.QUERY_BYTES), parse_json)
     if database.name == "_users":
         raise ForbiddenError("You can't edit the security object of the user database.")
-    database.security.require_admin(request.user)
+    database.security.require_admin(exchange.user)
     security = _make_security(database.name, value)
 
     def replace_security(_: object) -> None:
         database.security = security
 
-    await store.write(partial(_write_setting, database.number, "security", security.text), on_commit=replace_security)
+    job = partial(_write_setting, database.number, "security", security.text)
+    await exchange.store.write(job, on_commit=replace_security)
     return json_answer(200, OK)
 
 

@@ -24,6 +24,7 @@ from couchmodel._embedded.queries.find import (
     unpack_bookmark,
 )
 from couchmodel._embedded.rules.params import require_json_type
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS
 from couchmodel._embedded.storage.readers import Reader
@@ -37,8 +38,9 @@ from couchmodel.errors import BadRequestError
 __all__ = ["explain", "find"]
 
 
-async def find(store: Store, database: Database, request: Request) -> Response:
+async def find(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_find``."""
+    store, database, request = exchange.store, exchange.database, exchange.request
     require_json_type(request)
     text = await read_text(request)
     catalogue = await store.read(partial(read_catalogue, database))
@@ -83,11 +85,12 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
     return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
 
 
-async def explain(store: Store, database: Database, request: Request) -> Response:
+async def explain(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_explain``."""
+    database, request = exchange.database, exchange.request
     require_json_type(request)
     text = await read_text(request)
-    catalogue = await store.read(partial(read_catalogue, database))
+    catalogue = await exchange.store.read(partial(read_catalogue, database))
     explain_text = partial(_explain, database, catalogue, _partition(request))
     return await parse_in_thread(text, explain_text, limits.INLINE_QUERY_BYTES)
 

@@ -10,10 +10,11 @@ from couchmodel._embedded.documents.writer import WriteBatch
 from couchmodel._embedded.json.parse import parse_query
 from couchmodel._embedded.mango.planner import ALL_DOCS
 from couchmodel._embedded.rules.params import parse_digits, require_json_type
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import OK, json_answer
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Database
 from couchmodel._embedded.views.designs import QUERY
 from couchmodel._embedded.views.mango_indexes import (
     Definition,
@@ -28,14 +29,22 @@ from couchmodel._wire.messages import Request, Response, decode
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError, NotFoundError
 
-__all__ = ["create", "delete", "delete_many", "list_indexes"]
+__all__ = ["check_user", "create", "delete", "delete_many", "list_indexes"]
 
 
-async def create(store: Store, database: Database, request: Request) -> Response:
+def check_user(exchange: Exchange) -> None:
+    """Raise UnauthorizedError or ForbiddenError if the user may not do this to the indexes of the database."""
+    security = exchange.database.security
+    if exchange.request.method != "GET":
+        security.require_admin(exchange.user)
+
+
+async def create(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_index``."""
+    database, request = exchange.database, exchange.request
     require_json_type(request)
     definition = await parse_in_thread(await read_text(request), _parse_index, limits.INLINE_QUERY_BYTES)
-    result = await store.write(partial(_create_index, database.number, definition), on_commit=database.notify)
+    result = await exchange.store.write(partial(_create_index, database.number, definition), on_commit=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 
 
@@ -45,34 +54,35 @@ def _parse_index(text: bytes) -> Definition:
     return definition
 
 
-async def list_indexes(store: Store, database: Database, request: Request) -> Response:
+async def list_indexes(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_index``."""
-    indexes = [ALL_DOCS, *(await store.read(partial(read_catalogue, database))).indexes]
-    skip = _integer_parameter(request, "skip", 0, lowest=0)
-    limit = _integer_parameter(request, "limit", len(indexes), lowest=1)
+    indexes = [ALL_DOCS, *(await exchange.store.read(partial(read_catalogue, exchange.database))).indexes]
+    skip = _integer_parameter(exchange.request, "skip", 0, lowest=0)
+    limit = _integer_parameter(exchange.request, "limit", len(indexes), lowest=1)
     page = [describe_index(index) for index in indexes[skip : skip + limit]]
     return json_answer(200, {"total_rows": len(indexes), "indexes": page})
 
 
-async def delete(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``DELETE /{db}/_index/{design}/{type}/{name}``."""
-    *design, kind, name = request.path[2:]
-    id = _design_id("/".join(design))
-    if kind != "json":
+async def delete(exchange: Exchange) -> Response:
+    """Answer ``DELETE /{db}/_index/{ddoc}/{type}/{name}``."""
+    database, arguments = exchange.database, exchange.arguments
+    if arguments["type"] != "json":
         raise NotFoundError("missing")
-    await store.write(partial(_delete_index, database, id, name), on_commit=database.notify)
+    id, name = _design_id(arguments["ddoc"]), arguments["name"]
+    await exchange.store.write(partial(_delete_index, database, id, name), on_commit=database.notify)
     return json_answer(200, OK)
 
 
-async def delete_many(store: Store, database: Database, request: Request) -> Response:
+async def delete_many(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_index/_bulk_delete``."""
+    database, request = exchange.database, exchange.request
     require_json_type(request)
     names = parse_removal(await parse_in_thread(await read_text(request), parse_query))
     success: list[dict[str, Any]] = []
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, names):
         try:
-            await store.write(partial(_delete_index, database, id, None), on_commit=database.notify)
+            await exchange.store.write(partial(_delete_index, database, id, None), on_commit=database.notify)
             success.append({"id": id, "ok": True})
         except NotFoundError as error:
             fail.append({"id": id, "error": error.code})

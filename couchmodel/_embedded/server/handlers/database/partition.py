@@ -5,36 +5,40 @@ from typing import Any
 
 from couchmodel._embedded.documents.reader import check_database
 from couchmodel._embedded.rules.partitions import check_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.responses import json_answer
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Database
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 
-__all__ = ["database_request", "info"]
+__all__ = ["info", "narrow", "refuse_path"]
 
 
-async def info(store: Store, database: Database, request: Request) -> Response:
+async def info(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_partition/{partition}``."""
-    name = request.path[2]
-    _require(database, name)
-    return json_answer(200, await store.read_in_thread(partial(_read_info, database, name)))
+    name = exchange.arguments["partition"]
+    _require(exchange.database, name)
+    return json_answer(200, await exchange.store.read_in_thread(partial(_read_info, exchange.database, name)))
 
 
-def database_request(database: Database, request: Request) -> Request:
-    """Return a request to an endpoint of a partition as a request to the database with the parameter ``partition``.
+async def refuse_path(exchange: Exchange) -> Response:
+    """Refuse ``/{db}/_partition``. Raises BadRequestError."""
+    raise BadRequestError("invalid_partition_req")
+
+
+def narrow(exchange: Exchange) -> None:
+    """Turn a request to an endpoint of a partition into one to the database with the parameter ``partition``.
 
     Raises BadRequestError if the database is not partitioned, or if the query names another partition.
     """
-    name = request.path[2]
-    _require(database, name)
+    request, name = exchange.request, exchange.arguments["partition"]
+    _require(exchange.database, name)
     if request.query.get("partition", name) != name:
         raise BadRequestError("Conflicting value for `partition` in query string")
     query = {**request.query, "partition": name}
     path = (request.path[0], *request.path[3:])
-    narrowed = Request(request.method, path, query, request.headers, request.body, request.stream)
-    narrowed.user = request.user
-    return narrowed
+    exchange.request = Request(request.method, path, query, request.headers, request.body, request.stream)
 
 
 def _require(database: Database, name: str) -> None:

@@ -7,18 +7,19 @@ from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.maintenance import purge as purging
 from couchmodel._embedded.rules.params import requests_write_quorum, require_json_type
 from couchmodel._embedded.rules.partitions import require_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import json_answer
-from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.messages import Response
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import BadRequestError
 
 __all__ = ["infos", "purge"]
 
 
-async def purge(store: Store, database: Database, request: Request) -> Response:
+async def purge(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_purge``."""
+    database, request = exchange.database, exchange.request
     require_json_type(request)
     revs_by_id, accepted = (
         await parse_in_thread(await read_text(request), _parse_purge),
@@ -27,13 +28,14 @@ async def purge(store: Store, database: Database, request: Request) -> Response:
     if database.partitioned:
         for id in revs_by_id:
             require_partition(id)
-    gone = await store.write(partial(purging.purge, database.number, revs_by_id), on_commit=database.notify)
+    gone = await exchange.store.write(partial(purging.purge, database.number, revs_by_id), on_commit=database.notify)
     return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 
 
-async def infos(store: Store, database: Database, request: Request) -> Response:
+async def infos(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_purged_infos``."""
-    return json_answer(200, {"purged_infos": await store.read(partial(purging.read_purged_infos, database.number))})
+    found = await exchange.store.read(partial(purging.read_purged_infos, exchange.database.number))
+    return json_answer(200, {"purged_infos": found})
 
 
 def _parse_purge(text: bytes) -> dict[str, list[Rev]]:

@@ -16,6 +16,7 @@ from couchmodel._embedded.queries import revisions as replication
 from couchmodel._embedded.queries.revisions import BulkGetResult, Difference
 from couchmodel._embedded.rules.params import accepts, require_json_type
 from couchmodel._embedded.rules.partitions import check_id, require_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.document_reads import MISSING_PART_TYPE, bundle_document
 from couchmodel._embedded.server.request_body import json_object, parsed_body, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, json_answer
@@ -32,26 +33,27 @@ _FLAGS: Final = ("revs", "attachments", "att_encoding_info")
 """Parameters of ``_bulk_get`` that become members of Wishes."""
 
 
-async def revisions_difference(store: Store, database: Database, request: Request) -> Response:
+async def revisions_difference(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_revs_diff``."""
 
     def members(found: dict[str, Difference]) -> dict[str, Any]:
         return {id: _difference_row(difference) for id, difference in found.items()}
 
-    return await _answer_differences(store, database, request, members)
+    return await _answer_differences(exchange.store, exchange.database, exchange.request, members)
 
 
-async def missing_revisions(store: Store, database: Database, request: Request) -> Response:
+async def missing_revisions(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_missing_revs``."""
 
     def members(found: dict[str, Difference]) -> dict[str, Any]:
         return {"missing_revs": {id: difference.missing for id, difference in found.items()}}
 
-    return await _answer_differences(store, database, request, members)
+    return await _answer_differences(exchange.store, exchange.database, exchange.request, members)
 
 
-async def bulk_get(store: Store, database: Database, request: Request) -> Response:
+async def bulk_get(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_bulk_get`` with JSON, or with a multipart body if the client accepts no JSON."""
+    store, database, request = exchange.store, exchange.database, exchange.request
     documents = (await json_object(request)).get("docs")
     if not isinstance(documents, list):
         raise BadRequestError("Missing JSON list of 'docs'.")

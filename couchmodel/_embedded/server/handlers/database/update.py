@@ -8,20 +8,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.documents.design_functions import Function, open_function, request_object
+from couchmodel._embedded.documents.design_functions import Function, open_function
 from couchmodel._embedded.documents.incoming import parse_document, validate_id
 from couchmodel._embedded.documents.reader import ReadOptions, open_winner
 from couchmodel._embedded.javascript.turns import run
 from couchmodel._embedded.rules.erlang import erlang_term
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database.database import describe
 from couchmodel._embedded.server.handlers.document.document import write_revision
+from couchmodel._embedded.server.request_object import request_object
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode
-from couchmodel._wire.users import User
+from couchmodel._embedded.storage.store import Database
+from couchmodel._wire.messages import JSON_TYPE, Response, encode
 from couchmodel.errors import NotFoundError, ServerError
 
-__all__ = ["update"]
+__all__ = ["refuse_path", "update"]
 
 
 FRAMING: Final = frozenset(("connection", "content-length", "trailer", "transfer-encoding", "upgrade"))
@@ -40,24 +41,27 @@ class _UpdateCall(NamedTuple):
     info: Mapping[str, Any]
 
 
-async def update(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``/{db}/_design/{design}/_update/{function}`` and ``…/{document}``, by any method but GET."""
-    _, _, design, _, *names = request.path
-    if not names:
-        raise NotFoundError("Invalid path.", code="update_error")
-    id = "/".join(names[1:]) or None
-    call = await store.read(partial(_open_call, database, design, names[0], id))
-    body = await request.read()
+async def refuse_path(exchange: Exchange) -> Response:
+    """Refuse ``/{db}/_design/{ddoc}/_update``. Raises NotFoundError."""
+    raise NotFoundError("Invalid path.", code="update_error")
+
+
+async def update(exchange: Exchange) -> Response:
+    """Answer ``/{db}/_design/{ddoc}/_update/{function}`` and ``…/{document}``, by any method but GET."""
+    database, arguments = exchange.database, exchange.arguments
+    id = arguments["document"] or None
+    call = await exchange.store.read(partial(_open_call, database, arguments["ddoc"], arguments["function"], id))
+    body = await exchange.request.read()
 
     def call_function() -> Any:
-        request_json = request_object(store, database, request, body.decode(errors="replace"), call.info, id)
+        request_json = request_object(exchange, body.decode(errors="replace"), call.info, id)
         return call.function.call("update", call.document or b"null", request_json)
 
     document, answer = await run(database.scripts, call_function)
     writes = isinstance(document, dict)
     response = _function_response(answer, 201 if writes else 200)
     if writes:
-        written = await _save(store, database, document, request.user)
+        written = await _save(exchange, document)
         response.headers = {**written, **response.headers}
     return response
 
@@ -73,11 +77,11 @@ def _open_call(database: Database, design: str, name: str, id: str | None, conne
     return _UpdateCall(function, document, describe(database, connection))
 
 
-async def _save(store: Store, database: Database, document: dict[str, Any], user: User) -> dict[str, str]:
+async def _save(exchange: Exchange, document: dict[str, Any]) -> dict[str, str]:
     """Write the document, and return the headers that name its new revision."""
     edit = await asyncio.to_thread(parse_document, document)
     validate_id(edit.id)
-    rev = await write_revision(store, database, edit, user)
+    rev = await write_revision(exchange, edit)
     return {"x-couch-update-newrev": rev} | ({"x-couch-id": edit.id} if edit.id.isprintable() else {})
 
 

@@ -16,6 +16,7 @@ from couchmodel._embedded.queries.view_rows import Batch, Cursor, Source
 from couchmodel._embedded.rules.collation import COLLATOR
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.rules.partitions import check_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, array_pieces, array_response, json_answer
 from couchmodel._embedded.storage.readers import Reader
@@ -34,18 +35,21 @@ from couchmodel._embedded.views.params import (
 from couchmodel._embedded.views.reader import Span, count_rows, rows_size
 from couchmodel._embedded.views.reduce import ReductionFactory, open_reducer
 from couchmodel._embedded.views.writer import IndexState, read_state
-from couchmodel._wire.messages import Request, Response, decode, encode
+from couchmodel._wire.messages import Response, decode, encode
 
 __all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
 
 T = TypeVar("T")
 
 
-async def list_rows(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``GET /{db}/_design/{design}/_view/{view}`` and ``POST``."""
-    design = await _open_design(store, database, request.path[2])
+async def list_rows(exchange: Exchange) -> Response:
+    """Answer ``GET /{db}/_design/{ddoc}/_view/{view}`` and ``POST``."""
+    store, database, request = exchange.store, exchange.database, exchange.request
+    design = await _open_design(store, database, exchange.arguments["ddoc"])
     query = parse_body(await json_object(request)) if request.method == "POST" else ViewQuery()
-    view_query = _open_query(store, database, design, request.path[4], parse_parameters(request.query, query))
+    view_query = _open_query(
+        store, database, design, exchange.arguments["view"], parse_parameters(request.query, query)
+    )
     head, batches = await view_query.begin()
     first: list[bytes] = await anext(batches, [])
     second = await anext(batches, None)
@@ -54,11 +58,12 @@ async def list_rows(store: Store, database: Database, request: Request) -> Respo
     return Response(200, JSON_HEADERS, stream=array_pieces(head, _chain([first, second], batches), b"\n]}\n"))
 
 
-async def list_queries(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``POST /{db}/_design/{design}/_view/{view}/queries``."""
-    design = await _open_design(store, database, request.path[2])
+async def list_queries(exchange: Exchange) -> Response:
+    """Answer ``POST /{db}/_design/{ddoc}/_view/{view}/queries``."""
+    store, database, request = exchange.store, exchange.database, exchange.request
+    design = await _open_design(store, database, exchange.arguments["ddoc"])
     require_json_type(request)
-    name = request.path[4]
+    name = exchange.arguments["view"]
     design.view(name)
     base = replace(parse_parameters(request.query, ViewQuery()), keys=NOT_GIVEN, group=None, group_level=None)
     queries = await parse_in_thread(await read_text(request), partial(parse_queries, base))
@@ -68,9 +73,10 @@ async def list_queries(store: Store, database: Database, request: Request) -> Re
     return Response(200, JSON_HEADERS, stream=_result_pieces(view_queries))
 
 
-async def info(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``GET /{db}/_design/{design}/_info``."""
-    design = await _open_design(store, database, request.path[2])
+async def info(exchange: Exchange) -> Response:
+    """Answer ``GET /{db}/_design/{ddoc}/_info``."""
+    store, database = exchange.store, exchange.database
+    design = await _open_design(store, database, exchange.arguments["ddoc"])
     state = await store.read(partial(read_state, database.number, design.signature))
     size = 0 if state.number is None else await store.read_in_thread(partial(rows_size, state.number))
     pending = max(0, state.database_seq - state.update_seq)
@@ -87,21 +93,21 @@ async def info(store: Store, database: Database, request: Request) -> Response:
         "compact_running": False,
         "collator_versions": [COLLATOR],
     }
-    return json_answer(200, {"name": request.path[2], "view_index": index})
+    return json_answer(200, {"name": exchange.arguments["ddoc"], "view_index": index})
 
 
-async def compact(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``POST /{db}/_compact/{design}``. There is nothing to do: an index is always compact."""
-    require_json_type(request)
-    await _open_design(store, database, request.path[2])
+async def compact(exchange: Exchange) -> Response:
+    """Answer ``POST /{db}/_compact/{ddoc}``. There is nothing to do: an index is always compact."""
+    require_json_type(exchange.request)
+    await _open_design(exchange.store, exchange.database, exchange.arguments["ddoc"])
     return json_answer(202, OK)
 
 
-async def clean_up(store: Store, database: Database, request: Request) -> Response:
+async def clean_up(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_view_cleanup`` and ``_nouveau_cleanup``. Only the latter requires the type of JSON."""
-    if request.path[1] == "_nouveau_cleanup":
-        require_json_type(request)
-    await indexing.clean_up(store, database)
+    if exchange.request.path[1] == "_nouveau_cleanup":
+        require_json_type(exchange.request)
+    await indexing.clean_up(exchange.store, exchange.database)
     return json_answer(202, OK)
 
 

@@ -20,6 +20,7 @@ from couchmodel._embedded.documents.incoming import (
 from couchmodel._embedded.documents.reader import RevisionContent, load_revision
 from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
 from couchmodel._embedded.rules.params import accepts_gzip, expected_revision, requests_write_quorum
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.attachment_streams import (
     decompressed_pieces,
     discard_uploads,
@@ -30,7 +31,7 @@ from couchmodel._embedded.server.handlers.document.attachment_streams import (
 from couchmodel._embedded.server.ranges import Range, parse_ranges
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, json_answer, location, not_modified
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import NotFoundError, ResponseError, UnsupportedMediaTypeError
@@ -38,10 +39,12 @@ from couchmodel.errors import NotFoundError, ResponseError, UnsupportedMediaType
 __all__ = ["delete", "get", "put"]
 
 
-async def get(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
+async def get(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/{id}/{name}``."""
+    store, request = exchange.store, exchange.request
     rev = Rev.parse(request.query["rev"]) if "rev" in request.query else None
-    attachment = await store.read(partial(_find_attachment, database.number, id, rev, name))
+    id, name = exchange.arguments["id"], exchange.arguments["name"]
+    attachment = await store.read(partial(_find_attachment, exchange.database.number, id, rev, name))
     tag = f'"{attachment.digest}"'
     if has_current_etag(request.headers, tag):
         return not_modified(tag)
@@ -65,8 +68,10 @@ async def get(store: Store, database: Database, request: Request, id: str, name:
     return Response(206, headers, stream=range_chunks(store, attachment, ranges[0]))
 
 
-async def put(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
+async def put(exchange: Exchange) -> Response:
     """Answer ``PUT /{db}/{id}/{name}``."""
+    store, database, request = exchange.store, exchange.database, exchange.request
+    id, name = exchange.arguments["id"], exchange.arguments["name"]
     validate_attachment_name(name)
     status = 202 if requests_write_quorum(request.query) else 201
     rev = expected_revision(request.query, request.headers)
@@ -77,23 +82,24 @@ async def put(store: Store, database: Database, request: Request, id: str, name:
     try:
         await receive_body(store, request, content)
         change = _Change(database.number, id, rev, name, IncomingAttachment(name, content_type, content))
-        check = write_check(database, request.user)
+        check = write_check(database, exchange.user)
         new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
     finally:
         discard_uploads(store, [content])
     headers = {
         **JSON_HEADERS,
-        "location": location(request, database.name, id, name),
+        "location": location(exchange, database.name, id, name),
     }
     return json_answer(status, {"ok": True, "id": id, "rev": new_rev}, headers)
 
 
-async def delete(store: Store, database: Database, request: Request, id: str, name: str) -> Response:
+async def delete(exchange: Exchange) -> Response:
     """Answer ``DELETE /{db}/{id}/{name}``."""
-    rev = expected_revision(request.query, request.headers)
-    change = _Change(database.number, id, rev, name, None)
-    check = write_check(database, request.user)
-    new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
+    database, id = exchange.database, exchange.arguments["id"]
+    rev = expected_revision(exchange.request.query, exchange.request.headers)
+    change = _Change(database.number, id, rev, exchange.arguments["name"], None)
+    check = write_check(database, exchange.user)
+    new_rev = await write_checked(exchange.store, database, partial(_write_job, change, check), check)
     return json_answer(200, {"ok": True, "id": id, "rev": new_rev})
 
 

@@ -23,6 +23,8 @@ from couchmodel._embedded.documents.reader import (
 )
 from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
 from couchmodel._embedded.rules.params import expected_revision, requests_write_quorum
+from couchmodel._embedded.rules.partitions import require_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document import document_reads
 from couchmodel._embedded.server.handlers.document.multipart_upload import RelatedUpload, is_related
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
@@ -31,22 +33,41 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_valid_unicode, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
-from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 
-__all__ = ["copy", "delete", "get", "put", "redirect", "set_base_revision", "write_batch", "write_revision"]
+__all__ = [
+    "check_id",
+    "copy",
+    "delete",
+    "get",
+    "put",
+    "redirect",
+    "refuse_local_attachment",
+    "refuse_local_id",
+    "set_base_revision",
+    "write_batch",
+    "write_revision",
+]
 
 _log = logging.getLogger("couchmodel.embedded")
 
 _LOCAL = "_local/"
 
 
-async def get(store: Store, database: Database, request: Request, id: str) -> Response:
+def check_id(exchange: Exchange) -> None:
+    """Raise BadRequestError if the id has no partition, and the database is partitioned."""
+    if exchange.database.partitioned and (id := exchange.arguments["id"])[:1] != "_":
+        require_partition(id)
+
+
+async def get(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/{id}``."""
+    store, database = exchange.store, exchange.database
+    request, id = exchange.request, exchange.arguments["id"]
     if id.startswith(_LOCAL) and "open_revs" not in request.query and "rev" not in request.query:
         return await _get_local(store, database, request, id)
     if request.query:
-        return await document_reads.get(store, database, request, id)
+        return await document_reads.get(exchange)
     found = require_living(await store.read(partial(find_winner, database.number, id)))
     # A request in process often has no headers, and then need not make the ETag.
     if request.headers and has_current_etag(request.headers, f'"{found.rev}"'):
@@ -54,34 +75,36 @@ async def get(store: Store, database: Database, request: Request, id: str) -> Re
     return revision_answer(found.rev, document_json(id, found))
 
 
-async def put(store: Store, database: Database, request: Request, id: str) -> Response:
+async def put(exchange: Exchange) -> Response:
     """Answer ``PUT /{db}/{id}``."""
+    request, id = exchange.request, exchange.arguments["id"]
     validate_id(id)
     if is_related(request):
-        async with RelatedUpload(store, request) as related:
-            return await _put(store, database, request, await related.read(id))
+        async with RelatedUpload(exchange.store, request) as related:
+            return await _put(exchange, await related.read(id))
     edit = await _read_edit(request, id)
     if request.query.get("batch") == "ok":
         set_base_revision(request, edit)
-        return await write_batch(store, database, request, edit)
-    return await _put(store, database, request, edit)
+        return await write_batch(exchange, edit)
+    return await _put(exchange, edit)
 
 
-async def write_batch(store: Store, database: Database, request: Request, edit: Edit) -> Response:
+async def write_batch(exchange: Exchange, edit: Edit) -> Response:
     """Write a document with ``batch=ok``, and answer 202.
 
     CouchDB answers such a request before it writes. So an error that refuses the write is only logged.
     """
     try:
-        await write_revision(store, database, edit, request.user)
+        await write_revision(exchange, edit)
     except ResponseError as error:
         if error.status >= 500:
             raise
-        _log.info("%r was accepted with batch=ok, and refused: %s", request, error)
+        _log.info("%r was accepted with batch=ok, and refused: %s", exchange.request, error)
     return json_answer(202, {"ok": True, "id": edit.id})
 
 
-async def _put(store: Store, database: Database, request: Request, edit: Edit) -> Response:
+async def _put(exchange: Exchange, edit: Edit) -> Response:
+    request = exchange.request
     set_base_revision(request, edit)
     replicated = request.query.get("new_edits") == "false"
     if replicated and not edit.path:
@@ -90,12 +113,13 @@ async def _put(store: Store, database: Database, request: Request, edit: Edit) -
     status = 200 if edit.deleted else 201
     if requests_write_quorum(request.query) and not replicated:
         status = 202
-    rev = await write_revision(store, database, edit, request.user, replicated=replicated)
-    return _write_answer(request, database, edit.id, rev, status, with_location=True)
+    rev = await write_revision(exchange, edit, replicated=replicated)
+    return _write_answer(exchange, edit.id, rev, status, with_location=True)
 
 
-async def delete(store: Store, database: Database, request: Request, id: str) -> Response:
+async def delete(exchange: Exchange) -> Response:
     """Answer ``DELETE /{db}/{id}``."""
+    store, database, request, id = exchange.store, exchange.database, exchange.request, exchange.arguments["id"]
     if id.startswith(_LOCAL):
         await _read_local(store, database, id)
     else:
@@ -103,39 +127,42 @@ async def delete(store: Store, database: Database, request: Request, id: str) ->
     edit = parse_document({"_deleted": True}, id=id)
     set_base_revision(request, edit)
     status = 202 if requests_write_quorum(request.query) else 200
-    rev = await write_revision(store, database, edit, request.user)
-    return _write_answer(request, database, id, rev, status, with_location=False)
+    rev = await write_revision(exchange, edit)
+    return _write_answer(exchange, id, rev, status, with_location=False)
 
 
-async def copy(store: Store, database: Database, request: Request, id: str) -> Response:
+async def copy(exchange: Exchange) -> Response:
     """Answer ``COPY /{db}/{id}``."""
+    database, request = exchange.database, exchange.request
     source = expected_revision(request.query, request.headers)
     target_id, target_rev = _parse_destination(request)
     validate_id(target_id)
-    check = write_check(database, request.user)
-    job = partial(_copy_job, database.number, id, source, target_id, target_rev, check)
-    rev = await write_checked(store, database, job, check)
-    return _write_answer(request, database, target_id, rev, 201, with_location=True)
+    check = write_check(database, exchange.user)
+    job = partial(_copy_job, database.number, exchange.arguments["id"], source, target_id, target_rev, check)
+    rev = await write_checked(exchange.store, database, job, check)
+    return _write_answer(exchange, target_id, rev, 201, with_location=True)
 
 
-async def redirect(request: Request) -> Response:
+async def redirect(exchange: Exchange) -> Response:
     """Redirect ``GET /{db}/_design%2F{name}`` to ``/{db}/_design/{name}``, as CouchDB does."""
+    request = exchange.request
     name, *rest = request.path
-    address = location(request, name, *rest[0].split("/", 1), *rest[1:])
+    address = location(exchange, name, *rest[0].split("/", 1), *rest[1:])
     query = "?" + urlencode(request.query) if request.query else ""
     return Response(301, {"location": address + query})
 
 
-async def write_revision(store: Store, database: Database, edit: Edit, user: User, *, replicated: bool = False) -> str:
+async def write_revision(exchange: Exchange, edit: Edit, *, replicated: bool = False) -> str:
     """Write one revision, and return its id. ``replicated`` stores it as it is, as ``new_edits=false`` asks.
 
     Raises UnauthorizedError or ForbiddenError if the user may not write it, and ConflictError if it conflicts.
     """
+    database = exchange.database
     await hash_password(database, edit)
-    check = write_check(database, user)
+    check = write_check(database, exchange.user)
     job = partial(_write_job, database.number, edit, replicated, check)
     short = len(edit.text) <= limits.LARGE_BODY and not edit.attachments
-    return await write_checked(store, database, job, check, short=short)
+    return await write_checked(exchange.store, database, job, check, short=short)
 
 
 def _write_job(database: int, edit: Edit, replicated: bool, check: WriteCheck | None, connection: Connection) -> str:
@@ -161,22 +188,24 @@ def set_base_revision(request: Request, edit: Edit) -> None:
         edit.path = [rev]
 
 
-def _write_answer(
-    request: Request,
-    database: Database,
-    id: str,
-    rev: str,
-    status: int,
-    *,
-    with_location: bool,
-) -> Response:
+def _write_answer(exchange: Exchange, id: str, rev: str, status: int, *, with_location: bool) -> Response:
     headers = {"content-type": JSON_TYPE, "cache-control": "must-revalidate", "etag": f'"{rev}"'}
     if with_location:
-        headers["location"] = location(request, database.name, id)
+        headers["location"] = location(exchange, exchange.database.name, id)
     return json_answer(status, {"ok": True, "id": id, "rev": rev}, headers)
 
 
 # --- local documents
+
+
+async def refuse_local_id(exchange: Exchange) -> Response:
+    """Refuse ``/{db}/_local``. Raises BadRequestError."""
+    raise BadRequestError("Invalid _local document id.")
+
+
+async def refuse_local_attachment(exchange: Exchange) -> Response:
+    """Refuse ``/{db}/_local/{id}/{name}``. Raises BadRequestError."""
+    raise BadRequestError("_local documents do not accept attachments.")
 
 
 async def _get_local(store: Store, database: Database, request: Request, id: str) -> Response:

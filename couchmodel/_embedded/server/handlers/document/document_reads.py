@@ -23,6 +23,7 @@ from couchmodel._embedded.documents.reader import (
 )
 from couchmodel._embedded.json.parse import parse_json
 from couchmodel._embedded.rules.params import accepts
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.attachment_streams import stored_chunks
 from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, join_parts, not_modified
@@ -38,17 +39,18 @@ MISSING_PART_TYPE: Final = f'{JSON_TYPE}; error="true"'
 """The content type of a part that reports a missing revision."""
 
 
-async def get(store: Store, database: Database, request: Request, id: str) -> Response:
+async def get(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/{id}`` with parameters."""
+    store, request, id = exchange.store, exchange.request, exchange.arguments["id"]
     query = request.query
     wishes = _parse_flags(request)
     if "atts_since" in query:
         wishes = wishes._replace(attachments=True, atts_since=await _parse_revision_list(query["atts_since"]))
     revs = await _parse_open_revs(query["open_revs"]) if "open_revs" in query else []
     if revs is None or revs:  # for an empty list CouchDB sends the winner
-        return await _get_revisions(store, database, request, id, revs, wishes)
+        return await _get_revisions(store, exchange.database, request, id, revs, wishes)
     wishes = _follow_if_accepted(request, wishes, RELATED)
-    opened = await _open_revision(store, database, request, id, wishes)
+    opened = await _open_revision(store, exchange.database, request, id, wishes)
     tag = f'"{opened.rev}"'
     # Metadata may change while the revision stays the same, so its id is no ETag then.
     if not opened.has_meta and has_current_etag(request.headers, tag):

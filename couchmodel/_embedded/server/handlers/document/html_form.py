@@ -20,6 +20,7 @@ from couchmodel._embedded.documents.incoming import (
     validate_id,
 )
 from couchmodel._embedded.documents.reader import load_revision
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.attachment_streams import ContentUpload, discard_uploads
 from couchmodel._embedded.server.handlers.document.document import set_base_revision, write_revision
 from couchmodel._embedded.server.handlers.document.multipart_upload import multipart_events
@@ -39,19 +40,20 @@ FORM_TYPE: Final = "multipart/form-data"
 _PARAMETER: Final = re.compile(r';\s*(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-async def post(store: Store, database: Database, request: Request, id: str) -> Response:
+async def post(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/{id}``."""
+    store, request, id = exchange.store, exchange.request, exchange.arguments["id"]
     _check_request(request)
     validate_id(id)
     form = _Form(store)
     try:
         async with aclosing(multipart_events(request)) as events:
             await form.read(events)
-        edit = await _make_edit(store, database, request, id, form)
+        edit = await _make_edit(store, exchange.database, request, id, form)
         # The files of the form replace attachments of the same names; the document keeps the others.
         others = [each for each in edit.attachments if each.name not in form.files]
         edit.attachments = [*form.files.values(), *others]
-        rev = await write_revision(store, database, edit, request.user)
+        rev = await write_revision(exchange, edit)
     finally:
         discard_uploads(store, form.contents)
     return json_answer(201, {"ok": True, "id": id, "rev": rev}, {**JSON_HEADERS, "etag": f'"{rev}"'})

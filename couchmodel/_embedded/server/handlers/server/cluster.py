@@ -7,15 +7,15 @@ import zlib
 from typing import Final
 
 from couchmodel._embedded.rules.partitions import require_partition
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
-from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, Response
-from couchmodel._wire.users import User
-from couchmodel.errors import BadRequestError, NotFoundError, UnsupportedError
+from couchmodel._embedded.storage.store import Database
+from couchmodel._wire.messages import Response
+from couchmodel.errors import BadRequestError, UnsupportedError
 
-__all__ = ["membership", "set_up", "setup_state", "shards", "synchronize"]
+__all__ = ["membership", "set_up", "setup_state", "shard_of_document", "shards", "synchronize"]
 
 HASHES: Final = 1 << 32
 """The number of hash values, which the shards of a database divide among themselves: those of CRC-32."""
@@ -27,19 +27,19 @@ _JOINING: Final = ("add_node", "enable_cluster", "receive_cookie", "remove_node"
 """Actions of ``_cluster_setup`` that need a second node."""
 
 
-async def membership(store: Store, request: Request, user: User) -> Response:
+async def membership(exchange: Exchange) -> Response:
     """Answer ``GET /_membership``."""
     return json_answer(200, {"all_nodes": [NODE], "cluster_nodes": [NODE]})
 
 
-async def setup_state(store: Store, request: Request, user: User) -> Response:
+async def setup_state(exchange: Exchange) -> Response:
     """Answer ``GET /_cluster_setup``."""
     return json_answer(200, {"state": "single_node_enabled"})
 
 
-async def set_up(store: Store, request: Request, user: User) -> Response:
+async def set_up(exchange: Exchange) -> Response:
     """Answer ``POST /_cluster_setup`` with an error: the one node needs no setup."""
-    action = (await json_object(request)).get("action")
+    action = (await json_object(exchange.request)).get("action")
     if action in _FINISHING:
         raise BadRequestError("Cluster is already finished")
     if action in _JOINING:
@@ -47,19 +47,21 @@ async def set_up(store: Store, request: Request, user: User) -> Response:
     raise BadRequestError("Invalid Action'")
 
 
-async def shards(store: Store, database: Database, request: Request) -> Response:
-    """Answer ``GET /{db}/_shards`` and ``GET /{db}/_shards/{id}``."""
-    match request.path[2:]:
-        case ():
-            return json_answer(200, {"shards": {_shard_range(database, n): [NODE] for n in range(database.shards)}})
-        case (id,):
-            if database.partitioned:
-                require_partition(id)
-            return json_answer(200, {"range": _shard_range(database, _shard_of(database, id)), "nodes": [NODE]})
-    raise NotFoundError("missing")
+async def shards(exchange: Exchange) -> Response:
+    """Answer ``GET /{db}/_shards``."""
+    database = exchange.database
+    return json_answer(200, {"shards": {_shard_range(database, n): [NODE] for n in range(database.shards)}})
 
 
-async def synchronize(store: Store, database: Database, request: Request) -> Response:
+async def shard_of_document(exchange: Exchange) -> Response:
+    """Answer ``GET /{db}/_shards/{id}``."""
+    database, id = exchange.database, exchange.arguments["id"]
+    if database.partitioned:
+        require_partition(id)
+    return json_answer(200, {"range": _shard_range(database, _shard_of(database, id)), "nodes": [NODE]})
+
+
+async def synchronize(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_sync_shards``. There is only one copy of a database, so nothing has to be done."""
     return json_answer(202, OK)
 

@@ -13,11 +13,11 @@ from couchmodel._embedded.maintenance.global_changes import GLOBAL_CHANGES
 from couchmodel._embedded.queries import changes
 from couchmodel._embedded.queries.changes import Change, ChangesBatch, ChangesQuery
 from couchmodel._embedded.rules.params import parse_digits
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database.changes import WaitingFeed, with_error_line
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, not_modified
 from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, Response, decode, encode
-from couchmodel._wire.users import User
+from couchmodel._wire.messages import Response, decode, encode
 from couchmodel.errors import BadRequestError
 
 __all__ = ["feed"]
@@ -27,8 +27,9 @@ _NUMBERS: Final = ("limit", "timeout", "heartbeat")
 _EVENT_HEADERS: Final = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
-async def feed(store: Store, request: Request, user: User) -> Response:
+async def feed(exchange: Exchange) -> Response:
     """Answer ``GET /_db_updates``. Raises NotFoundError if there is no database ``_global_changes``."""
+    store, request = exchange.store, exchange.request
     database = store.database(GLOBAL_CHANGES)
     kind = request.query.get("feed", "normal")
     if kind not in _FEEDS:

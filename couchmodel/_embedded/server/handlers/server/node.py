@@ -5,6 +5,7 @@ from typing import Final
 from couchmodel._embedded import limits
 from couchmodel._embedded.auth.authentication import Authentication
 from couchmodel._embedded.auth.passwords import PRF
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_body
 from couchmodel._embedded.server.responses import json_answer
@@ -26,25 +27,27 @@ ICU: Final = "72.1"
 """The version of ICU whose collation the store follows."""
 
 
-async def get(authentication: Authentication, request: Request) -> Response:
+async def get(exchange: Exchange) -> Response:
     """Answer ``GET /_node/{node}`` and the paths below it: ``_versions`` and ``_config``."""
+    request = exchange.request
     _check_node(request.path)
     if len(request.path) == 2:
         return json_answer(200, {"name": NODE})
     if request.path[2:] == ("_versions",):
         return json_answer(200, {"collation_driver": {"name": "libicu", "library_version": ICU}})
     keys = _config_keys(request.path)
-    sections = await _sections(authentication)
+    sections = await _sections(exchange.services.authentication)
     if not keys:
         return json_answer(200, sections)
     section = sections.get(keys[0], {})
     return json_answer(200, section if len(keys) == 1 else _value(section, keys[1]))
 
 
-async def put(authentication: Authentication, request: Request) -> Response:
+async def put(exchange: Exchange) -> Response:
     """Answer ``PUT /_node/{node}/_config/admins/{name}`` with the old value. A new administrator's is empty."""
-    name = _admin_name(request)
-    password = await json_body(request)
+    authentication = exchange.services.authentication
+    name = _admin_name(exchange.request)
+    password = await json_body(exchange.request)
     if not isinstance(password, str):
         raise BadRequestError("a JSON string expected")
     await authentication.open()  # it loads the stored administrators
@@ -53,18 +56,19 @@ async def put(authentication: Authentication, request: Request) -> Response:
     return json_answer(200, before)
 
 
-async def delete(authentication: Authentication, request: Request) -> Response:
+async def delete(exchange: Exchange) -> Response:
     """Answer ``DELETE /_node/{node}/_config/admins/{name}`` with the old value."""
-    name = _admin_name(request)
+    authentication = exchange.services.authentication
+    name = _admin_name(exchange.request)
     await authentication.open()
     before = _value(authentication.admins, name)
     await authentication.remove_admin(name)
     return json_answer(200, before)
 
 
-async def post(authentication: Authentication, request: Request) -> Response:
+async def post(exchange: Exchange) -> Response:
     """Refuse ``POST /_node/{node}/_config/_reload`` and ``_restart``, which the program that runs the store does."""
-    _check_node(request.path)
+    _check_node(exchange.request.path)
     raise UnsupportedError(
         "Whoever started the store restarts and configures it: `couchmodel serve --help` has the options."
     )

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
-from couchmodel._embedded.auth.authentication import Authentication
+from couchmodel._embedded.server.exchange import Client, Exchange
 from couchmodel._embedded.server.responses import has_current_etag, origin
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import ConfigurationError, NotFoundError
@@ -53,19 +53,19 @@ def check_folder(folder: Path | None) -> None:
         raise ConfigurationError(f"there is no {INDEX} in {folder}, from which --utils would serve a web interface")
 
 
-def redirect(request: Request) -> Response:
+def redirect(headers: Mapping[str, str], client: Client) -> Response:
     """Return the redirection from ``/_utils`` to ``/_utils/``, to which the links of the pages are relative."""
-    return Response(301, {"location": origin(request) + "/_utils/"})
+    return Response(301, {"location": origin(headers, client) + "/_utils/"})
 
 
-async def utils(authentication: Authentication, request: Request) -> Response:
+async def utils(exchange: Exchange) -> Response:
     """Answer ``GET /_utils/`` and the paths below it. Raises NotFoundError if there is no such file or no folder."""
-    folder = authentication.configuration.utils
+    folder = exchange.services.authentication.configuration.utils
     if folder is None:
         raise NotFoundError(
             "There is no web interface here: `couchmodel serve --utils DIR` serves one such as Fauxton from a folder."
         )
-    return await asyncio.to_thread(_read_page, folder, request)
+    return await asyncio.to_thread(_read_page, folder, exchange.request)
 
 
 def _read_page(folder: Path, request: Request) -> Response:

@@ -8,9 +8,11 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.jobs import ReplicationRequest, parse_replication_request
 from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
 from couchmodel._embedded.rules.params import parse_boolean, parse_digits
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
 from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.users import User
 from couchmodel.errors import (
     BadRequestError,
     CouchModelError,
@@ -28,16 +30,17 @@ _STATES: Final = ("initializing", "error", "running", "pending", "crashing", "co
 _DEFAULT_LIMIT: Final = "100"
 
 
-async def replicate(replicator: Replicator, request: Request) -> Response:
+async def replicate(exchange: Exchange) -> Response:
     """Answer ``POST /_replicate``: run a replication to its end, start a continuous one, or cancel one."""
-    body = await json_object(request)
+    replicator = exchange.services.replicator
+    body = await json_object(exchange.request)
     if body.get("cancel") is True:
-        return await _cancel(replicator, request, body)
+        return await _cancel(replicator, exchange.user, body)
     replication = await asyncio.to_thread(parse_replication_request, body)  # a body may name very many documents
     try:
         if replication.options.continuous:
-            return json_answer(202, {**OK, "_local_id": await replicator.start(replication, request.user)})
-        answer = await replicator.replicate(replication, request.user)
+            return json_answer(202, {**OK, "_local_id": await replicator.start(replication, exchange.user)})
+        answer = await replicator.replicate(replication, exchange.user)
     except StoreFileError:
         raise
     except CouchModelError as error:
@@ -45,10 +48,10 @@ async def replicate(replicator: Replicator, request: Request) -> Response:
     return json_answer(200, {**OK, **answer})
 
 
-async def _cancel(replicator: Replicator, request: Request, body: dict[str, Any]) -> Response:
+async def _cancel(replicator: Replicator, user: User, body: dict[str, Any]) -> Response:
     given_id = next((body[name] for name in ("_local_id", "replication_id", "id") if name in body), None)
-    id = str(given_id) if given_id is not None else await replicator.id(parse_replication_request(body), request.user)
-    await replicator.cancel(id, request.user)
+    id = str(given_id) if given_id is not None else await replicator.id(parse_replication_request(body), user)
+    await replicator.cancel(id, user)
     return json_answer(200, {**OK, "_local_id": id})
 
 
@@ -66,14 +69,15 @@ def _raise_as_couchdb(replication: ReplicationRequest, error: CouchModelError) -
     raise ServerError(str(error), code="error") from error
 
 
-async def active_tasks(replicator: Replicator, request: Request) -> Response:
+async def active_tasks(exchange: Exchange) -> Response:
     """Answer ``GET /_active_tasks``."""
-    running = [job for job in replicator.jobs() if job.state == "running"]
+    running = [job for job in exchange.services.replicator.jobs() if job.state == "running"]
     return json_answer(200, [job.active_tasks_row(REPLICATOR) for job in running])
 
 
-async def scheduler(replicator: Replicator, request: Request) -> Response:
+async def scheduler(exchange: Exchange) -> Response:
     """Answer ``GET /_scheduler/jobs`` and ``/_scheduler/docs``: all, or one by the id of a job or a document."""
+    replicator, request = exchange.services.replicator, exchange.request
     match request.path[1:]:
         case ("jobs",):
             return _list_jobs(replicator, request)

@@ -8,12 +8,12 @@ from typing import Any, Final
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_json_parameter
 from couchmodel._embedded.rules.params import parse_boolean, parse_digits, parse_integer, require_json_type
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database.database import describe
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, tagged_answer
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
-from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, NotFoundError
 
 __all__ = ["databases_info", "list_databases", "reload_functions", "up", "uuids", "welcome"]
@@ -25,34 +25,34 @@ NODE: Final = "couchmodel@127.0.0.1"
 """The name of the one node."""
 
 
-async def welcome(store: Store, request: Request, user: User) -> Response:
+async def welcome(exchange: Exchange) -> Response:
     """Answer ``GET /`` with the name and the version."""
     return json_answer(
         200,
         {
             "couchdb": "Welcome",
             "version": VERSION,
-            "uuid": store.uuid,
+            "uuid": exchange.store.uuid,
             "features": ["partitioned", "scheduler"],
             "vendor": {"name": "couchmodel"},
         },
     )
 
 
-async def up(store: Store, request: Request, user: User) -> Response:
+async def up(exchange: Exchange) -> Response:
     """Answer ``GET /_up``."""
     return json_answer(200, {"status": "ok", "seeds": {}})
 
 
-async def uuids(store: Store, request: Request, user: User) -> Response:
+async def uuids(exchange: Exchange) -> Response:
     """Answer ``GET /_uuids`` with new ids."""
-    count = request.query.get("count", "1")
+    count = exchange.request.query.get("count", "1")
     if not (count.isascii() and count.isdigit()):
         raise BadRequestError("count must be a positive integer")
     if parse_digits(count) > limits.UUIDS:
         raise BadRequestError("count parameter too large")
     headers = {**_UNCACHED, "etag": f'"{secrets.token_hex(16)}"'}
-    return json_answer(200, {"uuids": [store.uuids.next() for _ in range(parse_digits(count))]}, headers)
+    return json_answer(200, {"uuids": [exchange.store.uuids.next() for _ in range(parse_digits(count))]}, headers)
 
 
 _UNCACHED: Final = {
@@ -64,19 +64,20 @@ _UNCACHED: Final = {
 """Headers that keep a cache from answering a second client with the ids of the first."""
 
 
-async def reload_functions(store: Store, request: Request, user: User) -> Response:
+async def reload_functions(exchange: Exchange) -> Response:
     """Answer ``POST /_reload_query_servers``. Nothing has to be done: a changed design document is compiled anew."""
-    require_json_type(request)
+    require_json_type(exchange.request)
     return json_answer(200, OK)
 
 
-async def list_databases(store: Store, request: Request, user: User) -> Response:
+async def list_databases(exchange: Exchange) -> Response:
     """Answer ``GET /_all_dbs``."""
-    return tagged_answer(request.headers, _database_names(store, request))
+    return tagged_answer(exchange.request.headers, _database_names(exchange.store, exchange.request))
 
 
-async def databases_info(store: Store, request: Request, user: User) -> Response:
+async def databases_info(exchange: Exchange) -> Response:
     """Answer ``GET /_dbs_info`` for a range of databases, and ``POST /_dbs_info`` for named ones."""
+    store, request = exchange.store, exchange.request
     if request.method != "POST":
         return tagged_answer(request.headers, await _read_infos(store, _database_names(store, request)))
     return json_answer(200, await _read_infos(store, _parse_keys(await json_object(request))))

@@ -5,8 +5,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.auth.authentication import Authentication
 from couchmodel._embedded.json.parse import parse_json
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, origin
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
@@ -17,51 +17,53 @@ __all__ = ["begin", "end", "get"]
 FORM: Final = "application/x-www-form-urlencoded"
 
 
-async def get(authentication: Authentication, request: Request) -> Response:
+async def get(exchange: Exchange) -> Response:
     """Answer ``GET /_session`` with the user of the request, and the ways to authenticate."""
-    user = request.user
-    if user.name is None and request.query.get("basic") == "true":
+    user = exchange.user
+    if user.name is None and exchange.request.query.get("basic") == "true":
         raise UnauthorizedError("Please login.")
-    info: dict[str, object] = {"authentication_handlers": authentication.handlers}
+    info: dict[str, object] = {"authentication_handlers": exchange.services.authentication.handlers}
     if user.authenticated_by is not None:
         info["authenticated"] = user.authenticated_by
     return json_answer(200, {"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
 
 
-async def begin(authentication: Authentication, request: Request) -> Response:
+async def begin(exchange: Exchange) -> Response:
     """Answer ``POST /_session``: log a user in, and set the cookie of the session."""
-    form = await _read_form(request)
+    authentication = exchange.services.authentication
+    form = await _read_form(exchange.request)
     name = _user_name(form)
     try:
-        user, cookie = await authentication.log_in(name, form.get("password", ""), request.peer)
+        user, cookie = await authentication.log_in(name, form.get("password", ""), exchange.client.address)
     except UnauthorizedError as error:
         # A failed login ends the session that the browser may still have.
         headers = {"set-cookie": authentication.removal_cookie()}
-        return _answer_or_redirect(request, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
+        return _answer_or_redirect(exchange, "fail", 401, {"error": error.code, "reason": error.reason}, headers)
     headers = {"set-cookie": cookie or ""}
     return _answer_or_redirect(
-        request, "next", 200, {"ok": True, "name": user.name, "roles": list(user.roles)}, headers
+        exchange, "next", 200, {"ok": True, "name": user.name, "roles": list(user.roles)}, headers
     )
 
 
-async def end(authentication: Authentication, request: Request) -> Response:
+async def end(exchange: Exchange) -> Response:
     """Answer ``DELETE /_session``: let the browser drop the cookie."""
-    return _answer_or_redirect(request, "next", 200, OK, {"set-cookie": authentication.removal_cookie()})
+    headers = {"set-cookie": exchange.services.authentication.removal_cookie()}
+    return _answer_or_redirect(exchange, "next", 200, OK, headers)
 
 
 def _answer_or_redirect(
-    request: Request, parameter: str, status: int, value: Mapping[str, object], headers: dict[str, str]
+    exchange: Exchange, parameter: str, status: int, value: Mapping[str, object], headers: dict[str, str]
 ) -> Response:
     """Return a JSON response, or a redirection if a query parameter names a page of this server.
 
     Raises BadRequestError if the page is no path, or has control characters that would add a header.
     """
-    page = request.query.get(parameter)
+    page = exchange.request.query.get(parameter)
     if page is not None:
         if page[:1] != "/" or not page.isprintable():
             raise BadRequestError("path must begin with a /.")
         status = 302
-        headers["location"] = (origin(request) or "http://") + page
+        headers["location"] = (origin(exchange.request.headers, exchange.client) or "http://") + page
     return json_answer(status, value, {**JSON_HEADERS, **headers})
 
 

@@ -7,10 +7,9 @@ from functools import partial
 from typing import Final
 
 from couchmodel._embedded.documents.reader import find_winner, require_living
+from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
-from couchmodel._wire.messages import Request, Response
-from couchmodel._wire.users import User
+from couchmodel._wire.messages import Response
 from couchmodel.errors import NotFoundError, ResponseError, UnavailableError, UnsupportedError
 
 __all__ = [
@@ -30,10 +29,10 @@ DESIGN_FUNCTIONS: Final = (
 """Segments of a path behind a design document's name that belong to such features."""
 
 
-async def design_function(store: Store, database: Database, request: Request) -> Response:
-    """Refuse ``/{db}/_design/{design}/{function}``. Raises NotFoundError if the design document does not exist."""
-    name = request.path[3]
-    await store.read(partial(_require_document, database.number, f"_design/{request.path[2]}"))
+async def design_function(exchange: Exchange) -> Response:
+    """Refuse ``/{db}/_design/{ddoc}/{function}``. Raises NotFoundError if the design document does not exist."""
+    design, name = exchange.arguments["ddoc"], exchange.arguments["function"]
+    await exchange.store.read(partial(_require_document, exchange.database.number, f"_design/{design}"))
     if name.startswith("_search"):
         raise _no_search()
     if name.startswith("_nouveau"):
@@ -41,27 +40,27 @@ async def design_function(store: Store, database: Database, request: Request) ->
     raise UnsupportedError(f"The embedded store has no {name} functions. CouchDB is giving them up.")
 
 
-async def search_analyze(store: Store, request: Request, user: User) -> Response:
+async def search_analyze(exchange: Exchange) -> Response:
     """Refuse ``POST /_search_analyze``."""
     raise _no_search()
 
 
-async def search_cleanup(store: Store, database: Database, request: Request) -> Response:
+async def search_cleanup(exchange: Exchange) -> Response:
     """Refuse ``POST /{db}/_search_cleanup``."""
     raise _no_search()
 
 
-async def nouveau_analyze(store: Store, request: Request, user: User) -> Response:
+async def nouveau_analyze(exchange: Exchange) -> Response:
     """Refuse ``POST /_nouveau_analyze``."""
     raise NotFoundError("missing")
 
 
-async def reshard(store: Store, request: Request, user: User) -> Response:
+async def reshard(exchange: Exchange) -> Response:
     """Refuse ``/_reshard`` and the paths below it."""
     raise UnsupportedError("The embedded store keeps a database in one piece: there are no shards to be split.")
 
 
-async def temporary_view(store: Store, database: Database, request: Request) -> Response:
+async def temporary_view(exchange: Exchange) -> Response:
     """Refuse ``/{db}/_temp_view``."""
     raise ResponseError("Temporary views are not supported in CouchDB", code="gone", status=410)
 
