@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from couchmodel._wire.messages import Request, Transport
+from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.engine._io.parameters import encode_aiocouch_params, encode_params
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.database import Database
@@ -135,5 +136,5 @@ class CouchDB:
     async def _get_existing(self, id: str) -> Database:
         database = self.database(id)
         if not await database.exists():
-            raise NotFoundError("Database does not exist.", method="HEAD", path=database.endpoint)
+            raise NotFoundError(NO_DATABASE, method="HEAD", path=database.endpoint)
         return database

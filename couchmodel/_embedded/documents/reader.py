@@ -27,7 +27,6 @@ __all__ = [
     "ReadOptions",
     "RevisionContent",
     "StoredRevision",
-    "check_database",
     "document_json",
     "find_winner",
     "load_revision",
@@ -80,13 +79,6 @@ META: Final = ("revs_info", "conflicts", "deleted_conflicts")
 
 FLAGS: Final = ("revs", *META, "local_seq", "attachments", "att_encoding_info", "deleted")
 """All options that are booleans and query parameters."""
-
-
-def check_database(database: int, connection: Connection) -> None:
-    """Raise NotFoundError if the database has been dropped. Its documents may still be there, waiting for removal."""
-    row = connection.execute("SELECT name FROM database WHERE number = ?", (database,)).fetchone()
-    if row is None or row[0] is None:
-        raise NotFoundError("Database does not exist.")
 
 
 def read_tree(stored: bytes) -> RevTree:

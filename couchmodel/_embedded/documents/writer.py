@@ -17,11 +17,12 @@ from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.rules.partitions import check_id
 from couchmodel._embedded.rules.revision_ids import revision_id
 from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.garbage import discard_uses
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
-from couchmodel.errors import NotFoundError, PreconditionFailedError
+from couchmodel.errors import PreconditionFailedError
 
 __all__ = ["WriteBatch", "WriteCheck", "used_blobs"]
 
@@ -73,14 +74,11 @@ class WriteBatch:
 
         Raises NotFoundError if the database has been dropped in the meantime.
         """
-        row = connection.execute(
-            "SELECT update_seq, revs_limit, validated, partitioned,"
+        columns = (
+            "update_seq, revs_limit, validated, partitioned,"
             " EXISTS (SELECT 1 FROM temp.routine WHERE database = number)"
-            " FROM database WHERE number = ? AND name IS NOT NULL",
-            (database,),
-        ).fetchone()
-        if row is None:
-            raise NotFoundError("Database does not exist.")
+        )
+        row = read_row(database, columns, connection)
         self._connection = connection
         self._admit = check and check.admit
         self._database = database

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from couchmodel._embedded.documents.validation import mark_validated
 from couchmodel._embedded.documents.writer import used_blobs
 from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.garbage import discard_uses
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.writer import discard_rows
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import Rev
-from couchmodel.errors import NotFoundError
 
 __all__ = ["purge", "read_purged_infos", "trim_purged_infos"]
 
@@ -32,12 +32,7 @@ def purge(database: int, revs_by_id: Mapping[str, Sequence[Rev]], connection: Co
     Only leaves are purged. A document with leaves left is a change; a document without disappears from the changes too.
     Raises NotFoundError if the database was dropped.
     """
-    row = connection.execute(
-        "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
-    purging = _Purging(connection, database, *row)
+    purging = _Purging(connection, database, *read_row(database, "update_seq, purge_seq", connection))
     gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in revs_by_id.items()}
     purging.finish()
     if any(id.startswith("_design/") for id in revs_by_id):

@@ -15,10 +15,10 @@ from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
     ReadOptions,
     StoredRevision,
-    check_database,
     document_json,
     open_winner,
 )
+from couchmodel._embedded.storage.database_row import check_database, read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.params import NOT_GIVEN, validate_listing
 from couchmodel._embedded.views.params import ViewQuery as Request
@@ -274,12 +274,7 @@ def _document_json(connection: Connection, database: int, id: str, found: Stored
 
 
 def _read_head(connection: Connection, database: int, space: Space, query: Query) -> bytes:
-    row = connection.execute(
-        "SELECT living, update_seq, uuid FROM database WHERE number = ? AND name IS NOT NULL", (database,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
-    living, seq, uuid = row
+    living, seq, uuid = read_row(database, "living, update_seq, uuid", connection)
     if space.local:
         total, offset = None, None
     else:

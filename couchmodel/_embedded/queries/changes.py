@@ -29,6 +29,7 @@ from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
 from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database
 from couchmodel._wire.messages import encode
@@ -163,12 +164,8 @@ def read_last_sequence(database: Database, connection: Connection) -> int:
 
 
 def _read_sequences(database: Database, connection: Connection) -> tuple[int, int]:
-    row: tuple[int, int] | None = connection.execute(
-        "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database.number,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
-    return row
+    update_seq, purge_seq = read_row(database.number, "update_seq, purge_seq", connection)
+    return update_seq, purge_seq
 
 
 def read_batch(database: Database, query: ChangesQuery, connection: Connection) -> ChangesBatch:
@@ -220,14 +217,10 @@ def _resolve_range(database: Database, query: ChangesQuery, connection: Connecti
 
     Raises NotFoundError if the database was dropped.
     """
-    row = connection.execute(
-        "SELECT update_seq, (SELECT max(seq) FROM document WHERE database = database.number) FROM database"
-        " WHERE number = ? AND name IS NOT NULL",
-        (database.number,),
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
-    update_seq, last = row  # a purge raises update_seq beyond the last change of a document
+    columns = "update_seq, (SELECT max(seq) FROM document WHERE database = database.number)"
+    update_seq, last = read_row(
+        database.number, columns, connection
+    )  # a purge raises update_seq beyond the last change of a document
     since = update_seq if query.since is None else query.since
     return replace(query, since=since), max(last or 0, since)
 

@@ -19,7 +19,6 @@ from couchmodel._embedded.documents.attachments import attachment_stubs, unpack
 from couchmodel._embedded.documents.reader import (
     ReadOptions,
     StoredRevision,
-    check_database,
     document_json,
     find_winner,
     open_winner,
@@ -29,6 +28,7 @@ from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.options import invalid_bookmark_error
 from couchmodel._embedded.mango.planner import Plan
 from couchmodel._embedded.mango.selector import Selector, parse_path
+from couchmodel._embedded.storage.database_row import check_database
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.designs import View
 from couchmodel._embedded.views.reader import HIGHEST_ID, Place, Row, Span, check_index, read_rows

@@ -6,6 +6,7 @@ from typing import Final
 
 from couchmodel._embedded import limits
 from couchmodel._wire.messages import JSON_TYPE, Request, is_valid_unicode
+from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import (
     BadRequestError,
@@ -45,7 +46,7 @@ def check_text(request: Request) -> None:
     bad = next((place for place, segment in enumerate(request.path) if not is_valid_unicode(segment)), None)
     if bad is not None:
         if request.method != "PUT":
-            raise NotFoundError("missing" if bad else "Database does not exist.")
+            raise NotFoundError("missing" if bad else NO_DATABASE)
         code, reason = _NO_TEXT[min(bad, 2)]
         raise BadRequestError(reason, code=code)
     if not all(map(is_valid_unicode, request.query.values())):

@@ -29,6 +29,7 @@ from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.readers import Reader, Readers
 from couchmodel._embedded.storage.sqlite import Connection, Inline, Job, Worker, connect
 from couchmodel._embedded.storage.uuids import Uuids
+from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
 
@@ -262,7 +263,7 @@ class Store:
         """Return the database of a name. Raises NotFoundError if there is none."""
         database = self.databases.get(name)
         if database is None:
-            raise NotFoundError("Database does not exist.")
+            raise NotFoundError(NO_DATABASE)
         return database
 
     async def create_database(self, name: str, *, shards: int = 2, partitioned: bool = False) -> Database:
@@ -517,7 +518,7 @@ def _drop_database(name: str, connection: Connection) -> Database:
         f"UPDATE database SET name = NULL WHERE name = ? RETURNING {_COLUMNS.replace('name', '?')}", (name, name)
     ).fetchone()
     if row is None:
-        raise NotFoundError("Database does not exist.")
+        raise NotFoundError(NO_DATABASE)
     return _database_from_row(row)
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import Position, count_between
+from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.errors import NotFoundError
 
 __all__ = ["HIGHEST_ID", "IndexVersion", "Place", "Row", "Span", "check_index", "count_rows", "read_rows", "rows_size"]
@@ -74,7 +75,7 @@ def check_index(database: int, index: int, connection: Connection) -> IndexVersi
         (database, index),
     ).fetchone()
     if row is None:
-        raise NotFoundError("Database does not exist.")
+        raise NotFoundError(NO_DATABASE)
     update_seq, purge_seq = row
     return update_seq, purge_seq
 

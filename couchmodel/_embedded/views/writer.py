@@ -14,14 +14,14 @@ from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.documents.reader import StoredRevision, check_database, document_json
+from couchmodel._embedded.documents.reader import StoredRevision, document_json
 from couchmodel._embedded.rules.collation import COLLATOR, raw_key
 from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.database_row import check_database, read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import update_blocks
 from couchmodel._embedded.views.designs import Design, partition_prefix
 from couchmodel._wire.messages import decode, encode
-from couchmodel.errors import NotFoundError
 
 __all__ = [
     "ChangeBatch",
@@ -63,11 +63,7 @@ class IndexState(NamedTuple):
 
 def read_state(database: int, signature: str, connection: Connection) -> IndexState:
     """Return the state of the index with this signature. Raises NotFoundError if the database has been dropped."""
-    row = connection.execute(
-        "SELECT update_seq, purge_seq FROM database WHERE number = ? AND name IS NOT NULL", (database,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
+    row = read_row(database, "update_seq, purge_seq", connection)
     found = connection.execute(
         "SELECT number, update_seq, totals FROM view_index WHERE database = ? AND signature = ? AND collator = ?",
         (database, signature, COLLATOR),

@@ -12,6 +12,7 @@ from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
 from couchmodel.engine.bulk import row_error, write_in_batches
@@ -30,7 +31,6 @@ __all__ = ["Repository"]
 
 M = TypeVar("M", bound=DocumentModel)
 
-_NO_DATABASE: Final = "Database does not exist."
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
@@ -70,7 +70,7 @@ class Repository(Generic[M]):
         try:
             return await self.get(id)
         except NotFoundError as error:
-            if error.reason == _NO_DATABASE:
+            if error.reason == NO_DATABASE:
                 raise
             return None
 
@@ -279,6 +279,6 @@ class Repository(Generic[M]):
             state.set_stored_body(document, encode(found) if found else None)
 
     def _with_hint(self, error: NotFoundError) -> NotFoundError:
-        if error.reason == _NO_DATABASE:
+        if error.reason == NO_DATABASE:
             error.hint = f"create it with `await couch.apply({self.model.__name__})`"
         return error

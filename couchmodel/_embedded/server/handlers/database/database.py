@@ -18,10 +18,11 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.document import write_batch, write_revision
 from couchmodel._embedded.server.request_body import json_body, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, location
+from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import Response, encode
-from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, NotFoundError, UnsupportedError
+from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, UnsupportedError
 
 __all__ = [
     "compact",
@@ -214,13 +215,9 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 
 def describe(database: Database, connection: Connection) -> dict[str, Any]:
     """Return the members of ``GET /{db}``. Raises NotFoundError if the database was dropped."""
-    row = connection.execute(
-        "SELECT update_seq, purge_seq, living, deleted FROM database WHERE number = ? AND name IS NOT NULL",
-        (database.number,),
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
-    update_seq, purge_seq, living, deleted = row
+    update_seq, purge_seq, living, deleted = read_row(
+        database.number, "update_seq, purge_seq, living, deleted", connection
+    )
     count = living + deleted
     return {
         "instance_start_time": str(database.created),
@@ -238,12 +235,7 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
 
 
 def _read_setting(database: int, name: str, connection: Connection) -> Any:
-    row = connection.execute(
-        f"SELECT {name} FROM database WHERE number = ? AND name IS NOT NULL", (database,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError("Database does not exist.")
-    return row[0]
+    return read_row(database, name, connection)[0]
 
 
 def _write_setting(database: int, name: str, value: object, connection: Connection) -> None:
