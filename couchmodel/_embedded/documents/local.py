@@ -21,24 +21,26 @@ class LocalDocument(NamedTuple):
     body: bytes
 
 
-def read_local(database: int, id: str, connection: Connection) -> LocalDocument | None:
+def read_local(database_id: int, id: str, connection: Connection) -> LocalDocument | None:
     """Return a local document, or None if it does not exist."""
     row = connection.execute(
-        "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database, id)
+        "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database_id, id)
     ).fetchone()
     return LocalDocument(f"0-{row[0]}", row[1]) if row else None
 
 
-def write_local(connection: Connection, database: int, edit: Edit) -> str:
+def write_local(connection: Connection, database_id: int, edit: Edit) -> str:
     """Write or delete a local document, and return its new revision.
 
     There are no conflicts: the last writer wins, as in CouchDB. Raises BadRequestError for an invalid revision.
     """
     if edit.deleted:
-        connection.execute("DELETE FROM local_document WHERE database = ? AND id = ?", (database, edit.id))
+        connection.execute("DELETE FROM local_document WHERE database = ? AND id = ?", (database_id, edit.id))
         return "0-0"
     rev = _counter(edit) + 1
-    connection.execute("INSERT OR REPLACE INTO local_document VALUES (?, ?, ?, ?)", (database, edit.id, rev, edit.text))
+    connection.execute(
+        "INSERT OR REPLACE INTO local_document VALUES (?, ?, ?, ?)", (database_id, edit.id, rev, edit.text)
+    )
     return f"0-{rev}"
 
 

@@ -88,10 +88,10 @@ def read_tree(stored: bytes) -> RevTree:
     return RevTree.from_bytes(stored)
 
 
-def find_winner(database: int, id: str, connection: Connection) -> StoredRevision | None:
+def find_winner(database_id: int, id: str, connection: Connection) -> StoredRevision | None:
     """Return the winning revision of a document, which may be a tombstone, or None if there never was one."""
     row = connection.execute(
-        "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
+        "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database_id, id)
     ).fetchone()
     return row and StoredRevision(*row)
 
@@ -118,11 +118,11 @@ class AnsweredRevision(NamedTuple):
     has_meta: bool = False
 
 
-def open_winner(database: int, id: str, wishes: ReadOptions, connection: Connection) -> AnsweredRevision:
+def open_winner(database_id: int, id: str, wishes: ReadOptions, connection: Connection) -> AnsweredRevision:
     """Return the winner with the wished metadata. Raises NotFoundError if the document does not exist or is deleted."""
     row = connection.execute(
         "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
-        (database, id),
+        (database_id, id),
     ).fetchone()
     if row is None:
         raise NotFoundError("missing")
@@ -132,11 +132,11 @@ def open_winner(database: int, id: str, wishes: ReadOptions, connection: Connect
         require_living(found)
     tree = read_tree(tree_bytes)
     meta = _meta_members(connection, number, seq, tree, wishes)
-    return _open(connection, database, id, found, tree, wishes, meta)
+    return _open(connection, database_id, id, found, tree, wishes, meta)
 
 
 def open_revisions(
-    database: int,
+    database_id: int,
     id: str,
     revs: Sequence[Rev] | None,
     wishes: ReadOptions,
@@ -152,7 +152,7 @@ def open_revisions(
     """
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
-        (database, id),
+        (database_id, id),
     ).fetchone()
     if len(revs or ()) > limits.INLINE_OPEN_REVISIONS:
         require_thread()
@@ -163,7 +163,7 @@ def open_revisions(
     opened: list[AnsweredRevision | Rev] = []
     for rev in _select_revisions(tree, revs, latest=latest, drawn=drawn):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
-        opened.append(_open(connection, database, id, found, tree, wishes, {}) if found else rev)
+        opened.append(_open(connection, database_id, id, found, tree, wishes, {}) if found else rev)
     return opened
 
 
@@ -185,7 +185,7 @@ def document_json(id: str, found: StoredRevision, *more: bytes) -> bytes:
 
 def _open(
     connection: Connection,
-    database: int,
+    database_id: int,
     id: str,
     found: StoredRevision,
     tree: RevTree,
@@ -196,7 +196,7 @@ def _open(
     path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
     if wishes.revs:
-        members["_revisions"] = revisions_member(path[: _revs_limit(connection, database)])
+        members["_revisions"] = revisions_member(path[: _revs_limit(connection, database_id)])
     members |= meta
     more: list[bytes] = []
     listed, follow = unpack(found.attachments), list[Attachment]()
@@ -226,8 +226,8 @@ def _open(
     return AnsweredRevision(found.rev, text, follow, bool(meta))
 
 
-def _revs_limit(connection: Connection, database: int) -> int:
-    row = connection.execute("SELECT revs_limit FROM database WHERE number = ?", (database,)).fetchone()
+def _revs_limit(connection: Connection, database_id: int) -> int:
+    row = connection.execute("SELECT revs_limit FROM database WHERE number = ?", (database_id,)).fetchone()
     return int(row[0]) if row else 1
 
 
@@ -276,20 +276,22 @@ class RevisionContent(NamedTuple):
     deleted: bool = False
 
 
-def load_revision(database: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
+def load_revision(database_id: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
     """Return a revision of a document, or its winner if ``rev`` is None.
 
     Raises NotFoundError if it is not stored, or if the winner is a tombstone.
     """
     found = (
-        _find_revision(database, id, rev, connection) if rev else require_living(find_winner(database, id, connection))
+        _find_revision(database_id, id, rev, connection)
+        if rev
+        else require_living(find_winner(database_id, id, connection))
     )
     return RevisionContent(found.body, unpack(found.attachments), bool(found.deleted))
 
 
-def _find_revision(database: int, id: str, rev: Rev, connection: Connection) -> StoredRevision:
+def _find_revision(database_id: int, id: str, rev: Rev, connection: Connection) -> StoredRevision:
     row = connection.execute(
-        "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database, id)
+        "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database_id, id)
     ).fetchone()
     if row is None:
         raise NotFoundError("missing")

@@ -63,27 +63,27 @@ def forget_sizes(database: Database) -> None:
     _measurements.pop(database, None)
 
 
-def _measure(database: int, count: int, changes: int, connection: Connection) -> _Measurement:
-    found = [_size(row, connection) for row in _sample(database, count, connection)]
+def _measure(database_id: int, count: int, changes: int, connection: Connection) -> _Measurement:
+    found = [_size(row, connection) for row in _sample(database_id, count, connection)]
     return _Measurement(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
 
 
 _COLUMNS: Final = "number, deleted, length(id), length(body), length(tree), attachments"
 
 
-def _sample(database: int, count: int, connection: Connection) -> Iterator[tuple[Any, ...]]:
+def _sample(database_id: int, count: int, connection: Connection) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the sample: all documents, or some of them at even distances of sequence numbers."""
     if count <= limits.SAMPLED_DOCUMENTS:
-        yield from connection.execute(f"SELECT {_COLUMNS} FROM document WHERE database = ?", (database,))
+        yield from connection.execute(f"SELECT {_COLUMNS} FROM document WHERE database = ?", (database_id,))
         return
     lowest, highest = connection.execute(
         "SELECT (SELECT min(seq) FROM document WHERE database = ?), (SELECT max(seq) FROM document WHERE database = ?)",
-        (database, database),
+        (database_id, database_id),
     ).fetchone()
     for place in range(limits.SAMPLED_DOCUMENTS):
         yield from connection.execute(
             f"SELECT {_COLUMNS} FROM document WHERE database = ? AND seq >= ? ORDER BY seq LIMIT 1",
-            (database, lowest + (highest - lowest) * place // limits.SAMPLED_DOCUMENTS),
+            (database_id, lowest + (highest - lowest) * place // limits.SAMPLED_DOCUMENTS),
         )
 
 

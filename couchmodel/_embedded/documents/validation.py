@@ -43,9 +43,9 @@ class Validation:
     written.
     """
 
-    def __init__(self, connection: Connection, database: int, author: Author, verdicts: Verdicts) -> None:
+    def __init__(self, connection: Connection, database_id: int, author: Author, verdicts: Verdicts) -> None:
         self._connection = connection
-        self._database = database
+        self._database_id = database_id
         self._author = author
         self._verdicts = verdicts
         self._functions: tuple[ValidationFunction, ...] | None = None
@@ -85,7 +85,7 @@ class Validation:
         rows = self._connection.execute(
             "SELECT id, rev, seq FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0'"
             " AND NOT deleted ORDER BY id",
-            (self._database,),
+            (self._database_id,),
         ).fetchall()
         known = self._author.scripts.checking
         if known.keys() != set(rows):
@@ -97,7 +97,7 @@ class Validation:
     def _open_function(self, id: str) -> Context | None:
         """Return the context of a design document's validation function, or None if it has none."""
         rev, body = self._connection.execute(
-            "SELECT rev, body FROM document WHERE database = ? AND id = ?", (self._database, id)
+            "SELECT rev, body FROM document WHERE database = ? AND id = ?", (self._database_id, id)
         ).fetchone()
         design = decode(body)
         if _MEMBER not in design:
@@ -112,12 +112,12 @@ _MENTIONED: Final = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
 """An SQL condition for bodies that may have the member. It has false positives, which only cost a look-up."""
 
 
-def mark_validated(connection: Connection, database: int) -> None:
+def mark_validated(connection: Connection, database_id: int) -> None:
     """Update the column ``validated``: whether the database may have validation functions."""
     connection.execute(
         "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ? AND id >= '_design/'"
         f" AND id < '_design0' AND NOT deleted AND {_MENTIONED}) WHERE number = ?",
-        (database, database),
+        (database_id, database_id),
     )
 
 

@@ -69,7 +69,7 @@ class WriteBatch:
     assumption has ended.
     """
 
-    def __init__(self, connection: Connection, database: int, check: WriteCheck | None = None) -> None:
+    def __init__(self, connection: Connection, database_id: int, check: WriteCheck | None = None) -> None:
         """Read the state of the database. ``check`` is applied to each write.
 
         Raises NotFoundError if the database has been dropped in the meantime.
@@ -78,14 +78,14 @@ class WriteBatch:
             "update_seq, revs_limit, validated, partitioned,"
             " EXISTS (SELECT 1 FROM temp.routine WHERE database = number)"
         )
-        row = read_row(database, columns, connection)
+        row = read_row(database_id, columns, connection)
         self._connection = connection
         self._admit = check and check.admit
-        self._database = database
+        self._database_id = database_id
         self._seq, self._revs_limit, self._validated, self._partitioned, self._is_routine = row
         self._looks_up = bool(self._validated) or not self._is_routine
         self._verdicts = check and check.verdicts
-        self._validation = Validation(connection, database, check.author, check.verdicts) if check else None
+        self._validation = Validation(connection, database_id, check.author, check.verdicts) if check else None
         self._repeated_ids: frozenset[str] = frozenset()
         self._originals: dict[str, _StoredDocument | None] = {}
         self._wrote_design = False
@@ -104,13 +104,13 @@ class WriteBatch:
         self._flush()
         self._connection.execute(
             "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
-            (self._seq, self._living_added, self._deleted_added, self._database),
+            (self._seq, self._living_added, self._deleted_added, self._database_id),
         )
         if self._wrote_design:
-            mark_validated(self._connection, self._database)
-            self._connection.execute("DELETE FROM temp.routine WHERE database = ?", (self._database,))
+            mark_validated(self._connection, self._database_id)
+            self._connection.execute("DELETE FROM temp.routine WHERE database = ?", (self._database_id,))
         elif self._sequences and not self._is_routine:
-            self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database,))
+            self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database_id,))
 
     def expect(self, ids: Iterable[str], *, attachments: bool) -> None:
         """Announce the ids of the request's documents, and whether any of them has ``attachments``.
@@ -150,7 +150,7 @@ class WriteBatch:
         """
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
-            return local.write_local(self._connection, self._database, edit)
+            return local.write_local(self._connection, self._database_id, edit)
         stored = self._load(edit.id)
         parent = self._find_parent(edit, stored)
         if self._admit is not None:
@@ -182,7 +182,7 @@ class WriteBatch:
         """
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
-            return local.write_local(self._connection, self._database, edit)
+            return local.write_local(self._connection, self._database_id, edit)
         stored = self._load(edit.id)
         if stored is None or not stored.tree.is_stored(edit.path[0]):
             if self._admit is not None:
@@ -320,7 +320,7 @@ class WriteBatch:
     def _read(self, id: str) -> _StoredDocument | None:
         row = self._connection.execute(
             "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
-            (self._database, id),
+            (self._database_id, id),
         ).fetchone()
         if row is None:
             return None
@@ -361,7 +361,7 @@ class WriteBatch:
         cursor = self._connection.execute(
             "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._database, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
+            (self._database_id, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
         )
         self._count_documents(content.deleted, 1)
         return cursor.lastrowid or 0

@@ -35,7 +35,7 @@ class _Index(NamedTuple):
     signature: str
     update_seq: int
     totals: list[int]
-    database: int
+    database_id: int
     name: str
     database_seq: int
     partitioned: int
@@ -83,7 +83,7 @@ def _find_design(connection: Connection, index: _Index) -> Design | None:
     """Return the design document of an index; None if it is gone."""
     rows = connection.execute(
         "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
-        (index.database,),
+        (index.database_id,),
     )
     designs = (parse_design(id, decode(body), partitioned=bool(index.partitioned)) for id, body in rows)
     return next((design for design in designs if design.signature == index.signature), None)
@@ -129,7 +129,7 @@ def _rebuild_rows(
     """Make the rows of the documents that have not changed since they were indexed, and yield them with the id."""
     state, more = IndexState(index.number, 0, index.totals, index.database_seq, 0), True
     while more and state.update_seq < index.update_seq:
-        changes = read_changes(index.database, design, state, connection)
+        changes = read_changes(index.database_id, design, state, connection)
         state, more = state._replace(update_seq=changes.upto), changes.more
         documents = [document for document in changes.documents if _is_indexed(connection, index, document)]
         mapped = mapper.map([document.text or b"" for document in documents])

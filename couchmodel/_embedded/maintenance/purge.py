@@ -26,26 +26,26 @@ class _DocumentRow(NamedTuple):
     tree: RevTree
 
 
-def purge(database: int, revs_by_id: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, list[str]]:
+def purge(database_id: int, revs_by_id: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, list[str]]:
     """Purge revisions of documents. Return the ones that were purged, by document id.
 
     Only leaves are purged. A document with leaves left is a change; a document without disappears from the changes too.
     Raises NotFoundError if the database was dropped.
     """
-    purging = _Purging(connection, database, *read_row(database, "update_seq, purge_seq", connection))
+    purging = _Purging(connection, database_id, *read_row(database_id, "update_seq, purge_seq", connection))
     gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in revs_by_id.items()}
     purging.finish()
     if any(id.startswith("_design/") for id in revs_by_id):
-        mark_validated(connection, database)
+        mark_validated(connection, database_id)
     return gone
 
 
 class _Purging:
     """The purges of one request, inside its transaction."""
 
-    def __init__(self, connection: Connection, database: int, update_seq: int, purge_seq: int) -> None:
+    def __init__(self, connection: Connection, database_id: int, update_seq: int, purge_seq: int) -> None:
         self._connection = connection
-        self._database = database
+        self._database_id = database_id
         self._before = purge_seq
         self._begin = self._seq = update_seq
         self._purge_seq = purge_seq
@@ -56,7 +56,7 @@ class _Purging:
         self._purge_seq += 1
         self._connection.execute(
             "INSERT INTO purge VALUES (?, ?, ?, ?, ?)",
-            (self._database, self._purge_seq, uuid.uuid4().hex, id, encode(list(map(str, revs)))),
+            (self._database_id, self._purge_seq, uuid.uuid4().hex, id, encode(list(map(str, revs)))),
         )
         row = self._row(id)
         if row is None:
@@ -78,17 +78,17 @@ class _Purging:
         self._connection.execute(
             "UPDATE database SET update_seq = ?, purge_seq = ?, living = living + ?, deleted = deleted + ?"
             " WHERE number = ?",
-            (self._seq, self._purge_seq, self._counts[False], self._counts[True], self._database),
+            (self._seq, self._purge_seq, self._counts[False], self._counts[True], self._database_id),
         )
 
     def _row(self, id: str) -> _DocumentRow | None:
         row = self._connection.execute(
-            "SELECT number, rev, deleted, tree FROM document WHERE database = ? AND id = ?", (self._database, id)
+            "SELECT number, rev, deleted, tree FROM document WHERE database = ? AND id = ?", (self._database_id, id)
         ).fetchone()
         return row and _DocumentRow(row[0], row[1], bool(row[2]), RevTree.from_bytes(row[3]))
 
     def _remove(self, id: str, row: _DocumentRow) -> None:
-        discard_rows(self._database, row.number, id, self._connection)
+        discard_rows(self._database_id, row.number, id, self._connection)
         self._connection.execute("DELETE FROM document WHERE number = ?", (row.number,))
         self._connection.execute("DELETE FROM revision WHERE document = ?", (row.number,))
         self._counts[row.deleted] -= 1
@@ -121,18 +121,18 @@ class _Purging:
         self._counts[bool(content[1])] += 1
 
 
-def read_purged_infos(database: int, connection: Connection) -> list[dict[str, Any]]:
+def read_purged_infos(database_id: int, connection: Connection) -> list[dict[str, Any]]:
     """Return the recorded purges in the order of ids and revisions, each once."""
-    rows = connection.execute("SELECT DISTINCT id, revs FROM purge WHERE database = ?", (database,))
+    rows = connection.execute("SELECT DISTINCT id, revs FROM purge WHERE database = ?", (database_id,))
     infos = [(id, list(map(Rev.parse, decode(revs)))) for id, revs in rows]
     infos.sort(key=lambda info: (info[0].encode(), [rev.rank for rev in info[1]]))
     return [{"id": id, "revs": list(map(str, revs))} for id, revs in infos]
 
 
-def trim_purged_infos(database: int, connection: Connection) -> None:
+def trim_purged_infos(database_id: int, connection: Connection) -> None:
     """Drop the oldest records of purges beyond the database's ``_purged_infos_limit``."""
     connection.execute(
         "DELETE FROM purge WHERE database = ? AND purge_seq <="
         " (SELECT purge_seq - purged_infos_limit FROM database WHERE number = ?)",
-        (database, database),
+        (database_id, database_id),
     )

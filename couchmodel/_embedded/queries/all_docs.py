@@ -133,23 +133,23 @@ def parse_query(request: Request) -> Query:
     )
 
 
-def first_batch(database: int, space: Space, query: Query, connection: Connection) -> First:
+def first_batch(database_id: int, space: Space, query: Query, connection: Connection) -> First:
     """Read the head of the answer, with the number of rows and the offset, and the first batch.
 
     Raises NotFoundError if the database was dropped.
     """
-    head = _read_head(connection, database, space, query)
-    return First(head, next_batch(database, space, query, connection))
+    head = _read_head(connection, database_id, space, query)
+    return First(head, next_batch(database_id, space, query, connection))
 
 
-def next_batch(database: int, space: Space, query: Query, connection: Connection) -> Batch:
+def next_batch(database_id: int, space: Space, query: Query, connection: Connection) -> Batch:
     """Read the next rows. Raises NotFoundError if the database was dropped."""
-    check_database(database, connection)
+    check_database(database_id, connection)
     if query.keys is not None:
-        return _read_keys(connection, database, space, query)
+        return _read_keys(connection, database_id, space, query)
     rows: list[bytes] = []
     size = 0
-    for id, row in _read_range(connection, database, space, query):
+    for id, row in _read_range(connection, database_id, space, query):
         rows.append(row)
         size += len(row)
         if size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS:
@@ -160,7 +160,7 @@ def next_batch(database: int, space: Space, query: Query, connection: Connection
 # --- ranges
 
 
-def _read_range(connection: Connection, database: int, space: Space, query: Query) -> Iterator[tuple[str, bytes]]:
+def _read_range(connection: Connection, database_id: int, space: Space, query: Query) -> Iterator[tuple[str, bytes]]:
     bounds = _id_condition(space, query)
     if bounds is None:
         return
@@ -168,8 +168,8 @@ def _read_range(connection: Connection, database: int, space: Space, query: Quer
     order = "DESC" if query.descending else "ASC"
     limit = -1 if query.limit is None else query.limit
     sql = f"{_SOURCES[space.local]} {condition} ORDER BY id {order} LIMIT ? OFFSET ?"
-    for id, *found in connection.execute(sql, (database, *values, limit, query.skip)):
-        yield id, _row_json(connection, database, id, StoredRevision(*found), query)
+    for id, *found in connection.execute(sql, (database_id, *values, limit, query.skip)):
+        yield id, _row_json(connection, database_id, id, StoredRevision(*found), query)
 
 
 _SOURCES: Final = {
@@ -215,30 +215,30 @@ def _rest_after(query: Query, id: str, rows: int) -> Query | None:
 # --- keys
 
 
-def _read_keys(connection: Connection, database: int, space: Space, query: Query) -> Batch:
+def _read_keys(connection: Connection, database_id: int, space: Space, query: Query) -> Batch:
     keys = (query.keys or ())[query.skip :]
     keys = keys[: query.limit]
     rows: list[bytes] = []
     size = 0
     for count, key in enumerate(keys, 1):
-        rows.append(_read_key(connection, database, space, key, query))
+        rows.append(_read_key(connection, database_id, space, key, query))
         size += len(rows[-1])
         if size > limits.BATCH_BYTES or count >= limits.BATCH_ROWS:
             return Batch(rows, replace(query, keys=keys[count:], skip=0, limit=None))
     return Batch(rows, None)
 
 
-def _read_key(connection: Connection, database: int, space: Space, key: Any, query: Query) -> bytes:
-    found = _lookup(connection, database, space, key) if isinstance(key, str) else None
+def _read_key(connection: Connection, database_id: int, space: Space, key: Any, query: Query) -> bytes:
+    found = _lookup(connection, database_id, space, key) if isinstance(key, str) else None
     if found is None:
         return b'{"key":' + encode(key) + b',"error":"not_found"}'
-    return _row_json(connection, database, key, found, query)
+    return _row_json(connection, database_id, key, found, query)
 
 
-def _lookup(connection: Connection, database: int, space: Space, id: str) -> StoredRevision | None:
+def _lookup(connection: Connection, database_id: int, space: Space, id: str) -> StoredRevision | None:
     condition, values = _space_bounds(space)
     sql = f"{_LOOKUPS[space.local]}{''.join(f' AND {bound}' for bound in condition)}"
-    row = connection.execute(sql, (database, id, *values)).fetchone()
+    row = connection.execute(sql, (database_id, id, *values)).fetchone()
     return row and StoredRevision(*row)
 
 
@@ -251,21 +251,21 @@ _LOOKUPS: Final = {
 # --- rows
 
 
-def _row_json(connection: Connection, database: int, id: str, found: StoredRevision, query: Query) -> bytes:
+def _row_json(connection: Connection, database_id: int, id: str, found: StoredRevision, query: Query) -> bytes:
     name = to_json(id)
     deleted = b',"deleted":true' if found.deleted else b""
     row = b'{"id":%b,"key":%b,"value":{"rev":%b%b}' % (name, name, to_json(found.rev), deleted)
     if not query.include_docs:
         return row + b"}"
-    document = b"null" if found.deleted else _document_json(connection, database, id, found, query)
+    document = b"null" if found.deleted else _document_json(connection, database_id, id, found, query)
     return b"".join((row, b',"doc":', document, b"}"))
 
 
-def _document_json(connection: Connection, database: int, id: str, found: StoredRevision, query: Query) -> bytes:
+def _document_json(connection: Connection, database_id: int, id: str, found: StoredRevision, query: Query) -> bytes:
     if query.wishes == DEFAULT_OPTIONS:
         return document_json(id, found)
     try:
-        return open_winner(database, id, query.wishes, connection).text
+        return open_winner(database_id, id, query.wishes, connection).text
     except NotFoundError:  # a local document
         return document_json(id, found)
 
@@ -273,33 +273,33 @@ def _document_json(connection: Connection, database: int, id: str, found: Stored
 # --- the head
 
 
-def _read_head(connection: Connection, database: int, space: Space, query: Query) -> bytes:
-    living, seq, uuid = read_row(database, "living, update_seq, uuid", connection)
+def _read_head(connection: Connection, database_id: int, space: Space, query: Query) -> bytes:
+    living, seq, uuid = read_row(database_id, "living, update_seq, uuid", connection)
     if space.local:
         total, offset = None, None
     else:
-        total = living if space.high is None else _count_documents(connection, database, space, "", [])
-        offset = None if query.keys is not None else _first_offset(connection, database, space, query, total)
+        total = living if space.high is None else _count_documents(connection, database_id, space, "", [])
+        offset = None if query.keys is not None else _first_offset(connection, database_id, space, query, total)
     head = {"total_rows": total, "offset": offset}
     if query.update_seq:
         head["update_seq"] = f"{seq}-{uuid}"
     return encode(head)[:-1] + b',"rows":['
 
 
-def _first_offset(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
+def _first_offset(connection: Connection, database_id: int, space: Space, query: Query, total: int) -> int:
     """Return how many rows come before the first row of the query."""
-    return min(total, _count_before(connection, database, space, query, total) + query.skip)
+    return min(total, _count_before(connection, database_id, space, query, total) + query.skip)
 
 
-def _count_before(connection: Connection, database: int, space: Space, query: Query, total: int) -> int:
+def _count_before(connection: Connection, database_id: int, space: Space, query: Query, total: int) -> int:
     if not query.has_start:
         return 0
     if not isinstance(query.start, str):
         return total if query.descending else 0
-    return _count_documents(connection, database, space, f"id {'>' if query.descending else '<'} ?", [query.start])
+    return _count_documents(connection, database_id, space, f"id {'>' if query.descending else '<'} ?", [query.start])
 
 
-def _count_documents(connection: Connection, database: int, space: Space, condition: str, values: list[str]) -> int:
+def _count_documents(connection: Connection, database_id: int, space: Space, condition: str, values: list[str]) -> int:
     """Return how many living documents meet the condition on the id.
 
     SQLite answers each of the two counts from an index alone.
@@ -309,6 +309,6 @@ def _count_documents(connection: Connection, database: int, space: Space, condit
     counted: int = connection.execute(
         f"SELECT (SELECT count(*) FROM document WHERE database = ? AND {where})"
         f" - (SELECT count(*) FROM document WHERE database = ? AND deleted AND {where})",
-        (database, *bound_values, *values) * 2,
+        (database_id, *bound_values, *values) * 2,
     ).fetchone()[0]
     return counted

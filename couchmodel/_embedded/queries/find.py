@@ -64,7 +64,7 @@ class Search:
     which the search has to find its next document.
     """
 
-    database: int
+    database_id: int
     selector: Selector
     plan: Plan
     source: Source | None
@@ -152,7 +152,7 @@ def read_batch(search: Search, connection: Connection) -> FindBatch:
         NotFoundError: the database was dropped.
         ServerError: the query takes too long.
     """
-    check_database(search.database, connection)
+    check_database(search.database_id, connection)
     batch = FindBatch()
     rest = _fill_batch(batch, search, Budget(search.seconds), connection)
     # The time limit is for the next document: an answer of many documents may take longer.
@@ -242,7 +242,7 @@ def _entries_by_id(connection: Connection, search: Search, batch: FindBatch) -> 
     rows = connection.execute(
         "SELECT id, rev, deleted, attachments, body FROM document WHERE database = ? AND NOT deleted"
         f"{condition} ORDER BY id {order}",
-        (search.database, *values),
+        (search.database_id, *values),
     )
     for id, *found in rows:
         yield _read_entry(connection, search, Position(None, id), StoredRevision(*found), batch)
@@ -272,7 +272,7 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
     source = search.source
     if source is None or source.number is None:
         return
-    check_index(search.database, source.number, connection)
+    check_index(search.database_id, source.number, connection)
     columns = [parse_path(column) for column in search.plan.index.columns]
     after = _resume_place(search, source.view)
     for row in read_rows(source.number, source.view.place, _key_span(search, source.view), connection, after=after):
@@ -280,7 +280,7 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
         if search.covered:
             yield _Entry(position, _document_from_row(columns, row))
         else:
-            yield _read_entry(connection, search, position, find_winner(search.database, row.id, connection), batch)
+            yield _read_entry(connection, search, position, find_winner(search.database_id, row.id, connection), batch)
 
 
 def _key_span(search: Search, view: View) -> Span:
@@ -307,7 +307,7 @@ def _read_entry(
     if found is None or found.deleted:
         return _Entry(position, None)
     if search.conflicts:
-        opened = open_winner(search.database, position.id, ReadOptions(conflicts=True), connection)
+        opened = open_winner(search.database_id, position.id, ReadOptions(conflicts=True), connection)
         return _Entry(position, _parse_document(opened.text, batch, None), is_read=True)
     document = {"_id": position.id, "_rev": found.rev, **_parse_document(found.body, batch, search.members)}
     if found.attachments:

@@ -59,13 +59,15 @@ def check_revisions(body: Mapping[str, Any]) -> None:
             Rev.parse(rev)
 
 
-def differences(database: int, requested: Mapping[str, Sequence[str]], connection: Connection) -> dict[str, Difference]:
+def differences(
+    database_id: int, requested: Mapping[str, Sequence[str]], connection: Connection
+) -> dict[str, Difference]:
     """Return what the database lacks, by document id. A document of which it has every revision is left out."""
     found: dict[str, Difference] = {}
     budget = Budget()
     for id, revs in requested.items():
         budget.pause()
-        tree = _read_tree(connection, database, id)
+        tree = _read_tree(connection, database_id, id)
         missing = tree.missing(list(map(Rev.parse, revs)))
         if missing:
             newest = max(rev.generation for rev in missing)
@@ -74,8 +76,8 @@ def differences(database: int, requested: Mapping[str, Sequence[str]], connectio
     return found
 
 
-def _read_tree(connection: Connection, database: int, id: str) -> RevTree:
-    row = connection.execute("SELECT tree FROM document WHERE database = ? AND id = ?", (database, id)).fetchone()
+def _read_tree(connection: Connection, database_id: int, id: str) -> RevTree:
+    row = connection.execute("SELECT tree FROM document WHERE database = ? AND id = ?", (database_id, id)).fetchone()
     return RevTree.from_bytes(row[0]) if row else RevTree.empty()
 
 
@@ -108,7 +110,7 @@ def _refused(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Reque
 
 
 def open_requested(
-    database: int,
+    database_id: int,
     requested: Sequence[Requested],
     wishes: ReadOptions,
     latest: bool,
@@ -118,7 +120,7 @@ def open_requested(
     results: list[BulkGetResult] = []
     size = 0
     for item in requested[: limits.BULK_GET_DOCUMENTS]:
-        result = BulkGetResult(item.id, _open(connection, database, item, wishes, latest))
+        result = BulkGetResult(item.id, _open(connection, database_id, item, wishes, latest))
         results.append(result)
         size += sum(len(document.text) for document in result.docs if isinstance(document, AnsweredRevision))
         if size > limits.BULK_GET_BYTES:
@@ -138,14 +140,14 @@ def result_json(result: BulkGetResult) -> bytes:
 
 
 def _open(
-    connection: Connection, database: int, requested: Requested, wishes: ReadOptions, latest: bool
+    connection: Connection, database_id: int, requested: Requested, wishes: ReadOptions, latest: bool
 ) -> list[AnsweredRevision | Mapping[str, Any]]:
     if requested.error is not None:
         return [requested.error]
     id, revs = requested.id, None if requested.rev is None else [requested.rev]
     if requested.atts_since:
         wishes = wishes._replace(attachments=True, atts_since=requested.atts_since)
-    found = open_revisions(database, id, revs, wishes, latest, connection, drawn=True)
+    found = open_revisions(database_id, id, revs, wishes, latest, connection, drawn=True)
     if not found:
         return [_error_row(id, "undefined", "not_found", "missing")]
     return [_error_row(id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]

@@ -43,7 +43,7 @@ __all__ = ["Batch", "Cursor", "Source", "offset", "read_batch", "row_texts", "sp
 class Source:
     """A view to read: the numbers of its database and its index, and the view itself."""
 
-    database: int
+    database_id: int
     index: int
     view: View
 
@@ -110,7 +110,7 @@ def _make_span(query: ViewQuery, start: bytes | None, end: bytes | None) -> Span
 
 def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
     """Read the next rows. Raises NotFoundError if the database was dropped."""
-    moment = check_index(source.database, source.index, connection)
+    moment = check_index(source.database_id, source.index, connection)
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
     for number, span in enumerate(cursor.spans):
@@ -195,11 +195,11 @@ def _named_revision(row: Row, text: object) -> Rev:
 
 def _winner_json(source: Source, id: str, wishes: ReadOptions, connection: Connection) -> bytes:
     try:
-        return open_winner(source.database, id, wishes, connection).text
+        return open_winner(source.database_id, id, wishes, connection).text
     except NotFoundError:
         return b"null"
 
 
 def _revision_json(source: Source, id: str, rev: Rev, wishes: ReadOptions, connection: Connection) -> bytes:
-    [found] = open_revisions(source.database, id, [rev], wishes, False, connection)
+    [found] = open_revisions(source.database_id, id, [rev], wishes, False, connection)
     return found.text if isinstance(found, AnsweredRevision) else b"null"

@@ -9,19 +9,19 @@ from couchmodel.errors import NotFoundError
 __all__ = ["check_database", "read_row"]
 
 
-def read_row(database: int, columns: str, connection: Connection) -> tuple[Any, ...]:
+def read_row(database_id: int, columns: str, connection: Connection) -> tuple[Any, ...]:
     """Return columns of a database's row. Raises NotFoundError if the database was dropped.
 
     The row of a dropped database has no name. It stays until the documents are removed.
     """
     row = connection.execute(
-        f"SELECT {columns} FROM database WHERE number = ? AND name IS NOT NULL", (database,)
+        f"SELECT {columns} FROM database WHERE number = ? AND name IS NOT NULL", (database_id,)
     ).fetchone()
     if row is None:
         raise NotFoundError(NO_DATABASE)
     return cast(tuple[Any, ...], row)
 
 
-def check_database(database: int, connection: Connection) -> None:
+def check_database(database_id: int, connection: Connection) -> None:
     """Raise NotFoundError if a database was dropped. Its documents may still be there, waiting for removal."""
-    read_row(database, "1", connection)
+    read_row(database_id, "1", connection)

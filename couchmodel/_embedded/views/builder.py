@@ -99,16 +99,16 @@ async def clean_up(store: Store, database: Database) -> None:
     store.clear_indexes()
 
 
-def _drop_stale(store: Store, database: int, connection: Connection) -> None:
+def _drop_stale(store: Store, database_id: int, connection: Connection) -> None:
     rows = connection.execute(
         "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
-        (database,),
+        (database_id,),
     )
     current = [parse_design(id, decode(body)).signature for id, body in rows]
     # A request may use an older revision of a design document. Its index stays while it is built. Otherwise the builds
     # of two revisions would drop each other's index again and again.
-    building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database]
-    drop_stale_indexes(database, [*current, *building], connection)
+    building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database_id]
+    drop_stale_indexes(database_id, [*current, *building], connection)
 
 
 async def _build(store: Store, database: Database, design: Design) -> None:

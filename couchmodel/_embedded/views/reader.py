@@ -64,7 +64,7 @@ class Span(NamedTuple):
         return Span(end=self.start, includes_end=False, descending=self.descending)
 
 
-def check_index(database: int, index: int, connection: Connection) -> IndexVersion:
+def check_index(database_id: int, index: int, connection: Connection) -> IndexVersion:
     """Return the update and purge sequence of an index, even if it was dropped in the meantime.
 
     Raises NotFoundError if its database has been dropped.
@@ -72,7 +72,7 @@ def check_index(database: int, index: int, connection: Connection) -> IndexVersi
     row = connection.execute(
         "SELECT view_index.update_seq, purge_seq FROM view_index JOIN database ON database.number = ?"
         " WHERE view_index.number = ? AND name IS NOT NULL",
-        (database, index),
+        (database_id, index),
     ).fetchone()
     if row is None:
         raise NotFoundError(NO_DATABASE)

@@ -61,12 +61,12 @@ class IndexState(NamedTuple):
         return self.totals[place] if self.totals else 0
 
 
-def read_state(database: int, signature: str, connection: Connection) -> IndexState:
+def read_state(database_id: int, signature: str, connection: Connection) -> IndexState:
     """Return the state of the index with this signature. Raises NotFoundError if the database has been dropped."""
-    row = read_row(database, "update_seq, purge_seq", connection)
+    row = read_row(database_id, "update_seq, purge_seq", connection)
     found = connection.execute(
         "SELECT number, update_seq, totals FROM view_index WHERE database = ? AND signature = ? AND collator = ?",
-        (database, signature, COLLATOR),
+        (database_id, signature, COLLATOR),
     ).fetchone()
     if found is None:
         return IndexState(None, 0, (), *row)
@@ -74,29 +74,29 @@ def read_state(database: int, signature: str, connection: Connection) -> IndexSt
     return IndexState(number, update_seq, decode(totals), *row)
 
 
-def begin_index(database: int, design: Design, connection: Connection) -> None:
+def begin_index(database_id: int, design: Design, connection: Connection) -> None:
     """Create an empty index if it does not exist. An index with sort keys of another collator version is dropped.
 
     Raises NotFoundError if the database has been dropped.
     """
-    check_database(database, connection)
+    check_database(database_id, connection)
     connection.execute(
         "UPDATE view_index SET database = NULL WHERE database = ? AND signature = ? AND collator <> ?",
-        (database, design.signature, COLLATOR),
+        (database_id, design.signature, COLLATOR),
     )
     connection.execute(
         "INSERT INTO view_index (database, signature, collator, totals) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (database, design.signature, COLLATOR, encode([0] * len(design.views))),
+        (database_id, design.signature, COLLATOR, encode([0] * len(design.views))),
     )
 
 
-def drop_stale_indexes(database: int, signatures: Iterable[str], connection: Connection) -> None:
+def drop_stale_indexes(database_id: int, signatures: Iterable[str], connection: Connection) -> None:
     """Drop all indexes of a database except those with these signatures. Their rows are removed later."""
     kept = encode(list(signatures)).decode()
     connection.execute(
         "UPDATE view_index SET database = NULL"
         " WHERE database = ? AND signature NOT IN (SELECT value FROM json_each(?))",
-        (database, kept),
+        (database_id, kept),
     )
 
 
@@ -124,13 +124,13 @@ class ChangeBatch:
     more: bool
 
 
-def read_changes(database: int, design: Design, state: IndexState, connection: Connection) -> ChangeBatch:
+def read_changes(database_id: int, design: Design, state: IndexState, connection: Connection) -> ChangeBatch:
     """Return the next batch of documents to index. Raises NotFoundError if the database has been dropped."""
-    current = read_state(database, design.signature, connection)
+    current = read_state(database_id, design.signature, connection)
     rows = connection.execute(
         "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
         " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (database, state.update_seq, limits.BUILD_DOCUMENTS),
+        (database_id, state.update_seq, limits.BUILD_DOCUMENTS),
     )
     changes = ChangeBatch(
         state._replace(purge_seq=current.purge_seq), [], max(current.database_seq, state.update_seq), False
@@ -219,7 +219,7 @@ def _unpack_places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:
         yield view, packed[begin:at], position
 
 
-def write_rows(database: int, changes: ChangeBatch, written: Sequence[DocumentRows], connection: Connection) -> bool:
+def write_rows(database_id: int, changes: ChangeBatch, written: Sequence[DocumentRows], connection: Connection) -> bool:
     """Replace the rows of changed documents. Return False if the batch is out of date, and then write nothing.
 
     It is out of date if another build has advanced the index in the meantime, or if documents were purged, whose rows
@@ -229,7 +229,7 @@ def write_rows(database: int, changes: ChangeBatch, written: Sequence[DocumentRo
     row = connection.execute(
         "SELECT number, totals FROM view_index WHERE number = ? AND database = ? AND update_seq = ?"
         " AND (SELECT purge_seq FROM database WHERE number = ? AND name IS NOT NULL) = ?",
-        (state.number, database, state.update_seq, database, state.purge_seq),
+        (state.number, database_id, state.update_seq, database_id, state.purge_seq),
     ).fetchone()
     if row is None:
         return False
@@ -241,9 +241,9 @@ def write_rows(database: int, changes: ChangeBatch, written: Sequence[DocumentRo
     return True
 
 
-def discard_rows(database: int, number: int, id: str, connection: Connection) -> None:
+def discard_rows(database_id: int, number: int, id: str, connection: Connection) -> None:
     """Remove the rows of a purged document from all indexes of its database."""
-    indexes = connection.execute("SELECT number, totals FROM view_index WHERE database = ?", (database,)).fetchall()
+    indexes = connection.execute("SELECT number, totals FROM view_index WHERE database = ?", (database_id,)).fetchall()
     for index, totals in indexes:
         _update_counts(connection, index, totals, _remove(connection, index, {number: id}), {})
 

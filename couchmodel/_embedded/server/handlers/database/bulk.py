@@ -123,9 +123,9 @@ class _Bulk:
         return array("L", merge(*places, key=ids.__getitem__))
 
 
-def _write_new(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[bytes]:
+def _write_new(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Connection) -> list[bytes]:
     edits = bulk.edits
-    writing = WriteBatch(connection, database, check)
+    writing = WriteBatch(connection, database_id, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
     rows = [b""] * len(edits)
     accepted = {"accepted": True} if bulk.accepted else {}
@@ -145,12 +145,12 @@ def _write_new(bulk: _Bulk, database: int, check: WriteCheck, connection: Connec
     return rows
 
 
-def _write_replicated(bulk: _Bulk, database: int, check: WriteCheck, connection: Connection) -> list[bytes]:
+def _write_replicated(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Connection) -> list[bytes]:
     """Write documents with ``new_edits: false``. Return rows for the refused ones only, as CouchDB does."""
     edits = bulk.edits
     if not edits.have_revisions:
         raise BadRequestError("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
-    writing = WriteBatch(connection, database, check)
+    writing = WriteBatch(connection, database_id, check)
     refused: list[bytes] = []
     budget = Budget()
     for place in writing.due_places(bulk.order, bulk.repeated):

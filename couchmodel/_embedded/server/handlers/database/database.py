@@ -234,9 +234,9 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
     }
 
 
-def _read_setting(database: int, name: str, connection: Connection) -> Any:
-    return read_row(database, name, connection)[0]
+def _read_setting(database_id: int, name: str, connection: Connection) -> Any:
+    return read_row(database_id, name, connection)[0]
 
 
-def _write_setting(database: int, name: str, value: object, connection: Connection) -> None:
-    connection.execute(f"UPDATE database SET {name} = ? WHERE number = ?", (value, database))
+def _write_setting(database_id: int, name: str, value: object, connection: Connection) -> None:
+    connection.execute(f"UPDATE database SET {name} = ? WHERE number = ?", (value, database_id))

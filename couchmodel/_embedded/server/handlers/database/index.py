@@ -103,12 +103,12 @@ def _integer_parameter(request: Request, name: str, default: int, *, lowest: int
     return parse_digits(text)
 
 
-def _create_index(database: int, definition: Definition, connection: Connection) -> str:
-    design, rev = _read_design(connection, database, definition.design)
+def _create_index(database_id: int, definition: Definition, connection: Connection) -> str:
+    design, rev = _read_design(connection, database_id, definition.design)
     changed = add_index(design, definition)
     if changed == design:
         return "exists"
-    _write_design(connection, database, definition.design, changed, rev)
+    _write_design(connection, database_id, definition.design, changed, rev)
     return "created"
 
 
@@ -129,16 +129,16 @@ def _delete_index(database: Database, id: str, name: str | None, connection: Con
 _EMPTY: Final = {"language": QUERY}
 
 
-def _read_design(connection: Connection, database: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
-    found = find_winner(database, id, connection)
+def _read_design(connection: Connection, database_id: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
+    found = find_winner(database_id, id, connection)
     if found is None or found.deleted:
         return None, None
     return decode(found.body), Rev.parse(found.rev)
 
 
-def _write_design(connection: Connection, database: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
+def _write_design(connection: Connection, database_id: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
     edit = parse_document(body, id=id)
     edit.path = [rev] if rev else []
-    writing = WriteBatch(connection, database)
+    writing = WriteBatch(connection, database_id)
     writing.edit(edit)
     writing.finish()

@@ -106,8 +106,8 @@ async def delete(exchange: Exchange) -> Response:
 # --- reading
 
 
-def _find_attachment(database: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
-    return _require_attachment(load_revision(database, id, rev, connection).attachments, name)
+def _find_attachment(database_id: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
+    return _require_attachment(load_revision(database_id, id, rev, connection).attachments, name)
 
 
 def _require_attachment(attachments: Iterable[Attachment], name: str) -> Attachment:
@@ -171,7 +171,7 @@ def _content_range(byte_range: Range, attachment: Attachment) -> str:
 class _Change(NamedTuple):
     """A change of an attachment: ``content`` is its new content, or None if it is to be removed."""
 
-    database: int
+    database_id: int
     id: str
     rev: Rev | None
     name: str
@@ -186,7 +186,7 @@ def _content_encoding(request: Request) -> str:
 
 
 def _write_job(change: _Change, check: WriteCheck | None, connection: Connection) -> str:
-    writing = WriteBatch(connection, change.database, check)
+    writing = WriteBatch(connection, change.database_id, check)
     edit = _make_edit(change, connection)
     rev = writing.edit(edit)
     writing.finish()
@@ -203,7 +203,7 @@ def _make_edit(change: _Change, connection: Connection) -> Edit:
         edit.attachments = [change.content]
         return edit
     try:
-        loaded = load_revision(change.database, change.id, change.rev, connection)
+        loaded = load_revision(change.database_id, change.id, change.rev, connection)
     except NotFoundError as error:
         if change.rev is None:
             raise

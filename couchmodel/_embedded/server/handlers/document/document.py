@@ -165,8 +165,8 @@ async def write_revision(exchange: Exchange, edit: Edit, *, replicated: bool = F
     return await write_checked(exchange.store, database, job, check, short=short)
 
 
-def _write_job(database: int, edit: Edit, replicated: bool, check: WriteCheck | None, connection: Connection) -> str:
-    writing = WriteBatch(connection, database, check)
+def _write_job(database_id: int, edit: Edit, replicated: bool, check: WriteCheck | None, connection: Connection) -> str:
+    writing = WriteBatch(connection, database_id, check)
     rev = writing.replicate(edit) if replicated else writing.edit(edit)
     writing.finish()
     return rev
@@ -244,17 +244,17 @@ def _parse_destination(request: Request) -> tuple[str, Rev | None]:
     return id, Rev.parse(query["rev"]) if "rev" in query else None
 
 
-def _load_source(database: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
+def _load_source(database_id: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
     if not id.startswith(_LOCAL) or rev is not None:
-        return load_revision(database, id, rev, connection)
-    found = local.read_local(database, id, connection)
+        return load_revision(database_id, id, rev, connection)
+    found = local.read_local(database_id, id, connection)
     if found is None:
         raise NotFoundError("missing")
     return RevisionContent(found.body, [])
 
 
 def _copy_job(
-    database: int,
+    database_id: int,
     source_id: str,
     source_rev: Rev | None,
     id: str,
@@ -262,12 +262,12 @@ def _copy_job(
     check: WriteCheck | None,
     connection: Connection,
 ) -> str:
-    source = _load_source(database, source_id, source_rev, connection)
+    source = _load_source(database_id, source_id, source_rev, connection)
     edit = read_document(source.text, id=id)
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)
     edit.deleted = source.deleted
-    writing = WriteBatch(connection, database, check)
+    writing = WriteBatch(connection, database_id, check)
     written = writing.edit(edit)
     writing.finish()
     return written

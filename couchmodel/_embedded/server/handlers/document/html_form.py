@@ -80,8 +80,8 @@ async def _make_edit(store: Store, database: Database, request: Request, id: str
     return await store.read(partial(_load_stored, database.number, id, rev))
 
 
-def _load_stored(database: int, id: str, rev: Rev, connection: Connection) -> Edit:
-    loaded = load_revision(database, id, rev, connection)
+def _load_stored(database_id: int, id: str, rev: Rev, connection: Connection) -> Edit:
+    loaded = load_revision(database_id, id, rev, connection)
     edit = read_document(loaded.text, id=id)
     edit.path, edit.deleted, edit.attachments = [rev], loaded.deleted, [*loaded.attachments]
     return edit

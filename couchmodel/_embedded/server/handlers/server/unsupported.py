@@ -69,5 +69,5 @@ def _no_search() -> UnavailableError:
     return UnavailableError("Search is not available", code="service unavailable")
 
 
-def _require_document(database: int, id: str, connection: Connection) -> None:
-    require_living(find_winner(database, id, connection))
+def _require_document(database_id: int, id: str, connection: Connection) -> None:
+    require_living(find_winner(database_id, id, connection))
