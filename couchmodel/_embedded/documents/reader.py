@@ -170,6 +170,8 @@ def open_revisions(
 def document_json(id: str, found: StoredRevision, *more: bytes) -> bytes:
     """Return a document as JSON. ``more`` are parts of further members, which begin with a comma."""
     rev, deleted, packed, body = found
+    if not (deleted or packed or more) and body != b"{}":  # most documents: one step is faster than many parts
+        return b'{"_id":%b,"_rev":%b,%b' % (to_json(id), to_json(rev), body[1:])
     members = body[1:-1]
     parts = [b'{"_id":', to_json(id), b',"_rev":', to_json(rev)]
     if members:

@@ -56,6 +56,7 @@ class Exchange:
     @property
     def database(self) -> Database:
         """The database that the first segment of the path names. Raises NotFoundError if there is none."""
-        if self._database is None:
-            self._database = self.store.database(self.request.path[0])
-        return self._database
+        database = self._database
+        if database is None:
+            database = self._database = self.store.database(self.request.path[0])
+        return database

@@ -112,6 +112,14 @@ class RouteTree:
 
     def find(self, path: tuple[str, ...]) -> Route:
         """Return the route of a path. Raises NotFoundError if there is none."""
+        node = self._root
+        for segment in path:
+            if node.any is None or segment[:1] in node.letters:
+                break
+            node = node.any
+        else:  # no pattern names a segment of the path, as in reads of most documents
+            if node.route is not None:
+                return node.route
         route = self._root.find(path, 0)
         if route is None:
             raise NotFoundError("missing")
@@ -123,14 +131,16 @@ class _Node:
 
     - ``texts``: the nodes behind the segments that patterns name; ``beginnings``: those behind ``x*``, by ``x``;
       ``any``: the one behind ``*``.
+    - ``letters``: the first letters of the segments in ``texts`` and ``beginnings``.
     - ``route``: the route whose pattern ends here; ``rest``: the one whose pattern ends here in ``**``.
     """
 
-    __slots__ = ("any", "beginnings", "rest", "route", "texts")
+    __slots__ = ("any", "beginnings", "letters", "rest", "route", "texts")
 
     def __init__(self) -> None:
         self.texts: dict[str, _Node] = {}
         self.beginnings: dict[str, _Node] = {}
+        self.letters: set[str] = set()
         self.any: _Node | None = None
         self.route: Route | None = None
         self.rest: Route | None = None
@@ -149,6 +159,7 @@ class _Node:
         if segment == "*":
             self.any = self.any or _Node()
             return self.any
+        self.letters.add(segment[:1])
         if segment.endswith("*"):
             return self.beginnings.setdefault(segment[:-1], _Node())
         return self.texts.setdefault(segment, _Node())
@@ -161,10 +172,9 @@ class _Node:
         child = self.texts.get(segment)
         if child is not None and (route := child.find(path, place + 1)) is not None:
             return route
-        if self.beginnings:
-            for beginning, node in self.beginnings.items():
-                if segment.startswith(beginning) and (route := node.find(path, place + 1)) is not None:
-                    return route
+        for beginning, node in self.beginnings.items():
+            if segment.startswith(beginning) and (route := node.find(path, place + 1)) is not None:
+                return route
         if self.any is not None and (route := self.any.find(path, place + 1)) is not None:
             return route
         return self.rest

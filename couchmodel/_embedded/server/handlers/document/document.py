@@ -69,8 +69,7 @@ async def get(exchange: Exchange) -> Response:
     if request.query:
         return await document_reads.get(exchange)
     found = require_living(await store.read(partial(find_winner, database.number, id)))
-    # A request in process often has no headers, and then need not make the ETag.
-    if request.headers and has_current_etag(request.headers, f'"{found.rev}"'):
+    if "if-none-match" in request.headers and has_current_etag(request.headers, f'"{found.rev}"'):
         return not_modified(f'"{found.rev}"')
     return revision_answer(found.rev, document_json(id, found))
 
