@@ -19,7 +19,6 @@ from couchmodel.errors import ContentTooLargeError, ServerError
 
 __all__ = ["DEFAULT_TYPE", "AttachmentDecompressor", "Content", "from_base64"]
 
-
 DEFAULT_TYPE: Final = "application/octet-stream"
 """The content type of an attachment that comes without one, as in CouchDB."""
 
@@ -115,7 +114,7 @@ class Content:
 
 
 class AttachmentDecompressor(GzipDecompressor):
-    """A decompressor of an attachment that is stored as gzip, in pieces of at most the size of a chunk."""
+    """A decompressor of an attachment that is stored as gzip, in pieces no larger than a chunk."""
 
     def __init__(self) -> None:
         super().__init__(limits.CHUNK_BYTES)

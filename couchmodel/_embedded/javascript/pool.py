@@ -220,7 +220,8 @@ class Processes:
         """
         idle = [process for process in self._all if not process.is_busy and not process.has_ended()]
         oldest = min(idle, key=lambda process: process.since, default=None)
-        if oldest is None or (now - oldest.since < limits.REUSE_SECONDS and len(self._all) < self.limits.max_processes):
+        is_young = oldest is not None and now - oldest.since < limits.REUSE_SECONDS
+        if oldest is None or (is_young and len(self._all) < self.limits.max_processes):
             return None
         return oldest
 

@@ -151,8 +151,12 @@ def parse_into(text: bytes, sink: Sink) -> None:
 
 def free(value: Any) -> None:
     """Empty all arrays and objects in a value, in steps: other threads wait while many are freed in one step."""
-    while isinstance(value, dict | list) and value:
-        free(value.popitem()[1] if isinstance(value, dict) else value.pop())
+    if isinstance(value, dict):
+        while value:
+            free(value.popitem()[1])
+    elif isinstance(value, list):
+        while value:
+            free(value.pop())
 
 
 def _keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -251,9 +255,9 @@ class Values:
 
 
 def _count_values(run: Any) -> int:
-    if not isinstance(run, dict | list):
-        return 0
-    return len(run) + sum(map(_count_values, run.values() if isinstance(run, dict) else run))
+    if isinstance(run, dict):
+        return len(run) + sum(map(_count_values, run.values()))
+    return len(run) + sum(map(_count_values, run)) if isinstance(run, list) else 0
 
 
 def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:

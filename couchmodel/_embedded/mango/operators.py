@@ -308,8 +308,9 @@ def _any_element(test: Test) -> Test:
 
 def _every_element(test: Test) -> Test:
     def test_every(value: Any, budget: Budget) -> bool:
-        pieces = budget.pieces(value) if _is_list(value) else ()
-        return bool(value) and _is_list(value) and all(all(map(test, piece, repeat(budget))) for piece in pieces)
+        if not _is_list(value) or not value:
+            return False
+        return all(all(map(test, piece, repeat(budget))) for piece in budget.pieces(value))
 
     return test_every
 

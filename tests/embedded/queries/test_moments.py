@@ -33,7 +33,7 @@ def insert(name: str, connection: Connection) -> None:
     connection.execute("INSERT INTO database (name, uuid, created) VALUES (?, ?, 0)", (name, name))
 
 
-@pytest.mark.parametrize("way", ["read", "scan"])
+@pytest.mark.parametrize("way", ["read", "read_in_thread"])
 async def test_a_read_does_not_see_what_is_written_while_it_runs(tmp_path: Path, way: str) -> None:
     path = tmp_path / "store.db"
     store = Store(path)
