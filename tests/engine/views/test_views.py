@@ -90,7 +90,7 @@ async def test_a_prefix_stands_alone(filled: Database, arguments: dict[str, obje
 
 @pytest.mark.parametrize("name", ["key", "keys"])
 async def test_key_and_keys_are_refused_where_ids_are_meant(database: Database, name: str) -> None:
-    with pytest.raises(AttributeError, match="give ids") as caught:
+    with pytest.raises(AttributeError, match="give a list as ids=") as caught:
         [id async for id in database.akeys(**{name: "a"})]
     assert isinstance(caught.value, CouchModelError)
 
