@@ -62,7 +62,7 @@ async def test_a_query_without_an_index_for_its_sort_is_explained_without_one(in
 
 
 async def test_a_large_selector_is_shown_whole(indexed: Database) -> None:
-    selector = {"$or": [{"a": {"$eq": n}, "é": {"$in": [n, {"x": []}]}} for n in range(2000)]}
+    selector = {"$or": [{"a": {"$eq": n}, "é": {"$in": [n, {"x": []}]}} for n in range(400)]}
     answer = await indexed.explain(selector)
-    assert len(answer["selector"]["$or"]) == 2000
+    assert len(answer["selector"]["$or"]) == 400
     assert answer["selector"]["$or"][7] == {"$and": [{"a": {"$eq": 7}}, {"é": {"$in": [7, {"x": []}]}}]}
