@@ -1,7 +1,7 @@
 """Several models in one database, told apart by their types."""
 
 import pytest
-from pydantic import ConfigDict
+from pydantic import ConfigDict, create_model
 
 from couchmodel import (
     ConfigurationError,
@@ -100,6 +100,14 @@ async def test_models_that_cannot_be_told_apart_are_refused(couch: Connection, d
         await couch.apply(Other)
     with pytest.raises(ConfigurationError, match="One and Bare share the database"):
         await couch.plan(Bare)
+
+
+async def test_a_kind_may_be_defined_when_its_base_is_in_use_already(shelf: Shelf, database: Database) -> None:
+    assert await shelf.Book.find().count() == 2
+    poem = create_model("Poem", __base__=shelf.Book, __cls_kwargs__={"type": "poem"}, lines=(int, 4))
+    await poem(slug="spring").save()
+    assert isinstance(await shelf.Book.get("book:spring"), poem)
+    assert await shelf.Book.find().count() == 3
 
 
 def test_a_class_that_is_defined_again_replaces_the_first() -> None:

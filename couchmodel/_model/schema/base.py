@@ -50,6 +50,7 @@ class Fields(Mapping[str, FieldExpression[Any]]):
         fields = self._model.__pydantic_fields__
         if name not in fields:
             raise KeyError(f"{self._model.__name__} has no field {name!r}{nearest(name, fields)}")
+        complete(self._model)
         return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name)
 
     def __iter__(self) -> Any:
@@ -96,22 +97,24 @@ class ModelMeta(ModelMetaclass):
             with warnings.catch_warnings():
                 # check_class says what a field hides, and how to get at it.
                 warnings.filterwarnings("ignore", "Field name .* shadows an attribute in parent", UserWarning)
-                model = super().__new__(
+                model: Any = super().__new__(
                     cls, name, bases, {**namespace, **fields}, __pydantic_reset_parent_namespace__=False, **options
                 )
         finally:
             is_building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
-        type.__setattr__(model, "__stored_form__", None)
+        for kind in model.__mro__:
+            if isinstance(kind, ModelMeta):  # the forms of base classes know the types of their subclasses
+                type.__setattr__(kind, "__stored_form__", None)
         check_class(model)
-        for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():  # type: ignore[attr-defined]
+        for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():
             if type(vars(model)[key]) is property:
                 type.__setattr__(model, key, ComputedProperty(key, vars(model)[key]))
-        if model.model_config.get("frozen"):  # type: ignore[attr-defined]
+        if "__hash__" not in namespace and vars(model).get("__hash__") is not None:  # pydantic's, as it is frozen
             type.__setattr__(model, "__hash__", _hash_document)
         _finish_fields(model)
-        if getattr(model, "__pydantic_complete__", False):
+        if model.__pydantic_complete__:
             indexes_of(model)  # refuses those of unknown fields
         return model
 
@@ -125,11 +128,8 @@ class ModelMeta(ModelMetaclass):
         def __getattr__(cls, name: str) -> Any:
             if name.startswith("_") or is_building_class.get():
                 return super().__getattr__(name)
-            fields = cls.__dict__.get("__pydantic_fields__", ())
-            if name in fields:
-                if not cls.__pydantic_complete__:  # type: ignore[attr-defined]
-                    complete(cls)
-                return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(cls, name)
+            if name in cls.__dict__.get("__pydantic_fields__", ()):
+                return Fields(cls)[name]
             try:
                 return super().__getattr__(name)
             except AttributeError:
@@ -214,7 +214,8 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
             mine.get(name) == theirs.get(name) for name in names
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    if not TYPE_CHECKING:  # checkers would refuse the hash of a subclass
+        __hash__ = None
 
     def __copy__(self) -> Self:
         return state.copy_state(self, super().__copy__())
