@@ -379,14 +379,32 @@ def test_a_document_stays_equal_to_itself_when_it_is_saved(model: type[Frozen]) 
     assert model is not Frozen or hash(document) == before
 
 
+class Keyed(CouchModel):
+    model_config = ConfigDict(frozen=True)
+    name: str
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def test_a_frozen_model_keeps_a_hash_of_its_own() -> None:
+    assert hash(Keyed(name="a")) == hash("a")
+
+
 class Kitchen(CouchModel):
     number: int = 0
+    share: float = 0.0
+    level: int = 0
     price: Decimal = Decimal(0)
     day: date = date(2026, 1, 1)
     at: datetime | None = None
     colours: set[Colour] = set()
     codes: tuple[UUID, ...] = ()
     shelves: list[timedelta] = []
+
+    @field_serializer("level")
+    def word(self, level: int) -> str:
+        return f"level {level}"
 
 
 K = Kitchen.fields
@@ -397,6 +415,8 @@ NAN = float("nan")
     ("condition", "selector"),
     [
         (K["number"] > 1.5, {"number": {"$gt": 1.5}}),
+        (K["share"] > 1, {"share": {"$gt": 1}}),
+        (K["level"] == 2, {"level": {"$eq": "level 2"}}),
         (K["colours"].contains(Colour.RED), {"colours": {"$elemMatch": {"$eq": "red"}}}),
         (K["codes"].contains(UUID(int=1)), {"codes": {"$elemMatch": {"$eq": str(UUID(int=1))}}}),
         (K["shelves"].contains_all([timedelta(minutes=1)]), {"shelves": {"$all": [60.0]}}),
@@ -420,10 +440,11 @@ def test_operands_go_through_the_codec_of_their_field(condition: Condition, sele
         K["price"] > 1,
         K["colours"].contains("red"),
         K["number"] > NAN,
+        K["share"] > NAN,
     ],
 )
 def test_an_operand_of_the_wrong_type_is_refused(condition: Condition) -> None:
-    with pytest.raises(QueryError, match=r"is of .*, and cannot be compared with"):
+    with pytest.raises(QueryError, match="cannot be compared with"):
         build_selector([condition])
 
 

@@ -80,15 +80,20 @@ def encode_operand(place: Place, value: object) -> Any:
 
     Raises QueryError if it cannot store the value: then nothing would be found, or the wrong documents.
     """
-    kind = bare_type(place.annotation)
-    if value is None or (kind in (int, float) and type(value) in (int, float) and math.isfinite(value)):  # type: ignore[arg-type]
-        return value
+    kind: Any = bare_type(place.annotation)
+    if value is None:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise QueryError(f"{place.path or 'the element'} cannot be compared with {value!r}, which JSON does not have")
     try:
         if place.owner is not None:
             return _serialize_field(*place.owner, value, warnings="error")
         return _operand_serializer(place.annotation).to_python(value, mode="json", by_alias=True, warnings="error")
     except (PydanticSerializationError, ValueError, TypeError, AttributeError) as error:
-        reason = "" if "serializer warnings" in str(error) else f": {error}"
+        is_mismatch = "serializer warnings" in str(error)
+        if is_mismatch and kind is int and isinstance(value, float):
+            return value  # numbers of both types have one order
+        reason = "" if is_mismatch else f": {error}"
         said = getattr(kind, "__name__", None) or str(kind)
         raise QueryError(
             f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"
