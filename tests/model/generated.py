@@ -71,6 +71,12 @@ class Entry(TypedDict, total=False):
     at: datetime
 
 
+def _of(container: Any, *arguments: Any) -> Any:
+    """Return a type of containers with its arguments, which no type checker could know."""
+    first, *others = arguments
+    return container[(first, *others) if others else first]
+
+
 class Generated:
     """A source of models, from one seed."""
 
@@ -101,7 +107,7 @@ class Generated:
         model.__makes__ = makes  # pyright: ignore[reportAttributeAccessIssue]
         return model
 
-    def _with_config(self, base: Any, config: ConfigDict) -> Any:
+    def _with_config(self, base: Any, config: Any) -> Any:
         return type(
             f"Base{self.number}", (base,), {"model_config": config, "__module__": __name__, "__annotations__": {}}
         )
@@ -114,8 +120,8 @@ class Generated:
         body = {"length_of": computed_field(property(length)), "__module__": __name__, "__annotations__": {}}
         return type(f"{model.__name__}Computed", (model,), body)
 
-    def _config(self, base: Any) -> ConfigDict:
-        config = ConfigDict()
+    def _config(self, base: Any) -> Any:
+        config: Any = ConfigDict()
         choices: dict[str, list[Any]] = {
             "ser_json_bytes": ["base64", "hex"],
             "val_json_bytes": ["base64"],
@@ -128,7 +134,7 @@ class Generated:
         }
         for name, values in choices.items():
             if values and self.random.random() < 0.15:
-                config[name] = self.random.choice(values)  # type: ignore[literal-required]
+                config[name] = self.random.choice(values)
         return config
 
     def _field(self, kind: Kind, name: str) -> tuple[Any, str]:
@@ -239,11 +245,11 @@ class Generated:
 
     def _list(self, depth: int) -> Kind:
         inner = self.kind(depth)
-        return Kind(list[inner.annotation], lambda: self._several(inner.make))  # type: ignore[name-defined]
+        return Kind(_of(list, inner.annotation), lambda: self._several(inner.make))
 
     def _deque(self, depth: int) -> Kind:
         inner = self.kind(depth)
-        return Kind(collections.deque[inner.annotation], lambda: collections.deque(self._several(inner.make)))  # type: ignore[name-defined]
+        return Kind(_of(collections.deque, inner.annotation), lambda: collections.deque(self._several(inner.make)))
 
     def _set(self, _: int) -> Kind:
         kinds = [
@@ -253,13 +259,13 @@ class Generated:
         ]
         inner = self.random.choice(kinds)
         collection: Any = self.random.choice([set, frozenset])
-        return Kind(collection[inner.annotation], lambda: collection(self._several(inner.make)))
+        return Kind(_of(collection, inner.annotation), lambda: collection(self._several(inner.make)))
 
     def _tuple(self, depth: int) -> Kind:
         first, second = self.kind(depth), self.kind(depth)
         if self.random.random() < 0.5:
-            return Kind(tuple[first.annotation, ...], lambda: tuple(self._several(first.make)))  # type: ignore[name-defined]
-        return Kind(tuple[first.annotation, second.annotation], lambda: (first.make(), second.make()))  # type: ignore[name-defined]
+            return Kind(_of(tuple, first.annotation, ...), lambda: tuple(self._several(first.make)))
+        return Kind(_of(tuple, first.annotation, second.annotation), lambda: (first.make(), second.make()))
 
     def _dict(self, depth: int) -> Kind:
         keys = [
@@ -273,7 +279,7 @@ class Generated:
         ]
         key, value = self.random.choice([keys[0], keys[0], *keys]), self.kind(depth)
         return Kind(
-            dict[key.annotation, value.annotation],  # type: ignore[name-defined]
+            _of(dict, key.annotation, value.annotation),
             lambda: {key.make(): value.make() for _ in range(self.random.randint(0, 3))},
         )
 
@@ -283,8 +289,7 @@ class Generated:
 
     def _union(self, depth: int) -> Kind:
         kinds = [self.kind(depth) for _ in range(self.random.randint(2, 3))]
-        union: Any = Union
-        annotation = union[tuple(kind.annotation for kind in kinds)]
+        annotation = _of(Union, *(kind.annotation for kind in kinds))
         return Kind(annotation, lambda: self.random.choice(kinds).make())
 
     def _embedded(self, depth: int) -> Kind:
@@ -295,14 +300,12 @@ class Generated:
         model: Any = self._model(BaseModel, depth, {})
         longer: Any = create_model(f"{model.__name__}Longer", __base__=model, more=(int, 5))
         longer.__makes__ = model.__makes__
-        as_any: Any = SerializeAsAny
-        annotation = self.random.choice([model, as_any[model]])
+        annotation = self.random.choice([model, _of(SerializeAsAny, model)])
         return Kind(annotation, lambda: fill(self.random.choice([model, model, longer])))
 
     def _root(self, depth: int) -> Kind:
         inner = self.kind(depth)
-        root_model: Any = RootModel
-        root = root_model[inner.annotation]
+        root = _of(RootModel, inner.annotation)
         return Kind(root, lambda: root(inner.make()))
 
     def _dataclass(self, depth: int) -> Kind:
@@ -316,11 +319,12 @@ class Generated:
     def _generic(self, depth: int) -> Kind:
         inner = self.kind(depth)
         self.number += 1
-        generic: Any = Generic
         box: Any = type(
-            f"Box{self.number}", (BaseModel, generic[T]), {"__annotations__": {"content": T}, "__module__": __name__}
+            f"Box{self.number}",
+            (BaseModel, _of(Generic, T)),
+            {"__annotations__": {"content": T}, "__module__": __name__},
         )
-        made = box[inner.annotation]
+        made = _of(box, inner.annotation)
         return Kind(made, lambda: made(content=inner.make()))
 
 

@@ -193,7 +193,7 @@ def _load_declared_members(model: type[M], body: bytes, error: ValidationError) 
     A stored document has CouchDB's members and its type, which the model does not declare, so they are taken out first.
     """
     found = error.errors(include_url=False, include_context=False)
-    if not all(each["type"] == "extra_forbidden" or str(each["loc"][-1:]).startswith("('_") for each in found):
+    if not all(each["type"] == "extra_forbidden" or _is_couchdb_member(each["loc"]) for each in found):
         _raise_load_error(model, body, error)
     stored = decode(body)
     kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field), model)
@@ -202,6 +202,10 @@ def _load_declared_members(model: type[M], body: bytes, error: ValidationError) 
         return form_of(kind).validate_fields(encode(bare))  # type: ignore[no-any-return]
     except ValidationError as second:
         _raise_load_error(model, body, second)
+
+
+def _is_couchdb_member(path: tuple[int | str, ...]) -> bool:
+    return bool(path) and str(path[-1]).startswith("_")
 
 
 def _is_foreign(model: type[DocumentModel], name: str) -> bool:
@@ -236,8 +240,10 @@ def _raise_load_error(model: type[DocumentModel], body: bytes, error: Validation
 
 
 def _validation_error(model: type[DocumentModel], document_id: str | None, error: ValidationError) -> DocumentError:
-    found: Any = error.errors(include_url=False, include_context=False)
-    lines = [f"  {'.'.join(map(str, each['loc'])) or 'document'}: {_say(each)}" for each in error.errors()]
+    found: Any = error.errors(include_url=False)
+    lines = [f"  {'.'.join(map(str, each['loc'])) or 'document'}: {_say(each)}" for each in found]
+    for each in found:
+        each.pop("ctx", None)
     message = "\n".join([f"{model.__name__} {document_id!r} does not fit its model:", *lines])
     return DocumentError(message, model=model.__name__, document_id=document_id, errors=found)
 

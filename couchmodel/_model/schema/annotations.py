@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
@@ -64,7 +64,8 @@ def fields_of(kind: Any) -> Mapping[str, FieldInfo] | None:
         return kind.__pydantic_fields__
     found: Mapping[str, FieldInfo] | None = getattr(kind, "__pydantic_fields__", None)
     if found is None and dataclasses.is_dataclass(kind):
-        return {each.name: FieldInfo(annotation=each.type) for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        hints = get_type_hints(kind, include_extras=True)
+        return {each.name: FieldInfo(annotation=hints[each.name]) for each in dataclasses.fields(kind)}
     return found
 
 

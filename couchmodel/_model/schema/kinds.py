@@ -1,14 +1,15 @@
 """The kinds of a model: the model and its subclasses, by the types that mark their documents."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from couchmodel.errors import ConfigurationError
+from couchmodel.types import JSONObject
 
 if TYPE_CHECKING:
     from couchmodel._model.schema.base import DocumentModel
 
-__all__ = ["kinds_of", "qualified_name"]
+__all__ = ["kind_selector", "kinds_of", "qualified_name"]
 
 
 def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"]:
@@ -32,6 +33,14 @@ def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"
             )
         found[declared.type] = kind
     return found
+
+
+def kind_selector(model: "type[DocumentModel]", types: Iterable[str]) -> JSONObject:
+    """Return the Mango selector of the documents of some types of a model; an empty one for a model without a type."""
+    found = list(types)
+    if not found:
+        return {}
+    return {model.__declared__.type_field: found[0] if len(found) == 1 else {"$in": found}}
 
 
 def qualified_name(model: type) -> str:

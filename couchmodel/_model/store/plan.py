@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.indexes import indexes_of
-from couchmodel._model.schema.kinds import kinds_of, qualified_name
+from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
@@ -156,8 +156,7 @@ def _security_document(security: Security) -> JSONObject:
 
 async def missing_members(model: type[DocumentModel], database: Database) -> AsyncIterator[str]:
     """Yield a note for each indexed field that stored documents of a model lack. An index leaves such documents out."""
-    declared = model.__declared__
-    kind = {declared.type_field: {"$in": list(kinds_of(model))}} if declared.type is not None else {}
+    kind = kind_selector(model, kinds_of(model))
     for path in dict.fromkeys(path for paths in indexes_of(model).values() for path in paths):
         body = {"selector": {**kind, path: {"$exists": False}}, "fields": ["_id"]}
         try:

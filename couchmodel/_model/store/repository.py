@@ -9,6 +9,7 @@ from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._wire.messages import Request, document_path, encode
@@ -173,11 +174,7 @@ class Repository(Generic[M]):
     @property
     def kind(self) -> JSONObject:
         """The selector of the documents that are the model's in a database of several models."""
-        kinds = form_of(self.model).kinds
-        if not kinds:
-            return {}
-        field = self.model.__declared__.type_field
-        return {field: next(iter(kinds)) if len(kinds) == 1 else {"$in": list(kinds)}}
+        return kind_selector(self.model, form_of(self.model).kinds)
 
     async def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M]:
         """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
