@@ -2,8 +2,8 @@
 
 A process runs one function at a time. It belongs to one database until it is handed over to another, without its
 contexts. Each database has a few processes, and their number in all is bounded. So a function that runs for ever holds
-up the functions of its own database, and of no other. A call waits for its process in a thread. ``ask_now`` is for the
-event loop, and does not wait for a process.
+up the functions of its own database, and of no other. A call waits for its process in a thread, and the calls of a
+database have their turns in order. ``run_if_idle`` is for the event loop, and does not wait for a process.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
@@ -29,7 +30,7 @@ from couchmodel.errors import ResponseError, ServerError
 __all__ = ["LIMITS", "PROCESSES", "Processes"]
 
 _WAITERS: Final = ThreadPoolExecutor(32, thread_name_prefix="couchmodel-functions")
-"""Threads that wait for late answers of ``ask_now``. There are as many as processes, so none has to queue."""
+"""Threads that wait for late answers of ``run_if_idle``. There are as many as processes, so none has to queue."""
 
 
 class Processes:
@@ -45,6 +46,7 @@ class Processes:
         self._changed = threading.Condition()
         self._all: list[Process] = []
         self._ended: list[Process] = []
+        self._queues: dict[ProcessOwner, deque[object]] = {}
         self._is_watched = False
 
     def run(
@@ -146,11 +148,14 @@ class Processes:
     # --- choosing a process
 
     def _take_now(self, owner: ProcessOwner, number: int) -> Process | None:
-        """Take an idle process of the owner that has the context, or return None. Does not even wait for the lock."""
+        """Take an idle process of the owner that has the context, or return None. Does not even wait for the lock.
+
+        Calls that wait for a process come first: else a busy database could let one of them wait for ever.
+        """
         if not hasattr(select, "poll") or os.getpid() != self._pid or not self._changed.acquire(blocking=False):
             return None
         try:
-            process = self._find_idle(owner, [number])
+            process = None if owner in self._queues else self._find_idle(owner, [number])
             if process is None or number not in process.contexts:
                 return None
             process.is_busy = True
@@ -169,11 +174,7 @@ class Processes:
             self._inherited += self._all + self._ended
             self._reset()
         with self._changed:
-            while (process := self._find_idle(owner, numbers)) is None:
-                if self._may_have_another(owner) and (process := self._add(owner)) is not None:
-                    break
-                # By the end of a tick another owner's idle process may be free to hand over.
-                self._changed.wait(limits.POOL_TICK_SECONDS)
+            process = self._await_turn(owner, numbers)
             process.is_busy = True
             if not self._is_watched:
                 self._is_watched = True
@@ -185,6 +186,28 @@ class Processes:
             self._remove(process)
             raise
         return process
+
+    def _await_turn(self, owner: ProcessOwner, numbers: Sequence[int]) -> Process:
+        """Wait until it is this call's turn and there is a process. The calls of an owner have turns in their order."""
+        ticket = object()
+        queue = self._queues.setdefault(owner, deque())
+        queue.append(ticket)
+        try:
+            while True:
+                if queue[0] is ticket:
+                    process = self._find_idle(owner, numbers)
+                    if process is None and self._may_have_another(owner):
+                        process = self._add(owner)
+                    if process is not None:
+                        return process
+                # By the end of a tick another owner's idle process may be free to hand over.
+                self._changed.wait(limits.POOL_TICK_SECONDS)
+        finally:
+            queue.remove(ticket)
+            if queue:
+                self._changed.notify_all()
+            else:
+                del self._queues[owner]
 
     def _find_idle(self, owner: ProcessOwner, numbers: Sequence[int]) -> Process | None:
         own = [process for process in self._all if process.owner is owner and not process.is_busy]

@@ -202,6 +202,32 @@ def test_there_are_no_more_processes_than_there_may_be(scripts: Scripts, monkeyp
     assert max(counts) <= LIMITS.processes_per_owner
 
 
+def test_calls_that_wait_for_a_process_have_their_turns_in_order(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMITS, "processes_per_owner", 1)
+    monkeypatch.setattr(LIMITS, "call_seconds", 1.0)
+    looping, quick = function(scripts, "while (true);"), function(scripts, "emit(1)")
+    order: list[int] = []
+
+    def run(number: int) -> None:
+        if number == 0:
+            with pytest.raises(ServerError):
+                looping()
+        else:
+            quick()
+        order.append(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        assert eventually(lambda: bool(pids(scripts)))
+        assert eventually(lambda waiting=number: len(PROCESSES._queues.get(scripts, ())) == waiting)  # type: ignore[misc]
+    for thread in threads:
+        thread.join()
+    assert order == list(range(6))
+
+
 def test_a_database_without_a_process_gets_one_of_anothers(scripts: Scripts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LIMITS, "max_processes", 1)
     others = Scripts()
