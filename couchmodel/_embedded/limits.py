@@ -88,6 +88,7 @@ INLINE_PIECE_BYTES: Final = 16_384  # a piece of an attachment to compress and h
 INLINE_JOINED_BYTES: Final = 4 * 1024**2  # parts of a response to join
 INLINE_DOCUMENTS: Final = 20  # of one request, to be written as a single document would be
 INLINE_ROWS: Final = 50  # to read, and to skip
+INLINE_SIZES: Final = 4  # documents to measure: each look-up may wait for the interpreter lock while threads work
 INLINE_REVISIONS: Final = 20  # documents and revisions of one request of a replicator
 INLINE_OPEN_REVISIONS: Final = 100  # revisions of one document
 PIPE_BYTES: Final = 16 * 1024  # a request that a pipe takes without blocking the writer

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents.attachments import unpack
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database
@@ -64,6 +65,8 @@ def forget_sizes(database: Database) -> None:
 
 
 def _measure(database_id: int, count: int, changes: int, connection: Connection) -> _Measurement:
+    if count > limits.INLINE_SIZES:
+        require_thread()
     found = [_size(row, connection) for row in _sample(database_id, count, connection)]
     return _Measurement(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
 
