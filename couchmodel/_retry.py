@@ -69,8 +69,11 @@ async def retry(
         before_sleep=report,
         retry_error_callback=_last_outcome,
     )
-    result: T = await retrying(attempt)
-    return result
+    try:
+        result: T = await retrying(attempt)
+        return result
+    finally:
+        retrying.iter_state.reset()  # its actions refer to the object itself: without this, each call leaves a cycle
 
 
 def _last_outcome(state: RetryCallState) -> Any:

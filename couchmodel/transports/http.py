@@ -97,8 +97,7 @@ class HTTPTransport:
         if not isinstance(connections, int) or connections < 1:
             raise ConfigurationError(f"connections={connections!r} must be a whole number, 1 or more")
         self._connections = connections
-        self._attempt = self._try_authenticated if self._auth and self._auth.renews else self._try
-        self._retries = Retries(self._policy, self._attempt)
+        self._retries = Retries(self._policy)
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._open_streams: WeakSet[_ResponseStream] = WeakSet()
 
@@ -150,9 +149,9 @@ class HTTPTransport:
         try:
             response = await self._attempt(request)
         except TransportError as error:
-            return await self._retries.retry(request, error)
+            return await self._retries.retry(request, error, self._attempt)
         if response.status in BUSY_STATUSES:
-            return await self._retries.retry(request, response)
+            return await self._retries.retry(request, response, self._attempt)
         return response
 
     async def _send_within(self, seconds: float, request: Request) -> Response:
@@ -164,8 +163,10 @@ class HTTPTransport:
                 raise
             self.translate(error, request)
 
-    async def _try_authenticated(self, request: Request) -> Response:
-        return await send_authenticated(self._auth or Credentials(), request, self._try)
+    async def _attempt(self, request: Request) -> Response:
+        if self._auth is None or not self._auth.renews:
+            return await self._try(request)
+        return await send_authenticated(self._auth, request, self._try)
 
     async def _try(self, request: Request, credentials: Mapping[str, str] = EMPTY) -> Response:
         body = request.body

@@ -27,6 +27,8 @@ from couchmodel.transports.retry_policy import RetryPolicy
 
 __all__ = ["Retries", "is_conclusive", "is_idempotent"]
 
+Send = Callable[[Request], Awaitable[Response]]
+
 _READS: Final = frozenset(
     (
         *("_all_docs", "_bulk_get", "_changes", "_design_docs", "_explain", "_find", "_local_docs"),
@@ -61,20 +63,18 @@ def is_conclusive(request: Request) -> bool:
 class Retries:
     """The retries of requests by a policy."""
 
-    def __init__(self, policy: RetryPolicy, send: Callable[[Request], Awaitable[Response]]) -> None:
-        """``send`` makes one attempt."""
+    def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._send = send
         self._backoff = Backoff(policy.backoff, policy.backoff_max, jitter=True)
 
-    async def retry(self, request: Request, first: Response | TransportError) -> Response:
+    async def retry(self, request: Request, first: Response | TransportError, send: Send) -> Response:
         """Send a request again as far as that is allowed, and return its last answer.
 
-        ``first`` is the answer or the error of the first attempt, which has been made.
+        ``first`` is the answer or the error of the first attempt, which has been made. ``send`` makes another one.
 
         Raises the TransportError of the last attempt, and ProtocolError if the outcome of a write is unknown.
         """
-        attempts = _Attempts(request, first, self._send, self._policy.retry_after_max)
+        attempts = _Attempts(request, first, send, self._policy.retry_after_max)
         try:
             response = await retry(
                 attempts.next,
@@ -90,30 +90,32 @@ class Retries:
                 raise _unknown_outcome_error(request, "no answer came to it, nor to a retry") from error
             raise
         if attempts.in_doubt is not None and response.status >= 300:
-            await self._check_conflict(request, response, attempts.in_doubt)
+            await _check_conflict(request, response, attempts.in_doubt, send)
         return response
 
-    async def _check_conflict(self, request: Request, response: Response, doubt: TransportError | Response) -> None:
-        """Raise ProtocolError unless it is certain that no attempt was carried out."""
-        if response.status == 409 and await self._is_write_of_other_client(request):
-            return
-        cause = doubt if isinstance(doubt, TransportError) else None
-        raise _unknown_outcome_error(
-            request, f"one try got no answer, and the next was answered {response.status}"
-        ) from cause
 
-    async def _is_write_of_other_client(self, request: Request) -> bool:
-        """Return True if the successor of the revision that a write is based on has another content than the write."""
-        if request.method != "PUT" or not isinstance(request.body, bytes) or not _is_document(request.path):
-            return False
-        try:
-            stored = await self._send(Request("GET", request.path, {"revs": "true"}))
-            document: dict[str, Any] = decode(stored.body)
-            generation, ids = document["_revisions"]["start"], document["_revisions"]["ids"]
-        except (TransportError, ValueError, LookupError, TypeError):
-            return False
-        follows = len(ids) > 1 and f"{generation - 1}-{ids[1]}" == _base_revision(request)
-        return follows and _plain_members(document) != _plain_members(decode(request.body))
+async def _check_conflict(request: Request, response: Response, doubt: TransportError | Response, send: Send) -> None:
+    """Raise ProtocolError unless it is certain that no attempt was carried out."""
+    if response.status == 409 and await _is_write_of_other_client(request, send):
+        return
+    cause = doubt if isinstance(doubt, TransportError) else None
+    raise _unknown_outcome_error(
+        request, f"one try got no answer, and the next was answered {response.status}"
+    ) from cause
+
+
+async def _is_write_of_other_client(request: Request, send: Send) -> bool:
+    """Return True if the successor of the revision that a write is based on has another content than the write."""
+    if request.method != "PUT" or not isinstance(request.body, bytes) or not _is_document(request.path):
+        return False
+    try:
+        stored = await send(Request("GET", request.path, {"revs": "true"}))
+        document: dict[str, Any] = decode(stored.body)
+        generation, ids = document["_revisions"]["start"], document["_revisions"]["ids"]
+    except (TransportError, ValueError, LookupError, TypeError):
+        return False
+    follows = len(ids) > 1 and f"{generation - 1}-{ids[1]}" == _base_revision(request)
+    return follows and _plain_members(document) != _plain_members(decode(request.body))
 
 
 class _Attempts:
@@ -126,7 +128,7 @@ class _Attempts:
         self,
         request: Request,
         first: Response | TransportError,
-        send: Callable[[Request], Awaitable[Response]],
+        send: Send,
         retry_after_max: float,
     ) -> None:
         self._request = request

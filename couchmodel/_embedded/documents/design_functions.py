@@ -81,13 +81,14 @@ class FunctionFilter:
         self._function = function
         self._request = request
         self._responder = "filterView" if function.path[0] == "views" else "filter"
-        self._batched_calls = BatchedCalls(self._ask)
+        self._batched_calls = BatchedCalls()
 
     async def match_documents(self, documents: Sequence[bytes]) -> list[bool]:
         """Return, for each document (JSON), whether it passes. Raises ResponseError if the function fails."""
         if not documents:
             return []
-        return await run(self._function.context.scripts, partial(self._batched_calls.results, documents))
+        call = partial(self._batched_calls.results, documents, self._ask)
+        return await run(self._function.context.scripts, call)
 
     def _ask(self, documents: Sequence[bytes], seconds: float | None) -> list[bool]:
         text = b"[%b]" % b",".join(documents)

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from copy import copy
 from functools import partial
 from hashlib import blake2b
 from itertools import groupby
@@ -155,7 +156,7 @@ class Verdicts:
             self._open[key] = question
             self._size += len(question.text)
         elif error := self._known[key]:
-            raise error
+            raise copy(error)  # the traceback of the error itself would refer to this object, which refers to the error
 
     def require(self) -> None:
         """Raise MissingVerdictsError if this attempt may not write."""
@@ -252,8 +253,9 @@ def _ask(
     errors: list[ResponseError | None] = [None] * len(documents)
     for function in functions:
         left = [place for place, error in enumerate(errors) if error is None]
-        calls = BatchedCalls(partial(_call, function, author, until))
-        for place, error in zip(left, calls.results([documents[place] for place in left]), strict=True):
+        asked = [documents[place] for place in left]
+        found = BatchedCalls().results(asked, partial(_call, function, author, until))
+        for place, error in zip(left, found, strict=True):
             errors[place] = error
     return errors
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.pool import LIMITS, PROCESSES
@@ -150,16 +150,16 @@ def check_function(source: str, scripts: Scripts | None = None) -> None:
     Context(scripts).run("check", source.encode())
 
 
-class BatchedCalls(Generic[T]):
+class BatchedCalls:
     """Calls functions with many documents at a time, as long as the functions are fast."""
 
-    def __init__(self, ask: Callable[[Sequence[bytes], float | None], list[T]]) -> None:
-        """``ask`` calls the functions with a batch of documents and a limit in seconds, None for the default limit."""
-        self._ask = ask
+    def __init__(self) -> None:
         self._batch_size = limits.CALL_DOCUMENTS
 
-    def results(self, documents: Sequence[bytes]) -> list[T]:
+    def results(self, documents: Sequence[bytes], call: Callable[[Sequence[bytes], float | None], list[T]]) -> list[T]:
         """Return the functions' result for each document.
+
+        ``call`` calls the functions with a batch of documents and a limit in seconds, None for the default limit.
 
         Raises ResponseError as the functions do, and ServerError if one document takes too much time or memory.
         """
@@ -167,12 +167,12 @@ class BatchedCalls(Generic[T]):
         while len(results) < len(documents):
             batch = self._next_batch(documents, len(results))
             try:
-                results += self._ask(batch, None if len(batch) == 1 else limits.CALL_SECONDS)
+                results += call(batch, None if len(batch) == 1 else limits.CALL_SECONDS)
             except ServerError:
                 if len(batch) == 1:
                     raise
                 # One by one, each document has the whole limits of time and memory.
-                results += [result for document in batch for result in self._ask([document], None)]
+                results += [result for document in batch for result in call([document], None)]
                 self._batch_size = max(1, len(batch) // 10)
         return results
 
@@ -193,7 +193,7 @@ class Mapper:
         """``places`` holds, for each view, the place of its function's context in ``contexts``."""
         self._contexts = contexts
         self._places = places
-        self._batched_calls = BatchedCalls(self._map)
+        self._batched_calls = BatchedCalls()
 
     def map(self, documents: Sequence[bytes]) -> list[list[list[tuple[Any, bytes]]]]:
         """Return the rows of each document in each view. A row is a key and the JSON of a value.
@@ -204,7 +204,7 @@ class Mapper:
             ResponseError: a function throws an error that CouchDB reports to the client, such as ``fatal_error``.
             ServerError: a function takes more than five seconds for one document, or too much memory.
         """
-        return self._batched_calls.results(documents)
+        return self._batched_calls.results(documents, self._map)
 
     def close(self) -> None:
         """Give the memory of the contexts back."""
