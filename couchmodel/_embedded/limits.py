@@ -51,6 +51,7 @@ MOST_PASSWORD_ROUNDS: Final = 1_000_000_000  # of a hash that is accepted: max_i
 
 QUERY_SECONDS: Final = 60.0  # until a query finds its next document: request_timeout
 VALIDATION_SECONDS: Final = 60.0  # all validation functions of one request: likewise
+VALIDATION_ATTEMPTS: Final = 5  # of a write, with the validation functions of the moment
 REGEX_SECONDS: Final = 1.0  # one $regex on one value, where CouchDB calls it no match after ten million steps
 SHORTEST_REGEX_SECONDS: Final = 0.001  # that the package `regex` is given: it takes 0 for no limit
 FEED_SECONDS: Final = 60.0  # until a feed without changes ends: changes_timeout

@@ -10,6 +10,8 @@ The functions are ``validate_doc_update`` for a document, and the compilation of
 - The key of a question covers everything that its verdict depends on: the functions, the new document and the revision
   that it replaces. If another revision or another function was stored in the meantime, the key differs, and the old
   verdict does not apply.
+- Functions that are replaced again and again would hold a write up for ever. After some attempts, the verdict of the
+  functions of an earlier attempt counts, as if the write had come before they were replaced.
 """
 
 import asyncio
@@ -86,6 +88,11 @@ class DocumentQuestion(NamedTuple):
         numbers = [function.context.setup.number for function in self.functions]
         return blake2b(b"%b %b" % (encode(numbers), self.text)).digest()
 
+    @property
+    def key_of_documents(self) -> bytes:
+        """The key of the verdict of whichever functions: a hash of both documents."""
+        return blake2b(self.text).digest()
+
 
 class DesignQuestion(NamedTuple):
     """The question whether the views of a design document compile. ``text`` is the JSON of the views."""
@@ -126,6 +133,7 @@ class Verdicts:
         self._short = False
         self._until = 0.0
         self._late: _LateAnswer | None = None
+        self._attempts = 0
         self.first = self.resume = 0
 
     @property
@@ -144,14 +152,18 @@ class Verdicts:
         ``short`` says that the request has few and small documents. Their functions may run inside the transaction.
         """
         self._open, self._size, self._short = {}, 0, short
+        self._attempts += 1
         self._until = time.monotonic() + limits.INLINE_VALIDATION_SECONDS
         self.first, self.resume = self.resume, 0
 
     def look_up(self, question: Question) -> None:
         """Raise the error of a negative verdict. Record the question if there is no verdict yet."""
         key = question.key
-        if key not in self._known and isinstance(question, DocumentQuestion) and self._short and not self.are_missing:
-            self._ask_now(question, key)
+        if key not in self._known and isinstance(question, DocumentQuestion):
+            if self._attempts > limits.VALIDATION_ATTEMPTS and question.key_of_documents in self._known:
+                key = question.key_of_documents
+            elif self._short and not self.are_missing:
+                self._ask_now(question, key)
         if key not in self._known:
             self._open[key] = question
             self._size += len(question.text)
@@ -186,7 +198,11 @@ class Verdicts:
         for functions, some in groupby(documents, lambda question: question.functions):
             asked = list(some)
             errors = _ask(functions, self._author, [question.text for question in asked], until)
-            self._known.update((question.key, error) for question, error in zip(asked, errors, strict=True))
+            for question, error in zip(asked, errors, strict=True):
+                self._note(question, error)
+
+    def _note(self, question: DocumentQuestion, error: ResponseError | None) -> None:
+        self._known[question.key] = self._known[question.key_of_documents] = error
 
     # --- answers inside the transaction
 
@@ -221,7 +237,7 @@ class Verdicts:
         if error is None and rest:
             asked = partial(_ask, rest, self._author, [question.text], time.monotonic() + limits.VALIDATION_SECONDS)
             [error] = await run(self._author.scripts, asked)
-        self._known[question.key] = error
+        self._note(question, error)
 
 
 class _LateAnswer(NamedTuple):

@@ -43,6 +43,16 @@ async def test_a_function_that_is_gone_while_a_write_waits_does_not_count(databa
     assert (await waiting)["ok"]
 
 
+async def test_functions_that_are_replaced_again_and_again_do_not_hold_a_write_up(database: Database) -> None:
+    rev = await check(database, SLOW)
+    writing = asyncio.create_task(call(database, "PUT", "a", {}))
+    async with asyncio.timeout(30):
+        while not writing.done():
+            rev = await check(database, SLOW, _rev=rev)
+            await asyncio.sleep(0.01)
+    assert (await writing)["ok"]
+
+
 async def test_of_two_writes_that_wait_for_their_functions_one_is_a_conflict(database: Database) -> None:
     await check(database, SLOW)
     writes = [call(database, "PUT", "a", {"n": n}) for n in range(2)]
