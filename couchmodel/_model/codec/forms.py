@@ -94,7 +94,7 @@ def encode_operand(place: Place, value: object) -> Any:
         is_mismatch = "serializer warnings" in str(error)
         if is_mismatch and kind is int and isinstance(value, float):
             return value  # numbers of both types have one order
-        reason = "" if is_mismatch else f": {error}"
+        reason = "" if is_mismatch or "Error calling function" in str(error) else f": {error}"
         said = getattr(kind, "__name__", None) or str(kind)
         raise QueryError(
             f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"

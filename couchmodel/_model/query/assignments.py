@@ -62,7 +62,7 @@ def _assign_all(document: DocumentModel, values: Iterable[tuple[tuple[str, ...],
             _refuse(document, ".".join(names), "; ".join(each["msg"] for each in found), found)
         except (LookupError, TypeError, AttributeError):
             _refuse(document, ".".join(names), "the document has no such place")
-    document.__dict__.update(changed.__dict__)
+    vars(document).update(vars(changed))
     document.__pydantic_fields_set__.update(changed.__pydantic_fields_set__)
 
 

@@ -80,7 +80,7 @@ def _stored_index(model: Any, name: str, paths: tuple[str, ...], where: Any) -> 
     if where is not None:
         try:
             selector = build_selector([where if isinstance(where, Mapping) else where(model)], model=model)
-        except QueryError as error:
+        except (QueryError, AttributeError) as error:
             raise ConfigurationError(f"{model.__name__}: where= of the index {name!r}: {error}") from None
     digest = blake2b(encode([name, list(paths), selector]), digest_size=8).hexdigest()
     return ModelIndex(name, f"{INDEX_DESIGN_PREFIX}{digest}", paths, selector)
@@ -115,22 +115,23 @@ def choose_index(model: Any, selector: JSONObject, order: Sequence[Ordering]) ->
     if not found:
         return None
     best = min(found, key=lambda each: (-each.fixed, -each.used, len(each.index.paths), each.index.design))
-    is_named = bool(best.index.where) or _couchdb_choice(found, selector, best.added) is not best
-    return ChosenIndex(best.index, best.added, is_named)
+    usable = [
+        index
+        for index in indexes
+        if not index.where
+        and {*present, *best.added, *sort, "_id"}.issuperset(index.paths)
+        and _has_order(index.paths, sort, fixed)
+    ]
+    compared = _paths_with(selector, _INDEXABLE).union(best.added)
+    return ChosenIndex(best.index, best.added, _couchdb_choice(usable, compared) is not best.index)
 
 
-def _couchdb_choice(candidates: Iterable[_Candidate], selector: JSONObject, added: tuple[str, ...]) -> _Candidate:
-    """Return the candidate that CouchDB prefers for a selector with the conditions ``added``."""
-    fields = _paths_with(selector, _INDEXABLE) | set(added)
-    usable = [each for each in candidates if not each.index.where and set(each.added) <= set(added)]
+def _couchdb_choice(usable: Iterable[ModelIndex], compared: set[str]) -> ModelIndex | None:
+    """Return the index that CouchDB prefers for a query with conditions on the paths ``compared``."""
     return min(
-        usable or candidates,
-        key=lambda each: (
-            len(fields) - _leading(each.index.paths, fields),
-            len(each.index.paths),
-            each.index.design,
-            each.index.name,
-        ),
+        usable,
+        key=lambda each: (-_leading(each.paths, compared), len(each.paths), each.design, each.name),
+        default=None,
     )
 
 

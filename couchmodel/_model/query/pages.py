@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from couchmodel._model.query.selector import all_of
 from couchmodel._model.schema.expressions import Ordering
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import QueryError
@@ -62,12 +63,12 @@ def continue_after(selector: JSONObject, order: Sequence[Ordering], position: Se
     # The condition on the first field alone is the one by which an index finds the place.
     first: JSONObject = {order[0].path: {later if len(order) == 1 else f"{later}e": position[0]}}
     if len(order) == 1:
-        return {"$and": [selector, first]}
+        return all_of(selector, first)
     branches: list[JSONObject] = []
     for place, ordering in enumerate(order):
         equal: list[JSONObject] = [{order[n].path: {"$eq": position[n]}} for n in range(place)]
         branches.append({"$and": [*equal, {ordering.path: {later: position[place]}}]})
-    return {"$and": [selector, first, {"$or": branches}]}
+    return all_of(selector, first, {"$or": branches})
 
 
 def _digest(query: Any, text: bytes) -> bytes:

@@ -14,8 +14,8 @@ from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable
 from couchmodel._model.query.ordering import read_order
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
-from couchmodel._model.query.scans import warn_of_scan
-from couchmodel._model.query.selector import build_selector
+from couchmodel._model.query.scans import advise_index, warn_of_scan
+from couchmodel._model.query.selector import all_of, build_selector
 from couchmodel._model.schema.expressions import (
     Assignment,
     Comparison,
@@ -222,12 +222,12 @@ class Query(Generic[T]):
         """
         if size < 1 or self.max_count is not None or self.skip_count:
             raise QueryError("a page has 1 result or more, and its query has no limit and no skip of its own")
-        order = self._page_order()
+        order, chosen = self._page_order()
         query = replace(self, orderings=order[:-1] or order)
         key = [query.selector(), [list(each) for each in order]]
         body = query.body()
-        if len(order) == 1:
-            body["selector"] = {"$and": [body["selector"], {"_id": {"$gt": None}}]}
+        if chosen is not None:  # another index may have more columns, and so another order
+            body["use_index"] = [chosen.index.design, chosen.index.name]
         if after is not None:
             body["selector"] = pages.continue_after(body["selector"], order, pages.read_token(key, after))
         if "fields" in body:
@@ -323,10 +323,10 @@ class Query(Generic[T]):
         selector = self.selector()
         body: JSONObject = {"selector": selector}
         chosen = self._index(selector)
-        if chosen is not None:
-            added = [{path: {"$exists": True}} for path in chosen.added]
-            if added:
-                body["selector"] = {"$and": [selector, *added]} if selector else {"$and": added}
+        if self.orderings and self.orderings[0].path == "_id":  # CouchDB sorts by ids only if a condition is on them
+            body["selector"] = all_of(selector, {"_id": {"$gt": None}})
+        elif chosen is not None:
+            body["selector"] = all_of(selector, *({path: {"$exists": True}} for path in chosen.added))
             if chosen.is_named:
                 body["use_index"] = [chosen.index.design, chosen.index.name]
         if self.orderings:
@@ -340,14 +340,23 @@ class Query(Generic[T]):
     def _index(self, selector: JSONObject) -> ChosenIndex | None:
         return choose_index(self.source.model, selector, self.orderings)
 
-    def _page_order(self) -> tuple[Ordering, ...]:
-        """Return the order of pages: that of the query, or of the index that serves it, and of the ids at the end."""
-        order = self.orderings
-        chosen = None if order else self._index(self.selector())
-        if chosen is not None:
-            order = tuple(map(Ordering, chosen.index.paths))
-        order = tuple(each for each in order if each.path != "_id")
-        return (*order, Ordering("_id", self.orderings[0].direction) if self.orderings else _BY_ID)
+    def _page_order(self) -> tuple[tuple[Ordering, ...], ChosenIndex | None]:
+        """Return the order of pages, and the index that has it.
+
+        It is the order of all columns of the index from the first of the sort on, and of the ids at the end: so each
+        document has a place of its own.
+        """
+        if self.orderings and self.orderings[0].path == "_id":
+            return self.orderings[:1], None
+        chosen = self._index(self.selector())
+        if chosen is None:
+            if self.orderings:
+                advice = advise_index(self.source.model, self.selector(), self.orderings)
+                raise QueryError(f"pages in this order need an index: {advice}")
+            return (_BY_ID,), None
+        first, direction = self.orderings[0] if self.orderings else (chosen.index.paths[0], "asc")
+        columns = chosen.index.paths[chosen.index.paths.index(first) :]
+        return tuple(Ordering(path, direction) for path in dict.fromkeys((*columns, "_id"))), chosen
 
     def _rows(self, body: JSONObject, limit: int | None) -> AsyncGenerator[list[bytes], None]:
         return self.source.rows(body, limit, self._note_answer)

@@ -18,7 +18,7 @@ from couchmodel._model.schema.expressions import (
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["build_selector", "check_root"]
+__all__ = ["all_of", "build_selector", "check_root"]
 
 
 def build_selector(conditions: Iterable[object], kind: JSONObject | None = None, *, model: type = object) -> JSONObject:
@@ -29,6 +29,12 @@ def build_selector(conditions: Iterable[object], kind: JSONObject | None = None,
     members = [_condition_selector(require_condition(condition), model) for condition in conditions]
     if kind:
         members.insert(0, kind)
+    return all_of(*members)
+
+
+def all_of(*selectors: JSONObject) -> JSONObject:
+    """Return the selector of the documents that match all the selectors. An empty one matches every document."""
+    members = [selector for selector in selectors if selector]
     if len(members) == 1:
         return members[0]
     return {"$and": members} if members else {}

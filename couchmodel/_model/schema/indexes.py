@@ -53,7 +53,7 @@ def _stored_names(model: Any, prefix: tuple[str, ...], above: frozenset[type]) -
             continue
         names = (*prefix, stored_name(name, info))
         found.add(names)
-        inner = info.annotation
+        inner: Any = info.annotation
         if fields_of(inner) is not None and inner is bare_type(inner) and inner not in above:
             found |= _stored_names(inner, names, above | {inner})
     return found
