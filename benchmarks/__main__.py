@@ -20,7 +20,7 @@ async def _rows() -> AsyncIterator[Row]:
         yield row
     async for row in queries.rows():
         yield row
-    async for row in repository.rows():
+    async for row in repository.all_rows():
         yield row
     async for row in writes.rows():
         yield row

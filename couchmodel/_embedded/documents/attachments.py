@@ -167,6 +167,7 @@ def save_content(connection: Connection, content: Content) -> int:
     cursor = connection.execute(
         "UPDATE blob SET sha256 = ?, encoding = ? WHERE number = ?", (content.sha256, content.encoding, blob)
     )
+    # The row is gone if the store was closed and opened again while the content arrived: see ``clear_leftovers``.
     if cursor.rowcount != 1:
         raise ServerError("the attachment was given up while it arrived")
     return blob
@@ -193,4 +194,5 @@ def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[by
 
 def count_chunks(attachment: Attachment) -> int:
     """Return the number of chunks of an attachment."""
+    # Rounded up: the last chunk may be short.
     return -(-attachment.encoded_length // limits.CHUNK_BYTES)

@@ -42,6 +42,7 @@ def clear_database(number: int, connection: Connection) -> bool:
         connection.execute("DELETE FROM revision WHERE document = ?", (document,))
         connection.execute("DELETE FROM document WHERE number = ?", (document,))
         discard_uses(connection, document)
+    # These are small: a database has few local documents and purges.
     if not found:
         connection.execute("DELETE FROM local_document WHERE database = ?", (number,))
         connection.execute("DELETE FROM purge WHERE database = ?", (number,))
@@ -64,6 +65,7 @@ def clear_index(index: int, connection: Connection) -> bool:
         ("view_block", "view, key, id"),
         ("view_document", "document"),
     ):
+        # By primary key, because the tables have no rowid, and SQLite is rarely built with DELETE … LIMIT.
         removed = connection.execute(
             f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
             f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",

@@ -206,6 +206,8 @@ class Store:
 
     async def read(self, job: Job[T]) -> T:
         """Run a short read in the event loop, or on the reading thread if it takes too long, and return its result."""
+        # A read that is answered here suspends nothing, so a task that reads in a loop would keep the event loop to
+        # itself. To look at the clock at each read would cost more than it gains.
         self._reads += 1
         if self._reads % limits.READS_PER_LOOK == 0 and turn_is_due():
             await give_turn()
@@ -296,6 +298,7 @@ class Store:
         dropped.notify()
         dropped.end_scripts()
         self._report("deleted", database.name)
+        # A name that was dropped before this second cannot be created again within its second, so it need not be kept.
         now = int(time.time())
         self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
         self._dropped[database.name] = database.created
@@ -315,6 +318,7 @@ class Store:
             if self._closed:
                 raise StoreFileError(self._why_closed)
             if self._open is None:
+                # The store counts as open only at the end of this block, so no request uses the connections before.
                 connections = _open_memory() if self.path is None else _open_path(self.path)
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
@@ -451,6 +455,7 @@ def _open_memory() -> _Connections:
     connection = connect(":memory:", writes=True)
     files.create_tables(connection)
     lock = threading.Lock()
+    # One connection for everything: a second one to ":memory:" would be an empty database of its own.
     writer = Worker(connection, lock, name="couchmodel-memory", finish=Connection.close)
     return _Connections(writer, writer, Inline(connection, lock))
 
@@ -478,6 +483,8 @@ def _open_path(path: Path) -> _Connections:
         lock.release()
         raise
 
+    # The connection that writes is closed last, because SQLite then moves the log into the file. Only after that may
+    # another process take the lock.
     def finish(connection: Connection) -> None:
         with inline.lock:
             inline.connection.close()
