@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
-from couchmodel._model.codec.forms import check_storable, write_field
+from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
@@ -88,6 +88,10 @@ class CouchModel(DocumentModel):
     @classmethod
     def __write_field__(cls, name: str, value: Any) -> Any:
         return write_field(cls, name, value)
+
+    @classmethod
+    def __write_key__(cls, annotation: Any, key: object) -> str:
+        return write_key(annotation, key)
 
     @classmethod
     def repository(cls) -> Repository[Self]:

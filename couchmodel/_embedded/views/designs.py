@@ -88,7 +88,9 @@ def parse_design(id: str, body: Mapping[str, Any], *, partitioned: bool = False)
     views = _object(body.get("views"))
     mapped = [
         # `lib` holds modules for the functions of the other members: see CommonJS modules in CouchDB's manual.
-        (name, view) for name, view in views.items() if name != "lib" and isinstance(view, dict) and "map" in view
+        (name, view)
+        for name, view in views.items()
+        if name != "lib" and isinstance(view, dict) and "map" in view
     ]
     return Design(
         id,

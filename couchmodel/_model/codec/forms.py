@@ -18,7 +18,7 @@ from couchmodel._model.schema.kinds import kinds_of
 from couchmodel._wire.messages import encode
 from couchmodel.errors import QueryError
 
-__all__ = ["StoredForm", "check_storable", "encode_operand", "form_of", "read_value", "write_field"]
+__all__ = ["StoredForm", "check_storable", "encode_operand", "form_of", "read_value", "write_field", "write_key"]
 
 _ID_FIELDS: Final = frozenset({"id", "rev"})
 
@@ -100,6 +100,16 @@ def encode_operand(place: Place, value: object) -> Any:
             f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"
             f" of {type(value).__name__}{reason}"
         ) from None
+
+
+def write_key(annotation: Any, key: object) -> str:
+    """Return the name under which a dictionary with keys of a type stores a key. Raises QueryError if it cannot."""
+    try:
+        written = _operand_serializer(dict[annotation, Any]).to_python({key: None}, mode="json", warnings="error")
+    except (PydanticSerializationError, ValueError, TypeError, AttributeError):
+        said = getattr(annotation, "__name__", None) or str(annotation)
+        raise QueryError(f"{key!r} of {type(key).__name__} is no key of a dictionary with keys of {said}") from None
+    return str(next(iter(written)))
 
 
 def read_value(place: Place, value: object) -> Any:

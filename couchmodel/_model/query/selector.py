@@ -89,6 +89,8 @@ def _is_none(path: str) -> JSONObject:
 
 
 def _path(place: Place) -> str:
+    if any("\\" in name for name in place.names):
+        raise QueryError(f"{'.'.join(place.names)!r} cannot be queried: CouchDB finds no name with a backslash")
     if place.path.startswith("$"):
         raise QueryError(
             f"{place.path!r} cannot be queried: CouchDB takes a name that begins with $ for an operator;"

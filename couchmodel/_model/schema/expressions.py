@@ -61,7 +61,7 @@ def mango_path(names: Iterable[str]) -> str:
 class Place(NamedTuple):
     """A place in a stored document: the names that lead to it, its type, and the model and the field that it is of.
 
-    ``root`` is the model of the document; None for a place in an element of a list.
+    ``root`` is the model of the document. It is None for the id and the revision, which every model has.
     """
 
     names: tuple[str, ...]
@@ -324,6 +324,8 @@ class FieldExpression(Generic[T]):
         element = element_type(kind)
         arguments = get_args(kind)
         inner = element if element is not None else arguments[-1] if arguments else Any
+        if element is None and arguments and not isinstance(key, str) and self._place.root is not None:
+            key = self._place.root.__write_key__(arguments[0], key)  # type: ignore[attr-defined]
         return expression((*self._place.names, str(key)), inner, root=self._place.root)
 
     def __getattr__(self, name: str) -> Any:
@@ -422,7 +424,8 @@ def place_of(field: FieldExpression[Any]) -> Place:
 
 def _element(field: FieldExpression[Any]) -> Any:
     """Return the expression of an element. Its path begins at the element, as in Mango's ``$elemMatch``."""
-    return expression((), element_type(place_of(field).annotation))
+    place = place_of(field)
+    return expression((), element_type(place.annotation), root=place.root)
 
 
 def expression(
@@ -443,7 +446,8 @@ def field_of(model: type, name: str, prefix: tuple[str, ...] = (), root: type | 
     """
     info = (fields_of(model) or {})[name]
     annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-    return expression((*prefix, stored_name(name, info)), annotation, (model, name), root)
+    owner = (model, name) if isinstance(model, type) and issubclass(model, BaseModel) else None
+    return expression((*prefix, stored_name(name, info)), annotation, owner, root)
 
 
 def _operands(field: FieldExpression[Any], values: Iterable[Any]) -> list[Any]:
