@@ -7,7 +7,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, computed_field, create_model
+from pydantic import AliasGenerator, BaseModel, computed_field, create_model
+from pydantic.alias_generators import to_camel
 
 from couchmodel import (
     Attachment,
@@ -153,6 +154,22 @@ def test_an_id_follows_its_fields_until_the_first_save() -> None:
 def test_an_id_that_is_not_that_of_the_fields_is_refused(book: Book) -> None:
     with pytest.raises(DocumentError, match=r"is made of its fields, 'book:\{slug\}', and would be"):
         codec.settle_id(book)
+
+
+@pytest.mark.parametrize("generator", [to_camel, AliasGenerator(serialization_alias=to_camel), str.upper])
+def test_a_generator_of_aliases_leaves_the_id_and_the_revision_alone(generator: Any) -> None:
+    class Page(CouchModel, alias_generator=generator, populate_by_name=True):
+        page_number: int
+
+    class Sheet(Page):
+        id: str = Field(default_factory=lambda: "sheet")  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    for model in (Page, Sheet):
+        page = model(page_number=4)
+        assert page.model_dump(by_alias=True).keys() >= {"id", "rev"}
+        again = codec.load(model, codec.body_to_send(page) or b"")
+        assert again == page
+        assert codec.load(model, encode({"_id": "x", "_rev": "1-a", "page_number": 4})).rev == "1-a"
 
 
 def test_an_id_may_be_one_of_several_words() -> None:

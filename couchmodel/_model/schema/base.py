@@ -154,7 +154,8 @@ def _finish_fields(model: Any) -> None:
     for name in ("id", "rev"):
         info = fields.get(name)
         if info is not None and info.validation_alias != AliasChoices(f"_{name}", name):
-            info.validation_alias, info.serialization_alias = AliasChoices(f"_{name}", name), None
+            # All three, so that a generator of aliases finds none to fill in.
+            info.alias, info.validation_alias, info.serialization_alias = name, AliasChoices(f"_{name}", name), name
             info.alias_priority = 2
             changed = True
     template = model.__declared__.id
@@ -189,8 +190,12 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         id: str = ""
         rev: str | None = None
     else:
-        id: str = Field(default_factory=new_id, validation_alias=AliasChoices("_id", "id"))
-        rev: str | None = Field(default=None, validation_alias=AliasChoices("_rev", "rev"))
+        id: str = Field(
+            default_factory=new_id, alias="id", validation_alias=AliasChoices("_id", "id"), serialization_alias="id"
+        )
+        rev: str | None = Field(
+            default=None, alias="rev", validation_alias=AliasChoices("_rev", "rev"), serialization_alias="rev"
+        )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

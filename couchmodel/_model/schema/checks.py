@@ -3,7 +3,7 @@
 import warnings
 from typing import Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, is_attachment, stored_name
 from couchmodel._model.schema.fields import AttachmentField
@@ -56,8 +56,8 @@ def _check_id(model: Any) -> None:
     if info is None:
         return
     kind = bare_type(info.annotation)
-    if info.alias is not None or info.serialization_alias is not None:
-        said = info.alias or info.serialization_alias
+    said = info.alias or info.serialization_alias or "id"
+    if said != "id" and said not in _generated_aliases(model, "id"):
         hint = f'class {model.__name__}(CouchModel, id="{{{said}}}")'
         raise ConfigurationError(
             f"{model.__name__}.id cannot have the alias {said!r}: declare the field {said!r}, and make the id of it"
@@ -69,6 +69,14 @@ def _check_id(model: Any) -> None:
             f"{model.__name__}.id is of {kind.__name__}, and the ids of CouchDB are text: declare another field of"
             f' {kind.__name__}, such as `number`, and make the id of it with `id="{{number}}"`'
         )
+
+
+def _generated_aliases(model: Any, name: str) -> tuple[Any, ...]:
+    """Return the aliases that the generator of a model's configuration makes of a name."""
+    generator = model.model_config.get("alias_generator")
+    if generator is None:
+        return ()
+    return generator.generate_aliases(name) if isinstance(generator, AliasGenerator) else (generator(name),)
 
 
 def _check_stored_names(model: Any) -> None:
