@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
@@ -113,6 +114,30 @@ def test_a_misspelt_field_names_the_nearest(name: str, reason: str) -> None:
         build_selector([getattr(Bar, name) == 1])
     with pytest.raises(AttributeError, match=r"has no field 'nam': did you mean 'name'"):
         Bar.foo.nam  # type: ignore[union-attr]  # noqa: B018
+
+
+class Titled(BaseModel):
+    title: str = "x"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def upper(self) -> str:
+        return self.title.upper()
+
+
+class Shelved(Titled, CouchModel):
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def lower(self) -> str:
+        return self.title.lower()
+
+
+@pytest.mark.parametrize("name", ["upper", "lower"])
+def test_a_computed_field_cannot_be_queried(name: str) -> None:
+    with pytest.raises(QueryError, match=rf"Shelved\.{name} is a computed field, which is not stored"):
+        getattr(Shelved, name)
+    assert isinstance(Titled.upper, property)
+    assert Shelved(title="Sea").model_dump(include={"upper", "lower"}) == {"upper": "SEA", "lower": "sea"}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ cost a load nothing. There is no ``__init__``, no private attribute and no valid
 loading slower.
 """
 
+import inspect
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform
 
 from pydantic import AliasChoices, BaseModel, GetJsonSchemaHandler, PrivateAttr
@@ -40,6 +42,45 @@ _STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
 }
 
 
+class ComputedProperty(property):
+    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
+
+    def __init__(self, name: str, wrapped: property) -> None:
+        super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        _refuse_on_class(instance, owner, self.name)
+        return super().__get__(instance, owner)
+
+
+class CachedComputedProperty(cached_property[Any]):
+    """The same for a field that is computed once."""
+
+    def __init__(self, name: str, wrapped: cached_property[Any]) -> None:
+        super().__init__(wrapped.func)
+        self.__set_name__(type(self), name)
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        _refuse_on_class(instance, owner, self.name)
+        return super().__get__(instance, owner)
+
+
+def _refuse_on_class(instance: Any, owner: type | None, name: str) -> None:
+    if instance is None and owner is not None and not is_building_class.get():
+        raise QueryError(f"{owner.__name__}.{name} is a computed field, which is not stored: it cannot be queried")
+
+
+def _declare_computed(model: type, name: str) -> None:
+    """Replace the property of a computed field, also of one that a base class declares, by one that knows its name."""
+    found = inspect.getattr_static(model, name)
+    if type(found) is property:
+        type.__setattr__(model, name, ComputedProperty(name, found))
+    elif type(found) is cached_property:
+        type.__setattr__(model, name, CachedComputedProperty(name, found))
+
+
 class Fields(Mapping[str, FieldExpression[Any]]):
     """The fields of a model by their names: ``Recipe.fields["copy"]`` is a field that a method's name hides."""
 
@@ -58,21 +99,6 @@ class Fields(Mapping[str, FieldExpression[Any]]):
 
     def __len__(self) -> int:
         return len(self._model.__pydantic_fields__)
-
-
-class ComputedProperty(property):
-    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
-
-    def __init__(self, name: str, wrapped: property) -> None:
-        super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None and owner is not None and not is_building_class.get():
-            raise QueryError(
-                f"{owner.__name__}.{self.name} is a computed field, which is not stored: it cannot be queried"
-            )
-        return super().__get__(instance, owner)
 
 
 # Field is not among the specifiers: checkers would see a default only behind the keyword, and take `Field(0, ge=0)` for
@@ -108,9 +134,8 @@ class ModelMeta(ModelMetaclass):
             if isinstance(kind, ModelMeta):  # the forms of base classes know the types of their subclasses
                 type.__setattr__(kind, "__stored_form__", None)
         check_class(model)
-        for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():
-            if type(vars(model)[key]) is property:
-                type.__setattr__(model, key, ComputedProperty(key, vars(model)[key]))
+        for key in model.__pydantic_computed_fields__:
+            _declare_computed(model, key)
         if "__hash__" not in namespace and vars(model).get("__hash__") is not None:  # pydantic's, as it is frozen
             type.__setattr__(model, "__hash__", _hash_document)
         _finish_fields(model)
