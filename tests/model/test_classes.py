@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 import pytest
@@ -148,6 +148,22 @@ def test_a_field_with_the_name_of_a_method_has_another_way_to_it(name: str) -> N
         book = model(None, **{name: (str, "")})
     assert book.fields[name].path == name
     assert build_selector([book.fields[name] == "x"]) == {name: {"$eq": "x"}}
+
+
+class Listed:
+    fields = ("title",)
+
+
+def test_an_attribute_named_fields_that_is_no_field_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"_Own\.fields has the fields of the model"):
+
+        class _Own(CouchModel):  # pyright: ignore[reportUnusedClass]
+            fields: ClassVar[list[str]] = ["title"]
+
+    with pytest.raises(ConfigurationError, match=r"_Mixed\.fields has the fields of the model"):
+
+        class _Mixed(Listed, CouchModel):  # pyright: ignore[reportUnusedClass]
+            pass
 
 
 class Book(CouchModel, id="book:{slug}"):

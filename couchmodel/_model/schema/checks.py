@@ -19,12 +19,22 @@ def check_class(model: Any) -> None:
 
     Raises ConfigurationError for one that cannot work. Warns of a field whose name hides a method of pydantic's models.
     """
+    _check_fields_attribute(model)
     for name, info in model.__pydantic_fields__.items():
         _check_name(model, name)
         _check_attachment(model, name, info)
     _check_id(model)
     _check_stored_names(model)
     _check_attachment_names(model)
+
+
+def _check_fields_attribute(model: Any) -> None:
+    """Refuse an attribute named ``fields`` that is no field: ``Recipe.fields`` has the fields of the model."""
+    if "fields" not in model.__pydantic_fields__ and any("fields" in vars(base) for base in model.__mro__):
+        raise ConfigurationError(
+            f"{model.__name__}.fields has the fields of the model, as in {model.__name__}.fields['id'], and would hide"
+            " what the class declares under this name: give it another name"
+        )
 
 
 def _check_name(model: Any, name: str) -> None:
