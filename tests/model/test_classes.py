@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import AliasGenerator, BaseModel, computed_field, create_model
+from pydantic import AliasGenerator, BaseModel, ValidationError, computed_field, create_model
 from pydantic.alias_generators import to_camel
 
 from couchmodel import (
@@ -45,6 +45,8 @@ def model(keywords: dict[str, Any] | None = None, **fields: Any) -> type[CouchMo
         (lambda: model({"id": "book:{slag}"}, slug=(str, ...)), "no field 'slag': did you mean 'slug'"),
         (lambda: model({"id": "book"}), "has to name a field"),
         (lambda: model({"id": "{slug"}, slug=(str, ...)), "no template"),
+        (lambda: model({"id": "{slug!r}"}, slug=(str, ...)), "may have a format for each field"),
+        (lambda: model({"id": "{slug:{n}}"}, slug=(str, ...), n=(int, 3)), "may have a format for each field"),
         (lambda: model({"type": "book"}, type=(str, "x")), "both be stored as 'type': write `type_field=\"…\"`"),
         (lambda: model(a=(int, Field(0, stored_as="b")), b=(int, 0)), "both be stored as 'b'"),
         (lambda: model(kind=(str, Field("", alias="_type"))), "'_type', and names that begin with an underscore"),
@@ -171,14 +173,30 @@ class Book(CouchModel, id="book:{slug}"):
     part: Mapped[int] = Field(default=1)
 
 
-class Part(Book, id="{slug}/{part}"):
+class Part(Book, id="{slug}/{part:03}"):
     pass
 
 
 def test_an_id_is_made_of_fields() -> None:
     assert Book(slug="sea").id == "book:sea"
-    assert Part(slug="sea", part=2).id == "sea/2"
+    assert Part(slug="sea", part=2).id == "sea/002"
     assert codec.load(Book, encode({"_id": "other", "_rev": "1-a", "slug": "sea"})).id == "other"
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "reason"),
+    [
+        (lambda: Book(slug=""), "slug", r"slug is '', and the id 'book:\{slug\}' is made of it"),
+        (lambda: Book.model_validate_json('{"slug": ""}'), "slug", "slug is ''"),
+        (model({"id": "{part:03d}"}, part=(str, "x")), "part", "the format '03d' of the id does not fit it"),
+    ],
+)
+def test_a_field_of_which_no_id_can_be_made_is_told_by_pydantics_error(
+    make: Callable[[], object], field: str, reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason) as caught:
+        make()
+    assert caught.value.errors()[0]["loc"] == (field,)
 
 
 def test_an_id_follows_its_fields_until_the_first_save() -> None:

@@ -187,7 +187,7 @@ def _finish_fields(model: Any) -> None:
     if template is not None:
         fields_of_template(model, template)
         info = fields.pop("id")
-        info.default_factory, info.default = id_factory(template, model.__write_field__), PydanticUndefined
+        info.default_factory, info.default = id_factory(model, template), PydanticUndefined
         fields["id"] = info
         changed = True
     if changed and model.__pydantic_complete__:
