@@ -31,6 +31,11 @@ def model(keywords: dict[str, Any] | None = None, **fields: Any) -> type[CouchMo
     return create_model("Book", __base__=CouchModel, __cls_kwargs__=keywords or {}, **fields)
 
 
+class Muddled(BaseModel):
+    a: int = Field(default=0, stored_as="b")
+    b: int = 0
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -55,6 +60,15 @@ def model(keywords: dict[str, Any] | None = None, **fields: Any) -> type[CouchMo
         (
             lambda: Field(stord_as="x"),  # type: ignore[call-arg]
             "no option 'stord_as': did you mean 'stored_as'",
+        ),
+        (lambda: Field(stored_as=""), "stored_as is the name of a member, and '' is none"),
+        (
+            lambda: model(part=(Muddled, ...)),
+            "Book.part cannot be stored: the fields 'a' and 'b' of Muddled would both",
+        ),
+        (
+            lambda: model(one=(Muddled, ...), two=(Muddled, ...)),
+            "the fields 'a' and 'b' of Muddled would both be stored as",
         ),
         (lambda: attachment(content_types="image/*"), "content_types is a list"),
         (lambda: Index(3), "names of fields"),  # type: ignore[arg-type]
