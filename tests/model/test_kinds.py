@@ -1,7 +1,7 @@
 """Several models in one database, told apart by their types."""
 
 import pytest
-from pydantic import ConfigDict, create_model
+from pydantic import AliasChoices, BaseModel, ConfigDict, create_model
 
 from couchmodel import (
     ConfigurationError,
@@ -145,6 +145,40 @@ async def test_a_stored_document_without_a_new_field_is_told_by_the_plan_and_mig
     assert (report.upgraded, report.failed) == (3, ["odd"])
     assert [recipe.id async for recipe in Recipe.find().sort(Recipe.rating)] == ["r0", "r1", "r2"]
     assert (await database.get("r1")).json["page"] == 1
+    assert (await Recipe.repository().migrate()).upgraded == 0
+
+
+class Ingredient(BaseModel):
+    name: str = Field(default="", validation_alias=AliasChoices("label", "title"))
+
+
+async def test_older_names_of_fields_are_kept_by_a_save_and_removed_by_a_migration(
+    couch: Connection, database: Database
+) -> None:
+    class Recipe(CouchModel, database=database.id):
+        name: Mapped[str] = Field(stored_as="title", validation_alias=AliasChoices("name", "label"))
+        parts: dict[str, list[Ingredient]] = {}
+        rating: Mapped[int] = Field(default=0, alias="stars")
+
+    flour = {"label": "flour", "title": "f", "page": 7}
+    old = {"label": "Pie", "parts": {"dough": [flour]}, "stars": 3, "rating": "not a member that is read"}
+    await (await database.create("pie", data=old)).save()
+    await (await database.create("cake", data={"name": "Cake", "title": "Old cake", "parts": {}, "stars": 0})).save()
+
+    pie = await Recipe.get("pie")
+    pie.name = "Apple pie"
+    await pie.save()
+    assert (await database.get("pie")).json.items() >= {"label": "Pie", "title": "Apple pie"}.items()
+
+    assert (await Recipe.repository().migrate()).upgraded == 2
+    assert (await database.get("pie")).json == {
+        "title": "Apple pie",
+        "parts": {"dough": [{"name": "flour", "page": 7}]},
+        "stars": 3,
+        "rating": "not a member that is read",
+    }
+    assert (await database.get("cake")).json == {"title": "Old cake", "parts": {}, "stars": 0}
+    assert await Recipe.get("pie") == pie
     assert (await Recipe.repository().migrate()).upgraded == 0
 
 

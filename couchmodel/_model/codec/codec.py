@@ -16,6 +16,7 @@ from couchmodel._model.codec.fidelity import find_difference
 from couchmodel._model.codec.forms import StoredForm, form_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
+from couchmodel._model.codec.older_names import drop_older_names
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
@@ -141,10 +142,13 @@ def note_deleted(document: DocumentModel) -> None:
 def body_to_migrate(document: DocumentModel) -> bytes | None:
     """Return the JSON text that stores a loaded document in its model's form; None if it is stored so.
 
-    Raises DocumentError if the document does not fit its model.
+    Members that the model does not know are kept. Older names of fields and computed fields are left out. Raises
+    DocumentError if the document does not fit its model.
     """
     body, stored = dump(document), decode(state.stored_body(document) or b"{}")
-    written = overlay(stored, {**decode(body), **_own_members(document)})
+    written = drop_older_names(document, overlay(stored, {**decode(body), **_own_members(document)}))
+    for name in _computed_names(type(document)):  # older versions stored them
+        written.pop(name, None)
     if json_equal(written, stored):
         return None
     _check_fits(document, body)

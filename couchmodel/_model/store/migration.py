@@ -29,7 +29,7 @@ async def migrate(
     load: Callable[[bytes], M],
     store: Callable[[list[tuple[M, bytes]]], Awaitable[None]],
 ) -> MigrationReport:
-    """Store anew the documents whose stored form lacks a field of their model, or has an older form of one.
+    """Store anew the documents whose stored form lacks a field of their model, or has an older form or name of one.
 
     ``rows`` are the JSON texts of all documents, ``store`` writes documents with the texts to send. A document that
     somebody else changes meanwhile is stored in today's form already, so a conflict is no failure.

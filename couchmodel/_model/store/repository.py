@@ -204,10 +204,12 @@ class Repository(Generic[M]):
         await apply_steps(lambda: plan_model(self.model, self.database))
 
     async def migrate(self) -> MigrationReport:
-        """Store anew the documents of the model that lack a field of it, or have an older form of one.
+        """Store anew the documents of the model that lack a field of it, or have an older form or name of one.
 
-        An index on a field leaves out the documents that were stored before the field was added, until then. Documents
-        that do not fit the model are left alone, and named in the report.
+        An index on a field leaves out the documents that were stored before the field was added, until then. A member
+        is stored under an older name if a field is read from it, and is written under another name (``stored_as``). It
+        is removed; a save keeps it, since other programs may still read it. Documents that do not fit the model are
+        left alone, and named in the report.
         """
         rows = self.rows({"selector": self.kind}, None)
         return await migrate(rows, lambda body: codec.load(self.model, body, self), self._write_many)
