@@ -8,7 +8,7 @@ from couchmodel._model.codec.forms import check_storable, write_field
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.declaration import Security, declare
+from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index
 from couchmodel._model.schema.kinds import qualified_name
@@ -169,7 +169,7 @@ class Connection(CouchDB):
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
         The plan notes how many documents an index would leave out, because they were stored before a field was added.
-        Raises ConfigurationError if the models cannot share their databases.
+        Raises ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
         self._check(models)
         steps, notes = [], []
@@ -183,16 +183,21 @@ class Connection(CouchDB):
         """Create the databases of models if they are missing, and bring settings and indexes to what they declare.
 
         A second call changes nothing. Raises ConfigurationError if a model names no database, or if two models share
-        one and their documents could not be told apart; UnauthorizedError if the user may not create the database or
-        change its indexes.
+        one and their documents could not be told apart or their settings differ; UnauthorizedError if the user may not
+        create the database or change its indexes.
         """
         self._check(models)
         for model in models:
             await Repository(model, self.database(model.__declared__.database or "")).apply()
             self._applied[qualified_name(model)] = model
 
-    def _check(self, models: Iterable[type[CouchModel]]) -> None:
-        check_together({**self._applied, **{qualified_name(model): model for model in models}}.values())
+    def _check(self, models: Iterable[Any]) -> None:
+        for model in models:
+            if not isinstance(model, type) or not issubclass(model, CouchModel):
+                raise ConfigurationError(f"{model!r} is no model: write plan(Author, Recipe), and the same for apply")
+        together = {**self._applied, **{qualified_name(model): model for model in models}}.values()
+        check_together(together)
+        check_settings(together)
 
     async def close(self) -> None:
         """Close the connections and files, and unbind the models."""

@@ -20,6 +20,7 @@ from couchmodel import (
     Index,
     Mapped,
     QueryError,
+    Security,
     attachment,
 )
 from couchmodel._model.codec import codec
@@ -61,6 +62,8 @@ class Muddled(BaseModel):
             lambda: Field(stord_as="x"),  # type: ignore[call-arg]
             "no option 'stord_as': did you mean 'stored_as'",
         ),
+        (lambda: Security(member_roles="cook"), r"member_roles of Security is a list of texts, as in \['cook'\]"),  # type: ignore[arg-type]
+        (lambda: Security(admin_names=[3]), r"admin_names of Security is a list of texts"),  # type: ignore[arg-type]
         (lambda: Field(stored_as=""), "stored_as is the name of a member, and '' is none"),
         (
             lambda: model(part=(Muddled, ...)),

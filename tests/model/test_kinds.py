@@ -1,5 +1,7 @@
 """Several models in one database, told apart by their types."""
 
+from typing import Any
+
 import pytest
 from pydantic import AliasChoices, BaseModel, ConfigDict, create_model
 
@@ -100,6 +102,27 @@ async def test_models_that_cannot_be_told_apart_are_refused(couch: Connection, d
         await couch.apply(Other)
     with pytest.raises(ConfigurationError, match="One and Bare share the database"):
         await couch.plan(Bare)
+
+
+async def test_settings_of_a_database_that_differ_are_refused(couch: Connection, database: Database) -> None:
+    class Bread(CouchModel, database=database.id, type="bread", revs_limit=5):
+        pass
+
+    class Cake(CouchModel, database=database.id, type="cake", revs_limit=7):
+        pass
+
+    class Pie(CouchModel, database=database.id, type="pie"):
+        pass
+
+    await couch.apply(Bread, Pie)
+    with pytest.raises(ConfigurationError, match="Bread and Cake declare different values of revs_limit"):
+        await couch.apply(Cake)
+
+
+@pytest.mark.parametrize("wrong", [3, "Bread", [CouchModel], BaseModel])
+async def test_what_is_no_model_is_refused(couch: Connection, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no model: write plan\(Author, Recipe\)"):
+        await couch.plan(wrong)
 
 
 async def test_a_kind_may_be_defined_when_its_base_is_in_use_already(shelf: Shelf, database: Database) -> None:
