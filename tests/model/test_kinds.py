@@ -72,6 +72,20 @@ async def test_a_document_of_another_type_is_told_apart(shelf: Shelf) -> None:
         await shelf.Book.get("ada")
 
 
+async def test_a_document_of_another_model_is_refused(shelf: Shelf) -> None:
+    wrong: Any = shelf.Author(id="bob", name="Bob")
+    for write in (shelf.Book.save_all([wrong]), shelf.Book.repository().save(wrong)):
+        with pytest.raises(ConfigurationError, match="a document of Author is no Book"):
+            await write
+    wrong = await shelf.Author.get("ada")
+    with pytest.raises(ConfigurationError, match="a document of Author is no Book"):
+        await shelf.Book.repository().delete(wrong)
+    await shelf.Book.save_all([shelf.Novel(slug="hill", hero="Ann")])
+    wrong = {"slug": "x"}
+    with pytest.raises(ConfigurationError, match=r"\{'slug': 'x'\} is no Book"):
+        await shelf.Book.save_all([wrong])
+
+
 async def test_kinds_may_forbid_or_allow_undeclared_members(couch: Connection, database: Database) -> None:
     class Tight(CouchModel, database=database.id, type="tight"):
         model_config = ConfigDict(extra="forbid")

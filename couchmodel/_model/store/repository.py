@@ -9,7 +9,7 @@ from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition
-from couchmodel._model.schema.kinds import kind_selector
+from couchmodel._model.schema.kinds import kind_selector, qualified_name
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._wire.messages import Request, document_path, encode
@@ -139,6 +139,7 @@ class Repository(Generic[M]):
         NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
         database.
         """
+        self._check_model(document)
         self._check_repository(document)
         if document.rev is None:
             raise ConfigurationError(
@@ -215,7 +216,11 @@ class Repository(Generic[M]):
         return await migrate(rows, lambda body: codec.load(self.model, body, self), self._write_many)
 
     def _path_of(self, document: M) -> tuple[str, ...]:
-        """Return the path of a document, whose id is made of its fields if the model says so."""
+        """Return the path of a document, whose id is made of its fields if the model says so.
+
+        Raises ConfigurationError for a document of another model.
+        """
+        self._check_model(document)
         codec.settle_id(document)
         return self._path(document.id)
 
@@ -242,6 +247,16 @@ class Repository(Generic[M]):
             if document.rev is None:
                 error.hint = _TAKEN.format(id=document.id)
         return error
+
+    def _check_model(self, document: Any) -> None:
+        # By name, as a class that is defined again, as in a notebook, replaces itself.
+        if qualified_name(self.model) not in map(qualified_name, type(document).__mro__):
+            said = (
+                f"a document of {type(document).__name__}" if isinstance(document, DocumentModel) else f"{document!r}"
+            )
+            raise ConfigurationError(
+                f"{said} is no {self.model.__name__}: documents are saved and deleted by their own model"
+            )
 
     def _check_repository(self, document: M) -> None:
         source = state.repository(document)
