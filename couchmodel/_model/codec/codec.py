@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 from couchmodel._model.codec.fidelity import find_difference
-from couchmodel._model.codec.forms import StoredForm, form_of, write_field
+from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
 from couchmodel._model.codec.older_names import drop_older_names
+from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
@@ -73,7 +74,7 @@ def dump(document: DocumentModel) -> bytes:
         body = form.widen(body)
         return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
-        raise _unstorable_error(document, str(error)) from None
+        raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
 
 
 def base_of(document: M) -> M | None:
