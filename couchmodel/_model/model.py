@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from couchmodel._model.codec.forms import check_storable, write_field
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
-from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index
@@ -22,7 +22,9 @@ from couchmodel.errors import ConfigurationError
 __all__ = ["Connection", "CouchModel", "connect"]
 
 
-class CouchModel(DocumentModel):
+# The metaclass is named again: a class that names it is neither frozen nor not to checkers (PEP 681), so a subclass may
+# be frozen.
+class CouchModel(DocumentModel, metaclass=ModelMeta):
     """A typed document.
 
     Subclass it, name its database, and declare its fields as in any pydantic model::
