@@ -118,6 +118,20 @@ async def test_models_that_cannot_be_told_apart_are_refused(couch: Connection, d
         await couch.plan(Bare)
 
 
+async def test_models_of_one_class_name_keep_each_others_indexes(couch: Connection, database: Database) -> None:
+    def define(type: str, field: str) -> type[CouchModel]:
+        keywords: dict[str, Any] = {"database": database.id, "type": type, "indexes": [Index(field)]}
+        fields: dict[str, Any] = {field: (int, 0)}
+        name = f"{type}.Recipe"
+        return create_model("Recipe", __base__=CouchModel, __cls_kwargs__=keywords, __qualname__=name, **fields)
+
+    models = define("pie", "apples"), define("soup", "onions")
+    await couch.apply(*models)
+    assert str(await couch.plan(*models)) == "nothing to do"
+    found = (await database.session.get((*database.path, "_index")))["indexes"]
+    assert [each["name"] for each in found] == ["_all_docs", "apples", "onions"]
+
+
 async def test_settings_of_a_database_that_differ_are_refused(couch: Connection, database: Database) -> None:
     class Bread(CouchModel, database=database.id, type="bread", revs_limit=5):
         pass
