@@ -57,6 +57,12 @@ class Muddled(BaseModel):
         (lambda: model(a=(int, Field(0, stored_as="b")), b=(int, 0)), "both be stored as 'b'"),
         (lambda: model(kind=(str, Field("", alias="_type"))), "'_type', and names that begin with an underscore"),
         (lambda: model(id=(str, Field(alias="isbn"))), 'id="{isbn}"'),
+        (lambda: model(id=(str, Field(validation_alias="isbn"))), 'id="{isbn}"'),
+        (lambda: model(id=(str | None, None)), "id cannot be None: declare it as a str"),
+        (lambda: model(id=(int | str, ...)), r"id is of int \| str, and the ids of CouchDB are text"),
+        (lambda: model(rev=(int, 0)), 'rev is the revision that CouchDB assigns.*stored_as="rev"'),
+        (lambda: model(kind=(str, Field("", validation_alias="_id"))), "kind cannot be read from '_id'"),
+        (lambda: model({"type_field": "a.b"}), "type_field='a.b' is no name for the member"),
         (lambda: model(id=(UUID, ...)), "id is of UUID, and the ids of CouchDB are text"),
         (
             lambda: Field(stord_as="x"),  # type: ignore[call-arg]
@@ -73,6 +79,8 @@ class Muddled(BaseModel):
             lambda: model(one=(Muddled, ...), two=(Muddled, ...)),
             "the fields 'a' and 'b' of Muddled would both be stored as",
         ),
+        (lambda: model(photos=(dict[str, Attachment], {})), "photos has attachments inside another type"),
+        (lambda: model(photos=(list[Attachment] | None, None)), "photos has attachments inside another type"),
         (lambda: attachment(content_types="image/*"), "content_types is a list"),
         (lambda: Index(3), "names of fields"),  # type: ignore[arg-type]
     ],

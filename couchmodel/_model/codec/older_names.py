@@ -1,12 +1,12 @@
 """Removal of the older names of members: those that a model still reads a field from, and does not write any more."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import AliasChoices, AliasPath, RootModel
+from pydantic import RootModel
 from pydantic.fields import FieldInfo
 
-from couchmodel._model.schema.annotations import fields_of, is_attachment, stored_name
+from couchmodel._model.schema.annotations import fields_of, input_names, is_attachment, stored_name
 
 __all__ = ["drop_older_names"]
 
@@ -37,7 +37,7 @@ def _drop_from_model(value: Any, stored: dict[str, Any], fields: Mapping[str, Fi
         if current not in stored or is_attachment(info.annotation):
             continue
         kept[current] = drop_older_names(getattr(value, name, None), stored[current])
-        for older in _input_names(name, info, by_name=by_name):
+        for older in input_names(name, info, by_name=by_name):
             if older not in taken and not older.startswith("_"):  # those are CouchDB's own
                 kept.pop(older, None)
     return kept
@@ -51,15 +51,3 @@ def _type_field(value: Any) -> str:
 def _reads_by_name(kind: Any) -> bool:
     config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", {})
     return bool(config.get("populate_by_name") or config.get("validate_by_name"))
-
-
-def _input_names(name: str, info: FieldInfo, *, by_name: bool) -> Iterator[str]:
-    """Yield the names of members that a field is read from."""
-    alias = info.validation_alias or info.alias
-    if alias is None or by_name:
-        yield name
-    for each in alias.choices if isinstance(alias, AliasChoices) else [alias]:
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, AliasPath) and len(each.path) == 1:
-            yield str(each.path[0])

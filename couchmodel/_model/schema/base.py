@@ -94,6 +94,9 @@ class Fields(Mapping[str, FieldExpression[Any]]):
         complete(self._model)
         return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name)
 
+    def __repr__(self) -> str:
+        return f"<fields of {self._model.__name__}: {', '.join(self)}>"
+
     def __iter__(self) -> Any:
         return iter(self._model.__pydantic_fields__)
 

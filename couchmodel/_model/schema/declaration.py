@@ -76,8 +76,12 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
     limit = given.get("revs_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ConfigurationError(f"{model.__name__}: revs_limit is a number of revisions from 1, not {limit!r}")
-    if given.get("type_field", "type").startswith("_"):
-        raise ConfigurationError(f"{model.__name__}: type_field cannot begin with an underscore, as CouchDB's own do")
+    type_field = given.get("type_field", "type")
+    if type_field.startswith(("_", "$")) or "." in type_field or "\\" in type_field or type_field in ("id", "rev"):
+        raise ConfigurationError(
+            f"{model.__name__}: type_field={type_field!r} is no name for the member: write a word, as in"
+            ' type_field="kind"'
+        )
     inherited: Declaration = model.__declared__
     return replace(inherited, **changes)
 
