@@ -179,7 +179,10 @@ def settle_id(document: DocumentModel) -> None:
     if id == document.id:
         return
     if document.rev is not None or "id" in document.__pydantic_fields_set__:
-        reason = f"its id is made of its fields, {template!r}, and would be {id!r} now: save a copy under the new id"
+        reason = (
+            f"its id is made of its fields, {template!r}, and would be {id!r} now: to store a copy, save"
+            f" document.model_copy(update={{'id': {id!r}, 'rev': None}})"
+        )
         raise _unstorable_error(document, reason)
     state.set_id(document, id)
 
