@@ -5,16 +5,16 @@ import collections.abc
 import dataclasses
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin
 
-from pydantic import BaseModel, RootModel
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
 from pydantic.fields import FieldInfo
 from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from couchmodel._model.schema.field_options import storage_options
 
-__all__ = ["bare_type", "complete", "element_type", "fields_of", "is_attachment", "stored_name"]
+__all__ = ["bare_type", "complete", "element_type", "fields_of", "input_names", "is_attachment", "stored_name"]
 
 _SEQUENCES: Final = (
     list,
@@ -113,6 +113,18 @@ def complete(model: type[BaseModel]) -> None:
 def stored_name(name: str, info: FieldInfo) -> str:
     """Return the name of a field's member in the stored document."""
     return storage_options(info).stored_as or info.serialization_alias or info.alias or name
+
+
+def input_names(name: str, info: FieldInfo, *, by_name: bool = False) -> Iterator[str]:
+    """Yield the names of the members that a field is read from; ``by_name`` is True if an alias adds to its name."""
+    alias = info.validation_alias or info.alias
+    if alias is None or by_name:
+        yield name
+    for each in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, AliasPath) and len(each.path) == 1:
+            yield str(each.path[0])
 
 
 def _local_names() -> dict[str, Any]:
