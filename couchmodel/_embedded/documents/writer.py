@@ -78,7 +78,7 @@ class WriteBatch:
             "update_seq, revs_limit, validated, partitioned,"
             " EXISTS (SELECT 1 FROM temp.routine WHERE database = number)"
         )
-        row = read_row(database_id, columns, connection)
+        row = read_row(connection, database_id, columns)
         self._connection = connection
         self._admit = check and check.admit
         self._database_id = database_id

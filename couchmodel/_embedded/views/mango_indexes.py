@@ -50,7 +50,7 @@ class Catalogue(NamedTuple):
     indexes: list[Index]
 
 
-def read_catalogue(database: Database, connection: Connection) -> Catalogue:
+def read_catalogue(connection: Connection, database: Database) -> Catalogue:
     """Return the indexes of a database, without the special index ``_all_docs``.
 
     A catalogue is cached until a design document changes.
@@ -63,7 +63,7 @@ def read_catalogue(database: Database, connection: Connection) -> Catalogue:
     cached = _catalogues.get(database)
     if cached is None or cached.rows != rows:
         cached = _catalogues[database] = _CachedCatalogue(
-            rows, _read_catalogue(database, connection, [id for id, *_ in rows])
+            rows, _read_catalogue(connection, database, [id for id, *_ in rows])
         )
     return cached.catalogue
 
@@ -79,11 +79,11 @@ _catalogues: Final[WeakKeyDictionary[Database, _CachedCatalogue]] = WeakKeyDicti
 """The last catalogue of each database. It is cached because every ``_find`` needs it."""
 
 
-def _read_catalogue(database: Database, connection: Connection, ids: Sequence[str]) -> Catalogue:
+def _read_catalogue(connection: Connection, database: Database, ids: Sequence[str]) -> Catalogue:
     designs: dict[str, Design] = {}
     indexes: list[Index] = []
     for id in ids:
-        text = require_living(find_winner(database.number, id, connection)).body
+        text = require_living(find_winner(connection, database.number, id)).body
         if len(text) > limits.INLINE_DESIGN_BYTES:
             require_thread()
         body = decode(text)
