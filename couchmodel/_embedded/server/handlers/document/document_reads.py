@@ -181,25 +181,15 @@ class DocumentBundle(NamedTuple):
 
 def bundle_document(store: Store, opened: AnsweredRevision) -> DocumentBundle:
     """Return a document and the attachments that follow it as one body. Without attachments it is JSON."""
-    frame = MultipartRelated(opened.text, [_part_of(attachment) for attachment in opened.follow])
-    pieces = _bundle_pieces(store, opened, frame)
     if not opened.follow:
-        return DocumentBundle(JSON_TYPE, len(opened.text), pieces)
-    return DocumentBundle(frame.content_type, frame.length, pieces)
+        return DocumentBundle(JSON_TYPE, len(opened.text), _single_piece(opened.text))
+    related = MultipartRelated(opened.text, [_part_of(attachment) for attachment in opened.follow])
+    contents = (stored_chunks(store, attachment) for attachment in opened.follow)
+    return DocumentBundle(related.content_type, related.length, related.body(contents))
 
 
-async def _bundle_pieces(
-    store: Store, opened: AnsweredRevision, frame: MultipartRelated
-) -> AsyncGenerator[bytes, None]:
-    if not opened.follow:
-        yield opened.text
-        return
-    yield frame.head
-    for attachment in opened.follow:
-        yield frame.part_head(_part_of(attachment))
-        async for chunk in stored_chunks(store, attachment):
-            yield chunk
-    yield frame.tail
+async def _single_piece(text: bytes) -> AsyncGenerator[bytes, None]:
+    yield text
 
 
 def _part_of(attachment: Attachment) -> AttachmentPart:
