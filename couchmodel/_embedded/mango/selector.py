@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
-from couchmodel._embedded.budget import UNLIMITED, Budget
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
     OPPOSITES,
@@ -74,7 +74,7 @@ class Selector:
     def __repr__(self) -> str:
         return f"Selector({self.source!r})"
 
-    def matches(self, document: Mapping[str, object], budget: Budget = UNLIMITED) -> bool:
+    def matches(self, document: Mapping[str, object], budget: Budget) -> bool:
         """Return True if the selector matches a decoded document.
 
         Raises:
