@@ -127,7 +127,7 @@ class ContinuousReplication:
         while True:
             self._raise_final_error()
             progress_event = self._progress_event
-            if not self._is_cut_off() and self._replication.copied_seq and not await self._replication.is_behind():
+            if not self._is_cut_off() and self._replication.has_begun and not await self._replication.is_behind():
                 return self.progress
             await progress_event.wait()
 

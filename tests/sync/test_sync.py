@@ -268,3 +268,14 @@ async def test_a_continuous_replication_has_caught_up_with_a_warning(database: D
     async with follow(database, elsewhere) as push:
         with pytest.warns(DeprecationWarning, match="caught_up is now ContinuousReplication.wait_until_caught_up"):
             assert await push.caught_up() == push.progress
+
+
+@pytest.mark.parametrize("documents", [(), ({"_id": "a"},)], ids=["empty", "copied before"])
+async def test_a_continuous_replication_without_new_changes_has_caught_up(
+    database: Database, elsewhere: Database, documents: tuple[dict[str, Any], ...]
+) -> None:
+    if documents:
+        await store(database, *documents)
+        await replicate(database, elsewhere)
+    async with follow(database, elsewhere) as push, asyncio.timeout(10):
+        assert (await push.wait_until_caught_up()).docs_written == 0
