@@ -193,4 +193,5 @@ def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[by
 
 def count_chunks(attachment: Attachment) -> int:
     """Return the number of chunks of an attachment."""
+    # Rounded up: the last chunk may be short.
     return -(-attachment.encoded_length // limits.CHUNK_BYTES)

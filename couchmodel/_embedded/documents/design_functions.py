@@ -49,6 +49,7 @@ class Function(NamedTuple):
         try:
             return parse_result(self.context.run("call", responder.encode(), text, seconds=seconds))
         except ResponseError as error:
+            # The code that a function throws decides, whatever status the engine gave its error.
             error.status = STATUSES.get(error.code, error.status if isinstance(error, ServerError) else 500)
             raise
 

@@ -157,6 +157,7 @@ def open_revisions(
     if len(revs or ()) > limits.INLINE_OPEN_REVISIONS:
         require_thread()
     if row is None:
+        # CouchDB answers that each asked revision is missing, not that the document is.
         return list(revs or ())
     number, *content, tree_bytes = row
     winning, tree = StoredRevision(*content), read_tree(tree_bytes)
@@ -198,6 +199,7 @@ def _open(
     path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
     if wishes.revs:
+        # CouchDB cuts the history at `revs_limit` when it is read, also if more of it is stored.
         members["_revisions"] = revisions_member(path[: _revs_limit(connection, database_id)])
     members |= meta
     more: list[bytes] = []
@@ -238,6 +240,7 @@ def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Read
     if not wishes.attachments:
         return []
     there = set(wishes.atts_since)
+    # `revpos` is the generation at which the attachment came, so newer generations are what the reader lacks.
     known = next((rev.generation for rev in path if rev in there), -1)
     return [attachment for attachment in listed if attachment.revpos > known]
 
@@ -265,6 +268,7 @@ def _revs_info(connection: Connection, number: int, tree: RevTree) -> list[dict[
 
 
 def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
+    # A revision without a row came as an ancestor only, or its body was compacted away.
     if str(rev) not in there:
         return "missing"
     return "deleted" if tree.is_deleted(rev) else "available"

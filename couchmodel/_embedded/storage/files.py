@@ -75,6 +75,8 @@ def open_file(path: Path) -> Connection:
 def _prepare_connection(connection: Connection, path: Path) -> None:
     try:
         with file_errors():
+            # WAL lets reads go on during a write. It needs memory that all connections share, which a network file
+            # system lacks: SQLite then keeps the old mode and says so.
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
     except FileError as error:
@@ -95,6 +97,7 @@ def create_tables(connection: Connection) -> None:
 def _run_migrations(connection: Connection, version: int) -> None:
     """Run the migrations after a version, in one transaction."""
     steps = "".join(STEPS[version:])
+    # Both pragmas take part in the transaction: after a crash the file has the tables and marks of one version.
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     connection.executescript(f"BEGIN IMMEDIATE; {steps} {marks} COMMIT;")
 
@@ -208,6 +211,7 @@ def draft(path: Path) -> Generator[Path]:
         # SQLite would play the log of a deleted store back into the new one.
         _remove(place, *(_sibling(path, suffix) for suffix in (*_DRAFT_LOGS, "-wal", "-shm")))
         yield place
+        # A rename replaces the file in one step: other processes see the old file or the whole new one.
         place.replace(path)
         _sync_folder(path.parent)
     finally:

@@ -64,6 +64,7 @@ def clear_index(connection: Connection, index: int) -> bool:
         ("view_block", "view, key, id"),
         ("view_document", "document"),
     ):
+        # By primary key, because the tables have no rowid, and SQLite is rarely built with DELETE … LIMIT.
         removed = connection.execute(
             f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
             f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",

@@ -211,6 +211,8 @@ class Store:
         The function is called with a connection, followed by the arguments. It may be called twice.
         """
         job = bind(function, *arguments)
+        # A read that is answered here suspends nothing, so a task that reads in a loop would keep the event loop to
+        # itself.
         self._reads += 1
         if self._reads % limits.READS_PER_LOOK == 0 and turn_is_due():
             await give_turn()
@@ -312,6 +314,7 @@ class Store:
         dropped.notify()
         dropped.end_scripts()
         self._report("deleted", database.name)
+        # Only a name whose database was created in this second could get the same second again.
         now = int(time.time())
         self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
         self._dropped[database.name] = database.created
@@ -331,6 +334,7 @@ class Store:
             if self._closed:
                 raise StoreFileError(self._why_closed)
             if self._open is None:
+                # The store counts as open only at the end of this block, so no request uses the connections before.
                 connections = _open_memory() if self.path is None else _open_path(self.path)
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
@@ -465,6 +469,7 @@ def _open_memory() -> _Connections:
     connection = connect(":memory:", writes=True)
     files.create_tables(connection)
     lock = threading.Lock()
+    # One connection for everything: a second one to ":memory:" would be an empty database of its own.
     writer = Worker(connection, lock, name="couchmodel-memory", finish=Connection.close)
     return _Connections(writer, writer, Inline(connection, lock))
 
@@ -492,6 +497,8 @@ def _open_path(path: Path) -> _Connections:
         lock.release()
         raise
 
+    # The connection that writes is closed last, because SQLite then moves the log into the file. Only after that may
+    # another process take the lock.
     def finish(connection: Connection) -> None:
         with inline.lock:
             inline.connection.close()

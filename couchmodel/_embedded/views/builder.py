@@ -57,7 +57,10 @@ async def bring_up_to_date(store: Store, database: Database, design: Design) -> 
     """
     state = await store.read(read_state, database.number, design.signature)
     target = state.database_seq
+    # A build can end without this target: another build was faster, or the index was dropped meanwhile. So the state
+    # decides.
     while state.number is None or state.update_seq < target:
+        # Several queries may wait for the build. One that is cancelled must not end it for the others.
         await asyncio.shield(start_build(store, database, design))
         state = await store.read(read_state, database.number, design.signature)
     return state

@@ -138,6 +138,7 @@ def parse_definition(body: Mapping[str, Any]) -> Definition:
     filter = index.get("partial_filter_selector", {})
     view = {
         "map": {"fields": dict(fields), "partial_filter_selector": compile_selector(filter).normalized},
+        # As CouchDB writes it, because the design document may replicate to one.
         "reduce": "_count",
         "options": {"def": index},
     }

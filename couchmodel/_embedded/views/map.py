@@ -99,6 +99,7 @@ def _index_rows(view: _CompiledIndex, document: dict[str, Any], budget: Budget) 
     """Return the row of a document in one index, or no row if the index does not cover it."""
     paths, selector = view
     values = [get_path(document, path) for path in paths]
+    # An index holds a document only if it has every field of the index, so a query may use it only for such documents.
     if any(isinstance(value, PathError) for value in values):
         return []
     if selector is not None and not selector.matches(document, budget):

@@ -156,6 +156,8 @@ def _changed_document(
 def _metadata(design: Design, seq: int, tree: bytes) -> bytes:
     """Return further members that a map function sees: conflicts, and ``_local_seq`` if the design asks for it."""
     members: dict[str, object] = {}
+    # A branch is an array of five members, the last three of which are arrays. So one branch has the bytes twice, and a
+    # tree with more branches has them more often.
     if tree.count(b"],[") > 2:  # more than one branch
         revisions = RevTree.from_bytes(tree)
         members |= {"_conflicts": [str(rev) for rev in revisions.conflicts]} if revisions.conflicts else {}
@@ -199,6 +201,7 @@ def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Sequen
             keyed.sort(key=_erlang_order)
         for position, (key, value, text) in enumerate(keyed):
             rows.append((view.place, key, changed.id, position, encode(value), text))
+            # The id is not packed: it is that of the document.
             places += (_HEAD.pack(view.place, position, len(key)), key)
     return DocumentRows(changed.number, rows, b"".join(places))
 

@@ -178,7 +178,11 @@ class Query(Generic[T]):
 
     async def to_list(self) -> list[T]:
         """Return all results. Raises DocumentError if a document does not fit the model: see ``on_invalid``."""
-        return [result async for result in self]
+        found: list[T] = []
+        async with aclosing(self._rows(self.body(), self.max_count)) as batches:
+            async for batch in batches:
+                found += self._read_all(batch)
+        return found
 
     async def first(self) -> T | None:
         """Return the first result; None if there is none."""
