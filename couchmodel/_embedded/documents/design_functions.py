@@ -54,7 +54,7 @@ class Function(NamedTuple):
             raise
 
 
-def open_function(database: Database, design: str, path: tuple[str, ...], connection: Connection) -> Function:
+def open_function(connection: Connection, database: Database, design: str, path: tuple[str, ...]) -> Function:
     """Return the function at a path in a design document.
 
     Raises:
@@ -63,7 +63,7 @@ def open_function(database: Database, design: str, path: tuple[str, ...], connec
         UnsupportedError: the extra ``js`` is not installed.
     """
     id = f"_design/{design}"
-    found = require_living(find_winner(database.number, id, connection))
+    found = require_living(find_winner(connection, database.number, id))
     body = decode(found.body)
     member: Any = body
     for name in path:

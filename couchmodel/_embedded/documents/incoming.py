@@ -14,7 +14,7 @@ from couchmodel._embedded.json.incremental import decode_large, first_character,
 from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
 from couchmodel._embedded.json.writer import encode_value
-from couchmodel._embedded.rules.revision_ids import Term
+from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 

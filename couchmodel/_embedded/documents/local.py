@@ -21,7 +21,7 @@ class LocalDocument(NamedTuple):
     body: bytes
 
 
-def read_local(database_id: int, id: str, connection: Connection) -> LocalDocument | None:
+def read_local(connection: Connection, database_id: int, id: str) -> LocalDocument | None:
     """Return a local document, or None if it does not exist."""
     row = connection.execute(
         "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database_id, id)

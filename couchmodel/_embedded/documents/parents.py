@@ -33,7 +33,6 @@ def parent_for(
         if looked_up and given is not None:
             raise _conflict()
         return given
-    # A deleted document is created again on top of its tombstone, so that the new revision wins on every replica.
     if tree.deleted:
         return _tombstone_to_revive(tree, given, deleting=deleting)
     if not tree.is_leaf(given) and not _descends_from_leaf(tree, given, () if looked_up else older):

@@ -78,7 +78,7 @@ class WriteBatch:
             "update_seq, revs_limit, validated, partitioned,"
             " EXISTS (SELECT 1 FROM temp.routine WHERE database = number)"
         )
-        row = read_row(database_id, columns, connection)
+        row = read_row(connection, database_id, columns)
         self._connection = connection
         self._admit = check and check.admit
         self._database_id = database_id
@@ -350,8 +350,7 @@ class WriteBatch:
             number = stored.number
             self._update(edit.id, stored, path, content)
         if attachments:
-            # One row per document and content, whatever revisions have it: `discard_uses` looks at all of them before
-            # it removes one.
+            # One row for a document and a content, whichever revisions of the document have it.
             uses = [(attachment.blob, number) for attachment in attachments]
             self._connection.executemany("INSERT OR IGNORE INTO attachment_use VALUES (?, ?)", uses)
         if edit.id.startswith("_design/"):

@@ -120,8 +120,8 @@ def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
         if kind is str:
             if value in strings:
                 return True
-            # Strings that are not identical can still collate as equal. That needs a character beyond printable ASCII
-            # in one of them, and bytes never collate.
+            # Strings that are not identical can still collate as equal, but not if they are plain, and never in raw
+            # order.
             if raw or (plain and _is_plain(value)):
                 return False
         elif kind is int or kind is float:

@@ -359,8 +359,7 @@ def _apply_comparison(bounds: Range, operator: str, operand: Any) -> Range | Non
         case "$eq":
             return _intersect(bounds, operand, operand)
         case "$beginsWith":
-            # The highest character of the Basic Multilingual Plane ends CouchDB's range. The selector tests each row,
-            # so a wider range does no harm.
+            # ICU sorts U+FFFF above every other character. The selector tests each row, so a wider range does no harm.
             return _intersect(bounds, operand, f"{operand}\uffff")
     return bounds
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
-from couchmodel._embedded.budget import UNLIMITED, Budget
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
     OPPOSITES,
@@ -74,7 +74,7 @@ class Selector:
     def __repr__(self) -> str:
         return f"Selector({self.source!r})"
 
-    def matches(self, document: Mapping[str, object], budget: Budget = UNLIMITED) -> bool:
+    def matches(self, document: Mapping[str, object], budget: Budget) -> bool:
         """Return True if the selector matches a decoded document.
 
         Raises:
@@ -310,7 +310,7 @@ def _negate(selector: JSONObject) -> JSONObject:
         return {"$or" if name == "$and" else "$and": [_negate(part) for part in argument]}
     if name == "$default":
         raise bad_argument("$not", selector)
-    # Not `$not`: that would ask for a field that exists, as every test does.
+    # `$not` would not do: a test never runs on a missing field.
     if name == "$exists":
         return {"$exists": not argument}
     if name in OPPOSITES:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import BusyError
@@ -37,6 +37,7 @@ __all__ = [
     "Inline",
     "Job",
     "Worker",
+    "bind",
     "check_version",
     "connect",
     "connect_beside",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Job = Callable[[Connection], T]
 
@@ -57,6 +59,11 @@ _NEVER: Final = 2**63
 """A deadline in nanoseconds that is never reached."""
 
 _log = logging.getLogger("couchmodel.embedded")
+
+
+def bind(function: Callable[[Connection, *Ts], T], *arguments: *Ts) -> Job[T]:
+    """Return the job that calls a function with its connection, followed by the arguments."""
+    return lambda connection: function(connection, *arguments)
 
 
 class FileError(Exception):

@@ -38,7 +38,6 @@ def update_blocks(
     begins: list[_Begin] = [(key, id) for key, id, _ in blocks]
     changes = _tally(begins, inserted)
     changes.subtract(_tally(begins, removed))
-    # A change of 0 is written too: it costs less than a test would save.
     for place, change in changes.items():
         count = blocks[place][2] + change
         _set_count(connection, view, begins[place], count)

@@ -112,7 +112,7 @@ def _parse_view(place: int, name: str, view: Mapping[str, Any]) -> View:
 
 def _signature(*parts: object) -> str:
     """Return a hash of all parts of a design document on which the rows of its index depend."""
-    # CouchDB hashes its own representation, so the signature is not CouchDB's. Clients only compare it.
+    # Not the signature that CouchDB would compute. Clients only compare signatures.
     return hashlib.md5(encode(parts), usedforsecurity=False).hexdigest()
 
 
