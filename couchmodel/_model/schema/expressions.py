@@ -354,7 +354,9 @@ class FieldExpression(Generic[T]):
         raise TypeError(f"the field {self._place.path!r} of the class cannot be iterated over: use contains() or in_()")
 
 
-def _check_pattern(pattern: str) -> None:
+def _check_pattern(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise QueryError(f"a regular expression is a text, and {pattern!r} is none")
     import regex  # noqa: PLC0415 - few programs need it, and its import takes longer than that of this package
 
     try:
