@@ -1,10 +1,11 @@
 """The repository of a model: documents of one type in one database."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
+from couchmodel._model.codec.changes import rollback
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
@@ -13,6 +14,7 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition, Ordering
 from couchmodel._model.schema.kinds import kind_selector, qualified_name
 from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
+from couchmodel._model.store.edits import Turn, add_merge, save_merged
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.strictness import is_strict, strict_body
@@ -40,6 +42,7 @@ M = TypeVar("M", bound=DocumentModel)
 
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
+_turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
@@ -221,7 +224,43 @@ class Repository(Generic[M]):
         error.document_id = document.id
         error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
+        add_merge(error)
         return error
+
+    @asynccontextmanager
+    async def edit(self, id: str) -> AsyncGenerator[M]:
+        """A context that loads a document and saves it at its end; an exception in the block leaves it as it was.
+
+        What others have changed meanwhile is merged field by field: see ``merge`` of :func:`couchmodel.Field`. Edits of
+        one document in this process come one after the other.
+
+        Raises NotFoundError if the document is missing; at the end ConflictError, with ``fields``, if a field was
+        changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
+        does not fit its model.
+        """
+        async with _turn.of(self.session, self.path, id):
+            document = await self.get(id)
+            yield document
+            await save_merged(self, document)
+
+    async def refresh(self, document: M) -> None:
+        """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
+
+        Raises NotFoundError if the document is missing or deleted; ConfigurationError if it was never stored.
+        """
+        self._check_model(document)
+        path = self._path(document.id)
+        headers = {} if document.rev is None else {"if-none-match": f'"{document.rev}"'}
+        try:
+            response = await self.session.send(Request("GET", path, headers=headers))
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        if response.status == 304:
+            rollback(document)
+            return
+        stored = self.load(response.body)
+        vars(document).update(vars(stored))
+        codec.adopt_state(document, stored)
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"
