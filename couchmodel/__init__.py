@@ -4,14 +4,16 @@ Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``awai
 """
 
 from couchmodel._model.model import Connection, CouchModel, connect
-from couchmodel._model.query.query import Query
+from couchmodel._model.query.pages import Page
+from couchmodel._model.query.query import Explanation, Query
 from couchmodel._model.schema.declaration import Security
-from couchmodel._model.schema.expressions import Condition, FieldExpression, ListExpression, Ordering, col
+from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
+from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -28,6 +30,8 @@ from couchmodel.errors import (
     ExpectationFailedError,
     ForbiddenError,
     MethodNotAllowedError,
+    MultipleFoundError,
+    NoIndexError,
     NotAcceptableError,
     NotFoundError,
     PreconditionFailedError,
@@ -50,6 +54,7 @@ from couchmodel.errors import (
 )
 
 __all__ = [
+    "Assignment",
     "Attachment",
     "AttachmentError",
     "BadRequestError",
@@ -64,6 +69,7 @@ __all__ = [
     "CouchModelError",
     "DocumentError",
     "ExpectationFailedError",
+    "Explanation",
     "Field",
     "FieldExpression",
     "ForbiddenError",
@@ -72,9 +78,12 @@ __all__ = [
     "Mapped",
     "MethodNotAllowedError",
     "MigrationReport",
+    "MultipleFoundError",
+    "NoIndexError",
     "NotAcceptableError",
     "NotFoundError",
     "Ordering",
+    "Page",
     "Plan",
     "PreconditionFailedError",
     "ProtocolError",
@@ -85,6 +94,7 @@ __all__ = [
     "Repository",
     "RequestTimeoutError",
     "ResponseError",
+    "SaveReport",
     "Security",
     "ServerError",
     "StorageFullError",

@@ -7,6 +7,7 @@ from typing import Literal, assert_type
 from pydantic import BaseModel
 
 from couchmodel import (
+    Assignment,
     Attachment,
     Condition,
     CouchModel,
@@ -15,8 +16,10 @@ from couchmodel import (
     ListExpression,
     Mapped,
     Ordering,
+    Page,
     Query,
     Repository,
+    SaveReport,
     attachment,
     col,
 )
@@ -139,10 +142,35 @@ def col_gives_a_plain_field_the_type_that_it_has_on_the_class() -> None:
 async def documents_have_the_type_of_their_model(database: Database) -> None:
     assert_type(await Recipe.get("x"), Recipe)
     assert_type(await Recipe.get_or_none("x"), Recipe | None)
-    assert_type(Recipe.find(Recipe.rating > 1, {"rating": {"$mod": [4, 1]}}), Query[Recipe])
+    _ = assert_type(Recipe.find(Recipe.rating > 1, {"rating": {"$mod": [4, 1]}}), Query[Recipe])
     assert_type(await Recipe.find().first(), Recipe | None)
     assert_type(await Recipe.find().sort(Recipe.rating, Recipe.title.desc()).limit(3).to_list(), list[Recipe])
     assert_type([pie async for pie in Recipe.find()], list[Recipe])
     assert_type(Recipe.repository(), Repository[Recipe])
     assert_type(await Repository(Recipe, database).get("x"), Recipe)
-    assert_type(Repository(Recipe, database).find(), Query[Recipe])
+    _ = assert_type(Repository(Recipe, database).find(), Query[Recipe])
+
+
+class Card(BaseModel):
+    title: str
+
+
+async def results_have_the_type_of_what_is_asked_for() -> None:
+    best = Recipe.find(Recipe.rating >= 4).sort("-rating")
+    assert_type(await best, list[Recipe])
+    assert_type(await best.one(), Recipe)
+    assert_type(await best.one_or_none(), Recipe | None)
+    assert_type(await best.page(3), Page[Recipe])
+    assert_type(await best.project(Card), list[Card])
+    assert_type(await best.project(Card).page(3), Page[Card])
+    assert_type(await best.values(Recipe.title), list[str])
+    assert_type(await best.values(Recipe.title, Recipe.rating), list[tuple[str, int]])
+    assert_type(await best.sum(Recipe.rating), int)
+    assert_type(await best.max(Recipe.title), str | None)
+    assert_type((await best.explain()).index, str | None)
+    assert_type(Recipe.rating.set(4), Assignment)
+    assert_type(await best.update(Recipe.rating.set(4)), int)
+    assert_type(await Recipe.get_many(["a"]), list[Recipe | None])
+    assert_type(await Recipe.get_or_create(Recipe(title="x", author=Author(name="A"))), Recipe)
+    found: list[Recipe] = await best
+    assert_type(await Recipe.save_all(found), SaveReport[Recipe])

@@ -7,12 +7,12 @@ so members that the model does not know are kept.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model.codec.fidelity import find_difference
+from couchmodel._model.codec.fidelity import find_difference, is_alike
 from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
@@ -36,6 +36,7 @@ __all__ = [
     "prepend_members",
     "settle_id",
     "tombstone",
+    "tombstone_of",
 ]
 
 M = TypeVar("M", bound=DocumentModel)
@@ -129,7 +130,7 @@ def _own_members(document: DocumentModel) -> dict[str, Any]:
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
     """Record that ``body``, which was sent, is stored as revision ``rev``."""
     state.set_rev(document, rev)
-    state.set_stored_body(document, encode({**decode(body), "_id": document.id, "_rev": rev}))
+    state.note_sent_body(document, body, rev)
 
 
 def note_deleted(document: DocumentModel) -> None:
@@ -161,6 +162,13 @@ def tombstone(document: DocumentModel) -> bytes | None:
     if document.__declared__.type is None:
         return None
     return encode({**_own_members(document), "_deleted": True})
+
+
+def tombstone_of(model: type[DocumentModel], id: str, rev: str) -> bytes:
+    """Return the text that deletes a document of a model by its id and revision. It keeps the type."""
+    declared = model.__declared__
+    kind = {} if declared.type is None else {declared.type_field: declared.type}
+    return encode({"_id": id, "_rev": rev, **kind, "_deleted": True})
 
 
 def settle_id(document: DocumentModel) -> None:
@@ -276,6 +284,23 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
+    if b"NaN" in body or b"Infinity" in body or body.count(b"[") + body.count(b"{") > _SHALLOW:
+        _check_json(document, body)
+    read = load(type(document), prepend_members(_own_members(document), body))
+    attachments = form_of(type(document)).attachments
+    if is_alike(document, read, attachments):
+        return
+    difference = find_difference(document, read, skipping=attachments)
+    if difference is not None:
+        raise _unstorable_error(document, str(difference))
+
+
+_SHALLOW: Final = 150
+"""Arrays and objects that a text may have without being too deep for CouchDB, however they are nested."""
+
+
+def _check_json(document: DocumentModel, body: bytes) -> None:
+    """Raise DocumentError for a text that CouchDB would not read: with NaN or infinity, or nested too deeply."""
     try:
         decode(body)
     except DocumentError as error:
@@ -285,10 +310,6 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
         raise _unstorable_error(
             document, f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         ) from None
-    read = load(type(document), prepend_members(_own_members(document), body))
-    difference = find_difference(document, read, skipping=form_of(type(document)).attachments)
-    if difference is not None:
-        raise _unstorable_error(document, str(difference))
 
 
 def _nonfinite_paths(value: Any, path: str = "") -> Iterator[str]:

@@ -92,7 +92,7 @@ class Fields(Mapping[str, FieldExpression[Any]]):
         if name not in fields:
             raise KeyError(f"{self._model.__name__} has no field {name!r}{nearest(name, fields)}")
         complete(self._model)
-        return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name)
+        return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name, root=self._model)
 
     def __repr__(self) -> str:
         return f"<fields of {self._model.__name__}: {', '.join(self)}>"
