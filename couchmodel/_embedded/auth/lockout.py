@@ -35,6 +35,8 @@ class Lockout:
         """Count a failure."""
         with self._lock:
             began, count = self._count(guess)
+            # Taken out first, so that the count moves to the end: the counts without a recent failure are dropped
+            # first.
             self._failures.pop(guess, None)
             while len(self._failures) >= limits.LOCKOUT_COUNTS:
                 self._failures.pop(next(iter(self._failures)))

@@ -180,6 +180,7 @@ def read_batch(connection: Connection, database: Database, query: ChangesQuery) 
 def read_candidates(connection: Connection, database: Database, query: ChangesQuery) -> Candidates:
     """Read the next changes for a function to judge. Raises NotFoundError if the database was dropped."""
     query, end = _resolve_range(connection, database, query)
+    # The function gets no more documents than the answer may have rows.
     most = query.limit if 0 < query.limit < limits.BATCH_ASKED else limits.BATCH_ASKED
     candidates: list[Candidate] = []
     size = 0

@@ -210,10 +210,13 @@ class Replicator:
                 document = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
                 if _own_members(document) != content:
                     return
+                # A state replaces all members of the one before.
                 kept = {name: value for name, value in document.items() if not name.startswith("_replication_")}
                 body = encode({**kept, **state, "_replication_state_time": format_time(time.time())})
                 await self._ask(Request("PUT", document_path((REPLICATOR,), id), body=body))
             except ResponseError as error:
+                # After a conflict the document has changed: it is read and compared again. Any other error, such as a
+                # deletion, ends the attempt.
                 if error.status != 409:
                     return
             else:

@@ -52,6 +52,7 @@ async def get(exchange: Exchange) -> Response:
         "cache-control": "must-revalidate",
         "content-type": _media_type(attachment),
         "content-security-policy": "sandbox",  # an HTML attachment may not act with its reader's rights
+        # CouchDB cuts ranges only out of contents that it stores plain.
         "accept-ranges": "none" if attachment.encoding else "bytes",
     }
     if attachment.encoding:
