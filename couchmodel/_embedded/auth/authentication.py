@@ -223,6 +223,7 @@ class Authentication:
         # Many requests with one password can come together. The first to run hashes it for those that wait.
         return await loop.run_in_executor(hashing_threads(), self._compare, digest, password, kept, guess)
 
+    # Runs on a hashing thread. Single operations of a dictionary are atomic, so the threads share it without a lock.
     def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
             self._refuse_guessing(guess)  # again, because others can have failed while this one waited

@@ -29,6 +29,7 @@ class Lockout:
 
     def is_locked_out(self, guess: Guess) -> bool:
         """Return True if there were too many failures."""
+        # Without the lock: a count that is a moment old does no harm.
         return self._count(guess)[1] >= limits.LOCKOUT_FAILURES
 
     def note(self, guess: Guess) -> None:

@@ -28,6 +28,7 @@ class GlobalChangesRecorder:
         self._store = store
         self._events: dict[str, None] = {}
         self._lock = threading.Lock()
+        # It is called in any thread. ``_write`` runs on the writing thread, so the lock guards the events.
         store.on_event = self._hear
 
     def _hear(self, event: str, name: str) -> None:

@@ -208,6 +208,7 @@ def _space_bounds(space: Space) -> tuple[list[str], list[str]]:
 def _rest_after(query: Query, id: str, rows: int) -> Query | None:
     """Return the query for the rows after one, or None if ``rows`` use up its limit."""
     limit = None if query.limit is None else query.limit - rows
+    # No row is left to ask for, so there is no further batch.
     if limit == 0:
         return None
     return replace(query, after=id, skip=0, limit=limit)

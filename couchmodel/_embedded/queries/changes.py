@@ -17,6 +17,7 @@ from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.design_functions import FunctionFilter
 from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
+    IS_DESIGN,
     ReadOptions,
     StoredRevision,
     document_json,
@@ -306,7 +307,7 @@ def _sql_condition(query: ChangesQuery) -> tuple[str, list[object]]:
         conditions.append("AND id IN (SELECT value FROM json_each(?))")
         values.append(encode(query.filter.ids).decode())
     if query.filter.design:
-        conditions.append("AND id >= '_design/' AND id < '_design0'")
+        conditions.append(f"AND {IS_DESIGN}")
     return " ".join(conditions), values
 
 

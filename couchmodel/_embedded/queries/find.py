@@ -178,6 +178,7 @@ def _fill_batch(connection: Connection, batch: FindBatch, search: Search, budget
             batch.last = entry.position if limit else batch.last
             if skip:
                 skip -= 1
+            # Beyond the limit a match is only counted, for the statistics: see ``Search.counts``.
             elif limit:
                 limit -= 1
                 batch.add(entry.result(search))

@@ -145,6 +145,7 @@ class Replicator:
         """End all replications. The documents of ``_replicator`` stay as they are, so they begin again later."""
         if self._watching is not None:
             await _end(self._watching)
+        # A copy, since a task that ends removes itself.
         for _, task in list(self._tasks.values()):
             await _end(task)
 

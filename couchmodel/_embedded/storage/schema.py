@@ -19,6 +19,9 @@ __all__ = ["APPLICATION_ID", "STEPS", "VERSION"]
 APPLICATION_ID: Final = 0x436F5344
 """The application id in SQLite's file header: ``CoSD`` in ASCII."""
 
+# A step that was released never changes, not even its comments: SQLite keeps the text in the file, and a file that went
+# through the steps has to equal a new one. So some comments name modules that have moved: what was `attachments.py` is
+# in the room `documents`, what was `index_rows.py` is `views/writer.py`.
 _DOCUMENTS: Final = """
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
@@ -46,7 +49,7 @@ CREATE TABLE document (
     seq INTEGER NOT NULL,
     rev TEXT NOT NULL,
     deleted INTEGER NOT NULL,
-    attachments BLOB,                       -- JSON, see documents/attachments.py; NULL: none
+    attachments BLOB,                       -- JSON, see attachments.py; NULL: none
     body BLOB NOT NULL,                     -- JSON, without the members that begin with an underscore
     tree BLOB NOT NULL,
     UNIQUE (database, id),
@@ -108,7 +111,7 @@ CREATE TABLE view_index (                   -- what the design documents of one 
 CREATE TABLE view_row (
     view_index INTEGER NOT NULL,
     view INTEGER NOT NULL,                  -- its place among the views of the index
-    key BLOB NOT NULL,                      -- bytes in the order of the keys, see rules/collation.py
+    key BLOB NOT NULL,                      -- bytes in the order of the keys, see collation.py
     id TEXT NOT NULL,
     position INTEGER NOT NULL,              -- among the rows of the document in the view
     emitted BLOB NOT NULL,                  -- the key as JSON
@@ -128,7 +131,7 @@ CREATE TABLE view_block (                   -- how many rows there are from here
 CREATE TABLE view_document (                -- which rows a document has, for when it changes
     view_index INTEGER NOT NULL,
     document INTEGER NOT NULL,
-    rows BLOB NOT NULL,                     -- see views/writer.py
+    rows BLOB NOT NULL,                     -- see index_rows.py
     PRIMARY KEY (view_index, document)
 ) WITHOUT ROWID;
 

@@ -211,6 +211,7 @@ def _make_edit(connection: Connection, change: _Change) -> Edit:
     if change.content is None:
         _require_attachment(loaded.attachments, change.name)
     if change.rev is None:
+        # Without a revision the write conflicts.
         loaded = RevisionContent(b"{}", [])
     edit = read_document(loaded.text, id=change.id)
     edit.path = [change.rev] if change.rev else []
