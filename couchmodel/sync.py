@@ -7,7 +7,7 @@ was cut off.
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +18,14 @@ from couchmodel._replication.replication import Replication
 from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request
 from couchmodel.engine.database import Database
-from couchmodel.errors import CouchModelError, ResponseError, ServerError, TooManyRequestsError, TransportError
+from couchmodel.errors import (
+    ConfigurationError,
+    CouchModelError,
+    ResponseError,
+    ServerError,
+    TooManyRequestsError,
+    TransportError,
+)
 
 __all__ = ["ContinuousReplication", "ReplicationStats", "follow", "replicate", "synchronize"]
 
@@ -70,7 +77,7 @@ async def replicate(
     """
     options = ReplicationOptions(
         create_target=create_target,
-        doc_ids=None if doc_ids is None else tuple(sorted(doc_ids)),
+        doc_ids=_sorted_ids(doc_ids),
         selector=selector,
         filter=filter,
         query_params=query_params or {},
@@ -192,7 +199,7 @@ async def follow(
     options = ReplicationOptions(
         continuous=True,
         create_target=create_target,
-        doc_ids=None if doc_ids is None else tuple(sorted(doc_ids)),
+        doc_ids=_sorted_ids(doc_ids),
         selector=selector,
         filter=filter,
         query_params=query_params or {},
@@ -265,3 +272,12 @@ def __getattr__(name: str) -> Any:
 
 def _warn_of_former_name(former: str, name: str) -> None:
     warnings.warn(f"{former} is now {name}; the old name works in this version only", DeprecationWarning, stacklevel=3)
+
+
+def _sorted_ids(doc_ids: Iterable[str] | None) -> tuple[str, ...] | None:
+    if doc_ids is None:
+        return None
+    found = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
+    if isinstance(doc_ids, str) or not all(isinstance(each, str) for each in found):
+        raise ConfigurationError(f"doc_ids is a list of ids, as in ['apple_pie'], not {doc_ids!r}")
+    return tuple(sorted(found))

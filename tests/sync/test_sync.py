@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel import BadRequestError, NotFoundError, sync
+from couchmodel import BadRequestError, ConfigurationError, NotFoundError, sync
 from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
@@ -279,3 +279,8 @@ async def test_a_continuous_replication_without_new_changes_has_caught_up(
         await replicate(database, elsewhere)
     async with follow(database, elsewhere) as push, asyncio.timeout(10):
         assert (await push.wait_until_caught_up()).docs_written == 0
+
+
+async def test_one_text_in_place_of_several_ids_is_refused(database: Database) -> None:
+    with pytest.raises(ConfigurationError, match=r"\['apple_pie'\]"):
+        await sync.replicate(database, database, doc_ids="abc")

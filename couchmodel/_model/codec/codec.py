@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 from couchmodel._model.codec.fidelity import find_difference, is_alike
-from couchmodel._model.codec.forms import StoredForm, form_of, write_field
+from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
+from couchmodel._model.codec.older_names import drop_older_names
+from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
@@ -73,7 +75,7 @@ def dump(document: DocumentModel) -> bytes:
         body = form.widen(body)
         return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
-        raise _unstorable_error(document, str(error)) from None
+        raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
 
 
 def base_of(document: M) -> M | None:
@@ -142,10 +144,13 @@ def note_deleted(document: DocumentModel) -> None:
 def body_to_migrate(document: DocumentModel) -> bytes | None:
     """Return the JSON text that stores a loaded document in its model's form; None if it is stored so.
 
-    Raises DocumentError if the document does not fit its model.
+    Members that the model does not know are kept. Older names of fields and computed fields are left out. Raises
+    DocumentError if the document does not fit its model.
     """
     body, stored = dump(document), decode(state.stored_body(document) or b"{}")
-    written = overlay(stored, {**decode(body), **_own_members(document)})
+    written = drop_older_names(document, overlay(stored, {**decode(body), **_own_members(document)}))
+    for name in _computed_names(type(document)):  # older versions stored them
+        written.pop(name, None)
     if json_equal(written, stored):
         return None
     _check_fits(document, body)
@@ -182,7 +187,10 @@ def settle_id(document: DocumentModel) -> None:
     if id == document.id:
         return
     if document.rev is not None or "id" in document.__pydantic_fields_set__:
-        reason = f"its id is made of its fields, {template!r}, and would be {id!r} now: save a copy under the new id"
+        reason = (
+            f"its id is made of its fields, {template!r}, and would be {id!r} now: to store a copy, save"
+            f" document.model_copy(update={{'id': {id!r}, 'rev': None}})"
+        )
         raise _unstorable_error(document, reason)
     state.set_id(document, id)
 

@@ -72,7 +72,7 @@ def is_alike(written: Any, read: Any, skipping: Collection[str] = ()) -> bool:
     if kind is dict:
         return _are_members_alike(written, read, skipping)
     if isinstance(written, BaseModel) and not (written.__pydantic_extra__ or read.__pydantic_extra__):
-        return _are_members_alike(written.__dict__, read.__dict__, skipping)
+        return _are_members_alike(vars(written), vars(read), skipping)
     return False
 
 
