@@ -59,6 +59,7 @@ class CouchModel(DocumentModel):
         id: str | None = None,
         security: Security | None = None,
         revs_limit: int | None = None,
+        version: int | None = None,
         **options: Any,
     ) -> None:
         """Declare a model. What is not given is inherited.
@@ -66,7 +67,8 @@ class CouchModel(DocumentModel):
         ``database`` is the name of its database, ``indexes`` are its Mango indexes. ``type`` marks its documents in a
         database of several models; it is stored in the member ``type_field``, which is ``"type"`` by default. ``id`` is
         a template that makes ids of fields, as ``"book:{slug}"``. ``security`` and ``revs_limit`` are settings of the
-        database. Other options are pydantic's configuration.
+        database. ``version`` is the number of the schema, from 1; it is stored with documents of later versions. Other
+        options are pydantic's configuration.
         """
         super().__init_subclass__()
         given = {
@@ -77,6 +79,7 @@ class CouchModel(DocumentModel):
             "id": id,
             "security": security,
             "revs_limit": revs_limit,
+            "version": version,
         }
         cls.__declared__ = declare(cls, {name: value for name, value in given.items() if value is not None}, options)
 
