@@ -31,7 +31,8 @@ class Declaration:
     ``type`` is the text that marks the documents of the model in a database of several models; it is stored in the
     member ``type_field``. ``id`` is the template that makes ids of fields, such as ``"book:{slug}"``. ``revs_limit`` is
     the number of revisions that the database remembers of a document. ``version`` is the number of the schema; from 2
-    on, it is stored in the member ``schema_version``.
+    on, it is stored in the member ``schema_version``. ``guard`` says whether the database refuses documents that break
+    the constraints of the model.
     """
 
     database: str | None = None
@@ -42,10 +43,11 @@ class Declaration:
     security: Security | None = None
     revs_limit: int | None = None
     version: int = 1
+    guard: bool = False
 
 
 _TEXTS: Final = ("database", "type", "type_field", "id")
-_KEYWORDS: Final = (*_TEXTS, "indexes", "security", "revs_limit", "version")
+_KEYWORDS: Final = (*_TEXTS, "indexes", "security", "revs_limit", "version", "guard")
 
 
 def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Declaration:
@@ -80,6 +82,8 @@ def _check_settings(model: Any, given: Mapping[str, Any]) -> None:
     version = given.get("version", 1)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigurationError(f"{model.__name__}: version is the number of a schema from 1, not {version!r}")
+    if not isinstance(given.get("guard", False), bool):
+        raise ConfigurationError(f"{model.__name__}: guard is True or False, not {given['guard']!r}")
     if given.get("type_field", "type").startswith("_"):
         raise ConfigurationError(f"{model.__name__}: type_field cannot begin with an underscore, as CouchDB's own do")
 
