@@ -5,12 +5,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
-from couchmodel._model.codec.forms import check_storable, write_field
+from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
-from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.declaration import Security, declare
+from couchmodel._model.schema.base import DocumentModel, ModelMeta
+from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index
 from couchmodel._model.schema.kinds import qualified_name
@@ -34,7 +34,9 @@ from couchmodel.errors import ConfigurationError
 __all__ = ["Connection", "CouchModel", "connect"]
 
 
-class CouchModel(DocumentModel):
+# The metaclass is named again: a class that names it is neither frozen nor not to checkers (PEP 681), so a subclass may
+# be frozen.
+class CouchModel(DocumentModel, metaclass=ModelMeta):
     """A typed document.
 
     Subclass it, name its database, and declare its fields as in any pydantic model::
@@ -95,6 +97,10 @@ class CouchModel(DocumentModel):
     @classmethod
     def __write_field__(cls, name: str, value: Any) -> Any:
         return write_field(cls, name, value)
+
+    @classmethod
+    def __write_key__(cls, annotation: Any, key: object) -> str:
+        return write_key(annotation, key)
 
     @classmethod
     def repository(cls) -> Repository[Self]:
@@ -216,7 +222,7 @@ class Connection(CouchDB):
 
         The plan notes how many documents an index would leave out, because they were stored before a field was added.
         It also lists the constraints that a guard cannot have, and counts the stored documents that break it. Raises
-        ConfigurationError if the models cannot share their databases.
+        ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
         self._check(models)
         steps, notes = [], []
@@ -239,7 +245,8 @@ class Connection(CouchDB):
         ``using(database)`` all models are applied to that database.
 
         Raises ConfigurationError if a model names no database, or if two models share one and their documents could not
-        be told apart; UnauthorizedError if the user may not create the database or change its indexes.
+        be told apart or their settings differ; UnauthorizedError if the user may not create the database or change its
+        indexes.
         """
         self._check(models)
         for model in models:
@@ -259,8 +266,13 @@ class Connection(CouchDB):
             found.setdefault(self._database_of(model).id, []).append(model)
         return found
 
-    def _check(self, models: Iterable[type[CouchModel]]) -> None:
-        check_together({**self._applied, **_by_name(models)}.values(), named=overriding_database() is None)
+    def _check(self, models: Iterable[Any]) -> None:
+        for model in models:
+            if not isinstance(model, type) or not issubclass(model, CouchModel):
+                raise ConfigurationError(f"{model!r} is no model: write plan(Author, Recipe), and the same for apply")
+        together = {**self._applied, **_by_name(models)}.values()
+        check_together(together, named=overriding_database() is None)
+        check_settings(together)
 
     async def close(self) -> None:
         """Close the connections and files, and unbind the models."""

@@ -7,7 +7,7 @@ content belongs to which name: the file names in the headers are not escaped, so
 
 import re
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -78,7 +78,7 @@ class MultipartRelated:
         self.tail = f"\r\n--{self._boundary}--".encode()
         self.length = len(self.head) + sum(len(self.part_head(part)) + part.length for part in parts) + len(self.tail)
 
-    async def body(self, contents: Iterable[AsyncIterable[bytes]]) -> AsyncIterator[bytes]:
+    async def body(self, contents: Iterable[AsyncIterable[bytes]]) -> AsyncGenerator[bytes, None]:
         """Yield the whole body in pieces. ``contents`` are the contents of the parts, in their order."""
         yield self.head
         for part, content in zip(self.parts, contents, strict=True):

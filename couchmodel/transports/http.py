@@ -87,7 +87,7 @@ class HTTPTransport:
         self.url, from_url = split_credentials(url)
         login = (user, password) if user or password else from_url or (None, None)
         self._auth = credentials_of(*login, cookie, auth)
-        self._headers = {**(headers or {}), **(self._auth.fixed if self._auth else EMPTY)}
+        self._headers = {**(headers or {}), **(self._auth.static_headers if self._auth else EMPTY)}
         self._policy = _check_policy(_pop_patience(options) if "patience" in options else retry_policy)
         self._options = _session_options(options, self._policy)
         self._middlewares = (*self._options.get("middlewares", ()), _send_once)
@@ -164,7 +164,7 @@ class HTTPTransport:
             self.translate(error, request)
 
     async def _attempt(self, request: Request) -> Response:
-        if self._auth is None or not self._auth.renews:
+        if self._auth is None or not self._auth.is_refreshable:
             return await self._try(request)
         return await send_authenticated(self._auth, request, self._try)
 

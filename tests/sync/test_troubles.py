@@ -63,9 +63,9 @@ async def test_a_revision_that_is_compacted_away_meanwhile_is_followed_by_its_su
 
     line.answer = answer
     async with asyncio.timeout(30), follow(CouchDB(line).database(database.id), elsewhere) as following:
-        await following.caught_up()
+        await following.wait_until_caught_up()
         await store(database, {"_id": "latest"})
-        done = await following.caught_up()
+        done = await following.wait_until_caught_up()
     assert await leaves(elsewhere) == await leaves(database)
     assert done.doc_write_failures == 0
 

@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import limits
@@ -75,7 +74,7 @@ class Authentication:
         if self._is_open:
             return
         await self._store.open()
-        stored = decode(await self._store.read(partial(read_meta, "admins")) or b"{}")
+        stored = decode(await self._store.read(read_meta, "admins") or b"{}")
         await asyncio.get_running_loop().run_in_executor(hashing_threads(), self._hash_admins, stored)
 
     def _hash_admins(self, stored: dict[str, str]) -> None:
@@ -146,7 +145,7 @@ class Authentication:
 
     async def _store_admins(self) -> None:
         self._users.clear()
-        await self._store.write(partial(write_meta, "admins", encode(self.admins)))
+        await self._store.write(write_meta, "admins", encode(self.admins))
 
     # --- Methods of authentication
 
@@ -170,7 +169,7 @@ class Authentication:
         if ticket is None:
             return None
         if not self._secret:
-            self._secret = await self._store.read(partial(read_meta, "secret"))
+            self._secret = await self._store.read(read_meta, "secret")
         user = await self._user(ticket.name) if self._secret else None
         life = self.configuration.session_timeout
         if user is None or not cookies.is_signed_with(ticket, self._signing_key(user)):
@@ -261,7 +260,9 @@ class Authentication:
         """Read the secret that signs cookies, or make and store one, so that sessions outlive the process."""
         if not self._secret:
             secret = secrets.token_hex(16).encode()
-            self._secret = await self._store.write(partial(write_meta, "secret", secret, keep=True))
+            self._secret = await self._store.write(
+                lambda connection: write_meta(connection, "secret", secret, keep=True)
+            )
 
     async def _hash(self, password: str) -> str:
         return await asyncio.get_running_loop().run_in_executor(hashing_threads(), admin_line, password)

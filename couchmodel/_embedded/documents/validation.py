@@ -27,7 +27,7 @@ from couchmodel._embedded.documents.verdicts import (
 )
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, check_design, has_functions, language_of
 from couchmodel._embedded.javascript.engine import Context
-from couchmodel._embedded.rules.revision_ids import Term
+from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.guards import DESIGN_PREFIX, Guard
 from couchmodel._wire.messages import decode, encode

@@ -160,6 +160,7 @@ class Verdicts:
         """Raise the error of a negative verdict. Record the question if there is no verdict yet."""
         key = question.key
         if key not in self._known and isinstance(question, DocumentQuestion):
+            # See the last rule of this module: the functions of an earlier attempt count from here on.
             if self._attempts > limits.VALIDATION_ATTEMPTS and question.key_of_documents in self._known:
                 key = question.key_of_documents
             elif self._short and not self.are_missing:
@@ -194,6 +195,8 @@ class Verdicts:
         for question in questions:
             if isinstance(question, DesignQuestion):
                 self._known[question.key] = _compile_error(question, self._author.scripts)
+        # Documents with the same functions go to them in batches. They come in the order of the request, in which the
+        # functions rarely change.
         documents = [question for question in questions if isinstance(question, DocumentQuestion)]
         for functions, some in groupby(documents, lambda question: question.functions):
             asked = list(some)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.incremental import LongText, Values, parse_into
 from couchmodel._embedded.json.writer import encode_value
-from couchmodel._embedded.rules.revision_ids import (
+from couchmodel._embedded.rules.erlang_binary import (
     LONGEST_STRING,
     NIL,
     Term,

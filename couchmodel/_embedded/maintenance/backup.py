@@ -98,7 +98,7 @@ def _open_transaction(path: Path, open_store: Callable[[], Connection]) -> Gener
             connection = open_store()
             try:
                 connection.execute("BEGIN")
-                files.check_header(path, connection)
+                files.check_header(connection, path)
                 yield connection
             finally:
                 connection.close()

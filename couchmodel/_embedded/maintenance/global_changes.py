@@ -49,7 +49,7 @@ class GlobalChangesRecorder:
         writing = WriteBatch(connection, database.number)
         for id in events:
             edit = parse_document({}, id=id)
-            found = find_winner(database.number, id, connection)
+            found = find_winner(connection, database.number, id)
             edit.path = [Rev.parse(found.rev)] if found else []
             writing.edit(edit)
         writing.finish()

@@ -129,7 +129,7 @@ def _rebuild_rows(
     """Make the rows of the documents that have not changed since they were indexed, and yield them with the id."""
     state, more = IndexState(index.number, 0, index.totals, index.database_seq, 0), True
     while more and state.update_seq < index.update_seq:
-        changes = read_changes(index.database_id, design, state, connection)
+        changes = read_changes(connection, index.database_id, design, state)
         state, more = state._replace(update_seq=changes.upto), changes.more
         documents = [document for document in changes.documents if _is_indexed(connection, index, document)]
         mapped = mapper.map([document.text or b"" for document in documents])

@@ -133,18 +133,18 @@ def parse_query(request: Request) -> Query:
     )
 
 
-def first_batch(database_id: int, space: Space, query: Query, connection: Connection) -> First:
+def first_batch(connection: Connection, database_id: int, space: Space, query: Query) -> First:
     """Read the head of the answer, with the number of rows and the offset, and the first batch.
 
     Raises NotFoundError if the database was dropped.
     """
     head = _read_head(connection, database_id, space, query)
-    return First(head, next_batch(database_id, space, query, connection))
+    return First(head, next_batch(connection, database_id, space, query))
 
 
-def next_batch(database_id: int, space: Space, query: Query, connection: Connection) -> Batch:
+def next_batch(connection: Connection, database_id: int, space: Space, query: Query) -> Batch:
     """Read the next rows. Raises NotFoundError if the database was dropped."""
-    check_database(database_id, connection)
+    check_database(connection, database_id)
     if query.keys is not None:
         return _read_keys(connection, database_id, space, query)
     rows: list[bytes] = []
@@ -265,7 +265,7 @@ def _document_json(connection: Connection, database_id: int, id: str, found: Sto
     if query.wishes == DEFAULT_OPTIONS:
         return document_json(id, found)
     try:
-        return open_winner(database_id, id, query.wishes, connection).text
+        return open_winner(connection, database_id, id, query.wishes).text
     except NotFoundError:  # a local document
         return document_json(id, found)
 
@@ -274,7 +274,7 @@ def _document_json(connection: Connection, database_id: int, id: str, found: Sto
 
 
 def _read_head(connection: Connection, database_id: int, space: Space, query: Query) -> bytes:
-    living, seq, uuid = read_row(database_id, "living, update_seq, uuid", connection)
+    living, seq, uuid = read_row(connection, database_id, "living, update_seq, uuid")
     if space.local:
         total, offset = None, None
     else:

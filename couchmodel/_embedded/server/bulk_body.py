@@ -12,7 +12,7 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
 from couchmodel._embedded.json.incremental import first_character, free, is_large, parse_into
 from couchmodel._embedded.json.parse import invalid_json_error, parse_object
-from couchmodel._embedded.rules.revision_ids import Term
+from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
 

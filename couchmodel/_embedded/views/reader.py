@@ -64,7 +64,7 @@ class Span(NamedTuple):
         return Span(end=self.start, includes_end=False, descending=self.descending)
 
 
-def check_index(database_id: int, index: int, connection: Connection) -> IndexVersion:
+def check_index(connection: Connection, database_id: int, index: int) -> IndexVersion:
     """Return the update and purge sequence of an index, even if it was dropped in the meantime.
 
     Raises NotFoundError if its database has been dropped.
@@ -81,10 +81,10 @@ def check_index(database_id: int, index: int, connection: Connection) -> IndexVe
 
 
 def read_rows(
+    connection: Connection,
     index: int,
     view: int,
     span: Span,
-    connection: Connection,
     *,
     after: Place | None = None,
     limit: int = -1,
@@ -104,14 +104,14 @@ def read_rows(
     return (Row(*row) for row in rows)
 
 
-def count_rows(index: int, view: int, span: Span, connection: Connection) -> int:
+def count_rows(connection: Connection, index: int, view: int, span: Span) -> int:
     """Return the number of rows in a span."""
     if span.descending:
         return count_between(connection, index, view, span.end, span.start, ends=(span.includes_end, True))
     return count_between(connection, index, view, span.start, span.end, ends=(True, span.includes_end))
 
 
-def rows_size(index: int, connection: Connection) -> int:
+def rows_size(connection: Connection, index: int) -> int:
     """Return the size of the rows of an index in bytes."""
     size: int = connection.execute(
         "SELECT coalesce(sum(length(key) + length(emitted) + length(value) + length(id)), 0)"

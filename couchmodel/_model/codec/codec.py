@@ -7,15 +7,17 @@ so members that the model does not know are kept.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model.codec.fidelity import find_difference
-from couchmodel._model.codec.forms import StoredForm, form_of, write_field
+from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
+from couchmodel._model.codec.older_names import drop_older_names
+from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
@@ -74,7 +76,7 @@ def dump(document: DocumentModel) -> bytes:
         body = form.widen(body)
         return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
-        raise _unstorable_error(document, str(error)) from None
+        raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
 
 
 def base_of(document: M) -> M | None:
@@ -131,7 +133,7 @@ def _own_members(document: DocumentModel) -> dict[str, Any]:
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
     """Record that ``body``, which was sent, is stored as revision ``rev``."""
     state.set_rev(document, rev)
-    state.set_stored_body(document, encode({**decode(body), "_id": document.id, "_rev": rev}))
+    state.note_sent_body(document, body, rev)
 
 
 def note_deleted(document: DocumentModel) -> None:
@@ -145,10 +147,13 @@ def note_deleted(document: DocumentModel) -> None:
 def body_to_migrate(document: DocumentModel) -> bytes | None:
     """Return the JSON text that stores a loaded document in its model's form; None if it is stored so.
 
-    Raises DocumentError if the document does not fit its model.
+    Members that the model does not know are kept. Older names of fields and computed fields are left out. Raises
+    DocumentError if the document does not fit its model.
     """
     body, stored = dump(document), decode(state.stored_body(document) or b"{}")
-    written = overlay(stored, {**decode(body), **_own_members(document)})
+    written = drop_older_names(document, overlay(stored, {**decode(body), **_own_members(document)}))
+    for name in _computed_names(type(document)):  # older versions stored them
+        written.pop(name, None)
     if json_equal(written, stored):
         return None
     _check_fits(document, body)
@@ -185,7 +190,10 @@ def settle_id(document: DocumentModel) -> None:
     if id == document.id:
         return
     if document.rev is not None or "id" in document.__pydantic_fields_set__:
-        reason = f"its id is made of its fields, {template!r}, and would be {id!r} now: save a copy under the new id"
+        reason = (
+            f"its id is made of its fields, {template!r}, and would be {id!r} now: to store a copy, save"
+            f" document.model_copy(update={{'id': {id!r}, 'rev': None}})"
+        )
         raise _unstorable_error(document, reason)
     state.set_id(document, id)
 
@@ -283,6 +291,23 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
+    if b"NaN" in body or b"Infinity" in body or body.count(b"[") + body.count(b"{") > _SHALLOW:
+        _check_json(document, body)
+    read = load(type(document), prepend_members(_own_members(document), body))
+    attachments = form_of(type(document)).attachments
+    if is_alike(document, read, attachments):
+        return
+    difference = find_difference(document, read, skipping=attachments)
+    if difference is not None:
+        raise _unstorable_error(document, str(difference))
+
+
+_SHALLOW: Final = 150
+"""Arrays and objects that a text may have without being too deep for CouchDB, however they are nested."""
+
+
+def _check_json(document: DocumentModel, body: bytes) -> None:
+    """Raise DocumentError for a text that CouchDB would not read: with NaN or infinity, or nested too deeply."""
     try:
         decode(body)
     except DocumentError as error:
@@ -292,10 +317,6 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
         raise _unstorable_error(
             document, f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         ) from None
-    read = load(type(document), prepend_members(_own_members(document), body))
-    difference = find_difference(document, read, skipping=form_of(type(document)).attachments)
-    if difference is not None:
-        raise _unstorable_error(document, str(difference))
 
 
 def _nonfinite_paths(value: Any, path: str = "") -> Iterator[str]:

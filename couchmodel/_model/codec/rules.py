@@ -15,7 +15,7 @@ A type that cannot be read from JSON is refused, with the path of the field.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -159,9 +159,13 @@ class _Adapter:
 
     def _adapt_key(self, kind: str, key: str, value: Any, place: _Place) -> Any:
         if key == "fields" and kind in ("model-fields", "typed-dict"):
-            return {name: self._field(name, field, place) for name, field in value.items()}
+            changed = {name: self._field(name, field, place) for name, field in value.items()}
+            _check_distinct(changed.items(), place)
+            return changed
         if key == "fields" and kind == "dataclass-args":
-            return [self._field(field["name"], field, place) for field in value]
+            several = [self._field(field["name"], field, place) for field in value]
+            _check_distinct(((field["name"], field) for field in several), place)
+            return several
         return value if key in _NOT_FROM_JSON else self.adapt(value, place)
 
     def _field(self, name: str, field: Any, place: _Place) -> Any:
@@ -201,6 +205,21 @@ class _Adapter:
         if schema.get("serialization") == {"type": "any"}:  # SerializeAsAny: what is cut is noticed by the codec
             del schema["serialization"]
         return schema
+
+
+def _check_distinct(fields: Iterable[tuple[str, Any]], place: _Place) -> None:
+    """Refuse two fields of an embedded model that would share a name. Those of a document are checked with its type."""
+    if hasattr(place.owner, "__declared__"):
+        return
+    taken: dict[str, str] = {}
+    for name, field in fields:
+        stored = field.get("serialization_alias", name)
+        if stored in taken:
+            raise place.refuse(
+                f"the fields {taken[stored]!r} and {name!r} of {place.owner.__name__} would both be stored as"
+                f' {stored!r}: write `Field(stored_as="…")`'
+            )
+        taken[stored] = name
 
 
 def _decimal(schema: Any) -> Any:

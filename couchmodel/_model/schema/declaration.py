@@ -1,7 +1,7 @@
 """The declaration of a model's place in a database: what its class keywords say."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from pydantic import ConfigDict
@@ -11,17 +11,27 @@ from couchmodel._model.schema.suggestions import nearest
 from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["Declaration", "Security", "declare"]
+__all__ = ["Declaration", "Security", "check_settings", "declare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """The members and administrators of a database, by names and roles (CouchDB's manual, ``/{db}/_security``)."""
+    """The members and administrators of a database, by names and roles (CouchDB's manual, ``/{db}/_security``).
+
+    Raises ConfigurationError for names or roles that are no sequence of texts.
+    """
 
     admin_names: tuple[str, ...] = ()
     admin_roles: tuple[str, ...] = ("_admin",)
     member_names: tuple[str, ...] = ()
     member_roles: tuple[str, ...] = ("_admin",)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            given: Any = getattr(self, each.name)
+            if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(n, str) for n in given):
+                raise ConfigurationError(f"{each.name} of Security is a list of texts, as in ['cook'], not {given!r}")
+            object.__setattr__(self, each.name, tuple(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,8 @@ class Declaration:
 
 
 _TEXTS: Final = ("database", "type", "type_field", "id")
-_KEYWORDS: Final = (*_TEXTS, "indexes", "security", "revs_limit", "version", "guard")
+_SETTINGS: Final = ("security", "revs_limit")
+_KEYWORDS: Final = (*_TEXTS, *_SETTINGS, "indexes", "version", "guard")
 
 
 def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Declaration:
@@ -67,7 +78,7 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
         changes["indexes"] = _check_indexes(model, given["indexes"])
     if "security" in given and not isinstance(given["security"], Security):
         raise ConfigurationError(f"{model.__name__}: security is a Security(…), and {given['security']!r} is none")
-    _check_settings(model, given)
+    _check_values(model, given)
     inherited: Declaration = model.__declared__
     declared = replace(inherited, **changes)
     if declared.version > 1 and declared.type_field == VERSION_MEMBER:
@@ -75,7 +86,7 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
     return declared
 
 
-def _check_settings(model: Any, given: Mapping[str, Any]) -> None:
+def _check_values(model: Any, given: Mapping[str, Any]) -> None:
     limit = given.get("revs_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ConfigurationError(f"{model.__name__}: revs_limit is a number of revisions from 1, not {limit!r}")
@@ -84,8 +95,28 @@ def _check_settings(model: Any, given: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{model.__name__}: version is the number of a schema from 1, not {version!r}")
     if not isinstance(given.get("guard", False), bool):
         raise ConfigurationError(f"{model.__name__}: guard is True or False, not {given['guard']!r}")
-    if given.get("type_field", "type").startswith("_"):
-        raise ConfigurationError(f"{model.__name__}: type_field cannot begin with an underscore, as CouchDB's own do")
+    type_field = given.get("type_field", "type")
+    if type_field.startswith(("_", "$")) or "." in type_field or "\\" in type_field or type_field in ("id", "rev"):
+        raise ConfigurationError(
+            f"{model.__name__}: type_field={type_field!r} is no name for the member: write a word, as in"
+            ' type_field="kind"'
+        )
+
+
+def check_settings(models: Iterable[Any]) -> None:
+    """Raise ConfigurationError if two models declare different settings of one database."""
+    declared: dict[tuple[str | None, str], tuple[Any, Any]] = {}
+    for model in models:
+        for name in _SETTINGS:
+            value = getattr(model.__declared__, name)
+            if value is None:
+                continue
+            other, before = declared.setdefault((model.__declared__.database, name), (model, value))
+            if before != value:
+                raise ConfigurationError(
+                    f"{other.__name__} and {model.__name__} declare different values of {name} for the database"
+                    f" {model.__declared__.database!r}: declare it on one of them"
+                )
 
 
 def _check_indexes(model: Any, indexes: Any) -> tuple[Index, ...]:

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 
         ``stored_as`` is the name of the member in the stored document; the default is the serialization alias, else the
         name of the field. It does not change what an API reads and writes. ``index=True`` declares a Mango index on the
-        field. Raises ConfigurationError for an unknown option.
+        field. Raises ConfigurationError for an unknown option, and for a name that is none.
         """
 
 else:
@@ -103,12 +103,14 @@ else:
 
         ``stored_as`` is the name of the member in the stored document; the default is the serialization alias, else the
         name of the field. It does not change what an API reads and writes. ``index=True`` declares a Mango index on the
-        field. Raises ConfigurationError for an unknown option.
+        field. Raises ConfigurationError for an unknown option, and for a name that is none.
         """
         for name in options.keys() - _OPTIONS:
             raise ConfigurationError(
                 f"Field() has no option {name!r}{nearest(name, [*_OPTIONS, 'stored_as', 'index'])}"
             )
+        if stored_as is not None and (not isinstance(stored_as, str) or not stored_as):
+            raise ConfigurationError(f"stored_as is the name of a member, and {stored_as!r} is none")
         info = pydantic.Field(default, **options)
         if stored_as is not None or index:
             info.metadata.append(StorageOptions(stored_as, index))

@@ -11,7 +11,7 @@ from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition, Ordering
-from couchmodel._model.schema.kinds import kind_selector
+from couchmodel._model.schema.kinds import kind_selector, qualified_name
 from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
@@ -198,6 +198,7 @@ class Repository(Generic[M]):
         NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
         database.
         """
+        self._check_model(document)
         self._check_repository(document)
         if document.rev is None:
             raise ConfigurationError(
@@ -289,15 +290,21 @@ class Repository(Generic[M]):
         await apply_steps(lambda: plan_model(self.model, self.database))
 
     async def migrate(self) -> MigrationReport:
-        """Store anew the documents of the model that lack a field of it, or have an older form of one.
+        """Store anew the documents of the model that lack a field of it, or have an older form or name of one.
 
-        An index on a field leaves out the documents that were stored before the field was added, until then. Documents
-        that do not fit the model are left alone, and named in the report.
+        An index on a field leaves out the documents that were stored before the field was added, until then. A member
+        is stored under an older name if a field is read from it, and is written under another name (``stored_as``). It
+        is removed; a save keeps it, since other programs may still read it. Documents that do not fit the model are
+        left alone, and named in the report.
         """
         return await migrate(self.rows({"selector": self.kind}, None), self.load, self._write_many)
 
     def _path_of(self, document: M) -> tuple[str, ...]:
-        """Return the path of a document, whose id is made of its fields if the model says so."""
+        """Return the path of a document, whose id is made of its fields if the model says so.
+
+        Raises ConfigurationError for a document of another model.
+        """
+        self._check_model(document)
         codec.settle_id(document)
         return self._path(document.id)
 
@@ -324,6 +331,16 @@ class Repository(Generic[M]):
             if document.rev is None:
                 error.hint = _TAKEN.format(id=document.id)
         return error
+
+    def _check_model(self, document: Any) -> None:
+        # By name, as a class that is defined again, as in a notebook, replaces itself.
+        if qualified_name(self.model) not in map(qualified_name, type(document).__mro__):
+            said = (
+                f"a document of {type(document).__name__}" if isinstance(document, DocumentModel) else f"{document!r}"
+            )
+            raise ConfigurationError(
+                f"{said} is no {self.model.__name__}: documents are saved and deleted by their own model"
+            )
 
     def _check_repository(self, document: M) -> None:
         source = state.repository(document)

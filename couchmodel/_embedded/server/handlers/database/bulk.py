@@ -4,7 +4,7 @@ import asyncio
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from heapq import merge
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from couchmodel._embedded.server.bulk_body import BulkEdits, make_edit, read_bul
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parsed_body, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, join_parts
-from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.sqlite import Connection, bind
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
@@ -54,7 +54,7 @@ async def _write(exchange: Exchange, body: dict[str, Any], size: int) -> Respons
     bulk = _Bulk(exchange.store, documents, _is_only_accepted(exchange.request, body))
     write_all = _write_new if new_edits else _write_replicated
     check = write_check(database, exchange.user)
-    job = partial(write_all, bulk, database.number, check)
+    job = bind(write_all, bulk, database.number, check)
     short = len(documents) <= limits.INLINE_DOCUMENTS and size <= limits.LARGE_BODY
     rows = await write_checked(exchange.store, database, job, check, short=short)
     accepted = bulk.accepted and any(row.startswith(b'{"ok":true') for row in rows)
@@ -123,7 +123,7 @@ class _Bulk:
         return array("L", merge(*places, key=ids.__getitem__))
 
 
-def _write_new(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Connection) -> list[bytes]:
+def _write_new(connection: Connection, bulk: _Bulk, database_id: int, check: WriteCheck) -> list[bytes]:
     edits = bulk.edits
     writing = WriteBatch(connection, database_id, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
@@ -145,7 +145,7 @@ def _write_new(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Con
     return rows
 
 
-def _write_replicated(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Connection) -> list[bytes]:
+def _write_replicated(connection: Connection, bulk: _Bulk, database_id: int, check: WriteCheck) -> list[bytes]:
     """Write documents with ``new_edits: false``. Return rows for the refused ones only, as CouchDB does."""
     edits = bulk.edits
     if not edits.have_revisions:
