@@ -27,7 +27,8 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
 __all__ = [
-    "adopt_state",
+    "adopt",
+    "adopt_values",
     "base_of",
     "body_to_migrate",
     "body_to_send",
@@ -161,10 +162,21 @@ def body_to_migrate(document: DocumentModel) -> bytes | None:
     return encode(written)
 
 
-def adopt_state(document: M, other: M) -> None:
-    """Make a document one of the revision that another document was loaded as."""
+def adopt(document: M, other: M) -> None:
+    """Give a document the values of another one, declared or not, and make it one of the same stored revision."""
+    adopt_values(document, other)
     state.set_rev(document, other.rev)
     state.copy_state(other, document)
+
+
+def adopt_values(document: M, other: M) -> None:
+    """Give a document the values of another one, except for its id and revision."""
+    ours, theirs = vars(document), vars(other)
+    for name in ours.keys() - theirs.keys():  # the values of cached properties
+        del ours[name]
+    ours.update({name: value for name, value in theirs.items() if name not in ("id", "rev")})
+    for slot in ("__pydantic_fields_set__", "__pydantic_extra__"):
+        object.__setattr__(document, slot, getattr(other, slot))
 
 
 def tombstone(document: DocumentModel) -> bytes | None:

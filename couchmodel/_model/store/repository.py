@@ -30,6 +30,7 @@ from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
     CouchModelError,
+    DocumentError,
     NoIndexError,
     NotFoundError,
     QueryError,
@@ -246,7 +247,8 @@ class Repository(Generic[M]):
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
 
-        Raises NotFoundError if the document is missing or deleted; ConfigurationError if it was never stored.
+        Raises NotFoundError if the document is missing or deleted; DocumentError if it is of another type by now, or
+        does not fit the model.
         """
         self._check_model(document)
         path = self._path(document.id)
@@ -259,8 +261,12 @@ class Repository(Generic[M]):
             rollback(document)
             return
         stored = self.load(response.body)
-        vars(document).update(vars(stored))
-        codec.adopt_state(document, stored)
+        if qualified_name(type(stored)) != qualified_name(type(document)):
+            said = (
+                f"{document.id!r} is a {type(stored).__name__} by now, no {type(document).__name__}: load it with get()"
+            )
+            raise DocumentError(said, model=type(document).__name__, document_id=document.id, errors=[])
+        codec.adopt(document, stored)
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"
