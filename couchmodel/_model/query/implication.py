@@ -21,9 +21,10 @@ _ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "$eq": operator.eq,
 }
 
-_NEEDING_A_VALUE: Final = frozenset(
-    "$eq $ne $gt $gte $lt $lte $in $nin $beginsWith $regex $mod $size $type $all $elemMatch $allMatch".split()
-)
+_NEEDING_A_VALUE: Final = {*_ORDER, "$ne", "$in", "$nin", "$beginsWith", "$regex", "$mod", "$size", "$type", "$all"} | {
+    "$elemMatch",
+    "$allMatch",
+}
 """The operators that no document meets which lacks the field. ``$or`` or ``$not`` of a field may be met by one."""
 
 

@@ -145,10 +145,10 @@ class Repository(Generic[M]):
                 await give_turn()
         return await self._write_many(sent)
 
-    async def delete_each(self, revisions: Sequence[tuple[str, str]]) -> list[tuple[str, CouchModelError]]:
-        """Delete documents by id and revision, and return the ids of those that were refused, with the errors."""
-        bodies = [codec.tombstone_of(self.model, id, rev) for id, rev in revisions]
-        return await delete_rows(self.database, [id for id, _ in revisions], bodies)
+    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+        """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
+        bodies = [encode({**stub, "_deleted": True}) for stub in stubs]
+        return await delete_rows(self.database, [stub["_id"] for stub in stubs], bodies)
 
     async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
         refused: list[tuple[M, CouchModelError]] = []
