@@ -52,6 +52,7 @@ CONDITIONS: dict[str, Any] = {
     "b=2": Part.b == 2,
     "b<3": Part.b < 3,
     "c=1": Part.c == "1",
+    "not b>2": ~(Part.b > 2),
     "none": Part.note.is_none(),
 }
 SORTS = ((), ("a",), ("-b",), ("b", "a"))
@@ -80,6 +81,7 @@ def _holds(part: Part, name: str) -> bool:
         "b=2": part.b == 2,
         "b<3": part.b < 3,
         "c=1": part.c == "1",
+        "not b>2": part.b <= 2,
         "none": part.note is None,
     }[name]
 
