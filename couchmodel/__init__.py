@@ -4,11 +4,13 @@ Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``awai
 """
 
 from couchmodel._model.model import Connection, CouchModel, connect
+from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.expressions import Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.schema.links import Link, Links
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
@@ -52,6 +54,7 @@ from couchmodel.errors import (
 __all__ = [
     "Attachment",
     "AttachmentError",
+    "BackLink",
     "BadRequestError",
     "BulkError",
     "Condition",
@@ -68,6 +71,8 @@ __all__ = [
     "FieldExpression",
     "ForbiddenError",
     "Index",
+    "Link",
+    "Links",
     "ListExpression",
     "Mapped",
     "MethodNotAllowedError",

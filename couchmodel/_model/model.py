@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 from couchmodel._model.codec.forms import check_storable, write_field
+from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
@@ -148,6 +149,9 @@ class CouchModel(DocumentModel):
             with suppress(ConfigurationError):
                 return self.repository()
         return repository
+
+    def __back_link__(self, link: BackLink[Any]) -> Query[Any]:
+        return self._find_repository().repository_of(link.model).find(link.link == self)
 
     def __attachment__(self, field: AttachmentField) -> Attachment:
         return Attachment(self, field, self._find_repository())

@@ -14,7 +14,7 @@ def fields_of_a_base_class_are_expressions() -> None:
     assert_type(Cake.rating, FieldExpression[int])
     assert_type(Cake.title.desc(), Ordering)
     assert_type(Cake.author.name, FieldExpression[str])
-    assert_type(Cake.find(Cake.layers > 1, Cake.rating > 1), Query[Cake])
+    _ = assert_type(Cake.find(Cake.layers > 1, Cake.rating > 1), Query[Cake])
     assert_type(Cake(title="x", layers=2), Cake)
     assert_type(Cake(title="x").author, Author)
 

@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator
 from enum import StrEnum
-from typing import Literal, assert_type
+from typing import ClassVar, Literal, assert_type
 
 from pydantic import BaseModel
 
 from couchmodel import (
     Attachment,
+    BackLink,
     Condition,
     CouchModel,
     Field,
     FieldExpression,
+    Link,
+    Links,
     ListExpression,
     Mapped,
     Ordering,
@@ -20,6 +23,7 @@ from couchmodel import (
     attachment,
     col,
 )
+from couchmodel._model.schema.links import LinkExpression
 from couchmodel.engine import Database
 
 
@@ -127,10 +131,41 @@ def col_gives_a_plain_field_the_type_that_it_has_on_the_class() -> None:
 async def documents_have_the_type_of_their_model(database: Database) -> None:
     assert_type(await Recipe.get("x"), Recipe)
     assert_type(await Recipe.get_or_none("x"), Recipe | None)
-    assert_type(Recipe.find(Recipe.rating > 1, {"rating": {"$mod": [4, 1]}}), Query[Recipe])
+    _ = assert_type(Recipe.find(Recipe.rating > 1, {"rating": {"$mod": [4, 1]}}), Query[Recipe])
     assert_type(await Recipe.find().first(), Recipe | None)
     assert_type(await Recipe.find().sort(Recipe.rating, Recipe.title.desc()).limit(3).to_list(), list[Recipe])
     assert_type([pie async for pie in Recipe.find()], list[Recipe])
     assert_type(Recipe.repository(), Repository[Recipe])
     assert_type(await Repository(Recipe, database).get("x"), Recipe)
-    assert_type(Repository(Recipe, database).find(), Query[Recipe])
+    _ = assert_type(Repository(Recipe, database).find(), Query[Recipe])
+    assert_type(await Recipe.find(), list[Recipe])
+
+
+class Person(CouchModel, database="library", type="person"):
+    name: Mapped[str]
+    books: ClassVar[BackLink["Book"]] = BackLink("author")
+
+
+class Book(CouchModel, database="library", type="book"):
+    title: Mapped[str]
+    author: Link[Person]
+    editor: Link[Person | None] = Field(default=None)
+    readers: Links[Person] = Field(default_factory=list)
+
+
+async def links_are_awaited_and_compared(book: Book, ada: Person) -> None:
+    _ = assert_type(book.author, Link[Person])
+    assert_type(book.author.id, str)
+    assert_type(book.author.document, Person | None)
+    assert_type(await book.author, Person)
+    assert_type(await book.editor, Person | None)
+    assert_type(book.readers, list[Link[Person]])
+    assert_type(Book.editor, LinkExpression[Person])
+    assert_type(Book.author == ada, Condition)
+    assert_type(Book.readers.in_([ada, "bob"]), Condition)
+    assert_type(Book.author.id, FieldExpression[str])
+    assert_type(await ada.books, list[Book])
+    assert_type(await Book.find().prefetch(Book.author, Book.readers), list[Book])
+    assert_type(Book(title="x", author=ada, editor="bob", readers=[ada, "bob"]), Book)
+    book.author = ada
+    book.editor = "ada"

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from couchmodel._model.schema.links import Link
+
 __all__ = ["Difference", "find_difference"]
 
 
@@ -41,7 +43,9 @@ def find_difference(
     of one class and have the same members. Instants are the same in any time zone.
     """
     kind = type(written)
-    if kind in _PLAIN:
+    if type(read) is Link:  # what was assigned to a link may be an id or a document
+        same = bool(read == written)
+    elif kind in _PLAIN:
         same = type(read) is kind and written == read
     elif isinstance(written, BaseModel):
         return _compare_models(written, read, path, skipping)

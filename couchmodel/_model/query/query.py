@@ -1,12 +1,14 @@
 """Queries as values: conditions, an order and limits. A query is sent when its results are asked for."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
+from couchmodel._model.query.prefetch import LinkedSource, prefetch, require_links
 from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, require_condition
+from couchmodel._model.schema.links import LinkExpression
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
@@ -16,8 +18,13 @@ M = TypeVar("M", bound=DocumentModel)
 M_co = TypeVar("M_co", bound=DocumentModel, covariant=True)
 
 
-class DocumentSource(Protocol[M_co]):
+class DocumentSource(LinkedSource, Protocol[M_co]):
     """A source of documents that answers queries."""
+
+    @property
+    def model(self) -> type[M_co]:
+        """The model of the documents."""
+        ...
 
     @property
     def kind(self) -> JSONObject:
@@ -47,6 +54,7 @@ class Query(Generic[M]):
     orderings: tuple[Ordering, ...] = ()
     max_count: int | None = None
     skip_count: int = 0
+    links: tuple[LinkExpression[Any], ...] = ()
 
     def find(self, *conditions: Condition | Mapping[str, Any]) -> Self:
         """Return the query with further conditions. Raises QueryError if an argument is not a condition."""
@@ -70,6 +78,14 @@ class Query(Generic[M]):
         """
         return replace(self, skip_count=_check_count("skip", count))
 
+    def prefetch(self, *links: LinkExpression[Any]) -> Self:
+        """Return the query whose documents come with the documents that these links lead to.
+
+        They are fetched with one request a level, and are the ``document`` of each link. A link to nothing has none.
+        ``prefetch(Book.author, Author.publisher)`` fetches two levels. Raises QueryError for something else than links.
+        """
+        return replace(self, links=(*self.links, *require_links(links)))
+
     def body(self) -> JSONObject:
         """Return the body of the ``_find`` request, without its limit."""
         body: JSONObject = {"selector": build_selector(self.conditions, self.source.kind)}
@@ -80,7 +96,11 @@ class Query(Generic[M]):
         return body
 
     def __aiter__(self) -> AsyncIterator[M]:
-        return self.source.documents(self.body(), self.max_count)
+        documents = self.source.documents(self.body(), self.max_count)
+        return prefetch(documents, self.source.model, self.links, self.source) if self.links else documents
+
+    def __await__(self) -> Generator[Any, None, list[M]]:
+        return self.to_list().__await__()
 
     async def to_list(self) -> list[M]:
         """Return all documents. Raises DocumentError if one does not fit the model."""

@@ -24,6 +24,8 @@ from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import AttachmentField, attachment, is_building_class
 from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
 from couchmodel._model.schema.indexes import indexes_of
+from couchmodel._model.schema.link_fields import add_link_fields
+from couchmodel._model.schema.links import name_links, register
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import QueryError
 
@@ -87,6 +89,8 @@ class ModelMeta(ModelMetaclass):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
         attachments = {key: value for key, value in namespace.items() if isinstance(value, AttachmentField)}
         fields: dict[str, Any] = {key: value.declare(key) for key, value in attachments.items()}
+        if "__annotations__" in namespace:
+            fields["__annotations__"] = name_links(namespace["__annotations__"], namespace.get("__module__", ""))
         if options.pop("__pydantic_reset_parent_namespace__", True):
             # pydantic resolves forward references in the namespace that its metaclass is called from. Here that is this
             # function, and not the one that defines the class.
@@ -104,6 +108,8 @@ class ModelMeta(ModelMetaclass):
             is_building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
+        add_link_fields(model)
+        register(model)
         for kind in model.__mro__:
             if isinstance(kind, ModelMeta):  # the forms of base classes know the types of their subclasses
                 type.__setattr__(kind, "__stored_form__", None)

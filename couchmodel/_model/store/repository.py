@@ -1,6 +1,6 @@
 """The repository of a model: documents of one type in one database."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._model.codec import codec
@@ -10,6 +10,9 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.kinds import kind_selector
+from couchmodel._model.store.binding import database_of
+from couchmodel._model.store.delete_rules import delete_linked
+from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._wire.messages import Request, document_path, encode
@@ -31,6 +34,7 @@ from couchmodel.types import BulkRow, JSONObject
 __all__ = ["Repository"]
 
 M = TypeVar("M", bound=DocumentModel)
+D = TypeVar("D", bound=DocumentModel)
 
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
@@ -145,6 +149,7 @@ class Repository(Generic[M]):
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
         path, tombstone = self._path(document.id), codec.tombstone(document)
+        await delete_linked(self, document)
         try:
             if tombstone is None:
                 await self.session.send(Request("DELETE", path, {"rev": document.rev}))
@@ -202,6 +207,19 @@ class Repository(Generic[M]):
         Raises UnauthorizedError if the user may not do that.
         """
         await apply_steps(lambda: plan_model(self.model, self.database))
+
+    async def linked_documents(self, wanted: Collection[tuple[type, str]]) -> Mapping[tuple[type, str], Any]:
+        """Return the documents of some models and ids, fetched with one request for each database.
+
+        Those that are missing or deleted are left out. Raises DocumentError if one does not fit its model.
+        """
+        return await fetch_linked(wanted, self.repository_of)
+
+    def repository_of(self, model: type[D]) -> "Repository[D]":
+        """Return the repository of another model: in this database if the models share one, else in its own."""
+        if model.__declared__.database in (None, self.model.__declared__.database):
+            return Repository(model, self.database)
+        return Repository(model, database_of(model, model.__declared__.database))
 
     async def migrate(self) -> MigrationReport:
         """Store anew the documents of the model that lack a field of it, or have an older form of one.
