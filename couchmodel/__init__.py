@@ -5,15 +5,17 @@ Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``awai
 
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
-from couchmodel._model.query.query import Query
+from couchmodel._model.query.pages import Page
+from couchmodel._model.query.query import Explanation, Query
 from couchmodel._model.schema.declaration import Security
-from couchmodel._model.schema.expressions import Condition, FieldExpression, ListExpression, Ordering, col
+from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
 from couchmodel._model.schema.links import Link, Links
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
+from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -30,6 +32,8 @@ from couchmodel.errors import (
     ExpectationFailedError,
     ForbiddenError,
     MethodNotAllowedError,
+    MultipleFoundError,
+    NoIndexError,
     NotAcceptableError,
     NotFoundError,
     PreconditionFailedError,
@@ -52,6 +56,7 @@ from couchmodel.errors import (
 )
 
 __all__ = [
+    "Assignment",
     "Attachment",
     "AttachmentError",
     "BackLink",
@@ -67,6 +72,7 @@ __all__ = [
     "CouchModelError",
     "DocumentError",
     "ExpectationFailedError",
+    "Explanation",
     "Field",
     "FieldExpression",
     "ForbiddenError",
@@ -77,9 +83,12 @@ __all__ = [
     "Mapped",
     "MethodNotAllowedError",
     "MigrationReport",
+    "MultipleFoundError",
+    "NoIndexError",
     "NotAcceptableError",
     "NotFoundError",
     "Ordering",
+    "Page",
     "Plan",
     "PreconditionFailedError",
     "ProtocolError",
@@ -90,6 +99,7 @@ __all__ = [
     "Repository",
     "RequestTimeoutError",
     "ResponseError",
+    "SaveReport",
     "Security",
     "ServerError",
     "StorageFullError",

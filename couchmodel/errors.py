@@ -5,6 +5,8 @@
     CouchModelError
     ├── ConfigurationError            a URL, an argument or a set-up that cannot work
     ├── QueryError                    a query that no database can answer
+    │   └── NoIndexError              no index serves it, and the connection is strict
+    ├── MultipleFoundError            one document was asked for, and there are several
     ├── TransportError                no answer came
     │   ├── ConnectError              the server could not be reached
     │   │   └── TLSError              its certificate, or the encryption, is not acceptable
@@ -57,6 +59,8 @@ __all__ = [
     "ExpectationFailedError",
     "ForbiddenError",
     "MethodNotAllowedError",
+    "MultipleFoundError",
+    "NoIndexError",
     "NotAcceptableError",
     "NotFoundError",
     "PreconditionFailedError",
@@ -90,6 +94,14 @@ class ConfigurationError(CouchModelError, ValueError):
 
 class QueryError(CouchModelError, ValueError):
     """A query makes no sense to a database, such as ``find(True)``."""
+
+
+class NoIndexError(QueryError):
+    """No index serves a query, so it would read all documents; the connection is strict and refuses that."""
+
+
+class MultipleFoundError(CouchModelError, LookupError):
+    """A query for one document has found several."""
 
 
 class TransportError(CouchModelError):

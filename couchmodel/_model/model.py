@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Self
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
 
 from couchmodel._model.codec.forms import check_storable, write_field
+from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
@@ -14,10 +16,19 @@ from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
-from couchmodel._model.store.binding import bind, database_of, default_url, unbind
-from couchmodel._model.store.plan import Plan, check_together, missing_members, plan_model
+from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
+from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.plan import (
+    Plan,
+    apply_steps,
+    check_together,
+    missing_members,
+    plan_model,
+    plan_pruning,
+)
 from couchmodel._model.store.repository import Repository
-from couchmodel.engine import CouchDB
+from couchmodel._model.store.strictness import be_strict
+from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["Connection", "CouchModel", "connect"]
@@ -104,22 +115,50 @@ class CouchModel(DocumentModel):
         return await cls.repository().get_or_none(id)
 
     @classmethod
-    def find(cls, *conditions: Condition | Mapping[str, Any]) -> Query[Self]:
+    def find(
+        cls, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"
+    ) -> Query[Self]:
         """Return a query for the documents that meet all the conditions. It is sent when its results are asked for.
 
         Conditions compare fields of the class, as in ``Recipe.find(Recipe.rating >= 4)``, and are combined with ``&``,
-        ``|`` and ``~``. Raises QueryError if an argument is not a condition.
+        ``|`` and ``~``. ``on_invalid`` is for documents that do not fit the model: they raise DocumentError, are left
+        out, or are left out with their errors in ``query.errors``. Raises QueryError if an argument is not a condition.
         """
-        return cls.repository().find(*conditions)
+        return cls.repository().find(*conditions, on_invalid=on_invalid)
 
     @classmethod
-    async def save_all(cls, documents: Iterable[Self]) -> None:
-        """Store many documents with few requests; unchanged ones are left out.
+    async def get_many(cls, ids: Iterable[str]) -> list[Self | None]:
+        """Load documents by their ids, with few requests. None stands for one that is missing or deleted.
 
-        Raises BulkError with an error for each document that was refused; the others are stored then. Raises
-        DocumentError, before anything is stored, if a document does not fit its model.
+        Raises NotFoundError if the database is missing; DocumentError if a document does not fit the model.
         """
-        await cls.repository().save_all(documents)
+        return await cls.repository().get_many(ids)
+
+    @classmethod
+    async def get_or_create(cls, document: Self) -> Self:
+        """Return the stored document of this id; if there is none, store ``document`` and return it."""
+        return await cls.repository().get_or_create(document)
+
+    @classmethod
+    async def save_all(
+        cls, documents: Iterable[Self], *, on_error: Literal["raise", "collect"] = "raise"
+    ) -> SaveReport[Self]:
+        """Store many documents with few requests; unchanged ones are left out. Return what was stored.
+
+        Raises BulkError with an error for each document that was refused; the others are stored then. With
+        ``on_error="collect"`` the report has these errors instead. Raises DocumentError, before anything is stored, if
+        a document does not fit its model.
+        """
+        return await cls.repository().save_all(documents, on_error=on_error)
+
+    async def update(self, **values: Any) -> None:
+        """Assign values to fields by their names, and store the document.
+
+        Nothing is changed if a value does not fit. Raises DocumentError for an unknown field and for a value that the
+        field does not take; and what :meth:`save` raises.
+        """
+        assign_names(self, values)
+        await self.save()
 
     async def save(self) -> None:
         """Store the document. Sends nothing if nothing has changed since it was loaded or saved.
@@ -169,7 +208,7 @@ class Connection(CouchDB):
         bind(self)
         return self
 
-    async def plan(self, *models: type[CouchModel]) -> Plan:
+    async def plan(self, *models: type[CouchModel], prune: bool = False) -> Plan:
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
         The plan notes how many documents an index would leave out, because they were stored before a field was added.
@@ -178,25 +217,45 @@ class Connection(CouchDB):
         self._check(models)
         steps, notes = [], []
         for model in models:
-            database = self.database(model.__declared__.database or "")
+            database = self._database_of(model)
             steps += [step.description async for step in plan_model(model, database)]
             notes += [note async for note in missing_members(model, database)]
+        if prune:
+            for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():
+                steps += [step.description async for step in plan_pruning(sharing, self.database(name))]
         return Plan(steps, notes)
 
-    async def apply(self, *models: type[CouchModel]) -> None:
+    async def apply(self, *models: type[CouchModel], prune: bool = False) -> None:
         """Create the databases of models if they are missing, and bring settings and indexes to what they declare.
 
-        A second call changes nothing. Raises ConfigurationError if a model names no database, or if two models share
-        one and their documents could not be told apart; UnauthorizedError if the user may not create the database or
-        change its indexes.
+        A second call changes nothing. An index that has changed is created beside the old one, which other programs may
+        still use. ``prune`` deletes the indexes that no model declares which was applied to this connection; those of
+        other programs, which couchmodel did not create, are left alone. Inside ``using(database)`` all models are
+        applied to that database.
+
+        Raises ConfigurationError if a model names no database, or if two models share one and their documents could not
+        be told apart; UnauthorizedError if the user may not create the database or change its indexes.
         """
         self._check(models)
         for model in models:
-            await Repository(model, self.database(model.__declared__.database or "")).apply()
+            await Repository(model, self._database_of(model)).apply()
             self._applied[qualified_name(model)] = model
+        if prune:
+            for name, sharing in self._databases(self._applied.values()).items():
+                await apply_steps(partial(plan_pruning, sharing, self.database(name)))
+
+    def _database_of(self, model: type[CouchModel]) -> Database:
+        return overriding_database() or self.database(model.__declared__.database or "")
+
+    def _databases(self, models: Iterable[type[CouchModel]]) -> dict[str, list[type[CouchModel]]]:
+        """Return the models by the names of their databases."""
+        found: dict[str, list[type[CouchModel]]] = {}
+        for model in models:
+            found.setdefault(self._database_of(model).id, []).append(model)
+        return found
 
     def _check(self, models: Iterable[type[CouchModel]]) -> None:
-        check_together({**self._applied, **{qualified_name(model): model for model in models}}.values())
+        check_together({**self._applied, **_by_name(models)}.values(), named=overriding_database() is None)
 
     async def close(self) -> None:
         """Close the connections and files, and unbind the models."""
@@ -204,12 +263,20 @@ class Connection(CouchDB):
         await super().close()
 
 
-def connect(url: str | None = None, **options: Any) -> Connection:
+def _by_name(models: Iterable[type[CouchModel]]) -> dict[str, type[CouchModel]]:
+    return {qualified_name(model): model for model in models}
+
+
+def connect(url: str | None = None, *, strict: bool = False, **options: Any) -> Connection:
     """Return a connection to a CouchDB, for ``async with``. All models of the process are bound to it while it is open.
 
     ``url`` is ``http://user:password@host:5984`` or ``https://…`` for a server, ``sqlite:FILE`` for an embedded store
     in a file, ``memory:`` for an embedded store that ends with the process. The default is the value of the environment
-    variable ``COUCHMODEL_URL``, else ``sqlite:couchmodel.db``. ``options`` are those of
+    variable ``COUCHMODEL_URL``, else ``sqlite:couchmodel.db``. With ``strict``, a query of a model that no index serves
+    raises NoIndexError, where else a warning is logged once. ``options`` are those of
     :class:`couchmodel.engine.CouchDB`. Sends nothing yet. Raises ConfigurationError if the URL has no known form.
     """
-    return Connection(url or default_url(), **options)
+    connection = Connection(url or default_url(), **options)
+    if strict:
+        be_strict(connection.session)
+    return connection

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from couchmodel import (
     BackLink,
+    BulkError,
     ConfigurationError,
     Connection,
     CouchModel,
@@ -310,3 +311,10 @@ async def test_links_are_kept_without_a_rule(shelf: Repository[Book]) -> None:
     authors = shelf.repository_of(Author)
     await authors.delete(await authors.get("ada"))
     assert (await shelf.get("engines")).author.id == "ada"
+
+
+async def test_a_query_that_deletes_follows_the_rules(people: Repository[Person]) -> None:
+    await people.repository_of(Loan).save(Loan(id="loan", person="d"))
+    with pytest.raises(BulkError):
+        await people.find().delete()
+    assert [person.id async for person in people.find()] == ["d"]

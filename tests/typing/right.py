@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, assert_type
 from pydantic import BaseModel
 
 from couchmodel import (
+    Assignment,
     Attachment,
     BackLink,
     Condition,
@@ -18,8 +19,10 @@ from couchmodel import (
     ListExpression,
     Mapped,
     Ordering,
+    Page,
     Query,
     Repository,
+    SaveReport,
     attachment,
     col,
 )
@@ -169,3 +172,28 @@ async def links_are_awaited_and_compared(book: Book, ada: Person) -> None:
     assert_type(Book(title="x", author=ada, editor="bob", readers=[ada, "bob"]), Book)
     book.author = ada
     book.editor = "ada"
+
+
+class Card(BaseModel):
+    title: str
+
+
+async def results_have_the_type_of_what_is_asked_for() -> None:
+    best = Recipe.find(Recipe.rating >= 4).sort("-rating")
+    assert_type(await best, list[Recipe])
+    assert_type(await best.one(), Recipe)
+    assert_type(await best.one_or_none(), Recipe | None)
+    assert_type(await best.page(3), Page[Recipe])
+    assert_type(await best.project(Card), list[Card])
+    assert_type(await best.project(Card).page(3), Page[Card])
+    assert_type(await best.values(Recipe.title), list[str])
+    assert_type(await best.values(Recipe.title, Recipe.rating), list[tuple[str, int]])
+    assert_type(await best.sum(Recipe.rating), int)
+    assert_type(await best.max(Recipe.title), str | None)
+    assert_type((await best.explain()).index, str | None)
+    assert_type(Recipe.rating.set(4), Assignment)
+    assert_type(await best.update(Recipe.rating.set(4)), int)
+    assert_type(await Recipe.get_many(["a"]), list[Recipe | None])
+    assert_type(await Recipe.get_or_create(Recipe(title="x", author=Author(name="A"))), Recipe)
+    found: list[Recipe] = await best
+    assert_type(await Recipe.save_all(found), SaveReport[Recipe])

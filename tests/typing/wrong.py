@@ -37,3 +37,8 @@ Recipe(title=3)  # E
 Recipe(titel="x")  # E
 Recipe()  # E
 r.rating = "x"  # E
+
+
+async def assignments_have_the_type_of_their_field() -> None:
+    await Recipe.find().update(Recipe.rating.set("x"))  # E
+    await Recipe.find().sum(Recipe.title)  # E

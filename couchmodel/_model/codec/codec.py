@@ -34,6 +34,7 @@ __all__ = [
     "prepend_members",
     "settle_id",
     "tombstone",
+    "tombstone_of",
 ]
 
 M = TypeVar("M", bound=DocumentModel)
@@ -156,6 +157,13 @@ def tombstone(document: DocumentModel) -> bytes | None:
     if document.__declared__.type is None:
         return None
     return encode({**_own_members(document), "_deleted": True})
+
+
+def tombstone_of(model: type[DocumentModel], id: str, rev: str) -> bytes:
+    """Return the text that deletes a document of a model by its id and revision. It keeps the type."""
+    declared = model.__declared__
+    kind = {} if declared.type is None else {declared.type_field: declared.type}
+    return encode({"_id": id, "_rev": rev, **kind, "_deleted": True})
 
 
 def settle_id(document: DocumentModel) -> None:

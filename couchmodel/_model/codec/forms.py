@@ -16,9 +16,10 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Place
 from couchmodel._model.schema.kinds import kinds_of
 from couchmodel._model.schema.links import ID_SERIALIZATIONS
+from couchmodel._wire.messages import encode
 from couchmodel.errors import QueryError
 
-__all__ = ["StoredForm", "check_storable", "encode_operand", "form_of", "write_field"]
+__all__ = ["StoredForm", "check_storable", "encode_operand", "form_of", "read_value", "write_field"]
 
 _ID_FIELDS: Final = frozenset({"id", "rev"})
 
@@ -94,12 +95,24 @@ def encode_operand(place: Place, value: object) -> Any:
         is_mismatch = "serializer warnings" in str(error)
         if is_mismatch and kind is int and isinstance(value, float):
             return value  # numbers of both types have one order
-        reason = "" if is_mismatch else f": {error}"
+        reason = "" if is_mismatch or "Error calling function" in str(error) else f": {error}"
         said = getattr(kind, "__name__", None) or str(kind)
         raise QueryError(
             f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"
             f" of {type(value).__name__}{reason}"
         ) from None
+
+
+def read_value(place: Place, value: object) -> Any:
+    """Return the value of a place, given its stored form as JSON. Raises pydantic's ValidationError for a misfit."""
+    text = encode(value)  # pydantic reads bytes, and the types of strict models, in another way from Python's values
+    if place.owner is None or not issubclass(place.owner[0], BaseModel):
+        return _value_validator(place.annotation).validate_json(text)
+    model, name = place.owner
+    validators = _field_validators.setdefault(model, {})
+    if name not in validators:
+        validators[name] = _field_validator(model, name)
+    return validators[name].validate_json(text)
 
 
 # --- making forms
@@ -234,6 +247,33 @@ def _serialize_field(model: type[BaseModel], name: str, value: object, warnings:
         object.__setattr__(document, slot, content)
     written = serializer.to_python(document, mode="json", by_alias=True, include={name}, warnings=warnings)
     return next(iter(written.values()))
+
+
+_field_validators: WeakKeyDictionary[type, dict[str, SchemaValidator]] = WeakKeyDictionary()
+
+
+def _field_validator(model: type[BaseModel], name: str) -> SchemaValidator:
+    if not model.__pydantic_complete__:
+        model.model_rebuild()
+    schema: Any = adapt_schema(model.__pydantic_core_schema__, model.__name__, FAST)
+    fields = schema
+    while "fields" not in fields:
+        fields = fields["schema"]
+    field = fields["fields"][name]["schema"]
+    definitions = schema["definitions"] if schema["type"] == "definitions" else []
+    if definitions:
+        field = core_schema.definitions_schema(field, definitions)
+    return _value_reader(field)
+
+
+@lru_cache(maxsize=1024)
+def _value_validator(annotation: Any) -> SchemaValidator:
+    schema: Any = TypeAdapter(annotation).core_schema
+    return _value_reader(adapt_schema(schema, "value", FAST))
+
+
+def _value_reader(schema: Any) -> SchemaValidator:
+    return SchemaValidator(schema, STORED_CONFIG, _use_prebuilt=False)
 
 
 @lru_cache(maxsize=1024)

@@ -1,13 +1,14 @@
 """Prefetching: the documents that links lead to are fetched with the documents that have the links."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from couchmodel._model.schema.expressions import place_of
 from couchmodel._model.schema.links import Link, LinkExpression
 from couchmodel.errors import QueryError
 
-__all__ = ["LinkedSource", "prefetch", "require_links"]
+__all__ = ["LinkedSource", "fetch_links", "prefetch", "require_links"]
 
 D = TypeVar("D")
 
@@ -46,26 +47,43 @@ def require_links(links: Sequence[Any]) -> tuple[LinkExpression[Any], ...]:
 
 
 async def prefetch(
-    documents: AsyncIterator[D], model: type, links: Sequence[LinkExpression[Any]], source: LinkedSource
-) -> AsyncIterator[D]:
+    documents: AsyncGenerator[D, None], model: type, links: Sequence[LinkExpression[Any]], source: LinkedSource
+) -> AsyncGenerator[D, None]:
     """Yield documents of a model with the documents that their links lead to.
 
     A link of a model that an earlier link leads to is fetched for the documents of that one, with a request of its own.
     So there is a request for each level of links, and for each thousand documents. Raises QueryError if a link is of a
     model that none of the others leads to.
     """
-    levels = _levels(model, links)
     batch: list[D] = []
-    async for document in documents:
-        batch.append(document)
-        if len(batch) == BATCH:
-            await _fetch_levels(batch, levels, source)
-            for each in batch:
-                yield each
-            batch = []
-    await _fetch_levels(batch, levels, source)
+    async with aclosing(documents):
+        async for document in documents:
+            batch.append(document)
+            if len(batch) == BATCH:
+                await fetch_links(batch, model, links, source)
+                for each in batch:
+                    yield each
+                batch = []
+    await fetch_links(batch, model, links, source)
     for each in batch:
         yield each
+
+
+async def fetch_links(
+    documents: Sequence[Any], model: type, links: Sequence[LinkExpression[Any]], source: LinkedSource
+) -> None:
+    """Fetch the documents that links of a model's documents lead to, with one request a level.
+
+    Raises QueryError if a link is of a model that none of the others leads to.
+    """
+    for level in _levels(model, links):
+        found = [(field, link) for field in level for document in documents for link in _links(document, field)]
+        wanted = dict.fromkeys((field.target, link.id) for field, link in found if link.document is None)
+        fetched = await source.linked_documents(wanted) if wanted else {}
+        for field, link in found:
+            if link.document is None and (document := fetched.get((field.target, link.id))) is not None:
+                link.note_document(document)
+        documents = list({id(link.document): link.document for _, link in found if link.document is not None}.values())
 
 
 def _levels(model: type, links: Sequence[LinkExpression[Any]]) -> list[list[_Field]]:
@@ -88,17 +106,6 @@ def _levels(model: type, links: Sequence[LinkExpression[Any]]) -> list[list[_Fie
 
 def _are_related(one: type, other: type) -> bool:
     return issubclass(one, other) or issubclass(other, one)
-
-
-async def _fetch_levels(documents: Sequence[Any], levels: Sequence[Sequence[_Field]], source: LinkedSource) -> None:
-    for level in levels:
-        found = [(field, link) for field in level for document in documents for link in _links(document, field)]
-        wanted = dict.fromkeys((field.target, link.id) for field, link in found if link.document is None)
-        fetched = await source.linked_documents(wanted) if wanted else {}
-        for field, link in found:
-            if link.document is None and (document := fetched.get((field.target, link.id))) is not None:
-                link.note_document(document)
-        documents = list({id(link.document): link.document for _, link in found if link.document is not None}.values())
 
 
 def _links(document: Any, field: _Field) -> list[Link[Any]]:

@@ -1,139 +1,434 @@
 """Queries as values: conditions, an order and limits. A query is sent when its results are asked for."""
 
-from collections.abc import AsyncIterator, Generator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+import re
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, overload
 
-from couchmodel._model.query.prefetch import LinkedSource, prefetch, require_links
-from couchmodel._model.query.selector import build_selector
-from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition, FieldExpression, Ordering, require_condition
+from pydantic import BaseModel
+
+from couchmodel._model.query import changes, pages
+from couchmodel._model.query.aggregates import Average, Largest, Smallest, Sum
+from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths
+from couchmodel._model.query.ordering import read_order
+from couchmodel._model.query.pages import Page
+from couchmodel._model.query.prefetch import LinkedSource, fetch_links, prefetch, require_links
+from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
+from couchmodel._model.query.scans import advise_index, warn_of_scan
+from couchmodel._model.query.selector import all_of, build_selector
+from couchmodel._model.schema.expressions import (
+    Assignment,
+    Comparison,
+    Condition,
+    FieldExpression,
+    Ordering,
+    Place,
+    require_condition,
+)
 from couchmodel._model.schema.links import LinkExpression
-from couchmodel.errors import QueryError
+from couchmodel._wire.messages import decode
+from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["Query"]
+__all__ = ["Explanation", "Query"]
 
-M = TypeVar("M", bound=DocumentModel)
-M_co = TypeVar("M_co", bound=DocumentModel, covariant=True)
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+E = TypeVar("E", bound=BaseModel)
+N = TypeVar("N", int, float)
+
+OnInvalid = Literal["raise", "skip", "collect"]
+
+_BY_ID: Final = Ordering("_id")
+_NO_INDEX: Final = "No matching index found"
+"""The beginning of CouchDB's warning of a query that reads all documents."""
 
 
-class DocumentSource(LinkedSource, Protocol[M_co]):
-    """A source of documents that answers queries."""
+class DocumentSource(changes.DocumentStore, LinkedSource, Protocol):
+    """A source of documents that answers queries: the repository of a model."""
 
-    @property
-    def model(self) -> type[M_co]:
-        """The model of the documents."""
-        ...
+    model: Any
 
     @property
     def kind(self) -> JSONObject:
         """The selector of the source's own documents among others; empty if there are no others."""
         ...
 
-    def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M_co]:
-        """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
+    def load(self, row: bytes) -> Any:
+        """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
         ...
 
-    def rows(self, body: JSONObject, limit: int | None) -> AsyncIterator[list[bytes]]:
-        """Yield the same as JSON texts, in batches as they arrive."""
+    def rows(
+        self, body: JSONObject, limit: int | None, on_end: Callable[[JSONObject], None] | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
+        """Yield the documents that a body of ``_find`` asks for, all or at most ``limit``, as JSON texts in batches."""
+        ...
+
+    async def explain(self, body: JSONObject) -> JSONObject:
+        """Return the answer of ``_explain``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Query(Generic[M]):
-    """A query for documents of a model.
+class Explanation:
+    """How CouchDB answers a query.
 
-    A query is a value: :meth:`find`, :meth:`sort`, :meth:`limit` and :meth:`skip` return another query, and a query can
-    be used again. Iterating over it (``async for``), :meth:`to_list`, :meth:`first` and :meth:`count` send it. Without
-    a limit, it gives all documents.
+    ``index`` is the name of the index, None if no index serves the query. ``scans`` is True if all documents are read.
+    ``raw`` is CouchDB's answer to ``_explain``.
     """
 
-    source: DocumentSource[M]
+    index: str | None
+    scans: bool
+    raw: JSONObject = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A query for documents of a model, or for parts of them.
+
+    A query is a value: :meth:`find`, :meth:`sort`, :meth:`limit`, :meth:`skip`, :meth:`project` and :meth:`values`
+    return another query, and a query can be used again. ``await`` gives the list of its results, ``async for`` gives
+    them one by one. Without a limit, it gives all of them.
+
+    One document that does not fit its model is a DocumentError, unless ``on_invalid`` is ``"skip"``, which leaves it
+    out, or ``"collect"``, which puts the error into ``errors``.
+    """
+
+    source: DocumentSource
     conditions: tuple[Condition, ...] = ()
     orderings: tuple[Ordering, ...] = ()
     max_count: int | None = None
     skip_count: int = 0
+    reader: RowReader[T] | None = None
     links: tuple[LinkExpression[Any], ...] = ()
+    on_invalid: OnInvalid = "raise"
+    errors: list[DocumentError] = field(default_factory=list, compare=False, repr=False)
+
+    # --- other queries
 
     def find(self, *conditions: Condition | Mapping[str, Any]) -> Self:
-        """Return the query with further conditions. Raises QueryError if an argument is not a condition."""
-        return replace(self, conditions=(*self.conditions, *map(require_condition, conditions)))
+        """Return the query for the documents that meet these conditions as well.
 
-    def sort(self, *fields: Ordering | FieldExpression[Any]) -> Self:
-        """Return the query with this order, as in ``sort(Recipe.rating.desc())``. The model must have an index for it.
-
-        Raises QueryError if an argument is not a field of a model's class.
+        Raises QueryError if an argument is not a condition on fields of the model.
         """
-        return replace(self, orderings=tuple(map(_as_ordering, fields)))
+        added = tuple(map(require_condition, conditions))
+        build_selector(added, model=self.source.model)  # refuses operands, and fields of other models
+        return replace(self, conditions=(*self.conditions, *added))
+
+    def sort(self, *fields: Ordering | FieldExpression[Any] | str) -> Self:
+        """Return the query with its results in the order of these fields. Replaces an earlier order.
+
+        A field is one of the class, such as ``Recipe.rating.desc()``, or its name, such as ``"-rating"``; a name may
+        come from outside. CouchDB needs an index whose fields begin with these, and all have one direction. Raises
+        QueryError for anything else.
+        """
+        return replace(self, orderings=read_order(self.source.model, fields))
 
     def limit(self, count: int | None) -> Self:
-        """Return the query with a limit of ``count`` documents; None is no limit."""
+        """Return the query with a limit of ``count`` results; None is no limit."""
         return replace(self, max_count=_check_count("limit", count))
 
     def skip(self, count: int) -> Self:
-        """Return the query without its first ``count`` documents.
+        """Return the query without its first ``count`` results.
 
-        CouchDB reads and drops them, so use this for small numbers only.
+        CouchDB reads and drops them, so use this for small numbers only; :meth:`page` costs the same for each page.
         """
         return replace(self, skip_count=_check_count("skip", count))
+
+    def project(self, model: type[E]) -> "Query[E]":
+        """Return the query for a part of each document: the fields that ``model`` has. Only those are read.
+
+        Raises QueryError if a field of ``model`` that is required is no field of the documents.
+        """
+        return self._with_reader(ProjectionReader(self.source.model, model))
+
+    @overload
+    def values(self, a: FieldExpression[A], /) -> "Query[A]": ...
+    @overload
+    def values(self, a: FieldExpression[A], b: FieldExpression[B], /) -> "Query[tuple[A, B]]": ...
+    @overload
+    def values(
+        self, a: FieldExpression[A], b: FieldExpression[B], c: FieldExpression[C], /
+    ) -> "Query[tuple[A, B, C]]": ...
+    @overload
+    def values(self, *fields: FieldExpression[Any]) -> "Query[Any]": ...
+    def values(self, *fields: FieldExpression[Any]) -> "Query[Any]":
+        """Return the query for the values of one field, or for tuples of the values of several.
+
+        A value that a document lacks is None. Raises QueryError for what is not a field of the model.
+        """
+        return self._with_reader(ValuesReader(self.source.model, fields))
 
     def prefetch(self, *links: LinkExpression[Any]) -> Self:
         """Return the query whose documents come with the documents that these links lead to.
 
         They are fetched with one request a level, and are the ``document`` of each link. A link to nothing has none.
-        ``prefetch(Book.author, Author.publisher)`` fetches two levels. Raises QueryError for something else than links.
+        ``prefetch(Book.author, Author.publisher)`` fetches two levels. Raises QueryError for something else than links,
+        and for parts of documents.
         """
+        if self.reader is not None:
+            raise QueryError("prefetch() is for whole documents, not for projections and values")
         return replace(self, links=(*self.links, *require_links(links)))
+
+    # --- results
+
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        results = self._results()
+        return prefetch(results, self.source.model, self.links, self.source) if self.links else results
+
+    async def _results(self) -> AsyncGenerator[T, None]:
+        read = self._read
+        async with aclosing(self._rows(self.body(), self.max_count)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    try:
+                        result = read(row)
+                    except DocumentError as error:
+                        self._note_invalid(error)
+                    else:
+                        yield result
+
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        return self.to_list().__await__()
+
+    async def to_list(self) -> list[T]:
+        """Return all results. Raises DocumentError if a document does not fit the model: see ``on_invalid``."""
+        return [result async for result in self]
+
+    async def first(self) -> T | None:
+        """Return the first result; None if there is none."""
+        for result in await self.limit(_at_most(1, self.max_count)).to_list():
+            return result
+        return None
+
+    async def one_or_none(self) -> T | None:
+        """Return the only result; None if there is none. Raises MultipleFoundError if there are several."""
+        found = await self.limit(_at_most(2, self.max_count)).to_list()
+        if len(found) > 1:
+            raise MultipleFoundError(
+                f"several documents of {self._name} match {self._said()}: add conditions, or take one with limit(1)"
+            )
+        return found[0] if found else None
+
+    async def one(self) -> T:
+        """Return the only result. Raises NotFoundError if there is none, MultipleFoundError if there are several."""
+        found = await self.limit(_at_most(2, self.max_count)).to_list()
+        if not found:
+            raise NotFoundError(f"no document of {self._name} matches {self._said()}")
+        if len(found) > 1:
+            return (await self.one_or_none()) or found[0]
+        return found[0]
+
+    async def exists(self) -> bool:
+        """Return True if there is a result. Only one id is read."""
+        return await self.limit(_at_most(1, self.max_count)).count() > 0
+
+    async def count(self) -> int:
+        """Return the number of documents. CouchDB cannot count them, so this fetches their ids and counts those."""
+        rows = self._rows({**self.body(), "fields": ["_id"]}, self.max_count)
+        return sum([len(batch) async for batch in rows])
+
+    async def page(self, size: int, after: str | None = None) -> Page[T]:
+        """Return a page of ``size`` results: the first, or the one that the token ``after`` leads to.
+
+        ``after`` is the ``next`` of the page before. Without a sort, the order is that of the index that serves the
+        query, else that of the ids. Every page costs the same. Raises QueryError if ``after`` is no token of this
+        query, and if the query has a limit or skips results.
+        """
+        if size < 1 or self.max_count is not None or self.skip_count:
+            raise QueryError("a page has 1 result or more, and its query has no limit and no skip of its own")
+        order, chosen = self._page_order()
+        query = replace(self, orderings=order[:-1] or order)
+        key = [query.selector(), [list(each) for each in order]]
+        body = query.body()
+        if chosen is not None:  # another index may have more columns, and so another order
+            body["use_index"] = [chosen.index.design, chosen.index.name]
+        if after is not None:
+            body["selector"] = pages.continue_after(body["selector"], order, pages.read_token(key, after))
+        if "fields" in body:
+            body["fields"] = list(dict.fromkeys([*body["fields"], *(each.path for each in order)]))
+        rows = [row async for batch in self._rows(body, size + 1) for row in batch]
+        token = None
+        if len(rows) > size:
+            rows.pop()
+            last = decode(rows[-1])
+            token = pages.write_token(key, [member_at(last, _names(each.path)) for each in order])
+        items = self._read_all(rows)
+        await fetch_links(items, self.source.model, self.links, self.source)
+        return Page(items=items, next=token)
+
+    async def explain(self) -> Explanation:
+        """Return how CouchDB answers the query. Nothing is read."""
+        raw = await self.source.explain(self.body())
+        name = raw["index"]["name"]
+        is_scan = raw["index"]["ddoc"] is None and "_id" not in indexable_paths(self.selector())
+        return Explanation(None if raw["index"]["ddoc"] is None else name, is_scan, raw)
+
+    # --- sums of a query
+
+    async def sum(self, field: FieldExpression[N]) -> N:
+        """Return the sum of a field over the documents, which are read one by one; 0 of none.
+
+        A view keeps such a sum, and is faster if it is asked for often.
+        """
+        total: N = await self._aggregate(field, Sum())
+        return total
+
+    async def avg(self, field: FieldExpression[int] | FieldExpression[float]) -> float | None:
+        """Return the mean of a field over the documents; None of none."""
+        mean: float | None = await self._aggregate(field, Average())
+        return mean
+
+    async def min(self, field: FieldExpression[A]) -> A | None:
+        """Return the smallest value of a field over the documents, in the order of Python; None of none."""
+        smallest: A | None = await self._aggregate(field, Smallest())
+        return smallest
+
+    async def max(self, field: FieldExpression[A]) -> A | None:
+        """Return the largest value of a field over the documents, in the order of Python; None of none."""
+        largest: A | None = await self._aggregate(field, Largest())
+        return largest
+
+    async def _aggregate(self, field: FieldExpression[Any], total: Any) -> Any:
+        async for value in self.values(field):
+            if value is not None:
+                total.add(value)
+        return total.result()
+
+    # --- changes
+
+    async def update(self, *values: Assignment) -> int:
+        """Assign values to fields of all documents of the query, and store them. Return how many documents there were.
+
+        Each document is guarded by its revision: one that changes meanwhile is looked at again. Raises QueryError for
+        what is no assignment to a field; DocumentError, before anything is stored, for a value that does not fit;
+        BulkError if documents were refused, after all others are stored.
+        """
+        return await changes.update_documents(self._documents(), self.source, values)
+
+    async def delete(self) -> int:
+        """Delete all documents of the query. Return how many were deleted.
+
+        Each is guarded by its revision: one that changes meanwhile is looked at again. Raises BulkError if documents
+        were refused, after all others are deleted.
+        """
+        return await changes.delete_documents(self._documents(), self.source)
+
+    async def revisions(self) -> list[tuple[str, str]]:
+        """Return the id and the revision of each document of the query."""
+        body = {**self.body(), "fields": ["_id", "_rev"]}
+        found = [decode(row) async for batch in self._rows(body, self.max_count) for row in batch]
+        return [(row["_id"], row["_rev"]) for row in found]
+
+    def only(self, ids: Sequence[str]) -> Self:
+        """Return the query for those of its documents that have one of the ids, without a limit."""
+        among = Comparison(Place(("_id",), str), "$in", list(ids))
+        return replace(self, conditions=(*self.conditions, among), max_count=None, skip_count=0)
+
+    def _documents(self) -> "Query[Any]":
+        changed: Any = replace(self, reader=None, links=(), errors=[])
+        return changed  # type: ignore[no-any-return]
+
+    # --- what is sent
+
+    def selector(self) -> JSONObject:
+        """Return the selector of the query."""
+        return build_selector(self.conditions, self.source.kind, model=self.source.model)
 
     def body(self) -> JSONObject:
         """Return the body of the ``_find`` request, without its limit."""
-        body: JSONObject = {"selector": build_selector(self.conditions, self.source.kind)}
+        selector = self.selector()
+        body: JSONObject = {"selector": selector}
+        chosen = self._index(selector)
+        if self.orderings and self.orderings[0].path == "_id":  # CouchDB sorts by ids only if a condition is on them
+            body["selector"] = all_of(selector, {"_id": {"$gt": None}})
+        elif chosen is not None:
+            body["selector"] = all_of(selector, *({path: {"$exists": True}} for path in chosen.added))
+            if chosen.is_named:
+                body["use_index"] = [chosen.index.design, chosen.index.name]
         if self.orderings:
             body["sort"] = [{ordering.path: ordering.direction} for ordering in self.orderings]
         if self.skip_count:
             body["skip"] = self.skip_count
+        if self.reader is not None:
+            body["fields"] = list(dict.fromkeys(["_id", *self.reader.paths]))
         return body
 
-    def __aiter__(self) -> AsyncIterator[M]:
-        documents = self.source.documents(self.body(), self.max_count)
-        return prefetch(documents, self.source.model, self.links, self.source) if self.links else documents
+    def _index(self, selector: JSONObject) -> ChosenIndex | None:
+        return choose_index(self.source.model, selector, self.orderings)
 
-    def __await__(self) -> Generator[Any, None, list[M]]:
-        return self.to_list().__await__()
+    def _page_order(self) -> tuple[tuple[Ordering, ...], ChosenIndex | None]:
+        """Return the order of pages, and the index that has it.
 
-    async def to_list(self) -> list[M]:
-        """Return all documents. Raises DocumentError if one does not fit the model."""
-        return [document async for document in self]
+        It is the order of all columns of the index from the first of the sort on, and of the ids at the end: so each
+        document has a place of its own.
+        """
+        if self.orderings and self.orderings[0].path == "_id":
+            return self.orderings[:1], None
+        chosen = self._index(self.selector())
+        if chosen is None:
+            if self.orderings:
+                advice = advise_index(self.source.model, self.selector(), self.orderings)
+                raise QueryError(f"pages in this order need an index: {advice}")
+            return (_BY_ID,), None
+        first, direction = self.orderings[0] if self.orderings else (chosen.index.paths[0], "asc")
+        columns = chosen.index.paths[chosen.index.paths.index(first) :]
+        return tuple(Ordering(path, direction) for path in dict.fromkeys((*columns, "_id"))), chosen
 
-    async def first(self) -> M | None:
-        """Return the first document; None if there is none."""
-        async for document in self.limit(_at_most_one(self.max_count)):
-            return document
-        return None
+    def _rows(self, body: JSONObject, limit: int | None) -> AsyncGenerator[list[bytes], None]:
+        return self.source.rows(body, limit, self._note_answer)
 
-    async def count(self) -> int:
-        """Return the number of documents. CouchDB cannot count them, so this fetches their ids and counts those."""
-        rows = self.source.rows({**self.body(), "fields": ["_id"]}, self.max_count)
-        return sum([len(batch) async for batch in rows])
+    def _note_answer(self, members: JSONObject) -> None:
+        if self.conditions and str(members.get("warning", "")).startswith(_NO_INDEX):
+            warn_of_scan(self.source.model, self.selector(), self.orderings)
+
+    @property
+    def _read(self) -> Callable[[bytes], T]:
+        return self.source.load if self.reader is None else self.reader.read
+
+    def _read_all(self, rows: list[bytes]) -> list[T]:
+        found, read = [], self._read
+        for row in rows:
+            try:
+                found.append(read(row))
+            except DocumentError as error:
+                self._note_invalid(error)
+        return found
+
+    def _note_invalid(self, error: DocumentError) -> None:
+        if self.on_invalid == "raise":
+            raise error
+        if self.on_invalid == "collect":
+            self.errors.append(error)
+
+    def _with_reader(self, reader: RowReader[A]) -> "Query[A]":
+        if self.links:
+            raise QueryError("prefetch() is for whole documents, not for projections and values")
+        changed: Any = replace(self, reader=reader)  # type: ignore[arg-type]
+        return changed  # type: ignore[no-any-return]
+
+    @property
+    def _name(self) -> str:
+        name: str = self.source.model.__name__
+        return name
+
+    def _said(self) -> str:
+        return " and ".join(map(repr, self.conditions)) or "the query, which has no condition"
 
 
-_NOT_A_FIELD: Final = "sort() takes fields of the class, such as Recipe.rating or Recipe.rating.desc()"
+def _names(path: str) -> list[str]:
+    """Return the names of a path in Mango's notation."""
+    return [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:\\.|[^.\\])+", path)]
 
 
-def _as_ordering(field: Any) -> Ordering:
-    if isinstance(field, Ordering):
-        return field
-    if isinstance(field, FieldExpression):
-        return field.asc()
-    raise QueryError(f"{_NOT_A_FIELD}, not {field!r}")
-
-
-def _at_most_one(max_count: int | None) -> int:
-    return 1 if max_count is None else min(max_count, 1)
+def _at_most(count: int, max_count: int | None) -> int:
+    return count if max_count is None else min(max_count, count)
 
 
 def _check_count(method: str, count: Any) -> Any:
-    if count is not None and (not isinstance(count, int) or count < 0):
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
         raise QueryError(f"{method}() takes a number of documents, 0 or more, not {count!r}")
     return count

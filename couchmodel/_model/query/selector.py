@@ -18,46 +18,83 @@ from couchmodel._model.schema.expressions import (
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["build_selector"]
+__all__ = ["all_of", "build_selector", "check_root"]
 
 
-def build_selector(conditions: Iterable[object], kind: JSONObject | None = None) -> JSONObject:
+def build_selector(conditions: Iterable[object], kind: JSONObject | None = None, *, model: type = object) -> JSONObject:
     """Return the selector of the documents that meet all the conditions, and the selector ``kind``.
 
-    Raises QueryError if one is not a condition.
+    Raises QueryError if one is not a condition, or is a condition on the fields of another model than ``model``.
     """
-    members = [_condition_selector(require_condition(condition)) for condition in conditions]
+    members = [_condition_selector(require_condition(condition), model) for condition in conditions]
     if kind:
         members.insert(0, kind)
+    return all_of(*members)
+
+
+def all_of(*selectors: JSONObject) -> JSONObject:
+    """Return the selector of the documents that match all the selectors. An empty one matches every document."""
+    members = [selector for selector in selectors if selector]
     if len(members) == 1:
         return members[0]
     return {"$and": members} if members else {}
 
 
-def _condition_selector(condition: Condition) -> JSONObject:
+def check_root(model: type, place: Place) -> None:
+    """Raise QueryError if a place is not one of the model's, but of another model."""
+    root = place.root
+    if root is not None and not (issubclass(model, root) or issubclass(root, model)):
+        raise QueryError(f"{root.__name__}.{place.path} is no field of {model.__name__}, whose documents are asked for")
+
+
+def _condition_selector(condition: Condition, model: type) -> JSONObject:
     if isinstance(condition, Comparison):
+        check_root(model, condition.place)
         return _comparison_selector(condition)
     if isinstance(condition, Group):
-        return {condition.operator: [_condition_selector(member) for member in condition.members]}
+        return {condition.operator: [_condition_selector(member, model) for member in condition.members]}
     if isinstance(condition, ElementCondition):
-        return {condition.place.path: {condition.operator: _condition_selector(condition.condition)}}
+        check_root(model, condition.place)
+        return {_path(condition.place): {condition.operator: _condition_selector(condition.condition, model)}}
     if isinstance(condition, SelectorCondition):
         return dict(condition.selector)
     if isinstance(condition, Negation):
-        return {"$not": _condition_selector(condition.member)}
+        return {"$not": _condition_selector(condition.member, model)}
     raise QueryError(f"{condition!r} is an unknown kind of condition")
 
 
 def _comparison_selector(condition: Comparison) -> JSONObject:
-    path, operator, operand = condition.place.path, condition.operator, condition.operand
+    place, operator = condition.place, condition.operator
+    operand: Any = condition.operand
+    path = _path(place)
     if operator == "$eq" and operand is None:
-        # Other programs may leave out a member whose value would be the model's default, None.
-        return {"$or": [{path: {"$eq": None}}, {path: {"$exists": False}}]}
-    encoded = _encode_operand(condition.place, operator, operand)
+        return _is_none(path)
+    if operator in ("$in", "$nin") and None in (listed := list(operand)):  # CouchDB 3.5 answers 500 if an index serves
+        others = _comparison_selector(Comparison(place, operator, [each for each in listed if each is not None]))
+        if operator == "$in":
+            return {"$or": [others, _is_none(path)]}
+        return {"$and": [others, {path: {"$ne": None}} if path else {"$ne": None}]}
+    encoded = _encode_operand(place, operator, operand)
     if operator == "$anyOf":
         return {path: {"$elemMatch": {"$in": encoded}}}
     # An element itself, in a condition on the elements of a list, has no path.
     return {path: {operator: encoded}} if path else {operator: encoded}
+
+
+def _is_none(path: str) -> JSONObject:
+    if not path:  # an element itself
+        return {"$eq": None}
+    # Other programs may leave out a member whose value would be the model's default, None.
+    return {"$or": [{path: {"$eq": None}}, {path: {"$exists": False}}]}
+
+
+def _path(place: Place) -> str:
+    if place.path.startswith("$"):
+        raise QueryError(
+            f"{place.path!r} cannot be queried: CouchDB takes a name that begins with $ for an operator;"
+            ' store the field under another name, as in Field(stored_as="…")'
+        )
+    return place.path
 
 
 def _encode_operand(place: Place, operator: str, operand: Any) -> Any:

@@ -53,7 +53,7 @@ class Fields(Mapping[str, FieldExpression[Any]]):
         if name not in fields:
             raise KeyError(f"{self._model.__name__} has no field {name!r}{nearest(name, fields)}")
         complete(self._model)
-        return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name)
+        return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name, root=self._model)
 
     def __iter__(self) -> Any:
         return iter(self._model.__pydantic_fields__)

@@ -27,6 +27,7 @@ from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import QueryError
 
 __all__ = [
+    "Assignment",
     "Comparison",
     "Condition",
     "ElementCondition",
@@ -40,6 +41,7 @@ __all__ = [
     "SelectorCondition",
     "col",
     "field_of",
+    "mango_path",
     "place_of",
     "require_condition",
 ]
@@ -51,17 +53,26 @@ E = TypeVar("E", bound=BaseModel)
 _set = set  # FieldExpression has a method of that name
 
 
+def mango_path(names: Iterable[str]) -> str:
+    """Return the path of names in Mango's notation, with dots and backslashes inside a name escaped."""
+    return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
+
+
 class Place(NamedTuple):
-    """A place in a stored document: the names that lead to it, its type, and the model and the field that it is of."""
+    """A place in a stored document: the names that lead to it, its type, and the model and the field that it is of.
+
+    ``root`` is the model of the document; None for a place in an element of a list.
+    """
 
     names: tuple[str, ...]
     annotation: Any
     owner: tuple[type, str] | None = None
+    root: type | None = None
 
     @property
     def path(self) -> str:
         """The path in Mango's notation, with dots and backslashes inside a name escaped."""
-        return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in self.names)
+        return mango_path(self.names)
 
 
 class Condition:
@@ -87,8 +98,8 @@ class Comparison(Condition):
 
     __slots__ = ("operand", "operator", "place")
 
-    def __init__(self, field: "FieldExpression[Any]", operator: str, operand: object) -> None:
-        self.place = place_of(field)
+    def __init__(self, place: Place, operator: str, operand: object) -> None:
+        self.place = place
         self.operator = operator
         self.operand = operand
 
@@ -147,6 +158,13 @@ class SelectorCondition(Condition):
         return f"<{self.selector!r}>"
 
 
+class Assignment(NamedTuple):
+    """A value for a field of a model: ``Recipe.rating.set(4)``."""
+
+    place: Place
+    value: Any
+
+
 class Ordering(NamedTuple):
     """A field to sort by, and its direction: ``"asc"`` or ``"desc"``."""
 
@@ -164,8 +182,14 @@ class FieldExpression(Generic[T]):
 
     __slots__ = ("_place",)
 
-    def __init__(self, names: tuple[str, ...], annotation: Any, owner: tuple[type, str] | None = None) -> None:
-        self._place = Place(names, annotation, owner)
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        annotation: Any,
+        owner: tuple[type, str] | None = None,
+        root: type | None = None,
+    ) -> None:
+        self._place = Place(names, annotation, owner, root)
 
     if TYPE_CHECKING:
 
@@ -179,33 +203,33 @@ class FieldExpression(Generic[T]):
         return self._place.path
 
     def __eq__(self, other: T) -> Condition:  # type: ignore[override]
-        return Comparison(self, "$eq", other)
+        return Comparison(self._place, "$eq", other)
 
     def __ne__(self, other: T) -> Condition:  # type: ignore[override]
-        return Comparison(self, "$ne", other)
+        return Comparison(self._place, "$ne", other)
 
     def __lt__(self, other: T) -> Condition:
-        return Comparison(self, "$lt", other)
+        return Comparison(self._place, "$lt", other)
 
     def __le__(self, other: T) -> Condition:
-        return Comparison(self, "$lte", other)
+        return Comparison(self._place, "$lte", other)
 
     def __gt__(self, other: T) -> Condition:
-        return Comparison(self, "$gt", other)
+        return Comparison(self._place, "$gt", other)
 
     def __ge__(self, other: T) -> Condition:
-        return Comparison(self, "$gte", other)
+        return Comparison(self._place, "$gte", other)
 
     # Comparing makes a condition instead of a bool, so an expression cannot be found in a set or a dictionary.
     __hash__ = None  # type: ignore[assignment]
 
     def in_(self, values: Iterable[T]) -> Condition:
         """Return the condition that the field is one of these values."""
-        return Comparison(self, "$in", _operands(self, values))
+        return Comparison(self._place, "$in", _operands(self, values))
 
     def not_in(self, values: Iterable[T]) -> Condition:
         """Return the condition that the field exists and is none of these values."""
-        return Comparison(self, "$nin", _operands(self, values))
+        return Comparison(self._place, "$nin", _operands(self, values))
 
     def between(self, low: T, high: T) -> Condition:
         """Return the condition that the field is at least ``low`` and at most ``high``."""
@@ -213,19 +237,23 @@ class FieldExpression(Generic[T]):
 
     def exists(self, yes: bool = True) -> Condition:
         """Return the condition that the stored document has the field, with any value, or that it lacks the field."""
-        return Comparison(self, "$exists", yes)
+        return Comparison(self._place, "$exists", yes)
 
     def is_none(self) -> Condition:
         """Return the condition that the field is None, or that the stored document lacks it."""
-        return Comparison(self, "$eq", None)
+        return Comparison(self._place, "$eq", None)
 
     def matches(self: "Text", pattern: str, *, ignore_case: bool = False) -> Condition:
-        """Return the condition that a regular expression is found in the text. CouchDB uses no index for that."""
-        return Comparison(_expression(self), "$regex", f"(?i){pattern}" if ignore_case else pattern)
+        """Return the condition that a regular expression is found in the text. CouchDB uses no index for that.
+
+        Raises QueryError if the expression is broken.
+        """
+        _check_pattern(pattern)
+        return Comparison(place_of(_expression(self)), "$regex", f"(?i){pattern}" if ignore_case else pattern)
 
     def startswith(self: "Text", prefix: str) -> Condition:
         """Return the condition that the text begins with ``prefix``."""
-        return Comparison(_expression(self), "$beginsWith", prefix)
+        return Comparison(place_of(_expression(self)), "$beginsWith", prefix)
 
     @overload
     def contains(self: "Text", value: str) -> Condition: ...
@@ -244,10 +272,10 @@ class FieldExpression(Generic[T]):
     def contains(self: Any, value: Any) -> Condition:
         """Return the condition that the list or set has this element, or that the text has this part."""
         if element_type(self._place.annotation) is not None:
-            return Comparison(self, "$elemMatch", value)
+            return Comparison(self._place, "$elemMatch", value)
         if not isinstance(value, str):
             raise QueryError(f"{self._place.path!r} contains text, and {value!r} is none")
-        return Comparison(self, "$regex", re.escape(value))
+        return Comparison(self._place, "$regex", re.escape(value))
 
     @overload
     def contains_all(self: "FieldExpression[list[V]]", values: Iterable[V]) -> Condition: ...
@@ -259,19 +287,23 @@ class FieldExpression(Generic[T]):
     def contains_all(self: "FieldExpression[tuple[V, ...]]", values: Iterable[V]) -> Condition: ...
     def contains_all(self: "FieldExpression[Any]", values: Iterable[Any]) -> Condition:
         """Return the condition that the list or set has all these elements."""
-        return Comparison(self, "$all", _operands(self, values))
+        return Comparison(self._place, "$all", _operands(self, values))
 
     def contains_any(self: "FieldExpression[Any]", values: Iterable[Any]) -> Condition:
         """Return the condition that the list or set has at least one of these elements."""
-        return Comparison(self, "$anyOf", _operands(self, values))
+        return Comparison(self._place, "$anyOf", _operands(self, values))
 
     def size(self: "FieldExpression[Any]") -> "FieldExpression[int]":
         """Return the number of elements of the list. It can be compared with ``==`` only."""
-        return SizeExpression(self._place.names, int)
+        return SizeExpression(self._place.names, int, root=self._place.root)
 
     def has_key(self: "FieldExpression[dict[str, V]]", key: str) -> Condition:
         """Return the condition that the dictionary has this key."""
         return self[key].exists()
+
+    def set(self, value: T) -> Assignment:
+        """Return the assignment of a value to the field, for ``update`` of a query."""
+        return Assignment(self._place, value)
 
     def asc(self) -> Ordering:
         """Return the ascending order by this field: smallest first."""
@@ -292,7 +324,7 @@ class FieldExpression(Generic[T]):
         element = element_type(kind)
         arguments = get_args(kind)
         inner = element if element is not None else arguments[-1] if arguments else Any
-        return expression((*self._place.names, str(key)), inner)
+        return expression((*self._place.names, str(key)), inner, root=self._place.root)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # copy and pickle look up such names before the slots are set
@@ -304,7 +336,7 @@ class FieldExpression(Generic[T]):
         fields = fields_of(kind)
         if fields is None or name not in fields:
             raise AttributeError(f"{self._place.path!r} has no field {name!r}{nearest(name, fields or ())}")
-        return field_of(kind, name, self._place.names)
+        return field_of(kind, name, self._place.names, self._place.root)
 
     def __repr__(self) -> str:
         return f"<field {self._place.path}>"
@@ -314,6 +346,15 @@ class FieldExpression(Generic[T]):
 
     def __iter__(self) -> NoReturn:
         raise TypeError(f"the field {self._place.path!r} of the class cannot be iterated over: use contains() or in_()")
+
+
+def _check_pattern(pattern: str) -> None:
+    import regex  # noqa: PLC0415 - few programs need it, and its import takes longer than that of this package
+
+    try:
+        regex.compile(pattern)
+    except regex.error as error:  # its text says where
+        raise QueryError(f"the regular expression {pattern!r} is broken: {error}") from None
 
 
 class Text(Protocol):
@@ -332,7 +373,7 @@ class SizeExpression(FieldExpression[int]):
     __slots__ = ()
 
     def __eq__(self, other: int) -> Condition:  # type: ignore[override]
-        return Comparison(self, "$size", other)
+        return Comparison(self._place, "$size", other)
 
     def _refuse(self, other: object) -> NoReturn:
         raise QueryError(
@@ -385,21 +426,24 @@ def _element(field: FieldExpression[Any]) -> Any:
 
 
 def expression(
-    names: tuple[str, ...], annotation: Any, owner: "tuple[type, str] | None" = None
+    names: tuple[str, ...], annotation: Any, owner: "tuple[type, str] | None" = None, root: type | None = None
 ) -> FieldExpression[Any]:
     """Return the expression for a place in a stored document."""
     if element_type(annotation) is not None:
-        return ListExpression(names, annotation, owner)
+        return ListExpression(names, annotation, owner, root)
     if fields_of(bare_type(annotation)) is not None:
-        return ModelExpression(names, annotation, owner)
-    return FieldExpression(names, annotation, owner)
+        return ModelExpression(names, annotation, owner, root)
+    return FieldExpression(names, annotation, owner, root)
 
 
-def field_of(model: type, name: str, prefix: tuple[str, ...] = ()) -> FieldExpression[Any]:
-    """Return the expression for a field of a pydantic model, under the name by which the field is stored."""
+def field_of(model: type, name: str, prefix: tuple[str, ...] = (), root: type | None = None) -> FieldExpression[Any]:
+    """Return the expression for a field of a pydantic model, under the name by which the field is stored.
+
+    ``prefix`` leads to an embedded model in a document of the model ``root``.
+    """
     info = (fields_of(model) or {})[name]
     annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-    return expression((*prefix, stored_name(name, info)), annotation, (model, name))
+    return expression((*prefix, stored_name(name, info)), annotation, (model, name), root)
 
 
 def _operands(field: FieldExpression[Any], values: Iterable[Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, cast
@@ -105,14 +105,21 @@ class Index:
     """A Mango index on fields of a model.
 
     ``fields`` are the names of the fields, or those by which they are stored; a dot leads to a field of an embedded
-    model. ``name`` is
-    the name of the index; the default is the fields with hyphens between them.
+    model. ``name`` is the name of the index; the default is the fields with hyphens between them. ``where`` makes a
+    partial index, of the documents that meet a condition: it is a selector of Mango, such as ``{"published": True}``,
+    or a function of the class, such as ``lambda recipe: recipe.published == True``.
     """
 
     fields: tuple[str, ...]
     name: str
+    where: Mapping[str, Any] | Callable[[Any], Any] | None = None
 
-    def __init__(self, *fields: str, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *fields: str,
+        where: Mapping[str, Any] | Callable[[Any], Any] | None = None,
+        name: str | None = None,
+    ) -> None:
         if not fields:
             raise ConfigurationError("an index needs at least one field, as in Index('rating')")
         for field in fields:
@@ -120,7 +127,10 @@ class Index:
                 raise ConfigurationError(
                     f"an index is on names of fields, as in Index('rating'), and {field!r} is none"
                 )
+        if where is not None and not isinstance(where, Mapping) and not callable(where):
+            raise ConfigurationError(f"where= of an index is a selector, or a function of the class, not {where!r}")
         object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "where", where)
         object.__setattr__(self, "name", name or "-".join(fields))
 
 

@@ -229,7 +229,7 @@ class LinkExpression(FieldExpression[Any], Generic[M]):
     def __init__(
         self, names: tuple[str, ...], annotation: Any, owner: tuple[type, str], target: LinkTarget, *, is_list: bool
     ) -> None:
-        super().__init__(names, annotation, owner)
+        super().__init__(names, annotation, owner, owner[0])
         self.target = target
         self.is_list = is_list
 
@@ -240,17 +240,17 @@ class LinkExpression(FieldExpression[Any], Generic[M]):
 
     def __eq__(self, other: "M | Link[Any] | str | None") -> Condition:  # type: ignore[override]
         """Return the condition that the link leads to this document, or that one of several links does."""
-        return Comparison(self, "$elemMatch" if self.is_list else "$eq", self._operand(other))
+        return Comparison(self._place, "$elemMatch" if self.is_list else "$eq", self._operand(other))
 
     def __ne__(self, other: "M | Link[Any] | str | None") -> Condition:  # type: ignore[override]
         """Return the condition that the link leads to another document, or that none of several links leads to it."""
-        return Negation(self == other) if self.is_list else Comparison(self, "$ne", self._operand(other))
+        return Negation(self == other) if self.is_list else Comparison(self._place, "$ne", self._operand(other))
 
     def in_(self, values: "Iterable[M | Link[Any] | str]") -> Condition:
         """Return the condition that the link leads to one of these documents, or that one of several links does."""
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise QueryError(f"{self.path!r} is compared with several links, as in ['ada'], and {values!r} is none")
-        return Comparison(self, "$anyOf" if self.is_list else "$in", [self._operand(each) for each in values])
+        return Comparison(self._place, "$anyOf" if self.is_list else "$in", [self._operand(each) for each in values])
 
     def _operand(self, value: Any) -> str | None:
         if value is None:

@@ -9,7 +9,16 @@ from typing import Any, Final
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["DEFAULT_URL", "bind", "database_of", "declare_database", "default_url", "unbind", "using"]
+__all__ = [
+    "DEFAULT_URL",
+    "bind",
+    "database_of",
+    "declare_database",
+    "default_url",
+    "overriding_database",
+    "unbind",
+    "using",
+]
 
 DEFAULT_URL: Final = "sqlite:couchmodel.db"
 
@@ -46,6 +55,12 @@ def using(target: CouchDB | Database) -> Generator[None]:
         yield
     finally:
         _override.reset(token)
+
+
+def overriding_database() -> Database | None:
+    """Return the database that all models are bound to in this task by :func:`using`; None if there is none."""
+    target = _override.get()
+    return target if isinstance(target, Database) else None
 
 
 def database_of(model: type[Any], name: str | None) -> Database:

@@ -30,16 +30,17 @@ class Repository(Protocol):
     def path(self) -> tuple[str, ...]: ...
     def find(self, *conditions: Any) -> Any: ...
     def repository_of(self, model: Any) -> Any: ...
+    async def get(self, id: str) -> Any: ...
     async def delete(self, document: Any) -> None: ...
 
 
-async def delete_linked(repository: Repository, document: DocumentModel) -> None:
-    """Delete the documents that link to a document and are to be deleted with it.
+async def delete_linked(repository: Repository, model: type[DocumentModel], id: str) -> None:
+    """Delete the documents that link to a document of a model and are to be deleted with it.
 
     Raises DocumentError, and deletes nothing, if a document links to one of them by a link that refuses deletions.
     """
-    first = _Doomed(repository, document)
-    if first.key in _settled.get() or not any(link.on_delete != "keep" for link in back_links_of(type(document))):
+    first = _Doomed(repository, model, id)
+    if first.key in _settled.get() or not any(link.on_delete != "keep" for link in back_links_of(model)):
         return
     doomed = {first.key: first}
     waiting = [first]
@@ -53,7 +54,7 @@ async def delete_linked(repository: Repository, document: DocumentModel) -> None
     token = _settled.set(_settled.get() | doomed.keys())
     try:
         for each in waiting[:0:-1]:
-            await each.repository.delete(each.document)
+            await each.repository.delete(await each.repository.get(each.id))
     finally:
         _settled.reset(token)
 
@@ -62,26 +63,27 @@ class _Doomed(NamedTuple):
     """A document that is to be deleted, and its repository."""
 
     repository: Repository
-    document: DocumentModel
+    model: type[DocumentModel]
+    id: str
 
     @property
     def key(self) -> _Key:
-        return self.repository.path, self.document.id
+        return self.repository.path, self.id
 
     async def linking(self, rule: str) -> "AsyncIterator[tuple[BackLink[Any], _Doomed]]":
         """Yield the documents that link to this one by back links of a rule."""
-        for link in back_links_of(type(self.document)):
+        for link in back_links_of(self.model):
             if link.on_delete == rule:
                 repository = self.repository.repository_of(link.model)
-                async for document in repository.find(link.link == self.document):
-                    yield link, _Doomed(repository, document)
+                async for document in repository.find(link.link == self.id):
+                    yield link, _Doomed(repository, type(document), document.id)
 
 
 async def _check_refusals(doomed: _Doomed, others: Collection[_Key]) -> None:
     refusing = [found async for found in doomed.linking("refuse") if found[1].key not in others]
     if refusing:
-        model, id = type(doomed.document).__name__, doomed.document.id
-        said = ", ".join(f"{type(each.document).__name__} {each.document.id!r}" for _, each in refusing[:_SHOWN])
+        model, id = doomed.model.__name__, doomed.id
+        said = ", ".join(f"{each.model.__name__} {each.id!r}" for _, each in refusing[:_SHOWN])
         more = f" and {len(refusing) - _SHOWN} more" if len(refusing) > _SHOWN else ""
         raise DocumentError(
             f"{model} {id!r} cannot be deleted: {said}{more} link to it ({model}.{refusing[0][0].name})",

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from couchmodel._model.codec import codec
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel.errors import BulkError, ConflictError, DocumentError
+from couchmodel.errors import BulkError, ConflictError, CouchModelError, DocumentError
 
 __all__ = ["MigrationReport", "migrate"]
 
@@ -27,24 +27,22 @@ class MigrationReport:
 async def migrate(
     rows: AsyncIterator[list[bytes]],
     load: Callable[[bytes], M],
-    store: Callable[[list[tuple[M, bytes]]], Awaitable[None]],
+    store: Callable[[list[tuple[M, bytes]]], Awaitable[list[tuple[M, CouchModelError]]]],
 ) -> MigrationReport:
     """Store anew the documents whose stored form lacks a field of their model, or has an older form of one.
 
-    ``rows`` are the JSON texts of all documents, ``store`` writes documents with the texts to send. A document that
-    somebody else changes meanwhile is stored in today's form already, so a conflict is no failure.
+    ``rows`` are the JSON texts of all documents. ``store`` writes documents with the texts to send, and returns those
+    that were refused. A document that somebody else changes meanwhile is stored in today's form already, so a conflict
+    is no failure. Raises BulkError for any other refusal.
     """
     report, batch = MigrationReport(), list[tuple[M, bytes]]()
 
     async def flush() -> None:
-        report.upgraded += len(batch)
-        try:
-            await store(batch)
-        except BulkError as error:
-            others = error.split(ConflictError)[1]
-            report.upgraded -= len(error.exceptions)
-            if others is not None:
-                raise others from None
+        refused = await store(batch)
+        report.upgraded += len(batch) - len(refused)
+        others = [error for _, error in refused if not isinstance(error, ConflictError)]
+        if others:
+            raise BulkError(f"{len(others)} documents were refused", others)
         batch.clear()
 
     async for texts in rows:

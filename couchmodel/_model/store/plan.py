@@ -5,9 +5,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from couchmodel._model.query.indexes import INDEX_DESIGN_PREFIX, ModelIndex, model_indexes
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security
-from couchmodel._model.schema.indexes import indexes_of
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
 from couchmodel._retry import Backoff, retry
@@ -17,7 +17,7 @@ from couchmodel.engine.database import find_rows
 from couchmodel.errors import ConfigurationError, NotFoundError, PreconditionFailedError, ResponseError
 from couchmodel.types import JSONObject
 
-__all__ = ["Plan", "Step", "apply_steps", "check_together", "missing_members", "plan_model"]
+__all__ = ["Plan", "Step", "apply_steps", "check_together", "missing_members", "plan_model", "plan_pruning"]
 
 _ATTEMPTS: Final = 6
 """How often a plan is made and applied while other processes, such as workers of a web server, do the same."""
@@ -54,13 +54,16 @@ class Plan:
         return f"<Plan of {len(self.steps)} steps>"
 
 
-def check_together(models: Iterable[type[DocumentModel]]) -> None:
-    """Raise ConfigurationError if the documents of two models in one database could not be told apart."""
+def check_together(models: Iterable[type[DocumentModel]], *, named: bool = True) -> None:
+    """Raise ConfigurationError if the documents of two models in one database could not be told apart.
+
+    With ``named``, each model has to name its database; else all of them are in one.
+    """
     owners: dict[tuple[str | None, str | None], type[DocumentModel]] = {}
     databases: dict[str | None, type[DocumentModel]] = {}
     for model in {qualified_name(model): model for model in models}.values():
         declared = model.__declared__
-        if declared.database is None:
+        if declared.database is None and named:
             raise ConfigurationError(f"{model.__name__} names no database: {declare_database(model)}")
         kinds_of(model)
         other = owners.setdefault((declared.database, declared.type), model)
@@ -112,30 +115,47 @@ async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIte
 
 
 async def _plan_indexes(model: type[DocumentModel], database: Database, *, exists: bool) -> AsyncIterator[Step]:
-    """Yield the steps for the indexes of a model, which are in a design document named after its type or its class.
+    """Yield the steps that create the indexes of a model.
 
-    So indexes that it declares no longer are deleted, and those of other models are left alone.
+    Each is in a design document of its own, named by a digest of the index. So a changed index is another one beside
+    the old one, which programs of the old version go on to use until it is pruned.
     """
-    design = f"couchmodel-{model.__declared__.type or model.__name__}"
-    wanted = indexes_of(model)
-    there: dict[str, list[str]] = {}
-    if exists:
-        answer = await database.session.get((*database.path, "_index"))
-        there = {
-            each["name"]: [next(iter(field)) for field in each["def"]["fields"]]
-            for each in answer["indexes"]
-            if each["ddoc"] == f"_design/{design}"
-        }
-    for name in there.keys() - wanted.keys():
-        path = (*database.path, "_index", "_design", design, "json", name)
-        yield Step(
-            f"delete the index {name!r} of {model.__name__}", partial(database.session.send, Request("DELETE", path))
-        )
-    for name, fields in wanted.items():
-        if there.get(name) != fields:
-            verb = "change" if name in there else "create"
-            create = partial(database.index, {"fields": fields}, ddoc=design, name=name, type="json")
-            yield Step(f"{verb} the index {name!r} of {model.__name__} on {', '.join(fields)}", create)
+    there = {index["ddoc"] for index in await _stored_indexes(database)} if exists else set()
+    for index in model_indexes(model):
+        if f"_design/{index.design}" not in there:
+            where = f" where {encode(index.where).decode()}" if index.where else ""
+            description = f"create the index {index.name!r} of {model.__name__} on {', '.join(index.paths)}{where}"
+            yield Step(description, partial(_create_index, database, index))
+
+
+async def plan_pruning(models: Iterable[type[DocumentModel]], database: Database) -> AsyncIterator[Step]:
+    """Yield the steps that delete the indexes of couchmodel that none of the models declares any more."""
+    if not await database.exists():
+        return
+    declared = {f"_design/{index.design}" for model in models for index in model_indexes(model)}
+    for index in await _stored_indexes(database):
+        design = index["ddoc"]
+        if design.startswith(f"_design/{INDEX_DESIGN_PREFIX}") and design not in declared:
+            path = (*database.path, "_index", *design.split("/"), "json", index["name"])
+            columns = ", ".join(next(iter(field)) for field in index["def"]["fields"])
+            yield Step(
+                f"delete the index {index['name']!r} on {columns}",
+                partial(database.session.send, Request("DELETE", path)),
+            )
+
+
+async def _stored_indexes(database: Database) -> list[JSONObject]:
+    answer = await database.session.get((*database.path, "_index"))
+    return [index for index in answer["indexes"] if index["ddoc"] is not None]
+
+
+async def _create_index(database: Database, index: ModelIndex) -> None:
+    """Create an index, and wait until it is built, so that the first query does not have to."""
+    await database.index(index.definition, ddoc=index.design, name=index.name, type="json")
+    condition: JSONObject = {path: {"$exists": True} for path in index.paths}
+    body = {"selector": condition, "use_index": [index.design, index.name], "fields": ["_id"]}
+    async for _ in find_rows(database.session, database.path, body, 1):
+        pass
 
 
 async def _create(database: Database) -> None:
@@ -157,7 +177,7 @@ def _security_document(security: Security) -> JSONObject:
 async def missing_members(model: type[DocumentModel], database: Database) -> AsyncIterator[str]:
     """Yield a note for each indexed field that stored documents of a model lack. An index leaves such documents out."""
     kind = kind_selector(model, kinds_of(model))
-    for path in dict.fromkeys(path for paths in indexes_of(model).values() for path in paths):
+    for path in dict.fromkeys(path for index in model_indexes(model) for path in index.paths):
         body = {"selector": {**kind, path: {"$exists": False}}, "fields": ["_id"]}
         try:
             count = sum([len(rows) async for rows in find_rows(database.session, database.path, body, None)])

@@ -1,33 +1,40 @@
 """The repository of a model: documents of one type in one database."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
+from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.expressions import Condition, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
+from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
 from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
+from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
 from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
-    BulkError,
     ConfigurationError,
     ConflictError,
     CouchModelError,
+    DocumentError,
+    NoIndexError,
     NotFoundError,
+    QueryError,
 )
 from couchmodel.types import BulkRow, JSONObject
 
@@ -110,31 +117,91 @@ class Repository(Generic[M]):
         else:
             self._note_saved(document, body, answer["rev"])
 
-    async def save_all(self, documents: Iterable[M]) -> None:
+    async def save_all(
+        self, documents: Iterable[M], *, on_error: Literal["raise", "collect"] = "raise"
+    ) -> SaveReport[M]:
         """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.
 
-        Raises BulkError with an error, such as a ConflictError, for each document that was refused; the others are
-        stored then. Raises DocumentError, before anything is stored, if a document does not fit its model.
+        Returns what was stored, and with ``on_error="collect"`` what was refused, each with its error, such as a
+        ConflictError. Else BulkError is raised with these errors; the others are stored then. Raises DocumentError,
+        before anything is stored, if a document does not fit its model.
         """
-        everything = list(documents)
-        for document in everything:
-            self._path_of(document)  # refuses bad ids before anything is sent
-        await self._load_bases(everything)
-        changes = [(document, codec.body_to_send(document)) for document in everything]
-        sent = [(document, body) for document, body in changes if body is not None]
-        await self._write_many(sent)
+        everything = list({id(document): document for document in documents}.values())
+        refused = await self.save_each(everything)
+        if refused and on_error == "raise":
+            raise_refused(self.database.id, len(everything), [error for _, error in refused])
+        failed = {id(document) for document, _ in refused}
+        return SaveReport([document for document in everything if id(document) not in failed], refused)
 
-    async def _write_many(self, sent: list[tuple[M, bytes]]) -> None:
-        errors: list[CouchModelError] = []
+    async def save_each(self, documents: Sequence[M]) -> list[tuple[M, CouchModelError]]:
+        """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
+        for document in documents:
+            self._path_of(document)  # refuses bad ids before anything is sent
+        await self._load_bases(documents)
+        sent = []
+        for document in documents:
+            if (body := codec.body_to_send(document)) is not None:
+                sent.append((document, body))
+            if turn_is_due():
+                await give_turn()
+        return await self._write_many(sent)
+
+    async def delete_each(self, revisions: Sequence[tuple[str, str]]) -> list[tuple[str, CouchModelError]]:
+        """Delete documents by id and revision, and return the ids of those that were refused, with the errors."""
+        refused: list[tuple[str, CouchModelError]] = []
+        for id, _ in revisions:
+            try:
+                await delete_linked(self, self.model, id)
+            except DocumentError as error:
+                refused.append((id, error))
+        kept = {id for id, _ in refused}
+        doomed = [(id, codec.tombstone_of(self.model, id, rev)) for id, rev in revisions if id not in kept]
+        return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
+
+    async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
+        refused: list[tuple[M, CouchModelError]] = []
         unsettled = iter(sent)
         try:
             # The result of each request is recorded before the next one, which may fail.
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
-                errors += filter(None, [self._note_row(row, *next(unsettled)) for row in rows])
+                for row in rows:
+                    document, body = next(unsettled)
+                    if error := self._note_row(row, document, body):
+                        refused.append((document, error))
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        if errors:
-            raise BulkError(f"database {self.database.id!r} refused {len(errors)} of {len(sent)} documents", errors)
+        return refused
+
+    async def get_many(self, ids: Iterable[str]) -> list[M | None]:
+        """Load documents by their ids, with few requests. None stands for one that is missing or deleted.
+
+        Raises NotFoundError if the database is missing; DocumentError if a document does not fit the model.
+        """
+        if isinstance(ids, str):
+            raise QueryError(f"get_many() takes several ids, as in [{ids!r}], not a text")
+        wanted = list(ids)
+        for each in wanted:
+            self._path(each)
+        try:
+            bodies = [body async for body in document_bodies(self.database, wanted)]
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        return [None if body is None else self.load(body) for body in bodies]
+
+    async def get_or_create(self, document: M) -> M:
+        """Return the stored document of this id; if there is none, store ``document`` and return it.
+
+        Of several programs that do this at once, one stores its document, and the others get that one.
+        """
+        self._path_of(document)
+        found = await self.get_or_none(document.id)
+        if found is not None:
+            return found
+        try:
+            await self.save(document)
+        except ConflictError:
+            return await self.get(document.id)
+        return document
 
     async def delete(self, document: M) -> None:
         """Delete the revision that a document was loaded or saved as.
@@ -149,7 +216,7 @@ class Repository(Generic[M]):
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
         path, tombstone = self._path(document.id), codec.tombstone(document)
-        await delete_linked(self, document)
+        await delete_linked(self, type(document), document.id)
         try:
             if tombstone is None:
                 await self.session.send(Request("DELETE", path, {"rev": document.rev}))
@@ -168,12 +235,15 @@ class Repository(Generic[M]):
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
         return error
 
-    def find(self, *conditions: Condition | Mapping[str, Any]) -> Query[M]:
+    def find(
+        self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"
+    ) -> Query[M]:
         """Return a query for the documents that meet all the conditions. Sends nothing yet.
 
-        Raises QueryError if an argument is not a condition.
+        ``on_invalid`` is for documents that do not fit the model: they raise DocumentError, are left out, or are left
+        out with their errors in ``query.errors``. Raises QueryError if an argument is not a condition.
         """
-        everything: Query[M] = Query(self)
+        everything: Query[M] = Query(self, on_invalid=on_invalid)
         return everything.find(*conditions)
 
     @property
@@ -181,25 +251,48 @@ class Repository(Generic[M]):
         """The selector of the documents that are the model's in a database of several models."""
         return kind_selector(self.model, form_of(self.model).kinds)
 
-    async def documents(self, body: JSONObject, limit: int | None) -> AsyncIterator[M]:
-        """Yield the documents that a body of ``_find`` asks for: all, or at most ``limit``."""
-        model, load = self.model, codec.load
-        async for batch in self.rows(body, limit):
-            for row in batch:
-                yield load(model, row, self)
+    def load(self, row: bytes) -> M:
+        """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
+        return codec.load(self.model, row, self)
 
-    async def rows(self, body: JSONObject, limit: int | None) -> AsyncIterator[list[bytes]]:
-        """Yield the same as JSON texts, in batches as they arrive."""
+    async def rows(
+        self, body: JSONObject, limit: int | None, on_end: Callable[[JSONObject], None] | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
+        """Yield the documents that a body of ``_find`` asks for, all or at most ``limit``, as JSON texts in batches.
+
+        ``on_end`` is called at the end with the other members of the answer.
+        """
         try:
-            async for batch in find_rows(self.session, self.path, body, limit):
-                yield batch
+            if is_strict(self.session):
+                body = await strict_body(self.database, body, self.kind)
+            async with aclosing(find_rows(self.session, self.path, body, limit, on_end)) as batches:
+                async for batch in batches:
+                    yield batch
         except NotFoundError as error:
             raise self._with_hint(error) from None
         except BadRequestError as error:
-            if error.code == "no_usable_index":
-                fields = ", ".join(repr(next(iter(field))) for field in body["sort"])
-                error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
-            raise
+            raise self._index_error(error, body) from None
+
+    async def explain(self, body: JSONObject) -> JSONObject:
+        """Return CouchDB's answer of ``_explain`` to a body of ``_find``."""
+        try:
+            answer = await self.session.json(Request("POST", (*self.path, "_explain"), body=encode(body)))
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        except BadRequestError as error:
+            raise self._index_error(error, body) from None
+        return cast("JSONObject", answer)
+
+    def _index_error(self, error: BadRequestError, body: JSONObject) -> CouchModelError:
+        """Return the error of a query that no index serves, with the advice."""
+        order = [Ordering(*next(iter(each.items()))) for each in body.get("sort", ())]
+        if error.code == "invalid_index" and is_strict(self.session):
+            advice = advise_index(self.model, body["selector"], order)
+            return NoIndexError(f"a query of {self.model.__name__} would read all documents: {advice}")
+        if error.code == "no_usable_index":
+            fields = ", ".join(repr(each.path) for each in order)
+            error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
+        return error
 
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.
@@ -227,8 +320,7 @@ class Repository(Generic[M]):
         An index on a field leaves out the documents that were stored before the field was added, until then. Documents
         that do not fit the model are left alone, and named in the report.
         """
-        rows = self.rows({"selector": self.kind}, None)
-        return await migrate(rows, lambda body: codec.load(self.model, body, self), self._write_many)
+        return await migrate(self.rows({"selector": self.kind}, None), self.load, self._write_many)
 
     def _path_of(self, document: M) -> tuple[str, ...]:
         """Return the path of a document, whose id is made of its fields if the model says so."""

@@ -1,0 +1,79 @@
+"""Whether a selector implies another one: whether each document that matches the first matches the second.
+
+The answer is True only if that is certain. Conditions are compared one by one: each of the second has to follow from
+one of the first. Ranges are compared for numbers and truth values only, because the order of text is that of ICU.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from couchmodel._wire.equality import json_equal
+
+__all__ = ["implies"]
+
+_ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+    "$eq": operator.eq,
+}
+
+
+def implies(selector: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return True if each document that matches ``selector`` certainly matches ``other``."""
+    given = list(_conditions(selector))
+    return all(any(_follows(wanted, each) for each in given) for wanted in _conditions(other))
+
+
+def _conditions(selector: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield the conditions that must all hold, each as a path, an operator and an operand.
+
+    What is no such condition, as an ``$or``, is yielded as a whole.
+    """
+    for name, condition in selector.items():
+        if name == "$and":
+            for each in condition:
+                yield from _conditions(each)
+        elif name.startswith("$"):
+            yield "", name, condition
+        elif isinstance(condition, Mapping) and all(str(key).startswith("$") for key in condition):
+            for each, operand in condition.items():
+                yield name, each, operand
+        elif isinstance(condition, Mapping):
+            yield name, "", condition
+        else:
+            yield name, "$eq", condition
+
+
+def _follows(wanted: tuple[str, str, Any], given: tuple[str, str, Any]) -> bool:
+    path, comparison, operand = wanted
+    if path != given[0]:
+        return False
+    if comparison == given[1] and json_equal(operand, given[2]):
+        return True
+    if wanted[1:] == ("$exists", True):
+        return given[1:] != ("$exists", False) and given[1] not in ("", "$not")
+    if given[1] == "$eq" and comparison == "$in":
+        return any(json_equal(each, given[2]) for each in operand)
+    if given[1] == "$eq" and comparison == "$ne":
+        return not json_equal(operand, given[2])
+    return _is_narrower(given[1], given[2], comparison, operand)
+
+
+def _is_narrower(one: str, low: Any, other: str, bound: Any) -> bool:
+    """Return True if a number that meets the comparison ``one`` with ``low`` meets ``other`` with ``bound``."""
+    if one not in _ORDER or other not in _ORDER or not (_is_number(low) and _is_number(bound)):
+        return False
+    if one == "$eq":
+        return _ORDER[other](low, bound)
+    if one[:3] != other[:3]:
+        return False
+    # x > 5 implies x > 5 and x >= 5; x >= 5 implies x >= 5, and x > 4.
+    is_strict = other in ("$gt", "$lt") and one in ("$gte", "$lte")
+    return _ORDER[other if is_strict else f"{one[:3]}e"](low, bound)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

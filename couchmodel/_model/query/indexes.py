@@ -1,0 +1,191 @@
+"""The index contract: which index of a model serves a query. It is known before the query is sent.
+
+* CouchDB uses an index if each of its columns is in the sort or in a condition, because an index leaves out the
+  documents that lack a column. A column that the model always stores needs no condition of the program: it is added
+  here as ``$exists``.
+* Of several indexes CouchDB takes the one that leaves out the fewest fields of the selector, then the one with the
+  fewest columns, then the first by name (``mango_cursor_view.erl``). It does not see that a range ends the use of an
+  index. Where that choice would be worse, ``use_index`` is sent.
+* CouchDB does not look whether a query implies the ``where`` of a partial index, and leaves documents out in silence.
+  So a partial index is used only if the query implies it, and is then named.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from couchmodel._model.query.implication import implies
+from couchmodel._model.query.selector import build_selector
+from couchmodel._model.schema.expressions import Ordering
+from couchmodel._model.schema.indexes import always_stored_paths, indexes_of
+from couchmodel._wire.messages import encode
+from couchmodel.errors import ConfigurationError, QueryError
+from couchmodel.types import JSONObject
+
+__all__ = ["INDEX_DESIGN_PREFIX", "ChosenIndex", "ModelIndex", "choose_index", "indexable_paths", "model_indexes"]
+
+INDEX_DESIGN_PREFIX: Final = "couchmodel-index-"
+
+_RANGES: Final = frozenset({"$eq", "$gt", "$gte", "$lt", "$lte", "$beginsWith"})
+_INDEXABLE: Final = _RANGES | {"$exists"}
+
+
+class ModelIndex(NamedTuple):
+    """An index of a model as it is stored. ``where`` is the selector of a partial index, empty for any other.
+
+    ``design`` is the name of its design document: a digest of what the index is, so that equal indexes of two models
+    are one, and a changed index does not replace the one that other programs still use.
+    """
+
+    name: str
+    design: str
+    paths: tuple[str, ...]
+    where: JSONObject
+
+    @property
+    def definition(self) -> JSONObject:
+        """The member ``index`` of the body of ``_index``."""
+        fields: JSONObject = {"fields": list(self.paths)}
+        return {**fields, "partial_filter_selector": self.where} if self.where else fields
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenIndex:
+    """An index that serves a query.
+
+    ``added`` are the columns for which the query needs a condition ``$exists``. ``is_named`` is True if the query has
+    to name the index.
+    """
+
+    index: ModelIndex
+    added: tuple[str, ...]
+    is_named: bool
+
+
+_model_indexes: WeakKeyDictionary[type, tuple[ModelIndex, ...]] = WeakKeyDictionary()
+
+
+def model_indexes(model: Any) -> tuple[ModelIndex, ...]:
+    """Return the indexes of a model. Raises ConfigurationError for an index on an unknown field."""
+    found = _model_indexes.get(model)
+    if found is None:
+        _model_indexes[model] = found = tuple(_stored_index(model, *each) for each in indexes_of(model))
+    return found
+
+
+def _stored_index(model: Any, name: str, paths: tuple[str, ...], where: Any) -> ModelIndex:
+    selector: JSONObject = {}
+    if where is not None:
+        try:
+            selector = build_selector([where if isinstance(where, Mapping) else where(model)], model=model)
+        except (QueryError, AttributeError) as error:
+            raise ConfigurationError(f"{model.__name__}: where= of the index {name!r}: {error}") from None
+    digest = blake2b(encode([name, list(paths), selector]), digest_size=8).hexdigest()
+    return ModelIndex(name, f"{INDEX_DESIGN_PREFIX}{digest}", paths, selector)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    index: ModelIndex
+    added: tuple[str, ...]
+    fixed: int
+    """How many of its first columns have one value."""
+    used: int
+    """How many of its first columns narrow the part that is read."""
+
+
+def choose_index(model: Any, selector: JSONObject, order: Sequence[Ordering]) -> ChosenIndex | None:
+    """Return the index of a model that serves a query best; None if none does."""
+    indexes = model_indexes(model)
+    if not indexes:
+        return None
+    sort = [ordering.path for ordering in order]
+    present, fixed, ranged = required_paths(selector), _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
+    stored = always_stored_paths(model)
+    found = []
+    for index in indexes:
+        missing = tuple(path for path in index.paths if path not in present and path not in sort and path != "_id")
+        count = _leading(index.paths, fixed)
+        used = count + (index.paths[count : count + 1] != () and index.paths[count] in ranged)
+        is_usable = stored.issuperset(missing) and _has_order(index.paths, sort, fixed)
+        if is_usable and (used or sort or index.where) and implies(selector, index.where):
+            found.append(_Candidate(index, missing, count, used))
+    if not found:
+        return None
+    best = min(found, key=lambda each: (-each.fixed, -each.used, len(each.index.paths), each.index.design))
+    usable = [
+        index
+        for index in indexes
+        if not index.where
+        and {*present, *best.added, *sort, "_id"}.issuperset(index.paths)
+        and _has_order(index.paths, sort, fixed)
+    ]
+    compared = _paths_with(selector, _INDEXABLE).union(best.added)
+    return ChosenIndex(best.index, best.added, _couchdb_choice(usable, compared) is not best.index)
+
+
+def _couchdb_choice(usable: Iterable[ModelIndex], compared: set[str]) -> ModelIndex | None:
+    """Return the index that CouchDB prefers for a query with conditions on the paths ``compared``."""
+    return min(
+        usable,
+        key=lambda each: (-_leading(each.paths, compared), len(each.paths), each.design, each.name),
+        default=None,
+    )
+
+
+def _leading(paths: Sequence[str], wanted: set[str]) -> int:
+    return next((place for place, path in enumerate(paths) if path not in wanted), len(paths))
+
+
+def _has_order(columns: Sequence[str], sort: Sequence[str], fixed: set[str]) -> bool:
+    """Return True if the sort's fields are adjacent columns, and each column in front of them has one value."""
+    if not sort:
+        return True
+    start = next((place for place, column in enumerate(columns) if column == sort[0]), None)
+    if start is None or list(columns[start : start + len(sort)]) != list(sort):
+        return False
+    return fixed.issuperset(columns[:start])
+
+
+# --- what a selector says
+
+
+def required_paths(selector: Mapping[str, Any]) -> set[str]:
+    """Return the paths that a document must have to match a selector, as CouchDB sees it."""
+    found: set[str] = set()
+    for name, condition in selector.items():
+        if name == "$and":
+            found.update(*map(required_paths, condition))
+        elif name == "$or":
+            branches = [required_paths(each) for each in condition]
+            found |= set.intersection(*branches) if branches else set()
+        elif not name.startswith("$") and condition != {"$exists": False} and _is_plain(condition):
+            found.add(name)
+    return found
+
+
+def indexable_paths(selector: Mapping[str, Any]) -> list[str]:
+    """Return the paths on which an index would help a query, those of one value first."""
+    fixed, ranged = _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
+    return [*sorted(fixed), *sorted(ranged - fixed)]
+
+
+def _paths_with(selector: Mapping[str, Any], operators: Iterable[str]) -> set[str]:
+    """Return the paths that are compared by one of the operators, at the top and within ``$and``."""
+    found: set[str] = set()
+    wanted = set(operators)
+    for name, condition in selector.items():
+        if name == "$and":
+            found.update(*(_paths_with(each, wanted) for each in condition))
+        elif not name.startswith("$") and _is_plain(condition):
+            used = condition.keys() if isinstance(condition, Mapping) else {"$eq"}
+            if not wanted.isdisjoint(used):
+                found.add(name)
+    return found
+
+
+def _is_plain(condition: Any) -> bool:
+    """Return True for a value or for operators; False for the conditions of an embedded object's members."""
+    return not isinstance(condition, Mapping) or all(str(name).startswith("$") for name in condition)
