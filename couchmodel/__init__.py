@@ -19,6 +19,8 @@ from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
+from couchmodel._model.views.results import Group, Stats, ViewRow
+from couchmodel._model.views.view import View
 from couchmodel.errors import (
     AttachmentError,
     BadRequestError,
@@ -76,6 +78,7 @@ __all__ = [
     "Field",
     "FieldExpression",
     "ForbiddenError",
+    "Group",
     "Index",
     "Link",
     "Links",
@@ -102,6 +105,7 @@ __all__ = [
     "SaveReport",
     "Security",
     "ServerError",
+    "Stats",
     "StorageFullError",
     "StoreFileError",
     "TLSError",
@@ -111,6 +115,8 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "UnsupportedMediaTypeError",
+    "View",
+    "ViewRow",
     "attachment",
     "col",
     "connect",

@@ -13,7 +13,7 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security, declare
 from couchmodel._model.schema.expressions import Condition
-from couchmodel._model.schema.fields import AttachmentField, Index
+from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
@@ -28,6 +28,7 @@ from couchmodel._model.store.plan import (
 )
 from couchmodel._model.store.repository import Repository
 from couchmodel._model.store.strictness import be_strict
+from couchmodel._model.views.definition import check_views
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError
 
@@ -85,6 +86,12 @@ class CouchModel(DocumentModel):
     def __pydantic_on_complete__(cls) -> None:
         """Check that the class can be stored, as soon as all its types are known."""
         check_storable(cls)
+        if not is_building_class.get():  # a class that waited for the types of its fields
+            cls.__check_views__()
+
+    @classmethod
+    def __check_views__(cls) -> None:
+        check_views(cls)
 
     @classmethod
     def __write_field__(cls, name: str, value: Any) -> Any:

@@ -1,6 +1,7 @@
 """What type checkers know of models. They check the statements, and nothing here is run."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from enum import StrEnum
 from typing import ClassVar, Literal, assert_type
 
@@ -14,6 +15,7 @@ from couchmodel import (
     CouchModel,
     Field,
     FieldExpression,
+    Group,
     Link,
     Links,
     ListExpression,
@@ -23,6 +25,9 @@ from couchmodel import (
     Query,
     Repository,
     SaveReport,
+    Stats,
+    View,
+    ViewRow,
     attachment,
     col,
 )
@@ -197,3 +202,25 @@ async def results_have_the_type_of_what_is_asked_for() -> None:
     assert_type(await Recipe.get_or_create(Recipe(title="x", author=Author(name="A"))), Recipe)
     found: list[Recipe] = await best
     assert_type(await Recipe.save_all(found), SaveReport[Recipe])
+
+
+class Loan(CouchModel, database="library", type="loan"):
+    person: Link[Person]
+    day: Mapped[date]
+    days: Mapped[int]
+
+    by_person: ClassVar[View[tuple[str, date], int, Stats]] = View(key=("person", "day"), value="days", reduce="_stats")
+    by_day: ClassVar[View[date, None, int]] = View(key="day", reduce="_count", where=lambda loan: loan.days > 3)
+    own: ClassVar[View[str, int, int]] = View(map="function (doc) { emit(doc._id, 1); }", reduce="_sum")
+
+
+async def views_have_the_types_of_their_annotations() -> None:
+    assert_type([row async for row in Loan.by_person.rows()], list[ViewRow[tuple[str, date], int]])
+    assert_type([loan async for loan in Loan.by_person.docs(prefix=("ada",))], list[Loan])
+    assert_type([group async for group in Loan.by_person.groups()], list[Group[tuple[str, date], Stats]])
+    assert_type([group.key async for group in Loan.by_person.groups(level=1)], list[tuple[str]])
+    assert_type(await Loan.by_person.total(), Stats | None)
+    assert_type(await Loan.by_day.total(prefix="x"), int | None)
+    assert_type([day async for day in Loan.by_day.distinct()], list[date])
+    assert_type(await Loan.own.page(3), Page[ViewRow[str, int]])
+    assert_type([row.value async for row in Loan.repository().view(Loan.own).rows(key="a")], list[int])

@@ -22,6 +22,7 @@ _Test: TypeAlias = Callable[[dict[str, Any]], bool]
 _Map: TypeAlias = Callable[[dict[str, Any]], Rows]
 
 _MISSING: Final = object()
+_SAFE: Final = 2**53
 
 
 class CompiledView(NamedTuple):
@@ -70,7 +71,12 @@ def _compile(declaration: Mapping[str, Any]) -> CompiledView:
     members: set[str] = set()
     keys = [_reader(path, members) for path in declaration["keys"]]
     each: int | None = declaration["each"]
-    make_key = _list_key(keys, each) if declaration["list"] else _single_key(keys, each)
+    if not declaration["list"]:
+        make_key = _single_key(keys, each)
+    elif each is None and all(len(path) == 1 for path in declaration["keys"]):
+        make_key = _members_key([path[0] for path in declaration["keys"]])
+    else:
+        make_key = _list_key(keys, each)
     value = None if declaration["value"] is None else _reader(declaration["value"], members)
     read_value = _value_text(value, numbers=declaration["numbers"], linked=declaration["linked"])
     test = _condition(declaration["where"], members)
@@ -126,6 +132,26 @@ def _single_key(keys: list[_Read], each: int | None) -> Callable[[dict[str, Any]
     return make
 
 
+def _members_key(names: list[str]) -> Callable[[dict[str, Any]], list[Any]]:
+    """Return the function that makes a key of members of the document itself, which most keys are made of."""
+
+    def make(document: dict[str, Any]) -> list[Any]:
+        try:
+            key = [document[name] for name in names]
+        except KeyError:
+            return []
+        return [
+            [
+                value
+                if type(value) is str or (type(value) is int and -_SAFE <= value <= _SAFE)
+                else from_javascript(value)
+                for value in key
+            ]
+        ]
+
+    return make
+
+
 def _list_key(keys: list[_Read], each: int | None) -> Callable[[dict[str, Any]], list[Any]]:
     if each is not None and not 0 <= each < len(keys):
         raise ValueError(each)
@@ -154,6 +180,8 @@ def _value_text(value: _Read | None, *, numbers: bool, linked: bool) -> Callable
 
     def text(document: dict[str, Any]) -> bytes | None:
         found = read(document)
+        if type(found) is int and -_SAFE <= found <= _SAFE:
+            return b"%d" % found
         if found is _MISSING or (numbers and not _is_finite(found)):
             return None
         if linked and type(found) is str:
@@ -190,12 +218,25 @@ def _condition(condition: Sequence[Any], members: set[str]) -> _Test:
         case ["exists", list(path)]:
             read = _reader(path, members)
             return lambda document: read(document) is not _MISSING
+        case ["in", [str(name)], list(values)] if all(isinstance(value, str) for value in values):
+            members.add(name)
+            return _is_text_among(name, frozenset(values))
         case ["in", list(path), list(values)]:
             return _is_among(_reader(path, members), values)
         case [str(sign), list(path), (str() | int() | float()) as operand] if sign in _ORDERS:
             return _compares(_reader(path, members), sign, operand)
         case _:
             raise ValueError(condition)
+
+
+def _is_text_among(name: str, texts: frozenset[str]) -> _Test:
+    """Return the test of a member of the document itself, such as its type, which nearly all views test."""
+
+    def test(document: dict[str, Any]) -> bool:
+        value = document.get(name)
+        return type(value) is str and value in texts
+
+    return test
 
 
 def _is_among(read: _Read, values: Iterable[Any]) -> _Test:

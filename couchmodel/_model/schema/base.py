@@ -122,6 +122,7 @@ class ModelMeta(ModelMetaclass):
         _finish_fields(model)
         if model.__pydantic_complete__:
             indexes_of(model)  # refuses those of unknown fields
+            model.__check_views__()
         return model
 
     @property
@@ -197,6 +198,10 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
     else:
         id: str = Field(default_factory=new_id, validation_alias=AliasChoices("_id", "id"))
         rev: str | None = Field(default=None, validation_alias=AliasChoices("_rev", "rev"))
+
+    @classmethod
+    def __check_views__(cls) -> None:
+        """Check what the class declares beside its fields, once it is made and all its types are known."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -10,6 +10,7 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
+from couchmodel._model.store.view_plan import plan_view_pruning, plan_views
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
@@ -112,6 +113,8 @@ async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIte
         yield Step(f"set the revs_limit of {database.id!r} to {limit}", partial(_put, database, "_revs_limit", limit))
     async for step in _plan_indexes(model, database, exists=exists):
         yield step
+    async for view_step in plan_views(model, database, exists=exists):
+        yield Step(*view_step)
 
 
 async def _plan_indexes(model: type[DocumentModel], database: Database, *, exists: bool) -> AsyncIterator[Step]:
@@ -132,6 +135,9 @@ async def plan_pruning(models: Iterable[type[DocumentModel]], database: Database
     """Yield the steps that delete the indexes of couchmodel that none of the models declares any more."""
     if not await database.exists():
         return
+    models = list(models)
+    async for step in plan_view_pruning(models, database):
+        yield Step(*step)
     declared = {f"_design/{index.design}" for model in models for index in model_indexes(model)}
     for index in await _stored_indexes(database):
         design = index["ddoc"]

@@ -19,11 +19,14 @@ from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.strictness import is_strict, strict_body
+from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
+from couchmodel.engine._io.parameters import encode_params
+from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
@@ -42,6 +45,9 @@ __all__ = ["Repository"]
 
 M = TypeVar("M", bound=DocumentModel)
 D = TypeVar("D", bound=DocumentModel)
+A = TypeVar("A")
+V = TypeVar("V")
+T = TypeVar("T")
 
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
@@ -307,6 +313,21 @@ class Repository(Generic[M]):
         Those that are missing or deleted are left out. Raises DocumentError if one does not fit its model.
         """
         return await fetch_linked(wanted, self.repository_of)
+
+    def view(self, view: BoundView[M, A, V, T]) -> BoundView[M, A, V, T]:
+        """Return a view of the model, such as ``Book.by_author``, in this database. Sends nothing."""
+        return view.within(self)
+
+    async def view_rows(self, design: str, name: str, params: Mapping[str, Any]) -> AsyncGenerator[list[bytes], None]:
+        """Yield the rows of a view as JSON texts, in batches as they arrive. Raises NotFoundError if it is missing."""
+        path = (*document_path(self.path, f"_design/{design}"), "_view", name)
+        try:
+            async with aclosing(Rows(self.session, Request("GET", path, encode_params(params))).batches()) as batches:
+                async for batch in batches:
+                    yield batch
+        except NotFoundError as error:
+            error.hint = f"store it with `await couch.apply({self.model.__name__})`"
+            raise
 
     def repository_of(self, model: type[D]) -> "Repository[D]":
         """Return the repository of another model: in this database if the models share one, else in its own."""
