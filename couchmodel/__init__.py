@@ -11,7 +11,7 @@ from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
-from couchmodel._model.schema.links import Link, Links
+from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using

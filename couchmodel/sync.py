@@ -6,7 +6,8 @@ was cut off.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import warnings
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,23 +18,31 @@ from couchmodel._replication.replication import Replication
 from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request
 from couchmodel.engine.database import Database
-from couchmodel.errors import CouchModelError, ResponseError, ServerError, TooManyRequestsError, TransportError
+from couchmodel.errors import (
+    ConfigurationError,
+    CouchModelError,
+    ResponseError,
+    ServerError,
+    TooManyRequestsError,
+    TransportError,
+)
 
-__all__ = ["Following", "Replicated", "follow", "replicate", "synchronize"]
+__all__ = ["ContinuousReplication", "ReplicationStats", "follow", "replicate", "synchronize"]
 
 _BACKOFF: Final = Backoff(0.5, longest=60.0)
 """The wait before a continuous replication that was cut off begins again. It starts anew if there was progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Replicated:
+class ReplicationStats:
     """The counts of a replication that has ended, or of a continuous one until now.
 
     ``missing_checked`` revisions were compared with the target, which lacked ``missing_found`` of them. ``docs_read``
     were read and ``docs_written`` written. ``doc_write_failures`` could not be read or written, for example because of
-    a validation function or a missing permission; they are not tried again. ``last_seq`` is the sequence of the source
-    up to which the target has everything. ``pending`` is the number of changes after it, or None if the source does not
-    say.
+    a guard, a validation function or a missing permission; they are not tried again. ``refused`` are the ids of their
+    documents, which :func:`replicate` sends again with ``doc_ids=done.refused, use_checkpoints=False``. ``last_seq`` is
+    the sequence of the source up to which the target has everything. ``pending`` is the number of changes after it, or
+    None if the source does not say.
     """
 
     missing_checked: int
@@ -43,6 +52,7 @@ class Replicated:
     doc_write_failures: int
     last_seq: str | int
     pending: int | None = None
+    refused: tuple[str, ...] = ()
 
 
 async def replicate(
@@ -57,7 +67,7 @@ async def replicate(
     since_seq: str | int | None = None,
     use_checkpoints: bool = True,
     winning_revs_only: bool = False,
-) -> Replicated:
+) -> ReplicationStats:
     """Copy once to the target the revisions of the source that the target lacks, and return the counts.
 
     One of ``doc_ids``, ``selector`` (Mango) and ``filter`` (``design/function``, with ``query_params``) may select
@@ -69,7 +79,7 @@ async def replicate(
     """
     options = ReplicationOptions(
         create_target=create_target,
-        doc_ids=None if doc_ids is None else tuple(sorted(doc_ids)),
+        doc_ids=_sorted_ids(doc_ids),
         selector=selector,
         filter=filter,
         query_params=query_params or {},
@@ -82,7 +92,7 @@ async def replicate(
     return _state(replication)
 
 
-async def synchronize(here: Database, there: Database, **options: Any) -> tuple[Replicated, Replicated]:
+async def synchronize(here: Database, there: Database, **options: Any) -> tuple[ReplicationStats, ReplicationStats]:
     """Replicate from ``here`` to ``there``, and then from ``there`` to ``here``.
 
     ``options`` are those of :func:`replicate`. Return the counts of both.
@@ -90,7 +100,7 @@ async def synchronize(here: Database, there: Database, **options: Any) -> tuple[
     return await replicate(here, there, **options), await replicate(there, here, **options)
 
 
-class Following:
+class ContinuousReplication:
     """A continuous replication.
 
     Iterate over it for its progress. The iteration raises the error that ends the replication.
@@ -102,23 +112,23 @@ class Following:
         self._options = options
         self._replication = Replication(source, target, options)
         self._progress_event = asyncio.Event()
-        self._earlier_progress = Replicated(0, 0, 0, 0, 0, 0)
+        self._earlier_progress = ReplicationStats(0, 0, 0, 0, 0, 0)
         self.error: CouchModelError | None = None
         """The error that has cut the replication off, while it waits to begin again, or the error that has ended it."""
 
     @property
-    def progress(self) -> Replicated:
+    def progress(self) -> ReplicationStats:
         """The counts until now."""
         return _sum(self._earlier_progress, _state(self._replication))
 
-    async def __aiter__(self) -> AsyncGenerator[Replicated, None]:
+    async def __aiter__(self) -> AsyncGenerator[ReplicationStats, None]:
         while True:
             self._raise_final_error()
             progress_event = self._progress_event
             yield self.progress
             await progress_event.wait()
 
-    async def caught_up(self) -> Replicated:
+    async def wait_until_caught_up(self) -> ReplicationStats:
         """Wait until the target has everything that the source has, and return the counts until then.
 
         Raises the error that ends the replication.
@@ -126,9 +136,14 @@ class Following:
         while True:
             self._raise_final_error()
             progress_event = self._progress_event
-            if not self._is_cut_off() and self._replication.copied_seq and not await self._replication.is_behind():
+            if not self._is_cut_off() and self._replication.has_begun and not await self._replication.is_behind():
                 return self.progress
             await progress_event.wait()
+
+    async def caught_up(self) -> ReplicationStats:
+        """Call :meth:`wait_until_caught_up`, which is the present name. This one works for one more version."""
+        _warn_of_former_name("Following.caught_up", "ContinuousReplication.wait_until_caught_up")
+        return await self.wait_until_caught_up()
 
     async def run(self) -> None:
         """Replicate until cancelled, or until an error that will not pass. After any other error, begin again."""
@@ -176,24 +191,24 @@ async def follow(
     query_params: Mapping[str, Any] | None = None,
     winning_revs_only: bool = False,
     checkpoint_interval: float = 30.0,
-) -> AsyncGenerator[Following]:
+) -> AsyncGenerator[ContinuousReplication]:
     """Run the block while a continuous replication copies all changes of the source to the target.
 
     It goes on after lost connections. The arguments are those of :func:`replicate`; ``checkpoint_interval`` is in
     seconds. Leaving the context writes a last checkpoint. An error that ends the replication is raised by the
-    :class:`Following` of the block.
+    :class:`ContinuousReplication` of the block.
     """
     options = ReplicationOptions(
         continuous=True,
         create_target=create_target,
-        doc_ids=None if doc_ids is None else tuple(sorted(doc_ids)),
+        doc_ids=_sorted_ids(doc_ids),
         selector=selector,
         filter=filter,
         query_params=query_params or {},
         winning_revs_only=winning_revs_only,
         checkpoint_interval=max(1, int(checkpoint_interval * 1000)),
     )
-    following = Following(await _peer(source), await _peer(target), options)
+    following = ContinuousReplication(await _peer(source), await _peer(target), options)
     running = asyncio.create_task(following.run())
     try:
         yield following
@@ -215,9 +230,9 @@ async def _peer(database: Database) -> Peer:
     return Peer(transport, database.path, f"{server or transport!r}/{database.id}")
 
 
-def _state(replication: Replication) -> Replicated:
+def _state(replication: Replication) -> ReplicationStats:
     counts = replication.counts
-    return Replicated(
+    return ReplicationStats(
         counts.missing_checked,
         counts.missing_found,
         counts.docs_read,
@@ -225,11 +240,12 @@ def _state(replication: Replication) -> Replicated:
         counts.doc_write_failures,
         replication.copied_seq,
         replication.pending,
+        replication.refused,
     )
 
 
-def _sum(before: Replicated, now: Replicated) -> Replicated:
-    return Replicated(
+def _sum(before: ReplicationStats, now: ReplicationStats) -> ReplicationStats:
+    return ReplicationStats(
         before.missing_checked + now.missing_checked,
         before.missing_found + now.missing_found,
         before.docs_read + now.docs_read,
@@ -237,9 +253,35 @@ def _sum(before: Replicated, now: Replicated) -> Replicated:
         before.doc_write_failures + now.doc_write_failures,
         now.last_seq or before.last_seq,
         now.pending,
+        tuple(dict.fromkeys((*before.refused, *now.refused))),
     )
 
 
 def _is_temporary(error: CouchModelError) -> bool:
     """Return True if an error may pass with time."""
     return isinstance(error, TransportError | ServerError | TooManyRequestsError)
+
+
+# --- former names, which work for one more version
+
+_FORMER_NAMES: Final[dict[str, type]] = {"Following": ContinuousReplication, "Replicated": ReplicationStats}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FORMER_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _warn_of_former_name(name, _FORMER_NAMES[name].__name__)
+    return _FORMER_NAMES[name]
+
+
+def _warn_of_former_name(former: str, name: str) -> None:
+    warnings.warn(f"{former} is now {name}; the old name works in this version only", DeprecationWarning, stacklevel=3)
+
+
+def _sorted_ids(doc_ids: Iterable[str] | None) -> tuple[str, ...] | None:
+    if doc_ids is None:
+        return None
+    found = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
+    if isinstance(doc_ids, str) or not all(isinstance(each, str) for each in found):
+        raise ConfigurationError(f"doc_ids is a list of ids, as in ['apple_pie'], not {doc_ids!r}")
+    return tuple(sorted(found))

@@ -38,7 +38,7 @@ async def main() -> None:
 
         async with follow(ours, theirs) as push:
             await write(ours, "bread", title="Bread")
-            await push.caught_up()
+            await push.wait_until_caught_up()
             print("replicated:", (await theirs["bread"])["title"])
 
         await theirs.delete()

@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeVar
 from couchmodel._embedded import limits
 from couchmodel.errors import ServerError
 
-__all__ = ["TIMEOUT_CODE", "UNLIMITED", "Budget", "BusyError", "in_event_loop", "require_thread"]
+__all__ = ["TIMEOUT_CODE", "Budget", "BusyError", "in_event_loop", "require_thread"]
 
 T = TypeVar("T")
 
@@ -87,7 +87,3 @@ class Budget:
         for start in range(0, len(values), limits.CHECKED_VALUES):
             self.check()
             yield values[start : start + limits.CHECKED_VALUES]
-
-
-UNLIMITED: Final = Budget()
-"""The budget of work that has all the time it takes."""

@@ -1,23 +1,26 @@
 """The model class that users subclass, and the connection that binds models to a server."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
-from couchmodel._model.codec.forms import check_storable, write_field
+from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
+from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
-from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.declaration import Security, declare
+from couchmodel._model.schema.base import DocumentModel, ModelMeta
+from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.guard_plan import guard_notes
 from couchmodel._model.store.plan import (
     Plan,
     apply_steps,
@@ -35,7 +38,9 @@ from couchmodel.errors import ConfigurationError
 __all__ = ["Connection", "CouchModel", "connect"]
 
 
-class CouchModel(DocumentModel):
+# The metaclass is named again: a class that names it is neither frozen nor not to checkers (PEP 681), so a subclass may
+# be frozen.
+class CouchModel(DocumentModel, metaclass=ModelMeta):
     """A typed document.
 
     Subclass it, name its database, and declare its fields as in any pydantic model::
@@ -61,6 +66,8 @@ class CouchModel(DocumentModel):
         id: str | None = None,
         security: Security | None = None,
         revs_limit: int | None = None,
+        version: int | None = None,
+        guard: bool | None = None,
         **options: Any,
     ) -> None:
         """Declare a model. What is not given is inherited.
@@ -68,7 +75,9 @@ class CouchModel(DocumentModel):
         ``database`` is the name of its database, ``indexes`` are its Mango indexes. ``type`` marks its documents in a
         database of several models; it is stored in the member ``type_field``, which is ``"type"`` by default. ``id`` is
         a template that makes ids of fields, as ``"book:{slug}"``. ``security`` and ``revs_limit`` are settings of the
-        database. Other options are pydantic's configuration.
+        database. ``version`` is the number of the schema, from 1; it is stored with documents of later versions.
+        ``guard=True`` lets the database itself refuse documents that break the constraints of the model, whoever writes
+        them. Other options are pydantic's configuration.
         """
         super().__init_subclass__()
         given = {
@@ -79,6 +88,8 @@ class CouchModel(DocumentModel):
             "id": id,
             "security": security,
             "revs_limit": revs_limit,
+            "version": version,
+            "guard": guard,
         }
         cls.__declared__ = declare(cls, {name: value for name, value in given.items() if value is not None}, options)
 
@@ -96,6 +107,10 @@ class CouchModel(DocumentModel):
     @classmethod
     def __write_field__(cls, name: str, value: Any) -> Any:
         return write_field(cls, name, value)
+
+    @classmethod
+    def __write_key__(cls, annotation: Any, key: object) -> str:
+        return write_key(annotation, key)
 
     @classmethod
     def repository(cls) -> Repository[Self]:
@@ -158,14 +173,47 @@ class CouchModel(DocumentModel):
         """
         return await cls.repository().save_all(documents, on_error=on_error)
 
+    @classmethod
+    def edit(cls, id: str) -> AbstractAsyncContextManager[Self]:
+        """Return a context that loads a document and saves it at its end; an exception leaves it as it was.
+
+        What others have changed meanwhile is merged field by field: see ``merge`` of :func:`couchmodel.Field`. Edits of
+        one document in this process come one after the other.
+
+        Raises NotFoundError if the document is missing; at the end ConflictError, with ``fields``, if a field was
+        changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
+        does not fit its model.
+        """
+        return cls.repository().edit(id)
+
     async def update(self, **values: Any) -> None:
-        """Assign values to fields by their names, and store the document.
+        """Assign values to fields by their names, and store the document, merged with what others have changed.
 
         Nothing is changed if a value does not fit. Raises DocumentError for an unknown field and for a value that the
-        field does not take; and what :meth:`save` raises.
+        field does not take; ConflictError if a field clashes; and what :meth:`save` raises.
         """
         assign_names(self, values)
-        await self.save()
+        await save_merged(self._find_repository(), self)
+
+    async def refresh(self) -> None:
+        """Load the stored revision into this document, and drop its unsaved changes.
+
+        Raises NotFoundError if the document is missing or deleted.
+        """
+        await self._find_repository().refresh(self)
+
+    @property
+    def is_changed(self) -> bool:
+        """True if the document differs from what is stored of it, or is not stored."""
+        return is_changed(self)
+
+    def changed_fields(self) -> set[str]:
+        """Return the names of the fields that differ from what is stored; all fields if nothing is stored."""
+        return changed_fields(self)
+
+    def rollback(self) -> None:
+        """Give the fields the values that are stored. Raises ConfigurationError if nothing is stored."""
+        rollback(self)
 
     async def save(self) -> None:
         """Store the document. Sends nothing if nothing has changed since it was loaded or saved.
@@ -219,7 +267,8 @@ class Connection(CouchDB):
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
         The plan notes how many documents an index would leave out, because they were stored before a field was added.
-        Raises ConfigurationError if the models cannot share their databases.
+        It also lists the constraints that a guard cannot have, and counts the stored documents that break it. Raises
+        ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
         self._check(models)
         steps, notes = [], []
@@ -227,6 +276,7 @@ class Connection(CouchDB):
             database = self._database_of(model)
             steps += [step.description async for step in plan_model(model, database)]
             notes += [note async for note in missing_members(model, database)]
+            notes += [note async for note in guard_notes(model, database)]
         if prune:
             for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():
                 steps += [step.description async for step in plan_pruning(sharing, self.database(name))]
@@ -235,13 +285,14 @@ class Connection(CouchDB):
     async def apply(self, *models: type[CouchModel], prune: bool = False) -> None:
         """Create the databases of models if they are missing, and bring settings and indexes to what they declare.
 
-        A second call changes nothing. An index that has changed is created beside the old one, which other programs may
-        still use. ``prune`` deletes the indexes that no model declares which was applied to this connection; those of
-        other programs, which couchmodel did not create, are left alone. Inside ``using(database)`` all models are
-        applied to that database.
+        A second call changes nothing. Guards are in force when it returns. An index that has changed is created beside
+        the old one, which other programs may still use. ``prune`` deletes the indexes that no model declares which was
+        applied to this connection; those of other programs, which couchmodel did not create, are left alone. Inside
+        ``using(database)`` all models are applied to that database.
 
         Raises ConfigurationError if a model names no database, or if two models share one and their documents could not
-        be told apart; UnauthorizedError if the user may not create the database or change its indexes.
+        be told apart or their settings differ; UnauthorizedError if the user may not create the database or change its
+        indexes.
         """
         self._check(models)
         for model in models:
@@ -261,8 +312,13 @@ class Connection(CouchDB):
             found.setdefault(self._database_of(model).id, []).append(model)
         return found
 
-    def _check(self, models: Iterable[type[CouchModel]]) -> None:
-        check_together({**self._applied, **_by_name(models)}.values(), named=overriding_database() is None)
+    def _check(self, models: Iterable[Any]) -> None:
+        for model in models:
+            if not isinstance(model, type) or not issubclass(model, CouchModel):
+                raise ConfigurationError(f"{model!r} is no model: write plan(Author, Recipe), and the same for apply")
+        together = {**self._applied, **_by_name(models)}.values()
+        check_together(together, named=overriding_database() is None)
+        check_settings(together)
 
     async def close(self) -> None:
         """Close the connections and files, and unbind the models."""

@@ -54,10 +54,12 @@ class Replication:
         """The sequence of the source up to which everything is in the target."""
         self.checkpoint_seq: str | int = 0
         """The sequence of the last checkpoint."""
+        self.has_begun = False
+        """True once ``copied_seq`` is known from the checkpoints, if there are any."""
         self.pending: int | None = None
         """Changes of the source that follow ``copied_seq``; None if the source does not say."""
         self.on_progress: Callable[[], None] | None = None
-        """A function that is called each time that ``copied_seq`` has changed."""
+        """A function that is called when the replication begins, and each time that ``copied_seq`` has changed."""
         self._checkpoints = Checkpoints(source, target, "", self.session)
         self._filter_code: str | None = None
         self._start_times: tuple[str | None, ...] = ()
@@ -96,6 +98,11 @@ class Replication:
         await self._save_progress()
         return self._checkpoints.log
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The ids of documents that could not be read or written, in the order of their first failure."""
+        return tuple(self._transfer.refused)
+
     def totals(self) -> dict[str, int]:
         """Return the counts of this session and of those before it, as CouchDB shows them."""
         before = self._checkpoints.before
@@ -130,6 +137,8 @@ class Replication:
         if self.options.since_seq is not None:
             self._checkpoints.start = start = self.options.since_seq
         self.copied_seq = self.checkpoint_seq = start
+        self.has_begun = True
+        self._report_progress()
 
     async def _replicate(self) -> None:
         async with aclosing(self._pages()) as pages:  # no request may go on once the replication has failed
@@ -140,12 +149,17 @@ class Replication:
         rows = page["results"]
         if rows:
             self._has_changes = True
+            # Only after the whole page is copied does its sequence count, so a failure repeats revisions and loses
+            # none.
             await self._copy({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
         self.copied_seq, self.pending = page["last_seq"], page.get("pending")
-        if self.on_progress is not None:
-            self.on_progress()
+        self._report_progress()
         if (time.monotonic() - self._saved_at) * 1000 >= self.options.checkpoint_interval:
             await self._write_checkpoint()
+
+    def _report_progress(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress()
 
     async def _pages(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield pages of changes. The next page is requested while the last one is copied."""
@@ -153,6 +167,7 @@ class Replication:
         try:
             while True:
                 page = await self._wait_for_page(request)
+                # A page that is not full is the last one.
                 if not self.options.continuous and len(page["results"]) < _PAGE:
                     yield page
                     return

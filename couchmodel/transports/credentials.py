@@ -8,6 +8,7 @@ import base64
 import binascii
 import hmac
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, Protocol
@@ -39,26 +40,69 @@ _FRESH_SHARE: Final = 0.9
 """The share of its lifetime for which a cookie or a token is used, so that none expires on its way to the server."""
 
 
+_FORMER_NAMES: Final = {
+    "fixed": "static_headers",
+    "renews": "is_refreshable",
+    "refused": "invalidate",
+    "learn": "update_cookies",
+}
+
+
+def _warn_of_former_name(former: str, name: str) -> None:
+    message = f"Credentials.{former} is now {name}; the old name works in this version only"
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+
+
+def _former_name(name: str) -> Any:
+    """Return a property that reads and sets the attribute ``name``, with a warning."""
+    former = next(key for key, value in _FORMER_NAMES.items() if value == name)
+
+    def read(self: "Credentials") -> Any:
+        _warn_of_former_name(former, name)
+        return getattr(self, name)
+
+    def write(self: "Credentials", value: Any) -> None:
+        _warn_of_former_name(former, name)
+        setattr(self, name, value)
+
+    return property(read, write)
+
+
 class Credentials:
     """The base class of credentials.
 
-    The ``fixed`` headers are sent with every request. If ``renews`` is True, the methods are called as well, for
-    headers that change.
+    The ``static_headers`` are sent with every request. If ``is_refreshable`` is True, the methods are called as well,
+    for headers that expire.
     """
 
-    fixed: Mapping[str, str] = EMPTY
-    renews: bool = False
+    static_headers: Mapping[str, str] = EMPTY
+    is_refreshable: bool = False
+
+    # Former names, which work for one more version, also in subclasses: see ``__init_subclass__``.
+    fixed = _former_name("static_headers")
+    renews = _former_name("is_refreshable")
+    refused = _former_name("invalidate")
+    learn = _former_name("update_cookies")
+
+    def __init_subclass__(cls) -> None:
+        """Give what a subclass has defined under a former name its present one."""
+        super().__init_subclass__()
+        for former, name in _FORMER_NAMES.items():
+            if former in vars(cls):
+                _warn_of_former_name(former, name)
+                setattr(cls, name, vars(cls)[former])
+                delattr(cls, former)
 
     async def headers(self, exchange: Exchange) -> Mapping[str, str]:
         """Return the headers of the next request. ``exchange`` sends requests that come before it, such as a login."""
         return EMPTY
 
-    def refused(self, headers: Mapping[str, str]) -> bool:
-        """Note that the server answered 401 to these headers. Return True to try again with other ones."""
+    def invalidate(self, headers: Mapping[str, str]) -> bool:
+        """Forget these headers, to which the server answered 401. Return True to try again with other ones."""
         return False
 
-    def learn(self, set_cookies: Iterable[str]) -> None:
-        """Note the ``Set-Cookie`` headers of an answer."""
+    def update_cookies(self, set_cookies: Iterable[str]) -> None:
+        """Take the ``Set-Cookie`` headers of an answer, which may have a new cookie."""
 
 
 class BasicAuth(Credentials):
@@ -72,7 +116,7 @@ class BasicAuth(Credentials):
                 f"the user {user!r} has a colon, which basic authentication cannot send: use CookieAuth"
             )
         self.user = user
-        self.fixed = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+        self.static_headers = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
     def __repr__(self) -> str:
         return f"<BasicAuth {self.user!r}>"
@@ -86,7 +130,7 @@ class CookieAuth(Credentials):
     expires.
     """
 
-    renews = True
+    is_refreshable = True
 
     def __init__(self, user: str | None = None, password: str = "", *, cookie: str | None = None) -> None:
         """Raises ConfigurationError if there is neither a user nor a cookie."""
@@ -113,8 +157,9 @@ class CookieAuth(Credentials):
             # The first task has logged in for all that waited for the lock.
             return self._fresh_headers() or await self._log_in(exchange)
 
-    def refused(self, headers: Mapping[str, str]) -> bool:
+    def invalidate(self, headers: Mapping[str, str]) -> bool:
         """Forget the cookie, unless it has been replaced meanwhile. Return True if a login can get another one."""
+        # Another task has replaced them while this request was on its way.
         if headers is not self._headers:
             return True
         if self.user is None:
@@ -122,7 +167,7 @@ class CookieAuth(Credentials):
         self._headers = None
         return True
 
-    def learn(self, set_cookies: Iterable[str]) -> None:
+    def update_cookies(self, set_cookies: Iterable[str]) -> None:
         """Keep the new cookie of the session, if there is one."""
         for text in set_cookies:
             cookie = _session_cookie(text)
@@ -146,7 +191,7 @@ class CookieAuth(Credentials):
         if response.status >= 300:
             raise answer_error(self._login, response)
         self._headers = None
-        self.learn(_set_cookies(response))
+        self.update_cookies(_set_cookies(response))
         if self._headers is None:
             raise ProtocolError("the server sent no session cookie: is cookie authentication enabled? (POST /_session)")
         return self._headers
@@ -165,10 +210,10 @@ class JWTAuth(Credentials):
         self._headers: dict[str, str] | None = None
         self._stale_at = 0.0
         if isinstance(token, str):
-            self.fixed = _bearer_header(token)
+            self.static_headers = _bearer_header(token)
         elif not callable(token):
             raise ConfigurationError("the token of JWTAuth must be a string, or an async callable that returns one")
-        self.renews = self._source is not None
+        self.is_refreshable = self._source is not None
 
     def __repr__(self) -> str:
         return f"<JWTAuth {'by token' if self._source is None else 'by callable'}>"
@@ -182,7 +227,7 @@ class JWTAuth(Credentials):
             self._headers, self._stale_at = _bearer_header(token), _stale_at(token)
         return self._headers
 
-    def refused(self, headers: Mapping[str, str]) -> bool:
+    def invalidate(self, headers: Mapping[str, str]) -> bool:
         """Forget the token, unless it has been replaced meanwhile. Return True if a callable can get another one."""
         if headers is self._headers:
             self._headers = None
@@ -202,7 +247,7 @@ class ProxyAuth(Credentials):
         """Raises ConfigurationError for a name or roles that no header can carry, and for an unknown algorithm."""
         joined = ",".join(roles)
         self.user = user
-        self.fixed = {
+        self.static_headers = {
             "X-Auth-CouchDB-UserName": _check_header("user", user),
             "X-Auth-CouchDB-Roles": _check_header("roles", joined),
         }
@@ -213,7 +258,7 @@ class ProxyAuth(Credentials):
                 raise ConfigurationError(
                     f"the hash algorithm {algorithm!r} is unknown: use one of the server's, such as 'sha256'"
                 ) from None
-            self.fixed["X-Auth-CouchDB-Token"] = token
+            self.static_headers["X-Auth-CouchDB-Token"] = token
 
     def __repr__(self) -> str:
         return f"<ProxyAuth {self.user!r}>"
@@ -252,9 +297,9 @@ async def send_authenticated(auth: Credentials, request: Request, send: SendWith
     headers = await auth.headers(send)
     response = await send(request, headers)
     has_started = isinstance(request.body, RequestStream) and request.body.has_started
-    if response.status == 401 and not has_started and auth.refused(headers):
+    if response.status == 401 and not has_started and auth.invalidate(headers):
         response = await send(request, await auth.headers(send))
-    auth.learn(_set_cookies(response))
+    auth.update_cookies(_set_cookies(response))
     return response
 
 

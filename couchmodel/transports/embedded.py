@@ -58,8 +58,8 @@ class EmbeddedTransport:
         auth = self._auth
         if auth is None:
             return await self._router.answer(request)
-        request.headers = {**request.headers, **_lower_names(auth.fixed)}
-        if not auth.renews:
+        request.headers = {**request.headers, **_lower_names(auth.static_headers)}
+        if not auth.is_refreshable:
             return await self._router.authenticate_and_answer(request)
         return await send_authenticated(auth, request, self._answer_with)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, computed_field, create_model
+from pydantic import AliasGenerator, BaseModel, ValidationError, computed_field, create_model
+from pydantic.alias_generators import to_camel
 
 from couchmodel import (
     Attachment,
@@ -18,6 +20,7 @@ from couchmodel import (
     Index,
     Mapped,
     QueryError,
+    Security,
     attachment,
 )
 from couchmodel._model.codec import codec
@@ -27,6 +30,11 @@ from couchmodel._wire.messages import decode, encode
 
 def model(keywords: dict[str, Any] | None = None, **fields: Any) -> type[CouchModel]:
     return create_model("Book", __base__=CouchModel, __cls_kwargs__=keywords or {}, **fields)
+
+
+class Muddled(BaseModel):
+    a: int = Field(default=0, stored_as="b")
+    b: int = 0
 
 
 @pytest.mark.parametrize(
@@ -43,15 +51,36 @@ def model(keywords: dict[str, Any] | None = None, **fields: Any) -> type[CouchMo
         (lambda: model({"id": "book:{slag}"}, slug=(str, ...)), "no field 'slag': did you mean 'slug'"),
         (lambda: model({"id": "book"}), "has to name a field"),
         (lambda: model({"id": "{slug"}, slug=(str, ...)), "no template"),
+        (lambda: model({"id": "{slug!r}"}, slug=(str, ...)), "may have a format for each field"),
+        (lambda: model({"id": "{slug:{n}}"}, slug=(str, ...), n=(int, 3)), "may have a format for each field"),
         (lambda: model({"type": "book"}, type=(str, "x")), "both be stored as 'type': write `type_field=\"…\"`"),
         (lambda: model(a=(int, Field(0, stored_as="b")), b=(int, 0)), "both be stored as 'b'"),
         (lambda: model(kind=(str, Field("", alias="_type"))), "'_type', and names that begin with an underscore"),
         (lambda: model(id=(str, Field(alias="isbn"))), 'id="{isbn}"'),
+        (lambda: model(id=(str, Field(validation_alias="isbn"))), 'id="{isbn}"'),
+        (lambda: model(id=(str | None, None)), "id cannot be None: declare it as a str"),
+        (lambda: model(id=(int | str, ...)), r"id is of int \| str, and the ids of CouchDB are text"),
+        (lambda: model(rev=(int, 0)), 'rev is the revision that CouchDB assigns.*stored_as="rev"'),
+        (lambda: model(kind=(str, Field("", validation_alias="_id"))), "kind cannot be read from '_id'"),
+        (lambda: model({"type_field": "a.b"}), "type_field='a.b' is no name for the member"),
         (lambda: model(id=(UUID, ...)), "id is of UUID, and the ids of CouchDB are text"),
         (
             lambda: Field(stord_as="x"),  # type: ignore[call-arg]
             "no option 'stord_as': did you mean 'stored_as'",
         ),
+        (lambda: Security(member_roles="cook"), r"member_roles of Security is a list of texts, as in \['cook'\]"),  # type: ignore[arg-type]
+        (lambda: Security(admin_names=[3]), r"admin_names of Security is a list of texts"),  # type: ignore[arg-type]
+        (lambda: Field(stored_as=""), "stored_as is the name of a member, and '' is none"),
+        (
+            lambda: model(part=(Muddled, ...)),
+            "Book.part cannot be stored: the fields 'a' and 'b' of Muddled would both",
+        ),
+        (
+            lambda: model(one=(Muddled, ...), two=(Muddled, ...)),
+            "the fields 'a' and 'b' of Muddled would both be stored as",
+        ),
+        (lambda: model(photos=(dict[str, Attachment], {})), "photos has attachments inside another type"),
+        (lambda: model(photos=(list[Attachment] | None, None)), "photos has attachments inside another type"),
         (lambda: attachment(content_types="image/*"), "content_types is a list"),
         (lambda: Index(3), "names of fields"),  # type: ignore[arg-type]
     ],
@@ -114,6 +143,30 @@ def test_a_misspelt_field_names_the_nearest(name: str, reason: str) -> None:
         Bar.foo.nam  # type: ignore[union-attr]  # noqa: B018
 
 
+class Titled(BaseModel):
+    title: str = "x"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def upper(self) -> str:
+        return self.title.upper()
+
+
+class Shelved(Titled, CouchModel):
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def lower(self) -> str:
+        return self.title.lower()
+
+
+@pytest.mark.parametrize("name", ["upper", "lower"])
+def test_a_computed_field_cannot_be_queried(name: str) -> None:
+    with pytest.raises(QueryError, match=rf"Shelved\.{name} is a computed field, which is not stored"):
+        getattr(Shelved, name)
+    assert isinstance(Titled.upper, property)
+    assert Shelved(title="Sea").model_dump(include={"upper", "lower"}) == {"upper": "SEA", "lower": "sea"}
+
+
 @pytest.mark.parametrize(
     "name", ["copy", "json", "dict", "schema", "validate", "construct", "register", "mro", "fields"]
 )
@@ -124,19 +177,51 @@ def test_a_field_with_the_name_of_a_method_has_another_way_to_it(name: str) -> N
     assert build_selector([book.fields[name] == "x"]) == {name: {"$eq": "x"}}
 
 
+class Listed:
+    fields = ("title",)
+
+
+def test_an_attribute_named_fields_that_is_no_field_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"_Own\.fields has the fields of the model"):
+
+        class _Own(CouchModel):  # pyright: ignore[reportUnusedClass]
+            fields: ClassVar[list[str]] = ["title"]
+
+    with pytest.raises(ConfigurationError, match=r"_Mixed\.fields has the fields of the model"):
+
+        class _Mixed(Listed, CouchModel):  # pyright: ignore[reportUnusedClass]
+            pass
+
+
 class Book(CouchModel, id="book:{slug}"):
     slug: Mapped[str]
     part: Mapped[int] = Field(default=1)
 
 
-class Part(Book, id="{slug}/{part}"):
+class Part(Book, id="{slug}/{part:03}"):
     pass
 
 
 def test_an_id_is_made_of_fields() -> None:
     assert Book(slug="sea").id == "book:sea"
-    assert Part(slug="sea", part=2).id == "sea/2"
+    assert Part(slug="sea", part=2).id == "sea/002"
     assert codec.load(Book, encode({"_id": "other", "_rev": "1-a", "slug": "sea"})).id == "other"
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "reason"),
+    [
+        (lambda: Book(slug=""), "slug", r"slug is '', and the id 'book:\{slug\}' is made of it"),
+        (lambda: Book.model_validate_json('{"slug": ""}'), "slug", "slug is ''"),
+        (model({"id": "{part:03d}"}, part=(str, "x")), "part", "the format '03d' of the id does not fit it"),
+    ],
+)
+def test_a_field_of_which_no_id_can_be_made_is_told_by_pydantics_error(
+    make: Callable[[], object], field: str, reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason) as caught:
+        make()
+    assert caught.value.errors()[0]["loc"] == (field,)
 
 
 def test_an_id_follows_its_fields_until_the_first_save() -> None:
@@ -153,6 +238,22 @@ def test_an_id_follows_its_fields_until_the_first_save() -> None:
 def test_an_id_that_is_not_that_of_the_fields_is_refused(book: Book) -> None:
     with pytest.raises(DocumentError, match=r"is made of its fields, 'book:\{slug\}', and would be"):
         codec.settle_id(book)
+
+
+@pytest.mark.parametrize("generator", [to_camel, AliasGenerator(serialization_alias=to_camel), str.upper])
+def test_a_generator_of_aliases_leaves_the_id_and_the_revision_alone(generator: Any) -> None:
+    class Page(CouchModel, alias_generator=generator, populate_by_name=True):
+        page_number: int
+
+    class Sheet(Page):
+        id: str = Field(default_factory=lambda: "sheet")  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    for model in (Page, Sheet):
+        page = model(page_number=4)
+        assert page.model_dump(by_alias=True).keys() >= {"id", "rev"}
+        again = codec.load(model, codec.body_to_send(page) or b"")
+        assert again == page
+        assert codec.load(model, encode({"_id": "x", "_rev": "1-a", "page_number": 4})).rev == "1-a"
 
 
 def test_an_id_may_be_one_of_several_words() -> None:

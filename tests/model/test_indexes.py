@@ -22,6 +22,7 @@ from couchmodel import (
     using,
 )
 from couchmodel._model.query.implication import implies
+from couchmodel._model.store import strictness
 from couchmodel.engine import Database
 
 
@@ -200,6 +201,16 @@ async def test_a_strict_connection_refuses_scans(strict: Repository[Part]) -> No
     assert len(await strict.find(Part.a >= 1)) == 2
     assert len(await strict.find()) == 2
     assert len(await strict.find(col(Part.id) == "x")) == 1
+    with pytest.raises(NoIndexError, match=r"Index\('note'\)"):
+        await strict.find(Part.note == "n")
+
+
+async def test_an_older_server_is_asked_before_a_scan(
+    strict: Repository[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strictness, "_FIRST_VERSION", (99,))
+    await strict.save(Part(id="x", a=1))
+    assert len(await strict.find(Part.a >= 1)) == 1
     with pytest.raises(NoIndexError, match=r"Index\('note'\)"):
         await strict.find(Part.note == "n")
 

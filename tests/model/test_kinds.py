@@ -1,7 +1,9 @@
 """Several models in one database, told apart by their types."""
 
+from typing import Any
+
 import pytest
-from pydantic import ConfigDict, create_model
+from pydantic import AliasChoices, BaseModel, ConfigDict, create_model
 
 from couchmodel import (
     ConfigurationError,
@@ -70,6 +72,20 @@ async def test_a_document_of_another_type_is_told_apart(shelf: Shelf) -> None:
         await shelf.Book.get("ada")
 
 
+async def test_a_document_of_another_model_is_refused(shelf: Shelf) -> None:
+    wrong: Any = shelf.Author(id="bob", name="Bob")
+    for write in (shelf.Book.save_all([wrong]), shelf.Book.repository().save(wrong)):
+        with pytest.raises(ConfigurationError, match="a document of Author is no Book"):
+            await write
+    wrong = await shelf.Author.get("ada")
+    with pytest.raises(ConfigurationError, match="a document of Author is no Book"):
+        await shelf.Book.repository().delete(wrong)
+    await shelf.Book.save_all([shelf.Novel(slug="hill", hero="Ann")])
+    wrong = {"slug": "x"}
+    with pytest.raises(ConfigurationError, match=r"\{'slug': 'x'\} is no Book"):
+        await shelf.Book.save_all([wrong])
+
+
 async def test_kinds_may_forbid_or_allow_undeclared_members(couch: Connection, database: Database) -> None:
     class Tight(CouchModel, database=database.id, type="tight"):
         model_config = ConfigDict(extra="forbid")
@@ -100,6 +116,41 @@ async def test_models_that_cannot_be_told_apart_are_refused(couch: Connection, d
         await couch.apply(Other)
     with pytest.raises(ConfigurationError, match="One and Bare share the database"):
         await couch.plan(Bare)
+
+
+async def test_models_of_one_class_name_keep_each_others_indexes(couch: Connection, database: Database) -> None:
+    def define(type: str, field: str) -> type[CouchModel]:
+        keywords: dict[str, Any] = {"database": database.id, "type": type, "indexes": [Index(field)]}
+        fields: dict[str, Any] = {field: (int, 0)}
+        name = f"{type}.Recipe"
+        return create_model("Recipe", __base__=CouchModel, __cls_kwargs__=keywords, __qualname__=name, **fields)
+
+    models = define("pie", "apples"), define("soup", "onions")
+    await couch.apply(*models)
+    assert str(await couch.plan(*models)) == "nothing to do"
+    found = (await database.session.get((*database.path, "_index")))["indexes"]
+    assert [each["name"] for each in found] == ["_all_docs", "apples", "onions"]
+
+
+async def test_settings_of_a_database_that_differ_are_refused(couch: Connection, database: Database) -> None:
+    class Bread(CouchModel, database=database.id, type="bread", revs_limit=5):
+        pass
+
+    class Cake(CouchModel, database=database.id, type="cake", revs_limit=7):
+        pass
+
+    class Pie(CouchModel, database=database.id, type="pie"):
+        pass
+
+    await couch.apply(Bread, Pie)
+    with pytest.raises(ConfigurationError, match="Bread and Cake declare different values of revs_limit"):
+        await couch.apply(Cake)
+
+
+@pytest.mark.parametrize("wrong", [3, "Bread", [CouchModel], BaseModel])
+async def test_what_is_no_model_is_refused(couch: Connection, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no model: write plan\(Author, Recipe\)"):
+        await couch.plan(wrong)
 
 
 async def test_a_kind_may_be_defined_when_its_base_is_in_use_already(shelf: Shelf, database: Database) -> None:
@@ -145,6 +196,40 @@ async def test_a_stored_document_without_a_new_field_is_told_by_the_plan_and_mig
     assert (report.upgraded, report.failed) == (3, ["odd"])
     assert [recipe.id async for recipe in Recipe.find().sort(Recipe.rating)] == ["r0", "r1", "r2"]
     assert (await database.get("r1")).json["page"] == 1
+    assert (await Recipe.repository().migrate()).upgraded == 0
+
+
+class Ingredient(BaseModel):
+    name: str = Field(default="", validation_alias=AliasChoices("label", "title"))
+
+
+async def test_older_names_of_fields_are_kept_by_a_save_and_removed_by_a_migration(
+    couch: Connection, database: Database
+) -> None:
+    class Recipe(CouchModel, database=database.id):
+        name: Mapped[str] = Field(stored_as="title", validation_alias=AliasChoices("name", "label"))
+        parts: dict[str, list[Ingredient]] = {}
+        rating: Mapped[int] = Field(default=0, alias="stars")
+
+    flour = {"label": "flour", "title": "f", "page": 7}
+    old = {"label": "Pie", "parts": {"dough": [flour]}, "stars": 3, "rating": "not a member that is read"}
+    await (await database.create("pie", data=old)).save()
+    await (await database.create("cake", data={"name": "Cake", "title": "Old cake", "parts": {}, "stars": 0})).save()
+
+    pie = await Recipe.get("pie")
+    pie.name = "Apple pie"
+    await pie.save()
+    assert (await database.get("pie")).json.items() >= {"label": "Pie", "title": "Apple pie"}.items()
+
+    assert (await Recipe.repository().migrate()).upgraded == 2
+    assert (await database.get("pie")).json == {
+        "title": "Apple pie",
+        "parts": {"dough": [{"name": "flour", "page": 7}]},
+        "stars": 3,
+        "rating": "not a member that is read",
+    }
+    assert (await database.get("cake")).json == {"title": "Old cake", "parts": {}, "stars": 0}
+    assert await Recipe.get("pie") == pie
     assert (await Recipe.repository().migrate()).upgraded == 0
 
 

@@ -23,7 +23,7 @@ from couchmodel import (
     QueryError,
     Repository,
 )
-from couchmodel._model.schema.links import make_target
+from couchmodel._model.schema.links.link import make_target
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Database, Session
 from tests.model.cycle.authors import Author as CyclicAuthor

@@ -254,6 +254,26 @@ def test_a_broken_regular_expression_says_where() -> None:
         Cake.title.matches("a(b")
 
 
+SENSELESS: dict[str, tuple[Any, str]] = {
+    "a lone surrogate": (lambda: Cake.title == "\ud800", "cannot be sent"),
+    "a lone surrogate in a selector": (lambda: {"title": "\ud800"}, "cannot be sent"),
+    "NaN in a selector": (lambda: {"rating": float("nan")}, "NaN"),
+    "a number as a name": (lambda: {3: "x"}, "texts"),
+    "a number for a text": (lambda: Cake.title.startswith(3), "a text"),  # type: ignore[arg-type]
+    "a number for a pattern": (lambda: Cake.title.matches(3), "regular expression"),  # type: ignore[arg-type]
+    "a text for a truth value": (lambda: Cake.title.exists("no"), "True or False"),  # type: ignore[arg-type]
+    "a comparison of values": (lambda: Cake(title="x", maker=Maker(name="A")).rating >= 4, "not of a model's fields"),
+    "a field": (lambda: Cake.rating, "is not a condition"),
+}
+
+
+@pytest.mark.parametrize("kind", SENSELESS)
+async def test_a_condition_that_makes_no_sense_is_refused_before_it_is_sent(cakes: Repository[Cake], kind: str) -> None:
+    condition, said = SENSELESS[kind]
+    with pytest.raises(QueryError, match=said):
+        cakes.find(condition()).body()
+
+
 async def test_a_condition_on_another_model_is_refused(cakes: Repository[Cake]) -> None:
     with pytest.raises(QueryError, match=r"Other\.rating is no field of Cake"):
         cakes.find(Other.rating > 3).body()

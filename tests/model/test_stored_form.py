@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from pydantic import (
     field_validator,
 )
 
-from couchmodel import ConfigurationError, CouchModel, DocumentError, Field
+from couchmodel import Attachment, ConfigurationError, CouchModel, DocumentError, Field, attachment
 from couchmodel._embedded.rules.collation import compare
 from couchmodel._model.codec import codec
 from couchmodel._wire.messages import decode, encode
@@ -122,6 +122,35 @@ def test_a_value_is_stored_in_a_form_that_is_read_again(annotation: Any, value: 
     assert round_trip(document) == document
 
 
+class Tight(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = ""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def initial(self) -> str:
+        return self.name[:1]
+
+
+def test_an_embedded_model_that_forbids_extras_may_have_computed_fields() -> None:
+    document = model_of(list[Tight])(value=[Tight(name="Ada")])
+    assert round_trip(document) == document
+
+
+class Counts(CouchModel):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int]  # pyright: ignore[reportIncompatibleVariableOverride]
+    photo: Attachment = attachment()
+
+
+def test_extras_of_a_declared_type_may_stand_beside_attachments() -> None:
+    stubs = {"photo": {"stub": True, "content_type": "image/png", "length": 1}}
+    counts = codec.load(Counts, encode({"_id": "x", "_rev": "1-a", "apples": 4, "_attachments": stubs}))
+    assert counts.model_extra == {"apples": 4}
+    counts.apples = 5  # type: ignore[attr-defined]
+    assert stored(counts) == {"_rev": "1-a", "apples": 5, "_attachments": stubs}
+
+
 def test_json_in_a_text_is_stored_as_its_value() -> None:
     class Message(CouchModel):
         numbers: Json[list[int]]
@@ -162,6 +191,52 @@ def test_values_are_stored_in_their_order(annotation: Any, values: st.SearchStra
     check()
 
 
+@dataclasses.dataclass
+class Hidden:
+    code: str = Field(default="", exclude=True)
+    rare: int = Field(default=0, exclude_if=lambda value: value == 7)
+
+
+@dataclasses.dataclass
+class Reading:
+    at: datetime
+    value: Any = 0.0
+
+
+class Measured(BaseModel):
+    reading: Reading
+
+
+class Base64(BaseModel):
+    model_config = ConfigDict(ser_json_bytes="base64", ser_json_timedelta="iso8601")
+    content: bytes
+    lasts: timedelta
+
+
+CEST_NOON = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+STORED_NOON = "2026-05-01T10:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "text"),
+    [
+        (Hidden, Hidden("c", 7), {"code": "c", "rare": 7}),
+        (Reading, Reading(CEST_NOON), {"at": STORED_NOON, "value": 0.0}),
+        (
+            SerializeAsAny[Measured],
+            Measured(reading=Reading(CEST_NOON)),
+            {"reading": {"at": STORED_NOON, "value": 0.0}},
+        ),
+        (int | datetime | str, CEST_NOON, STORED_NOON),
+        (Base64, Base64(content=b"\xff\x00", lasts=timedelta(1)), {"content": "ff00", "lasts": 86400.0}),
+    ],
+)
+def test_what_an_api_writes_otherwise_is_stored_by_its_own_rules(annotation: Any, value: object, text: object) -> None:
+    document = model_of(annotation)(value=value)
+    assert stored(document) == {"value": text}
+    assert round_trip(document) == document
+
+
 class Animal(BaseModel):
     name: str
 
@@ -198,6 +273,11 @@ class Rounded(CouchModel):
         (lambda: model_of(SerializeAsAny[Animal])(value=Dog(name="Rex")), "value: a value of Dog"),
         (lambda: model_of(list[Animal])(value=[Dog(name="Rex")]), "value.0: a value of Dog"),
         (lambda: model_of(Any)(value={"n": float("nan")}), "value.n: .*NaN"),
+        (lambda: model_of(Reading)(value=Reading(CEST_NOON, float("nan"))), "value.value: .*NaN"),
+        (
+            lambda: model_of(SerializeAsAny[Measured])(value=Measured(reading=Reading(CEST_NOON, float("inf")))),
+            "value.reading.value: .*NaN",
+        ),
         (lambda: model_of(Any)(value=datetime(2026, 1, 1, tzinfo=UTC)), "value: a value of datetime.* one of str"),
         (lambda: model_of(Any)(value=Animal(name="x")), "value: a value of Animal.* one of dict"),
         (lambda: model_of(Decimal)(value=Decimal("NaN")), "finite"),
@@ -219,11 +299,35 @@ class Unreadable:
     pass
 
 
+class Odd(BaseModel):
+    text: str = ""
+    anything: Any = None
+    deep: dict[str, list[str]] = {}
+
+
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        (lambda: model_of(Odd)(value=Odd(text="\ud800")), "value.text: .*surrogates"),
+        (
+            lambda: model_of(list[Odd])(value=[Odd(), Odd(deep={"a": ["b", "\ud800"]})]),
+            "value.1.deep.a.1: .*surrogates",
+        ),
+        (lambda: model_of(Odd)(value=Odd(anything=[Unreadable()])), "value.anything.0: .*unknown type.*Unreadable"),
+        (lambda: Loose.model_validate({"a": {"b": "\ud800"}}), "a.b: .*surrogates"),
+    ],
+)
+def test_a_value_that_cannot_be_written_is_named_with_its_path(document: Callable[[], CouchModel], where: str) -> None:
+    with pytest.raises(DocumentError, match=f"cannot be stored: {where}"):
+        codec.body_to_send(document())
+
+
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
         (SecretStr, "Thing.value cannot be stored: .*asterisks"),
         (list[SecretStr], "Thing.value cannot be stored: .*asterisks"),
+        (dict[str, SecretStr], "Thing.value cannot be stored: .*asterisks"),
         (create_model("Inner", password=(SecretStr, ...)), "Thing.value.password cannot be stored: .*asterisks"),
         (Callable[[], int], "Thing.value cannot be stored: a function"),
         (Iterable[int], "Thing.value cannot be stored: an iterable"),

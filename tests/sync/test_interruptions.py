@@ -138,7 +138,7 @@ async def test_a_continuous_one_waits_for_the_connection(
     monkeypatch.setattr("couchmodel.sync._BACKOFF", Backoff(0.001))
     failing(line, "_revs_diff", 3, TransportError("cut"), times=12)
     async with asyncio.timeout(30), follow(source, target) as following:
-        await following.caught_up()
+        await following.wait_until_caught_up()
         assert await count(target) == 1500
 
 

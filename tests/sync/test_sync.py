@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from couchmodel import BadRequestError, NotFoundError
+from couchmodel import BadRequestError, ConfigurationError, NotFoundError, sync
 from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
@@ -138,7 +138,7 @@ async def test_a_continuous_one_hears_of_another_filter_function(
     await store(database, *({"_id": f"{n}", "n": n} for n in range(4)))
     options: dict[str, Any] = {"filter": "d/wanted", "checkpoint_interval": 0.05}
     async with asyncio.timeout(30), follow(database, elsewhere, **options) as following:
-        await following.caught_up()
+        await following.wait_until_caught_up()
         await set_filter(database, "doc.n > 1")
         async for progress in following:
             if progress.docs_written == 2:
@@ -200,7 +200,7 @@ async def test_a_target_that_is_made_anew_meanwhile_gets_everything(
     monkeypatch.setattr("couchmodel.sync._BACKOFF", Backoff(0.001))
     await store(database, {"_id": "first"})
     async with asyncio.timeout(30), follow(database, elsewhere, checkpoint_interval=0.05) as following:
-        await following.caught_up()
+        await following.wait_until_caught_up()
         await make_anew(elsewhere)
         await store(database, {"_id": "second"})
         with suppress(NotFoundError):  # it was looked for between its deletion and its creation
@@ -214,11 +214,11 @@ async def test_a_target_that_is_made_anew_meanwhile_gets_everything(
 async def test_an_end_that_was_set_back_is_brought_forward(database: Database, elsewhere: Database) -> None:
     async with asyncio.timeout(30), follow(database, elsewhere, checkpoint_interval=0.001) as following:
         await store(database, {"_id": "first"})
-        await following.caught_up()
+        await following.wait_until_caught_up()
         await until_checkpoint(elsewhere)
         logs = (await call(elsewhere, "GET", "_local_docs?include_docs=true"))["rows"]
         await store(database, {"_id": "second"})
-        await following.caught_up()
+        await following.wait_until_caught_up()
     await make_anew(elsewhere)
     for row in logs:  # as a copy from before has them, in the middle of the session
         await call(elsewhere, "PUT", row["id"], {**row["doc"], "_rev": "0-1"})
@@ -237,7 +237,7 @@ async def until_checkpoint(target: Database) -> None:
 async def test_a_continuous_one_brings_what_comes(database: Database, elsewhere: Database) -> None:
     await store(database, {"_id": "first"})
     async with asyncio.timeout(20), follow(database, elsewhere) as following:
-        assert (await following.caught_up()).docs_written == 1
+        assert (await following.wait_until_caught_up()).docs_written == 1
         await store(database, {"_id": "second"})
         async for progress in following:
             if progress.docs_written == 2:
@@ -250,4 +250,37 @@ async def test_a_continuous_one_brings_what_comes(database: Database, elsewhere:
 async def test_a_continuous_one_tells_what_has_ended_it(database: Database, neighbour: Database) -> None:
     async with asyncio.timeout(20), follow(database, neighbour) as following:
         with pytest.raises(NotFoundError, match="could not open"):
-            await following.caught_up()
+            await following.wait_until_caught_up()
+
+
+@pytest.mark.parametrize(
+    ("former", "present"), [("Following", sync.ContinuousReplication), ("Replicated", sync.ReplicationStats)]
+)
+def test_a_class_has_its_former_name_with_a_warning(former: str, present: type) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{former} is now {present.__name__}") as warned:
+        assert getattr(sync, former) is present
+    assert warned[0].filename == __file__
+    assert not hasattr(sync, former.lower())
+
+
+async def test_a_continuous_replication_has_caught_up_with_a_warning(database: Database, elsewhere: Database) -> None:
+    await store(database, {"_id": "a"})
+    async with follow(database, elsewhere) as push:
+        with pytest.warns(DeprecationWarning, match="caught_up is now ContinuousReplication.wait_until_caught_up"):
+            assert await push.caught_up() == push.progress
+
+
+@pytest.mark.parametrize("documents", [(), ({"_id": "a"},)], ids=["empty", "copied before"])
+async def test_a_continuous_replication_without_new_changes_has_caught_up(
+    database: Database, elsewhere: Database, documents: tuple[dict[str, Any], ...]
+) -> None:
+    if documents:
+        await store(database, *documents)
+        await replicate(database, elsewhere)
+    async with follow(database, elsewhere) as push, asyncio.timeout(10):
+        assert (await push.wait_until_caught_up()).docs_written == 0
+
+
+async def test_one_text_in_place_of_several_ids_is_refused(database: Database) -> None:
+    with pytest.raises(ConfigurationError, match=r"\['apple_pie'\]"):
+        await sync.replicate(database, database, doc_ids="abc")

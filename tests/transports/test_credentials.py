@@ -276,3 +276,35 @@ async def test_a_server_refuses_a_wrong_password(server: tuple[str, tuple[str, s
     async with CouchDB(url, auth=CookieAuth(user, "wrong")) as couch:
         with pytest.raises(UnauthorizedError, match=r"Name or password is incorrect.*POST /_session"):
             await couch.keys()
+
+
+async def test_credentials_with_the_former_names_work_with_a_warning(scripted: Start, line: Open) -> None:
+    with pytest.warns(DeprecationWarning, match=r"Credentials\.(renews|refused) is now ") as warned:
+
+        class Ticket(Credentials):
+            renews = True
+
+            def __init__(self) -> None:
+                self.ticket = 1
+
+            async def headers(self, exchange: object) -> dict[str, str]:
+                return {"X-Ticket": str(self.ticket)}
+
+            def refused(self, headers: object) -> bool:
+                self.ticket += 1
+                return True
+
+    assert {each.filename for each in warned} == {__file__}
+    server = await scripted(REFUSED, say())
+    await line(server, auth=Ticket()).get(())
+    assert [each.headers["x-ticket"] for each in server.heard] == ["1", "2"]
+
+
+def test_a_former_name_of_credentials_reads_and_sets_the_present_one() -> None:
+    credentials = BasicAuth("ada", "pw")
+    with pytest.warns(DeprecationWarning, match=r"Credentials\.fixed is now static_headers") as warned:
+        credentials.fixed = {"X-Key": "1"}
+    assert warned[0].filename == __file__
+    assert credentials.static_headers == {"X-Key": "1"}
+    with pytest.warns(DeprecationWarning, match=r"Credentials\.fixed is now static_headers"):
+        assert credentials.fixed == {"X-Key": "1"}

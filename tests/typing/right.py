@@ -31,7 +31,7 @@ from couchmodel import (
     attachment,
     col,
 )
-from couchmodel._model.schema.links import LinkExpression
+from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel.engine import Database
 
 
@@ -62,6 +62,8 @@ class Recipe(CouchModel, database="recipes"):
     labels: Mapped[set[str]] = Field(default_factory=set)
     codes: Mapped[frozenset[int]] = Field(default_factory=frozenset)
     steps: Mapped[tuple[str, ...]] = Field(default=())
+    notes: Mapped[tuple[str, ...] | None] = Field(default=None)
+    marks: Mapped[frozenset[int] | None] = Field(default=None)
     ingredients: Mapped[list[Ingredient]] = Field(default_factory=list)
     scores: Mapped[dict[str, float]] = Field(default_factory=dict)
     photo: Attachment = attachment()
@@ -71,7 +73,14 @@ class Plain(CouchModel, database="recipes"):
     """A model of plain annotations."""
 
     rating: int = 0
+    stars: int = Field(0, ge=0)
     author: Author | None = None
+
+
+class Frozen(CouchModel, database="recipes", type="frozen", frozen=True):
+    """A model with keywords of its class, of which checkers know ``frozen``."""
+
+    title: Mapped[str]
 
 
 ADA = Author(name="Ada")
@@ -105,6 +114,7 @@ def the_constructor_takes_what_was_declared() -> None:
     assert_type(Recipe(title="x", author=ADA), Recipe)
     assert_type(Recipe(id="x", title="x", author=ADA, rating=4, stars=1, tags=["a"]), Recipe)
     assert_type(Plain(), Plain)
+    assert_type(Frozen(title="x"), Frozen)
 
 
 def comparisons_are_conditions() -> None:
@@ -123,6 +133,8 @@ def comparisons_are_conditions() -> None:
     assert_type(Recipe.labels.contains("x"), Condition)
     assert_type(Recipe.codes.contains(1), Condition)
     assert_type(Recipe.steps.contains("x"), Condition)
+    assert_type(Recipe.notes.contains("x"), Condition)
+    assert_type(Recipe.marks.contains(1), Condition)
     assert_type(Recipe.tags.contains_all(["x"]) & (Recipe.tags.size() == 2), Condition)
     assert_type(Recipe.scores.has_key("taste"), Condition)
     assert_type(Recipe.ingredients.any(lambda each: (each.name == "flour") & (each.grams > 1)), Condition)

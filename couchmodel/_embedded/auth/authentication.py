@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import limits
@@ -58,6 +57,7 @@ class Authentication:
         self._token_verifier = _make_token_verifier(configuration)
         self._lockout = Lockout()
         self._secret = (configuration.secret or "").encode()
+        # Made anew in each process and never stored, so the digests of passwords mean nothing outside of it.
         self._key = secrets.token_bytes(32)
         self._is_open = False
         self._opening = threading.Lock()
@@ -75,7 +75,7 @@ class Authentication:
         if self._is_open:
             return
         await self._store.open()
-        stored = decode(await self._store.read(partial(read_meta, "admins")) or b"{}")
+        stored = decode(await self._store.read(read_meta, "admins") or b"{}")
         await asyncio.get_running_loop().run_in_executor(hashing_threads(), self._hash_admins, stored)
 
     def _hash_admins(self, stored: dict[str, str]) -> None:
@@ -146,7 +146,7 @@ class Authentication:
 
     async def _store_admins(self) -> None:
         self._users.clear()
-        await self._store.write(partial(write_meta, "admins", encode(self.admins)))
+        await self._store.write(write_meta, "admins", encode(self.admins))
 
     # --- Methods of authentication
 
@@ -159,6 +159,7 @@ class Authentication:
             raise BadRequestError("What a proxy says has to be UTF-8.")
         if secret := (self.configuration.proxy_secret or "").encode():
             token = headers.get("x-auth-couchdb-token", "").encode(errors="replace")
+            # CouchDB's proof is the HMAC of the name under the server's secret (`x_auth_token`).
             proofs = [hmac.digest(secret, name.encode(), kind).hex().encode() for kind in cookies.ALGORITHMS]
             if not any(hmac.compare_digest(proof, token) for proof in proofs):
                 return None
@@ -170,7 +171,7 @@ class Authentication:
         if ticket is None:
             return None
         if not self._secret:
-            self._secret = await self._store.read(partial(read_meta, "secret"))
+            self._secret = await self._store.read(read_meta, "secret")
         user = await self._user(ticket.name) if self._secret else None
         life = self.configuration.session_timeout
         if user is None or not cookies.is_signed_with(ticket, self._signing_key(user)):
@@ -178,11 +179,13 @@ class Authentication:
         left = ticket.time + life - time.time()
         if left <= 0:
             return None
+        # A cookie is renewed after a tenth of its life, as in CouchDB, so that a client that goes on is not logged out.
         cookie = self._cookie(ticket.name, user) if left < life * 0.9 else None
         return Identity(User(ticket.name, user.roles, "cookie"), cookie)
 
     async def _by_password(self, authorization: str, peer: str) -> User | None:
         name, colon, password = _decode_basic(authorization).partition(":")
+        # CouchDB takes the name and password `_` for no credentials at all.
         if not colon or (name, password) == ("_", "_"):
             return None
         user = await self._user(name)
@@ -220,6 +223,7 @@ class Authentication:
         # Many requests with one password can come together. The first to run hashes it for those that wait.
         return await loop.run_in_executor(hashing_threads(), self._compare, digest, password, kept, guess)
 
+    # Runs on a hashing thread. Single operations of a dictionary are atomic, so the threads share it without a lock.
     def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
             self._refuse_guessing(guess)  # again, because others can have failed while this one waited
@@ -261,7 +265,9 @@ class Authentication:
         """Read the secret that signs cookies, or make and store one, so that sessions outlive the process."""
         if not self._secret:
             secret = secrets.token_hex(16).encode()
-            self._secret = await self._store.write(partial(write_meta, "secret", secret, keep=True))
+            self._secret = await self._store.write(
+                lambda connection: write_meta(connection, "secret", secret, keep=True)
+            )
 
     async def _hash(self, password: str) -> str:
         return await asyncio.get_running_loop().run_in_executor(hashing_threads(), admin_line, password)
@@ -287,6 +293,8 @@ def _decode_basic(authorization: str) -> str:
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:
+    # A dictionary keeps the order of insertion, so the oldest entry goes first. `pop` has a default because another
+    # thread may have removed it.
     while len(known) >= limits.REMEMBERED_PASSWORDS:
         known.pop(next(iter(known)), None)
     known[key] = value

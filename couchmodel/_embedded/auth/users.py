@@ -69,7 +69,7 @@ async def read_user(store: Store, name: str) -> UserDocument | None:
     if database is None:
         return None
     try:
-        opened = await store.read(partial(open_winner, database.number, PREFIX + name, ReadOptions(conflicts=True)))
+        opened = await store.read(open_winner, database.number, PREFIX + name, ReadOptions(conflicts=True))
     except NotFoundError:
         return None
     document = decode(opened.text)

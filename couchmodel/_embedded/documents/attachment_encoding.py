@@ -22,8 +22,10 @@ __all__ = ["DEFAULT_TYPE", "AttachmentDecompressor", "Content", "from_base64"]
 DEFAULT_TYPE: Final = "application/octet-stream"
 """The content type of an attachment that comes without one, as in CouchDB."""
 
+# CouchDB's default of `compressible_types` for attachments.
 _COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE)
 _LEVEL: Final = 8  # the default of CouchDB's ``compression_level`` for attachments
+# zlib's default, which Erlang's zlib has too.
 _MEMORY: Final = 8
 
 
@@ -53,6 +55,7 @@ class Content:
         if not encoding and _COMPRESSIBLE.fullmatch(content_type):
             self.encoding = "gzip"
             self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, WINDOW_BITS, _MEMORY)
+        # MD5 is CouchDB's digest and protects nothing. Without the flag, Python under FIPS refuses it.
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
         self._chunks: list[tuple[int, bytes]] = []

@@ -135,7 +135,7 @@ def _encode_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield base64.b64encode(rest)
 
 
-def stage_content(content: Content, connection: Connection) -> int:
+def stage_content(connection: Connection, content: Content) -> int:
     """Write the chunks that have arrived to a blob that no document uses yet. Return the number of the blob.
 
     The caller sets ``content.blob`` only after the commit. If the transaction fails, another content may get the same
@@ -161,7 +161,7 @@ def save_content(connection: Connection, content: Content) -> int:
     ).fetchone()
     if row is not None:
         if content.blob is not None:
-            discard_blob(content.blob, connection)
+            discard_blob(connection, content.blob)
         return int(row[0])
     blob = _write_chunks(connection, content.blob, content.take(everything=True))
     cursor = connection.execute(
@@ -172,7 +172,7 @@ def save_content(connection: Connection, content: Content) -> int:
     return blob
 
 
-def read_chunk(blob: int, position: int, connection: Connection) -> bytes:
+def read_chunk(connection: Connection, blob: int, position: int) -> bytes:
     """Return one chunk of a stored content. Raises ServerError if the content was removed in the meantime."""
     row = connection.execute("SELECT data FROM chunk WHERE blob = ? AND position = ?", (blob, position)).fetchone()
     if row is None:
@@ -182,7 +182,7 @@ def read_chunk(blob: int, position: int, connection: Connection) -> bytes:
 
 def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
     """Yield the content of an attachment in pieces, decompressed."""
-    chunks = (read_chunk(attachment.blob, position, connection) for position in range(count_chunks(attachment)))
+    chunks = (read_chunk(connection, attachment.blob, position) for position in range(count_chunks(attachment)))
     if attachment.encoding != "gzip":
         yield from chunks
         return
@@ -193,4 +193,5 @@ def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[by
 
 def count_chunks(attachment: Attachment) -> int:
     """Return the number of chunks of an attachment."""
+    # Rounded up: the last chunk may be short.
     return -(-attachment.encoded_length // limits.CHUNK_BYTES)

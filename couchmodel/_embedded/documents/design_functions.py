@@ -49,11 +49,12 @@ class Function(NamedTuple):
         try:
             return parse_result(self.context.run("call", responder.encode(), text, seconds=seconds))
         except ResponseError as error:
+            # The code that a function throws decides, whatever status the engine gave its error.
             error.status = STATUSES.get(error.code, error.status if isinstance(error, ServerError) else 500)
             raise
 
 
-def open_function(database: Database, design: str, path: tuple[str, ...], connection: Connection) -> Function:
+def open_function(connection: Connection, database: Database, design: str, path: tuple[str, ...]) -> Function:
     """Return the function at a path in a design document.
 
     Raises:
@@ -62,7 +63,7 @@ def open_function(database: Database, design: str, path: tuple[str, ...], connec
         UnsupportedError: the extra ``js`` is not installed.
     """
     id = f"_design/{design}"
-    found = require_living(find_winner(database.number, id, connection))
+    found = require_living(find_winner(connection, database.number, id))
     body = decode(found.body)
     member: Any = body
     for name in path:

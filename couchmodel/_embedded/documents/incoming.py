@@ -14,7 +14,7 @@ from couchmodel._embedded.json.incremental import decode_large, first_character,
 from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
 from couchmodel._embedded.json.writer import encode_value
-from couchmodel._embedded.rules.revision_ids import Term
+from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev, ancestry
 from couchmodel.errors import BadRequestError, ContentTooLargeError, DocumentError
 
@@ -170,6 +170,7 @@ def _read_special(document: dict[str, Any], edit: Edit) -> None:
             if reader is None:
                 raise _bad_special_member(name)
             reader(value, edit)
+    # `_rev` and `_revisions` depend on each other, so they are read together, in whatever order they come.
     edit.path = ancestry(document)
 
 
@@ -216,6 +217,7 @@ def _parse_following(name: str, content_type: str, revpos: int, member: dict[str
     """
     encoding, length, digest = member.get("encoding", ""), member.get("length"), member.get("digest")
     expected_length = member.get("encoded_length", length) if encoding else length
+    # By exact type: True is an int in Python, and no length.
     if encoding not in ("", "gzip") or type(length) is not int or type(expected_length) is not int:
         raise BadRequestError(f"Invalid attachment data for {name}")
     if expected_length > limits.ATTACHMENT_BYTES:

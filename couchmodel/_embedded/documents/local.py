@@ -21,7 +21,7 @@ class LocalDocument(NamedTuple):
     body: bytes
 
 
-def read_local(database_id: int, id: str, connection: Connection) -> LocalDocument | None:
+def read_local(connection: Connection, database_id: int, id: str) -> LocalDocument | None:
     """Return a local document, or None if it does not exist."""
     row = connection.execute(
         "SELECT rev, body FROM local_document WHERE database = ? AND id = ?", (database_id, id)
@@ -36,6 +36,7 @@ def write_local(connection: Connection, database_id: int, edit: Edit) -> str:
     """
     if edit.deleted:
         connection.execute("DELETE FROM local_document WHERE database = ? AND id = ?", (database_id, edit.id))
+        # CouchDB's answer to a deletion. The next write begins with 0-1 again.
         return "0-0"
     rev = _counter(edit) + 1
     connection.execute(

@@ -22,6 +22,7 @@ from couchmodel.errors import NotFoundError
 __all__ = [
     "DEFAULT_OPTIONS",
     "FLAGS",
+    "IS_DESIGN",
     "META",
     "AnsweredRevision",
     "ReadOptions",
@@ -74,6 +75,9 @@ class ReadOptions(NamedTuple):
 
 DEFAULT_OPTIONS: Final = ReadOptions()
 
+IS_DESIGN: Final = "id >= '_design/' AND id < '_design0'"
+"""The SQL condition for the ids of design documents. ``0`` is the character after the slash."""
+
 META: Final = ("revs_info", "conflicts", "deleted_conflicts")
 """Options about the whole document, and not about one revision."""
 
@@ -88,7 +92,7 @@ def read_tree(stored: bytes) -> RevTree:
     return RevTree.from_bytes(stored)
 
 
-def find_winner(database_id: int, id: str, connection: Connection) -> StoredRevision | None:
+def find_winner(connection: Connection, database_id: int, id: str) -> StoredRevision | None:
     """Return the winning revision of a document, which may be a tombstone, or None if there never was one."""
     row = connection.execute(
         "SELECT rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database_id, id)
@@ -118,7 +122,7 @@ class AnsweredRevision(NamedTuple):
     has_meta: bool = False
 
 
-def open_winner(database_id: int, id: str, wishes: ReadOptions, connection: Connection) -> AnsweredRevision:
+def open_winner(connection: Connection, database_id: int, id: str, wishes: ReadOptions) -> AnsweredRevision:
     """Return the winner with the wished metadata. Raises NotFoundError if the document does not exist or is deleted."""
     row = connection.execute(
         "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
@@ -136,12 +140,12 @@ def open_winner(database_id: int, id: str, wishes: ReadOptions, connection: Conn
 
 
 def open_revisions(
+    connection: Connection,
     database_id: int,
     id: str,
     revs: Sequence[Rev] | None,
     wishes: ReadOptions,
     latest: bool,
-    connection: Connection,
     *,
     drawn: bool = False,
 ) -> list[AnsweredRevision | Rev]:
@@ -157,6 +161,7 @@ def open_revisions(
     if len(revs or ()) > limits.INLINE_OPEN_REVISIONS:
         require_thread()
     if row is None:
+        # CouchDB answers that each asked revision is missing, not that the document is.
         return list(revs or ())
     number, *content, tree_bytes = row
     winning, tree = StoredRevision(*content), read_tree(tree_bytes)
@@ -198,6 +203,7 @@ def _open(
     path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
     members: dict[str, object] = {}
     if wishes.revs:
+        # CouchDB cuts the history at `revs_limit` when it is read, also if more of it is stored.
         members["_revisions"] = revisions_member(path[: _revs_limit(connection, database_id)])
     members |= meta
     more: list[bytes] = []
@@ -238,6 +244,7 @@ def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: Read
     if not wishes.attachments:
         return []
     there = set(wishes.atts_since)
+    # `revpos` is the generation at which the attachment came, so newer generations are what the reader lacks.
     known = next((rev.generation for rev in path if rev in there), -1)
     return [attachment for attachment in listed if attachment.revpos > known]
 
@@ -265,6 +272,7 @@ def _revs_info(connection: Connection, number: int, tree: RevTree) -> list[dict[
 
 
 def _status(rev: Rev, tree: RevTree, there: set[str]) -> str:
+    # A revision without a row came as an ancestor only, or its body was compacted away.
     if str(rev) not in there:
         return "missing"
     return "deleted" if tree.is_deleted(rev) else "available"
@@ -278,20 +286,20 @@ class RevisionContent(NamedTuple):
     deleted: bool = False
 
 
-def load_revision(database_id: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
+def load_revision(connection: Connection, database_id: int, id: str, rev: Rev | None) -> RevisionContent:
     """Return a revision of a document, or its winner if ``rev`` is None.
 
     Raises NotFoundError if it is not stored, or if the winner is a tombstone.
     """
     found = (
-        _find_revision(database_id, id, rev, connection)
+        _find_revision(connection, database_id, id, rev)
         if rev
-        else require_living(find_winner(database_id, id, connection))
+        else require_living(find_winner(connection, database_id, id))
     )
     return RevisionContent(found.body, unpack(found.attachments), bool(found.deleted))
 
 
-def _find_revision(database_id: int, id: str, rev: Rev, connection: Connection) -> StoredRevision:
+def _find_revision(connection: Connection, database_id: int, id: str, rev: Rev) -> StoredRevision:
     row = connection.execute(
         "SELECT number, rev, deleted, attachments, body FROM document WHERE database = ? AND id = ?", (database_id, id)
     ).fetchone()

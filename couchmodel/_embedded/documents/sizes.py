@@ -46,14 +46,14 @@ _measurements: Final[WeakKeyDictionary[Database, _Measurement]] = WeakKeyDiction
 """The last measurement of each database."""
 
 
-def read_sizes(database: Database, count: int, changes: int, connection: Connection) -> Sizes:
+def read_sizes(connection: Connection, database: Database, count: int, changes: int) -> Sizes:
     """Return the sizes of a database that has ``count`` documents after ``changes`` changes.
 
     A stale measurement is replaced by a new one.
     """
     measurement = _measurements.get(database)
     if measurement is None or abs(changes - measurement.changes) * limits.SAMPLE_AGE > count:
-        measurement = _measurements[database] = _measure(database.number, count, changes, connection)
+        measurement = _measurements[database] = _measure(connection, database.number, count, changes)
     if not measurement.documents:
         return Sizes(0, 0, 0)
     return Sizes(*(size * count // measurement.documents for size in measurement.sizes))
@@ -64,17 +64,17 @@ def forget_sizes(database: Database) -> None:
     _measurements.pop(database, None)
 
 
-def _measure(database_id: int, count: int, changes: int, connection: Connection) -> _Measurement:
+def _measure(connection: Connection, database_id: int, count: int, changes: int) -> _Measurement:
     if count > limits.INLINE_SIZES:
         require_thread()
-    found = [_size(row, connection) for row in _sample(database_id, count, connection)]
+    found = [_size(connection, row) for row in _sample(connection, database_id, count)]
     return _Measurement(changes, len(found), Sizes(*map(sum, zip(*found, strict=True))) if found else Sizes(0, 0, 0))
 
 
 _COLUMNS: Final = "number, deleted, length(id), length(body), length(tree), attachments"
 
 
-def _sample(database_id: int, count: int, connection: Connection) -> Iterator[tuple[Any, ...]]:
+def _sample(connection: Connection, database_id: int, count: int) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the sample: all documents, or some of them at even distances of sequence numbers."""
     if count <= limits.SAMPLED_DOCUMENTS:
         yield from connection.execute(f"SELECT {_COLUMNS} FROM document WHERE database = ?", (database_id,))
@@ -90,7 +90,7 @@ def _sample(database_id: int, count: int, connection: Connection) -> Iterator[tu
         )
 
 
-def _size(row: tuple[Any, ...], connection: Connection) -> Sizes:
+def _size(connection: Connection, row: tuple[Any, ...]) -> Sizes:
     """Measure one document: a row of ``_sample``, and its superseded revisions."""
     number, deleted, id, body, tree, packed = row
     attached = sum(attachment.encoded_length for attachment in unpack(packed)) if packed else 0

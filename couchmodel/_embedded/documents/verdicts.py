@@ -160,6 +160,7 @@ class Verdicts:
         """Raise the error of a negative verdict. Record the question if there is no verdict yet."""
         key = question.key
         if key not in self._known and isinstance(question, DocumentQuestion):
+            # See the last rule of this module: the functions of an earlier attempt count from here on.
             if self._attempts > limits.VALIDATION_ATTEMPTS and question.key_of_documents in self._known:
                 key = question.key_of_documents
             elif self._short and not self.are_missing:
@@ -189,11 +190,14 @@ class Verdicts:
         if questions:
             await run(self._author.scripts, partial(self._judge, questions))
 
+    # Runs on a thread. The writing thread reads the verdicts, but only in the attempts before and after this call.
     def _judge(self, questions: Sequence[Question]) -> None:
         until = time.monotonic() + limits.VALIDATION_SECONDS
         for question in questions:
             if isinstance(question, DesignQuestion):
                 self._known[question.key] = _compile_error(question, self._author.scripts)
+        # Documents with the same functions go to them in batches. They come in the order of the request, in which the
+        # functions rarely change.
         documents = [question for question in questions if isinstance(question, DocumentQuestion)]
         for functions, some in groupby(documents, lambda question: question.functions):
             asked = list(some)
@@ -218,6 +222,8 @@ class Verdicts:
                 return
             request = _arguments([question.text], self._author)
             answer = function.context.run_if_idle("call", b"validate", request, seconds=left)
+            # No process is idle, or calls of these functions were late before: they have to run outside of the
+            # transaction.
             if answer is None:
                 return
             if not answer.done():
@@ -268,6 +274,7 @@ def _ask(
     """Return, for each document, the error of the first function that refuses it."""
     errors: list[ResponseError | None] = [None] * len(documents)
     for function in functions:
+        # A function is not asked about a document that one before it has refused, as in CouchDB.
         left = [place for place, error in enumerate(errors) if error is None]
         asked = [documents[place] for place in left]
         found = BatchedCalls().results(asked, partial(_call, function, author, until))

@@ -78,7 +78,7 @@ class WriteBatch:
             "update_seq, revs_limit, validated, partitioned,"
             " EXISTS (SELECT 1 FROM temp.routine WHERE database = number)"
         )
-        row = read_row(database_id, columns, connection)
+        row = read_row(connection, database_id, columns)
         self._connection = connection
         self._admit = check and check.admit
         self._database_id = database_id
@@ -184,6 +184,7 @@ class WriteBatch:
         if edit.id.startswith("_local/"):
             return local.write_local(self._connection, self._database_id, edit)
         stored = self._load(edit.id)
+        # Replicators may send a revision twice. The second time is a success that changes nothing.
         if stored is None or not stored.tree.is_stored(edit.path[0]):
             if self._admit is not None:
                 self._admit(edit)
@@ -349,9 +350,11 @@ class WriteBatch:
             number = stored.number
             self._update(edit.id, stored, path, content)
         if attachments:
+            # One row for a document and a content, whichever revisions of the document have it.
             uses = [(attachment.blob, number) for attachment in attachments]
             self._connection.executemany("INSERT OR IGNORE INTO attachment_use VALUES (?, ?)", uses)
         if edit.id.startswith("_design/"):
+            # The new functions apply to the later documents of the same request.
             self._wrote_design = self._validated = True
             if self._validation is not None:
                 self._validation.forget()
@@ -387,6 +390,7 @@ class WriteBatch:
                 content = self._take_revision(stored.number, winner)
         self._sequence(id)
         self._last, self._last_is_unsaved = _StoredDocument(id, stored.number, winner, content, tree), True
+        # The counts go by winners: a losing revision changes neither.
         self._count_documents(stored.content.deleted, -1)
         self._count_documents(content.deleted, 1)
         if tree is not grown:

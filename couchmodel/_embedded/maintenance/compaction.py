@@ -13,7 +13,7 @@ from couchmodel._embedded.storage.sqlite import Connection
 __all__ = ["compact_some"]
 
 
-def compact_some(database_id: int, after: int, connection: Connection) -> int | None:
+def compact_some(connection: Connection, database_id: int, after: int) -> int | None:
     """Compact the next documents after the number ``after``, which is 0 at first.
 
     Returns the number of the last one, or None if no more documents are left.
@@ -23,8 +23,9 @@ def compact_some(database_id: int, after: int, connection: Connection) -> int | 
         " AND number IN (SELECT document FROM revision) ORDER BY number LIMIT ?",
         (database_id, after, limits.COMPACTED_DOCUMENTS),
     ).fetchall()
+    # At the first piece only, since the limit concerns the database and not its documents.
     if not after:
-        trim_purged_infos(database_id, connection)
+        trim_purged_infos(connection, database_id)
     for number, tree in rows:
         _compact(connection, number, RevTree.from_bytes(tree))
     return rows[-1][0] if len(rows) == limits.COMPACTED_DOCUMENTS else None

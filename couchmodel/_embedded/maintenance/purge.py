@@ -26,13 +26,13 @@ class _DocumentRow(NamedTuple):
     tree: RevTree
 
 
-def purge(database_id: int, revs_by_id: Mapping[str, Sequence[Rev]], connection: Connection) -> dict[str, list[str]]:
+def purge(connection: Connection, database_id: int, revs_by_id: Mapping[str, Sequence[Rev]]) -> dict[str, list[str]]:
     """Purge revisions of documents. Return the ones that were purged, by document id.
 
     Only leaves are purged. A document with leaves left is a change; a document without disappears from the changes too.
     Raises NotFoundError if the database was dropped.
     """
-    purging = _Purging(connection, database_id, *read_row(database_id, "update_seq, purge_seq", connection))
+    purging = _Purging(connection, database_id, *read_row(connection, database_id, "update_seq, purge_seq"))
     gone = {id: purging.purge(id, sorted(set(revs), key=lambda rev: rev.rank)) for id, revs in revs_by_id.items()}
     purging.finish()
     if any(id.startswith("_design/") for id in revs_by_id):
@@ -88,7 +88,7 @@ class _Purging:
         return row and _DocumentRow(row[0], row[1], bool(row[2]), RevTree.from_bytes(row[3]))
 
     def _remove(self, id: str, row: _DocumentRow) -> None:
-        discard_rows(self._database_id, row.number, id, self._connection)
+        discard_rows(self._connection, self._database_id, row.number, id)
         self._connection.execute("DELETE FROM document WHERE number = ?", (row.number,))
         self._connection.execute("DELETE FROM revision WHERE document = ?", (row.number,))
         self._counts[row.deleted] -= 1
@@ -121,7 +121,7 @@ class _Purging:
         self._counts[bool(content[1])] += 1
 
 
-def read_purged_infos(database_id: int, connection: Connection) -> list[dict[str, Any]]:
+def read_purged_infos(connection: Connection, database_id: int) -> list[dict[str, Any]]:
     """Return the recorded purges in the order of ids and revisions, each once."""
     rows = connection.execute("SELECT DISTINCT id, revs FROM purge WHERE database = ?", (database_id,))
     infos = [(id, list(map(Rev.parse, decode(revs)))) for id, revs in rows]
@@ -129,7 +129,7 @@ def read_purged_infos(database_id: int, connection: Connection) -> list[dict[str
     return [{"id": id, "revs": list(map(str, revs))} for id, revs in infos]
 
 
-def trim_purged_infos(database_id: int, connection: Connection) -> None:
+def trim_purged_infos(connection: Connection, database_id: int) -> None:
     """Drop the oldest records of purges beyond the database's ``_purged_infos_limit``."""
     connection.execute(
         "DELETE FROM purge WHERE database = ? AND purge_seq <="

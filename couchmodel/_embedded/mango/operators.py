@@ -108,6 +108,8 @@ def _is_in(operands: Sequence[object], raw: bool) -> Test:
 def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
     key = raw_key if raw else sort_key
     keys: frozenset[bytes] | None = None
+    # Sets, since an operand of `$in` may have thousands of values. 1 and 1.0 are equal and have one hash, as they are
+    # one value in CouchDB's order.
     numbers = frozenset(filter(_is_number, operands))
     strings = frozenset(filter(_is_string, operands))
     plain = all(map(_is_plain, strings))
@@ -118,6 +120,8 @@ def _equals_any(operands: Sequence[Any], raw: bool) -> Test:
         if kind is str:
             if value in strings:
                 return True
+            # Strings that are not identical can still collate as equal, but not if they are plain, and never in raw
+            # order.
             if raw or (plain and _is_plain(value)):
                 return False
         elif kind is int or kind is float:
@@ -308,6 +312,7 @@ def _any_element(test: Test) -> Test:
 
 def _every_element(test: Test) -> Test:
     def test_every(value: Any, budget: Budget) -> bool:
+        # An empty array has no element that could fail, and still does not match, as in CouchDB.
         if not _is_list(value) or not value:
             return False
         return all(all(map(test, piece, repeat(budget))) for piece in budget.pieces(value))

@@ -89,6 +89,7 @@ def _bookmark(value: Any) -> str:
 
 
 def _non_negative(value: Any) -> int:
+    # By exact type, because True is an int in Python.
     if type(value) is not int or value < 0:
         reason = f"{erlang_term(value)} is not an integer greater than or equal to zero"
         raise BadRequestError(reason, code="invalid_non_neg_integer")

@@ -193,9 +193,10 @@ class Survey:
 def survey(
     indexes: Iterable[Index], selector: Selector, sort: Sort, asked: tuple[str, ...], partition: str = ""
 ) -> Survey:
-    """Judge all indexes for a query.
+    """Find out which indexes can serve a query, and why the others cannot.
 
-    ``asked`` is its ``use_index``: nothing, or the name of a design document, with an index's name or without.
+    ``asked`` is the query's ``use_index``: empty, a design document's name, or the names of a design document and an
+    index. ``partition`` is the partition that the query is for, ``""`` for the whole database.
     """
     fields = [field for field, _ in sort]
     everything = [ALL_DOCS, *sorted(indexes, key=lambda index: index.rank)]
@@ -227,6 +228,7 @@ def ranked(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
     First come those that leave out the fewest of the selector's fields, then those with the fewest columns.
     """
     found = _field_ranges(selector.normalized)
+    # A range without values makes the whole selector empty. CouchDB then looks at that field alone.
     empty = next((field for field, bounds in found.items() if bounds is None), None)
     if empty is not None:
         found = {empty: None}
@@ -265,6 +267,8 @@ def _reasons_against(index: Index, selector: Selector, sort: Sequence[str]) -> l
         mismatch = bool(sort) and "_id" not in indexable_fields(selector)
         disordered = bool(sort) and list(sort) != ["_id"]
         return ["field_mismatch"] * mismatch + ["sort_order_mismatch"] * disordered
+    # An index holds only documents that have all of its columns. Every document has these two, and CouchDB takes the
+    # fields of the sort for granted.
     required = set(index.columns) - set(sort) - {"_id", "_rev"}
     mismatch = not selector.has_required_fields(sorted(required))
     disordered = not _has_order(index.columns, sort, selector.normalized)
@@ -356,6 +360,7 @@ def _apply_comparison(bounds: Range, operator: str, operand: Any) -> Range | Non
         case "$eq":
             return _intersect(bounds, operand, operand)
         case "$beginsWith":
+            # ICU sorts U+FFFF above every other character. The selector tests each row, so a wider range does no harm.
             return _intersect(bounds, operand, f"{operand}\uffff")
     return bounds
 

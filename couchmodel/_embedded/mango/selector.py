@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
-from couchmodel._embedded.budget import UNLIMITED, Budget
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.operators import (
     CONDITIONS,
     OPPOSITES,
@@ -74,7 +74,7 @@ class Selector:
     def __repr__(self) -> str:
         return f"Selector({self.source!r})"
 
-    def matches(self, document: Mapping[str, object], budget: Budget = UNLIMITED) -> bool:
+    def matches(self, document: Mapping[str, object], budget: Budget) -> bool:
         """Return True if the selector matches a decoded document.
 
         Raises:
@@ -306,9 +306,11 @@ def _negate(selector: JSONObject) -> JSONObject:
     if name == "$nor":
         return {"$or": [_move_negations_inwards(part) for part in argument]}
     if name in _COMBINATIONS:
+        # De Morgan's rule.
         return {"$or" if name == "$and" else "$and": [_negate(part) for part in argument]}
     if name == "$default":
         raise bad_argument("$not", selector)
+    # `$not` would not do: a test never runs on a missing field.
     if name == "$exists":
         return {"$exists": not argument}
     if name in OPPOSITES:
@@ -327,6 +329,7 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
     if name == "$and":
         return _all_of([_compile(part, raw=raw) for part in argument])
     if name == "$or":
+        # CouchDB takes an `$or` without alternatives for true.
         return _any_of([*_compile_alternatives(argument, raw=raw)]) if argument else _matches_everything
     if name == "$not":
         test = _compile(argument, raw=raw)
@@ -339,6 +342,7 @@ def _compile(selector: JSONObject, *, raw: bool) -> Test:
         return _invalid_operator(name)
     if not name:  # the condition is on an array's element itself, which has no name
         return _compile(argument, raw=raw)
+    # Ids are in the order of their bytes, in `_all_docs` and so in a condition on `_id`.
     return _compile_field(name, argument, raw=raw or name == "_id")
 
 

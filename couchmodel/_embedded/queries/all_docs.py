@@ -123,6 +123,7 @@ def parse_query(request: Request) -> Query:
         end=end,
         has_end=end is not NOT_GIVEN,
         inclusive_end=request.inclusive_end,
+        # CouchDB reverses the keys themselves.
         keys=keys[::-1] if keys and request.descending else keys,
         limit=request.limit,
         skip=request.skip,
@@ -133,18 +134,18 @@ def parse_query(request: Request) -> Query:
     )
 
 
-def first_batch(database_id: int, space: Space, query: Query, connection: Connection) -> First:
+def first_batch(connection: Connection, database_id: int, space: Space, query: Query) -> First:
     """Read the head of the answer, with the number of rows and the offset, and the first batch.
 
     Raises NotFoundError if the database was dropped.
     """
     head = _read_head(connection, database_id, space, query)
-    return First(head, next_batch(database_id, space, query, connection))
+    return First(head, next_batch(connection, database_id, space, query))
 
 
-def next_batch(database_id: int, space: Space, query: Query, connection: Connection) -> Batch:
+def next_batch(connection: Connection, database_id: int, space: Space, query: Query) -> Batch:
     """Read the next rows. Raises NotFoundError if the database was dropped."""
-    check_database(database_id, connection)
+    check_database(connection, database_id)
     if query.keys is not None:
         return _read_keys(connection, database_id, space, query)
     rows: list[bytes] = []
@@ -207,6 +208,7 @@ def _space_bounds(space: Space) -> tuple[list[str], list[str]]:
 def _rest_after(query: Query, id: str, rows: int) -> Query | None:
     """Return the query for the rows after one, or None if ``rows`` use up its limit."""
     limit = None if query.limit is None else query.limit - rows
+    # No row is left to ask for, so there is no further batch.
     if limit == 0:
         return None
     return replace(query, after=id, skip=0, limit=limit)
@@ -265,7 +267,7 @@ def _document_json(connection: Connection, database_id: int, id: str, found: Sto
     if query.wishes == DEFAULT_OPTIONS:
         return document_json(id, found)
     try:
-        return open_winner(database_id, id, query.wishes, connection).text
+        return open_winner(connection, database_id, id, query.wishes).text
     except NotFoundError:  # a local document
         return document_json(id, found)
 
@@ -274,7 +276,8 @@ def _document_json(connection: Connection, database_id: int, id: str, found: Sto
 
 
 def _read_head(connection: Connection, database_id: int, space: Space, query: Query) -> bytes:
-    living, seq, uuid = read_row(database_id, "living, update_seq, uuid", connection)
+    living, seq, uuid = read_row(connection, database_id, "living, update_seq, uuid")
+    # CouchDB counts no local documents.
     if space.local:
         total, offset = None, None
     else:

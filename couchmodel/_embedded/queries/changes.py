@@ -17,6 +17,7 @@ from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.design_functions import FunctionFilter
 from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
+    IS_DESIGN,
     ReadOptions,
     StoredRevision,
     document_json,
@@ -152,34 +153,35 @@ def parse_since(text: str, database: Database) -> int | None:
     return number if opaque in (None, database.uuid) else 0
 
 
-def read_etag(database: Database, connection: Connection) -> str:
+def read_etag(connection: Connection, database: Database) -> str:
     """Return an ETag of the present state of the database. Raises NotFoundError if it was dropped."""
-    update_seq, purge_seq = _read_sequences(database, connection)
+    update_seq, purge_seq = _read_sequences(connection, database)
     return f'"{update_seq}-{purge_seq}-{database.uuid}"'
 
 
-def read_last_sequence(database: Database, connection: Connection) -> int:
+def read_last_sequence(connection: Connection, database: Database) -> int:
     """Return the sequence number of the last change. Raises NotFoundError if the database was dropped."""
-    return _read_sequences(database, connection)[0]
+    return _read_sequences(connection, database)[0]
 
 
-def _read_sequences(database: Database, connection: Connection) -> tuple[int, int]:
-    update_seq, purge_seq = read_row(database.number, "update_seq, purge_seq", connection)
+def _read_sequences(connection: Connection, database: Database) -> tuple[int, int]:
+    update_seq, purge_seq = read_row(connection, database.number, "update_seq, purge_seq")
     return update_seq, purge_seq
 
 
-def read_batch(database: Database, query: ChangesQuery, connection: Connection) -> ChangesBatch:
+def read_batch(connection: Connection, database: Database, query: ChangesQuery) -> ChangesBatch:
     """Read the next changes, without regard to a filter function: see :func:`read_candidates`.
 
     Raises NotFoundError if the database was dropped, ServerError if a selector takes too long.
     """
-    query, end = _resolve_range(database, query, connection)
+    query, end = _resolve_range(connection, database, query)
     return _collect_batch(connection, database, query, end)
 
 
-def read_candidates(database: Database, query: ChangesQuery, connection: Connection) -> Candidates:
+def read_candidates(connection: Connection, database: Database, query: ChangesQuery) -> Candidates:
     """Read the next changes for a function to judge. Raises NotFoundError if the database was dropped."""
-    query, end = _resolve_range(database, query, connection)
+    query, end = _resolve_range(connection, database, query)
+    # The function gets no more documents than the answer may have rows.
     most = query.limit if 0 < query.limit < limits.BATCH_ASKED else limits.BATCH_ASKED
     candidates: list[Candidate] = []
     size = 0
@@ -194,7 +196,7 @@ def read_candidates(database: Database, query: ChangesQuery, connection: Connect
 
 
 def batch_of_passing(
-    database: Database, candidates: Candidates, verdicts: Sequence[bool], connection: Connection
+    connection: Connection, database: Database, candidates: Candidates, verdicts: Sequence[bool]
 ) -> ChangesBatch:
     """Make a batch of the candidates that pass a function. ``verdicts`` has its answer for each of their leaves."""
     query, passes, rows, last = candidates.query, iter(verdicts), list[Change](), candidates.last
@@ -212,14 +214,14 @@ def batch_of_passing(
     return batch._replace(rest=rest)
 
 
-def _resolve_range(database: Database, query: ChangesQuery, connection: Connection) -> tuple[ChangesQuery, int]:
+def _resolve_range(connection: Connection, database: Database, query: ChangesQuery) -> tuple[ChangesQuery, int]:
     """Return the query with ``since`` as a number, and the number where a feed of it ends.
 
     Raises NotFoundError if the database was dropped.
     """
     columns = "update_seq, (SELECT max(seq) FROM document WHERE database = database.number)"
     update_seq, last = read_row(
-        database.number, columns, connection
+        connection, database.number, columns
     )  # a purge raises update_seq beyond the last change of a document
     since = update_seq if query.since is None else query.since
     return replace(query, since=since), max(last or 0, since)
@@ -305,7 +307,7 @@ def _sql_condition(query: ChangesQuery) -> tuple[str, list[object]]:
         conditions.append("AND id IN (SELECT value FROM json_each(?))")
         values.append(encode(query.filter.ids).decode())
     if query.filter.design:
-        conditions.append("AND id >= '_design/' AND id < '_design0'")
+        conditions.append(f"AND {IS_DESIGN}")
     return " ".join(conditions), values
 
 
@@ -357,7 +359,7 @@ def _row_json(
     if query.wishes == DEFAULT_OPTIONS:
         document = document_json(id, found)
     else:
-        document = open_winner(database.number, id, query.wishes._replace(deleted=True), connection).text
+        document = open_winner(connection, database.number, id, query.wishes._replace(deleted=True)).text
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
         document = _pick_fields(fields, document)

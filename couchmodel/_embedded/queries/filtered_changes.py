@@ -3,8 +3,6 @@
 The function is called between two reads, since it may take seconds.
 """
 
-from functools import partial
-
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.design_functions import FunctionFilter
 from couchmodel._embedded.queries.changes import (
@@ -23,7 +21,7 @@ __all__ = ["scan"]
 async def scan(store: Store, database: Database, query: ChangesQuery) -> ChangesBatch:
     """Read the next changes on the reading thread. Raises ResponseError."""
     if query.filter.function is None or query.limit == 0:
-        return await store.read_in_thread(partial(read_batch, database, query))
+        return await store.read_in_thread(read_batch, database, query)
     return await _read_filtered(store, database, query, query.filter.function)
 
 
@@ -41,9 +39,10 @@ async def _read_filtered(
         and len(rows) < limits.BATCH_ROWS
         and examined < limits.BATCH_EXAMINED
     ):
-        candidates = await store.read_in_thread(partial(read_candidates, database, rest))
+        # Between the two reads no transaction is open, so a slow function holds up no write.
+        candidates = await store.read_in_thread(read_candidates, database, rest)
         verdicts = await function.match_documents([text for item in candidates.candidates for _, text in item.leaves])
-        batch = await store.read_in_thread(partial(batch_of_passing, database, candidates, verdicts))
+        batch = await store.read_in_thread(batch_of_passing, database, candidates, verdicts)
         rows += batch.rows
         size += sum(len(row.text) for row in batch.rows)
         examined += len(candidates.candidates)

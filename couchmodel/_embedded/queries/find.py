@@ -145,23 +145,23 @@ class FindBatch:
         self.statistics.returned += 1
 
 
-def read_batch(search: Search, connection: Connection) -> FindBatch:
+def read_batch(connection: Connection, search: Search) -> FindBatch:
     """Read the next documents.
 
     Raises:
         NotFoundError: the database was dropped.
         ServerError: the query takes too long.
     """
-    check_database(search.database_id, connection)
+    check_database(connection, search.database_id)
     batch = FindBatch()
-    rest = _fill_batch(batch, search, Budget(search.seconds), connection)
+    rest = _fill_batch(connection, batch, search, Budget(search.seconds))
     # The time limit is for the next document: an answer of many documents may take longer.
     seconds = limits.QUERY_SECONDS if batch.rows else search.seconds - batch.seconds
     batch.rest = rest and replace(rest, seconds=seconds)
     return batch
 
 
-def _fill_batch(batch: FindBatch, search: Search, budget: Budget, connection: Connection) -> Search | None:
+def _fill_batch(connection: Connection, batch: FindBatch, search: Search, budget: Budget) -> Search | None:
     """Put documents into a batch. Return the rest of the search, or None at its end."""
     skip, limit = search.skip, search.limit
     for entry in _entries(connection, search, batch):
@@ -169,6 +169,7 @@ def _fill_batch(batch: FindBatch, search: Search, budget: Budget, connection: Co
         matches = entry.document is not None and search.selector.matches(entry.document, budget)
         batch.statistics.count(entry)
         if matches or search.quorum:
+            # Design documents are among the rows, since they may match, but no query returns one.
             if entry.is_design:
                 batch.statistics.forget()
                 continue
@@ -177,6 +178,7 @@ def _fill_batch(batch: FindBatch, search: Search, budget: Budget, connection: Co
             batch.last = entry.position if limit else batch.last
             if skip:
                 skip -= 1
+            # Beyond the limit a match is only counted, for the statistics: see ``Search.counts``.
             elif limit:
                 limit -= 1
                 batch.add(entry.result(search))
@@ -261,6 +263,7 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
         # An id sorts after every value that is no string.
         yield "<=", high[0] if isinstance(high[0], str) else ""
     if search.partition:
+        # The semicolon is the character after the colon.
         yield ">=", f"{search.partition}:"
         yield "<", f"{search.partition};"
     if search.after is not None:
@@ -272,15 +275,15 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
     source = search.source
     if source is None or source.number is None:
         return
-    check_index(search.database_id, source.number, connection)
+    check_index(connection, search.database_id, source.number)
     columns = [parse_path(column) for column in search.plan.index.columns]
     after = _resume_place(search, source.view)
-    for row in read_rows(source.number, source.view.place, _key_span(search, source.view), connection, after=after):
+    for row in read_rows(connection, source.number, source.view.place, _key_span(search, source.view), after=after):
         position = Position(row.emitted, row.id)
         if search.covered:
             yield _Entry(position, _document_from_row(columns, row))
         else:
-            yield _read_entry(connection, search, position, find_winner(search.database_id, row.id, connection), batch)
+            yield _read_entry(connection, search, position, find_winner(connection, search.database_id, row.id), batch)
 
 
 def _key_span(search: Search, view: View) -> Span:
@@ -293,6 +296,7 @@ def _resume_place(search: Search, view: View) -> Place | None:
     if search.after is None:
         return None
     key, id = search.after
+    # The bookmark is of a query that read `_all_docs`.
     if key is None:
         raise invalid_bookmark_error(pack_bookmark(search.after))
     return Place(view.key_of(decode(key)), id, 0)
@@ -307,7 +311,7 @@ def _read_entry(
     if found is None or found.deleted:
         return _Entry(position, None)
     if search.conflicts:
-        opened = open_winner(search.database_id, position.id, ReadOptions(conflicts=True), connection)
+        opened = open_winner(connection, search.database_id, position.id, ReadOptions(conflicts=True))
         return _Entry(position, _parse_document(opened.text, batch, None), is_read=True)
     document = {"_id": position.id, "_rev": found.rev, **_parse_document(found.body, batch, search.members)}
     if found.attachments:

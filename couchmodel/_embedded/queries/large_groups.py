@@ -39,7 +39,7 @@ class LargeGroups(NamedTuple):
     is_small: bool
 
 
-def reduce_large_groups(source: Source, level: int, cursor: Cursor, connection: Connection) -> LargeGroups:
+def reduce_large_groups(connection: Connection, source: Source, level: int, cursor: Cursor) -> LargeGroups:
     """Reduce the next groups as long as they are large, some tens of thousands of rows at a time.
 
     The cursor has one span, and stands before a group.
@@ -47,16 +47,16 @@ def reduce_large_groups(source: Source, level: int, cursor: Cursor, connection: 
     groups: list[bytes] = []
     rows = 0
     while rows < limits.SUMMED_ROWS:
-        first = read_batch(source, Cursor(cursor.spans, 1, after=cursor.after), connection).rows
+        first = read_batch(connection, source, Cursor(cursor.spans, 1, after=cursor.after)).rows
         if not first:
             return LargeGroups(groups, None, False)
         row, (span,) = first[0], cursor.spans
         emitted, prefix = group_key(source.view, level, row)
         within, behind = _bounds(span, row, prefix, is_whole=level == WHOLE_KEYS)
-        count = _estimate_rows(source, within, connection)
+        count = _estimate_rows(connection, source, within)
         value = None
         if limits.SMALL_GROUP <= count <= limits.SUMMED_ROWS:
-            value = _reduce(source, within, connection)
+            value = _reduce(connection, source, within)
         if value is None:
             return LargeGroups(groups, cursor, True)
         groups.append(b'{"key":%b,"value":%b}' % (emitted, value))
@@ -84,20 +84,20 @@ def _order(position: Position) -> tuple[bytes, bool, str | bytes]:
     return key, isinstance(id, bytes), id
 
 
-def _estimate_rows(source: Source, within: Span, connection: Connection) -> int:
+def _estimate_rows(connection: Connection, source: Source, within: Span) -> int:
     """Return about the number of rows in a span, and the exact number of few."""
     ends = [end[0] for end in (within.start, within.end) if end is not None]
     count = count_blocks(connection, source.index, source.view.place, min(ends), max(ends))
     if count > limits.BLOCK_ROWS:
         return count
-    return count_rows(source.index, source.view.place, within, connection)
+    return count_rows(connection, source.index, source.view.place, within)
 
 
-def _reduce(source: Source, within: Span, connection: Connection) -> bytes | None:
+def _reduce(connection: Connection, source: Source, within: Span) -> bytes | None:
     """Return the JSON of the value of a group; None if its rows are not what SQLite can add exactly."""
     if source.view.reduce == "_count":
-        return b"%d" % count_rows(source.index, source.view.place, within, connection)
-    place = (source.index, source.view.place, within, connection)
+        return b"%d" % count_rows(connection, source.index, source.view.place, within)
+    place = (connection, source.index, source.view.place, within)
     figures = read_figures(*place)
     if figures.highest[:1] > b"9":  # the JSON of something else than a number
         return None

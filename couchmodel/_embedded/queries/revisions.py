@@ -60,7 +60,7 @@ def check_revisions(body: Mapping[str, Any]) -> None:
 
 
 def differences(
-    database_id: int, requested: Mapping[str, Sequence[str]], connection: Connection
+    connection: Connection, database_id: int, requested: Mapping[str, Sequence[str]]
 ) -> dict[str, Difference]:
     """Return what the database lacks, by document id. A document of which it has every revision is left out."""
     found: dict[str, Difference] = {}
@@ -70,6 +70,7 @@ def differences(
         tree = _read_tree(connection, database_id, id)
         missing = tree.missing(list(map(Rev.parse, revs)))
         if missing:
+            # A leaf as new as the missing revisions cannot be their ancestor.
             newest = max(rev.generation for rev in missing)
             ancestors = [str(leaf) for leaf in tree.leaves if leaf.generation < newest]
             found[id] = Difference(list(map(str, missing)), ancestors)
@@ -110,11 +111,11 @@ def _refused(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Reque
 
 
 def open_requested(
+    connection: Connection,
     database_id: int,
     requested: Sequence[Requested],
     wishes: ReadOptions,
     latest: bool,
-    connection: Connection,
 ) -> list[BulkGetResult]:
     """Open the first of the requested documents, as many as make a batch."""
     results: list[BulkGetResult] = []
@@ -147,7 +148,7 @@ def _open(
     id, revs = requested.id, None if requested.rev is None else [requested.rev]
     if requested.atts_since:
         wishes = wishes._replace(attachments=True, atts_since=requested.atts_since)
-    found = open_revisions(database_id, id, revs, wishes, latest, connection, drawn=True)
+    found = open_revisions(connection, database_id, id, revs, wishes, latest, drawn=True)
     if not found:
         return [_error_row(id, "undefined", "not_found", "missing")]
     return [_error_row(id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]

@@ -108,31 +108,33 @@ def _make_span(query: ViewQuery, start: bytes | None, end: bytes | None) -> Span
     )
 
 
-def read_batch(source: Source, cursor: Cursor, connection: Connection) -> Batch:
+def read_batch(connection: Connection, source: Source, cursor: Cursor) -> Batch:
     """Read the next rows. Raises NotFoundError if the database was dropped."""
-    moment = check_index(source.database_id, source.index, connection)
+    moment = check_index(connection, source.database_id, source.index)
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
     for number, span in enumerate(cursor.spans):
+        # Spans without rows fill no batch, and a query may have very many keys.
         if number == limits.BATCH_SPANS:
             return Batch(rows, cursor.behind(number, None, len(rows), skip), moment)
         limit = -1 if cursor.limit is None else cursor.limit - len(rows)
         if limit == 0:
             break
         found = 0
-        for row in read_rows(source.index, source.view.place, span, connection, after=after, limit=limit, skip=skip):
+        for row in read_rows(connection, source.index, source.view.place, span, after=after, limit=limit, skip=skip):
             found += 1
             rows.append(row)
             size += len(row.value) + len(row.emitted)
             if size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS:
                 return Batch(rows, cursor.behind(number, row.place, len(rows), 0), moment)
+        # The rows that a span skips are not known if it has none left, so they are counted.
         if skip:
-            skip = 0 if found else max(0, skip - count_rows(source.index, source.view.place, span, connection))
+            skip = 0 if found else max(0, skip - count_rows(connection, source.index, source.view.place, span))
         after = None
     return Batch(rows, None, moment)
 
 
-def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connection: Connection) -> int:
+def offset(connection: Connection, source: Source, parts: Sequence[Span], skip: int, total: int) -> int:
     """Return how many rows come before the first row of the query.
 
     Of several spans, the first that has rows counts.
@@ -140,8 +142,8 @@ def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connect
     before = 0
     for span in parts:
         ahead = span.before()
-        before = 0 if ahead is None else count_rows(source.index, source.view.place, ahead, connection)
-        if len(parts) == 1 or any(read_rows(source.index, source.view.place, span, connection, limit=1)):
+        before = 0 if ahead is None else count_rows(connection, source.index, source.view.place, ahead)
+        if len(parts) == 1 or any(read_rows(connection, source.index, source.view.place, span, limit=1)):
             break
     return min(total, before + skip)
 
@@ -149,7 +151,7 @@ def offset(source: Source, parts: Sequence[Span], skip: int, total: int, connect
 # --- rows as JSON
 
 
-def row_texts(source: Source, rows: Sequence[Row], query: ViewQuery, connection: Connection) -> list[bytes]:
+def row_texts(connection: Connection, source: Source, rows: Sequence[Row], query: ViewQuery) -> list[bytes]:
     """Return the rows as JSON, with their documents if the query has ``include_docs``."""
     if not query.include_docs:
         return [_row_json(row) + b"}" for row in rows]
@@ -157,7 +159,7 @@ def row_texts(source: Source, rows: Sequence[Row], query: ViewQuery, connection:
         conflicts=bool(query.conflicts), attachments=query.attachments, att_encoding_info=query.att_encoding_info
     )
     return [
-        b"".join((_row_json(row), b',"doc":', _document_json(source, row, wishes, connection), b"}")) for row in rows
+        b"".join((_row_json(row), b',"doc":', _document_json(connection, source, row, wishes), b"}")) for row in rows
     ]
 
 
@@ -165,7 +167,7 @@ def _row_json(row: Row) -> bytes:
     return b'{"id":%b,"key":%b,"value":%b' % (to_json(row.id), row.emitted, row.value)
 
 
-def _document_json(source: Source, row: Row, wishes: ReadOptions, connection: Connection) -> bytes:
+def _document_json(connection: Connection, source: Source, row: Row, wishes: ReadOptions) -> bytes:
     """Return the document of a row as JSON: its own, or the document or revision that its value names.
 
     Raises BadRequestError if the value names an invalid revision.
@@ -178,9 +180,9 @@ def _document_json(source: Source, row: Row, wishes: ReadOptions, connection: Co
         if not isinstance(id, str):
             return b"null"
     return (
-        _winner_json(source, id, wishes, connection)
+        _winner_json(connection, source, id, wishes)
         if rev is None
-        else _revision_json(source, id, rev, wishes, connection)
+        else _revision_json(connection, source, id, rev, wishes)
     )
 
 
@@ -193,13 +195,13 @@ def _named_revision(row: Row, text: object) -> Rev:
         raise BadRequestError(reason, code=error.reason) from None
 
 
-def _winner_json(source: Source, id: str, wishes: ReadOptions, connection: Connection) -> bytes:
+def _winner_json(connection: Connection, source: Source, id: str, wishes: ReadOptions) -> bytes:
     try:
-        return open_winner(source.database_id, id, wishes, connection).text
+        return open_winner(connection, source.database_id, id, wishes).text
     except NotFoundError:
         return b"null"
 
 
-def _revision_json(source: Source, id: str, rev: Rev, wishes: ReadOptions, connection: Connection) -> bytes:
-    [found] = open_revisions(source.database_id, id, [rev], wishes, False, connection)
+def _revision_json(connection: Connection, source: Source, id: str, rev: Rev, wishes: ReadOptions) -> bytes:
+    [found] = open_revisions(connection, source.database_id, id, [rev], wishes, False)
     return found.text if isinstance(found, AnsweredRevision) else b"null"

@@ -114,6 +114,7 @@ _CAPITAL_RANK = 8
 
 _IGNORED = bytes(code for code in range(0x80) if code not in _ORDER + _CAPITALS)
 _CODES = bytes(range(3, 3 + 2 * len(_ORDER), 2))  # bytes in between lead longer codes
+# A capital letter has the code of its small letter. Only the level of case tells them apart.
 _TO_CODE = bytes.maketrans(_ORDER + _CAPITALS, _CODES + _CODES[-len(_CAPITALS) :])
 _TO_CASE = bytes.maketrans(_ORDER + _CAPITALS, bytes(len(_ORDER)) + _weight(_CAPITAL_RANK).encode() * len(_CAPITALS))
 
@@ -301,6 +302,7 @@ def _number_key(number: float) -> bytes:
         numerator, denominator = abs(number).as_integer_ratio()
     except (OverflowError, ValueError):
         raise ValueError(f"JSON has no {number}") from None
+    # The key of a negative number is the complement of that of its magnitude, so that -2 sorts before -1.
     magnitude = _exponent_key(numerator.bit_length() - denominator.bit_length()) + _mantissa_key(numerator)
     return _POSITIVE + magnitude if number > 0 else _NEGATIVE + magnitude.translate(_COMPLEMENT)
 
@@ -407,6 +409,7 @@ def _keys(values: Sequence[JSON], order: _Order) -> bytes:
 def _compare(left: JSON, right: JSON, key: Callable[[JSON], bytes]) -> int:
     if _is_number(left) and _is_number(right):
         return (left > right) - (left < right)
+    # Most comparisons are of numbers, or of equal strings. Neither needs a key.
     if isinstance(left, str) and left == right:
         return 0
     one, other = key(left), key(right)

@@ -1,68 +1,14 @@
-"""Write JSON values as Erlang terms, in the external format and as text.
+"""Write JSON values as CouchDB's messages show them: as the text of Erlang terms.
 
-CouchDB derives names from the external format (of Mango's design documents, for example), and puts terms as text into
-its error messages. ``revision_ids`` has a faster encoder of its own; this one is for names that are made once.
+``erlang_binary`` writes the same terms in Erlang's external format.
 """
 
-import struct
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from couchmodel._embedded import limits
 
-__all__ = ["Atom", "erlang_term", "term_to_binary"]
-
-_LONGEST_STRING: Final = 0xFFFF
-"""The largest number of items in a STRING_EXT of Erlang's external format, whose length has two bytes."""
-
-
-class Atom(str):
-    """The name of an Erlang atom."""
-
-    __slots__ = ()
-
-
-def term_to_binary(value: Any) -> bytes:
-    """Return the external format of a term made of JSON values, tuples and atoms."""
-    return b"\x83" + _term(value)
-
-
-def _term(value: Any) -> bytes:
-    match value:
-        case None | True | False:
-            return _term(Atom({None: "null", True: "true", False: "false"}[value]))
-        case Atom():
-            return struct.pack(">cH", b"d", len(value)) + value.encode()
-        case str():
-            return struct.pack(">cI", b"m", len(value.encode())) + value.encode()
-        case int():
-            return _integer(value)
-        case float():
-            return struct.pack(">cd", b"F", value)
-        case tuple():
-            return struct.pack(">cB", b"h", len(value)) + b"".join(map(_term, value))
-        case dict():
-            return b"h\1" + _list(list(value.items()))
-        case _:
-            return _list(value)
-
-
-def _list(items: list[Any]) -> bytes:
-    if 0 < len(items) <= _LONGEST_STRING and all(type(item) is int and 0 <= item <= 0xFF for item in items):
-        return struct.pack(">cH", b"k", len(items)) + bytes(items)  # Erlang has no other type for strings
-    head = struct.pack(">cI", b"l", len(items)) if items else b""
-    return head + b"".join(map(_term, items)) + b"j"
-
-
-def _integer(value: int) -> bytes:
-    if 0 <= value <= 0xFF:
-        return struct.pack(">cB", b"a", value)
-    if -0x80000000 <= value <= 0x7FFFFFFF:
-        return struct.pack(">ci", b"b", value)
-    magnitude = abs(value)
-    size = (magnitude.bit_length() + 7) // 8
-    head = struct.pack(">cB", b"n", size) if size <= 0xFF else struct.pack(">cI", b"o", size)
-    return head + (b"\1" if value < 0 else b"\0") + magnitude.to_bytes(size, "little")
+__all__ = ["erlang_term"]
 
 
 def erlang_term(value: Any, *, readable: bool = False) -> str:
@@ -123,4 +69,5 @@ def _erlang_float(number: float) -> str:
     first, *rest = map(str, digits)
     scientific = f"{'-' * sign}{first}.{''.join(rest) or '0'}e{len(rest) + int(exponent)}"
     plain = f"{decimal:f}"
+    # From 2**53 on, Erlang always writes the exponent.
     return plain if len(plain) <= len(scientific) and abs(number) < 2**53 else scientific

@@ -71,6 +71,7 @@ def accepts(headers: Mapping[str, str], media_type: str) -> bool:
     """Return True if the client accepts a media type. ``Accept`` is read as CouchDB reads it."""
     family = media_type.partition("/")[0] + "/*"
     listed = [_parse_item(item) for item in headers.get("accept", "*/*").split(",")]
+    # A quality of 0 refuses a type, even if a wider range accepts it.
     if (media_type, False) in listed or (family, False) in listed:
         return False
     return any(wanted and kind in ("*/*", family, media_type) for kind, wanted in listed)
@@ -78,6 +79,7 @@ def accepts(headers: Mapping[str, str], media_type: str) -> bool:
 
 def accepts_gzip(headers: Mapping[str, str]) -> bool:
     """Return True if the client accepts responses in gzip, according to ``Accept-Encoding``."""
+    # `*` stands for the encodings that are not named (RFC 9110, section 12.5.3).
     wanted = dict(_parse_item(item) for item in headers.get("accept-encoding", "").split(","))
     return wanted.get("gzip", wanted.get("*", False))
 
@@ -115,7 +117,7 @@ def parse_boolean(name: str, text: str) -> bool:
 
 
 def parse_integer(name: str, text: str) -> int:
-    """Parse a non-negative integer parameter of a view. Raises BadRequestError if it is none, or above ``LARGEST``."""
+    """Parse a non-negative integer parameter of a view. Raises BadRequestError if it is none, or too large."""
     try:
         number = int(text)
     except ValueError:

@@ -1,36 +1,24 @@
 """Compute CouchDB's revision ids, so that equal content has the same revision here and on a server.
 
 The digest of a revision is the MD5 hash of an Erlang term in Erlang's external format (``couch_db:new_revid``): a list
-of the tombstone flag, the generation and digest of the previous revision, the body, and the attachments. So this module
-encodes the Erlang terms that JSON is decoded to: an object is ``{[{Key, Value}, ...]}``, a string is a binary, and an
-array of small integers is an Erlang string.
+of the tombstone flag, the generation and digest of the previous revision, the body, and the attachments.
 """
 
-import functools
 import hashlib
-import math
-import struct
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.rules.erlang_binary import NIL, Atom, write_term
 from couchmodel._wire.revisions import digest_bytes
 
-__all__ = [
-    "LONGEST_STRING",
-    "NIL",
-    "Term",
-    "encode_contents",
-    "header",
-    "key_term",
-    "normalize_number",
-    "revision_id",
-    "string_bytes",
-    "string_term",
-]
+__all__ = ["revision_id"]
 
-LONGEST_STRING: Final = 0xFFFF
-"""The largest number of items of an array that the external format writes as a string: its length has two bytes."""
+_LIST_OF_FIVE: Final = b"\x83l\0\0\0\5"
+"""The version of the external format, and the header of a list of five."""
+
+_UNDEFINED_FIELDS: Final = (Atom("undefined"),) * 3
+"""The name, content type and hash of an attachment whose fields CouchDB no longer has."""
 
 
 def revision_id(
@@ -50,19 +38,17 @@ def revision_id(
     ``revives`` is True if the revision follows a deletion. Then only the number of attachments counts, because CouchDB
     computes the revision id again after it wrote the attachments, and no longer has their fields.
     """
-    out: _Out = [_LIST_OF_FIVE, _TRUE if deleted else _FALSE]
-    _integer(generation, out)
-    if previous is None:
-        _integer(0, out)
-    else:
-        _binary(digest_bytes(previous), out)
-    _ENCODERS[type(body)](body, out)
-    _array([_UNDEFINED_FIELDS if revives else attachment for attachment in reversed(attachments)], out)
+    out = [_LIST_OF_FIVE]
+    # A generation without a parent is followed by the number 0 instead of a digest.
+    for value in (deleted, generation, 0 if previous is None else digest_bytes(previous), body):
+        write_term(value, out)
+    # CouchDB hashes the attachments in reverse order.
+    write_term([_UNDEFINED_FIELDS if revives else attachment for attachment in reversed(attachments)], out)
     out.append(NIL)
     return _digest(out)
 
 
-def _digest(parts: "_Out") -> str:
+def _digest(parts: list[bytes]) -> str:
     """Return the hash of the parts. Many parts are hashed in steps: other threads wait while they are joined or freed.
 
     The parts are consumed then.
@@ -76,211 +62,3 @@ def _digest(parts: "_Out") -> str:
         del parts[-limits.HASHED_PARTS :]
         digest.update(b"".join(piece))
     return digest.hexdigest()
-
-
-def normalize_number(value: float) -> float:
-    """Return a number as CouchDB's JSON parser reads its shortest form. Only ``5e-324`` differs: it is read as zero.
-
-    (CouchDB does read ``5.0e-324``, but Python, JavaScript and CouchDB itself do not write it so.) The sign of -0.0
-    remains, because it is part of the revision's hash, although CouchDB returns 0.0.
-    """
-    return math.copysign(0.0, value) if -_UNREADABLE <= value <= _UNREADABLE else value
-
-
-NIL: Final = b"j"
-"""The empty list of Erlang's external format, which ends objects and arrays."""
-
-
-class Term:
-    """A value that is already encoded, as the parts of its external format."""
-
-    __slots__ = ("parts",)
-
-    def __init__(self, parts: Sequence[bytes]) -> None:
-        self.parts = parts
-
-    @classmethod
-    def of(cls, value: object) -> "Term":
-        """Encode a value."""
-        out: _Out = []
-        _ENCODERS[type(value)](value, out)
-        return cls((b"".join(out),))
-
-
-def encode_contents(run: dict[str, Any] | list[Any] | str) -> bytes:
-    """Encode some members of an object, some items of an array or a part of a string, without header and end."""
-    if isinstance(run, str):
-        return run.encode()
-    out: _Out = []
-    _members(run, out) if isinstance(run, dict) else _items(run, out)
-    return b"".join(out)
-
-
-def header(sign: bytes, count: int) -> bytes:
-    """Return the header of an object, an array or a string that has ``count`` members, items or bytes.
-
-    ``sign`` is the character that begins the value in JSON.
-    """
-    if sign == b'"':
-        return _tag_and_length(b"m", count)
-    return (b"h\1" if sign == b"{" else b"") + (_tag_and_length(b"l", count) if count else b"")
-
-
-def string_term(characters: bytes) -> bytes:
-    """Encode an array of small integers, given as bytes, as the string that it is in Erlang."""
-    return _tag_and_short(b"k", len(characters)) + characters
-
-
-class _Atom(str):
-    __slots__ = ()
-
-
-_Out = list[bytes]
-
-_LIST_OF_FIVE: Final = b"\x83l\0\0\0\5"
-_UNDEFINED_FIELDS: Final = (_Atom("undefined"),) * 3
-"""The name, content type and hash of an attachment whose fields CouchDB no longer has."""
-
-_MEMBER: Final = b"h\2"
-_TRUE: Final = b"d\0\4true"
-_FALSE: Final = b"d\0\5false"
-_NULL: Final = b"d\0\4null"
-
-_tag_and_byte = struct.Struct(">cB").pack
-_tag_and_short = struct.Struct(">cH").pack
-_tag_and_length = struct.Struct(">cI").pack
-_tag_and_int = struct.Struct(">ci").pack
-_tag_and_float = struct.Struct(">cd").pack
-
-_UNREADABLE: Final = 5e-324
-"""The smallest float above zero, which CouchDB's JSON parser reads as zero."""
-
-
-def _text(value: str, out: _Out) -> None:
-    data = value.encode()
-    out.append(_tag_and_length(b"m", len(data)))
-    out.append(data)
-
-
-def _binary(value: bytes, out: _Out) -> None:
-    out += (_tag_and_length(b"m", len(value)), value)
-
-
-def _atom(value: _Atom, out: _Out) -> None:
-    out += (_tag_and_short(b"d", len(value)), value.encode())
-
-
-def _integer(value: int, out: _Out) -> None:
-    if 0 <= value <= 0xFF:
-        out.append(_tag_and_byte(b"a", value))
-    elif -0x80000000 <= value <= 0x7FFFFFFF:
-        out.append(_tag_and_int(b"b", value))
-    else:
-        _big(value, out)
-
-
-def _big(value: int, out: _Out) -> None:
-    magnitude = abs(value)
-    data = magnitude.to_bytes((magnitude.bit_length() + 7) // 8, "little")
-    # CouchDB answers 500 to integers that need the longer form. This store has no reason to refuse them.
-    header = _tag_and_byte(b"n", len(data)) if len(data) <= 0xFF else _tag_and_length(b"o", len(data))
-    out += (header, b"\1" if value < 0 else b"\0", data)
-
-
-def _float(value: float, out: _Out) -> None:
-    if -_UNREADABLE <= value <= _UNREADABLE:
-        value = normalize_number(value)
-    out.append(_tag_and_float(b"F", value))
-
-
-def _boolean(value: bool, out: _Out) -> None:
-    out.append(_TRUE if value else _FALSE)
-
-
-def _null(_value: None, out: _Out) -> None:
-    out.append(_NULL)
-
-
-def _tuple(value: tuple[Any, ...], out: _Out) -> None:
-    out.append(_tag_and_byte(b"h", len(value)))
-    for item in value:
-        _ENCODERS[type(item)](item, out)
-
-
-def _object(value: dict[str, Any], out: _Out) -> None:
-    out.append(b"h\1")
-    if value:
-        out.append(_tag_and_length(b"l", len(value)))
-        _members(value, out)
-    out.append(NIL)
-
-
-def _members(value: dict[str, Any], out: _Out) -> None:
-    append, known = out.append, limits.KNOWN_KEY_CHARACTERS
-    for key, member in value.items():
-        append(_known_key(key) if len(key) <= known else key_term(key))
-        if type(member) is str:  # inlined: most members are strings, and a call costs as much as encoding one
-            data = member.encode()
-            append(_tag_and_length(b"m", len(data)))
-            append(data)
-        else:
-            _ENCODERS[type(member)](member, out)
-
-
-def key_term(key: str) -> bytes:
-    """Encode the key of a member, with all that precedes the member's value."""
-    data = key.encode()
-    return _MEMBER + _tag_and_length(b"m", len(data)) + data
-
-
-# The documents of a database share most of their keys.
-_known_key = functools.lru_cache(maxsize=4096)(key_term)
-
-
-def _array(value: list[Any], out: _Out) -> None:
-    characters = string_bytes(value)
-    if characters is not None:
-        out.append(string_term(characters))
-        return
-    if value:
-        out.append(_tag_and_length(b"l", len(value)))
-        _items(value, out)
-    out.append(NIL)
-
-
-def _items(value: list[Any], out: _Out) -> None:
-    for item in value:
-        _ENCODERS[type(item)](item, out)
-
-
-def _term(value: Term, out: _Out) -> None:
-    out += value.parts
-
-
-def string_bytes(value: list[Any]) -> bytes | None:
-    """Return the bytes of a list that is a string in Erlang, else None.
-
-    Such a list has 1 to ``LONGEST_STRING`` integers below 256, and nothing else.
-    """
-    if not 0 < len(value) <= LONGEST_STRING or type(value[0]) is not int:
-        return None
-    try:
-        characters = bytes(value)
-    except (TypeError, ValueError):
-        return None
-    return None if bool in map(type, value) else characters
-
-
-_ENCODERS: Final[dict[type, Callable[[Any, _Out], None]]] = {
-    str: _text,
-    int: _integer,
-    float: _float,
-    bool: _boolean,
-    type(None): _null,
-    dict: _object,
-    list: _array,
-    tuple: _tuple,
-    bytes: _binary,
-    _Atom: _atom,
-    Term: _term,
-}

@@ -239,6 +239,7 @@ class RevTree:
             branch = self._branches[0]
             return self if len(branch.digests) <= limit else RevTree([branch.stem(limit)])
         oldest, newest = self._generations()
+        # No leaf can have an ancestor so old that it would be dropped.
         if newest - oldest < limit:
             return self
         kept = {rev for leaf in self.leaves for rev in self.path(leaf)[:limit]}
@@ -297,6 +298,7 @@ class RevTree:
         return self._span
 
     def _branch(self, rev: Rev) -> Branch | None:
+        # A dictionary of all revisions pays only if there are many branches: it takes longer to make than one search.
         if len(self._branches) <= limits.SEARCHED_BRANCHES:
             return next((branch for branch in self._branches if branch.has(rev)), None)
         if self._places is None:
@@ -350,6 +352,8 @@ def _build_tree(parents: Mapping[Rev, Rev | None], tombstones: Collection[Rev], 
     """Build the tree of these revisions and their parents."""
     inner = set(parents.values())
     leaves = [rev for rev in parents if rev not in inner]
+    # The winner is first: undeleted before deleted, then the higher generation, then the higher digest. Every replica
+    # has the same order, so all agree on the winner.
     leaves.sort(key=lambda rev: (rev not in tombstones, rev.rank), reverse=True)
     branches: list[Branch] = []
     taken: set[Rev] = set()

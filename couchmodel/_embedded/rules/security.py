@@ -26,6 +26,7 @@ class Security:
         self.text = text
         self.document: dict[str, Any] = document or (DEFAULT if text is None else decode(text))
         self._admins = _NamesAndRoles(self.document.get("admins", {}))
+        # `readers` is the old name of `members`.
         members = _NamesAndRoles(self.document.get("members", self.document.get("readers", {})))
         self._public = not members.names and not members.roles
         self._members = members

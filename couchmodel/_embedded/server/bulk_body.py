@@ -12,7 +12,7 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
 from couchmodel._embedded.json.incremental import first_character, free, is_large, parse_into
 from couchmodel._embedded.json.parse import invalid_json_error, parse_object
-from couchmodel._embedded.rules.revision_ids import Term
+from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
 
@@ -75,6 +75,7 @@ class BulkEdits:
         """True if every document names a revision."""
         for place, document in enumerate(documents):
             if isinstance(document, tuple):
+                # Not unpacked to an edit: there may be hundreds of thousands, and only one is needed at a time.
                 id, path = document[:2]
             else:
                 edit = documents[place] = make_edit(document)

@@ -9,7 +9,7 @@ from couchmodel.errors import NotFoundError
 __all__ = ["check_database", "read_row"]
 
 
-def read_row(database_id: int, columns: str, connection: Connection) -> tuple[Any, ...]:
+def read_row(connection: Connection, database_id: int, columns: str) -> tuple[Any, ...]:
     """Return columns of a database's row. Raises NotFoundError if the database was dropped.
 
     The row of a dropped database has no name. It stays until the documents are removed.
@@ -22,6 +22,6 @@ def read_row(database_id: int, columns: str, connection: Connection) -> tuple[An
     return cast(tuple[Any, ...], row)
 
 
-def check_database(database_id: int, connection: Connection) -> None:
+def check_database(connection: Connection, database_id: int) -> None:
     """Raise NotFoundError if a database was dropped. Its documents may still be there, waiting for removal."""
-    read_row(database_id, "1", connection)
+    read_row(connection, database_id, "1")

@@ -34,7 +34,7 @@ def check(path: Path, *, writes: bool = True) -> None:
         raise StoreFileError(f"there is no store at {path}")
 
 
-def check_header(path: Path, connection: Connection) -> None:
+def check_header(connection: Connection, path: Path) -> None:
     """Check an open file as :func:`check` does, by its connection.
 
     The file must not be opened a second time: closing any of its descriptors would end SQLite's locks (see "How To
@@ -65,16 +65,18 @@ def open_file(path: Path) -> Connection:
     except FileError as error:
         raise StoreFileError(f"{path} cannot be opened: {error}") from error
     try:
-        _prepare_connection(path, connection)
+        _prepare_connection(connection, path)
     except StoreFileError:
         connection.close()
         raise
     return connection
 
 
-def _prepare_connection(path: Path, connection: Connection) -> None:
+def _prepare_connection(connection: Connection, path: Path) -> None:
     try:
         with file_errors():
+            # WAL lets reads go on during a write. It needs memory that all connections share, which a network file
+            # system lacks: SQLite then keeps the old mode and says so.
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
     except FileError as error:
@@ -83,7 +85,7 @@ def _prepare_connection(path: Path, connection: Connection) -> None:
         raise StoreFileError(f"{path} lies where SQLite cannot share memory, such as on a network: move it to a disk")
     _check_version(path, version)
     if version < VERSION:
-        _migrate(path, connection, version)
+        _migrate(connection, path, version)
 
 
 def create_tables(connection: Connection) -> None:
@@ -95,11 +97,12 @@ def create_tables(connection: Connection) -> None:
 def _run_migrations(connection: Connection, version: int) -> None:
     """Run the migrations after a version, in one transaction."""
     steps = "".join(STEPS[version:])
+    # Both pragmas take part in the transaction: after a crash the file has the tables and marks of one version.
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     connection.executescript(f"BEGIN IMMEDIATE; {steps} {marks} COMMIT;")
 
 
-def _migrate(path: Path, connection: Connection, version: int) -> None:
+def _migrate(connection: Connection, path: Path, version: int) -> None:
     try:
         with file_errors():
             _run_migrations(connection, version)
@@ -208,6 +211,7 @@ def draft(path: Path) -> Generator[Path]:
         # SQLite would play the log of a deleted store back into the new one.
         _remove(place, *(_sibling(path, suffix) for suffix in (*_DRAFT_LOGS, "-wal", "-shm")))
         yield place
+        # A rename replaces the file in one step: other processes see the old file or the whole new one.
         place.replace(path)
         _sync_folder(path.parent)
     finally:

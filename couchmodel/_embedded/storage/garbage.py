@@ -25,11 +25,11 @@ def clear_leftovers(connection: Connection) -> list[int]:
     It must run before the first request, since an upload in progress looks like an unfinished one.
     """
     for (blob,) in connection.execute("SELECT number FROM blob WHERE sha256 IS NULL").fetchall():
-        discard_blob(blob, connection)
+        discard_blob(connection, blob)
     return [number for (number,) in connection.execute("SELECT number FROM database WHERE name IS NULL")]
 
 
-def clear_database(number: int, connection: Connection) -> bool:
+def clear_database(connection: Connection, number: int) -> bool:
     """Remove a piece of a dropped database, and return True if more may be left.
 
     The database's own row is removed last. Its indexes are only marked as dropped, for ``clear_index``.
@@ -54,7 +54,7 @@ def dropped_indexes(connection: Connection) -> list[tuple[int, str]]:
     return connection.execute("SELECT number, signature FROM view_index WHERE database IS NULL").fetchall()
 
 
-def clear_index(index: int, connection: Connection) -> bool:
+def clear_index(connection: Connection, index: int) -> bool:
     """Remove a piece of a dropped index, and return True if more may be left.
 
     The index's own row is removed last.
@@ -64,6 +64,7 @@ def clear_index(index: int, connection: Connection) -> bool:
         ("view_block", "view, key, id"),
         ("view_document", "document"),
     ):
+        # By primary key, because the tables have no rowid, and SQLite is rarely built with DELETE … LIMIT.
         removed = connection.execute(
             f"DELETE FROM {table} WHERE view_index = ? AND ({key}) IN"
             f" (SELECT {key} FROM {table} WHERE view_index = ? ORDER BY {key} LIMIT ?)",
@@ -91,16 +92,16 @@ def _discard_unused(connection: Connection, blobs: Iterable[int]) -> None:
     """Remove the given contents that no document uses."""
     for blob in blobs:
         if connection.execute("SELECT 1 FROM attachment_use WHERE blob = ?", (blob,)).fetchone() is None:
-            discard_blob(blob, connection)
+            discard_blob(connection, blob)
 
 
-def discard_staged(blob: int, connection: Connection) -> None:
+def discard_staged(connection: Connection, blob: int) -> None:
     """Remove the content of an upload that was given up. A content that has arrived completely stays."""
     if connection.execute("SELECT 1 FROM blob WHERE number = ? AND sha256 IS NULL", (blob,)).fetchone():
-        discard_blob(blob, connection)
+        discard_blob(connection, blob)
 
 
-def discard_blob(blob: int, connection: Connection) -> None:
+def discard_blob(connection: Connection, blob: int) -> None:
     """Remove a content and its chunks."""
     connection.execute("DELETE FROM chunk WHERE blob = ?", (blob,))
     connection.execute("DELETE FROM blob WHERE number = ?", (blob,))

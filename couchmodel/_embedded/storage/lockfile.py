@@ -68,6 +68,7 @@ class LockFile:
             os.close(descriptor)
 
     def _acquire(self, timeout: float) -> None:
+        # A child process must not inherit the descriptor: its copy would keep the lock alive.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
             self._wait(descriptor, timeout)

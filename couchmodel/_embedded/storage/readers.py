@@ -41,6 +41,7 @@ class Readers:
     def begin(self, signature: str) -> Reader:
         """Return a new reader. No index of the signature is removed while the reader lasts."""
         reader = Reader(signature)
+        # The callback of the weak reference is the reader's end, also if nobody closes its response.
         self._readers[ref(reader, self._end)] = signature
         return reader
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import BusyError
@@ -37,6 +37,7 @@ __all__ = [
     "Inline",
     "Job",
     "Worker",
+    "bind",
     "check_version",
     "connect",
     "connect_beside",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Job = Callable[[Connection], T]
 
@@ -57,6 +59,11 @@ _NEVER: Final = 2**63
 """A deadline in nanoseconds that is never reached."""
 
 _log = logging.getLogger("couchmodel.embedded")
+
+
+def bind(function: Callable[[Connection, *Ts], T], *arguments: *Ts) -> Job[T]:
+    """Return the job that calls a function with its connection, followed by the arguments."""
+    return lambda connection: function(connection, *arguments)
 
 
 class FileError(Exception):
@@ -79,6 +86,7 @@ def file_errors() -> Generator[None]:
         raise FileError(str(error)) from error
 
 
+# FULL syncs the log at each commit, so a commit survives a power failure. In WAL mode NORMAL would not promise that.
 _WRITER_SETUP: Final = ("PRAGMA synchronous = FULL", ROUTINE)
 _READER_SETUP: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0")
 
@@ -91,13 +99,16 @@ def connect(target: str, *, writes: bool, timeout: float = limits.LOCK_SECONDS) 
     """
     connection = sqlite3.connect(
         target,
+        # None keeps Python from beginning transactions by itself, in front of the statements that it takes for writes.
         isolation_level=None,
         check_same_thread=False,
         cached_statements=limits.CACHED_STATEMENTS,
         timeout=timeout,
     )
     try:
+        # A negative size is in KiB: 16 MiB for each connection.
         connection.execute("PRAGMA cache_size = -16384")
+        # Else SQLite would put temporary tables and large sorts into files, on a disk that may be full.
         connection.execute("PRAGMA temp_store = MEMORY")
         for statement in _WRITER_SETUP if writes else _READER_SETUP:
             connection.execute(statement)
@@ -124,11 +135,10 @@ def _do_nothing() -> None:
 class Snapshots:
     """A connection for jobs that only read. A transaction keeps writes from coming between a job's statements.
 
-    No job may leave a cursor open: it would keep its snapshot, and all later jobs would read an old state. Python
-    cannot tell which cursors are open, and an error that somebody keeps can hold one. But SQLite interrupts the
-    statements that begin while an interrupted one is still active. So the connection is interrupted after each job.
-    This does nothing if no cursor is open. Otherwise the next ``BEGIN`` fails, and a new connection takes the place of
-    the old one.
+    A cursor that a job leaves open keeps the transaction open, so all later jobs would read an old state. Python has no
+    list of the open cursors, and an error that is kept somewhere can hold one. So the connection is interrupted after
+    each job. That has no effect if no cursor is open. If one is, SQLite also interrupts the statements that follow. So
+    the next ``BEGIN`` fails, and the connection is replaced.
     """
 
     __slots__ = ("_connect", "_execute", "connection")
@@ -213,9 +223,12 @@ class Inline:
         if not self.lock.acquire(blocking=False):
             raise BusyError
         try:
+            # The progress handler reads it, see ``_set_handler``. The rollback must not be interrupted, so it runs
+            # without.
             self._deadline = time.monotonic_ns() + limits.INLINE_NANOSECONDS
             return self._snapshots.run(job, self._clear_deadline)
         except sqlite3.Error as error:
+            # Interrupted by the deadline, or locked by another program: a worker may wait for either.
             if _primary_code(error) in _RETRY_CODES:
                 if self._snapshots.renew():
                     self._set_handler()
@@ -293,6 +306,7 @@ class Worker:
         # Reentrant: the garbage collector may run inside ``_put``, and a finalizer that it calls may queue a job, too.
         self._gate = threading.RLock()
         self._stopping = False
+        # A daemon, so that a program that has not closed its store can end.
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
@@ -360,9 +374,9 @@ class Worker:
             self._finish(self._connection)
 
     def _next_tasks(self) -> tuple[list[_Task[Any]], bool]:
-        """Return the next tasks, and False once the worker is to stop.
+        """Wait for tasks and return them, with False if the worker has to stop after them.
 
-        Waits until there is a task. The tasks are several that write, or end with one that reads.
+        They are as many tasks that write as are waiting, up to a limit, and at most one that reads, which is the last.
         """
         task = self._queue.get()
         tasks: list[_Task[Any]] = []
@@ -381,6 +395,7 @@ class Worker:
         return self._snapshots.connection
 
     def _run_tasks(self, tasks: Sequence[_Task[Any]]) -> None:
+        # The writes come first. A read that was queued behind them runs after their commit, so it sees what they wrote.
         writing = [task for task in tasks if task.writes]
         if len(writing) == 1:
             _run_task(writing[0], self._in_transaction)
@@ -396,6 +411,8 @@ class Worker:
         try:
             return self._snapshots.run(job)
         except sqlite3.Error as error:
+            # No deadline interrupts a worker's reads. So an interrupted one met a cursor that an earlier job left open,
+            # see ``Snapshots``, and is run again on a new connection.
             if _primary_code(error) != sqlite3.SQLITE_INTERRUPT or not self._snapshots.renew():
                 raise
         return self._snapshots.run(job)
@@ -407,6 +424,8 @@ class Worker:
         try:
             if self._connection.in_transaction:
                 _roll_back(self._connection)  # the last rollback may have failed
+            # IMMEDIATE takes the lock for writing at once. A transaction that begins as a read can be refused that lock
+            # later, and would have to start again.
             self._connection.execute("BEGIN IMMEDIATE")
             result = job(self._connection)
             self._connection.execute("COMMIT")
@@ -433,6 +452,7 @@ class Worker:
 
     def _in_savepoint(self, job: Job[T]) -> T:
         try:
+            # A savepoint for each job: one that fails is undone, and the others of the transaction stay.
             self._connection.execute("SAVEPOINT job")
             result = job(self._connection)
             self._connection.execute("RELEASE job")
@@ -509,6 +529,7 @@ def _server_error(error: sqlite3.Error) -> ServerError:
 
 
 _DAMAGE_CODES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Errors that say nothing about the statement. A read with one of them is run again, on a worker or a new connection.
 _RETRY_CODES: Final = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 

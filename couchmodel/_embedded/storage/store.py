@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import limits
@@ -27,7 +27,7 @@ from couchmodel._embedded.rules.security import Security
 from couchmodel._embedded.storage import files, garbage
 from couchmodel._embedded.storage.lockfile import LockFile
 from couchmodel._embedded.storage.readers import Reader, Readers
-from couchmodel._embedded.storage.sqlite import Connection, Inline, Job, Worker, connect
+from couchmodel._embedded.storage.sqlite import Connection, Inline, Worker, bind, connect
 from couchmodel._embedded.storage.uuids import Uuids
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
@@ -36,6 +36,7 @@ from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileE
 __all__ = ["Database", "Store"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 SYSTEM: Final = ("_replicator", "_users")
 """The databases that a new server has."""
@@ -98,6 +99,7 @@ class Database:
 
         The parameter lets the method be a callback of :meth:`Store.write`.
         """
+        # After a commit, on the writing thread, or in the event loop for a short write of a store in memory.
         self.change_count += 1
         if self.on_event is not None:
             self.on_event("updated", self.name)
@@ -106,6 +108,7 @@ class Database:
             waiting.setdefault(watch.loop, []).append(watch)
         for loop, watches in waiting.items():
             with suppress(RuntimeError):  # the loop is closed
+                # An asyncio event may be set in its own loop only.
                 loop.call_soon_threadsafe(_wake, iter(watches), loop)
 
 
@@ -204,8 +207,14 @@ class Store:
         """Finish the queued jobs and close the file. A second call does nothing."""
         await asyncio.to_thread(self._close_now)  # it may have to wait for a thread that is opening the store
 
-    async def read(self, job: Job[T]) -> T:
-        """Run a short read in the event loop, or on the reading thread if it takes too long, and return its result."""
+    async def read(self, function: Callable[[Connection, *Ts], T], *arguments: *Ts) -> T:
+        """Run a short read in the event loop, or on the reading thread if it takes too long, and return its result.
+
+        The function is called with a connection, followed by the arguments. It may be called twice.
+        """
+        job = bind(function, *arguments)
+        # A read that is answered here suspends nothing, so a task that reads in a loop would keep the event loop to
+        # itself.
         self._reads += 1
         if self._reads % limits.READS_PER_LOOK == 0 and turn_is_due():
             await give_turn()
@@ -215,17 +224,25 @@ class Store:
         except BusyError:
             return await connections.reader.run(job, writes=False)
 
-    async def read_in_thread(self, job: Job[T]) -> T:
-        """Run a long read on the reading thread, and return its result."""
+    async def read_in_thread(self, function: Callable[[Connection, *Ts], T], *arguments: *Ts) -> T:
+        """Run a long read on the reading thread, and return its result. See :meth:`read` for the arguments."""
         connections = self._open or await self._open_connections()
-        return await connections.reader.run(job, writes=False)
+        return await connections.reader.run(bind(function, *arguments), writes=False)
 
-    async def write(self, job: Job[T], *, on_commit: Callable[[T], None] | None = None, short: bool = False) -> T:
-        """Run a job that writes, in a transaction, and return its result once the write is durable.
+    async def write(
+        self,
+        function: Callable[[Connection, *Ts], T],
+        *arguments: *Ts,
+        on_commit: Callable[[T], None] | None = None,
+        short: bool = False,
+    ) -> T:
+        """Call a function that writes, in a transaction, and return its result once the write is durable.
 
-        ``on_commit`` is called with the result after the commit and before this method returns. ``short`` says that the
-        job does little but wait for the disk, so that a store in memory may run it in the event loop.
+        The function is called with a connection, followed by the arguments. ``on_commit`` is called with the result
+        after the commit and before this method returns. ``short`` says that the function does little but wait for the
+        disk, so that a store in memory may run it in the event loop.
         """
+        job = bind(function, *arguments)
         if short and self.path is None and turn_is_due():
             await give_turn()
         connections = self._open or await self._open_connections()
@@ -234,14 +251,19 @@ class Store:
                 return connections.writer.run_here(job, on_commit)
         return await connections.writer.run(job, writes=True, on_commit=on_commit)
 
-    def enqueue(self, job: Job[Any], *, on_commit: Callable[[Any], None] | None = None) -> None:
-        """Queue a job that writes, without waiting for it.
+    def enqueue(
+        self,
+        function: Callable[[Connection, *Ts], T],
+        *arguments: *Ts,
+        on_commit: Callable[[T], None] | None = None,
+    ) -> None:
+        """Queue a function that writes, without waiting for it. See :meth:`write` for the arguments.
 
         Raises StoreFileError if the store is not open.
         """
         if self._open is None:
             raise StoreFileError(self._why_closed)
-        self._open.writer.enqueue(job, on_commit=on_commit)
+        self._open.writer.enqueue(bind(function, *arguments), on_commit=on_commit)
 
     def clear_indexes(self) -> None:
         """Remove the rows of dropped indexes in the background. Indexes that have readers are left for later."""
@@ -270,13 +292,11 @@ class Store:
         """Create a database and return it. Raises PreconditionFailedError if the name is taken."""
         # Clients tell a database from a dropped one of the same name by ``instance_start_time``, a whole second.
         created = max(int(time.time()), self._dropped.get(name, 0) + 1)
-        return await self.write(
-            partial(_insert_database, name, shards, partitioned, created), on_commit=self._add_created
-        )
+        return await self.write(_insert_database, name, shards, partitioned, created, on_commit=self._add_created)
 
     async def drop_database(self, name: str) -> Database:
         """Drop a database and return it; its rows are removed in the background. Raises NotFoundError."""
-        return await self.write(partial(_drop_database, name), on_commit=self._remove_dropped)
+        return await self.write(_drop_database, name, on_commit=self._remove_dropped)
 
     def _add_created(self, database: Database) -> None:
         self._add(database)
@@ -296,6 +316,7 @@ class Store:
         dropped.notify()
         dropped.end_scripts()
         self._report("deleted", database.name)
+        # Only a name whose database was created in this second could get the same second again.
         now = int(time.time())
         self._dropped = {name: second for name, second in self._dropped.items() if second >= now}
         self._dropped[database.name] = database.created
@@ -315,13 +336,12 @@ class Store:
             if self._closed:
                 raise StoreFileError(self._why_closed)
             if self._open is None:
+                # The store counts as open only at the end of this block, so no request uses the connections before.
                 connections = _open_memory() if self.path is None else _open_path(self.path)
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
                     if name not in self.databases:
-                        connections.writer.run_here(
-                            partial(_insert_database, name, 2, False, int(time.time())), self._add
-                        )
+                        connections.writer.run_here(bind(_insert_database, name, 2, False, int(time.time())), self._add)
                 self._finalizer = weakref.finalize(self, connections.abandon)
                 connections.clear_leftovers()  # before the first request: its upload would look like a leftover
                 self._open = connections
@@ -399,7 +419,7 @@ class _Connections:
 
         # A store that is being closed goes on with it after it was opened again.
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(garbage.clear_database, number), on_commit=clear_rest)
+            self.writer.enqueue(bind(garbage.clear_database, number), on_commit=clear_rest)
 
     def clear_indexes(self) -> None:
         """Remove the rows of dropped indexes that have no reader, in the background, in pieces."""
@@ -422,7 +442,7 @@ class _Connections:
                 self.clearing.discard(index)
 
         with suppress(StoreFileError):
-            self.writer.enqueue(partial(garbage.clear_index, index), on_commit=clear_rest)
+            self.writer.enqueue(bind(garbage.clear_index, index), on_commit=clear_rest)
 
     def clear_leftovers(self) -> None:
         """Remove in the background what an earlier process has left to remove."""
@@ -451,6 +471,7 @@ def _open_memory() -> _Connections:
     connection = connect(":memory:", writes=True)
     files.create_tables(connection)
     lock = threading.Lock()
+    # One connection for everything: a second one to ":memory:" would be an empty database of its own.
     writer = Worker(connection, lock, name="couchmodel-memory", finish=Connection.close)
     return _Connections(writer, writer, Inline(connection, lock))
 
@@ -478,6 +499,8 @@ def _open_path(path: Path) -> _Connections:
         lock.release()
         raise
 
+    # The connection that writes is closed last, because SQLite then moves the log into the file. Only after that may
+    # another process take the lock.
     def finish(connection: Connection) -> None:
         with inline.lock:
             inline.connection.close()
@@ -501,7 +524,7 @@ def _open_path(path: Path) -> _Connections:
 _COLUMNS: Final = "number, name, uuid, created, security, shards, partitioned"
 
 
-def _insert_database(name: str, shards: int, partitioned: bool, created: int, connection: Connection) -> Database:
+def _insert_database(connection: Connection, name: str, shards: int, partitioned: bool, created: int) -> Database:
     row = connection.execute(
         "INSERT INTO database (name, uuid, created, shards, partitioned) VALUES (?, ?, ?, ?, ?)"
         f" ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
@@ -513,7 +536,7 @@ def _insert_database(name: str, shards: int, partitioned: bool, created: int, co
     return _database_from_row(row)
 
 
-def _drop_database(name: str, connection: Connection) -> Database:
+def _drop_database(connection: Connection, name: str) -> Database:
     row = connection.execute(
         f"UPDATE database SET name = NULL WHERE name = ? RETURNING {_COLUMNS.replace('name', '?')}", (name, name)
     ).fetchone()

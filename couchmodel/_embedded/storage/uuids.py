@@ -26,6 +26,7 @@ class Uuids:
     def next(self) -> str:
         """Return the next id."""
         with self._lock:
+            # A new prefix before the counter could overflow its six digits.
             if self._count > _LIMIT:
                 self._begin()
             id = f"{self._prefix}{self._count:06x}"

@@ -11,11 +11,11 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.documents.reader import IS_DESIGN
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -56,11 +56,14 @@ async def bring_up_to_date(store: Store, database: Database, design: Design) -> 
         NotFoundError: the database has been dropped.
         ResponseError: the index cannot be built, for example because a function does not compile.
     """
-    state = await store.read(partial(read_state, database.number, design.signature))
+    state = await store.read(read_state, database.number, design.signature)
     target = state.database_seq
+    # A build can end without this target: another build was faster, or the index was dropped meanwhile. So the state
+    # decides.
     while state.number is None or state.update_seq < target:
+        # Several queries may wait for the build. One that is cancelled must not end it for the others.
         await asyncio.shield(start_build(store, database, design))
-        state = await store.read(partial(read_state, database.number, design.signature))
+        state = await store.read(read_state, database.number, design.signature)
     return state
 
 
@@ -95,29 +98,29 @@ def is_building(store: Store, database: Database, design: Design) -> bool:
 
 async def clean_up(store: Store, database: Database) -> None:
     """Drop the indexes whose design documents were deleted or changed. Indexes that are being built stay."""
-    await store.write(partial(_drop_stale, store, database.number))
+    await store.write(_drop_stale, store, database.number)
     store.clear_indexes()
 
 
-def _drop_stale(store: Store, database_id: int, connection: Connection) -> None:
+def _drop_stale(connection: Connection, store: Store, database_id: int) -> None:
     rows = connection.execute(
-        "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
+        f"SELECT id, body FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted",
         (database_id,),
     )
     current = [parse_design(id, decode(body)).signature for id, body in rows]
     # A request may use an older revision of a design document. Its index stays while it is built. Otherwise the builds
     # of two revisions would drop each other's index again and again.
     building = [key[2] for key in tuple(_builds.get(store, ())) if key[1] == database_id]
-    drop_stale_indexes(database_id, [*current, *building], connection)
+    drop_stale_indexes(connection, database_id, [*current, *building])
 
 
 async def _build(store: Store, database: Database, design: Design) -> None:
     """Create the index if it does not exist, and index all changes."""
-    state = await store.read(partial(read_state, database.number, design.signature))
+    state = await store.read(read_state, database.number, design.signature)
     if state.number is None:
-        await store.write(partial(begin_index, database.number, design))
+        await store.write(begin_index, database.number, design)
         await clean_up(store, database)
-        state = await store.read(partial(read_state, database.number, design.signature))
+        state = await store.read(read_state, database.number, design.signature)
     if state.number is not None:
         mapper_thread = _MapperThread(design, database.scripts)
         try:
@@ -134,11 +137,11 @@ async def _advance(
     more = True
     try:
         while more:
-            changes = await store.read_in_thread(partial(read_changes, database.number, design, state))
+            changes = await store.read_in_thread(read_changes, database.number, design, state)
             written = await mapper_thread.rows(changes)
             if writing is not None and not await writing:
                 return  # another build has been faster
-            writing = asyncio.ensure_future(store.write(partial(write_rows, database.number, changes, written)))
+            writing = asyncio.ensure_future(store.write(write_rows, database.number, changes, written))
             state = state._replace(update_seq=changes.upto)
             more = changes.more
         if writing is not None:
@@ -169,6 +172,7 @@ class _MapperThread:
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
+    # The methods from here on run on the thread.
     def _rows(self, changes: ChangeBatch) -> list[DocumentRows]:
         documents = [document for document in changes.documents if document.text is not None]
         if not documents:

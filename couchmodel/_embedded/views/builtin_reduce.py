@@ -274,6 +274,7 @@ class _RankedValues:
     def add(self, rows: Sequence[Item]) -> None:
         for value in _decode_values(rows):
             self._values.setdefault(sort_key(value), value)
+        # Only between batches, since a sort for each row would cost more than the memory of one batch.
         if len(self._values) > self._size:
             self._values = dict(self._ranked())
 
@@ -327,6 +328,7 @@ class _Last:
         return None if self._row is None else decode(self._row[2])
 
 
+# CouchDB looks at the beginning of the name only, so `_sum_of_prices` is `_sum`.
 _NAMED: Final[dict[str, Callable[[], Reduction]]] = {
     "_sum": _Sum,
     "_count": _Count,

@@ -87,7 +87,10 @@ def parse_design(id: str, body: Mapping[str, Any], *, partitioned: bool = False)
     options = _object(body.get("options"))
     views = _object(body.get("views"))
     mapped = [
-        (name, view) for name, view in views.items() if name != "lib" and isinstance(view, dict) and "map" in view
+        # `lib` holds modules for the functions of the other members: see CommonJS modules in CouchDB's manual.
+        (name, view)
+        for name, view in views.items()
+        if name != "lib" and isinstance(view, dict) and "map" in view
     ]
     return Design(
         id,
@@ -109,6 +112,7 @@ def _parse_view(place: int, name: str, view: Mapping[str, Any]) -> View:
 
 def _signature(*parts: object) -> str:
     """Return a hash of all parts of a design document on which the rows of its index depend."""
+    # Not the signature that CouchDB would compute. Clients only compare signatures.
     return hashlib.md5(encode(parts), usedforsecurity=False).hexdigest()
 
 

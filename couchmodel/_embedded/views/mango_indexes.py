@@ -7,11 +7,12 @@ from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import require_thread
-from couchmodel._embedded.documents.reader import find_winner, require_living
+from couchmodel._embedded.documents.reader import IS_DESIGN, find_winner, require_living
 from couchmodel._embedded.mango.fields import parse_sort
 from couchmodel._embedded.mango.planner import Index
 from couchmodel._embedded.mango.selector import compile_selector
-from couchmodel._embedded.rules.erlang import Atom, erlang_term, term_to_binary
+from couchmodel._embedded.rules.erlang import erlang_term
+from couchmodel._embedded.rules.erlang_binary import Atom, term_to_binary
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database
 from couchmodel._embedded.views.designs import QUERY, Design, parse_design
@@ -50,20 +51,19 @@ class Catalogue(NamedTuple):
     indexes: list[Index]
 
 
-def read_catalogue(database: Database, connection: Connection) -> Catalogue:
+def read_catalogue(connection: Connection, database: Database) -> Catalogue:
     """Return the indexes of a database, without the special index ``_all_docs``.
 
     A catalogue is cached until a design document changes.
     """
     rows = connection.execute(
-        "SELECT id, seq, rev FROM document"
-        " WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id",
+        f"SELECT id, seq, rev FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted ORDER BY id",
         (database.number,),
     ).fetchall()
     cached = _catalogues.get(database)
     if cached is None or cached.rows != rows:
         cached = _catalogues[database] = _CachedCatalogue(
-            rows, _read_catalogue(database, connection, [id for id, *_ in rows])
+            rows, _read_catalogue(connection, database, [id for id, *_ in rows])
         )
     return cached.catalogue
 
@@ -79,11 +79,11 @@ _catalogues: Final[WeakKeyDictionary[Database, _CachedCatalogue]] = WeakKeyDicti
 """The last catalogue of each database. It is cached because every ``_find`` needs it."""
 
 
-def _read_catalogue(database: Database, connection: Connection, ids: Sequence[str]) -> Catalogue:
+def _read_catalogue(connection: Connection, database: Database, ids: Sequence[str]) -> Catalogue:
     designs: dict[str, Design] = {}
     indexes: list[Index] = []
     for id in ids:
-        text = require_living(find_winner(database.number, id, connection)).body
+        text = require_living(find_winner(connection, database.number, id)).body
         if len(text) > limits.INLINE_DESIGN_BYTES:
             require_thread()
         body = decode(text)
@@ -137,6 +137,7 @@ def parse_definition(body: Mapping[str, Any]) -> Definition:
     filter = index.get("partial_filter_selector", {})
     view = {
         "map": {"fields": dict(fields), "partial_filter_selector": compile_selector(filter).normalized},
+        # As CouchDB writes it, because the design document may replicate to one.
         "reduce": "_count",
         "options": {"def": index},
     }

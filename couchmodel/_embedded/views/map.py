@@ -6,6 +6,7 @@ A mapper is used by one thread at a time. The mapper for ``language: query`` nee
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.javascript import engine as scripts
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.json.incremental import decode_stored
@@ -64,13 +65,16 @@ class FieldsMapper:
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
         """Return the rows of each document (JSON), for each view of the design document."""
-        return [self._rows(decode_stored(document, self._members)) for document in documents]
+        budget = (
+            Budget()
+        )  # as much time as it takes: a builder maps on a thread, and a regular expression has its limit
+        return [self._rows(decode_stored(document, self._members), budget) for document in documents]
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
 
-    def _rows(self, document: dict[str, Any]) -> list[Rows]:
-        return [_index_rows(view, document) if view else [] for view in self._views]
+    def _rows(self, document: dict[str, Any], budget: Budget) -> list[Rows]:
+        return [_index_rows(view, document, budget) if view else [] for view in self._views]
 
 
 _CompiledIndex: TypeAlias = tuple[list[tuple[str, ...]], Selector | None]
@@ -92,13 +96,14 @@ def _compile_index(definition: Mapping[str, Any]) -> _CompiledIndex | None:
         raise ServerError(error.reason, code=error.code) from error
 
 
-def _index_rows(view: _CompiledIndex, document: dict[str, Any]) -> Rows:
+def _index_rows(view: _CompiledIndex, document: dict[str, Any], budget: Budget) -> Rows:
     """Return the row of a document in one index, or no row if the index does not cover it."""
     paths, selector = view
     values = [get_path(document, path) for path in paths]
+    # An index holds a document only if it has every field of the index, so a query may use it only for such documents.
     if any(isinstance(value, PathError) for value in values):
         return []
-    if selector is not None and not selector.matches(document):
+    if selector is not None and not selector.matches(document, budget):
         return []
     return [(values, b"null")]
 

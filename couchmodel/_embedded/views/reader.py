@@ -77,7 +77,7 @@ class Span(NamedTuple):
         return Span(end=self.start, includes_end=False, descending=self.descending)
 
 
-def check_index(database_id: int, index: int, connection: Connection) -> IndexVersion:
+def check_index(connection: Connection, database_id: int, index: int) -> IndexVersion:
     """Return the update and purge sequence of an index, even if it was dropped in the meantime.
 
     Raises NotFoundError if its database has been dropped.
@@ -94,10 +94,10 @@ def check_index(database_id: int, index: int, connection: Connection) -> IndexVe
 
 
 def read_rows(
+    connection: Connection,
     index: int,
     view: int,
     span: Span,
-    connection: Connection,
     *,
     after: Place | None = None,
     limit: int = -1,
@@ -117,7 +117,7 @@ def read_rows(
     return (Row(*row) for row in rows)
 
 
-def count_rows(index: int, view: int, span: Span, connection: Connection) -> int:
+def count_rows(connection: Connection, index: int, view: int, span: Span) -> int:
     """Return the number of rows in a span."""
     if span.descending:
         return count_between(connection, index, view, span.end, span.start, ends=(span.includes_end, True))
@@ -135,7 +135,7 @@ class Figures(NamedTuple):
     highest: bytes
 
 
-def read_figures(index: int, view: int, span: Span, connection: Connection) -> Figures:
+def read_figures(connection: Connection, index: int, view: int, span: Span) -> Figures:
     """Return the figures of a span, which has rows."""
     condition, values = _condition(span, None)
     found = connection.execute(
@@ -148,7 +148,7 @@ def read_figures(index: int, view: int, span: Span, connection: Connection) -> F
     return Figures(*found.fetchone())
 
 
-def has_strings(index: int, view: int, span: Span, connection: Connection) -> bool:
+def has_strings(connection: Connection, index: int, view: int, span: Span) -> bool:
     """Return True if a value of a span is a string. Its JSON comes before that of all other values."""
     condition, values = _condition(span, None)
     found = connection.execute(
@@ -158,7 +158,7 @@ def has_strings(index: int, view: int, span: Span, connection: Connection) -> bo
     return found.fetchone() is not None
 
 
-def rows_size(index: int, connection: Connection) -> int:
+def rows_size(connection: Connection, index: int) -> int:
     """Return the size of the rows of an index in bytes."""
     size: int = connection.execute(
         "SELECT coalesce(sum(length(key) + length(emitted) + length(value) + length(id)), 0)"

@@ -61,9 +61,9 @@ class IndexState(NamedTuple):
         return self.totals[place] if self.totals else 0
 
 
-def read_state(database_id: int, signature: str, connection: Connection) -> IndexState:
+def read_state(connection: Connection, database_id: int, signature: str) -> IndexState:
     """Return the state of the index with this signature. Raises NotFoundError if the database has been dropped."""
-    row = read_row(database_id, "update_seq, purge_seq", connection)
+    row = read_row(connection, database_id, "update_seq, purge_seq")
     found = connection.execute(
         "SELECT number, update_seq, totals FROM view_index WHERE database = ? AND signature = ? AND collator = ?",
         (database_id, signature, COLLATOR),
@@ -74,12 +74,12 @@ def read_state(database_id: int, signature: str, connection: Connection) -> Inde
     return IndexState(number, update_seq, decode(totals), *row)
 
 
-def begin_index(database_id: int, design: Design, connection: Connection) -> None:
+def begin_index(connection: Connection, database_id: int, design: Design) -> None:
     """Create an empty index if it does not exist. An index with sort keys of another collator version is dropped.
 
     Raises NotFoundError if the database has been dropped.
     """
-    check_database(database_id, connection)
+    check_database(connection, database_id)
     connection.execute(
         "UPDATE view_index SET database = NULL WHERE database = ? AND signature = ? AND collator <> ?",
         (database_id, design.signature, COLLATOR),
@@ -90,7 +90,7 @@ def begin_index(database_id: int, design: Design, connection: Connection) -> Non
     )
 
 
-def drop_stale_indexes(database_id: int, signatures: Iterable[str], connection: Connection) -> None:
+def drop_stale_indexes(connection: Connection, database_id: int, signatures: Iterable[str]) -> None:
     """Drop all indexes of a database except those with these signatures. Their rows are removed later."""
     kept = encode(list(signatures)).decode()
     connection.execute(
@@ -124,9 +124,9 @@ class ChangeBatch:
     more: bool
 
 
-def read_changes(database_id: int, design: Design, state: IndexState, connection: Connection) -> ChangeBatch:
+def read_changes(connection: Connection, database_id: int, design: Design, state: IndexState) -> ChangeBatch:
     """Return the next batch of documents to index. Raises NotFoundError if the database has been dropped."""
-    current = read_state(database_id, design.signature, connection)
+    current = read_state(connection, database_id, design.signature)
     rows = connection.execute(
         "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
         " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
@@ -156,6 +156,8 @@ def _changed_document(
 def _metadata(design: Design, seq: int, tree: bytes) -> bytes:
     """Return further members that a map function sees: conflicts, and ``_local_seq`` if the design asks for it."""
     members: dict[str, object] = {}
+    # A branch is an array of five members, the last three of which are arrays. So one branch has the bytes twice, and a
+    # tree with more branches has them more often.
     if tree.count(b"],[") > 2:  # more than one branch
         revisions = RevTree.from_bytes(tree)
         members |= {"_conflicts": [str(rev) for rev in revisions.conflicts]} if revisions.conflicts else {}
@@ -199,6 +201,7 @@ def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Sequen
             keyed.sort(key=_erlang_order)
         for position, (key, value, text) in enumerate(keyed):
             rows.append((view.place, key, changed.id, position, encode(value), text))
+            # The id is not packed: it is that of the document.
             places += (_HEAD.pack(view.place, position, len(key)), key)
     return DocumentRows(changed.number, rows, b"".join(places))
 
@@ -219,7 +222,7 @@ def _unpack_places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:
         yield view, packed[begin:at], position
 
 
-def write_rows(database_id: int, changes: ChangeBatch, written: Sequence[DocumentRows], connection: Connection) -> bool:
+def write_rows(connection: Connection, database_id: int, changes: ChangeBatch, written: Sequence[DocumentRows]) -> bool:
     """Replace the rows of changed documents. Return False if the batch is out of date, and then write nothing.
 
     It is out of date if another build has advanced the index in the meantime, or if documents were purged, whose rows
@@ -241,7 +244,7 @@ def write_rows(database_id: int, changes: ChangeBatch, written: Sequence[Documen
     return True
 
 
-def discard_rows(database_id: int, number: int, id: str, connection: Connection) -> None:
+def discard_rows(connection: Connection, database_id: int, number: int, id: str) -> None:
     """Remove the rows of a purged document from all indexes of its database."""
     indexes = connection.execute("SELECT number, totals FROM view_index WHERE database = ?", (database_id,)).fetchall()
     for index, totals in indexes:

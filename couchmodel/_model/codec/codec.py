@@ -7,23 +7,27 @@ so members that the model does not know are kept.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model.codec.fidelity import find_difference
-from couchmodel._model.codec.forms import StoredForm, form_of, write_field
+from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
+from couchmodel._model.codec.older_names import drop_older_names
+from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
+from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
 __all__ = [
+    "adopt_state",
     "base_of",
     "body_to_migrate",
     "body_to_send",
@@ -73,7 +77,7 @@ def dump(document: DocumentModel) -> bytes:
         body = form.widen(body)
         return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
-        raise _unstorable_error(document, str(error)) from None
+        raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
 
 
 def base_of(document: M) -> M | None:
@@ -115,20 +119,22 @@ def body_to_send(document: DocumentModel) -> bytes | None:
 
 
 def _own_members(document: DocumentModel) -> dict[str, Any]:
-    """Return the members that are stored beside the fields: the id, the revision if there is one, and the type."""
+    """Return the members that are stored beside the fields: id, revision, type, and a version of the schema above 1."""
     own: dict[str, Any] = {"_id": document.id}
     if document.rev:
         own["_rev"] = document.rev
     declared = document.__declared__
     if declared.type is not None:
         own[declared.type_field] = declared.type
+    if declared.version > 1:
+        own[VERSION_MEMBER] = declared.version
     return own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
     """Record that ``body``, which was sent, is stored as revision ``rev``."""
     state.set_rev(document, rev)
-    state.set_stored_body(document, encode({**decode(body), "_id": document.id, "_rev": rev}))
+    state.note_sent_body(document, body, rev)
 
 
 def note_deleted(document: DocumentModel) -> None:
@@ -142,14 +148,23 @@ def note_deleted(document: DocumentModel) -> None:
 def body_to_migrate(document: DocumentModel) -> bytes | None:
     """Return the JSON text that stores a loaded document in its model's form; None if it is stored so.
 
-    Raises DocumentError if the document does not fit its model.
+    Members that the model does not know are kept. Older names of fields and computed fields are left out. Raises
+    DocumentError if the document does not fit its model.
     """
     body, stored = dump(document), decode(state.stored_body(document) or b"{}")
-    written = overlay(stored, {**decode(body), **_own_members(document)})
+    written = drop_older_names(document, overlay(stored, {**decode(body), **_own_members(document)}))
+    for name in _computed_names(type(document)):  # older versions stored them
+        written.pop(name, None)
     if json_equal(written, stored):
         return None
     _check_fits(document, body)
     return encode(written)
+
+
+def adopt_state(document: M, other: M) -> None:
+    """Make a document one of the revision that another document was loaded as."""
+    state.set_rev(document, other.rev)
+    state.copy_state(other, document)
 
 
 def tombstone(document: DocumentModel) -> bytes | None:
@@ -182,7 +197,10 @@ def settle_id(document: DocumentModel) -> None:
     if id == document.id:
         return
     if document.rev is not None or "id" in document.__pydantic_fields_set__:
-        reason = f"its id is made of its fields, {template!r}, and would be {id!r} now: save a copy under the new id"
+        reason = (
+            f"its id is made of its fields, {template!r}, and would be {id!r} now: to store a copy, save"
+            f" document.model_copy(update={{'id': {id!r}, 'rev': None}})"
+        )
         raise _unstorable_error(document, reason)
     state.set_id(document, id)
 
@@ -220,7 +238,11 @@ def _is_foreign(model: type[DocumentModel], name: str) -> bool:
     if name.startswith("_"):
         return name not in ("_id", "_rev")
     declared = model.__declared__
-    return name in _computed_names(model) or (declared.type is not None and name == declared.type_field)
+    return (
+        name in _computed_names(model)
+        or (declared.type is not None and name == declared.type_field)
+        or (declared.version > 1 and name == VERSION_MEMBER)
+    )
 
 
 def _computed_names(model: type[DocumentModel]) -> set[str]:
@@ -276,6 +298,23 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
+    if b"NaN" in body or b"Infinity" in body or body.count(b"[") + body.count(b"{") > _SHALLOW:
+        _check_json(document, body)
+    read = load(type(document), prepend_members(_own_members(document), body))
+    attachments = form_of(type(document)).attachments
+    if is_alike(document, read, attachments):
+        return
+    difference = find_difference(document, read, skipping=attachments)
+    if difference is not None:
+        raise _unstorable_error(document, str(difference))
+
+
+_SHALLOW: Final = 150
+"""Arrays and objects that a text may have without being too deep for CouchDB, however they are nested."""
+
+
+def _check_json(document: DocumentModel, body: bytes) -> None:
+    """Raise DocumentError for a text that CouchDB would not read: with NaN or infinity, or nested too deeply."""
     try:
         decode(body)
     except DocumentError as error:
@@ -285,10 +324,6 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
         raise _unstorable_error(
             document, f"{where}: JSON has no NaN and no infinity; store None or a string instead"
         ) from None
-    read = load(type(document), prepend_members(_own_members(document), body))
-    difference = find_difference(document, read, skipping=form_of(type(document)).attachments)
-    if difference is not None:
-        raise _unstorable_error(document, str(difference))
 
 
 def _nonfinite_paths(value: Any, path: str = "") -> Iterator[str]:

@@ -4,14 +4,15 @@ import dataclasses
 import enum
 import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from pydantic import BaseModel
 
-from couchmodel._model.schema.links import Link
+from couchmodel._model.schema.links.link import Link
 
-__all__ = ["Difference", "find_difference"]
+__all__ = ["Difference", "find_difference", "is_alike"]
 
 
 class Difference(NamedTuple):
@@ -58,6 +59,47 @@ def find_difference(
     else:
         same = _is_same(written, read)
     return None if same else Difference(path, written, read)
+
+
+def is_alike(written: Any, read: Any, skipping: Collection[str] = ()) -> bool:
+    """Return True if two values are certainly the same. It is much faster than :func:`find_difference`.
+
+    A save compares each value of a document, so this counts. False means that the values have to be looked at closely.
+    """
+    kind = type(written)
+    if type(read) is not kind:
+        return False
+    if kind in _SIMPLE:
+        return bool(written == read)
+    if kind is list:
+        return len(written) == len(read) and all(map(is_alike, written, read))
+    if kind is dict:
+        return _are_members_alike(written, read, skipping)
+    if isinstance(written, BaseModel) and not (written.__pydantic_extra__ or read.__pydantic_extra__):
+        return _are_members_alike(vars(written), vars(read), skipping)
+    return False
+
+
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, UUID, Link})
+"""The types whose values are the same if they are equal. Equal instants of two time zones are the same."""
+
+
+def _are_members_alike(written: dict[Any, Any], read: dict[Any, Any], skipping: Collection[str]) -> bool:
+    if len(written) != len(read):
+        return False
+    for name, value in written.items():
+        if name in skipping:
+            continue
+        if name not in read or type(name) is not str:
+            return False
+        other = read[name]
+        kind = type(value)
+        if kind in _SIMPLE:
+            if type(other) is not kind or value != other:
+                return False
+        elif not is_alike(value, other):
+            return False
+    return True
 
 
 _PLAIN: Final = frozenset({str, bool, type(None), bytes})

@@ -1,6 +1,7 @@
 """The stored form of a model: its validator and its serializers, made once for each class."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, Union
@@ -15,11 +16,25 @@ from couchmodel._model.schema.annotations import bare_type, is_attachment
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Place
 from couchmodel._model.schema.kinds import kinds_of
-from couchmodel._model.schema.links import ID_SERIALIZATIONS
+from couchmodel._model.schema.links.link import ID_SERIALIZATIONS
 from couchmodel._wire.messages import encode
 from couchmodel.errors import QueryError
 
-__all__ = ["StoredForm", "check_storable", "encode_operand", "form_of", "read_value", "write_field"]
+__all__ = [
+    "StoredForm",
+    "check_storable",
+    "encode_operand",
+    "form_of",
+    "read_value",
+    "reason_of",
+    "write_field",
+    "write_key",
+]
+
+_CALLED: Final = re.compile(r"^(Error calling function `\w+`: (\w+: )?|Error serializing to JSON: (\w+: )?)+")
+
+_MISMATCHES: Final = ("serializer warnings", "AttributeError", "TypeError")
+"""The signs of an operand of another type, in the errors of pydantic's serialization and of the functions it calls."""
 
 _ID_FIELDS: Final = frozenset({"id", "rev"})
 
@@ -74,7 +89,12 @@ def write_field(model: type[BaseModel], name: str, value: object) -> Any:
     try:
         return _serialize_field(model, name, value)
     except PydanticSerializationError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(reason_of(error)) from None
+
+
+def reason_of(error: Exception) -> str:
+    """Return the text of an error of pydantic's serialization without the functions in which it was raised."""
+    return _CALLED.sub("", str(error))
 
 
 def encode_operand(place: Place, value: object) -> Any:
@@ -92,15 +112,25 @@ def encode_operand(place: Place, value: object) -> Any:
             return _serialize_field(*place.owner, value, warnings="error")
         return _operand_serializer(place.annotation).to_python(value, mode="json", by_alias=True, warnings="error")
     except (PydanticSerializationError, ValueError, TypeError, AttributeError) as error:
-        is_mismatch = "serializer warnings" in str(error)
+        is_mismatch = any(sign in str(error) for sign in _MISMATCHES)
         if is_mismatch and kind is int and isinstance(value, float):
             return value  # numbers of both types have one order
-        reason = "" if is_mismatch or "Error calling function" in str(error) else f": {error}"
+        reason = "" if is_mismatch else f": {reason_of(error)}"
         said = getattr(kind, "__name__", None) or str(kind)
         raise QueryError(
             f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"
             f" of {type(value).__name__}{reason}"
         ) from None
+
+
+def write_key(annotation: Any, key: object) -> str:
+    """Return the name under which a dictionary with keys of a type stores a key. Raises QueryError if it cannot."""
+    try:
+        written = _operand_serializer(dict[annotation, Any]).to_python({key: None}, mode="json", warnings="error")
+    except (PydanticSerializationError, ValueError, TypeError, AttributeError):
+        said = getattr(annotation, "__name__", None) or str(annotation)
+        raise QueryError(f"{key!r} of {type(key).__name__} is no key of a dictionary with keys of {said}") from None
+    return str(next(iter(written)))
 
 
 def read_value(place: Place, value: object) -> Any:

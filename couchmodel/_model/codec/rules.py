@@ -15,7 +15,7 @@ A type that cannot be read from JSON is refused, with the path of the field.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -28,7 +28,7 @@ from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.field_options import storage_options
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["EXACT", "FAST", "OWN_SERIALIZATIONS", "STORED_CONFIG", "adapt_schema"]
+__all__ = ["EXACT", "FAST", "OWN_SERIALIZATIONS", "STORED_CONFIG", "adapt_schema", "write_datetime"]
 
 _OPAQUE: Final = frozenset(
     {"cls", "metadata", "default", "expected", "function", "config", "members", "default_factory"}
@@ -55,17 +55,18 @@ STORED_CONFIG: Final = core_schema.CoreConfig(
 """The configuration of every model in its stored form, whatever an API wants."""
 
 
-def _write_datetime(value: datetime, iso: Callable[..., str] = datetime.isoformat) -> str:
+def write_datetime(value: datetime, iso: Callable[..., str] = datetime.isoformat) -> str:
+    """Return the stored form of a datetime."""
     text = iso(value, "T", "microseconds")
     if text.endswith("+00:00"):
         return f"{text[:-6]}Z"
-    return text if value.tzinfo is None else _write_datetime(value.astimezone(UTC))
+    return text if value.tzinfo is None else write_datetime(value.astimezone(UTC))
 
 
 def _write_aware(value: datetime) -> str:
     if value.tzinfo is None:
         raise ValueError(f"{value!r} has no time zone, which its aware field asks for")
-    return _write_datetime(value)
+    return write_datetime(value)
 
 
 def _write_set(value: Any, handler: Callable[[Any], list[Any]]) -> list[Any]:
@@ -79,7 +80,7 @@ def _plain(function: Callable[[Any], Any]) -> Any:
 
 FAST: Final[Mapping[str, Any]] = {}
 EXACT: Final[Mapping[str, Any]] = {
-    "": {"serialization": _plain(_write_datetime)},
+    "": {"serialization": _plain(write_datetime)},
     "aware": {"serialization": _plain(_write_aware)},
 }
 """The serializers of datetimes, by the constraint on their time zone: pydantic's own, and those of the stored form."""
@@ -158,9 +159,13 @@ class _Adapter:
 
     def _adapt_key(self, kind: str, key: str, value: Any, place: _Place) -> Any:
         if key == "fields" and kind in ("model-fields", "typed-dict"):
-            return {name: self._field(name, field, place) for name, field in value.items()}
+            changed = {name: self._field(name, field, place) for name, field in value.items()}
+            _check_distinct(changed.items(), place)
+            return changed
         if key == "fields" and kind == "dataclass-args":
-            return [self._field(field["name"], field, place) for field in value]
+            several = [self._field(field["name"], field, place) for field in value]
+            _check_distinct(((field["name"], field) for field in several), place)
+            return several
         return value if key in _NOT_FROM_JSON else self.adapt(value, place)
 
     def _field(self, name: str, field: Any, place: _Place) -> Any:
@@ -200,6 +205,21 @@ class _Adapter:
         if schema.get("serialization") == {"type": "any"}:  # SerializeAsAny: what is cut is noticed by the codec
             del schema["serialization"]
         return schema
+
+
+def _check_distinct(fields: Iterable[tuple[str, Any]], place: _Place) -> None:
+    """Refuse two fields of an embedded model that would share a name. Those of a document are checked with its type."""
+    if hasattr(place.owner, "__declared__"):
+        return
+    taken: dict[str, str] = {}
+    for name, field in fields:
+        stored = field.get("serialization_alias", name)
+        if stored in taken:
+            raise place.refuse(
+                f"the fields {taken[stored]!r} and {name!r} of {place.owner.__name__} would both be stored as"
+                f' {stored!r}: write `Field(stored_as="…")`'
+            )
+        taken[stored] = name
 
 
 def _decimal(schema: Any) -> Any:

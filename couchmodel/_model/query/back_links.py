@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVa
 
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.links import LinkExpression, caller, declared_target, make_target
+from couchmodel._model.schema.links.link import LinkExpression, caller, declared_target, make_target
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import ConfigurationError
 

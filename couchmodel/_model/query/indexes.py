@@ -65,6 +65,7 @@ class ChosenIndex:
 
 
 _model_indexes: WeakKeyDictionary[type, tuple[ModelIndex, ...]] = WeakKeyDictionary()
+_stored_paths: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
 
 
 def model_indexes(model: Any) -> tuple[ModelIndex, ...]:
@@ -103,7 +104,9 @@ def choose_index(model: Any, selector: JSONObject, order: Sequence[Ordering]) ->
         return None
     sort = [ordering.path for ordering in order]
     present, fixed, ranged = required_paths(selector), _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
-    stored = always_stored_paths(model)
+    stored = _stored_paths.get(model)
+    if stored is None:
+        _stored_paths[model] = stored = frozenset(always_stored_paths(model))
     found = []
     for index in indexes:
         missing = tuple(path for path in index.paths if path not in present and path not in sort and path != "_id")

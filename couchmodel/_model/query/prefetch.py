@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from couchmodel._model.schema.expressions import place_of
-from couchmodel._model.schema.links import Link, LinkExpression
+from couchmodel._model.schema.links.link import Link, LinkExpression
 from couchmodel.errors import QueryError
 
 __all__ = ["LinkedSource", "fetch_links", "prefetch", "require_links"]
@@ -72,11 +72,20 @@ async def prefetch(
 async def fetch_links(
     documents: Sequence[Any], model: type, links: Sequence[LinkExpression[Any]], source: LinkedSource
 ) -> None:
-    """Fetch the documents that links of a model's documents lead to, with one request a level.
+    """Fetch the documents that links of a model's documents lead to.
 
-    Raises QueryError if a link is of a model that none of the others leads to.
+    There is a request for each level of links, and for each thousand documents that have them. Raises QueryError if a
+    link is of a model that none of the others leads to.
     """
-    for level in _levels(model, links):
+    if not links:
+        return
+    levels = _levels(model, links)
+    for start in range(0, len(documents), BATCH):
+        await _fetch_levels(documents[start : start + BATCH], levels, source)
+
+
+async def _fetch_levels(documents: Sequence[Any], levels: Sequence[Sequence[_Field]], source: LinkedSource) -> None:
+    for level in levels:
         found = [(field, link) for field in level for document in documents for link in _links(document, field)]
         wanted = dict.fromkeys((field.target, link.id) for field, link in found if link.document is None)
         fetched = await source.linked_documents(wanted) if wanted else {}

@@ -26,8 +26,8 @@ from couchmodel._model.schema.expressions import (
     Place,
     require_condition,
 )
-from couchmodel._model.schema.links import LinkExpression
-from couchmodel._wire.messages import decode
+from couchmodel._model.schema.links.link import LinkExpression
+from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError
 from couchmodel.types import JSONObject
 
@@ -115,7 +115,11 @@ class Query(Generic[T]):
         Raises QueryError if an argument is not a condition on fields of the model.
         """
         added = tuple(map(require_condition, conditions))
-        build_selector(added, model=self.source.model)  # refuses operands, and fields of other models
+        selector = build_selector(added, model=self.source.model)  # refuses operands, and fields of other models
+        try:
+            encode(selector)
+        except DocumentError as error:
+            raise QueryError(f"a condition cannot be sent: {error}") from None
         return replace(self, conditions=(*self.conditions, *added))
 
     def sort(self, *fields: Ordering | FieldExpression[Any] | str) -> Self:
@@ -196,7 +200,12 @@ class Query(Generic[T]):
 
     async def to_list(self) -> list[T]:
         """Return all results. Raises DocumentError if a document does not fit the model: see ``on_invalid``."""
-        return [result async for result in self]
+        found: list[T] = []
+        async with aclosing(self._rows(self.body(), self.max_count)) as batches:
+            async for batch in batches:
+                found += self._read_all(batch)
+        await fetch_links(found, self.source.model, self.links, self.source)
+        return found
 
     async def first(self) -> T | None:
         """Return the first result; None if there is none."""

@@ -57,6 +57,9 @@ def _condition_selector(condition: Condition, model: type) -> JSONObject:
         check_root(model, condition.place)
         return {_path(condition.place): {condition.operator: _condition_selector(condition.condition, model)}}
     if isinstance(condition, SelectorCondition):
+        for name in condition.selector:
+            if not isinstance(name, str):
+                raise QueryError(f"the names of a selector are texts, such as 'rating', and {name!r} is none")
         return dict(condition.selector)
     if isinstance(condition, Negation):
         return {"$not": _condition_selector(condition.member, model)}
@@ -89,6 +92,8 @@ def _is_none(path: str) -> JSONObject:
 
 
 def _path(place: Place) -> str:
+    if any("\\" in name for name in place.names):
+        raise QueryError(f"{'.'.join(place.names)!r} cannot be queried: CouchDB finds no name with a backslash")
     if place.path.startswith("$"):
         raise QueryError(
             f"{place.path!r} cannot be queried: CouchDB takes a name that begins with $ for an operator;"
@@ -99,8 +104,12 @@ def _path(place: Place) -> str:
 
 def _encode_operand(place: Place, operator: str, operand: Any) -> Any:
     match operator:
-        case "$exists" | "$regex" | "$beginsWith" | "$size":
-            return operand
+        case "$exists":
+            return _require(place, operand, bool, "exists() takes True or False")
+        case "$size":
+            return _require(place, operand, int, "size() is compared with a number of elements")
+        case "$regex" | "$beginsWith":
+            return _require(place, operand, str, "a text is compared with a text")
         case "$all" | "$anyOf":
             return [_encode_element(place, each) for each in operand]
         case "$in" | "$nin":
@@ -109,6 +118,12 @@ def _encode_operand(place: Place, operator: str, operand: Any) -> Any:
             return {"$eq": _encode_element(place, operand)}
         case _:
             return encode_operand(place, operand)
+
+
+def _require(place: Place, operand: Any, kind: type, rule: str) -> Any:
+    if not isinstance(operand, kind) or (kind is int and isinstance(operand, bool)):
+        raise QueryError(f"{place.path or 'the element'}: {rule}, not with {operand!r}")
+    return operand
 
 
 def _encode_element(place: Place, operand: Any) -> Any:

@@ -5,16 +5,26 @@ import collections.abc
 import dataclasses
 import inspect
 import types
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin
 
-from pydantic import BaseModel, RootModel
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
 from pydantic._internal._typing_extra import safe_get_annotations
 from pydantic.fields import FieldInfo
+from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from couchmodel._model.schema.field_options import storage_options
 
-__all__ = ["bare_type", "class_annotation", "complete", "element_type", "fields_of", "is_attachment", "stored_name"]
+__all__ = [
+    "bare_type",
+    "class_annotation",
+    "complete",
+    "element_type",
+    "fields_of",
+    "input_names",
+    "is_attachment",
+    "stored_name",
+]
 
 _SEQUENCES: Final = (
     list,
@@ -57,9 +67,18 @@ def element_type(annotation: Any) -> Any:
 
 
 def fields_of(kind: Any) -> Mapping[str, FieldInfo] | None:
-    """Return the fields of a pydantic model or dataclass; None for any other type."""
+    """Return the fields of a model, a dataclass or a typed dictionary, or of all models of a union.
+
+    The result is None for any other type.
+    """
+    if get_origin(kind) in (Union, types.UnionType):
+        return _fields_of_union(kind)
     if not isinstance(kind, type):
         return None
+    if is_typeddict(kind):
+        return {
+            name: FieldInfo(annotation=_required(hint)) for name, hint in get_type_hints(kind, None, None, True).items()
+        }
     if issubclass(kind, BaseModel):
         complete(kind)
         return kind.__pydantic_fields__
@@ -68,6 +87,26 @@ def fields_of(kind: Any) -> Mapping[str, FieldInfo] | None:
         hints = get_type_hints(kind, include_extras=True)
         return {each.name: FieldInfo(annotation=hints[each.name]) for each in dataclasses.fields(kind)}
     return found
+
+
+def _fields_of_union(union: Any) -> Mapping[str, FieldInfo] | None:
+    """Return the fields of the models of a union. A field of several of them has the types of all."""
+    members = [found for each in get_args(union) if (found := fields_of(bare_type(each))) is not None]
+    if not members:
+        return None
+    fields: dict[str, FieldInfo] = {}
+    for found in members:
+        for name, info in found.items():
+            first = fields.setdefault(name, info)
+            if first.annotation != info.annotation and stored_name(name, first) == stored_name(name, info):
+                both: Any = Union[first.annotation, info.annotation]  # noqa: UP007 - made when the program runs
+                fields[name] = FieldInfo(annotation=both, serialization_alias=stored_name(name, info))
+    return fields
+
+
+def _required(hint: Any) -> Any:
+    """Return the type of a member of a typed dictionary."""
+    return _required(get_args(hint)[0]) if get_origin(hint) in (Required, NotRequired, ReadOnly) else hint
 
 
 def is_attachment(annotation: Any) -> bool:
@@ -96,6 +135,18 @@ def complete(model: type[BaseModel]) -> None:
 def stored_name(name: str, info: FieldInfo) -> str:
     """Return the name of a field's member in the stored document."""
     return storage_options(info).stored_as or info.serialization_alias or info.alias or name
+
+
+def input_names(name: str, info: FieldInfo, *, by_name: bool = False) -> Iterator[str]:
+    """Yield the names of the members that a field is read from; ``by_name`` is True if an alias adds to its name."""
+    alias = info.validation_alias or info.alias
+    if alias is None or by_name:
+        yield name
+    for each in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, AliasPath) and len(each.path) == 1:
+            yield str(each.path[0])
 
 
 def _local_names() -> dict[str, Any]:

@@ -5,8 +5,10 @@ cost a load nothing. There is no ``__init__``, no private attribute and no valid
 loading slower.
 """
 
+import inspect
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform
 
 from pydantic import AliasChoices, BaseModel, GetJsonSchemaHandler, PrivateAttr
@@ -24,8 +26,8 @@ from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import AttachmentField, attachment, is_building_class
 from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
 from couchmodel._model.schema.indexes import indexes_of
-from couchmodel._model.schema.link_fields import add_link_fields
-from couchmodel._model.schema.links import name_links, register
+from couchmodel._model.schema.links.descriptors import add_link_fields
+from couchmodel._model.schema.links.link import name_links, register
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import QueryError
 
@@ -42,6 +44,45 @@ _STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
 }
 
 
+class ComputedProperty(property):
+    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
+
+    def __init__(self, name: str, wrapped: property) -> None:
+        super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        _refuse_on_class(instance, owner, self.name)
+        return super().__get__(instance, owner)
+
+
+class CachedComputedProperty(cached_property[Any]):
+    """The same for a field that is computed once."""
+
+    def __init__(self, name: str, wrapped: cached_property[Any]) -> None:
+        super().__init__(wrapped.func)
+        self.__set_name__(type(self), name)
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        _refuse_on_class(instance, owner, self.name)
+        return super().__get__(instance, owner)
+
+
+def _refuse_on_class(instance: Any, owner: type | None, name: str) -> None:
+    if instance is None and owner is not None and not is_building_class.get():
+        raise QueryError(f"{owner.__name__}.{name} is a computed field, which is not stored: it cannot be queried")
+
+
+def _declare_computed(model: type, name: str) -> None:
+    """Replace the property of a computed field, also of one that a base class declares, by one that knows its name."""
+    found = inspect.getattr_static(model, name)
+    if type(found) is property:
+        type.__setattr__(model, name, ComputedProperty(name, found))
+    elif type(found) is cached_property:
+        type.__setattr__(model, name, CachedComputedProperty(name, found))
+
+
 class Fields(Mapping[str, FieldExpression[Any]]):
     """The fields of a model by their names: ``Recipe.fields["copy"]`` is a field that a method's name hides."""
 
@@ -55,26 +96,14 @@ class Fields(Mapping[str, FieldExpression[Any]]):
         complete(self._model)
         return _STORED_FIELDS[name] if name in _STORED_FIELDS else field_of(self._model, name, root=self._model)
 
+    def __repr__(self) -> str:
+        return f"<fields of {self._model.__name__}: {', '.join(self)}>"
+
     def __iter__(self) -> Any:
         return iter(self._model.__pydantic_fields__)
 
     def __len__(self) -> int:
         return len(self._model.__pydantic_fields__)
-
-
-class ComputedProperty(property):
-    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
-
-    def __init__(self, name: str, wrapped: property) -> None:
-        super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None and owner is not None and not is_building_class.get():
-            raise QueryError(
-                f"{owner.__name__}.{self.name} is a computed field, which is not stored: it cannot be queried"
-            )
-        return super().__get__(instance, owner)
 
 
 # Field is not among the specifiers: checkers would see a default only behind the keyword, and take `Field(0, ge=0)` for
@@ -114,9 +143,8 @@ class ModelMeta(ModelMetaclass):
             if isinstance(kind, ModelMeta):  # the forms of base classes know the types of their subclasses
                 type.__setattr__(kind, "__stored_form__", None)
         check_class(model)
-        for key in vars(model).keys() & model.__pydantic_computed_fields__.keys():
-            if type(vars(model)[key]) is property:
-                type.__setattr__(model, key, ComputedProperty(key, vars(model)[key]))
+        for key in model.__pydantic_computed_fields__:
+            _declare_computed(model, key)
         if "__hash__" not in namespace and vars(model).get("__hash__") is not None:  # pydantic's, as it is frozen
             type.__setattr__(model, "__hash__", _hash_document)
         _finish_fields(model)
@@ -161,14 +189,15 @@ def _finish_fields(model: Any) -> None:
     for name in ("id", "rev"):
         info = fields.get(name)
         if info is not None and info.validation_alias != AliasChoices(f"_{name}", name):
-            info.validation_alias, info.serialization_alias = AliasChoices(f"_{name}", name), None
+            # All three, so that a generator of aliases finds none to fill in.
+            info.alias, info.validation_alias, info.serialization_alias = name, AliasChoices(f"_{name}", name), name
             info.alias_priority = 2
             changed = True
     template = model.__declared__.id
     if template is not None:
         fields_of_template(model, template)
         info = fields.pop("id")
-        info.default_factory, info.default = id_factory(template, model.__write_field__), PydanticUndefined
+        info.default_factory, info.default = id_factory(model, template), PydanticUndefined
         fields["id"] = info
         changed = True
     if changed and model.__pydantic_complete__:
@@ -196,8 +225,12 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         id: str = ""
         rev: str | None = None
     else:
-        id: str = Field(default_factory=new_id, validation_alias=AliasChoices("_id", "id"))
-        rev: str | None = Field(default=None, validation_alias=AliasChoices("_rev", "rev"))
+        id: str = Field(
+            default_factory=new_id, alias="id", validation_alias=AliasChoices("_id", "id"), serialization_alias="id"
+        )
+        rev: str | None = Field(
+            default=None, alias="rev", validation_alias=AliasChoices("_rev", "rev"), serialization_alias="rev"
+        )
 
     @classmethod
     def __check_views__(cls) -> None:

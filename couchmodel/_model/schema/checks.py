@@ -1,17 +1,19 @@
 """Checks of a model's class when it is made. Mistakes that would show later are told at once."""
 
 import warnings
-from typing import Any, Final, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasGenerator, BaseModel
 
-from couchmodel._model.schema.annotations import bare_type, is_attachment, stored_name
+from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
 from couchmodel._model.schema.fields import AttachmentField
+from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["check_class"]
 
-_OWN: Final = ("id", "rev")
+_OWN: Final = frozenset({"id", "rev"})
 
 
 def check_class(model: Any) -> None:
@@ -19,12 +21,22 @@ def check_class(model: Any) -> None:
 
     Raises ConfigurationError for one that cannot work. Warns of a field whose name hides a method of pydantic's models.
     """
+    _check_fields_attribute(model)
     for name, info in model.__pydantic_fields__.items():
         _check_name(model, name)
         _check_attachment(model, name, info)
-    _check_id(model)
+    _check_own_fields(model)
     _check_stored_names(model)
     _check_attachment_names(model)
+
+
+def _check_fields_attribute(model: Any) -> None:
+    """Refuse an attribute named ``fields`` that is no field: ``Recipe.fields`` has the fields of the model."""
+    if "fields" not in model.__pydantic_fields__ and any("fields" in vars(base) for base in model.__mro__):
+        raise ConfigurationError(
+            f"{model.__name__}.fields has the fields of the model, as in {model.__name__}.fields['id'], and would hide"
+            " what the class declares under this name: give it another name"
+        )
 
 
 def _check_name(model: Any, name: str) -> None:
@@ -49,26 +61,68 @@ def _check_attachment(model: Any, name: str, info: Any) -> None:
             f"{model.__name__}.{name} is declared as `{name}: Attachment = attachment()`"
             f" in the body of {model.__name__} or of another CouchModel, not elsewhere"
         )
+    if not is_attachment(info.annotation) and _has_attachment(info.annotation):
+        raise ConfigurationError(
+            f"{model.__name__}.{name} has attachments inside another type: declare each as a field of its own,"
+            f" `photo: Attachment = attachment()`"
+        )
 
 
-def _check_id(model: Any) -> None:
-    info = model.__pydantic_fields__.get("id")
-    if info is None:
-        return
-    kind = bare_type(info.annotation)
-    if info.alias is not None or info.serialization_alias is not None:
-        said = info.alias or info.serialization_alias
-        hint = f'class {model.__name__}(CouchModel, id="{{{said}}}")'
+def _has_attachment(annotation: Any) -> bool:
+    return any(is_attachment(each) or _has_attachment(each) for each in get_args(bare_type(annotation)))
+
+
+def _check_own_fields(model: Any) -> None:
+    """Check ``id`` and ``rev``, if a class declares them anew."""
+    fields = model.__pydantic_fields__
+    for name in _OWN & fields.keys():
+        _check_own_alias(model, name, fields[name])
+    if "id" in fields and not _is_text(fields["id"].annotation):
+        annotation: Any = fields["id"].annotation
+        if NoneType in get_args(annotation) and _is_text(bare_type(annotation)):
+            raise ConfigurationError(
+                f"{model.__name__}.id cannot be None: declare it as a str, and leave it out to get one"
+            )
+        said = annotation.__name__ if isinstance(annotation, type) else str(annotation)
         raise ConfigurationError(
-            f"{model.__name__}.id cannot have the alias {said!r}: declare the field {said!r}, and make the id of it"
-            f" with `{hint}`"
+            f"{model.__name__}.id is of {said}, and the ids of CouchDB are text: declare another field of"
+            f' {said}, such as `number`, and make the id of it with `id="{{number}}"`'
         )
-    texts = get_origin(kind) is Literal and all(isinstance(each, str) for each in get_args(kind))
-    if isinstance(kind, type) and not issubclass(kind, str) and not texts:
+    if "rev" in fields and bare_type(fields["rev"].annotation) is not str:
         raise ConfigurationError(
-            f"{model.__name__}.id is of {kind.__name__}, and the ids of CouchDB are text: declare another field of"
-            f' {kind.__name__}, such as `number`, and make the id of it with `id="{{number}}"`'
+            f"{model.__name__}.rev is the revision that CouchDB assigns, of `str | None`: give your field another name,"
+            ' and store it as you like, as in `revision: … = Field(stored_as="rev")`'
         )
+
+
+def _check_own_alias(model: Any, name: str, info: Any) -> None:
+    known = [None, name, AliasChoices(f"_{name}", name), *_generated_aliases(model, name)]
+    for given in (info.alias, info.serialization_alias, info.validation_alias):
+        if given not in known:
+            hint = f'class {model.__name__}(CouchModel, id="{{{given}}}")'
+            make = f", and make the id of it with `{hint}`" if name == "id" else ""
+            raise ConfigurationError(
+                f"{model.__name__}.{name} cannot have the alias {given!r}: declare the field {given!r}{make}"
+            )
+
+
+def _is_text(annotation: Any) -> bool:
+    """Return False for a type whose values are not all text. A reference to a type that is not known yet may be one."""
+    kind = bare_type(annotation)
+    kind = getattr(kind, "__supertype__", kind)  # of a NewType
+    if get_origin(kind) is Literal:
+        return all(isinstance(each, str) for each in get_args(kind))
+    if get_origin(annotation) in (Union, UnionType):
+        return all(map(_is_text, get_args(annotation)))
+    return not isinstance(kind, type) or issubclass(kind, str)
+
+
+def _generated_aliases(model: Any, name: str) -> tuple[Any, ...]:
+    """Return the aliases that the generator of a model's configuration makes of a name."""
+    generator = model.model_config.get("alias_generator")
+    if generator is None:
+        return ()
+    return generator.generate_aliases(name) if isinstance(generator, AliasGenerator) else (generator(name),)
 
 
 def _check_stored_names(model: Any) -> None:
@@ -77,10 +131,18 @@ def _check_stored_names(model: Any) -> None:
     declared = model.__declared__
     if declared.type is not None:
         taken[declared.type_field] = "the type of the document"
+    if declared.version > 1:
+        taken[VERSION_MEMBER] = "the version of the schema"
     for name, info in model.__pydantic_fields__.items():
         if name in _OWN or is_attachment(info.annotation):
             continue
         stored = stored_name(name, info)
+        for alias in input_names(name, info):
+            if alias.startswith("_") and alias != stored:
+                raise ConfigurationError(
+                    f"{model.__name__}.{name} cannot be read from {alias!r}: names that begin with an underscore are"
+                    " CouchDB's own"
+                )
         if stored.startswith("_"):
             raise ConfigurationError(
                 f"{model.__name__}.{name} would be stored as {stored!r}, and names that begin with an underscore are"

@@ -1,26 +1,37 @@
 """The declaration of a model's place in a database: what its class keywords say."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from pydantic import ConfigDict
 
 from couchmodel._model.schema.fields import Index
 from couchmodel._model.schema.suggestions import nearest
+from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["Declaration", "Security", "declare"]
+__all__ = ["Declaration", "Security", "check_settings", "declare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """The members and administrators of a database, by names and roles (CouchDB's manual, ``/{db}/_security``)."""
+    """The members and administrators of a database, by names and roles (CouchDB's manual, ``/{db}/_security``).
+
+    Raises ConfigurationError for names or roles that are no sequence of texts.
+    """
 
     admin_names: tuple[str, ...] = ()
     admin_roles: tuple[str, ...] = ("_admin",)
     member_names: tuple[str, ...] = ()
     member_roles: tuple[str, ...] = ("_admin",)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            given: Any = getattr(self, each.name)
+            if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(n, str) for n in given):
+                raise ConfigurationError(f"{each.name} of Security is a list of texts, as in ['cook'], not {given!r}")
+            object.__setattr__(self, each.name, tuple(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,9 @@ class Declaration:
 
     ``type`` is the text that marks the documents of the model in a database of several models; it is stored in the
     member ``type_field``. ``id`` is the template that makes ids of fields, such as ``"book:{slug}"``. ``revs_limit`` is
-    the number of revisions that the database remembers of a document.
+    the number of revisions that the database remembers of a document. ``version`` is the number of the schema; from 2
+    on, it is stored in the member ``schema_version``. ``guard`` says whether the database refuses documents that break
+    the constraints of the model.
     """
 
     database: str | None = None
@@ -39,10 +52,13 @@ class Declaration:
     id: str | None = None
     security: Security | None = None
     revs_limit: int | None = None
+    version: int = 1
+    guard: bool = False
 
 
 _TEXTS: Final = ("database", "type", "type_field", "id")
-_KEYWORDS: Final = (*_TEXTS, "indexes", "security", "revs_limit")
+_SETTINGS: Final = ("security", "revs_limit")
+_KEYWORDS: Final = (*_TEXTS, *_SETTINGS, "indexes", "version", "guard")
 
 
 def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Declaration:
@@ -62,13 +78,45 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
         changes["indexes"] = _check_indexes(model, given["indexes"])
     if "security" in given and not isinstance(given["security"], Security):
         raise ConfigurationError(f"{model.__name__}: security is a Security(…), and {given['security']!r} is none")
+    _check_values(model, given)
+    inherited: Declaration = model.__declared__
+    declared = replace(inherited, **changes)
+    if declared.version > 1 and declared.type_field == VERSION_MEMBER:
+        raise ConfigurationError(f"{model.__name__}: {VERSION_MEMBER!r} has the version of the schema, not the type")
+    return declared
+
+
+def _check_values(model: Any, given: Mapping[str, Any]) -> None:
     limit = given.get("revs_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ConfigurationError(f"{model.__name__}: revs_limit is a number of revisions from 1, not {limit!r}")
-    if given.get("type_field", "type").startswith("_"):
-        raise ConfigurationError(f"{model.__name__}: type_field cannot begin with an underscore, as CouchDB's own do")
-    inherited: Declaration = model.__declared__
-    return replace(inherited, **changes)
+    version = given.get("version", 1)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigurationError(f"{model.__name__}: version is the number of a schema from 1, not {version!r}")
+    if not isinstance(given.get("guard", False), bool):
+        raise ConfigurationError(f"{model.__name__}: guard is True or False, not {given['guard']!r}")
+    type_field = given.get("type_field", "type")
+    if type_field.startswith(("_", "$")) or "." in type_field or "\\" in type_field or type_field in ("id", "rev"):
+        raise ConfigurationError(
+            f"{model.__name__}: type_field={type_field!r} is no name for the member: write a word, as in"
+            ' type_field="kind"'
+        )
+
+
+def check_settings(models: Iterable[Any]) -> None:
+    """Raise ConfigurationError if two models declare different settings of one database."""
+    declared: dict[tuple[str | None, str], tuple[Any, Any]] = {}
+    for model in models:
+        for name in _SETTINGS:
+            value = getattr(model.__declared__, name)
+            if value is None:
+                continue
+            other, before = declared.setdefault((model.__declared__.database, name), (model, value))
+            if before != value:
+                raise ConfigurationError(
+                    f"{other.__name__} and {model.__name__} declare different values of {name} for the database"
+                    f" {model.__declared__.database!r}: declare it on one of them"
+                )
 
 
 def _check_indexes(model: Any, indexes: Any) -> tuple[Index, ...]:

@@ -61,7 +61,7 @@ def mango_path(names: Iterable[str]) -> str:
 class Place(NamedTuple):
     """A place in a stored document: the names that lead to it, its type, and the model and the field that it is of.
 
-    ``root`` is the model of the document; None for a place in an element of a list.
+    ``root`` is the model of the document. It is None for the id and the revision, which every model has.
     """
 
     names: tuple[str, ...]
@@ -268,7 +268,11 @@ class FieldExpression(Generic[T]):
     @overload
     def contains(self: "FieldExpression[frozenset[V]]", value: V) -> Condition: ...
     @overload
+    def contains(self: "FieldExpression[frozenset[V] | None]", value: V) -> Condition: ...
+    @overload
     def contains(self: "FieldExpression[tuple[V, ...]]", value: V) -> Condition: ...
+    @overload
+    def contains(self: "FieldExpression[tuple[V, ...] | None]", value: V) -> Condition: ...
     def contains(self: Any, value: Any) -> Condition:
         """Return the condition that the list or set has this element, or that the text has this part."""
         if element_type(self._place.annotation) is not None:
@@ -324,6 +328,8 @@ class FieldExpression(Generic[T]):
         element = element_type(kind)
         arguments = get_args(kind)
         inner = element if element is not None else arguments[-1] if arguments else Any
+        if element is None and arguments and not isinstance(key, str) and self._place.root is not None:
+            key = self._place.root.__write_key__(arguments[0], key)  # type: ignore[attr-defined]
         return expression((*self._place.names, str(key)), inner, root=self._place.root)
 
     def __getattr__(self, name: str) -> Any:
@@ -348,7 +354,9 @@ class FieldExpression(Generic[T]):
         raise TypeError(f"the field {self._place.path!r} of the class cannot be iterated over: use contains() or in_()")
 
 
-def _check_pattern(pattern: str) -> None:
+def _check_pattern(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise QueryError(f"a regular expression is a text, and {pattern!r} is none")
     import regex  # noqa: PLC0415 - few programs need it, and its import takes longer than that of this package
 
     try:
@@ -422,7 +430,8 @@ def place_of(field: FieldExpression[Any]) -> Place:
 
 def _element(field: FieldExpression[Any]) -> Any:
     """Return the expression of an element. Its path begins at the element, as in Mango's ``$elemMatch``."""
-    return expression((), element_type(place_of(field).annotation))
+    place = place_of(field)
+    return expression((), element_type(place.annotation), root=place.root)
 
 
 def expression(
@@ -443,7 +452,8 @@ def field_of(model: type, name: str, prefix: tuple[str, ...] = (), root: type | 
     """
     info = (fields_of(model) or {})[name]
     annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-    return expression((*prefix, stored_name(name, info)), annotation, (model, name), root)
+    owner = (model, name) if isinstance(model, type) and issubclass(model, BaseModel) else None
+    return expression((*prefix, stored_name(name, info)), annotation, owner, root)
 
 
 def _operands(field: FieldExpression[Any], values: Iterable[Any]) -> list[Any]:

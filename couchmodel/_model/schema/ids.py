@@ -6,10 +6,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["fields_of_template", "id_factory", "new_id", "render_id"]
+__all__ = ["TemplateError", "fields_of_template", "id_factory", "new_id", "render_id"]
+
+
+class TemplateError(ValueError):
+    """No id can be made of the value of a field. ``field`` is its name, ``value`` is its value as it is stored."""
+
+    def __init__(self, field: str, value: object, reason: str) -> None:
+        super().__init__(f"{field} is {value!r}, and {reason}")
+        self.field = field
+        self.value = value
 
 
 def new_id() -> str:
@@ -31,9 +43,14 @@ def fields_of_template(model: Any, template: str) -> tuple[str, ...]:
     """
     fields = [name for name in model.__pydantic_fields__ if name not in ("id", "rev")]
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        parts = [(name, spec or "", conversion) for _, name, spec, conversion in string.Formatter().parse(template)]
     except ValueError as error:
         raise ConfigurationError(f"{model.__name__}: id={template!r} is no template: {error}") from None
+    names = [name for name, _, _ in parts if name is not None]
+    if any("{" in spec or conversion for _, spec, conversion in parts):
+        raise ConfigurationError(
+            f"{model.__name__}: id={template!r} may have a format for each field, as in {{number:06}}, and no more"
+        )
     for name in names:
         if name not in fields:
             raise ConfigurationError(
@@ -51,22 +68,41 @@ def fields_of_template(model: Any, template: str) -> tuple[str, ...]:
 def render_id(template: str, write: Callable[[str], Any]) -> str:
     """Return the id that a template makes; ``write`` returns the stored form of a field.
 
-    Raises ValueError if a field is empty, or is no text, number or truth value.
+    Raises TemplateError if a field is empty, or is no text, number or truth value; ValueError if it has no stored form.
     """
     parts = []
-    for text, name, _, _ in string.Formatter().parse(template):
+    for text, name, spec, _ in string.Formatter().parse(template):
         parts.append(text)
         if name is not None:
             value = write(name)
             if value is None or value == "" or isinstance(value, (dict, list)):
-                raise ValueError(f"{name} is {value!r}, and the id {template!r} is made of it")
-            parts.append(value if isinstance(value, str) else str(value).lower())
+                raise TemplateError(name, value, f"the id {template!r} is made of it")
+            parts.append(_format(name, value, spec))
     return "".join(parts)
 
 
-def id_factory(template: str, write: Callable[[str, Any], Any]) -> Callable[[dict[str, Any]], str]:
+def _format(name: str, value: Any, spec: str | None) -> str:
+    if not spec:
+        return value if isinstance(value, str) else str(value).lower()
+    try:
+        return format(value, spec)
+    except ValueError as error:
+        raise TemplateError(name, value, f"the format {spec!r} of the id does not fit it: {error}") from None
+
+
+def id_factory(model: Any, template: str) -> Callable[[dict[str, Any]], str]:
     """Return the factory of ids for pydantic, which gives it the values of the fields before ``id``.
 
-    ``write`` returns the stored form of a field's value.
+    The factory raises ValidationError if no id can be made of a field.
     """
-    return lambda data: render_id(template, lambda name: write(name, data[name]))
+
+    def make_id(data: dict[str, Any]) -> str:
+        try:
+            return render_id(template, lambda name: model.__write_field__(name, data[name]))
+        except TemplateError as error:
+            # pydantic lets the errors of a factory pass, so this one is made as if pydantic had found it.
+            reason = PydanticCustomError("id_template", "{reason}", {"reason": str(error)})
+            found = InitErrorDetails(type=reason, loc=(error.field,), input=error.value)
+            raise ValidationError.from_exception_data(model.__name__, [found]) from None
+
+    return make_id

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from couchmodel._model.schema.annotations import bare_type, fields_of, stored_name
+from couchmodel._model.schema.annotations import fields_of, stored_name
 from couchmodel._model.schema.expressions import mango_path
 from couchmodel._model.schema.field_options import storage_options
 from couchmodel._model.schema.paths import UnknownPathError, stored_path
@@ -54,6 +54,6 @@ def _stored_names(model: Any, prefix: tuple[str, ...], above: frozenset[type]) -
         names = (*prefix, stored_name(name, info))
         found.add(names)
         inner: Any = info.annotation
-        if fields_of(inner) is not None and inner is bare_type(inner) and inner not in above:
+        if isinstance(inner, type) and fields_of(inner) is not None and inner not in above:
             found |= _stored_names(inner, names, above | {inner})
     return found

@@ -5,20 +5,25 @@ It is kept in slots beside pydantic's own. A load sets it; a document that was o
 
 from typing import Any, Final, TypeVar
 
+from couchmodel._wire.messages import decode, encode
+
 __all__ = [
     "SLOTS",
     "copy_state",
+    "note_sent_body",
     "note_unanswered",
     "repository",
     "set_id",
     "set_repository",
     "set_rev",
     "set_stored_body",
+    "set_written_body",
     "stored_body",
     "unanswered_bodies",
+    "written_body",
 ]
 
-SLOTS: Final = ("__repository__", "__stored__", "__unanswered__")
+SLOTS: Final = ("__repository__", "__stored__", "__unanswered__", "__written__")
 
 D = TypeVar("D")
 
@@ -27,8 +32,28 @@ _set_slot: Final = object.__setattr__  # pydantic's own __setattr__ would record
 
 def stored_body(document: object) -> bytes | None:
     """Return the JSON text of the stored revision; None if no stored revision is known."""
-    found: bytes | None = getattr(document, "__stored__", None)
+    found: bytes | tuple[bytes, str] | None = getattr(document, "__stored__", None)
+    if isinstance(found, tuple):
+        body, rev = found
+        found = encode({**decode(body), "_rev": rev})
+        set_stored_body(document, found)
     return found
+
+
+def written_body(document: object, stored: bytes) -> bytes | None:
+    """Return the text that the model writes of the stored revision; None unless it is known for this revision."""
+    found: tuple[bytes, bytes] | None = getattr(document, "__written__", None)
+    return found[1] if found is not None and found[0] is stored else None
+
+
+def set_written_body(document: object, stored: bytes, written: bytes) -> None:
+    """Set the text that the model writes of the stored revision ``stored``."""
+    _set_slot(document, "__written__", (stored, written))
+
+
+def note_sent_body(document: object, body: bytes, rev: str) -> None:
+    """Set the JSON text of the stored revision to one that was sent. Its revision is put in when it is asked for."""
+    _set_slot(document, "__stored__", (body, rev))
 
 
 def set_stored_body(document: object, body: bytes | None) -> None:

@@ -29,7 +29,7 @@ async def migrate(
     load: Callable[[bytes], M],
     store: Callable[[list[tuple[M, bytes]]], Awaitable[list[tuple[M, CouchModelError]]]],
 ) -> MigrationReport:
-    """Store anew the documents whose stored form lacks a field of their model, or has an older form of one.
+    """Store anew the documents whose stored form lacks a field of their model, or has an older form or name of one.
 
     ``rows`` are the JSON texts of all documents. ``store`` writes documents with the texts to send, and returns those
     that were refused. A document that somebody else changes meanwhile is stored in today's form already, so a conflict

@@ -1,20 +1,23 @@
 """The repository of a model: documents of one type in one database."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
+from couchmodel._model.codec.changes import rollback
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition, Ordering
-from couchmodel._model.schema.kinds import kind_selector
+from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
+from couchmodel._model.schema.kinds import kind_selector, qualified_name
 from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
+from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.delete_rules import delete_linked
+from couchmodel._model.store.edits import Turn, add_merge, save_merged
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
@@ -51,6 +54,7 @@ T = TypeVar("T")
 
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
+_turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
@@ -216,6 +220,7 @@ class Repository(Generic[M]):
         NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
         database.
         """
+        self._check_model(document)
         self._check_repository(document)
         if document.rev is None:
             raise ConfigurationError(
@@ -239,7 +244,43 @@ class Repository(Generic[M]):
         error.document_id = document.id
         error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
+        add_merge(error)
         return error
+
+    @asynccontextmanager
+    async def edit(self, id: str) -> AsyncGenerator[M]:
+        """A context that loads a document and saves it at its end; an exception in the block leaves it as it was.
+
+        What others have changed meanwhile is merged field by field: see ``merge`` of :func:`couchmodel.Field`. Edits of
+        one document in this process come one after the other.
+
+        Raises NotFoundError if the document is missing; at the end ConflictError, with ``fields``, if a field was
+        changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
+        does not fit its model.
+        """
+        async with _turn.of(self.session, self.path, id):
+            document = await self.get(id)
+            yield document
+            await save_merged(self, document)
+
+    async def refresh(self, document: M) -> None:
+        """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
+
+        Raises NotFoundError if the document is missing or deleted; ConfigurationError if it was never stored.
+        """
+        self._check_model(document)
+        path = self._path(document.id)
+        headers = {} if document.rev is None else {"if-none-match": f'"{document.rev}"'}
+        try:
+            response = await self.session.send(Request("GET", path, headers=headers))
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        if response.status == 304:
+            rollback(document)
+            return
+        stored = self.load(response.body)
+        vars(document).update(vars(stored))
+        codec.adopt_state(document, stored)
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"
@@ -300,6 +341,36 @@ class Repository(Generic[M]):
             error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
         return error
 
+    async def conflicted(self) -> AsyncGenerator[M, None]:
+        """Yield the documents that have several current versions since a replication, each as CouchDB shows it.
+
+        The first call creates an index for them, if the user may do that.
+        """
+        async with aclosing(conflicted_bodies(self)) as bodies:
+            async for body in bodies:
+                yield self.load(body)
+
+    async def conflicts(self, document: M) -> list[M]:
+        """Return the other current versions of a document, which replication has brought.
+
+        Raises NotFoundError if the document is missing or deleted.
+        """
+        self._path_of(document)
+        return await conflict_versions(self, document.id)
+
+    async def resolve(self, document: M, *values: Assignment) -> None:
+        """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.
+
+        ``values`` are assignments, such as ``Recipe.title.set("Pie")``, for fields that clash. The base of the merge is
+        the common ancestor. If the store has it no more, fields that differ clash. Two programs that resolve one
+        conflict at the same time, also on two servers, write the same revision.
+
+        Raises ConflictError, with ``fields``, if other fields clash: nothing is stored then. Raises
+        ConfigurationError if the document has unsaved changes; DocumentError if the merged document does not fit.
+        """
+        self._path_of(document)
+        await resolve_conflict(self, document, values)
+
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.
 
@@ -336,15 +407,21 @@ class Repository(Generic[M]):
         return Repository(model, database_of(model, model.__declared__.database))
 
     async def migrate(self) -> MigrationReport:
-        """Store anew the documents of the model that lack a field of it, or have an older form of one.
+        """Store anew the documents of the model that lack a field of it, or have an older form or name of one.
 
-        An index on a field leaves out the documents that were stored before the field was added, until then. Documents
-        that do not fit the model are left alone, and named in the report.
+        An index on a field leaves out the documents that were stored before the field was added, until then. A member
+        is stored under an older name if a field is read from it, and is written under another name (``stored_as``). It
+        is removed; a save keeps it, since other programs may still read it. Documents that do not fit the model are
+        left alone, and named in the report.
         """
         return await migrate(self.rows({"selector": self.kind}, None), self.load, self._write_many)
 
     def _path_of(self, document: M) -> tuple[str, ...]:
-        """Return the path of a document, whose id is made of its fields if the model says so."""
+        """Return the path of a document, whose id is made of its fields if the model says so.
+
+        Raises ConfigurationError for a document of another model.
+        """
+        self._check_model(document)
         codec.settle_id(document)
         return self._path(document.id)
 
@@ -371,6 +448,16 @@ class Repository(Generic[M]):
             if document.rev is None:
                 error.hint = _TAKEN.format(id=document.id)
         return error
+
+    def _check_model(self, document: Any) -> None:
+        # By name, as a class that is defined again, as in a notebook, replaces itself.
+        if qualified_name(self.model) not in map(qualified_name, type(document).__mro__):
+            said = (
+                f"a document of {type(document).__name__}" if isinstance(document, DocumentModel) else f"{document!r}"
+            )
+            raise ConfigurationError(
+                f"{said} is no {self.model.__name__}: documents are saved and deleted by their own model"
+            )
 
     def _check_repository(self, document: M) -> None:
         source = state.repository(document)

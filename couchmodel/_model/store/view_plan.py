@@ -6,9 +6,9 @@ deletes the other's. A view is built when it is first asked.
 
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from typing import Any, NamedTuple
 
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.store.steps import Step
 from couchmodel._model.views.definition import VIEW_DESIGNS, design_documents
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
@@ -18,14 +18,7 @@ from couchmodel.types import JSONObject
 __all__ = ["plan_view_pruning", "plan_views"]
 
 
-class ViewStep(NamedTuple):
-    """A change of a database: a sentence, and the function that makes the change."""
-
-    description: str
-    run: Any
-
-
-async def plan_views(model: type[DocumentModel], database: Database, *, exists: bool) -> AsyncIterator[ViewStep]:
+async def plan_views(model: type[DocumentModel], database: Database, *, exists: bool) -> AsyncIterator[Step]:
     """Yield the steps that store the views of a model. ``exists`` says that the database is there."""
     for name, body in design_documents(model).items():
         stored = await _read(database, name) if exists else None
@@ -35,10 +28,10 @@ async def plan_views(model: type[DocumentModel], database: Database, *, exists: 
         verb = "store" if stored is None else "restore"
         rev = {} if stored is None else {"_rev": stored["_rev"]}
         write = partial(_write, database, name, {**rev, **body})
-        yield ViewStep(f"{verb} the views {views} of {model.__name__}", write)
+        yield Step(f"{verb} the views {views} of {model.__name__}", write)
 
 
-async def plan_view_pruning(models: Iterable[type[DocumentModel]], database: Database) -> AsyncIterator[ViewStep]:
+async def plan_view_pruning(models: Iterable[type[DocumentModel]], database: Database) -> AsyncIterator[Step]:
     """Yield the steps that delete the design documents of views that none of the models declares any more."""
     declared = {name for model in models for name in design_documents(model)}
     params = {"startkey": '"_design/couchmodel-"', "endkey": '"_design/couchmodel."'}
@@ -47,7 +40,7 @@ async def plan_view_pruning(models: Iterable[type[DocumentModel]], database: Dat
         name = row["id"].removeprefix("_design/")
         if VIEW_DESIGNS in name and name not in declared:
             request = Request("DELETE", _path(database, name), {"rev": row["value"]["rev"]})
-            yield ViewStep(f"delete the views in {name!r}", partial(database.session.send, request))
+            yield Step(f"delete the views in {name!r}", partial(database.session.send, request))
 
 
 def _path(database: Database, name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.fields import parse_sort
 from couchmodel._embedded.mango.planner import ALL_DOCS, Index, Plan, choose, survey
 from couchmodel._embedded.mango.selector import compile_selector
@@ -35,7 +36,7 @@ documents = st.fixed_dictionaries({"a": values, "b": values})
 def test_what_matches_lies_in_the_range(selector: dict[str, Any], document: dict[str, Any]) -> None:
     compiled = compile_selector(selector)
     plan = plan_for([ONE, TWO], selector)
-    if compiled.matches(document):
+    if compiled.matches(document, Budget()):
         key = sort_key([document[column] for column in plan.index.columns])
         low, high = plan.key_bounds()
         assert not plan.nothing

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.selector import BAD_PATH, MISSING, compile_selector, get_path, parse_path
 from couchmodel.errors import BadRequestError
 
 
 def matches(selector: Any, document: Any) -> bool:
-    return compile_selector(selector).matches(document)
+    return compile_selector(selector).matches(document, Budget())
 
 
 def matches_value(condition: Any, value: Any) -> bool:
@@ -303,7 +304,7 @@ def test_a_regex_that_takes_too_long_is_an_error(condition: Any, monkeypatch: py
     monkeypatch.setattr(limits, "REGEX_SECONDS", 0.02)
     selector = compile_selector({"a": condition})
     with pytest.raises(BadRequestError, match=r"regex_timeout: \$regex took longer than 0.02 s on one value"):
-        selector.matches({"a": "x" * 60 if "$regex" in condition else ["x" * 60]})
+        selector.matches({"a": "x" * 60 if "$regex" in condition else ["x" * 60]}, Budget())
 
 
 # Paths
@@ -441,7 +442,7 @@ def test_below_elem_match_what_is_missing_may_match_a_negation() -> None:
 @pytest.mark.parametrize("selector", [{"$and": []}, {"$or": []}, {"$nor": []}])
 def test_an_empty_combination_matches_everything_and_finds_nothing(selector: Any) -> None:
     compiled = compile_selector(selector)
-    assert compiled.matches({})
+    assert compiled.matches({}, Budget())
     assert compiled.finds_nothing
     assert not compile_selector({"$or": [selector]}).finds_nothing
 
@@ -462,10 +463,10 @@ def test_alternatives_of_one_field_match_as_each_of_them_does(path: str, values:
 
 def test_alternatives_are_tried_in_their_order() -> None:
     selector = compile_selector({"$or": [{"a": 1}, {"b": 1}, {"a..b": 1}, {"a": 2}]})
-    assert selector.matches({"a": 1})
-    assert selector.matches({"b": 1})
+    assert selector.matches({"a": 1}, Budget())
+    assert selector.matches({"b": 1}, Budget())
     with pytest.raises(BadRequestError, match="invalid_field_name"):
-        selector.matches({"a": 2})
+        selector.matches({"a": 2}, Budget())
 
 
 # What a planner asks

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.fields import parse_fields
 from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel.errors import ResponseError
@@ -189,7 +190,7 @@ def found_here(source: dict[str, Any]) -> Any:
     except ResponseError as error:
         return error.code, error.reason
     try:
-        return [] if selector.finds_nothing else [doc["_id"] for doc in DOCUMENTS if selector.matches(doc)]
+        return [] if selector.finds_nothing else [doc["_id"] for doc in DOCUMENTS if selector.matches(doc, Budget())]
     except ResponseError as error:
         return error.code, error.reason, "found in a document"
 

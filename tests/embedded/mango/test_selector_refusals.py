@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel.errors import BadRequestError, ServerError
@@ -59,13 +60,13 @@ def test_text_is_neither_asked_of_a_field_nor_negated() -> None:
 
 def test_some_errors_take_a_document() -> None:
     path = compile_selector({"$and": [{"b": 1}, {"a..b": 1}]})
-    assert not path.matches({"b": 2})
+    assert not path.matches({"b": 2}, Budget())
     with pytest.raises(BadRequestError, match=r"invalid_field_name: Invalid field name: a\.\.b"):
-        path.matches({"b": 1})
+        path.matches({"b": 1}, Budget())
     division = compile_selector({"a": {"$mod": [0, 1]}})
-    assert not division.matches({"a": 1.0})
+    assert not division.matches({"a": 1.0}, Budget())
     with pytest.raises(ServerError, match="500 unknown_error: badarith"):
-        division.matches({"a": 1})
+        division.matches({"a": 1}, Budget())
 
 
 @pytest.mark.parametrize(

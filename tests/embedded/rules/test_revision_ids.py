@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from couchmodel._embedded.rules.revision_ids import normalize_number, revision_id
+from couchmodel._embedded.rules.erlang_binary import normalize_number
+from couchmodel._embedded.rules.revision_ids import revision_id
 
 Attachment = tuple[str, str, bytes]
 

@@ -1,7 +1,6 @@
 """The endpoints ``_all_docs``, ``_design_docs`` and ``_local_docs``, with one query or with several."""
 
 from collections.abc import AsyncGenerator, Sequence
-from functools import partial
 from typing import Final
 
 from couchmodel._embedded import limits
@@ -13,7 +12,6 @@ from couchmodel._embedded.rules.partitions import check_partition, require_parti
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, array_response
-from couchmodel._embedded.storage.sqlite import Job
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import params as view_queries
 from couchmodel._embedded.views.params import NOT_GIVEN, parse_members, parse_parameters, parse_queries
@@ -30,7 +28,7 @@ async def list_documents(exchange: Exchange) -> Response:
     store, database, request = exchange.store, exchange.database, exchange.request
     query = _partition_query(database, request, all_docs.parse_query(await _parse_request(request)))
     space = _SPACES[request.path[1]]
-    first = await _read_first(store, query, partial(all_docs.first_batch, database.number, space, query))
+    first = await _read_first(store, database, space, query)
     batch = first.batch
     if batch.rest is None:
         return await array_response(first.head, batch.rows, b"\n]}\n")
@@ -88,7 +86,7 @@ async def _result_pieces(
 ) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
     for query in queries:
-        first = await store.read_in_thread(partial(all_docs.first_batch, database.number, space, query))
+        first = await store.read_in_thread(all_docs.first_batch, database.number, space, query)
         yield separator
         async for piece in array_pieces(first.head, _batches(store, database, space, first.batch), b"\n]}"):
             yield piece
@@ -99,12 +97,13 @@ async def _result_pieces(
 async def _batches(store: Store, database: Database, space: Space, batch: Batch) -> AsyncGenerator[list[bytes], None]:
     yield batch.rows
     while batch.rest is not None:
-        batch = await store.read_in_thread(partial(all_docs.next_batch, database.number, space, batch.rest))
+        batch = await store.read_in_thread(all_docs.next_batch, database.number, space, batch.rest)
         yield batch.rows
 
 
-async def _read_first(store: Store, query: Query, job: Job[First]) -> First:
-    """Run the job that reads the first batch: in the event loop for few rows, on the reading thread otherwise."""
+async def _read_first(store: Store, database: Database, space: Space, query: Query) -> First:
+    """Read the first batch: in the event loop for few rows, on the reading thread otherwise."""
     count = query.limit if query.keys is None else len(query.keys)
     short = count is not None and count <= limits.INLINE_ROWS and query.skip <= limits.INLINE_ROWS
-    return await (store.read(job) if short else store.read_in_thread(job))
+    read = store.read if short else store.read_in_thread
+    return await read(all_docs.first_batch, database.number, space, query)

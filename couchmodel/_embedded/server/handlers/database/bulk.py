@@ -4,7 +4,7 @@ import asyncio
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from heapq import merge
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from couchmodel._embedded.server.bulk_body import BulkEdits, make_edit, read_bul
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parsed_body, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, join_parts
-from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.sqlite import Connection, bind
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, ConflictError, ForbiddenError, UnauthorizedError
@@ -37,6 +37,7 @@ async def write(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_bulk_docs``."""
     database, request = exchange.database, exchange.request
     require_json_type(request)
+    # Passwords are hashed in the documents as values, so this body is parsed as a whole.
     plain = database.name == USERS
     text = await read_text(request, limits.BODY_BYTES if plain else limits.DOCUMENTS_BYTES)
     async with parsed_body(text, parse_object if plain else read_bulk) as body:
@@ -54,7 +55,7 @@ async def _write(exchange: Exchange, body: dict[str, Any], size: int) -> Respons
     bulk = _Bulk(exchange.store, documents, _is_only_accepted(exchange.request, body))
     write_all = _write_new if new_edits else _write_replicated
     check = write_check(database, exchange.user)
-    job = partial(write_all, bulk, database.number, check)
+    job = bind(write_all, bulk, database.number, check)
     short = len(documents) <= limits.INLINE_DOCUMENTS and size <= limits.LARGE_BODY
     rows = await write_checked(exchange.store, database, job, check, short=short)
     accepted = bulk.accepted and any(row.startswith(b'{"ok":true') for row in rows)
@@ -66,7 +67,7 @@ async def _answer(status: int, rows: list[bytes]) -> Response:
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
-    """Apply :func:`is_only_accepted` to the request. ``w`` may also be a member of the body here."""
+    """Apply :func:`requests_write_quorum` to the request. ``w`` may also be a member of the body here."""
     parameters = {"w": str(body["w"])} if "w" in body else request.query
     return requests_write_quorum(parameters)
 
@@ -120,10 +121,12 @@ class _Bulk:
             sorted(range(n, min(n + limits.SORTED_DOCUMENTS, count)), key=ids.__getitem__)
             for n in range(0, count, limits.SORTED_DOCUMENTS)
         ]
+        # Sorted in parts and merged, because Python gives no other thread a turn while it sorts a list. An array takes
+        # a fraction of the memory of a list of numbers.
         return array("L", merge(*places, key=ids.__getitem__))
 
 
-def _write_new(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Connection) -> list[bytes]:
+def _write_new(connection: Connection, bulk: _Bulk, database_id: int, check: WriteCheck) -> list[bytes]:
     edits = bulk.edits
     writing = WriteBatch(connection, database_id, check)
     writing.expect(edits.ids, attachments=edits.have_attachments)
@@ -145,7 +148,7 @@ def _write_new(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Con
     return rows
 
 
-def _write_replicated(bulk: _Bulk, database_id: int, check: WriteCheck, connection: Connection) -> list[bytes]:
+def _write_replicated(connection: Connection, bulk: _Bulk, database_id: int, check: WriteCheck) -> list[bytes]:
     """Write documents with ``new_edits: false``. Return rows for the refused ones only, as CouchDB does."""
     edits = bulk.edits
     if not edits.have_revisions:

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import limits
@@ -40,14 +39,15 @@ async def feed(exchange: Exchange) -> Response:
     query = await _parse_request(exchange)
     _parse_timeout(request.query)
     _parse_heartbeat(request.query.get("heartbeat"))
+    # Only this feed has an ETag: the others wait for what is to come.
     if kind == "normal":
-        tag = await store.read(partial(changes.read_etag, database))
+        tag = await store.read(changes.read_etag, database)
         if request.method != "POST" and has_current_etag(request.headers, tag):
             return not_modified(tag)
         return await _answer_normal(store, database, query, {**JSON_HEADERS, "etag": tag})
     if query.since is None:
         # "now" is resolved before the answer begins: a client that has its head then misses no change.
-        query = replace(query, since=await store.read(partial(changes.read_last_sequence, database)))
+        query = replace(query, since=await store.read(changes.read_last_sequence, database))
     waiting = WaitingFeed(store, database, query, request)
     if query.filter.function is not None:
         await waiting.read_first()
@@ -61,7 +61,7 @@ async def feed(exchange: Exchange) -> Response:
 async def _answer_normal(store: Store, database: Database, query: ChangesQuery, headers: Mapping[str, str]) -> Response:
     slow = query.filter.function is not None or (query.filter.selector and query.filter.selector.may_take_long)
     if 0 <= query.limit <= limits.INLINE_ROWS and not slow:
-        batch = await store.read(partial(changes.read_batch, database, query))
+        batch = await store.read(changes.read_batch, database, query)
     else:
         batch = await scan(store, database, query)
     if batch.rest is None:
@@ -181,6 +181,7 @@ class WaitingFeed:
                     query, first = rest or query, None
                     continue
                 while not await watch.wait_for_change(self._heartbeat or self._timeout):
+                    # A feed with a heartbeat has no timeout, as in CouchDB: it waits for as long as the client does.
                     if self._heartbeat is None:
                         return
                     yield None
@@ -306,8 +307,8 @@ def _parse_selector(text: bytes) -> Filter:
 async def _function_filter(exchange: Exchange, body: dict[str, Any], *path: str) -> Filter:
     """Return a filter by a function. ``path`` is the design document's name, then the function's path in it."""
     design, *names = path
-    function = await exchange.store.read(partial(open_function, exchange.database, design, tuple(names)))
-    info = await exchange.store.read(partial(describe, exchange.database))
+    function = await exchange.store.read(open_function, exchange.database, design, tuple(names))
+    info = await exchange.store.read(describe, exchange.database)
     request_json = request_object(exchange, body if exchange.request.method == "POST" else "undefined", info)
     return Filter(function=FunctionFilter(function, request_json))
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import limits
@@ -78,7 +77,7 @@ async def drop(exchange: Exchange) -> Response:
 
 async def info(exchange: Exchange) -> Response:
     """Answer ``GET /{db}``."""
-    return json_answer(200, await exchange.store.read(partial(describe, exchange.database)))
+    return json_answer(200, await exchange.store.read(describe, exchange.database))
 
 
 async def create_document(exchange: Exchange) -> Response:
@@ -114,7 +113,7 @@ async def _compact(store: Store, database: Database) -> None:
     last: int | None = 0
     try:
         while last is not None:
-            last = await store.write(partial(compact_some, database.number, last))
+            last = await store.write(compact_some, database.number, last)
     except CouchModelError as error:  # the store was closed, or the disk is full: the next compaction goes on
         _log.debug("%s is not compacted: %s", database.name, error)
     finally:
@@ -131,7 +130,7 @@ async def ensure_full_commit(exchange: Exchange) -> Response:
 async def limit(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_revs_limit`` and ``_purged_infos_limit``."""
     name = _LIMITS[exchange.request.path[1]]
-    return json_answer(200, await exchange.store.read(partial(_read_setting, exchange.database.number, name)))
+    return json_answer(200, await exchange.store.read(_read_setting, exchange.database.number, name))
 
 
 async def set_limit(exchange: Exchange) -> Response:
@@ -141,7 +140,7 @@ async def set_limit(exchange: Exchange) -> Response:
     name = _LIMITS[exchange.request.path[1]]
     if type(value) is not int or not 1 <= value <= limits.LARGEST_NUMBER:
         raise BadRequestError(f"`{name}` must be positive integer")
-    await exchange.store.write(partial(_write_setting, exchange.database.number, name, value))
+    await exchange.store.write(_write_setting, exchange.database.number, name, value)
     return json_answer(200, OK)
 
 
@@ -163,8 +162,7 @@ async def set_security(exchange: Exchange) -> Response:
     def replace_security(_: object) -> None:
         database.security = security
 
-    job = partial(_write_setting, database.number, "security", security.text)
-    await exchange.store.write(job, on_commit=replace_security)
+    await exchange.store.write(_write_setting, database.number, "security", security.text, on_commit=replace_security)
     return json_answer(200, OK)
 
 
@@ -213,10 +211,10 @@ def _check_placement(text: str) -> None:
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 
 
-def describe(database: Database, connection: Connection) -> dict[str, Any]:
+def describe(connection: Connection, database: Database) -> dict[str, Any]:
     """Return the members of ``GET /{db}``. Raises NotFoundError if the database was dropped."""
     update_seq, purge_seq, living, deleted = read_row(
-        database.number, "update_seq, purge_seq, living, deleted", connection
+        connection, database.number, "update_seq, purge_seq, living, deleted"
     )
     count = living + deleted
     return {
@@ -224,19 +222,20 @@ def describe(database: Database, connection: Connection) -> dict[str, Any]:
         "db_name": database.name,
         "purge_seq": database.sequence(purge_seq),
         "update_seq": database.sequence(update_seq),
-        "sizes": read_sizes(database, count, update_seq, connection)._asdict(),
+        "sizes": read_sizes(connection, database, count, update_seq)._asdict(),
         "props": {"partitioned": True} if database.partitioned else {},
         "doc_del_count": deleted,
         "doc_count": living,
+        # The version of CouchDB 3's file format.
         "disk_format_version": 8,
         "compact_running": database.compactions > 0,
         "cluster": {"q": database.shards, "n": 1, "w": 1, "r": 1},
     }
 
 
-def _read_setting(database_id: int, name: str, connection: Connection) -> Any:
-    return read_row(database_id, name, connection)[0]
+def _read_setting(connection: Connection, database_id: int, name: str) -> Any:
+    return read_row(connection, database_id, name)[0]
 
 
-def _write_setting(database_id: int, name: str, value: object, connection: Connection) -> None:
+def _write_setting(connection: Connection, database_id: int, name: str, value: object) -> None:
     connection.execute(f"UPDATE database SET {name} = ? WHERE number = ?", (value, database_id))

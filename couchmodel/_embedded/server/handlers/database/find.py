@@ -43,7 +43,7 @@ async def find(exchange: Exchange) -> Response:
     store, database, request = exchange.store, exchange.database, exchange.request
     require_json_type(request)
     text = await read_text(request)
-    catalogue = await store.read(partial(read_catalogue, database))
+    catalogue = await store.read(read_catalogue, database)
     parse = partial(_parse_query, database, catalogue, _partition(request))
     query = await parse_in_thread(text, parse, limits.INLINE_QUERY_BYTES)
     return await _answer(store, database, catalogue, query)
@@ -76,8 +76,8 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         None if options.selector.members is None else options.selector.members | options.fields.members(),
         limits.QUERY_SECONDS,
     )
-    job = partial(finding.read_batch, search)
-    batch = await (store.read(job) if small and _is_short(search) else store.read_in_thread(job))
+    read = store.read if small and _is_short(search) else store.read_in_thread
+    batch = await read(finding.read_batch, search)
     pieces = _FindAnswer(store, options, plan, started, reader)
     batch = await pieces.first_batch(batch)
     if batch.rest is None:
@@ -90,7 +90,7 @@ async def explain(exchange: Exchange) -> Response:
     database, request = exchange.database, exchange.request
     require_json_type(request)
     text = await read_text(request)
-    catalogue = await exchange.store.read(partial(read_catalogue, database))
+    catalogue = await exchange.store.read(read_catalogue, database)
     explain_text = partial(_explain, database, catalogue, _partition(request))
     return await parse_in_thread(text, explain_text, limits.INLINE_QUERY_BYTES)
 
@@ -125,8 +125,8 @@ class _Query(NamedTuple):
     """A query with its plan.
 
     ``covered`` says that the keys of the index have all members that the query needs. ``started`` is the time of
-    ``time.perf_counter`` at which planning began. ``small`` says that the text of the query has at most LARGE_QUERY
-    bytes: a larger one may look for large values, which takes time.
+    ``time.perf_counter`` at which planning began. ``small`` says that the text of the query has at most
+    ``limits.INLINE_QUERY_BYTES``: a larger one may look for large values, which takes time.
     """
 
     options: Options
@@ -181,7 +181,7 @@ async def _open_source(
     if options.update and not options.stale:
         state = await indexing.bring_up_to_date(store, database, design)
     else:
-        state = await store.read(partial(read_state, database.number, design.signature))
+        state = await store.read(read_state, database.number, design.signature)
     view = design.view(plan.index.name)
     return Source(state.number, view.in_partition(options.partition) if options.partition else view)
 
@@ -235,7 +235,7 @@ class _FindAnswer:
         return separator + b",\n".join(batch.rows) if batch.rows else b""
 
     def _next(self, rest: Search) -> Awaitable[FindBatch]:
-        return self._store.read_in_thread(partial(finding.read_batch, rest))
+        return self._store.read_in_thread(finding.read_batch, rest)
 
     def _count(self, batch: FindBatch) -> None:
         self._total.keys += batch.statistics.keys

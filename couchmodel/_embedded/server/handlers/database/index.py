@@ -1,6 +1,5 @@
 """The endpoints of Mango indexes: create, list and delete them."""
 
-from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import limits
@@ -44,7 +43,7 @@ async def create(exchange: Exchange) -> Response:
     database, request = exchange.database, exchange.request
     require_json_type(request)
     definition = await parse_in_thread(await read_text(request), _parse_index, limits.INLINE_QUERY_BYTES)
-    result = await exchange.store.write(partial(_create_index, database.number, definition), on_commit=database.notify)
+    result = await exchange.store.write(_create_index, database.number, definition, on_commit=database.notify)
     return json_answer(200, {"result": result, "id": definition.design, "name": definition.name})
 
 
@@ -56,7 +55,7 @@ def _parse_index(text: bytes) -> Definition:
 
 async def list_indexes(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_index``."""
-    indexes = [ALL_DOCS, *(await exchange.store.read(partial(read_catalogue, exchange.database))).indexes]
+    indexes = [ALL_DOCS, *(await exchange.store.read(read_catalogue, exchange.database)).indexes]
     skip = _integer_parameter(exchange.request, "skip", 0, lowest=0)
     limit = _integer_parameter(exchange.request, "limit", len(indexes), lowest=1)
     page = [describe_index(index) for index in indexes[skip : skip + limit]]
@@ -69,7 +68,7 @@ async def delete(exchange: Exchange) -> Response:
     if arguments["type"] != "json":
         raise NotFoundError("missing")
     id, name = _design_id(arguments["ddoc"]), arguments["name"]
-    await exchange.store.write(partial(_delete_index, database, id, name), on_commit=database.notify)
+    await exchange.store.write(_delete_index, database, id, name, on_commit=database.notify)
     return json_answer(200, OK)
 
 
@@ -82,10 +81,11 @@ async def delete_many(exchange: Exchange) -> Response:
     fail: list[dict[str, Any]] = []
     for id in map(_design_id, names):
         try:
-            await exchange.store.write(partial(_delete_index, database, id, None), on_commit=database.notify)
+            await exchange.store.write(_delete_index, database, id, None, on_commit=database.notify)
             success.append({"id": id, "ok": True})
         except NotFoundError as error:
             fail.append({"id": id, "error": error.code})
+    # CouchDB answers in reverse order.
     return json_answer(200, {"success": success[::-1], "fail": fail[::-1]})
 
 
@@ -103,7 +103,7 @@ def _integer_parameter(request: Request, name: str, default: int, *, lowest: int
     return parse_digits(text)
 
 
-def _create_index(database_id: int, definition: Definition, connection: Connection) -> str:
+def _create_index(connection: Connection, database_id: int, definition: Definition) -> str:
     design, rev = _read_design(connection, database_id, definition.design)
     changed = add_index(design, definition)
     if changed == design:
@@ -112,12 +112,12 @@ def _create_index(database_id: int, definition: Definition, connection: Connecti
     return "created"
 
 
-def _delete_index(database: Database, id: str, name: str | None, connection: Connection) -> None:
+def _delete_index(connection: Connection, database: Database, id: str, name: str | None) -> None:
     """Remove an index from a design document: the one called ``name``, or its only index if that is None.
 
     Deletes the design document with its last index. Raises NotFoundError if there is no such index.
     """
-    indexes = [index for index in read_catalogue(database, connection).indexes if index.design == id]
+    indexes = [index for index in read_catalogue(connection, database).indexes if index.design == id]
     found = [index for index in indexes if name in (None, index.name)]
     design, rev = _read_design(connection, database.number, id)
     if len(found) != 1 or design is None:
@@ -130,7 +130,7 @@ _EMPTY: Final = {"language": QUERY}
 
 
 def _read_design(connection: Connection, database_id: int, id: str) -> tuple[dict[str, Any] | None, Rev | None]:
-    found = find_winner(database_id, id, connection)
+    found = find_winner(connection, database_id, id)
     if found is None or found.deleted:
         return None, None
     return decode(found.body), Rev.parse(found.rev)

@@ -1,6 +1,5 @@
 """The endpoints of one partition of a database: its numbers, and the requests that it shares with the database."""
 
-from functools import partial
 from typing import Any
 
 from couchmodel._embedded.rules.partitions import check_partition
@@ -19,7 +18,7 @@ async def info(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_partition/{partition}``."""
     name = exchange.arguments["partition"]
     _require(exchange.database, name)
-    return json_answer(200, await exchange.store.read_in_thread(partial(_read_info, exchange.database, name)))
+    return json_answer(200, await exchange.store.read_in_thread(_read_info, exchange.database, name))
 
 
 async def refuse_path(exchange: Exchange) -> Response:
@@ -37,6 +36,7 @@ def narrow(exchange: Exchange) -> None:
     if request.query.get("partition", name) != name:
         raise BadRequestError("Conflicting value for `partition` in query string")
     query = {**request.query, "partition": name}
+    # Without `_partition` and its name, so the request looks like one to the database.
     path = (request.path[0], *request.path[3:])
     exchange.request = Request(request.method, path, query, request.headers, request.body, request.stream)
 
@@ -47,8 +47,8 @@ def _require(database: Database, name: str) -> None:
     check_partition(name)
 
 
-def _read_info(database: Database, name: str, connection: Connection) -> dict[str, Any]:
-    check_database(database.number, connection)
+def _read_info(connection: Connection, database: Database, name: str) -> dict[str, Any]:
+    check_database(connection, database.number)
     living, deleted, size = connection.execute(
         "SELECT coalesce(sum(NOT deleted), 0), coalesce(sum(deleted), 0), coalesce(sum(length(body)), 0)"
         " FROM document WHERE database = ? AND id >= ? AND id < ?",

@@ -1,7 +1,5 @@
 """The endpoints ``_purge`` and ``_purged_infos``."""
 
-from functools import partial
-
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import parse_object
 from couchmodel._embedded.maintenance import purge as purging
@@ -28,13 +26,14 @@ async def purge(exchange: Exchange) -> Response:
     if database.partitioned:
         for id in revs_by_id:
             require_partition(id)
-    gone = await exchange.store.write(partial(purging.purge, database.number, revs_by_id), on_commit=database.notify)
+    gone = await exchange.store.write(purging.purge, database.number, revs_by_id, on_commit=database.notify)
+    # As in CouchDB, which answers null here.
     return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 
 
 async def infos(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_purged_infos``."""
-    found = await exchange.store.read(partial(purging.read_purged_infos, exchange.database.number))
+    found = await exchange.store.read(purging.read_purged_infos, exchange.database.number)
     return json_answer(200, {"purged_infos": found})
 
 

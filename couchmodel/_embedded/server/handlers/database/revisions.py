@@ -30,7 +30,7 @@ __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
 
 _REFUSED_PARAMETERS: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
 _FLAGS: Final = ("revs", "attachments", "att_encoding_info")
-"""Parameters of ``_bulk_get`` that become members of Wishes."""
+"""Parameters of ``_bulk_get`` that become members of ReadOptions."""
 
 
 async def revisions_difference(exchange: Exchange) -> Response:
@@ -93,7 +93,7 @@ async def _answer_differences(
             if database.partitioned:
                 for id in body:
                     require_partition(id)
-            return json_answer(200, members(replication.differences(database.number, body, connection)))
+            return json_answer(200, members(replication.differences(connection, database.number, body)))
 
         return await (store.read if few else store.read_in_thread)(answer)
 
@@ -134,13 +134,13 @@ async def _read_batches(
     wishes: ReadOptions,
     latest: bool,
 ) -> AsyncGenerator[list[BulkGetResult], None]:
-    def open_some(some: Sequence[Any], connection: Connection) -> list[BulkGetResult]:
+    def open_some(connection: Connection, some: Sequence[Any]) -> list[BulkGetResult]:
         requested = [replication.parse_requested(member, check) for member in some]
-        return replication.open_requested(database.number, requested, wishes, latest, connection)
+        return replication.open_requested(connection, database.number, requested, wishes, latest)
 
     read = store.read if len(documents) <= limits.INLINE_REVISIONS else store.read_in_thread
     while documents:
-        results = await read(partial(open_some, documents[: limits.BULK_GET_DOCUMENTS]))
+        results = await read(open_some, documents[: limits.BULK_GET_DOCUMENTS])
         documents = documents[len(results) :]
         yield results
 
@@ -172,4 +172,5 @@ async def _multipart_pieces(
                 yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:
                     yield piece
+    # CouchDB ends this body with a line break, and that of a single document without.
     yield mixed.tail + b"\r\n"

@@ -5,7 +5,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded.documents.design_functions import Function, open_function
@@ -50,7 +49,7 @@ async def update(exchange: Exchange) -> Response:
     """Answer ``/{db}/_design/{ddoc}/_update/{function}`` and ``…/{document}``, by any method but GET."""
     database, arguments = exchange.database, exchange.arguments
     id = arguments["document"] or None
-    call = await exchange.store.read(partial(_open_call, database, arguments["ddoc"], arguments["function"], id))
+    call = await exchange.store.read(_open_call, database, arguments["ddoc"], arguments["function"], id)
     body = await exchange.request.read()
 
     def call_function() -> Any:
@@ -66,15 +65,15 @@ async def update(exchange: Exchange) -> Response:
     return response
 
 
-def _open_call(database: Database, design: str, name: str, id: str | None, connection: Connection) -> _UpdateCall:
-    function = open_function(database, design, ("updates", name), connection)
+def _open_call(connection: Connection, database: Database, design: str, name: str, id: str | None) -> _UpdateCall:
+    function = open_function(connection, database, design, ("updates", name))
     document = None
     if id is not None:
         try:
-            document = open_winner(database.number, id, ReadOptions(revs=True), connection).text
+            document = open_winner(connection, database.number, id, ReadOptions(revs=True)).text
         except NotFoundError:
             document = None
-    return _UpdateCall(function, document, describe(database, connection))
+    return _UpdateCall(function, document, describe(connection, database))
 
 
 async def _save(exchange: Exchange, document: dict[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import find_winner, require_living
@@ -53,6 +53,7 @@ async def list_rows(exchange: Exchange) -> Response:
     )
     head, batches = await view_query.begin()
     first: list[bytes] = await anext(batches, [])
+    # With a second batch the response streams. A short one is sent as a whole, with its length.
     second = await anext(batches, None)
     if second is None:
         return await array_response(head, first, b"\n]}\n")
@@ -78,8 +79,8 @@ async def info(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/_design/{ddoc}/_info``."""
     store, database = exchange.store, exchange.database
     design = await _open_design(store, database, exchange.arguments["ddoc"])
-    state = await store.read(partial(read_state, database.number, design.signature))
-    size = 0 if state.number is None else await store.read_in_thread(partial(rows_size, state.number))
+    state = await store.read(read_state, database.number, design.signature)
+    size = 0 if state.number is None else await store.read_in_thread(rows_size, state.number)
     pending = max(0, state.database_seq - state.update_seq)
     index = {
         "updates_pending": dict.fromkeys(("minimum", "preferred", "total"), pending),
@@ -113,11 +114,11 @@ async def clean_up(exchange: Exchange) -> Response:
 
 
 async def _open_design(store: Store, database: Database, name: str) -> Design:
-    return await store.read(partial(_read_design, database, f"_design/{name}"))
+    return await store.read(_read_design, database, f"_design/{name}")
 
 
-def _read_design(database: Database, id: str, connection: Connection) -> Design:
-    body = require_living(find_winner(database.number, id, connection)).body
+def _read_design(connection: Connection, database: Database, id: str) -> Design:
+    body = require_living(find_winner(connection, database.number, id)).body
     return parse_design(id, decode(body), partitioned=database.partitioned)
 
 
@@ -164,7 +165,7 @@ class _ViewQuery:
             return _rows_head(members), _no_rows() if source is None else self._groups(source, self.reducer)
         if source is None:
             return _rows_head({"total_rows": 0, "offset": 0, **members}), _no_rows()
-        first = await self._run(partial(_read_first, source, self.query, state.total(self.view.place)))
+        first = await self._read_first(source, state.total(self.view.place))
         numbers = {"total_rows": state.total(self.view.place), "offset": first.offset}
         return _rows_head({**numbers, **members}), self._rows(source, first.batch)
 
@@ -176,23 +177,23 @@ class _ViewQuery:
     async def _read_state(self) -> IndexState:
         if self.query.update == "true":
             return await indexing.bring_up_to_date(self.store, self.database, self.design)
-        state = await self.store.read(partial(read_state, self.database.number, self.design.signature))
+        state = await self.store.read(read_state, self.database.number, self.design.signature)
         if self.query.update == "lazy" and not state.is_fresh:
             _ = indexing.start_build(self.store, self.database, self.design)
         return state
 
-    async def _run(self, job: Any) -> "_FirstRows":
+    async def _read_first(self, source: Source, total: int) -> "_FirstRows":
         query = self.query
         count = query.limit if not query.has_keys else len(query.keys)
         short = count is not None and count <= limits.INLINE_ROWS and query.skip <= limits.INLINE_ROWS
-        first: _FirstRows = await (self.store.read(job) if short else self.store.read_in_thread(job))
-        return first
+        read = self.store.read if short else self.store.read_in_thread
+        return await read(_read_first, source, query, total)
 
     async def _rows(self, source: Source, batch: "_RowBatch") -> AsyncGenerator[list[bytes], None]:
         if batch.rows:
             yield batch.rows
         while batch.rest is not None:
-            batch = await self.store.read_in_thread(partial(_read_texts, source, self.query, batch.rest))
+            batch = await self.store.read_in_thread(_read_texts, source, self.query, batch.rest)
             yield batch.rows
 
     # --- reduced rows
@@ -238,20 +239,19 @@ class _ViewQuery:
                 thread.close()
 
     async def _reduce_large(self, source: Source, cursor: Cursor) -> LargeGroups:
-        job = partial(reduce_large_groups, source, self.query.level, cursor)
-        return await self.store.read_in_thread(job)
+        return await self.store.read_in_thread(reduce_large_groups, source, self.query.level, cursor)
 
     async def _count(self, source: Source, span: Span) -> list[bytes]:
         """Return a whole span as one group, counted by SQLite without a look at its rows."""
-        count = await self.store.read(partial(count_rows, source.index, self.view.place, span))
+        count = await self.store.read(count_rows, source.index, self.view.place, span)
         return [b'{"key":null,"value":%d}' % count] if count else []
 
     async def _step(
         self, source: Source, cursor: Cursor, grouping: Grouping, thread: "_ScriptThread | None"
     ) -> tuple[list[bytes], Cursor | None]:
         if thread is None:
-            return await self.store.read_in_thread(partial(_read_and_feed, source, cursor, grouping))
-        batch = await self.store.read_in_thread(partial(_read_rows, source, cursor, grouping))
+            return await self.store.read_in_thread(_read_and_feed, source, cursor, grouping)
+        batch = await self.store.read_in_thread(_read_rows, source, cursor, grouping)
         return await thread.run(partial(_feed_batch, batch, cursor, grouping))
 
 
@@ -287,32 +287,32 @@ class _FirstRows(NamedTuple):
     batch: _RowBatch
 
 
-def _read_first(source: Source, query: ViewQuery, total: int, connection: Connection) -> _FirstRows:
+def _read_first(connection: Connection, source: Source, query: ViewQuery, total: int) -> _FirstRows:
     parts = views.spans(query, source.view)
-    offset = views.offset(source, parts, query.skip, total, connection)
-    return _FirstRows(offset, _read_texts(source, query, Cursor(parts, query.limit, query.skip), connection))
+    offset = views.offset(connection, source, parts, query.skip, total)
+    return _FirstRows(offset, _read_texts(connection, source, query, Cursor(parts, query.limit, query.skip)))
 
 
-def _read_texts(source: Source, query: ViewQuery, cursor: Cursor, connection: Connection) -> _RowBatch:
-    batch = views.read_batch(source, cursor, connection)
-    return _RowBatch(views.row_texts(source, batch.rows, query, connection), batch.rest)
+def _read_texts(connection: Connection, source: Source, query: ViewQuery, cursor: Cursor) -> _RowBatch:
+    batch = views.read_batch(connection, source, cursor)
+    return _RowBatch(views.row_texts(connection, source, batch.rows, query), batch.rest)
 
 
 def _read_and_feed(
-    source: Source, cursor: Cursor, grouping: Grouping, connection: Connection
+    connection: Connection, source: Source, cursor: Cursor, grouping: Grouping
 ) -> tuple[list[bytes], Cursor | None]:
-    groups, rest = _feed_batch(views.read_batch(source, cursor, connection), cursor, grouping)
+    groups, rest = _feed_batch(views.read_batch(connection, source, cursor), cursor, grouping)
     # If the index changes all the time, it is read without a pause until the group is complete.
     while grouping.restarts > limits.VIEW_RESTARTS and rest is not None:
-        groups, rest = _feed_batch(views.read_batch(source, rest, connection), rest, grouping)
+        groups, rest = _feed_batch(views.read_batch(connection, source, rest), rest, grouping)
     return groups, rest
 
 
-def _read_rows(source: Source, cursor: Cursor, grouping: Grouping, connection: Connection) -> Batch:
+def _read_rows(connection: Connection, source: Source, cursor: Cursor, grouping: Grouping) -> Batch:
     """Read the next rows for a reduce function: a whole group if the index changes all the time."""
-    batch = views.read_batch(source, cursor, connection)
+    batch = views.read_batch(connection, source, cursor)
     while grouping.restarts > limits.VIEW_RESTARTS and batch.rest is not None and grouping.is_one(batch.rows):
-        more = views.read_batch(source, batch.rest, connection)
+        more = views.read_batch(connection, source, batch.rest)
         batch = more._replace(rows=[*batch.rows, *more.rows])
     return batch
 

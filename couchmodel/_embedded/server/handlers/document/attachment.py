@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from couchmodel._embedded.auth.users import write_check
@@ -30,7 +29,7 @@ from couchmodel._embedded.server.handlers.document.attachment_streams import (
 )
 from couchmodel._embedded.server.ranges import Range, parse_ranges
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, json_answer, location, not_modified
-from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.sqlite import Connection, bind
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.revisions import Rev
@@ -44,7 +43,7 @@ async def get(exchange: Exchange) -> Response:
     store, request = exchange.store, exchange.request
     rev = Rev.parse(request.query["rev"]) if "rev" in request.query else None
     id, name = exchange.arguments["id"], exchange.arguments["name"]
-    attachment = await store.read(partial(_find_attachment, exchange.database.number, id, rev, name))
+    attachment = await store.read(_find_attachment, exchange.database.number, id, rev, name)
     tag = f'"{attachment.digest}"'
     if has_current_etag(request.headers, tag):
         return not_modified(tag)
@@ -53,6 +52,7 @@ async def get(exchange: Exchange) -> Response:
         "cache-control": "must-revalidate",
         "content-type": _media_type(attachment),
         "content-security-policy": "sandbox",  # an HTML attachment may not act with its reader's rights
+        # CouchDB cuts ranges only out of contents that it stores plain.
         "accept-ranges": "none" if attachment.encoding else "bytes",
     }
     if attachment.encoding:
@@ -83,7 +83,7 @@ async def put(exchange: Exchange) -> Response:
         await receive_body(store, request, content)
         change = _Change(database.number, id, rev, name, IncomingAttachment(name, content_type, content))
         check = write_check(database, exchange.user)
-        new_rev = await write_checked(store, database, partial(_write_job, change, check), check)
+        new_rev = await write_checked(store, database, bind(_write_job, change, check), check)
     finally:
         discard_uploads(store, [content])
     headers = {
@@ -99,15 +99,15 @@ async def delete(exchange: Exchange) -> Response:
     rev = expected_revision(exchange.request.query, exchange.request.headers)
     change = _Change(database.number, id, rev, exchange.arguments["name"], None)
     check = write_check(database, exchange.user)
-    new_rev = await write_checked(exchange.store, database, partial(_write_job, change, check), check)
+    new_rev = await write_checked(exchange.store, database, bind(_write_job, change, check), check)
     return json_answer(200, {"ok": True, "id": id, "rev": new_rev})
 
 
 # --- reading
 
 
-def _find_attachment(database_id: int, id: str, rev: Rev | None, name: str, connection: Connection) -> Attachment:
-    return _require_attachment(load_revision(database_id, id, rev, connection).attachments, name)
+def _find_attachment(connection: Connection, database_id: int, id: str, rev: Rev | None, name: str) -> Attachment:
+    return _require_attachment(load_revision(connection, database_id, id, rev).attachments, name)
 
 
 def _require_attachment(attachments: Iterable[Attachment], name: str) -> Attachment:
@@ -185,15 +185,15 @@ def _content_encoding(request: Request) -> str:
     return "" if encoding == "identity" else encoding
 
 
-def _write_job(change: _Change, check: WriteCheck | None, connection: Connection) -> str:
+def _write_job(connection: Connection, change: _Change, check: WriteCheck | None) -> str:
     writing = WriteBatch(connection, change.database_id, check)
-    edit = _make_edit(change, connection)
+    edit = _make_edit(connection, change)
     rev = writing.edit(edit)
     writing.finish()
     return rev
 
 
-def _make_edit(change: _Change, connection: Connection) -> Edit:
+def _make_edit(connection: Connection, change: _Change) -> Edit:
     """Return the edit that changes an attachment and nothing else. A new one comes first, as in CouchDB.
 
     Raises NotFoundError if the attachment to be removed does not exist.
@@ -203,7 +203,7 @@ def _make_edit(change: _Change, connection: Connection) -> Edit:
         edit.attachments = [change.content]
         return edit
     try:
-        loaded = load_revision(change.database_id, change.id, change.rev, connection)
+        loaded = load_revision(connection, change.database_id, change.id, change.rev)
     except NotFoundError as error:
         if change.rev is None:
             raise
@@ -211,6 +211,7 @@ def _make_edit(change: _Change, connection: Connection) -> Edit:
     if change.content is None:
         _require_attachment(loaded.attachments, change.name)
     if change.rev is None:
+        # Without a revision the write conflicts.
         loaded = RevisionContent(b"{}", [])
     edit = read_document(loaded.text, id=change.id)
     edit.path = [change.rev] if change.rev else []

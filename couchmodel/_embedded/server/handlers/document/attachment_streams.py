@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from functools import partial
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor, Content
@@ -55,7 +54,7 @@ async def _read_chunk(store: Store, attachment: Attachment, position: int) -> by
     if position % limits.CHUNKS_PER_TURN == limits.CHUNKS_PER_TURN - 1:
         # Neither the read below nor a reader in this process has to suspend. Without this, other tasks would starve.
         await asyncio.sleep(0)
-    return await store.read(partial(read_chunk, attachment.blob, position))
+    return await store.read(read_chunk, attachment.blob, position)
 
 
 # --- in
@@ -103,7 +102,8 @@ class ContentUpload:
         else:
             await asyncio.to_thread(self._content.feed, piece)
         if self._content.is_due:
-            await self._store.write(partial(stage_content, self._content), on_commit=self._set_blob)
+            # Only after the commit: see ``stage_content``.
+            await self._store.write(stage_content, self._content, on_commit=self._set_blob)
 
     def _set_blob(self, blob: int) -> None:
         self._content.blob = blob
@@ -122,10 +122,10 @@ def discard_uploads(store: Store, contents: Iterable[Content]) -> None:
     """Enqueue the removal of what was staged of contents. Those that a document has by now are kept."""
     uploaded = list(contents)
     if uploaded and store.is_open:
-        store.enqueue(partial(_discard_job, uploaded))
+        store.enqueue(_discard_job, uploaded)
 
 
-def _discard_job(uploaded: Iterable[Content], connection: Connection) -> None:
+def _discard_job(connection: Connection, uploaded: Iterable[Content]) -> None:
     for content in uploaded:
         if content.blob is not None:
-            discard_staged(content.blob, connection)
+            discard_staged(connection, content.blob)

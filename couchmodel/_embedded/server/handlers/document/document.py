@@ -29,7 +29,7 @@ from couchmodel._embedded.server.handlers.document import document_reads
 from couchmodel._embedded.server.handlers.document.multipart_upload import RelatedUpload, is_related
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import has_current_etag, json_answer, location, not_modified, revision_answer
-from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.storage.sqlite import Connection, bind
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_valid_unicode, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
@@ -68,7 +68,7 @@ async def get(exchange: Exchange) -> Response:
         return await _get_local(store, database, request, id)
     if request.query:
         return await document_reads.get(exchange)
-    found = require_living(await store.read(partial(find_winner, database.number, id)))
+    found = require_living(await store.read(find_winner, database.number, id))
     if "if-none-match" in request.headers and has_current_etag(request.headers, f'"{found.rev}"'):
         return not_modified(f'"{found.rev}"')
     return revision_answer(found.rev, document_json(id, found))
@@ -122,7 +122,7 @@ async def delete(exchange: Exchange) -> Response:
     if id.startswith(_LOCAL):
         await _read_local(store, database, id)
     else:
-        require_living(await store.read(partial(find_winner, database.number, id)))
+        require_living(await store.read(find_winner, database.number, id))
     edit = parse_document({"_deleted": True}, id=id)
     set_base_revision(request, edit)
     status = 202 if requests_write_quorum(request.query) else 200
@@ -137,7 +137,7 @@ async def copy(exchange: Exchange) -> Response:
     target_id, target_rev = _parse_destination(request)
     validate_id(target_id)
     check = write_check(database, exchange.user)
-    job = partial(_copy_job, database.number, exchange.arguments["id"], source, target_id, target_rev, check)
+    job = bind(_copy_job, database.number, exchange.arguments["id"], source, target_id, target_rev, check)
     rev = await write_checked(exchange.store, database, job, check)
     return _write_answer(exchange, target_id, rev, 201, with_location=True)
 
@@ -159,12 +159,12 @@ async def write_revision(exchange: Exchange, edit: Edit, *, replicated: bool = F
     database = exchange.database
     await hash_password(database, edit)
     check = write_check(database, exchange.user)
-    job = partial(_write_job, database.number, edit, replicated, check)
+    job = bind(_write_job, database.number, edit, replicated, check)
     short = len(edit.text) <= limits.LARGE_BODY and not edit.attachments
     return await write_checked(exchange.store, database, job, check, short=short)
 
 
-def _write_job(database_id: int, edit: Edit, replicated: bool, check: WriteCheck | None, connection: Connection) -> str:
+def _write_job(connection: Connection, database_id: int, edit: Edit, replicated: bool, check: WriteCheck | None) -> str:
     writing = WriteBatch(connection, database_id, check)
     rev = writing.replicate(edit) if replicated else writing.edit(edit)
     writing.finish()
@@ -220,7 +220,7 @@ async def _get_local(store: Store, database: Database, request: Request, id: str
 
 
 async def _read_local(store: Store, database: Database, id: str) -> local.LocalDocument:
-    found = await store.read(partial(local.read_local, database.number, id))
+    found = await store.read(local.read_local, database.number, id)
     if found is None:
         raise NotFoundError("missing")
     return found
@@ -243,25 +243,25 @@ def _parse_destination(request: Request) -> tuple[str, Rev | None]:
     return id, Rev.parse(query["rev"]) if "rev" in query else None
 
 
-def _load_source(database_id: int, id: str, rev: Rev | None, connection: Connection) -> RevisionContent:
+def _load_source(connection: Connection, database_id: int, id: str, rev: Rev | None) -> RevisionContent:
     if not id.startswith(_LOCAL) or rev is not None:
-        return load_revision(database_id, id, rev, connection)
-    found = local.read_local(database_id, id, connection)
+        return load_revision(connection, database_id, id, rev)
+    found = local.read_local(connection, database_id, id)
     if found is None:
         raise NotFoundError("missing")
     return RevisionContent(found.body, [])
 
 
 def _copy_job(
+    connection: Connection,
     database_id: int,
     source_id: str,
     source_rev: Rev | None,
     id: str,
     rev: Rev | None,
     check: WriteCheck | None,
-    connection: Connection,
 ) -> str:
-    source = _load_source(database_id, source_id, source_rev, connection)
+    source = _load_source(connection, database_id, source_id, source_rev)
     edit = read_document(source.text, id=id)
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)

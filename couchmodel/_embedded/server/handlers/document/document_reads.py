@@ -5,7 +5,6 @@ are a JSON array, or the parts of a ``multipart/mixed`` body.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
@@ -27,6 +26,7 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.attachment_streams import stored_chunks
 from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, join_parts, not_modified
+from couchmodel._embedded.storage.sqlite import bind
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, AttachmentPart, MultipartMixed, MultipartRelated, is_media_type
@@ -80,8 +80,8 @@ async def _open_revision(
     # Attachments may be large, and may be put into the document's JSON here, so the read runs on a thread.
     read = store.read_in_thread if wishes.attachments else store.read
     if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
-        return await read(partial(open_winner, database.number, id, wishes))
-    (found,) = await read(partial(open_revisions, database.number, id, [rev], wishes, False))
+        return await read(open_winner, database.number, id, wishes)
+    (found,) = await read(open_revisions, database.number, id, [rev], wishes, False)
     if isinstance(found, Rev):
         raise NotFoundError("missing")
     return found
@@ -104,11 +104,13 @@ async def _get_revisions(
     store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, wishes: ReadOptions
 ) -> Response:
     is_mixed = accepts(request.headers, MIXED)
+    # Stored bytes follow the documents, so their encoding has to be stated, and empty parts have to be avoided: see
+    # ``ReadOptions``.
     if is_mixed:
         wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     latest = request.query.get("latest") == "true"
     read = store.read_in_thread if wishes.attachments else store.read
-    open_all = partial(open_revisions, database.number, id, revs, wishes, latest)
+    open_all = bind(open_revisions, database.number, id, revs, wishes, latest)
     if not is_mixed:
         text = await read(lambda connection: _revisions_array(_require_found(open_all(connection), revs)))
         return Response(200, JSON_HEADERS, text)
@@ -181,25 +183,15 @@ class DocumentBundle(NamedTuple):
 
 def bundle_document(store: Store, opened: AnsweredRevision) -> DocumentBundle:
     """Return a document and the attachments that follow it as one body. Without attachments it is JSON."""
-    frame = MultipartRelated(opened.text, [_part_of(attachment) for attachment in opened.follow])
-    pieces = _bundle_pieces(store, opened, frame)
     if not opened.follow:
-        return DocumentBundle(JSON_TYPE, len(opened.text), pieces)
-    return DocumentBundle(frame.content_type, frame.length, pieces)
+        return DocumentBundle(JSON_TYPE, len(opened.text), _single_piece(opened.text))
+    related = MultipartRelated(opened.text, [_part_of(attachment) for attachment in opened.follow])
+    contents = (stored_chunks(store, attachment) for attachment in opened.follow)
+    return DocumentBundle(related.content_type, related.length, related.body(contents))
 
 
-async def _bundle_pieces(
-    store: Store, opened: AnsweredRevision, frame: MultipartRelated
-) -> AsyncGenerator[bytes, None]:
-    if not opened.follow:
-        yield opened.text
-        return
-    yield frame.head
-    for attachment in opened.follow:
-        yield frame.part_head(_part_of(attachment))
-        async for chunk in stored_chunks(store, attachment):
-            yield chunk
-    yield frame.tail
+async def _single_piece(text: bytes) -> AsyncGenerator[bytes, None]:
+    yield text
 
 
 def _part_of(attachment: Attachment) -> AttachmentPart:

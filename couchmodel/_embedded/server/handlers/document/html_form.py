@@ -64,6 +64,7 @@ def _check_request(request: Request) -> None:
     referer = request.headers.get("referer")
     if referer is None:
         raise BadRequestError("Referer header required.")
+    # Behind a proxy, the page has the host of the proxy.
     if urlsplit(referer).netloc != request.headers.get("x-forwarded-host", request.headers.get("host")):
         raise BadRequestError("Referer header must match host.")
     if request.headers.get("content-type", "").partition(";")[0] != FORM_TYPE:
@@ -77,11 +78,11 @@ async def _make_edit(store: Store, database: Database, request: Request, id: str
         set_base_revision(request, edit)
         return edit
     rev = Rev.parse(form.fields.get("_rev", bytearray()).decode("utf-8", "replace"))
-    return await store.read(partial(_load_stored, database.number, id, rev))
+    return await store.read(_load_stored, database.number, id, rev)
 
 
-def _load_stored(database_id: int, id: str, rev: Rev, connection: Connection) -> Edit:
-    loaded = load_revision(database_id, id, rev, connection)
+def _load_stored(connection: Connection, database_id: int, id: str, rev: Rev) -> Edit:
+    loaded = load_revision(connection, database_id, id, rev)
     edit = read_document(loaded.text, id=id)
     edit.path, edit.deleted, edit.attachments = [rev], loaded.deleted, [*loaded.attachments]
     return edit

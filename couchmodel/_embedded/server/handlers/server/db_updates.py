@@ -5,7 +5,6 @@ Each row is a change of the database ``_global_changes``, whose documents are na
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import limits
@@ -41,14 +40,14 @@ async def feed(exchange: Exchange) -> Response:
         descending=request.query.get("descending") == "true",
     )
     if kind == "normal":
-        tag = await store.read(partial(changes.read_etag, database))
+        tag = await store.read(changes.read_etag, database)
         if has_current_etag(request.headers, tag):
             return not_modified(tag)
         return Response(
             200, {**JSON_HEADERS, "etag": tag}, stream=with_error_line(_normal_pieces(store, database, query))
         )
     if query.since is None:
-        query = replace(query, since=await store.read(partial(changes.read_last_sequence, database)))
+        query = replace(query, since=await store.read(changes.read_last_sequence, database))
     waiting = WaitingFeed(store, database, query, request)
     if kind == "eventsource":
         return Response(200, _EVENT_HEADERS, stream=with_error_line(waiting.eventsource()))
@@ -86,7 +85,7 @@ async def _normal_pieces(store: Store, database: Database, query: ChangesQuery) 
     rest: ChangesQuery | None = query
     batch = ChangesBatch([], 0, 0, None)
     while rest is not None:
-        batch = await store.read_in_thread(partial(changes.read_batch, database, rest))
+        batch = await store.read_in_thread(changes.read_batch, database, rest)
         for row in _rows(batch, database):
             yield separator + row
             separator = b",\r\n"

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final
 
 from couchmodel._embedded import limits
@@ -92,7 +91,7 @@ async def _read_info(store: Store, name: Any) -> dict[str, Any]:
     if database is None:
         return {"key": name, "error": "not_found"}
     try:
-        return {"key": name, "info": await store.read(partial(describe, database))}
+        return {"key": name, "info": await store.read(describe, database)}
     except NotFoundError:  # the database was dropped meanwhile
         return {"key": name, "error": "not_found"}
 

@@ -3,7 +3,6 @@
 The optional ones are refused as by a CouchDB without them, the others with an error that says why.
 """
 
-from functools import partial
 from typing import Final
 
 from couchmodel._embedded.documents.reader import find_winner, require_living
@@ -32,7 +31,7 @@ DESIGN_FUNCTIONS: Final = (
 async def design_function(exchange: Exchange) -> Response:
     """Refuse ``/{db}/_design/{ddoc}/{function}``. Raises NotFoundError if the design document does not exist."""
     design, name = exchange.arguments["ddoc"], exchange.arguments["function"]
-    await exchange.store.read(partial(_require_document, exchange.database.number, f"_design/{design}"))
+    await exchange.store.read(_require_document, exchange.database.number, f"_design/{design}")
     if name.startswith("_search"):
         raise _no_search()
     if name.startswith("_nouveau"):
@@ -69,5 +68,5 @@ def _no_search() -> UnavailableError:
     return UnavailableError("Search is not available", code="service unavailable")
 
 
-def _require_document(database_id: int, id: str, connection: Connection) -> None:
-    require_living(find_winner(database_id, id, connection))
+def _require_document(connection: Connection, database_id: int, id: str) -> None:
+    require_living(find_winner(connection, database_id, id))

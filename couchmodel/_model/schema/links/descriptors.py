@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import element_type, stored_name
 from couchmodel._model.schema.fields import is_building_class
-from couchmodel._model.schema.links import LinkExpression, LinkTarget, target_of
+from couchmodel._model.schema.links.link import LinkExpression, LinkTarget, target_of
 
 __all__ = ["add_link_fields"]
 
