@@ -296,6 +296,20 @@ async def test_apply_stores_views_once_and_keeps_other_versions(couch: Connectio
     assert await database["_design/couchmodel-book-views-000000000000"]
 
 
+async def test_pruning_deletes_the_views_that_no_model_declares(couch: Connection, database: Database) -> None:
+    with using(database):
+        await couch.apply(Book)
+        other = await database.create("_design/couchmodel-book-views-000000000000", data={"views": {}})
+        await other.save()
+        own = await database.create("_design/couchmodel", data={"views": {}})
+        await own.save()
+        (name,) = design_documents(Book)
+        assert (await couch.plan(prune=True)).steps == ("delete the views in 'couchmodel-book-views-000000000000'",)
+        await couch.apply(prune=True)
+        kept = [id async for id in database.akeys() if id.startswith("_design/couchmodel")]
+        assert sorted(kept) == ["_design/couchmodel", f"_design/{name}"]
+
+
 async def test_a_changed_map_function_is_run(shelf: Repository[Book], database: Database, backend: str) -> None:
     if backend != "live" and not is_available():
         pytest.skip("needs JavaScript")
