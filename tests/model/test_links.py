@@ -11,6 +11,7 @@ from couchmodel import (
     BackLink,
     BulkError,
     ConfigurationError,
+    ConflictError,
     Connection,
     CouchModel,
     DocumentError,
@@ -193,6 +194,32 @@ async def test_links_are_conditions(shelf: Repository[Book]) -> None:
         _ = Book.author == Publisher(name="x")
     with pytest.raises(QueryError, match="several links"):
         Book.author.in_("ada")
+
+
+async def test_parts_of_documents_have_links_or_ids(shelf: Repository[Book]) -> None:
+    class Card(BaseModel):
+        author: str
+        readers: Links[Author]
+
+    (card,) = await shelf.find(Book.readers == "ada").project(Card)
+    assert (card.author, [reader.id for reader in card.readers]) == ("ada", ["bob", "ada"])
+    assert await shelf.find(Book.author == "bob").values(Book.author.id) == ["bob"]
+
+
+async def test_links_are_assigned_by_queries(shelf: Repository[Book]) -> None:
+    bob = await shelf.repository_of(Author).get("bob")
+    assert await shelf.find(Book.author == "ada").update(Book.author.set(bob)) == 2
+    assert await shelf.find(Book.author == bob).count() == 3
+
+
+async def test_a_conflict_of_links_is_merged(shelf: Repository[Book]) -> None:
+    mine, theirs = await shelf.get("engines"), await shelf.get("engines")
+    theirs.editor = "bob"
+    await shelf.save(theirs)
+    mine.author = "bob"
+    with pytest.raises(ConflictError) as conflict:
+        await shelf.save(mine)
+    assert (conflict.value.theirs.editor.id, conflict.value.base.author.id) == ("bob", "ada")
 
 
 async def test_back_links_are_queries(shelf: Repository[Book]) -> None:

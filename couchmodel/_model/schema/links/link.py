@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, core_schema
 
-from couchmodel._model.schema.annotations import bare_type, class_annotation
+from couchmodel._model.schema.annotations import bare_type, class_annotation, element_type
 from couchmodel._model.schema.expressions import Comparison, Condition, FieldExpression, Negation
 from couchmodel.errors import ConfigurationError, NotFoundError, QueryError
 
@@ -27,6 +27,7 @@ __all__ = [
     "Links",
     "caller",
     "declared_target",
+    "is_link",
     "make_target",
     "name_links",
     "register",
@@ -212,6 +213,12 @@ def declared_target(owner: type, name: str) -> LinkTarget:
     raise ConfigurationError(
         f'{owner.__name__}.{name} does not say which documents link: write `{name}: ClassVar[BackLink["…"]]`'
     )
+
+
+def is_link(field: Any) -> bool:
+    """Return True for the field, or the annotation, of a link or of a list of links."""
+    annotation, metadata = getattr(field, "annotation", field), getattr(field, "metadata", ())
+    return target_of(annotation, metadata) is not None or target_of(element_type(annotation)) is not None
 
 
 # --- links
