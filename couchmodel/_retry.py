@@ -1,4 +1,7 @@
-"""Retries: how often a call is tried, after which outcomes it is tried again, and how long to wait before that."""
+"""The loop of all retries: it calls a function until its outcome is final, with a wait after each attempt.
+
+The rules for requests are in ``transports.retries``, those of a replication in ``_replication.peer`` and ``transfer``.
+"""
 
 import math
 import random

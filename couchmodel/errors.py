@@ -43,8 +43,8 @@ builtin exception is derived from it here, too, so that ``except`` clauses of ai
 No message and no ``repr`` holds a password.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 __all__ = [
     "AttachmentError",
@@ -222,7 +222,8 @@ class ConflictError(ResponseError, KeyError):
 
     An error of a model's ``save`` or ``delete`` has ``document_id`` and three versions of the document: ``base`` was
     loaded, ``mine`` was to be saved, and ``theirs`` is stored now, or None if the document was deleted. Each is an
-    instance of the model.
+    instance of the model. ``fields`` are the paths of the fields that both sides have changed, each to another value,
+    and that have no policy of merging.
     """
 
     status = 409
@@ -231,6 +232,21 @@ class ConflictError(ResponseError, KeyError):
     base: Any = None
     mine: Any = None
     theirs: Any = None
+    fields: frozenset[str] | set[str] = frozenset()
+    _merge: Callable[[Any], Any] | None = None
+
+    def merged(self, *, prefer: Literal["mine", "theirs"]) -> Any:
+        """Return the document with the changes of both sides, which can be saved. Clashes take the preferred side.
+
+        Raises ConfigurationError if there are no two versions, because one of them is deleted.
+        """
+        if self._merge is None:
+            raise ConfigurationError(f"{self.document_id!r} has no two versions to merge: one of them is deleted")
+        return self._merge(prefer)
+
+    def set_merge(self, merge: Callable[[Any], Any]) -> None:
+        """Set the function that merges the two versions, given the side that clashes take."""
+        self._merge = merge
 
 
 class PreconditionFailedError(ResponseError, ValueError):

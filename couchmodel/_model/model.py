@@ -1,10 +1,11 @@
 """The model class that users subclass, and the connection that binds models to a server."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
+from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.query import Query
@@ -17,6 +18,7 @@ from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.edits import save_merged
 from couchmodel._model.store.guard_plan import guard_notes
 from couchmodel._model.store.plan import (
     Plan,
@@ -163,14 +165,47 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         """
         return await cls.repository().save_all(documents, on_error=on_error)
 
+    @classmethod
+    def edit(cls, id: str) -> AbstractAsyncContextManager[Self]:
+        """Return a context that loads a document and saves it at its end; an exception leaves it as it was.
+
+        What others have changed meanwhile is merged field by field: see ``merge`` of :func:`couchmodel.Field`. Edits of
+        one document in this process come one after the other.
+
+        Raises NotFoundError if the document is missing; at the end ConflictError, with ``fields``, if a field was
+        changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
+        does not fit its model.
+        """
+        return cls.repository().edit(id)
+
     async def update(self, **values: Any) -> None:
-        """Assign values to fields by their names, and store the document.
+        """Assign values to fields by their names, and store the document, merged with what others have changed.
 
         Nothing is changed if a value does not fit. Raises DocumentError for an unknown field and for a value that the
-        field does not take; and what :meth:`save` raises.
+        field does not take; ConflictError if a field clashes; and what :meth:`save` raises.
         """
         assign_names(self, values)
-        await self.save()
+        await save_merged(self._find_repository(), self)
+
+    async def refresh(self) -> None:
+        """Load the stored revision into this document, and drop its unsaved changes.
+
+        Raises NotFoundError if the document is missing or deleted.
+        """
+        await self._find_repository().refresh(self)
+
+    @property
+    def is_changed(self) -> bool:
+        """True if the document differs from what is stored of it, or is not stored."""
+        return is_changed(self)
+
+    def changed_fields(self) -> set[str]:
+        """Return the names of the fields that differ from what is stored; all fields if nothing is stored."""
+        return changed_fields(self)
+
+    def rollback(self) -> None:
+        """Give the fields the values that are stored. Raises ConfigurationError if nothing is stored."""
+        rollback(self)
 
     async def save(self) -> None:
         """Store the document. Sends nothing if nothing has changed since it was loaded or saved.

@@ -99,6 +99,7 @@ def parse_options(body: Mapping[str, Any]) -> ReplicationOptions:
     if not all(isinstance(id, str) for id in given.get("doc_ids", ())):
         raise BadRequestError("parameter `doc_ids` must be an array")
     if "doc_ids" in given:
+        # The ids are part of the replication's id, so their order must not matter.
         given["doc_ids"] = _sort_ids([unquote_plus(id) for id in given["doc_ids"]])
     if "checkpoint_interval" in given:
         given["checkpoint_interval"] = _parse_interval("checkpoint_interval", given["checkpoint_interval"])

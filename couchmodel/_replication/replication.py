@@ -149,6 +149,8 @@ class Replication:
         rows = page["results"]
         if rows:
             self._has_changes = True
+            # Only after the whole page is copied does its sequence count, so a failure repeats revisions and loses
+            # none.
             await self._copy({row["id"]: [change["rev"] for change in row["changes"]] for row in rows})
         self.copied_seq, self.pending = page["last_seq"], page.get("pending")
         self._report_progress()
@@ -165,6 +167,7 @@ class Replication:
         try:
             while True:
                 page = await self._wait_for_page(request)
+                # A page that is not full is the last one.
                 if not self.options.continuous and len(page["results"]) < _PAGE:
                     yield page
                     return

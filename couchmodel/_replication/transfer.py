@@ -77,6 +77,7 @@ class Transfer:
         self._counts.missing_found += len(revisions)
         known = {id: found.get("possible_ancestors", ()) for id, found in missing.items()}
         while revisions:
+            # The size is looked up anew each time, since each read changes it.
             some, revisions = revisions[: self._read_size], revisions[self._read_size :]
             await self._write(await self._read(some), known)
 
@@ -90,6 +91,7 @@ class Transfer:
         try:
             return await self._read_bulk(revisions)
         except ResponseError as error:
+            # An error that every document would get ends the replication. Otherwise it is about one of these.
             if await self._source.refuses_all(error, reads=True):
                 raise
             if len(revisions) == 1:
@@ -116,6 +118,7 @@ class Transfer:
         results, size = await self._source.bulk_get([{"id": id, "rev": rev} for id, rev in revisions])
         found = self._collect_found([row for result in results for row in result["docs"]])
         self._counts.bulk_get_docs += len(found)
+        # From the size of the last read: as many as make a megabyte, within bounds.
         self._read_size = max(
             1, min(_MAX_READ_SIZE, _MAX_GROWTH * self._read_size, len(revisions) * _TARGET_BYTES // max(size, 1))
         )

@@ -17,6 +17,7 @@ __all__ = ["ContentDecoder", "ContentDigest", "digest_of", "is_stored_plain", "p
 _PIECE: Final = 256 * 1024
 """The most bytes that are decompressed at a time."""
 
+# The MD5 hash in base64: 16 bytes make 22 characters and two of padding.
 _ENTITY_TAG = re.compile(r'"([A-Za-z0-9+/]{22}==)"')
 
 
@@ -50,6 +51,7 @@ class ContentDecoder:
         """
         if encoding not in ("", "identity", "gzip"):
             raise ValueError(f"it came in the encoding {encoding!r}, which was not requested")
+        # A client may have uploaded any gzip, and all of its members are the content.
         self._gzip = GzipDecompressor(_PIECE, multi_member=True) if encoding == "gzip" else None
         self._expected = digest
         self._is_plain = is_plain

@@ -44,4 +44,5 @@ class GzipDecompressor:
                 raise ValueError(str(error)) from None
             if piece:
                 yield piece
+            # The rest is of this member if the piece was full, and of the next one if the member has ended.
             data = self._inflate.unconsumed_tail or self._inflate.unused_data

@@ -184,6 +184,7 @@ def parse_target(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
         raise BadRequestError("invalid_url_encoding")
     path, _, query = text.partition("?")
     segments = tuple(unquote_plus(segment, errors="surrogateescape") for segment in path.split("/") if segment)
+    # Python's parser knows only one separator at a time.
     query = query.replace(";", "&")
     return segments, dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
 
@@ -265,6 +266,7 @@ def is_valid_unicode(text: str) -> bool:
     return True
 
 
+# The names of databases and endpoints repeat in every request.
 @functools.lru_cache(maxsize=1024)
 def _quote(segment: str) -> str:
     return quote(segment, safe="")

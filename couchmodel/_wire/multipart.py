@@ -72,6 +72,7 @@ class MultipartRelated:
     def __init__(self, document: bytes, parts: Sequence[AttachmentPart]) -> None:
         """``document`` is the JSON text of the document. Its ``_attachments`` name the parts, in the same order."""
         self.parts = parts
+        # Random, so that no content can contain it by chance or on purpose.
         self._boundary = secrets.token_hex(16)
         self.content_type = f'{RELATED}; boundary="{self._boundary}"'
         self.head = f"--{self._boundary}\r\nContent-Type: {JSON_TYPE}\r\n\r\n".encode() + document
@@ -94,6 +95,7 @@ class MultipartRelated:
         """
         if not is_media_type(part.content_type):
             raise ValueError(f"{part.content_type!r} is not a media type")
+        # Quoted so that no name can end the header. Readers go by the order of the parts, so they need not undo it.
         name = quote(part.name, safe=" ()+,;=@!$&'/")
         encoding = f"Content-Encoding: {part.encoding}\r\n" if part.encoding else ""
         return (
@@ -131,6 +133,7 @@ class MultipartReader:
         found = _BOUNDARY.search(content_type)
         if found is None:
             raise ValueError(f"{content_type!r} names no boundary")
+        # The line break before a boundary belongs to the delimiter, not to the content (RFC 2046, section 5.1.1).
         self._delimiter = b"\r\n--" + (found[1] or found[2]).encode()
         self._buffer = bytearray(b"\r\n")  # the first delimiter may stand at the very beginning
         self._step = self._preamble

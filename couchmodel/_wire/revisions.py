@@ -116,6 +116,7 @@ def _canonical_digest(digest: str) -> str:
         return digest
     if not _HEXADECIMAL.fullmatch(digest):
         raise ValueError(digest)
+    # A sign makes Erlang's number negative, and its low 128 bits are kept.
     return f"{int(digest, 16) % 2**128:032x}"
 
 

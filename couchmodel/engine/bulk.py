@@ -190,7 +190,7 @@ class BulkCreateOperation(BulkOperation):
 class BulkUpdateOperation(BulkOperation):
     """A bulk operation for stored documents, which are loaded on entry.
 
-    Entry raises NotFoundError if one is missing, unless ``create``: a new document takes its place then.
+    For an id without a document, entry raises NotFoundError. With ``create`` it makes a new document.
     """
 
     def __init__(

@@ -177,6 +177,7 @@ def _read_answer(
     database: DatabaseAddress, feed: FeedRequest, position: FeedPosition
 ) -> AsyncGenerator[JSONObject, None]:
     """Return the rows of one answer. Iterating them raises TransportError if the answer is cut off."""
+    # Changes after the last sequence may have been given, and come again: at least once is what is promised.
     position.rewind()
     request = feed.request(database.path, position)
     if feed.is_continuous:

@@ -146,7 +146,7 @@ class Database:
     def update_docs(self, ids: Sequence[str] = (), create: bool = False, new_edits: bool = True) -> BulkUpdateOperation:
         """Return a context manager that loads these documents, and on exit stores those that have changed, together.
 
-        A document that is missing raises NotFoundError, unless ``create``: a new document takes its place then.
+        For an id without a document, entering the context raises NotFoundError. With ``create`` it makes a new one.
         """
         return BulkUpdateOperation(self, ids, create, new_edits)
 

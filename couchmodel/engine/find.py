@@ -38,6 +38,7 @@ async def find_rows(
     """
     if limit == 0:  # there is nothing to ask for
         return
+    # Without a limit CouchDB would end the answer after 25 documents.
     body = {**body, "limit": _NO_LIMIT if limit is None else limit}
     rows = Rows(session, Request("POST", (*database, "_find"), body=encode(body)))
     async with aclosing(rows.batches()) as batches:

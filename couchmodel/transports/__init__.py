@@ -66,13 +66,20 @@ def open_transport(url: str, user: str | None = None, password: str | None = Non
             return _embedded(rest, _credentials(user, password, options))
         case "sqlite":
             message = f"{redact(url)!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
-        case _ if not colon and PurePath(url).suffix in _SUFFIXES:
+        case _ if _is_path(url):
             message = f"{url!r} has no scheme: did you mean 'sqlite:{url}'? Known are {_FORMS}"
         case _ if not colon or rest.partition("/")[0].isdecimal():
             message = f"{redact(url)!r} has no scheme: did you mean 'http://{redact(url)}'? Known are {_FORMS}"
         case _:
             message = f"the scheme of {redact(url)!r} is unknown: known are {_FORMS}"
     raise ConfigurationError(message)
+
+
+def _is_path(text: str) -> bool:
+    """Return True for what looks like the path of a file: by its suffix, its beginning or its drive."""
+    if ":" in text:
+        return text[1:3] == ":\\"
+    return text.startswith((".", "/", "~")) or PurePath(text).suffix in _SUFFIXES
 
 
 def _embedded(path: str | None, auth: Credentials | None) -> Transport:

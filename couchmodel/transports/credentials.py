@@ -159,6 +159,7 @@ class CookieAuth(Credentials):
 
     def invalidate(self, headers: Mapping[str, str]) -> bool:
         """Forget the cookie, unless it has been replaced meanwhile. Return True if a login can get another one."""
+        # Another task has replaced them while this request was on its way.
         if headers is not self._headers:
             return True
         if self.user is None:

@@ -196,9 +196,11 @@ class HTTPTransport:
             data, headers = _pieces(body), {**headers, "content-length": str(len(body))}
         answer = await session.request(
             request.method,
+            # Quoted already: yarl must not quote it again.
             URL(self.url + request_target(request.path, request.query), encoded=True),
             headers=headers,
             data=data,
+            # A redirection is an error: it mostly comes from a server that is not CouchDB.
             allow_redirects=False,
             # A caller that asks for an encoding gets the body in that encoding.
             auto_decompress="accept-encoding" not in request.headers,
@@ -219,6 +221,7 @@ class HTTPTransport:
         if not options.keys() & {"cookie_jar", "cookies"}:
             # Credentials keep their own cookie: aiohttp's jar would drop that of a host without a name.
             options["cookie_jar"] = aiohttp.DummyCookieJar()
+        # A session cannot be closed any more without its event loop, only forgotten.
         for closed in [loop for loop in self._sessions if loop.is_closed()]:
             del self._sessions[closed]
         session = aiohttp.ClientSession(headers=self._headers, **options)

@@ -24,6 +24,7 @@ class RequestStream:
         self.length_read = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        # Before the first piece, as an iterator cannot be read from its beginning again.
         self.has_started = True
         try:
             async for piece in self._pieces:

@@ -1,4 +1,4 @@
-"""The retries of requests: which requests may be sent again, and when.
+"""The retries of requests: which requests may be sent again, and when. It reads ``Retry-After``.
 
 A request is sent again if that cannot do harm, or if the answer to the retry tells whether the first attempt was
 carried out:
@@ -114,6 +114,7 @@ async def _is_write_of_other_client(request: Request, send: Send) -> bool:
         generation, ids = document["_revisions"]["start"], document["_revisions"]["ids"]
     except (TransportError, ValueError, LookupError, TypeError):
         return False
+    # The revision after the base is the one that either attempt would have made.
     follows = len(ids) > 1 and f"{generation - 1}-{ids[1]}" == _base_revision(request)
     return follows and _plain_members(document) != _plain_members(decode(request.body))
 
@@ -164,6 +165,7 @@ class _Attempts:
             or (_retry_after(response) or 0) > self._longest_wait
         ):
             return False
+        # A server that answers 429 has refused the request without a look at it.
         return response.status == 429 or self._may_send_again(response)
 
     def _can_send_body(self) -> bool:
@@ -181,6 +183,7 @@ class _Attempts:
 
 def _operation(path: tuple[str, ...]) -> str:
     """Return the segment of a path that names an operation on a database, or ``""``. No id can stand in its place."""
+    # Behind a partition or a design document come the same operations as behind a database.
     rest = path[3:] if path[1:2] == ("_partition",) else path[1:]
     rest = rest[2:] if rest[:1] == ("_design",) else rest
     return rest[0] if rest else ""

@@ -1,4 +1,4 @@
-"""The timeouts of a client and the rules of its retries, each with its default."""
+"""The settings of a client's timeouts and retries, each with its default. ``retries`` applies them."""
 
 import warnings
 from dataclasses import dataclass, fields

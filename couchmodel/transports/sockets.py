@@ -24,6 +24,7 @@ class _AnswerKeepingSocket(socket.socket):
         try:
             return super().send(data, flags)
         except ConnectionError:
+            # Pretend that all was sent: the event loop goes on, reads the answer and closes the connection.
             if self._has_answer():
                 return memoryview(data).nbytes
             raise

@@ -13,6 +13,7 @@ from couchmodel import BadRequestError, Connection, ForbiddenError, NotFoundErro
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database, Document
 from couchmodel.errors import ServerError
+from couchmodel.types import JSONObject
 from tests.engine.requests import call
 
 HISTORY = [
@@ -202,7 +203,15 @@ async def test_a_document_is_completed(
         return (await replicator[asks.id]).get("_replication_state") == "completed"
 
     await until(completed)
-    state = await couch.session.get(("_scheduler", "docs", "_replicator", asks.id))
+    state: JSONObject = {}
+
+    async def known() -> bool:
+        # CouchDB 3.5 may answer 500 (function_clause in couch_replicator_httpd_util) while it takes a job out.
+        with suppress(ServerError):
+            state.update(await couch.session.get(("_scheduler", "docs", "_replicator", asks.id)))
+        return bool(state)
+
+    await until(known)
     assert (state["state"], state["info"]["docs_written"]) == ("completed", 3)
     assert "secret" not in state["source"]
     assert asks.id in [each["doc_id"] for each in (await couch.session.get(("_scheduler", "docs")))["docs"]]

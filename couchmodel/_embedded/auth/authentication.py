@@ -57,6 +57,7 @@ class Authentication:
         self._token_verifier = _make_token_verifier(configuration)
         self._lockout = Lockout()
         self._secret = (configuration.secret or "").encode()
+        # Made anew in each process and never stored, so the digests of passwords mean nothing outside of it.
         self._key = secrets.token_bytes(32)
         self._is_open = False
         self._opening = threading.Lock()
@@ -158,6 +159,7 @@ class Authentication:
             raise BadRequestError("What a proxy says has to be UTF-8.")
         if secret := (self.configuration.proxy_secret or "").encode():
             token = headers.get("x-auth-couchdb-token", "").encode(errors="replace")
+            # CouchDB's proof is the HMAC of the name under the server's secret (`x_auth_token`).
             proofs = [hmac.digest(secret, name.encode(), kind).hex().encode() for kind in cookies.ALGORITHMS]
             if not any(hmac.compare_digest(proof, token) for proof in proofs):
                 return None
@@ -177,11 +179,13 @@ class Authentication:
         left = ticket.time + life - time.time()
         if left <= 0:
             return None
+        # A cookie is renewed after a tenth of its life, as in CouchDB, so that a client that goes on is not logged out.
         cookie = self._cookie(ticket.name, user) if left < life * 0.9 else None
         return Identity(User(ticket.name, user.roles, "cookie"), cookie)
 
     async def _by_password(self, authorization: str, peer: str) -> User | None:
         name, colon, password = _decode_basic(authorization).partition(":")
+        # CouchDB takes the name and password `_` for no credentials at all.
         if not colon or (name, password) == ("_", "_"):
             return None
         user = await self._user(name)
@@ -219,6 +223,7 @@ class Authentication:
         # Many requests with one password can come together. The first to run hashes it for those that wait.
         return await loop.run_in_executor(hashing_threads(), self._compare, digest, password, kept, guess)
 
+    # Runs on a hashing thread. Single operations of a dictionary are atomic, so the threads share it without a lock.
     def _compare(self, digest: bytes, password: str, kept: dict[str, Any], guess: Guess) -> bool:
         if digest not in self._passwords:
             self._refuse_guessing(guess)  # again, because others can have failed while this one waited
@@ -288,6 +293,8 @@ def _decode_basic(authorization: str) -> str:
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:
+    # A dictionary keeps the order of insertion, so the oldest entry goes first. `pop` has a default because another
+    # thread may have removed it.
     while len(known) >= limits.REMEMBERED_PASSWORDS:
         known.pop(next(iter(known)), None)
     known[key] = value

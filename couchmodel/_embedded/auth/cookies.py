@@ -47,6 +47,7 @@ def sign(name: str, time: int, key: bytes) -> str:
 def is_signed_with(ticket: Ticket, key: bytes) -> bool:
     """Return True if the ticket was signed with the key."""
     signatures = [hmac.digest(key, ticket.signed, algorithm) for algorithm in ALGORITHMS]
+    # compare_digest takes the same time for every wrong signature, so that none can be found byte by byte.
     return any(hmac.compare_digest(signature, ticket.signature) for signature in signatures)
 
 
@@ -58,6 +59,7 @@ def set_cookie(value: str, now: float, life: int, *, secure: bool = False) -> st
 
 def _read(value: str) -> Ticket:
     try:
+        # The signature is raw bytes, which may contain a colon. A name may not.
         name, time, signature = _decode(value).split(b":", 2)
         return Ticket(name.decode(), int(time, 16), name + b":" + time, signature)
     except ValueError:  # base64 and int raise subclasses of it

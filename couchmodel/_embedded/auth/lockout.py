@@ -29,12 +29,15 @@ class Lockout:
 
     def is_locked_out(self, guess: Guess) -> bool:
         """Return True if there were too many failures."""
+        # Without the lock: a count that is a moment old does no harm.
         return self._count(guess)[1] >= limits.LOCKOUT_FAILURES
 
     def note(self, guess: Guess) -> None:
         """Count a failure."""
         with self._lock:
             began, count = self._count(guess)
+            # Taken out first, so that the count moves to the end: the counts without a recent failure are dropped
+            # first.
             self._failures.pop(guess, None)
             while len(self._failures) >= limits.LOCKOUT_COUNTS:
                 self._failures.pop(next(iter(self._failures)))

@@ -74,6 +74,7 @@ def is_password(password: str, kept: Mapping[str, Any]) -> bool:
     given = password.encode()
     if scheme == "pbkdf2":
         return _is_derived(given, salt, kept)
+    # CouchDB's old scheme, and the first step of `simple+pbkdf2`, which hashes the old hash.
     simple = hashlib.sha1(given + salt.encode(), usedforsecurity=False).hexdigest()
     if scheme == "simple+pbkdf2":
         return _is_derived(simple.encode(), salt, kept)

@@ -52,6 +52,7 @@ class Tokens:
             raise BadRequestError("Malformed token")
         header, claims = _decode_object(parts[0]), _decode_object(parts[1])
         self._check_header(header)
+        # CouchDB checks in this order, which shows in the error of a token with several faults.
         self._check_claims(claims)
         self._verify(header, f"{parts[0]}.{parts[1]}".encode(), _decode_base64(parts[2]))
         if "sub" not in claims:
@@ -106,6 +107,7 @@ class Tokens:
             raise ConfigurationError(f"the key {name!r} is empty: anybody could sign with it")
         for algorithm in wanted:
             with suppress(*self._unreadable):
+                # A configuration file has a PEM text on one line, with `\n` for its line breaks.
                 key = base64.b64decode(text, validate=True) if kind == "hmac" else text.replace("\\n", "\n").encode()
                 self._keys[algorithm, kid] = self._algorithms[algorithm].prepare_key(key)
         if not any((algorithm, kid) in self._keys for algorithm in wanted):

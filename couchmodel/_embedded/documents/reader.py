@@ -22,6 +22,7 @@ from couchmodel.errors import NotFoundError
 __all__ = [
     "DEFAULT_OPTIONS",
     "FLAGS",
+    "IS_DESIGN",
     "META",
     "AnsweredRevision",
     "ReadOptions",
@@ -73,6 +74,9 @@ class ReadOptions(NamedTuple):
 
 
 DEFAULT_OPTIONS: Final = ReadOptions()
+
+IS_DESIGN: Final = "id >= '_design/' AND id < '_design0'"
+"""The SQL condition for the ids of design documents. ``0`` is the character after the slash."""
 
 META: Final = ("revs_info", "conflicts", "deleted_conflicts")
 """Options about the whole document, and not about one revision."""

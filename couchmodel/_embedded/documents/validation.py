@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents.attachments import Attachment, attachment_stubs
 from couchmodel._embedded.documents.incoming import Edit, IncomingAttachment
-from couchmodel._embedded.documents.reader import StoredRevision, document_json
+from couchmodel._embedded.documents.reader import IS_DESIGN, StoredRevision, document_json
 from couchmodel._embedded.documents.verdicts import (
     Author,
     DesignQuestion,
@@ -102,8 +102,7 @@ class Validation:
     def _find_functions(self) -> tuple[tuple[Guard, ...], tuple[ValidationFunction, ...]]:
         """Return the guards and functions of the current design documents. Only those that have changed are read."""
         rows = self._connection.execute(
-            "SELECT id, rev, seq FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0'"
-            " AND NOT deleted ORDER BY id",
+            f"SELECT id, rev, seq FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted ORDER BY id",
             (self._database_id,),
         ).fetchall()
         known = self._author.scripts.checking
@@ -139,8 +138,8 @@ _MENTIONED: Final = """instr(CAST(body AS TEXT), '"validate_doc_update"')"""
 def mark_validated(connection: Connection, database_id: int) -> None:
     """Update the column ``validated``: whether the database may have validation functions."""
     connection.execute(
-        "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ? AND id >= '_design/'"
-        f" AND id < '_design0' AND NOT deleted AND {_MENTIONED}) WHERE number = ?",
+        "UPDATE database SET validated = EXISTS (SELECT 1 FROM document WHERE database = ?"
+        f" AND {IS_DESIGN} AND NOT deleted AND {_MENTIONED}) WHERE number = ?",
         (database_id, database_id),
     )
 

@@ -190,6 +190,7 @@ class Verdicts:
         if questions:
             await run(self._author.scripts, partial(self._judge, questions))
 
+    # Runs on a thread. The writing thread reads the verdicts, but only in the attempts before and after this call.
     def _judge(self, questions: Sequence[Question]) -> None:
         until = time.monotonic() + limits.VALIDATION_SECONDS
         for question in questions:
@@ -221,6 +222,8 @@ class Verdicts:
                 return
             request = _arguments([question.text], self._author)
             answer = function.context.run_if_idle("call", b"validate", request, seconds=left)
+            # No process is idle, or calls of these functions were late before: they have to run outside of the
+            # transaction.
             if answer is None:
                 return
             if not answer.done():
@@ -271,6 +274,7 @@ def _ask(
     """Return, for each document, the error of the first function that refuses it."""
     errors: list[ResponseError | None] = [None] * len(documents)
     for function in functions:
+        # A function is not asked about a document that one before it has refused, as in CouchDB.
         left = [place for place, error in enumerate(errors) if error is None]
         asked = [documents[place] for place in left]
         found = BatchedCalls().results(asked, partial(_call, function, author, until))

@@ -116,6 +116,7 @@ def check_functions(views: Mapping[str, Any], scripts: Scripts | None = None) ->
         BadRequestError: a built-in reduce function does not exist, or a function does not compile.
         ResponseError: a function cannot be compiled for another reason, such as a time limit.
     """
+    # CouchDB keeps views by the source of their map function, in the order of these sources.
     for source, named in sorted(_views_by_map(views).items()):
         _compile("map", _reported_name(named), source, scripts)
         for name, reduce in reversed(named):

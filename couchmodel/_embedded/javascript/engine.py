@@ -2,7 +2,7 @@
 
 The engine is quickjs-ng, the extra ``js``; only ``child`` imports it. ``scripts.js`` defines the environment of a
 function, which can reach nothing outside of it. A context may be used by several threads at once. A call may take five
-seconds, and first waits for other calls of the same database, so only ``ask_now`` may be called in an event loop.
+seconds, and first waits for other calls of the same database, so only ``run_if_idle`` may be called in an event loop.
 """
 
 import json
@@ -73,6 +73,7 @@ class Context:
         self.setup = ContextSetup(next_context_number(), [(command, text.encode()) for command, text in prepared])
         self.close = weakref.finalize(self, PROCESSES.forget, self.setup.number)
         """Give the context's memory back."""
+        # At exit the pool ends all processes anyway.
         self.close.atexit = False
         self._refusals = 0
 
@@ -132,6 +133,7 @@ class Scripts(ProcessOwner):
             context = self._contexts.get(key)
             if context is None:
                 context = self._contexts[key] = Context(self, ("design", design.decode()))
+                # The one that was used the longest time ago, since a use moves a context to the end.
                 if len(self._contexts) > limits.KEPT_CONTEXTS:
                     self._contexts.popitem(last=False)
             self._contexts.move_to_end(key)
@@ -243,6 +245,7 @@ def open_mapper(design: Mapping[str, Any], scripts: Scripts | None = None) -> Ma
     views = design.get("views", {})
     lib = encode(views.get("lib", {})).decode()
     named = [view["map"] for name, view in views.items() if name != "lib" and isinstance(view, dict) and "map" in view]
+    # Each source once, in the order of the views.
     sources = list(dict.fromkeys(named))
     contexts = [Context(scripts, ("lib", lib), ("addMap", source)) for source in sources]
     for context in contexts:

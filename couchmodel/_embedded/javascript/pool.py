@@ -211,6 +211,7 @@ class Processes:
 
     def _find_idle(self, owner: ProcessOwner, numbers: Sequence[int]) -> Process | None:
         own = [process for process in self._all if process.owner is owner and not process.is_busy]
+        # The best is last: the one with the most of the contexts, then the one that was used last.
         own.sort(key=lambda process: (sum(number in process.contexts for number in numbers), process.since))
         while own:
             process = own.pop()
@@ -224,6 +225,7 @@ class Processes:
         """Return True if the limits allow the owner one more process."""
         own = sum(process.owner is owner for process in self._all)
         busy = sum(process.is_busy for process in self._all)
+        # One for every database. Further ones only while few are busy, so that databases without any do not wait.
         return own == 0 or (own < self.limits.processes_per_owner and busy < self.limits.busy_threshold)
 
     def _add(self, owner: ProcessOwner) -> Process | None:
@@ -252,6 +254,7 @@ class Processes:
         with self._changed:
             process.is_busy = False
             process.since = time.monotonic()
+            # A process that had a long call has a low priority for the rest of its life, see ``child``.
             if process.is_slow and process in self._all:
                 self._all.remove(process)
                 self._ended.append(process)

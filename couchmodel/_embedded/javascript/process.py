@@ -286,6 +286,7 @@ class Process:
 def _start_process(limits: Limits) -> subprocess.Popen[bytes]:
     numbers = (os.getpid(), limits.memory, limits.stack, limits.process_memory, limits.output)
     # -I and -S: neither the environment nor site-packages changes the child, and it starts faster.
+    # stderr goes nowhere: nobody reads it, and a full pipe would stop the child.
     return subprocess.Popen(  # noqa: S603 - this Python, and a program of this package
         [_python_path(), "-I", "-S", _program_path(), _packages_path(), *map(str, numbers)],
         stdin=subprocess.PIPE,

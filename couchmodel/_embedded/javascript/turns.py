@@ -25,6 +25,7 @@ async def run(scripts: Scripts, call: Callable[[], T]) -> T:
 
     The call first waits for its turn, in the event loop.
     """
+    # A semaphore belongs to one event loop, and a database may be used from several.
     loop = asyncio.get_running_loop()
     turn = _turns.setdefault(scripts, WeakKeyDictionary()).setdefault(
         loop, asyncio.Semaphore(LIMITS.processes_per_owner)

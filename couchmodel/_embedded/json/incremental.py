@@ -109,6 +109,7 @@ def decode_small(text: bytes) -> Any:
     value = decode(text)
     # An escape \u0022 becomes a quotation mark in the value, so it would hide a duplicate from the comparison.
     if text.count(b'"') != to_json(value).count(b'"') or b"\\u0022" in text:
+        # Slow, and rare: Python's parser is the one that shows repeated names.
         value = json.loads(text.decode(), object_pairs_hook=_keep_last)
     # CouchDB's parser reads the smallest float, 5e-324, as 0, and a number is part of the revision id.
     return _replace_smallest(value) if b"-324" in text else value
@@ -159,6 +160,8 @@ def free(value: Any) -> None:
             free(value.pop())
 
 
+# A dictionary keeps the place of a name's first value. So the name is removed first, and the last value comes at its
+# own place: rule 1.
 def _keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, member in pairs:
@@ -372,6 +375,7 @@ class _Cutter:
         it, ``null`` takes the place of that value.
         """
         begins = sign == b'"' or sign in _OPENING
+        # A member's name stands before the value that begins here, so it is in this piece.
         piece = self._piece(end, sign) + (b"null" if begins else b"")
         name = None
         if piece:
@@ -421,6 +425,7 @@ def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
     start = place + 1
     while text[start : start + 1] != b'"':
         end = _match_characters(text, start, start + limits.JSON_PIECE).end()
+        # The bytes of a character after its first are 10xxxxxx in UTF-8.
         while end > start and text[end : end + 1] and text[end] & 0xC0 == 0x80:  # inside a character
             end -= 1
         if end == start:

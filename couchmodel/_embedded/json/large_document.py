@@ -157,6 +157,7 @@ class _BodySink:
         frame = self._frames.pop()
         self._write(_CLOSING[frame.sign])
         if frame.characters:
+            # The array was a string after all: it replaces the items that were written.
             self.term[frame.place :] = [string_term(bytes(frame.characters))]
         else:
             self.term[frame.place] = header(frame.sign, frame.count)
@@ -177,6 +178,7 @@ class _BodySink:
             self.term.append(key_term(name))
 
     def _note_name(self, name: str) -> None:
+        # Several small sets: one of hundreds of thousands of names would be freed in one step.
         names = self._frames[-1].names[hash(name) % limits.NAME_SETS]
         if name in names:
             raise RepeatedNameError

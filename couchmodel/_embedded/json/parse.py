@@ -21,6 +21,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
 def parse_query(text: bytes) -> dict[str, Any]:
     """Parse the object of a query. Raises BadRequestError, or ContentTooLargeError if it is above a limit."""
     check_count(len(text), limits.QUERY_BYTES, "bytes")
+    # The size is checked before the text is parsed, and the parts before anything is compiled from them.
     query = parse_object(text)
     check_count(_count_parts(query), limits.QUERY_PARTS, "arrays, objects and members")
     return query

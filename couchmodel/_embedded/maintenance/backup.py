@@ -67,6 +67,7 @@ def renew(connection: Connection) -> int:
     After the copy is made, copy and store give the same sequence numbers to different changes. A sequence carries the
     database's id, so a client that followed the store begins again with the copy and misses no change.
     """
+    # SQLite calls randomblob for each row, so every database gets another id.
     return connection.execute("UPDATE database SET uuid = lower(hex(randomblob(16)))").rowcount
 
 
@@ -97,6 +98,7 @@ def _open_transaction(path: Path, open_store: Callable[[], Connection]) -> Gener
         with file_errors():
             connection = open_store()
             try:
+                # A transaction from the first to the last read, so that everything that is read is of one moment.
                 connection.execute("BEGIN")
                 files.check_header(connection, path)
                 yield connection

@@ -292,6 +292,7 @@ def _measure_content(connection: Connection, blob: int) -> _ContentMeasures:
     for position, data in connection.execute(
         "SELECT position, data FROM chunk WHERE blob = ? ORDER BY position", (blob,)
     ):
+        # Only a piece that follows the one before it counts.
         pieces += position == pieces
         length += len(data)
         md5.update(data)

@@ -23,6 +23,7 @@ def compact_some(connection: Connection, database_id: int, after: int) -> int | 
         " AND number IN (SELECT document FROM revision) ORDER BY number LIMIT ?",
         (database_id, after, limits.COMPACTED_DOCUMENTS),
     ).fetchall()
+    # At the first piece only, since the limit concerns the database and not its documents.
     if not after:
         trim_purged_infos(connection, database_id)
     for number, tree in rows:

@@ -28,14 +28,17 @@ class GlobalChangesRecorder:
         self._store = store
         self._events: dict[str, None] = {}
         self._lock = threading.Lock()
+        # It is called in any thread. ``_write`` runs on the writing thread, so the lock guards the events.
         store.on_event = self._hear
 
     def _hear(self, event: str, name: str) -> None:
+        # A record of its own changes would never end.
         if name == GLOBAL_CHANGES or GLOBAL_CHANGES not in self._store.databases:
             return
         with self._lock:
             is_first = not self._events
             self._events[f"{event}:{name}"] = None
+        # Only the first event queues a write. It takes all that have come until it runs.
         if is_first:
             with suppress(StoreFileError):  # the store is being closed
                 self._store.enqueue(self._write, on_commit=self._written)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
+from couchmodel._embedded.documents.reader import IS_DESIGN
 from couchmodel._embedded.rules.collation import COLLATOR
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import count_between
@@ -82,7 +83,7 @@ FROM view_index JOIN database ON database.number = view_index.database WHERE nam
 def _find_design(connection: Connection, index: _Index) -> Design | None:
     """Return the design document of an index; None if it is gone."""
     rows = connection.execute(
-        "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
+        f"SELECT id, body FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted",
         (index.database_id,),
     )
     designs = (parse_design(id, decode(body), partitioned=bool(index.partitioned)) for id, body in rows)
@@ -132,6 +133,7 @@ def _rebuild_rows(
         changes = read_changes(connection, index.database_id, design, state)
         state, more = state._replace(update_seq=changes.upto), changes.more
         documents = [document for document in changes.documents if _is_indexed(connection, index, document)]
+        # The documents are mapped as the builder maps them, so equal rows mean an intact index.
         mapped = mapper.map([document.text or b"" for document in documents])
         for document, rows in zip(documents, mapped, strict=True):
             yield document.id, row_tuples(design, document, rows)

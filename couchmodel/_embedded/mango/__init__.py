@@ -1,1 +1,7 @@
-"""The pure part of Mango queries: selectors, plans and projections. Nothing here reads a store."""
+"""The pure part of Mango queries: selectors, plans and projections. Nothing here reads a store.
+
+- ``selector`` compiles a whole selector, ``operators`` each operator such as ``$elemMatch``, ``patterns`` a
+  ``$regex``.
+- ``planner`` chooses an index and its range, and ``explain`` describes the choice.
+- ``options`` parses the body of a query, ``fields`` its projection and sort.
+"""

@@ -55,6 +55,7 @@ def _bounds(plan: Plan) -> tuple[Any, Any]:
     if plan.nothing:
         return None, None
     low, high = plan.low, plan.high
+    # CouchDB's end of a range of arrays is an item that sorts after every value.
     if plan.index.design is not None:
         return low, [*high, _MAXIMUM]
     # Ids are strings: a condition on _id without a low end starts at the lowest string, all of _all_docs at null.

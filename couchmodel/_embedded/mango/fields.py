@@ -62,6 +62,7 @@ class Projection:
     def pick_json(self, document: JSONObject, size: int) -> bytes:
         """Return the same as JSON. ``size`` is the document's size in bytes."""
         picked = self.project(document)
+        # The size of the whole document is the upper bound of what was picked.
         return encode(picked) if size <= limits.LARGE_JSON else write(picked)
 
     def members(self) -> frozenset[str]:

@@ -193,9 +193,10 @@ class Survey:
 def survey(
     indexes: Iterable[Index], selector: Selector, sort: Sort, asked: tuple[str, ...], partition: str = ""
 ) -> Survey:
-    """Judge all indexes for a query.
+    """Find out which indexes can serve a query, and why the others cannot.
 
-    ``asked`` is its ``use_index``: nothing, or the name of a design document, with an index's name or without.
+    ``asked`` is the query's ``use_index``: empty, a design document's name, or the names of a design document and an
+    index. ``partition`` is the partition that the query is for, ``""`` for the whole database.
     """
     fields = [field for field, _ in sort]
     everything = [ALL_DOCS, *sorted(indexes, key=lambda index: index.rank)]

@@ -1,1 +1,5 @@
-"""Reads of many documents. Each returns batches, and knows nothing of requests and answers."""
+"""Reads of many documents. Each returns batches, and knows nothing of requests and answers.
+
+There is one module for each kind: ``all_docs``, ``changes`` (``filtered_changes`` with a function as the filter),
+``find``, ``view_rows`` (``grouping`` for reduced views), and ``revisions`` for ``_revs_diff`` and ``_bulk_get``.
+"""

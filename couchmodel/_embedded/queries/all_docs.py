@@ -123,6 +123,7 @@ def parse_query(request: Request) -> Query:
         end=end,
         has_end=end is not NOT_GIVEN,
         inclusive_end=request.inclusive_end,
+        # CouchDB reverses the keys themselves.
         keys=keys[::-1] if keys and request.descending else keys,
         limit=request.limit,
         skip=request.skip,
@@ -207,6 +208,7 @@ def _space_bounds(space: Space) -> tuple[list[str], list[str]]:
 def _rest_after(query: Query, id: str, rows: int) -> Query | None:
     """Return the query for the rows after one, or None if ``rows`` use up its limit."""
     limit = None if query.limit is None else query.limit - rows
+    # No row is left to ask for, so there is no further batch.
     if limit == 0:
         return None
     return replace(query, after=id, skip=0, limit=limit)
@@ -275,6 +277,7 @@ def _document_json(connection: Connection, database_id: int, id: str, found: Sto
 
 def _read_head(connection: Connection, database_id: int, space: Space, query: Query) -> bytes:
     living, seq, uuid = read_row(connection, database_id, "living, update_seq, uuid")
+    # CouchDB counts no local documents.
     if space.local:
         total, offset = None, None
     else:

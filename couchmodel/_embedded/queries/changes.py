@@ -17,6 +17,7 @@ from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.documents.design_functions import FunctionFilter
 from couchmodel._embedded.documents.reader import (
     DEFAULT_OPTIONS,
+    IS_DESIGN,
     ReadOptions,
     StoredRevision,
     document_json,
@@ -180,6 +181,7 @@ def read_batch(connection: Connection, database: Database, query: ChangesQuery) 
 def read_candidates(connection: Connection, database: Database, query: ChangesQuery) -> Candidates:
     """Read the next changes for a function to judge. Raises NotFoundError if the database was dropped."""
     query, end = _resolve_range(connection, database, query)
+    # The function gets no more documents than the answer may have rows.
     most = query.limit if 0 < query.limit < limits.BATCH_ASKED else limits.BATCH_ASKED
     candidates: list[Candidate] = []
     size = 0
@@ -305,7 +307,7 @@ def _sql_condition(query: ChangesQuery) -> tuple[str, list[object]]:
         conditions.append("AND id IN (SELECT value FROM json_each(?))")
         values.append(encode(query.filter.ids).decode())
     if query.filter.design:
-        conditions.append("AND id >= '_design/' AND id < '_design0'")
+        conditions.append(f"AND {IS_DESIGN}")
     return " ".join(conditions), values
 
 

@@ -39,6 +39,7 @@ async def _read_filtered(
         and len(rows) < limits.BATCH_ROWS
         and examined < limits.BATCH_EXAMINED
     ):
+        # Between the two reads no transaction is open, so a slow function holds up no write.
         candidates = await store.read_in_thread(read_candidates, database, rest)
         verdicts = await function.match_documents([text for item in candidates.candidates for _, text in item.leaves])
         batch = await store.read_in_thread(batch_of_passing, database, candidates, verdicts)

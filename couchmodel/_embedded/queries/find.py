@@ -169,6 +169,7 @@ def _fill_batch(connection: Connection, batch: FindBatch, search: Search, budget
         matches = entry.document is not None and search.selector.matches(entry.document, budget)
         batch.statistics.count(entry)
         if matches or search.quorum:
+            # Design documents are among the rows, since they may match, but no query returns one.
             if entry.is_design:
                 batch.statistics.forget()
                 continue
@@ -177,6 +178,7 @@ def _fill_batch(connection: Connection, batch: FindBatch, search: Search, budget
             batch.last = entry.position if limit else batch.last
             if skip:
                 skip -= 1
+            # Beyond the limit a match is only counted, for the statistics: see ``Search.counts``.
             elif limit:
                 limit -= 1
                 batch.add(entry.result(search))
@@ -261,6 +263,7 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
         # An id sorts after every value that is no string.
         yield "<=", high[0] if isinstance(high[0], str) else ""
     if search.partition:
+        # The semicolon is the character after the colon.
         yield ">=", f"{search.partition}:"
         yield "<", f"{search.partition};"
     if search.after is not None:
@@ -293,6 +296,7 @@ def _resume_place(search: Search, view: View) -> Place | None:
     if search.after is None:
         return None
     key, id = search.after
+    # The bookmark is of a query that read `_all_docs`.
     if key is None:
         raise invalid_bookmark_error(pack_bookmark(search.after))
     return Place(view.key_of(decode(key)), id, 0)

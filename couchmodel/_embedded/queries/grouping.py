@@ -61,7 +61,7 @@ def _require_overflow(error: ResponseError) -> ResponseError:
 class Grouping:
     """The groups of a view's rows, which are fed to it in order.
 
-    The keys of a group begin with the same bytes: the whole key with the level EXACT, the first items of an array
+    The keys of a group begin with the same bytes: the whole key with the level WHOLE_KEYS, the first items of an array
     otherwise. All rows of a group are read at one moment of the index. Otherwise its value could be one that the view
     has never had.
     """
@@ -134,4 +134,5 @@ class Grouping:
         if not isinstance(key, list) or len(key) < self._level:
             return row.emitted, row.key
         first = key[: self._level]
+        # Rule 2 of ``rules.collation``: the key of an array without its last byte begins the keys of all longer ones.
         return encode(first), self._view.key_of(first)[:-1]  # without the byte that ends an array

@@ -70,6 +70,7 @@ def differences(
         tree = _read_tree(connection, database_id, id)
         missing = tree.missing(list(map(Rev.parse, revs)))
         if missing:
+            # A leaf as new as the missing revisions cannot be their ancestor.
             newest = max(rev.generation for rev in missing)
             ancestors = [str(leaf) for leaf in tree.leaves if leaf.generation < newest]
             found[id] = Difference(list(map(str, missing)), ancestors)

@@ -114,6 +114,7 @@ def read_batch(connection: Connection, source: Source, cursor: Cursor) -> Batch:
     rows: list[Row] = []
     size, skip, after = 0, cursor.skip, cursor.after
     for number, span in enumerate(cursor.spans):
+        # Spans without rows fill no batch, and a query may have very many keys.
         if number == limits.BATCH_SPANS:
             return Batch(rows, cursor.behind(number, None, len(rows), skip), moment)
         limit = -1 if cursor.limit is None else cursor.limit - len(rows)
@@ -126,6 +127,7 @@ def read_batch(connection: Connection, source: Source, cursor: Cursor) -> Batch:
             size += len(row.value) + len(row.emitted)
             if size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS:
                 return Batch(rows, cursor.behind(number, row.place, len(rows), 0), moment)
+        # The rows that a span skips are not known if it has none left, so they are counted.
         if skip:
             skip = 0 if found else max(0, skip - count_rows(connection, source.index, source.view.place, span))
         after = None

@@ -87,6 +87,7 @@ def _remote_end(parts: SplitResult, end: Mapping[str, Any]) -> End:
         raise BadRequestError("endpoint has invalid headers")
     user, password = basic or (parts.username and unquote(parts.username), unquote(parts.password or ""))
     *prefix, database = parts.path.strip("/").split("/")
+    # Without the name and the password, since the URL is shown to clients.
     host = parts.netloc.rpartition("@")[2]
     url = "/".join([f"{parts.scheme}://{host}", *prefix])
     database = unquote(database)

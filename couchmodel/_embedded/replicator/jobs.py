@@ -75,6 +75,7 @@ class Job:
         self.state = "pending"
         self.errors = 0
         self.error: str | None = None
+        # Newest first, as `_scheduler/jobs` shows them.
         self.events: deque[dict[str, str]] = deque(maxlen=limits.JOB_EVENTS)
         self.replication = make()
         self._make = make

@@ -145,6 +145,7 @@ class Replicator:
         """End all replications. The documents of ``_replicator`` stay as they are, so they begin again later."""
         if self._watching is not None:
             await _end(self._watching)
+        # A copy, since a task that ends removes itself.
         for _, task in list(self._tasks.values()):
             await _end(task)
 
@@ -210,10 +211,13 @@ class Replicator:
                 document = await self._ask(Request("GET", document_path((REPLICATOR,), id)))
                 if _own_members(document) != content:
                     return
+                # A state replaces all members of the one before.
                 kept = {name: value for name, value in document.items() if not name.startswith("_replication_")}
                 body = encode({**kept, **state, "_replication_state_time": format_time(time.time())})
                 await self._ask(Request("PUT", document_path((REPLICATOR,), id), body=body))
             except ResponseError as error:
+                # After a conflict the document has changed: it is read and compared again. Any other error, such as a
+                # deletion, ends the attempt.
                 if error.status != 409:
                     return
             else:

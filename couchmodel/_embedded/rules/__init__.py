@@ -1,1 +1,4 @@
-"""CouchDB's rules as pure functions: revision trees and ids, collation, security objects, parameters."""
+"""CouchDB's rules as pure functions: revision trees and ids, collation, security objects, parameters.
+
+``revision_ids`` hashes Erlang terms, which ``erlang_binary`` writes as bytes, and ``erlang`` as the text of messages.
+"""

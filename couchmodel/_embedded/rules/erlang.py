@@ -69,4 +69,5 @@ def _erlang_float(number: float) -> str:
     first, *rest = map(str, digits)
     scientific = f"{'-' * sign}{first}.{''.join(rest) or '0'}e{len(rest) + int(exponent)}"
     plain = f"{decimal:f}"
+    # From 2**53 on, Erlang always writes the exponent.
     return plain if len(plain) <= len(scientific) and abs(number) < 2**53 else scientific

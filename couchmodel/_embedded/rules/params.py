@@ -117,7 +117,7 @@ def parse_boolean(name: str, text: str) -> bool:
 
 
 def parse_integer(name: str, text: str) -> int:
-    """Parse a non-negative integer parameter of a view. Raises BadRequestError if it is none, or above ``LARGEST``."""
+    """Parse a non-negative integer parameter of a view. Raises BadRequestError if it is none, or too large."""
     try:
         number = int(text)
     except ValueError:

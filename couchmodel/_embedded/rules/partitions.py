@@ -13,6 +13,7 @@ __all__ = ["check_id", "check_partition", "require_partition"]
 
 def require_partition(id: str) -> None:
     """Raise BadRequestError if an id has no partition. Design documents and local documents need none."""
+    # Design documents and local documents belong to the whole database.
     if ":" not in id and not id.startswith(("_design/", "_local/")):
         raise BadRequestError("Doc id must be of form partition:id", code="illegal_docid")
 

@@ -75,6 +75,7 @@ class BulkEdits:
         """True if every document names a revision."""
         for place, document in enumerate(documents):
             if isinstance(document, tuple):
+                # Not unpacked to an edit: there may be hundreds of thousands, and only one is needed at a time.
                 id, path = document[:2]
             else:
                 edit = documents[place] = make_edit(document)

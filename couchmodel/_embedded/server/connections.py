@@ -36,6 +36,7 @@ class Connections(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        # Each connection gets a timer, which its first request stops.
         self._idle_timers[handler] = asyncio.get_running_loop().call_later(limits.HEAD_SECONDS, handler.force_close)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:

@@ -57,6 +57,7 @@ class Exchange:
     def database(self) -> Database:
         """The database that the first segment of the path names. Raises NotFoundError if there is none."""
         database = self._database
+        # Looked up once: a database that is dropped meanwhile stays this request's, and its reads raise NotFoundError.
         if database is None:
             database = self._database = self.store.database(self.request.path[0])
         return database

@@ -106,6 +106,7 @@ async def serve(
     front = _Front(router, host)
     server = Connections(
         front.handle,
+        # A client that goes away ends the work for it.
         handler_cancellation=True,
         access_log=None,
         auto_decompress=False,  # an attachment that arrives as gzip is stored as gzip
@@ -196,6 +197,7 @@ class _Front:
             answer.headers = {**answer.headers, **cors.headers_for(request.headers, answer.headers)}
         if answer.stream is None or request.query.get("feed") not in FEEDS:
             return await _send(http, answer)
+        # Feeds are kept apart because they may wait for ever, so ``finish`` cancels them and waits for the others.
         task = asyncio.current_task()
         self._feeds.add(task)
         try:
@@ -293,6 +295,7 @@ async def _send(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
 
 def _http_response(http: web.BaseRequest, answer: Response) -> web.StreamResponse:
     headers = {**answer.headers, "server": SERVER, "x-couch-request-id": _request_id(http)}
+    # CouchDB states the milliseconds that it took to read the body.
     headers["x-couchdb-body-time"] = "0"
     if answer.stream is None and http.method != "HEAD":
         if len(answer.body) <= limits.WRITTEN_BYTES:
@@ -337,6 +340,7 @@ def _is_loopback(host: str) -> bool:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError as error:
         raise ConfigurationError(f"there is no host {host!r}") from error
+    # An IPv6 address may name an interface behind a percent sign.
     return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
 
 

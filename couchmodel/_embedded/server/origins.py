@@ -25,6 +25,7 @@ def check_origin(request: Request, cors: Cors | None) -> None:
     An origin that ``cors`` allows may send any request.
     """
     headers = request.headers
+    # A GET changes nothing, and a browser precedes every other request of a foreign page by a preflight.
     if request.method != "POST" or headers.get("content-type", "").partition(";")[0].strip() == JSON_TYPE:
         return
     origin = headers.get("origin")

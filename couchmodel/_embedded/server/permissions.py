@@ -36,6 +36,7 @@ def admit(exchange: Exchange) -> None:
         NotFoundError: the database does not exist.
     """
     path = exchange.request.path
+    # Everybody may read `/`, which names the server and its version.
     if exchange.user.is_admin or not path:
         return
     first = path[0]

@@ -42,6 +42,7 @@ def parse_ranges(header: str | None, length: int) -> Sequence[Range] | None:
         if (first, last) == (0, None):
             return None
         ranges.append(_resolve(first, last, length))
+    # Checked after the ranges: one behind the end is an error, however many there are.
     return ranges if len(ranges) <= limits.RANGES else None
 
 

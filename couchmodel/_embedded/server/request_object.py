@@ -36,6 +36,7 @@ def request_object(exchange: Exchange, body: object, info: Mapping[str, Any], id
         "body": body,
         "peer": exchange.client.address or "127.0.0.1",  # a client in the same process has no address
         "form": _form(request, body),
+        # Empty, since the cookie of a session is a secret: see ``SECRET``.
         "cookie": {},
         "userCtx": {"db": database.name, "name": user.name, "roles": list(user.roles)},
         "secObj": database.security.document,

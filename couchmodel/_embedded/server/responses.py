@@ -91,6 +91,7 @@ def origin(headers: Mapping[str, str], client: Client) -> str:
 def has_current_etag(headers: Mapping[str, str], etag: str) -> bool:
     """Return True if the client's ``If-None-Match`` header has this ETag."""
     client_tags = headers.get("if-none-match")
+    # A compressing proxy makes an ETag weak by the prefix W/. The document is still the same.
     return client_tags is not None and etag in (part.strip().removeprefix("W/") for part in client_tags.split(","))
 
 

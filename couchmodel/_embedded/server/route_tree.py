@@ -114,6 +114,7 @@ class RouteTree:
         """Return the route of a path. Raises NotFoundError if there is none."""
         node = self._root
         for segment in path:
+            # A look at one letter: most ids begin like no endpoint, so most paths need no search.
             if node.any is None or segment[:1] in node.letters:
                 break
             node = node.any

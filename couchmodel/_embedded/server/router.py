@@ -117,6 +117,7 @@ class Router:
         path = request.path
         if request.query or not "".join(path).isascii():
             check_text(request)
+        # The user of a program in this process, which needs no further check.
         if exchange.user is not ADMIN:
             admit(exchange)
         if path and path[0] == REPLICATOR:
@@ -138,6 +139,7 @@ async def _drop_body(answer: Response) -> Response:
     headers = dict(answer.headers)
     if answer.stream is not None:
         await answer.stream.aclose()
+    # A 304 with a length would state the length of the document as 0.
     elif answer.status != 304:
         headers.setdefault("content-length", str(len(answer.body)))
     return Response(answer.status, headers)

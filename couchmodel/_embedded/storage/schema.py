@@ -19,6 +19,9 @@ __all__ = ["APPLICATION_ID", "STEPS", "VERSION"]
 APPLICATION_ID: Final = 0x436F5344
 """The application id in SQLite's file header: ``CoSD`` in ASCII."""
 
+# A step that was released never changes, not even its comments: SQLite keeps the text in the file, and a file that went
+# through the steps has to equal a new one. So some comments name modules that have moved: what was `attachments.py` is
+# in the room `documents`, what was `index_rows.py` is `views/writer.py`.
 _DOCUMENTS: Final = """
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,

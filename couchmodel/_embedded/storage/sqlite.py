@@ -135,11 +135,10 @@ def _do_nothing() -> None:
 class Snapshots:
     """A connection for jobs that only read. A transaction keeps writes from coming between a job's statements.
 
-    No job may leave a cursor open: it would keep its snapshot, and all later jobs would read an old state. Python
-    cannot tell which cursors are open, and an error that somebody keeps can hold one. But SQLite interrupts the
-    statements that begin while an interrupted one is still active. So the connection is interrupted after each job.
-    This does nothing if no cursor is open. Otherwise the next ``BEGIN`` fails, and a new connection takes the place of
-    the old one.
+    A cursor that a job leaves open keeps the transaction open, so all later jobs would read an old state. Python has no
+    list of the open cursors, and an error that is kept somewhere can hold one. So the connection is interrupted after
+    each job. That has no effect if no cursor is open. If one is, SQLite also interrupts the statements that follow. So
+    the next ``BEGIN`` fails, and the connection is replaced.
     """
 
     __slots__ = ("_connect", "_execute", "connection")
@@ -375,9 +374,9 @@ class Worker:
             self._finish(self._connection)
 
     def _next_tasks(self) -> tuple[list[_Task[Any]], bool]:
-        """Return the next tasks, and False once the worker is to stop.
+        """Wait for tasks and return them, with False if the worker has to stop after them.
 
-        Waits until there is a task. The tasks are several that write, or end with one that reads.
+        They are as many tasks that write as are waiting, up to a limit, and at most one that reads, which is the last.
         """
         task = self._queue.get()
         tasks: list[_Task[Any]] = []

@@ -99,6 +99,7 @@ class Database:
 
         The parameter lets the method be a callback of :meth:`Store.write`.
         """
+        # After a commit, on the writing thread, or in the event loop for a short write of a store in memory.
         self.change_count += 1
         if self.on_event is not None:
             self.on_event("updated", self.name)
@@ -107,6 +108,7 @@ class Database:
             waiting.setdefault(watch.loop, []).append(watch)
         for loop, watches in waiting.items():
             with suppress(RuntimeError):  # the loop is closed
+                # An asyncio event may be set in its own loop only.
                 loop.call_soon_threadsafe(_wake, iter(watches), loop)
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.documents.reader import IS_DESIGN
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
@@ -103,7 +104,7 @@ async def clean_up(store: Store, database: Database) -> None:
 
 def _drop_stale(connection: Connection, store: Store, database_id: int) -> None:
     rows = connection.execute(
-        "SELECT id, body FROM document WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted",
+        f"SELECT id, body FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted",
         (database_id,),
     )
     current = [parse_design(id, decode(body)).signature for id, body in rows]
@@ -171,6 +172,7 @@ class _MapperThread:
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
+    # The methods from here on run on the thread.
     def _rows(self, changes: ChangeBatch) -> list[DocumentRows]:
         documents = [document for document in changes.documents if document.text is not None]
         if not documents:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import require_thread
-from couchmodel._embedded.documents.reader import find_winner, require_living
+from couchmodel._embedded.documents.reader import IS_DESIGN, find_winner, require_living
 from couchmodel._embedded.mango.fields import parse_sort
 from couchmodel._embedded.mango.planner import Index
 from couchmodel._embedded.mango.selector import compile_selector
@@ -57,8 +57,7 @@ def read_catalogue(connection: Connection, database: Database) -> Catalogue:
     A catalogue is cached until a design document changes.
     """
     rows = connection.execute(
-        "SELECT id, seq, rev FROM document"
-        " WHERE database = ? AND id >= '_design/' AND id < '_design0' AND NOT deleted ORDER BY id",
+        f"SELECT id, seq, rev FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted ORDER BY id",
         (database.number,),
     ).fetchall()
     cached = _catalogues.get(database)

@@ -66,7 +66,7 @@ class ViewQuery:
 
     @property
     def level(self) -> int:
-        """The number of leading array items that make a group: 0 for one group of all rows, EXACT for whole keys."""
+        """The number of leading array items that make a group, 0 for one group of all rows, or WHOLE_KEYS."""
         if self.group_level is None:
             return WHOLE_KEYS if self.group else 0
         return self.group_level

@@ -27,6 +27,7 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
 __all__ = [
+    "adopt_state",
     "base_of",
     "body_to_migrate",
     "body_to_send",
@@ -158,6 +159,12 @@ def body_to_migrate(document: DocumentModel) -> bytes | None:
         return None
     _check_fits(document, body)
     return encode(written)
+
+
+def adopt_state(document: M, other: M) -> None:
+    """Make a document one of the revision that another document was loaded as."""
+    state.set_rev(document, other.rev)
+    state.copy_state(other, document)
 
 
 def tombstone(document: DocumentModel) -> bytes | None:

@@ -26,7 +26,14 @@ class StorageOptions:
 
     stored_as: str | None = None
     index: bool = False
+    merge: "MergePolicy | None" = None
+    merge_key: str | None = None
 
+
+MergePolicy = Literal["sum", "union", "max", "min", "mine", "theirs"] | Callable[[Any, Any, Any], Any]
+"""How two versions of a field are merged. A function takes the base, which may be None, mine and theirs."""
+
+_POLICIES: Final = ("sum", "union", "max", "min", "mine", "theirs")
 
 _NONE: Final = StorageOptions()
 
@@ -46,6 +53,8 @@ if TYPE_CHECKING:
         *,
         stored_as: str | None = None,
         index: bool = False,
+        merge: MergePolicy | None = None,
+        merge_key: str | None = None,
         default_factory: Callable[[], Any] | Callable[[dict[str, Any]], Any] | None = None,
         alias: str | None = None,
         alias_priority: int | None = None,
@@ -82,11 +91,14 @@ if TYPE_CHECKING:
         union_mode: Literal["smart", "left_to_right"] = "smart",
         fail_fast: bool | None = None,
     ) -> Any:
-        """Declare a field, with the options of pydantic's ``Field`` and two of its own.
+        """Declare a field, with the options of pydantic's ``Field`` and some of its own.
 
         ``stored_as`` is the name of the member in the stored document; the default is the serialization alias, else the
         name of the field. It does not change what an API reads and writes. ``index=True`` declares a Mango index on the
-        field. Raises ConfigurationError for an unknown option, and for a name that is none.
+        field. ``merge`` says how two versions of the field are merged that both sides have changed: ``"sum"`` of both
+        changes, ``"union"`` of collections, ``"max"``, ``"min"``, ``"mine"``, ``"theirs"``, or a function of the base
+        (None if it is not known), mine and theirs. ``merge_key`` is the field by which the models of a list are merged
+        one by one. Raises ConfigurationError for an unknown option, and for a name that is none.
         """
 
 else:
@@ -97,21 +109,29 @@ else:
         *,
         stored_as: str | None = None,
         index: bool = False,
+        merge: Any = None,
+        merge_key: str | None = None,
         **options: Any,
     ) -> Any:
-        """Declare a field, with the options of pydantic's ``Field`` and two of its own.
+        """Declare a field, with the options of pydantic's ``Field`` and some of its own.
 
         ``stored_as`` is the name of the member in the stored document; the default is the serialization alias, else the
         name of the field. It does not change what an API reads and writes. ``index=True`` declares a Mango index on the
-        field. Raises ConfigurationError for an unknown option, and for a name that is none.
+        field. ``merge`` says how two versions of the field are merged that both sides have changed: ``"sum"`` of both
+        changes, ``"union"`` of collections, ``"max"``, ``"min"``, ``"mine"``, ``"theirs"``, or a function of the base
+        (None if it is not known), mine and theirs. ``merge_key`` is the field by which the models of a list are merged
+        one by one. Raises ConfigurationError for an unknown option, and for a name that is none.
         """
         for name in options.keys() - _OPTIONS:
             raise ConfigurationError(
-                f"Field() has no option {name!r}{nearest(name, [*_OPTIONS, 'stored_as', 'index'])}"
+                f"Field() has no option {name!r}{nearest(name, [*_OPTIONS, 'stored_as', 'index', 'merge'])}"
             )
         if stored_as is not None and (not isinstance(stored_as, str) or not stored_as):
             raise ConfigurationError(f"stored_as is the name of a member, and {stored_as!r} is none")
+        if merge is not None and merge not in _POLICIES and not callable(merge):
+            raise ConfigurationError(f"merge={merge!r} is no policy: use {', '.join(_POLICIES)}, or a function")
         info = pydantic.Field(default, **options)
-        if stored_as is not None or index:
-            info.metadata.append(StorageOptions(stored_as, index))
+        own = StorageOptions(stored_as, index, merge, merge_key)
+        if own != _NONE:
+            info.metadata.append(own)
         return info

@@ -17,11 +17,13 @@ __all__ = [
     "set_repository",
     "set_rev",
     "set_stored_body",
+    "set_written_body",
     "stored_body",
     "unanswered_bodies",
+    "written_body",
 ]
 
-SLOTS: Final = ("__repository__", "__stored__", "__unanswered__")
+SLOTS: Final = ("__repository__", "__stored__", "__unanswered__", "__written__")
 
 D = TypeVar("D")
 
@@ -36,6 +38,17 @@ def stored_body(document: object) -> bytes | None:
         found = encode({**decode(body), "_rev": rev})
         set_stored_body(document, found)
     return found
+
+
+def written_body(document: object, stored: bytes) -> bytes | None:
+    """Return the text that the model writes of the stored revision; None unless it is known for this revision."""
+    found: tuple[bytes, bytes] | None = getattr(document, "__written__", None)
+    return found[1] if found is not None and found[0] is stored else None
+
+
+def set_written_body(document: object, stored: bytes, written: bytes) -> None:
+    """Set the text that the model writes of the stored revision ``stored``."""
+    _set_slot(document, "__written__", (stored, written))
 
 
 def note_sent_body(document: object, body: bytes, rev: str) -> None:

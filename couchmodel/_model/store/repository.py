@@ -1,18 +1,21 @@
 """The repository of a model: documents of one type in one database."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
+from couchmodel._model.codec.changes import rollback
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition, Ordering
+from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
 from couchmodel._model.schema.kinds import kind_selector, qualified_name
 from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
+from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.edits import Turn, add_merge, save_merged
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.strictness import is_strict, strict_body
@@ -40,6 +43,7 @@ M = TypeVar("M", bound=DocumentModel)
 
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
+_turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
@@ -221,7 +225,43 @@ class Repository(Generic[M]):
         error.document_id = document.id
         error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
+        add_merge(error)
         return error
+
+    @asynccontextmanager
+    async def edit(self, id: str) -> AsyncGenerator[M]:
+        """A context that loads a document and saves it at its end; an exception in the block leaves it as it was.
+
+        What others have changed meanwhile is merged field by field: see ``merge`` of :func:`couchmodel.Field`. Edits of
+        one document in this process come one after the other.
+
+        Raises NotFoundError if the document is missing; at the end ConflictError, with ``fields``, if a field was
+        changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
+        does not fit its model.
+        """
+        async with _turn.of(self.session, self.path, id):
+            document = await self.get(id)
+            yield document
+            await save_merged(self, document)
+
+    async def refresh(self, document: M) -> None:
+        """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
+
+        Raises NotFoundError if the document is missing or deleted; ConfigurationError if it was never stored.
+        """
+        self._check_model(document)
+        path = self._path(document.id)
+        headers = {} if document.rev is None else {"if-none-match": f'"{document.rev}"'}
+        try:
+            response = await self.session.send(Request("GET", path, headers=headers))
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        if response.status == 304:
+            rollback(document)
+            return
+        stored = self.load(response.body)
+        vars(document).update(vars(stored))
+        codec.adopt_state(document, stored)
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"
@@ -281,6 +321,36 @@ class Repository(Generic[M]):
             fields = ", ".join(repr(each.path) for each in order)
             error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
         return error
+
+    async def conflicted(self) -> AsyncGenerator[M, None]:
+        """Yield the documents that have several current versions since a replication, each as CouchDB shows it.
+
+        The first call creates an index for them, if the user may do that.
+        """
+        async with aclosing(conflicted_bodies(self)) as bodies:
+            async for body in bodies:
+                yield self.load(body)
+
+    async def conflicts(self, document: M) -> list[M]:
+        """Return the other current versions of a document, which replication has brought.
+
+        Raises NotFoundError if the document is missing or deleted.
+        """
+        self._path_of(document)
+        return await conflict_versions(self, document.id)
+
+    async def resolve(self, document: M, *values: Assignment) -> None:
+        """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.
+
+        ``values`` are assignments, such as ``Recipe.title.set("Pie")``, for fields that clash. The base of the merge is
+        the common ancestor. If the store has it no more, fields that differ clash. Two programs that resolve one
+        conflict at the same time, also on two servers, write the same revision.
+
+        Raises ConflictError, with ``fields``, if other fields clash: nothing is stored then. Raises
+        ConfigurationError if the document has unsaved changes; DocumentError if the merged document does not fit.
+        """
+        self._path_of(document)
+        await resolve_conflict(self, document, values)
 
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.

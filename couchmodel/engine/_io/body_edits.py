@@ -9,6 +9,7 @@ __all__ = ["apply_stub", "with_rev"]
 def with_rev(body: bytes, old: str | None, new: str) -> bytes:
     """Return the JSON text of a document with the revision ``new``; ``old`` is its revision in ``body``, if any."""
     if old is None:
+        # At the end of the object. A document has at least its id, so a comma is right.
         return b'%b,"_rev":"%b"}' % (body[:-1], new.encode())
     member = b'"_rev":' + encode(old)
     # The same characters may occur in an embedded object. Then only decoding tells which is the document's revision.

@@ -126,6 +126,7 @@ class FeedRequest:
         timeout, heartbeat = _read_count("timeout", given.get("timeout")), given.get("heartbeat")
         if self.mode == "normal":
             return None, None
+        # A heartbeat shows that the connection is alive, which silence does not.
         if timeout is None and (self.is_continuous or heartbeat):
             beats = HEARTBEAT if heartbeat in (None, True, False, "true") else _read_count("heartbeat", heartbeat)
             return None, min(beats or HEARTBEAT, HEARTBEAT)  # a longer one might look like a lost connection

@@ -45,6 +45,7 @@ async def find_own_write(session: Session, path: tuple[str, ...], bodies: Sequen
 
 def _follows(stored: JSONObject, base: str | None) -> bool:
     """Return True if ``base`` is the parent of the stored revision. None stands for no parent, or a deleted one."""
+    # The first entry is the stored revision itself, the second its parent.
     before = stored["_revs_info"][1:2]
     if base is None:
         return not before or before[0]["status"] == "deleted"

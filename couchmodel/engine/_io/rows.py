@@ -94,6 +94,7 @@ class _RowSplitter:
                 self._head = b""
                 return []
         for n, line in enumerate(lines):
+            # A row is an object, so only the end of the list begins with a bracket.
             if line.startswith(b"]"):
                 self._end(lines[n:])
                 lines = lines[:n]

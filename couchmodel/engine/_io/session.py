@@ -57,6 +57,7 @@ class Session:
         Raises ResponseError for an error answer, TransportError if no answer came, ConnectError if the session is
         closed.
         """
+        # Most sessions were never closed, and need no look at the running event loop.
         if self._closed_in and self.is_closed:
             raise ConnectError(
                 f"the connection is closed: open another, or enter its context again ({describe_request(request)})"

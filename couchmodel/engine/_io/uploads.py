@@ -88,6 +88,7 @@ class UploadSource:
 async def iter_pieces(data: Content) -> AsyncIterator[bytes]:
     """Yield a content in pieces. A path is opened and closed here. Raises ConfigurationError if it is no content."""
     if isinstance(data, (bytes, bytearray, memoryview)):
+        # As bytes: a memoryview may have items of several bytes each.
         view = memoryview(data).cast("B")
         for start in range(0, len(view), _CHUNK_BYTES):
             yield bytes(view[start : start + _CHUNK_BYTES])

@@ -37,6 +37,7 @@ async def write(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_bulk_docs``."""
     database, request = exchange.database, exchange.request
     require_json_type(request)
+    # Passwords are hashed in the documents as values, so this body is parsed as a whole.
     plain = database.name == USERS
     text = await read_text(request, limits.BODY_BYTES if plain else limits.DOCUMENTS_BYTES)
     async with parsed_body(text, parse_object if plain else read_bulk) as body:
@@ -66,7 +67,7 @@ async def _answer(status: int, rows: list[bytes]) -> Response:
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
-    """Apply :func:`is_only_accepted` to the request. ``w`` may also be a member of the body here."""
+    """Apply :func:`requests_write_quorum` to the request. ``w`` may also be a member of the body here."""
     parameters = {"w": str(body["w"])} if "w" in body else request.query
     return requests_write_quorum(parameters)
 
@@ -120,6 +121,8 @@ class _Bulk:
             sorted(range(n, min(n + limits.SORTED_DOCUMENTS, count)), key=ids.__getitem__)
             for n in range(0, count, limits.SORTED_DOCUMENTS)
         ]
+        # Sorted in parts and merged, because Python gives no other thread a turn while it sorts a list. An array takes
+        # a fraction of the memory of a list of numbers.
         return array("L", merge(*places, key=ids.__getitem__))
 
 

@@ -39,6 +39,7 @@ async def feed(exchange: Exchange) -> Response:
     query = await _parse_request(exchange)
     _parse_timeout(request.query)
     _parse_heartbeat(request.query.get("heartbeat"))
+    # Only this feed has an ETag: the others wait for what is to come.
     if kind == "normal":
         tag = await store.read(changes.read_etag, database)
         if request.method != "POST" and has_current_etag(request.headers, tag):
@@ -180,6 +181,7 @@ class WaitingFeed:
                     query, first = rest or query, None
                     continue
                 while not await watch.wait_for_change(self._heartbeat or self._timeout):
+                    # A feed with a heartbeat has no timeout, as in CouchDB: it waits for as long as the client does.
                     if self._heartbeat is None:
                         return
                     yield None

@@ -226,6 +226,7 @@ def describe(connection: Connection, database: Database) -> dict[str, Any]:
         "props": {"partitioned": True} if database.partitioned else {},
         "doc_del_count": deleted,
         "doc_count": living,
+        # The version of CouchDB 3's file format.
         "disk_format_version": 8,
         "compact_running": database.compactions > 0,
         "cluster": {"q": database.shards, "n": 1, "w": 1, "r": 1},

@@ -125,8 +125,8 @@ class _Query(NamedTuple):
     """A query with its plan.
 
     ``covered`` says that the keys of the index have all members that the query needs. ``started`` is the time of
-    ``time.perf_counter`` at which planning began. ``small`` says that the text of the query has at most LARGE_QUERY
-    bytes: a larger one may look for large values, which takes time.
+    ``time.perf_counter`` at which planning began. ``small`` says that the text of the query has at most
+    ``limits.INLINE_QUERY_BYTES``: a larger one may look for large values, which takes time.
     """
 
     options: Options

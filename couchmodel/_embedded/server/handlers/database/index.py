@@ -85,6 +85,7 @@ async def delete_many(exchange: Exchange) -> Response:
             success.append({"id": id, "ok": True})
         except NotFoundError as error:
             fail.append({"id": id, "error": error.code})
+    # CouchDB answers in reverse order.
     return json_answer(200, {"success": success[::-1], "fail": fail[::-1]})
 
 

@@ -36,6 +36,7 @@ def narrow(exchange: Exchange) -> None:
     if request.query.get("partition", name) != name:
         raise BadRequestError("Conflicting value for `partition` in query string")
     query = {**request.query, "partition": name}
+    # Without `_partition` and its name, so the request looks like one to the database.
     path = (request.path[0], *request.path[3:])
     exchange.request = Request(request.method, path, query, request.headers, request.body, request.stream)
 

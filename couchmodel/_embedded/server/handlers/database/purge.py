@@ -27,6 +27,7 @@ async def purge(exchange: Exchange) -> Response:
         for id in revs_by_id:
             require_partition(id)
     gone = await exchange.store.write(purging.purge, database.number, revs_by_id, on_commit=database.notify)
+    # As in CouchDB, which answers null here.
     return json_answer(202 if accepted else 201, {"purge_seq": None, "purged": gone})
 
 

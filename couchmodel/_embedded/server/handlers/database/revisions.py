@@ -30,7 +30,7 @@ __all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
 
 _REFUSED_PARAMETERS: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
 _FLAGS: Final = ("revs", "attachments", "att_encoding_info")
-"""Parameters of ``_bulk_get`` that become members of Wishes."""
+"""Parameters of ``_bulk_get`` that become members of ReadOptions."""
 
 
 async def revisions_difference(exchange: Exchange) -> Response:
@@ -172,4 +172,5 @@ async def _multipart_pieces(
                 yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:
                     yield piece
+    # CouchDB ends this body with a line break, and that of a single document without.
     yield mixed.tail + b"\r\n"

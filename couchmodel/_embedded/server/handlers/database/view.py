@@ -52,6 +52,7 @@ async def list_rows(exchange: Exchange) -> Response:
     )
     head, batches = await view_query.begin()
     first: list[bytes] = await anext(batches, [])
+    # With a second batch the response streams. A short one is sent as a whole, with its length.
     second = await anext(batches, None)
     if second is None:
         return await array_response(head, first, b"\n]}\n")

@@ -52,6 +52,7 @@ async def get(exchange: Exchange) -> Response:
         "cache-control": "must-revalidate",
         "content-type": _media_type(attachment),
         "content-security-policy": "sandbox",  # an HTML attachment may not act with its reader's rights
+        # CouchDB cuts ranges only out of contents that it stores plain.
         "accept-ranges": "none" if attachment.encoding else "bytes",
     }
     if attachment.encoding:
@@ -210,6 +211,7 @@ def _make_edit(connection: Connection, change: _Change) -> Edit:
     if change.content is None:
         _require_attachment(loaded.attachments, change.name)
     if change.rev is None:
+        # Without a revision the write conflicts.
         loaded = RevisionContent(b"{}", [])
     edit = read_document(loaded.text, id=change.id)
     edit.path = [change.rev] if change.rev else []

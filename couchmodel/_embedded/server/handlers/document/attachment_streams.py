@@ -102,6 +102,7 @@ class ContentUpload:
         else:
             await asyncio.to_thread(self._content.feed, piece)
         if self._content.is_due:
+            # Only after the commit: see ``stage_content``.
             await self._store.write(stage_content, self._content, on_commit=self._set_blob)
 
     def _set_blob(self, blob: int) -> None:

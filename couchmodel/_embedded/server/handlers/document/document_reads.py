@@ -104,6 +104,8 @@ async def _get_revisions(
     store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, wishes: ReadOptions
 ) -> Response:
     is_mixed = accepts(request.headers, MIXED)
+    # Stored bytes follow the documents, so their encoding has to be stated, and empty parts have to be avoided: see
+    # ``ReadOptions``.
     if is_mixed:
         wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     latest = request.query.get("latest") == "true"

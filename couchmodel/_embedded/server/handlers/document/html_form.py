@@ -64,6 +64,7 @@ def _check_request(request: Request) -> None:
     referer = request.headers.get("referer")
     if referer is None:
         raise BadRequestError("Referer header required.")
+    # Behind a proxy, the page has the host of the proxy.
     if urlsplit(referer).netloc != request.headers.get("x-forwarded-host", request.headers.get("host")):
         raise BadRequestError("Referer header must match host.")
     if request.headers.get("content-type", "").partition(";")[0] != FORM_TYPE:

@@ -90,6 +90,7 @@ class _AnnouncedAttachment:
 
     async def feed(self, piece: bytes) -> None:
         self._digest.update(piece)
+        # Checked while it arrives, so that a body of any length is not stored first.
         if self._digest.length > self._expected_length:
             raise BadRequestError("attachment longer than expected")
         await self._upload.feed(piece)

@@ -80,5 +80,6 @@ def _shard_of(database: Database, id: str) -> int:
     """
     by_partition = database.partitioned and not id.startswith("_design/")
     hashed = id.partition(":")[0] if by_partition else id
+    # CRC-32 is the hash of CouchDB's ``mem3_hash``.
     number = zlib.crc32(hashed.encode()) // (HASHES // database.shards)
     return min(number, database.shards - 1)

@@ -1,0 +1,56 @@
+"""The unsaved changes of a document: whether there are any, in which fields, and their undoing."""
+
+from typing import Any
+
+from couchmodel._model.codec import codec
+from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.schema import state
+from couchmodel._model.schema.annotations import is_attachment
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel.errors import ConfigurationError
+
+__all__ = ["changed_fields", "is_changed", "rollback"]
+
+
+def is_changed(document: DocumentModel) -> bool:
+    """Return True if a document differs from what is stored of it, or is not stored."""
+    stored = state.stored_body(document)
+    if stored is None or document.rev is None:
+        return True
+    known = state.written_body(document, stored)
+    if known is None:
+        base = codec.base_of(document)
+        if base is None:
+            return True
+        known = codec.dump(base)
+        state.set_written_body(document, stored, known)
+    return codec.dump(document) != known
+
+
+def changed_fields(document: DocumentModel) -> set[str]:
+    """Return the names of the fields that differ from what is stored; all fields if nothing is stored."""
+    fields = {
+        name
+        for name, info in type(document).__pydantic_fields__.items()
+        if name not in ("id", "rev") and not is_attachment(info.annotation)
+    }
+    base = codec.base_of(document)
+    return fields if base is None else {name for name in fields if not _is_same(document, base, name)}
+
+
+def rollback(document: DocumentModel) -> None:
+    """Give the fields of a document the values that are stored.
+
+    Raises ConfigurationError if nothing is stored.
+    """
+    base = codec.base_of(document)
+    if base is None:
+        raise ConfigurationError(f"{document.id!r} has no stored revision to go back to: it was never loaded or saved")
+    vars(document).update({name: value for name, value in vars(base).items() if name not in ("id", "rev")})
+    object.__setattr__(document, "__pydantic_fields_set__", set(base.__pydantic_fields_set__))
+    object.__setattr__(document, "__pydantic_extra__", base.__pydantic_extra__)
+
+
+def _is_same(document: Any, base: Any, name: str) -> bool:
+    ours, theirs = getattr(document, name, None), getattr(base, name, None)
+    return is_alike(ours, theirs) or find_difference(ours, theirs) is None
