@@ -39,9 +39,10 @@ class ReplicationStats:
 
     ``missing_checked`` revisions were compared with the target, which lacked ``missing_found`` of them. ``docs_read``
     were read and ``docs_written`` written. ``doc_write_failures`` could not be read or written, for example because of
-    a validation function or a missing permission; they are not tried again. ``last_seq`` is the sequence of the source
-    up to which the target has everything. ``pending`` is the number of changes after it, or None if the source does not
-    say.
+    a guard, a validation function or a missing permission; they are not tried again. ``refused`` are the ids of their
+    documents, which :func:`replicate` sends again with ``doc_ids=done.refused, use_checkpoints=False``. ``last_seq`` is
+    the sequence of the source up to which the target has everything. ``pending`` is the number of changes after it, or
+    None if the source does not say.
     """
 
     missing_checked: int
@@ -51,6 +52,7 @@ class ReplicationStats:
     doc_write_failures: int
     last_seq: str | int
     pending: int | None = None
+    refused: tuple[str, ...] = ()
 
 
 async def replicate(
@@ -238,6 +240,7 @@ def _state(replication: Replication) -> ReplicationStats:
         counts.doc_write_failures,
         replication.copied_seq,
         replication.pending,
+        replication.refused,
     )
 
 
@@ -250,6 +253,7 @@ def _sum(before: ReplicationStats, now: ReplicationStats) -> ReplicationStats:
         before.doc_write_failures + now.doc_write_failures,
         now.last_seq or before.last_seq,
         now.pending,
+        tuple(dict.fromkeys((*before.refused, *now.refused))),
     )
 
 

@@ -19,6 +19,7 @@ from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.guard_plan import guard_notes
 from couchmodel._model.store.plan import (
     Plan,
     apply_steps,
@@ -63,6 +64,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         id: str | None = None,
         security: Security | None = None,
         revs_limit: int | None = None,
+        version: int | None = None,
+        guard: bool | None = None,
         **options: Any,
     ) -> None:
         """Declare a model. What is not given is inherited.
@@ -70,7 +73,9 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         ``database`` is the name of its database, ``indexes`` are its Mango indexes. ``type`` marks its documents in a
         database of several models; it is stored in the member ``type_field``, which is ``"type"`` by default. ``id`` is
         a template that makes ids of fields, as ``"book:{slug}"``. ``security`` and ``revs_limit`` are settings of the
-        database. Other options are pydantic's configuration.
+        database. ``version`` is the number of the schema, from 1; it is stored with documents of later versions.
+        ``guard=True`` lets the database itself refuse documents that break the constraints of the model, whoever writes
+        them. Other options are pydantic's configuration.
         """
         super().__init_subclass__()
         given = {
@@ -81,6 +86,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
             "id": id,
             "security": security,
             "revs_limit": revs_limit,
+            "version": version,
+            "guard": guard,
         }
         cls.__declared__ = declare(cls, {name: value for name, value in given.items() if value is not None}, options)
 
@@ -249,7 +256,8 @@ class Connection(CouchDB):
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
         The plan notes how many documents an index would leave out, because they were stored before a field was added.
-        Raises ConfigurationError if the models cannot share their databases, or declare different settings of one.
+        It also lists the constraints that a guard cannot have, and counts the stored documents that break it. Raises
+        ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
         self._check(models)
         steps, notes = [], []
@@ -257,6 +265,7 @@ class Connection(CouchDB):
             database = self._database_of(model)
             steps += [step.description async for step in plan_model(model, database)]
             notes += [note async for note in missing_members(model, database)]
+            notes += [note async for note in guard_notes(model, database)]
         if prune:
             for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():
                 steps += [step.description async for step in plan_pruning(sharing, self.database(name))]
@@ -265,10 +274,10 @@ class Connection(CouchDB):
     async def apply(self, *models: type[CouchModel], prune: bool = False) -> None:
         """Create the databases of models if they are missing, and bring settings and indexes to what they declare.
 
-        A second call changes nothing. An index that has changed is created beside the old one, which other programs may
-        still use. ``prune`` deletes the indexes that no model declares which was applied to this connection; those of
-        other programs, which couchmodel did not create, are left alone. Inside ``using(database)`` all models are
-        applied to that database.
+        A second call changes nothing. Guards are in force when it returns. An index that has changed is created beside
+        the old one, which other programs may still use. ``prune`` deletes the indexes that no model declares which was
+        applied to this connection; those of other programs, which couchmodel did not create, are left alone. Inside
+        ``using(database)`` all models are applied to that database.
 
         Raises ConfigurationError if a model names no database, or if two models share one and their documents could not
         be told apart or their settings differ; UnauthorizedError if the user may not create the database or change its

@@ -98,6 +98,11 @@ class Replication:
         await self._save_progress()
         return self._checkpoints.log
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The ids of documents that could not be read or written, in the order of their first failure."""
+        return tuple(self._transfer.refused)
+
     def totals(self) -> dict[str, int]:
         """Return the counts of this session and of those before it, as CouchDB shows them."""
         before = self._checkpoints.before

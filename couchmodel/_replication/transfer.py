@@ -66,6 +66,8 @@ class Transfer:
         self._counts = counts
         self._read_size = _FIRST_READ_SIZE
         self._has_bulk_get = True
+        self.refused: dict[str, None] = {}
+        """The ids of documents of which a revision could not be read or written, and none was written after it."""
 
     async def copy_missing(self, revs: Mapping[str, Sequence[str]]) -> None:
         """Copy those of the revisions, by document, that the target lacks."""
@@ -169,6 +171,8 @@ class Transfer:
                 "%s refused %r, revision %s: %s, %s",
                 *(self._target.name, row.get("id"), row.get("rev"), row["error"], row.get("reason")),
             )
+        self._note_written(documents)
+        self.refused.update(dict.fromkeys(row["id"] for row in refused if "id" in row))
         self._counts.doc_write_failures += len(refused)
         self._counts.docs_written += len(documents) - len(refused)
 
@@ -196,6 +200,7 @@ class Transfer:
                 document["_id"], document["_rev"], BadRequestError(f"its attachments are malformed: {error!r}")
             )
         else:
+            self._note_written([document])
             self._counts.docs_written += 1
 
     async def _write_successors(self, document: Mapping[str, Any], tries: int) -> None:
@@ -318,6 +323,12 @@ class Transfer:
     def _count_failure(self, id: str, rev: str, error: ResponseError) -> None:
         _log.warning("%s refused %r, revision %s: %s, %s", self._target.name, id, rev, error.code, error.reason)
         self._counts.doc_write_failures += 1
+        self.refused[id] = None
+
+    def _note_written(self, documents: Sequence[Mapping[str, Any]]) -> None:
+        if self.refused:
+            for document in documents:
+                self.refused.pop(document["_id"], None)
 
 
 class _MissingContentError(NotFoundError):

@@ -123,7 +123,7 @@ async def test_a_document_that_is_refused_is_told_and_the_others_arrive(
     await store(database, *({"_id": f"d{number}"} for number in range(20)), poison, {"_id": "later"})
     with caplog.at_level(logging.WARNING, "couchmodel.replication"):
         done = await replicate(database, CouchDB(line).database(elsewhere.id))
-    assert (done.docs_written, done.doc_write_failures) == (21, 1)
+    assert (done.docs_written, done.doc_write_failures, done.refused) == (21, 1, ("poison",))
     assert "'poison'" in caplog.text
     assert (await replicate(database, elsewhere)).missing_checked == 0
 
@@ -142,7 +142,7 @@ async def test_a_document_that_cannot_be_read_is_told_and_the_others_arrive(
     await store(database, *({"_id": f"d{number}"} for number in range(20)), {"_id": "poison"}, {"_id": "later"})
     with caplog.at_level(logging.WARNING, "couchmodel.replication"):
         done = await replicate(CouchDB(line).database(database.id), elsewhere)
-    assert (done.docs_written, done.doc_write_failures) == (21, 1)
+    assert (done.docs_written, done.doc_write_failures, done.refused) == (21, 1, ("poison",))
     assert "'poison'" in caplog.text
 
 

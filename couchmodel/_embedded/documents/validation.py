@@ -3,6 +3,9 @@
 Inside the transaction, the old document and the set of functions are those of that moment. The functions themselves
 run before it: see ``verdicts``. The column ``database.validated`` says whether a database may have such functions.
 Each write reads that row anyway, so a database without functions pays nothing.
+
+The function of a guard, which a model has written, is not run. Its declaration is checked here, inside the transaction
+and without JavaScript.
 """
 
 from collections.abc import Sequence
@@ -26,9 +29,10 @@ from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, check_desi
 from couchmodel._embedded.javascript.engine import Context
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._wire.guards import DESIGN_PREFIX, Guard
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.revisions import revisions_member
-from couchmodel.errors import ResponseError, ServerError
+from couchmodel.errors import ForbiddenError, ResponseError, ServerError
 
 __all__ = ["NewAttachment", "Validation", "mark_validated"]
 
@@ -39,8 +43,8 @@ NewAttachment = Attachment | IncomingAttachment
 class Validation:
     """The checks of one request's writes, inside its transaction.
 
-    ``_functions`` are the validation functions of the database, read once and cached until a design document is
-    written.
+    ``_functions`` are the validation functions of the database, and ``_guards`` those that are checked without
+    JavaScript. Both are read once and kept until a design document is written.
     """
 
     def __init__(self, connection: Connection, database_id: int, author: Author, verdicts: Verdicts) -> None:
@@ -49,6 +53,7 @@ class Validation:
         self._author = author
         self._verdicts = verdicts
         self._functions: tuple[ValidationFunction, ...] | None = None
+        self._guards: tuple[Guard, ...] = ()
 
     def check_design(self, edit: Edit, *, partitioned: bool) -> None:
         """Raise RefusedError if the design document is invalid, too large, or has views that do not compile."""
@@ -66,22 +71,36 @@ class Validation:
         """Look up the verdict of the validation functions on a revision. ``old`` is the JSON of the one it replaces.
 
         Raises:
-            ForbiddenError, UnauthorizedError, RefusedError: a function refuses the revision.
+            ForbiddenError, UnauthorizedError, RefusedError: a guard or a function refuses the revision.
             ServerError: a function throws a value that CouchDB cannot answer.
             UnsupportedError: the functions need the extra ``js``.
         """
         if self._functions is None:
-            self._functions = self._find_functions()
+            self._guards, self._functions = self._find_functions()
+        if self._guards:
+            self._check_guards(edit)
         if self._functions:
             text = b"[%b,%b]" % (_new_json(edit, attachments), old or b"null")
             self._verdicts.look_up(DocumentQuestion(self._functions, text))
+
+    def _check_guards(self, edit: Edit) -> None:
+        if isinstance(edit.content, Term):
+            require_thread()
+        try:
+            body = {} if edit.deleted else edit.body
+        except ResponseError as error:
+            raise as_refused_error(error) from None
+        for guard in self._guards:
+            breach = guard.find_breach(edit.id, body, deleted=edit.deleted)
+            if breach is not None:
+                raise ForbiddenError(breach)
 
     def forget(self) -> None:
         """Forget the functions, since a design document has been written."""
         self._functions = None
 
-    def _find_functions(self) -> tuple[ValidationFunction, ...]:
-        """Return the functions of the current design documents. Only design documents that have changed are read."""
+    def _find_functions(self) -> tuple[tuple[Guard, ...], tuple[ValidationFunction, ...]]:
+        """Return the guards and functions of the current design documents. Only those that have changed are read."""
         rows = self._connection.execute(
             f"SELECT id, rev, seq FROM document WHERE database = ? AND {IS_DESIGN} AND NOT deleted ORDER BY id",
             (self._database_id,),
@@ -91,10 +110,12 @@ class Validation:
             require_thread()
             known = {key: known[key] if key in known else self._open_function(key[0]) for key in rows}
             self._author.scripts.checking = known
-        return tuple(ValidationFunction(id, context) for (id, _, _), context in known.items() if context is not None)
+        guards = tuple(found for found in known.values() if isinstance(found, Guard))
+        contexts = ((id, found) for (id, _, _), found in known.items() if isinstance(found, Context))
+        return guards, tuple(ValidationFunction(id, context) for id, context in contexts)
 
-    def _open_function(self, id: str) -> Context | None:
-        """Return the context of a design document's validation function, or None if it has none."""
+    def _open_function(self, id: str) -> Context | Guard | None:
+        """Return the guard or the context of a design document's validation function, or None if it has none."""
         rev, body = self._connection.execute(
             "SELECT rev, body FROM document WHERE database = ? AND id = ?", (self._database_id, id)
         ).fetchone()
@@ -103,6 +124,9 @@ class Validation:
             return None
         if language_of(design) != JAVASCRIPT:
             raise ServerError(language_of(design), code="unknown_query_language")
+        guard = Guard.of_design(design) if id.startswith(DESIGN_PREFIX) else None
+        if guard is not None:
+            return guard
         return self._author.scripts.open((_MEMBER,), document_json(id, StoredRevision(rev, 0, None, body)))
 
 

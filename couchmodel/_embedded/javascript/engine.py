@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from couchmodel._embedded import limits
 from couchmodel._embedded.javascript.pool import LIMITS, PROCESSES
 from couchmodel._embedded.javascript.process import ContextSetup, Limits, ProcessOwner, next_context_number
+from couchmodel._wire.guards import Guard
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ServerError, UnsupportedError
 
@@ -97,6 +98,7 @@ class Context:
         Waits up to ``seconds``; after that the future is still pending. Returns None if :meth:`run` has to be used
         instead: no idle process has the context, the texts are large, or a recent call of this context was late.
         """
+        # A larger text would not fit into the pipe, and writing it would block the event loop.
         if self._refusals > 0 or sum(map(len, texts)) > limits.PIPE_BYTES:
             self._refusals -= 1
             return None
@@ -115,8 +117,8 @@ class Scripts(ProcessOwner):
     def __init__(self) -> None:
         self._contexts: OrderedDict[tuple[tuple[str, ...], bytes], Context] = OrderedDict()
         self._lock = threading.Lock()
-        self.checking: dict[tuple[str, str, int], Context | None] = {}
-        """The functions that check documents, by the id, revision and sequence number of their design document."""
+        self.checking: dict[tuple[str, str, int], Context | Guard | None] = {}
+        """What checks documents, by the id, revision and sequence number of its design document."""
 
     def open(self, path: tuple[str, ...], design: bytes) -> Context:
         """Return the context for the function at a path in a design document.

@@ -21,6 +21,7 @@ from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.ids import render_id
+from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
@@ -118,13 +119,15 @@ def body_to_send(document: DocumentModel) -> bytes | None:
 
 
 def _own_members(document: DocumentModel) -> dict[str, Any]:
-    """Return the members that are stored beside the fields: the id, the revision if there is one, and the type."""
+    """Return the members that are stored beside the fields: id, revision, type, and a version of the schema above 1."""
     own: dict[str, Any] = {"_id": document.id}
     if document.rev:
         own["_rev"] = document.rev
     declared = document.__declared__
     if declared.type is not None:
         own[declared.type_field] = declared.type
+    if declared.version > 1:
+        own[VERSION_MEMBER] = declared.version
     return own
 
 
@@ -235,7 +238,11 @@ def _is_foreign(model: type[DocumentModel], name: str) -> bool:
     if name.startswith("_"):
         return name not in ("_id", "_rev")
     declared = model.__declared__
-    return name in _computed_names(model) or (declared.type is not None and name == declared.type_field)
+    return (
+        name in _computed_names(model)
+        or (declared.type is not None and name == declared.type_field)
+        or (declared.version > 1 and name == VERSION_MEMBER)
+    )
 
 
 def _computed_names(model: type[DocumentModel]) -> set[str]:

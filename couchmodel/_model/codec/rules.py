@@ -28,7 +28,7 @@ from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.field_options import storage_options
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["EXACT", "FAST", "OWN_SERIALIZATIONS", "STORED_CONFIG", "adapt_schema"]
+__all__ = ["EXACT", "FAST", "OWN_SERIALIZATIONS", "STORED_CONFIG", "adapt_schema", "write_datetime"]
 
 _OPAQUE: Final = frozenset(
     {"cls", "metadata", "default", "expected", "function", "config", "members", "default_factory"}
@@ -55,17 +55,18 @@ STORED_CONFIG: Final = core_schema.CoreConfig(
 """The configuration of every model in its stored form, whatever an API wants."""
 
 
-def _write_datetime(value: datetime, iso: Callable[..., str] = datetime.isoformat) -> str:
+def write_datetime(value: datetime, iso: Callable[..., str] = datetime.isoformat) -> str:
+    """Return the stored form of a datetime."""
     text = iso(value, "T", "microseconds")
     if text.endswith("+00:00"):
         return f"{text[:-6]}Z"
-    return text if value.tzinfo is None else _write_datetime(value.astimezone(UTC))
+    return text if value.tzinfo is None else write_datetime(value.astimezone(UTC))
 
 
 def _write_aware(value: datetime) -> str:
     if value.tzinfo is None:
         raise ValueError(f"{value!r} has no time zone, which its aware field asks for")
-    return _write_datetime(value)
+    return write_datetime(value)
 
 
 def _write_set(value: Any, handler: Callable[[Any], list[Any]]) -> list[Any]:
@@ -79,7 +80,7 @@ def _plain(function: Callable[[Any], Any]) -> Any:
 
 FAST: Final[Mapping[str, Any]] = {}
 EXACT: Final[Mapping[str, Any]] = {
-    "": {"serialization": _plain(_write_datetime)},
+    "": {"serialization": _plain(write_datetime)},
     "aware": {"serialization": _plain(_write_aware)},
 }
 """The serializers of datetimes, by the constraint on their time zone: pydantic's own, and those of the stored form."""

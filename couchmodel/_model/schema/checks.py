@@ -8,6 +8,7 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
 from couchmodel._model.schema.fields import AttachmentField
+from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["check_class"]
@@ -130,6 +131,8 @@ def _check_stored_names(model: Any) -> None:
     declared = model.__declared__
     if declared.type is not None:
         taken[declared.type_field] = "the type of the document"
+    if declared.version > 1:
+        taken[VERSION_MEMBER] = "the version of the schema"
     for name, info in model.__pydantic_fields__.items():
         if name in _OWN or is_attachment(info.annotation):
             continue

@@ -8,6 +8,7 @@ from pydantic import ConfigDict
 
 from couchmodel._model.schema.fields import Index
 from couchmodel._model.schema.suggestions import nearest
+from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["Declaration", "Security", "check_settings", "declare"]
@@ -39,7 +40,9 @@ class Declaration:
 
     ``type`` is the text that marks the documents of the model in a database of several models; it is stored in the
     member ``type_field``. ``id`` is the template that makes ids of fields, such as ``"book:{slug}"``. ``revs_limit`` is
-    the number of revisions that the database remembers of a document.
+    the number of revisions that the database remembers of a document. ``version`` is the number of the schema; from 2
+    on, it is stored in the member ``schema_version``. ``guard`` says whether the database refuses documents that break
+    the constraints of the model.
     """
 
     database: str | None = None
@@ -49,11 +52,13 @@ class Declaration:
     id: str | None = None
     security: Security | None = None
     revs_limit: int | None = None
+    version: int = 1
+    guard: bool = False
 
 
 _TEXTS: Final = ("database", "type", "type_field", "id")
 _SETTINGS: Final = ("security", "revs_limit")
-_KEYWORDS: Final = (*_TEXTS, *_SETTINGS, "indexes")
+_KEYWORDS: Final = (*_TEXTS, *_SETTINGS, "indexes", "version", "guard")
 
 
 def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Declaration:
@@ -73,17 +78,29 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
         changes["indexes"] = _check_indexes(model, given["indexes"])
     if "security" in given and not isinstance(given["security"], Security):
         raise ConfigurationError(f"{model.__name__}: security is a Security(…), and {given['security']!r} is none")
+    _check_values(model, given)
+    inherited: Declaration = model.__declared__
+    declared = replace(inherited, **changes)
+    if declared.version > 1 and declared.type_field == VERSION_MEMBER:
+        raise ConfigurationError(f"{model.__name__}: {VERSION_MEMBER!r} has the version of the schema, not the type")
+    return declared
+
+
+def _check_values(model: Any, given: Mapping[str, Any]) -> None:
     limit = given.get("revs_limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ConfigurationError(f"{model.__name__}: revs_limit is a number of revisions from 1, not {limit!r}")
+    version = given.get("version", 1)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigurationError(f"{model.__name__}: version is the number of a schema from 1, not {version!r}")
+    if not isinstance(given.get("guard", False), bool):
+        raise ConfigurationError(f"{model.__name__}: guard is True or False, not {given['guard']!r}")
     type_field = given.get("type_field", "type")
     if type_field.startswith(("_", "$")) or "." in type_field or "\\" in type_field or type_field in ("id", "rev"):
         raise ConfigurationError(
             f"{model.__name__}: type_field={type_field!r} is no name for the member: write a word, as in"
             ' type_field="kind"'
         )
-    inherited: Declaration = model.__declared__
-    return replace(inherited, **changes)
 
 
 def check_settings(models: Iterable[Any]) -> None:

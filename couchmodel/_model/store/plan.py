@@ -1,15 +1,17 @@
 """Plans: the changes that bring a database to what its models declare, known before they are made."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from couchmodel._model.query.indexes import INDEX_DESIGN_PREFIX, ModelIndex, model_indexes
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
+from couchmodel._model.store.guard_plan import plan_guards
+from couchmodel._model.store.steps import Step
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
@@ -23,13 +25,6 @@ _ATTEMPTS: Final = 6
 """How often a plan is made and applied while other processes, such as workers of a web server, do the same."""
 
 _BACKOFF: Final = Backoff(0.05, jitter=True)
-
-
-class Step(NamedTuple):
-    """A change of a database: a sentence, and the function that makes the change."""
-
-    description: str
-    run: Callable[[], Awaitable[object]]
 
 
 class Plan:
@@ -96,7 +91,7 @@ def _is_conflict(error: BaseException) -> bool:
 
 
 async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIterator[Step]:
-    """Yield the steps that bring a database to what a model declares: the database, its settings, its indexes."""
+    """Yield the steps that bring a database to what a model declares: the database, settings, indexes and guards."""
     declared = model.__declared__
     exists = await database.exists()
     if not exists:
@@ -111,6 +106,8 @@ async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIte
     if limit is not None and (not exists or await database.session.get((*database.path, "_revs_limit")) != limit):
         yield Step(f"set the revs_limit of {database.id!r} to {limit}", partial(_put, database, "_revs_limit", limit))
     async for step in _plan_indexes(model, database, exists=exists):
+        yield step
+    async for step in plan_guards(model, database, exists=exists):
         yield step
 
 
