@@ -450,6 +450,8 @@ class Repository(Generic[M]):
         return error
 
     def _check_model(self, document: Any) -> None:
+        if isinstance(document, self.model):
+            return
         # By name, as a class that is defined again, as in a notebook, replaces itself.
         if qualified_name(self.model) not in map(qualified_name, type(document).__mro__):
             said = (
