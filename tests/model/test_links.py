@@ -348,6 +348,15 @@ async def test_links_are_kept_without_a_rule(shelf: Repository[Book]) -> None:
     assert (await shelf.get("engines")).author.id == "ada"
 
 
+async def test_a_deletion_that_is_in_conflict_deletes_nothing(people: Repository[Person]) -> None:
+    stale, fresh = await people.get("a"), await people.get("a")
+    fresh.friend = "b"
+    await people.save(fresh)
+    with pytest.raises(ConflictError):
+        await people.delete(stale)
+    assert await people.find().count() == 4
+
+
 async def test_a_query_that_deletes_follows_the_rules(people: Repository[Person]) -> None:
     await people.repository_of(Loan).save(Loan(id="loan", person="d"))
     with pytest.raises(BulkError):
