@@ -27,7 +27,6 @@ STATUS = {feature: status for feature, _, status, _ in ROWS}
 NAMES = sorted(set(re.findall(r"`~([\w.]+)`", PAGE.read_text(encoding="utf-8"))))
 LOOK_UP = re.compile(r"\]\([\w/-]+\.md|\{(class|meth|func|doc)\}`")
 NOT_YET = {
-    "these conflicts as models": "couchmodel.Repository.conflicted",
     "hooks": "couchmodel.before_save",
     "migrations that are functions": "couchmodel.upgrade",
     "times of creation and change": "couchmodel.Timestamps",

@@ -48,6 +48,7 @@ def update_blocks(
 def _tally(begins: Sequence[_Begin], rows: Iterable[_Begin]) -> Counter[int]:
     """Return how many of the rows are in each block, by the index of the block in ``begins``."""
     tally: Counter[int] = Counter()
+    # In order, each block is found by a search from where the last one ended.
     ordered, at = sorted(rows), 0
     while at < len(ordered):
         place = bisect_right(begins, ordered[at]) - 1

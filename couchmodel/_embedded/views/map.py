@@ -60,6 +60,7 @@ class FieldsMapper:
         indexes = [index for index in self._views if index]
         read = [selector.members for _, selector in indexes if selector]
         names = frozenset(path[0] for paths, _ in indexes for path in paths)
+        # None reads every member. Otherwise a large document is parsed only as far as the indexes need it.
         self._members = None if None in read else names.union(*filter(None, read))
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:

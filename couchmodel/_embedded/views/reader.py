@@ -131,6 +131,7 @@ def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
         conditions.append(f" AND (key, id) {low} (?, ?)")
         values += start
     if after is not None:
+        # Positions ascend in both directions, so they are no part of the comparison above.
         conditions.append(" AND NOT (key = ? AND id = ? AND position <= ?)")
         values += after
     if span.end is not None:

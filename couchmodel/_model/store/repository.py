@@ -11,9 +11,10 @@ from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition, Ordering
+from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
 from couchmodel._model.schema.kinds import kind_selector, qualified_name
 from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
+from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.edits import Turn, add_merge, save_merged
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
@@ -321,6 +322,36 @@ class Repository(Generic[M]):
             error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
         return error
 
+    async def conflicted(self) -> AsyncGenerator[M, None]:
+        """Yield the documents that have several current versions since a replication, each as CouchDB shows it.
+
+        The first call creates an index for them, if the user may do that.
+        """
+        async with aclosing(conflicted_bodies(self)) as bodies:
+            async for body in bodies:
+                yield self.load(body)
+
+    async def conflicts(self, document: M) -> list[M]:
+        """Return the other current versions of a document, which replication has brought.
+
+        Raises NotFoundError if the document is missing or deleted.
+        """
+        self._path_of(document)
+        return await conflict_versions(self, document.id)
+
+    async def resolve(self, document: M, *values: Assignment) -> None:
+        """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.
+
+        ``values`` are assignments, such as ``Recipe.title.set("Pie")``, for fields that clash. The base of the merge is
+        the common ancestor. If the store has it no more, fields that differ clash. Two programs that resolve one
+        conflict at the same time, also on two servers, write the same revision.
+
+        Raises ConflictError, with ``fields``, if other fields clash: nothing is stored then. Raises
+        ConfigurationError if the document has unsaved changes; DocumentError if the merged document does not fit.
+        """
+        self._path_of(document)
+        await resolve_conflict(self, document, values)
+
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.
 
@@ -372,6 +403,8 @@ class Repository(Generic[M]):
         return error
 
     def _check_model(self, document: Any) -> None:
+        if isinstance(document, self.model):
+            return
         # By name, as a class that is defined again, as in a notebook, replaces itself.
         if qualified_name(self.model) not in map(qualified_name, type(document).__mro__):
             said = (
