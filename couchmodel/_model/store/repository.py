@@ -1,6 +1,6 @@
 """The repository of a model: documents of one type in one database."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
@@ -13,17 +13,23 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
 from couchmodel._model.schema.kinds import kind_selector, qualified_name
+from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import SaveReport, delete_rows, document_bodies, raise_refused
 from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.edits import Turn, add_merge, save_merged
+from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.strictness import is_strict, strict_body
+from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
+from couchmodel.engine._io.parameters import encode_params
+from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
@@ -31,6 +37,7 @@ from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
     CouchModelError,
+    DocumentError,
     NoIndexError,
     NotFoundError,
     QueryError,
@@ -40,6 +47,10 @@ from couchmodel.types import BulkRow, JSONObject
 __all__ = ["Repository"]
 
 M = TypeVar("M", bound=DocumentModel)
+D = TypeVar("D", bound=DocumentModel)
+A = TypeVar("A")
+V = TypeVar("V")
+T = TypeVar("T")
 
 _CHANGED: Final = "{id!r} was changed or deleted meanwhile: compare error.mine with error.theirs"
 _TAKEN: Final = "document {id!r} exists already: load it with get() and change it, or use another id"
@@ -147,8 +158,15 @@ class Repository(Generic[M]):
 
     async def delete_each(self, revisions: Sequence[tuple[str, str]]) -> list[tuple[str, CouchModelError]]:
         """Delete documents by id and revision, and return the ids of those that were refused, with the errors."""
-        bodies = [codec.tombstone_of(self.model, id, rev) for id, rev in revisions]
-        return await delete_rows(self.database, [id for id, _ in revisions], bodies)
+        refused: list[tuple[str, CouchModelError]] = []
+        for id, _ in revisions:
+            try:
+                await delete_linked(self, self.model, id)
+            except DocumentError as error:
+                refused.append((id, error))
+        kept = {id for id, _ in refused}
+        doomed = [(id, codec.tombstone_of(self.model, id, rev)) for id, rev in revisions if id not in kept]
+        return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
 
     async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
         refused: list[tuple[M, CouchModelError]] = []
@@ -209,6 +227,7 @@ class Repository(Generic[M]):
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
         path, tombstone = self._path(document.id), codec.tombstone(document)
+        await delete_linked(self, type(document), document.id)
         try:
             if tombstone is None:
                 await self.session.send(Request("DELETE", path, {"rev": document.rev}))
@@ -358,6 +377,34 @@ class Repository(Generic[M]):
         Raises UnauthorizedError if the user may not do that.
         """
         await apply_steps(lambda: plan_model(self.model, self.database))
+
+    async def linked_documents(self, wanted: Collection[tuple[type, str]]) -> Mapping[tuple[type, str], Any]:
+        """Return the documents of some models and ids, fetched with one request for each database.
+
+        Those that are missing or deleted are left out. Raises DocumentError if one does not fit its model.
+        """
+        return await fetch_linked(wanted, self.repository_of)
+
+    def view(self, view: BoundView[M, A, V, T]) -> BoundView[M, A, V, T]:
+        """Return a view of the model, such as ``Book.by_author``, in this database. Sends nothing."""
+        return view.within(self)
+
+    async def view_rows(self, design: str, name: str, params: Mapping[str, Any]) -> AsyncGenerator[list[bytes], None]:
+        """Yield the rows of a view as JSON texts, in batches as they arrive. Raises NotFoundError if it is missing."""
+        path = (*document_path(self.path, f"_design/{design}"), "_view", name)
+        try:
+            async with aclosing(Rows(self.session, Request("GET", path, encode_params(params))).batches()) as batches:
+                async for batch in batches:
+                    yield batch
+        except NotFoundError as error:
+            error.hint = f"store it with `await couch.apply({self.model.__name__})`"
+            raise
+
+    def repository_of(self, model: type[D]) -> "Repository[D]":
+        """Return the repository of another model: in this database if the models share one, else in its own."""
+        if model.__declared__.database in (None, self.model.__declared__.database):
+            return Repository(model, self.database)
+        return Repository(model, database_of(model, model.__declared__.database))
 
     async def migrate(self) -> MigrationReport:
         """Store anew the documents of the model that lack a field of it, or have an older form or name of one.
