@@ -23,6 +23,8 @@ _Map: TypeAlias = Callable[[dict[str, Any]], Rows]
 
 _MISSING: Final = object()
 _SAFE: Final = 2**53
+_ERROR_MEMBERS: Final = frozenset({"stack", "name", "message"})
+"""The members by which CouchDB's query server knows an error, of which it emits two."""
 
 
 class CompiledView(NamedTuple):
@@ -186,6 +188,8 @@ def _value_text(value: _Read | None, *, numbers: bool, linked: bool) -> Callable
             return None
         if linked and type(found) is str:
             return javascript_text({"_id": found})
+        if type(found) is dict and found.keys() >= _ERROR_MEMBERS:
+            return javascript_text({"error": found["name"], "message": found["message"]})
         return javascript_text(found)
 
     return text

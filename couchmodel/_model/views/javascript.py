@@ -10,6 +10,21 @@ from typing import Any, Final
 
 __all__ = ["write_map"]
 
+_INHERITED: Final = frozenset({
+    "constructor",
+    "eval",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toSource",
+    "toString",
+    "unwatch",
+    "valueOf",
+    "watch",
+})  # fmt: skip
+"""The names that all objects have of their prototype, in some engine or other."""
+
 _READ: Final = """\
   var own = Object.prototype.hasOwnProperty;
   function read(names) {
@@ -52,12 +67,20 @@ def write_map(declaration: Mapping[str, Any]) -> str:
             f"  if (!Array.isArray({keys[each]})) {{ return; }}",
             f"  for (var n = 0; n < {keys[each]}.length; n++) {{ {emit} }}",
         ]
-    helpers = _READ + (_IS_AMONG if "isAmong" in where else "")
-    return "function (doc) {\n" + helpers + "\n".join(lines) + "\n}"
+    body = "\n".join(lines)
+    helpers = (_READ if "read([" in body else "") + (_IS_AMONG if "isAmong(" in body else "")
+    return "function (doc) {\n" + helpers + body + "\n}"
 
 
 def _read_into(variable: str, path: Sequence[str]) -> str:
-    return f"  var {variable} = read({_text(path)}); if ({variable} === undefined) {{ return; }}"
+    return f"  var {variable} = {_read(path)}; if ({variable} === undefined) {{ return; }}"
+
+
+def _read(path: Sequence[str]) -> str:
+    """Return the expression that reads a member, or is undefined."""
+    if len(path) == 1 and path[0] not in _INHERITED and not path[0].startswith("__"):
+        return f"doc[{_text(path[0])}]"
+    return f"read({_text(path)})"
 
 
 def _read_value(declaration: Mapping[str, Any]) -> list[str]:
@@ -84,11 +107,13 @@ def _condition(condition: Sequence[Any]) -> str:
         case ["not", part]:
             return f"!{_condition(part)}"
         case ["exists", path]:
-            return f"(read({_text(path)}) !== undefined)"
+            return f"({_read(path)} !== undefined)"
+        case ["in", path, [value]]:
+            return f"({_read(path)} === {_text(value)})"
         case ["in", path, values]:
-            return f"isAmong(read({_text(path)}), {_text(values)})"
+            return f"isAmong({_read(path)}, {_text(values)})"
         case [sign, path, operand]:
-            read, kind = f"read({_text(path)})", "string" if isinstance(operand, str) else "number"
+            read, kind = _read(path), "string" if isinstance(operand, str) else "number"
             finite = f" && isFinite({read})" if kind == "number" else ""
             return f'(typeof {read} === "{kind}"{finite} && {read} {sign} {_text(operand)})'
         case _:
