@@ -252,7 +252,7 @@ class Query(Generic[T]):
         order, chosen = self._page_order()
         query = replace(self, orderings=order[:-1] or order)
         key = [query.selector(), [list(each) for each in order]]
-        body = query.body()
+        body = query._body(chosen)
         if chosen is not None:  # another index may have more columns, and so another order
             body["use_index"] = [chosen.index.design, chosen.index.name]
         if after is not None:
@@ -349,9 +349,11 @@ class Query(Generic[T]):
 
     def body(self) -> JSONObject:
         """Return the body of the ``_find`` request, without its limit."""
+        return self._body(self._index(self.selector()))
+
+    def _body(self, chosen: ChosenIndex | None) -> JSONObject:
         selector = self.selector()
         body: JSONObject = {"selector": selector}
-        chosen = self._index(selector)
         if self.orderings and self.orderings[0].path == "_id":  # CouchDB sorts by ids only if a condition is on them
             body["selector"] = all_of(selector, {"_id": {"$gt": None}})
         elif chosen is not None:
@@ -377,7 +379,11 @@ class Query(Generic[T]):
         """
         if self.orderings and self.orderings[0].path == "_id":
             return self.orderings[:1], None
-        chosen = self._index(self.selector())
+        if any(ordering.path == "_id" for ordering in self.orderings):
+            raise QueryError(
+                "pages have the order of the ids after that of the sort: leave out `id` behind other fields"
+            )
+        chosen = choose_index(self.source.model, self.selector(), self.orderings, for_pages=True)
         if chosen is None:
             if self.orderings:
                 advice = advise_index(self.source.model, self.selector(), self.orderings)
