@@ -252,7 +252,7 @@ class Query(Generic[T]):
         order, chosen = self._page_order()
         query = replace(self, orderings=order[:-1] or order)
         key = [query.selector(), [list(each) for each in order]]
-        body = query._body(chosen)
+        body = query._body(chosen)  # noqa: SLF001 - it is a query as this one
         if chosen is not None:  # another index may have more columns, and so another order
             body["use_index"] = [chosen.index.design, chosen.index.name]
         if after is not None:
