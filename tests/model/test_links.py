@@ -322,6 +322,14 @@ async def people(couch: Connection, database: Database) -> Repository[Person]:
     return repository
 
 
+async def test_a_link_to_the_same_model_is_followed_as_often_as_it_is_given(people: Repository[Person]) -> None:
+    (person,) = await people.find({"_id": "a"}).prefetch(Person.friend, Person.friend)
+    friend = person.friend.document
+    assert friend
+    assert friend.friend.document
+    assert (friend.id, friend.friend.id, friend.friend.document.friend.document) == ("c", "b", None)
+
+
 async def test_a_delete_rule_deletes_what_links_even_in_a_circle(people: Repository[Person]) -> None:
     await people.delete(await people.get("a"))
     assert [person.id async for person in people.find()] == ["d"]
@@ -338,6 +346,15 @@ async def test_links_are_kept_without_a_rule(shelf: Repository[Book]) -> None:
     authors = shelf.repository_of(Author)
     await authors.delete(await authors.get("ada"))
     assert (await shelf.get("engines")).author.id == "ada"
+
+
+async def test_a_deletion_that_is_in_conflict_deletes_nothing(people: Repository[Person]) -> None:
+    stale, fresh = await people.get("a"), await people.get("a")
+    fresh.friend = "b"
+    await people.save(fresh)
+    with pytest.raises(ConflictError):
+        await people.delete(stale)
+    assert await people.find().count() == 4
 
 
 async def test_a_query_that_deletes_follows_the_rules(people: Repository[Person]) -> None:

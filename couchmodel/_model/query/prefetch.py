@@ -100,7 +100,8 @@ def _levels(model: type, links: Sequence[LinkExpression[Any]]) -> list[list[_Fie
     rest = [_Field(*(place_of(link).owner or (model, "")), link.target.model) for link in links]
     models, levels = {model}, list[list[_Field]]()
     while rest:
-        level = [field for field in rest if any(_are_related(field.owner, each) for each in models)]
+        # A link that is given twice is followed twice, as from a person to the boss of the boss.
+        level = list(dict.fromkeys(field for field in rest if any(_are_related(field.owner, each) for each in models)))
         if not level:
             field = rest[0]
             raise QueryError(
@@ -109,7 +110,8 @@ def _levels(model: type, links: Sequence[LinkExpression[Any]]) -> list[list[_Fie
             )
         levels.append(level)
         models = {field.target for field in level}
-        rest = [field for field in rest if field not in level]
+        for field in level:
+            rest.remove(field)
     return levels
 
 

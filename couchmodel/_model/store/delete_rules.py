@@ -30,12 +30,14 @@ class Repository(Protocol):
     def path(self) -> tuple[str, ...]: ...
     def find(self, *conditions: Any) -> Any: ...
     def repository_of(self, model: Any) -> Any: ...
-    async def get(self, id: str) -> Any: ...
+    async def get_or_none(self, id: str) -> Any: ...
     async def delete(self, document: Any) -> None: ...
 
 
-async def delete_linked(repository: Repository, model: type[DocumentModel], id: str) -> None:
+async def delete_linked(repository: Repository, model: type[DocumentModel], id: str, rev: str) -> None:
     """Delete the documents that link to a document of a model and are to be deleted with it.
+
+    Deletes nothing if another revision than ``rev`` is stored by now: then the document cannot be deleted either.
 
     Raises DocumentError, and deletes nothing, if a document links to one of them by a link that refuses deletions.
     """
@@ -51,10 +53,14 @@ async def delete_linked(repository: Repository, model: type[DocumentModel], id: 
                 waiting.append(found)
     for each in waiting:
         await _check_refusals(each, doomed)
+    if len(waiting) > 1 and getattr(await repository.get_or_none(id), "rev", None) != rev:
+        return
     token = _settled.set(_settled.get() | doomed.keys())
     try:
         for each in waiting[:0:-1]:
-            await each.repository.delete(await each.repository.get(each.id))
+            document = await each.repository.get_or_none(each.id)
+            if document is not None:  # somebody else may have deleted it
+                await each.repository.delete(document)
     finally:
         _settled.reset(token)
 

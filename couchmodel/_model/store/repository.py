@@ -159,9 +159,9 @@ class Repository(Generic[M]):
     async def delete_each(self, revisions: Sequence[tuple[str, str]]) -> list[tuple[str, CouchModelError]]:
         """Delete documents by id and revision, and return the ids of those that were refused, with the errors."""
         refused: list[tuple[str, CouchModelError]] = []
-        for id, _ in revisions:
+        for id, rev in revisions:
             try:
-                await delete_linked(self, self.model, id)
+                await delete_linked(self, self.model, id, rev)
             except DocumentError as error:
                 refused.append((id, error))
         kept = {id for id, _ in refused}
@@ -227,7 +227,7 @@ class Repository(Generic[M]):
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
         path, tombstone = self._path(document.id), codec.tombstone(document)
-        await delete_linked(self, type(document), document.id)
+        await delete_linked(self, type(document), document.id, document.rev)
         try:
             if tombstone is None:
                 await self.session.send(Request("DELETE", path, {"rev": document.rev}))

@@ -231,8 +231,8 @@ class BoundView(Generic[M, A, V, T]):
         others are changed meanwhile. Raises QueryError if ``size`` is less than 1, or if ``after`` is no token of this
         view and range.
         """
-        if size < 1:
-            raise QueryError("a page has 1 row or more")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise QueryError(f"a page has 1 row or more, not {size!r}")
         view = self._definition
         span = make_range(view, key=key, start=start, end=end, prefix=prefix, descending=descending)
         query = [view.design, view.name, span.params, span.prefix]
