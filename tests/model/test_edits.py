@@ -21,6 +21,7 @@ from couchmodel import (
     Repository,
 )
 from couchmodel._model.codec.three_way import UNKNOWN, merge_documents
+from couchmodel.engine import Database
 
 
 class Part(BaseModel):
@@ -77,6 +78,30 @@ MERGES: list[tuple[str, Any, Any, Any, Any]] = [
     ),
     ("scores", {"a": 1, "b": 2}, {"a": 1, "b": 3}, {"b": 2, "c": 4}, {"b": 3, "c": 4}),
 ]
+
+
+class Pot(CouchModel, extra="allow"):
+    counts: Mapped[dict[str, int] | None] = Field(default=None, merge="union")
+    labels: Mapped[list[str] | None] = Field(default=None, merge="union")
+    parts: Mapped[list[Part]] = Field(default_factory=list, merge_key="name")
+    made: Mapped[str] = Field(default_factory=lambda: secrets.token_hex(8))
+
+
+A, B, C = (Part(name=name) for name in "abc")
+
+UNIONS: list[tuple[str, Any, Any, Any, Any]] = [
+    ("counts", None, {"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+    ("counts", {"a": 1}, {"a": 1, "b": 1}, {"a": 2}, {"a": 2, "b": 1}),
+    ("counts", {"a": 1}, {"a": 1, "b": 1}, None, {"b": 1}),
+    ("counts", {"a": 1}, None, {"a": 1, "b": 1}, {"b": 1}),
+    ("labels", ["a"], ["a", "b"], None, ["b"]),
+    ("labels", None, ["a"], ["b"], ["b", "a"]),
+]
+ORDERS: list[tuple[str, Any, Any, Any, Any]] = [
+    ("parts", [A, B, C], [C, B, A], [A, B], [B, A]),
+    ("parts", [A, B], [B, A], [A, B, C], [B, A, C]),
+    ("parts", [A, B, C], [A, B], [C, B, A], [B, A]),
+]
 CLASHES: list[tuple[str, Any, Any, Any, str]] = [
     ("name", "a", "b", "c", "name"),
     ("scores", {"a": 1}, {"a": 2}, {"a": 3}, "scores.a"),
@@ -95,6 +120,15 @@ def test_two_versions_of_a_field_are_merged(name: str, base: Any, mine: Any, the
     assert merged.clashes == set()
     assert merged.values[name] == expected
     assert type(merged.values[name]) is type(expected)
+
+
+@pytest.mark.parametrize(("name", "base", "mine", "theirs", "expected"), UNIONS + ORDERS)
+def test_unions_may_lack_a_side_and_lists_of_models_have_an_order(
+    name: str, base: Any, mine: Any, theirs: Any, expected: Any
+) -> None:
+    before, ours, others = (Pot(id="p", made="", **{name: value}) for value in (base, mine, theirs))
+    merged = merge_documents(before, ours, others)
+    assert (merged.values[name], merged.clashes) == (expected, set())
 
 
 @pytest.mark.parametrize(("name", "base", "mine", "theirs", "path"), CLASHES)
@@ -241,3 +275,88 @@ async def test_a_refresh_loads_what_is_stored(stocks: Repository[Stock]) -> None
     await stocks.delete(await stocks.get("nails"))
     with pytest.raises(NotFoundError):
         await stock.refresh()
+
+
+async def test_an_edit_keeps_what_others_have_done_to_undeclared_members(database: Database) -> None:
+    class Inner(BaseModel, extra="allow"):
+        a: int = 0
+
+    class Free(CouchModel, extra="allow"):
+        inner: Mapped[Inner] = Field(default_factory=Inner)
+
+    frees = Repository(Free, database)
+    stored: Any = Free(id="f", color="red", size=1, inner=Inner(b=1, c=1))  # type: ignore[call-arg]
+    await frees.save(stored)
+    mine: Any
+    theirs: Any = await frees.get("f")
+    async with frees.edit("f") as mine:
+        theirs.color, theirs.inner.b = "blue", 2
+        await frees.save(theirs)
+        mine.size, mine.inner.c = 2, 3
+        assert mine.changed_fields() == {"size", "inner"}
+    merged: Any = await frees.get("f")
+    assert (merged.color, merged.size, merged.inner.b, merged.inner.c) == ("blue", 2, 2, 3)
+    assert mine.color == "blue"
+    await theirs.refresh()
+    assert (theirs.size, theirs.is_changed) == (2, False)
+
+
+async def test_a_default_that_is_not_stored_is_no_change(database: Database) -> None:
+    pots = Repository(Pot, database)
+    await (await database.create("old", data={"labels": []})).save()  # by a version that had no `made`
+    async with pots.edit("old") as mine:
+        mine.counts = {"a": 1}
+        theirs = await pots.get("old")
+        theirs.labels = ["x"]
+        await pots.save(theirs)
+    stored = await pots.get("old")
+    assert (stored.counts, stored.labels, stored.made) == ({"a": 1}, ["x"], theirs.made)
+
+
+async def test_versions_of_two_types_clash(database: Database) -> None:
+    class Plant(CouchModel, type="plant"):
+        name: Mapped[str] = Field(default="")
+
+    class Tree(Plant, type="tree"):
+        height: Mapped[int] = Field(default=0)
+
+    plants = Repository(Plant, database)
+    oak = Tree(id="oak")
+    await plants.save(oak)
+
+    async def edit() -> None:
+        async with plants.edit("oak") as mine:
+            mine.name = "Oak"
+            await plants.save(Plant(id="oak", rev=oak.rev))
+
+    with pytest.raises(ConflictError) as caught:
+        await edit()
+    assert caught.value.fields == {"type"}
+    with pytest.raises(DocumentError, match="is a Plant by now"):
+        await oak.refresh()
+
+
+async def test_edits_of_two_documents_in_both_orders_do_not_wait_for_ever(stocks: Repository[Stock]) -> None:
+    await stocks.save(Stock(id="screws", amount=10))
+
+    async def move(source: str, target: str) -> None:
+        async with stocks.edit(source) as one:
+            await asyncio.sleep(0.02)
+            async with stocks.edit(target) as other:
+                one.amount -= 1
+                other.amount += 1
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(move(*pair) for pair in [("nails", "screws"), ("screws", "nails")] * 3))
+    assert [(await stocks.get(id)).amount for id in ("nails", "screws")] == [10, 10]
+
+
+async def test_an_edit_can_end_in_another_task(stocks: Repository[Stock]) -> None:
+    edit = stocks.edit("nails")
+
+    async def begin() -> None:
+        (await edit.__aenter__()).amount = 1
+
+    await asyncio.create_task(begin())
+    await edit.__aexit__(None, None, None)
+    assert (await stocks.get("nails")).amount == 1

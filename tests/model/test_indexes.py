@@ -128,6 +128,34 @@ def test_a_selector_implies_another_only_if_that_is_certain(
     assert implies(selector, other) is expected
 
 
+@pytest.mark.parametrize(
+    ("selector", "other", "document"),
+    [
+        ({"a": {"$or": [{"$exists": False}, {"$eq": 1}]}}, {"a": {"$exists": True}}, {}),
+        ({"a": {"$nor": [{"$exists": True}]}}, {"a": {"$exists": True}}, {}),
+        ({"a": {"$eq": "e\u0301"}}, {"a": {"$ne": "\u00e9"}}, {"a": "e\u0301"}),
+        ({"a": {"$eq": "ab"}}, {"a": {"$ne": "a\u200bb"}}, {"a": "ab"}),
+        ({"a": {"$eq": ["e\u0301"]}}, {"a": {"$ne": ["\u00e9"]}}, {"a": ["e\u0301"]}),
+        ({"a": {"$eq": ["x"]}}, {"a": {"$in": [["x"], ["y"]]}}, {"a": ["x"]}),
+        ({"a": {"$eq": {"x": 1, "y": 2}}}, {"a": {"$eq": {"y": 2, "x": 1}}}, {"a": {"x": 1, "y": 2}}),
+        ({"a": {"$eq": {"x": 1, "y": 2}}}, {"a": {"$in": [{"y": 2, "x": 1}]}}, {"a": {"x": 1, "y": 2}}),
+        ({"a": {"$eq": 1}}, {"a": {}}, {"a": 1}),
+    ],
+)
+async def test_a_selector_does_not_imply_one_that_its_documents_do_not_match(
+    database: Database, selector: dict[str, Any], other: dict[str, Any], document: dict[str, Any]
+) -> None:
+    await (await database.create("x", data=document)).save()
+    assert [found.id async for found in database.find(selector)] == ["x"]
+    assert [found.id async for found in database.find(other)] == []
+    assert not implies(selector, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("open", "done"), (1, 2), (True, False), (1, "1"), (None, 0)])
+def test_a_value_implies_that_a_field_is_not_another_one(one: Any, other: Any) -> None:
+    assert implies({"a": one}, {"a": {"$ne": other}})
+
+
 async def test_a_changed_index_stands_beside_the_old_one_until_it_is_pruned(
     couch: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from couchmodel import (
     QueryError,
     Repository,
 )
+from couchmodel.engine import Database
 
 
 class Maker(BaseModel):
@@ -145,3 +146,17 @@ async def test_fields_are_assigned_by_name_and_checked(pies: Repository[Pie]) ->
     assert pie.title == "Pie 1"
     await pie.update(title="whole", rating=5)
     assert (await pies.get("p1")).title == "whole"
+
+
+async def test_a_deleted_document_keeps_the_type_of_its_own_class(database: Database) -> None:
+    class Drink(CouchModel, type="drink", type_field="kind"):
+        name: Mapped[str] = Field(default="")
+
+    class Tea(Drink, type="tea"):
+        pass
+
+    drinks = Repository(Drink, database)
+    await drinks.save_all([Drink(id="water"), Tea(id="green")])
+    assert await drinks.find().delete() == 2
+    changes = [change async for change in database.changes(include_docs=True)]
+    assert {change.id: change.json["doc"]["kind"] for change in changes} == {"water": "drink", "green": "tea"}

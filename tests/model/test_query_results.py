@@ -25,6 +25,7 @@ from couchmodel import (
     QueryError,
     Repository,
 )
+from couchmodel.engine import Database
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -154,6 +155,25 @@ async def test_pages_have_each_result_once_and_in_order(cakes: Repository[Cake],
     if query.orderings:
         assert found == whole
     assert all(len(page.items) == size for page in pages[:-1])
+
+
+async def test_pages_do_not_use_an_index_of_ids(database: Database) -> None:
+    class Ticket(CouchModel, indexes=[Index("urgency", "_id"), Index("urgency", "title")]):
+        title: Mapped[str] = Field(default="")
+        urgency: Mapped[int] = Field(default=0)
+
+    tickets = Repository(Ticket, database)
+    await tickets.apply()
+    ids = ["a", "B", "c", "D", "\u00e9", "f"]
+    await tickets.save_all([Ticket(id=each) for each in ids])
+    query, found, token = tickets.find().sort("-urgency"), list[str](), None
+    while len(found) < len(ids):
+        page = await query.page(1, after=token)
+        found += [ticket.id for ticket in page.items]
+        token = page.next
+    assert (sorted(found), token) == (sorted(ids), None)
+    with pytest.raises(QueryError, match="leave out"):
+        await tickets.find().sort("urgency", "id").page(1)
 
 
 async def test_a_page_goes_on_where_its_last_document_was_deleted(cakes: Repository[Cake]) -> None:

@@ -1,6 +1,6 @@
 """The unsaved changes of a document: whether there are any, in which fields, and their undoing."""
 
-from typing import Any
+from typing import Any, Final
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.fidelity import find_difference, is_alike
@@ -10,6 +10,9 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["changed_fields", "is_changed", "rollback"]
+
+
+_GONE: Final = object()
 
 
 def is_changed(document: DocumentModel) -> bool:
@@ -28,14 +31,21 @@ def is_changed(document: DocumentModel) -> bool:
 
 
 def changed_fields(document: DocumentModel) -> set[str]:
-    """Return the names of the fields that differ from what is stored; all fields if nothing is stored."""
+    """Return the names of the fields that differ from what is stored; all fields if nothing is stored.
+
+    Undeclared members of a model that allows them are among them.
+    """
     fields = {
         name
         for name, info in type(document).__pydantic_fields__.items()
         if name not in ("id", "rev") and not is_attachment(info.annotation)
     }
+    fields.update(document.__pydantic_extra__ or ())
     base = codec.base_of(document)
-    return fields if base is None else {name for name in fields if not _is_same(document, base, name)}
+    if base is None:
+        return fields
+    fields.update(base.__pydantic_extra__ or ())
+    return {name for name in fields if not _is_same(document, base, name)}
 
 
 def rollback(document: DocumentModel) -> None:
@@ -46,11 +56,9 @@ def rollback(document: DocumentModel) -> None:
     base = codec.base_of(document)
     if base is None:
         raise ConfigurationError(f"{document.id!r} has no stored revision to go back to: it was never loaded or saved")
-    vars(document).update({name: value for name, value in vars(base).items() if name not in ("id", "rev")})
-    object.__setattr__(document, "__pydantic_fields_set__", set(base.__pydantic_fields_set__))
-    object.__setattr__(document, "__pydantic_extra__", base.__pydantic_extra__)
+    codec.adopt_values(document, base)
 
 
 def _is_same(document: Any, base: Any, name: str) -> bool:
-    ours, theirs = getattr(document, name, None), getattr(base, name, None)
+    ours, theirs = getattr(document, name, _GONE), getattr(base, name, _GONE)
     return is_alike(ours, theirs) or find_difference(ours, theirs) is None

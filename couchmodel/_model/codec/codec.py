@@ -27,7 +27,8 @@ from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
 __all__ = [
-    "adopt_state",
+    "adopt",
+    "adopt_values",
     "base_of",
     "body_to_migrate",
     "body_to_send",
@@ -38,7 +39,6 @@ __all__ = [
     "prepend_members",
     "settle_id",
     "tombstone",
-    "tombstone_of",
 ]
 
 M = TypeVar("M", bound=DocumentModel)
@@ -161,10 +161,21 @@ def body_to_migrate(document: DocumentModel) -> bytes | None:
     return encode(written)
 
 
-def adopt_state(document: M, other: M) -> None:
-    """Make a document one of the revision that another document was loaded as."""
+def adopt(document: M, other: M) -> None:
+    """Give a document the values of another one, declared or not, and make it one of the same stored revision."""
+    adopt_values(document, other)
     state.set_rev(document, other.rev)
     state.copy_state(other, document)
+
+
+def adopt_values(document: M, other: M) -> None:
+    """Give a document the values of another one, except for its id and revision."""
+    ours, theirs = vars(document), vars(other)
+    for name in ours.keys() - theirs.keys():  # the values of cached properties
+        del ours[name]
+    ours.update({name: value for name, value in theirs.items() if name not in ("id", "rev")})
+    for slot in ("__pydantic_fields_set__", "__pydantic_extra__"):
+        object.__setattr__(document, slot, getattr(other, slot))
 
 
 def tombstone(document: DocumentModel) -> bytes | None:
@@ -172,13 +183,6 @@ def tombstone(document: DocumentModel) -> bytes | None:
     if document.__declared__.type is None:
         return None
     return encode({**_own_members(document), "_deleted": True})
-
-
-def tombstone_of(model: type[DocumentModel], id: str, rev: str) -> bytes:
-    """Return the text that deletes a document of a model by its id and revision. It keeps the type."""
-    declared = model.__declared__
-    kind = {} if declared.type is None else {declared.type_field: declared.type}
-    return encode({"_id": id, "_rev": rev, **kind, "_deleted": True})
 
 
 def settle_id(document: DocumentModel) -> None:

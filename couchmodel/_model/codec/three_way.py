@@ -8,14 +8,16 @@ member, and lists of models by their ``merge_key``. Anything else is a clash, wh
 Nothing here depends on a clock or on the order of calls, so two programs that merge the same versions agree.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
 from couchmodel._model.codec.fidelity import find_difference, is_alike
 from couchmodel._model.schema.annotations import is_attachment
+from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.field_options import StorageOptions, storage_options
+from couchmodel._model.schema.kinds import qualified_name
 
 __all__ = ["UNKNOWN", "Merged", "Side", "merge_documents"]
 
@@ -37,22 +39,28 @@ _GONE: Final = object()
 
 
 class Merged(NamedTuple):
-    """The merged values of the fields by name, and the paths of the fields that clash."""
+    """The merged values of the fields by name, those of undeclared members, and the paths of the fields that clash."""
 
     values: dict[str, Any]
+    extra: dict[str, Any] | None
     clashes: set[str]
 
 
-def merge_documents(base: Any, mine: BaseModel, theirs: BaseModel, prefer: Side = "theirs") -> Merged:
-    """Merge two versions of a document. ``base`` is UNKNOWN if there is none. A clash takes the side ``prefer``."""
+def merge_documents(base: Any, mine: DocumentModel, theirs: DocumentModel, prefer: Side = "theirs") -> Merged:
+    """Merge two versions of a document. ``base`` is UNKNOWN if there is none. A clash takes the side ``prefer``.
+
+    Versions of two types clash by their types, and the fields of both types are merged.
+    """
     merge = _Merge(prefer)
-    values = {}
-    for name, info in type(mine).__pydantic_fields__.items():
-        if name in ("id", "rev") or is_attachment(info.annotation):
-            continue
-        ours, others = getattr(mine, name), getattr(theirs, name)
-        values[name] = merge.value(getattr(base, name, UNKNOWN), ours, others, storage_options(info), name)
-    return Merged(values, merge.clashes)
+    own = {
+        name
+        for name, info in type(mine).__pydantic_fields__.items()
+        if name in ("id", "rev") or is_attachment(info.annotation)
+    }
+    values, extra = merge.members(base, mine, theirs, "", leaving_out=own)
+    if qualified_name(type(mine)) != qualified_name(type(theirs)):
+        merge.clashes.add(type(mine).__declared__.type_field)
+    return Merged(values, extra, merge.clashes)
 
 
 class _Merge:
@@ -77,7 +85,7 @@ class _Merge:
         if isinstance(mine, BaseModel) and type(mine) is type(theirs):
             return self._models(base if type(base) is type(mine) else UNKNOWN, mine, theirs, path)
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            return self._mappings(base if isinstance(base, dict) else UNKNOWN, mine, theirs, path)
+            return self._mappings(base if isinstance(base, dict) else UNKNOWN, mine, theirs, f"{path}.")
         return self._clash(mine, theirs, path)
 
     def _clash(self, mine: Any, theirs: Any, path: str) -> Any:
@@ -103,19 +111,39 @@ class _Merge:
             return self._clash(mine, theirs, path)
         return theirs + (mine - base)
 
-    def _models(self, base: Any, mine: BaseModel, theirs: BaseModel, path: str) -> BaseModel:
+    def members(
+        self, base: Any, mine: BaseModel, theirs: BaseModel, path: str, leaving_out: Collection[str] = ()
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the merged values of the fields that two models share, and of their undeclared members."""
         values = {}
         for name, info in type(mine).__pydantic_fields__.items():
+            if name in leaving_out or name not in type(theirs).__pydantic_fields__:
+                continue
             before, ours, others = getattr(base, name, UNKNOWN), getattr(mine, name), getattr(theirs, name)
-            values[name] = self.value(before, ours, others, storage_options(info), f"{path}.{name}")
-        return theirs.model_copy(update=values)
+            if _is_default(base, name) and _is_default(theirs, name):
+                values[name] = ours  # a default may be another value each time, as that of a clock
+            elif _is_default(base, name) and _is_default(mine, name) and not isinstance(ours, _CHANGED_IN_PLACE):
+                values[name] = others
+            else:
+                values[name] = self.value(before, ours, others, storage_options(info), f"{path}{name}")
+        extra = theirs.__pydantic_extra__
+        if extra is not None:
+            before = UNKNOWN if base is UNKNOWN else base.__pydantic_extra__ or {}
+            extra = self._mappings(before, mine.__pydantic_extra__ or {}, extra, path)
+        return values, extra
+
+    def _models(self, base: Any, mine: BaseModel, theirs: BaseModel, path: str) -> BaseModel:
+        values, extra = self.members(base, mine, theirs, f"{path}.")
+        merged = theirs.model_copy(update=values)
+        object.__setattr__(merged, "__pydantic_extra__", extra)
+        return merged
 
     def _mappings(self, base: Any, mine: Mapping[Any, Any], theirs: Mapping[Any, Any], path: str) -> dict[Any, Any]:
         """Merge member by member. A member that one side has removed is gone, unless the other has changed it."""
         merged = {}
         for key in dict.fromkeys((*theirs, *mine)):
             before = UNKNOWN if base is UNKNOWN else base.get(key, _GONE)
-            value = self._member(before, mine.get(key, _GONE), theirs.get(key, _GONE), f"{path}.{key}")
+            value = self._member(before, mine.get(key, _GONE), theirs.get(key, _GONE), f"{path}{key}")
             if value is not _GONE:
                 merged[key] = value
         return merged
@@ -129,15 +157,26 @@ class _Merge:
         return _GONE if _is_same(base, kept) else self._clash(mine, theirs, path)
 
     def _by_key(self, base: Any, mine: Any, theirs: Any, key: str, path: str) -> Any:
-        """Merge lists of models as if they were dictionaries by one of their fields. New ones come last."""
+        """Merge lists of models as if they were dictionaries by one of their fields. New ones come last.
+
+        The order is theirs, or mine if they have not changed that of the base.
+        """
         try:
             before = UNKNOWN if base is UNKNOWN else _keyed(base, key)
-            return list(self._mappings(before, _keyed(mine, key), _keyed(theirs, key), path).values())
+            ours, others = _keyed(mine, key), _keyed(theirs, key)
         except (TypeError, LookupError, AttributeError):  # no list, or a key that several elements have
             return self._clash(mine, theirs, path)
+        merged = self._mappings(before, ours, others, f"{path}.")
+        if isinstance(before, dict) and _common(others, before) == _common(before, others):
+            first = [name for name in ours if name in before]
+            merged = {name: merged[name] for name in dict.fromkeys((*first, *merged)) if name in merged}
+        return list(merged.values())
 
 
 _NO_OPTIONS: Final = StorageOptions()
+
+_CHANGED_IN_PLACE: Final = (list, dict, set, BaseModel)
+"""The types of values that may have changed though the field was not assigned."""
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -154,11 +193,19 @@ def _keyed(elements: Iterable[Any], key: str) -> dict[Any, Any]:
     return found
 
 
+def _common(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+    return [name for name in one if name in other]
+
+
+def _is_default(version: Any, name: str) -> bool:
+    """Return True if a version has the default of a field, which was neither loaded nor assigned."""
+    return version is not UNKNOWN and name not in version.__pydantic_fields_set__
+
+
 def _unite(base: Any, mine: Any, theirs: Any) -> Any:
     """Return what either side has, without what one side has removed. The order is theirs; what is new comes last."""
-    if isinstance(theirs, Mapping):
-        removed = [] if base is UNKNOWN else [key for key in base if key not in mine or key not in theirs]
-        return {key: value for key, value in {**theirs, **mine}.items() if key not in removed}
+    if isinstance(theirs, Mapping) or isinstance(mine, Mapping):
+        return _unite_mappings({} if base in (UNKNOWN, None) else base, mine or {}, theirs or {})
     known: list[Any] = [] if base in (UNKNOWN, None) else list(base)
     ours, others = list(mine or ()), list(theirs or ())
     removed_by_me = [each for each in known if not _has(ours, each)]
@@ -167,6 +214,17 @@ def _unite(base: Any, mine: Any, theirs: Any) -> Any:
     added = [each for each in ours if not _has(others, each) and not _has(removed_by_them, each)]
     kind: Callable[[list[Any]], Any] = type(theirs if theirs is not None else mine)
     return kind([*kept, *added])
+
+
+def _unite_mappings(base: Mapping[Any, Any], mine: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the members that either has. One that both have is theirs, unless only I have changed it, or both have."""
+    united = {}
+    for key in dict.fromkeys((*theirs, *mine)):
+        if key in base and (key not in mine or key not in theirs):
+            continue
+        is_mine = key not in theirs or (key in mine and not (key in base and _is_same(base[key], mine[key])))
+        united[key] = mine[key] if is_mine else theirs[key]
+    return united
 
 
 def _has(elements: Iterable[Any], wanted: Any) -> bool:

@@ -20,8 +20,8 @@ class DocumentQuery(Protocol):
         """Return the documents."""
         ...
 
-    async def revisions(self) -> list[tuple[str, str]]:
-        """Return the id and the revision of each document."""
+    async def stubs(self) -> list[JSONObject]:
+        """Return the members of each document that its deletion has: its id, its revision and its type."""
         ...
 
     def only(self, ids: Sequence[str]) -> Self:
@@ -38,8 +38,8 @@ class DocumentStore(Protocol):
         """Store documents, and return those that were refused, each with its error."""
         ...
 
-    async def delete_each(self, revisions: Sequence[tuple[str, str]]) -> list[tuple[str, CouchModelError]]:
-        """Delete documents by id and revision, and return the ids of those that were refused, with the errors."""
+    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+        """Delete documents, given such members, and return the ids of those that were refused, with the errors."""
         ...
 
     def rows(self, body: JSONObject, limit: int | None) -> AsyncGenerator[list[bytes], None]:
@@ -70,9 +70,9 @@ async def delete_documents(query: DocumentQuery, store: DocumentStore) -> int:
     """Delete all documents of a query, and return how many were deleted."""
     deleted, refused = 0, []
     for attempt in range(_ATTEMPTS):
-        revisions = await query.revisions()
-        failed = await store.delete_each(revisions)
-        deleted += len(revisions) - len(failed)
+        stubs = await query.stubs()
+        failed = await store.delete_each(stubs)
+        deleted += len(stubs) - len(failed)
         again, others = _split(failed, is_last=attempt == _ATTEMPTS - 1)
         refused += others
         if not again:

@@ -1,14 +1,15 @@
 """Whether a selector implies another one: whether each document that matches the first matches the second.
 
 The answer is True only if that is certain. Conditions are compared one by one: each of the second has to follow from
-one of the first. Ranges are compared for numbers and truth values only, because the order of text is that of ICU.
+one of the first. Ranges are compared for numbers only, because the order of text is that of ICU. Texts that differ may
+be equal by it, as two spellings of one letter, and objects differ if only the order of their members does.
 """
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from couchmodel._wire.equality import json_equal
+from couchmodel._wire.messages import encode
 
 __all__ = ["implies"]
 
@@ -19,6 +20,11 @@ _ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "$lte": operator.le,
     "$eq": operator.eq,
 }
+
+_NEEDING_A_VALUE: Final = frozenset(_ORDER) | {
+    *("$ne", "$in", "$nin", "$beginsWith", "$regex", "$mod", "$size", "$type", "$all", "$elemMatch", "$allMatch")
+}
+"""The operators that no document meets which lacks the field. ``$or`` or ``$not`` of a field may be met by one."""
 
 
 def implies(selector: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -38,7 +44,7 @@ def _conditions(selector: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
                 yield from _conditions(each)
         elif name.startswith("$"):
             yield "", name, condition
-        elif isinstance(condition, Mapping) and all(str(key).startswith("$") for key in condition):
+        elif isinstance(condition, Mapping) and condition and all(str(key).startswith("$") for key in condition):
             for each, operand in condition.items():
                 yield name, each, operand
         elif isinstance(condition, Mapping):
@@ -51,15 +57,31 @@ def _follows(wanted: tuple[str, str, Any], given: tuple[str, str, Any]) -> bool:
     path, comparison, operand = wanted
     if path != given[0]:
         return False
-    if comparison == given[1] and json_equal(operand, given[2]):
+    if comparison == given[1] and _is_identical(operand, given[2]):
         return True
     if wanted[1:] == ("$exists", True):
-        return given[1:] != ("$exists", False) and given[1] not in ("", "$not")
+        return given[1] in _NEEDING_A_VALUE
     if given[1] == "$eq" and comparison == "$in":
-        return any(json_equal(each, given[2]) for each in operand)
+        # CouchDB compares each element of a list with those of $in, and not the list.
+        return not isinstance(given[2], list) and any(_is_identical(each, given[2]) for each in operand)
     if given[1] == "$eq" and comparison == "$ne":
-        return not json_equal(operand, given[2])
+        return _is_different(operand, given[2])
     return _is_narrower(given[1], given[2], comparison, operand)
+
+
+def _is_identical(one: Any, other: Any) -> bool:
+    return encode(one) == encode(other)
+
+
+def _is_different(one: Any, other: Any) -> bool:
+    """Return True if two values certainly differ for CouchDB."""
+    if _is_number(one) and _is_number(other):
+        return bool(one != other)
+    if type(one) is not type(other):
+        return True
+    if isinstance(one, str):  # texts of other characters may be equal: by a combining accent, or one of no width
+        return one != other and all(text.isascii() and text.isprintable() for text in (one, other))
+    return isinstance(one, bool) and one is not other
 
 
 def _is_narrower(one: str, low: Any, other: str, bound: Any) -> bool:

@@ -97,8 +97,14 @@ class _Candidate:
     """How many of its first columns narrow the part that is read."""
 
 
-def choose_index(model: Any, selector: JSONObject, order: Sequence[Ordering]) -> ChosenIndex | None:
-    """Return the index of a model that serves a query best; None if none does."""
+def choose_index(
+    model: Any, selector: JSONObject, order: Sequence[Ordering], *, for_pages: bool = False
+) -> ChosenIndex | None:
+    """Return the index of a model that serves a query best; None if none does.
+
+    An index with a column ``_id`` is none ``for_pages``: it has ids in the order of texts, and a selector compares them
+    by their bytes, so it would not find the place at which a page ends.
+    """
     indexes = model_indexes(model)
     if not indexes:
         return None
@@ -113,6 +119,7 @@ def choose_index(model: Any, selector: JSONObject, order: Sequence[Ordering]) ->
         count = _leading(index.paths, fixed)
         used = count + (index.paths[count : count + 1] != () and index.paths[count] in ranged)
         is_usable = stored.issuperset(missing) and _has_order(index.paths, sort, fixed)
+        is_usable = is_usable and not (for_pages and "_id" in index.paths)
         if is_usable and (used or sort or index.where) and implies(selector, index.where):
             found.append(_Candidate(index, missing, count, used))
     if not found:

@@ -252,7 +252,7 @@ class Query(Generic[T]):
         order, chosen = self._page_order()
         query = replace(self, orderings=order[:-1] or order)
         key = [query.selector(), [list(each) for each in order]]
-        body = query.body()
+        body = query.body(chosen)
         if chosen is not None:  # another index may have more columns, and so another order
             body["use_index"] = [chosen.index.design, chosen.index.name]
         if after is not None:
@@ -326,11 +326,11 @@ class Query(Generic[T]):
         """
         return await changes.delete_documents(self._documents(), self.source)
 
-    async def revisions(self) -> list[tuple[str, str]]:
-        """Return the id and the revision of each document of the query."""
-        body = {**self.body(), "fields": ["_id", "_rev"]}
-        found = [decode(row) async for batch in self._rows(body, self.max_count) for row in batch]
-        return [(row["_id"], row["_rev"]) for row in found]
+    async def stubs(self) -> list[JSONObject]:
+        """Return the members of each document of the query that its deletion has: its id, its revision and its type."""
+        fields = ["_id", "_rev", *self.source.kind]
+        rows = self._rows({**self.body(), "fields": fields}, self.max_count)
+        return [decode(row) async for batch in rows for row in batch]
 
     def only(self, ids: Sequence[str]) -> Self:
         """Return the query for those of its documents that have one of the ids, without a limit."""
@@ -347,11 +347,11 @@ class Query(Generic[T]):
         """Return the selector of the query."""
         return build_selector(self.conditions, self.source.kind, model=self.source.model)
 
-    def body(self) -> JSONObject:
-        """Return the body of the ``_find`` request, without its limit."""
+    def body(self, chosen: ChosenIndex | None = None) -> JSONObject:
+        """Return the body of the ``_find`` request, without its limit. ``chosen`` is the best index by default."""
         selector = self.selector()
         body: JSONObject = {"selector": selector}
-        chosen = self._index(selector)
+        chosen = chosen or self._index(selector)
         if self.orderings and self.orderings[0].path == "_id":  # CouchDB sorts by ids only if a condition is on them
             body["selector"] = all_of(selector, {"_id": {"$gt": None}})
         elif chosen is not None:
@@ -377,7 +377,11 @@ class Query(Generic[T]):
         """
         if self.orderings and self.orderings[0].path == "_id":
             return self.orderings[:1], None
-        chosen = self._index(self.selector())
+        if any(ordering.path == "_id" for ordering in self.orderings):
+            raise QueryError(
+                "pages have the order of the ids after that of the sort: leave out `id` behind other fields"
+            )
+        chosen = choose_index(self.source.model, self.selector(), self.orderings, for_pages=True)
         if chosen is None:
             if self.orderings:
                 advice = advise_index(self.source.model, self.selector(), self.orderings)

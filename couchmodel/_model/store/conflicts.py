@@ -84,11 +84,10 @@ async def resolve_conflict(source: _Source, document: Any, values: Iterable[obje
             await _merge_versions(source, winner, shown, others, assignments)
         body = codec.body_to_send(winner) if others else None
         bodies = [] if body is None else [body]
-        bodies += [codec.tombstone_of(type(winner), document.id, each["_rev"]) for each in others]
+        bodies += [_deletion(each, source.model.__declared__.type_field) for each in others]
         if await _write(source, document.id, bodies):
             stored = source.load(encode(_without_history((await _read_versions(source, document.id))[0])))
-            vars(document).update(vars(stored))
-            codec.adopt_state(document, stored)
+            codec.adopt(document, stored)
             return
     raise ConflictError(f"{document.id!r} was changed {_ATTEMPTS} times while it was resolved: try again")
 
@@ -102,6 +101,7 @@ async def _merge_versions(
     for each in others:
         merged = merge_documents(base, source.load(encode(_without_history(each))), winner)
         vars(winner).update(merged.values)
+        object.__setattr__(winner, "__pydantic_extra__", merged.extra)
         clashes |= merged.clashes
     settled = {assignment.place.path for assignment in assignments}
     left = {path for path in clashes if not any(path == each or path.startswith(f"{each}.") for each in settled)}
@@ -146,6 +146,12 @@ async def _read_ancestor(source: _Source, shown: JSONObject, others: Iterable[JS
 def _history(version: Mapping[str, Any]) -> list[str]:
     revisions = version["_revisions"]
     return [f"{revisions['start'] - n}-{id}" for n, id in enumerate(revisions["ids"])]
+
+
+def _deletion(version: Mapping[str, Any], type_field: str) -> bytes:
+    """Return the text that ends a version. It keeps the type, so that feeds of a type see it."""
+    kept = {name: version[name] for name in ("_id", "_rev", type_field) if name in version}
+    return encode({**kept, "_deleted": True})
 
 
 def _without_history(version: JSONObject) -> JSONObject:

@@ -37,7 +37,10 @@ def add_merge(error: ConflictError) -> None:
 def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
     """Return a document of the stored revision with the changes of both sides."""
     merged = theirs.model_copy()
-    vars(merged).update(merge_documents(base, mine, theirs, prefer).values)
+    values, extra, _ = merge_documents(base, mine, theirs, prefer)
+    vars(merged).update(values)
+    object.__setattr__(merged, "__pydantic_extra__", extra)
+    merged.__pydantic_fields_set__.update(mine.__pydantic_fields_set__ & values.keys())
     return merged
 
 
@@ -61,37 +64,51 @@ async def save_merged(saver: _Saver, document: Any) -> None:
 
 def _rebase(document: Any, error: ConflictError) -> None:
     """Make a document one of the stored revision, with the changes of both sides."""
-    merged = error.merged(prefer="mine")
-    vars(document).update(vars(merged))
-    codec.adopt_state(document, merged)
+    codec.adopt(document, error.merged(prefer="mine"))
 
 
 class Turn:
     """The turns of the edits of one document in this process: one begins when the one before has ended.
 
-    An edit inside another edit of the same document has no turn of its own, as it would wait for ever.
+    An edit has no turn of its own if it would wait for ever: inside another edit of the same document, and where the
+    edit that it would wait for waits for one that is open around it. It merges then, as with another process.
     """
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[tuple[Any, ...], asyncio.Lock] = WeakValueDictionary()
+        self._waiting: list[tuple[frozenset[Any], Any]] = []
+        """The edits that wait: the documents whose turns they have, and the one whose turn they wait for."""
 
     @asynccontextmanager
     async def of(self, *key: Any) -> AsyncGenerator[None]:
         """A context that begins when this document has its turn."""
         held = _held.get()
         key = (asyncio.get_running_loop(), *key)
-        if key in held:
+        if self._would_wait_for_ever(held, key):
             yield
             return
         lock = self._locks.get(key)
         if lock is None:
             self._locks[key] = lock = asyncio.Lock()
-        async with lock:
-            token = _held.set(held | {key})
-            try:
-                yield
-            finally:
-                _held.reset(token)
+        self._waiting.append((held, key))
+        try:
+            await lock.acquire()
+        finally:
+            self._waiting.remove((held, key))
+        _held.set(held | {key})
+        try:
+            yield
+        finally:
+            _held.set(_held.get() - {key})  # not a reset, as the task that ends an edit may be another one
+            lock.release()
+
+    def _would_wait_for_ever(self, held: frozenset[Any], key: Any) -> bool:
+        """Return True if a turn is held, or waits for one that is held, by the edit that asks for it."""
+        reached, added = set[Any](), {key}
+        while added:
+            reached |= added
+            added = {wanted for others, wanted in self._waiting if not others.isdisjoint(reached)} - reached
+        return not reached.isdisjoint(held)
 
 
 _held: Final[ContextVar[frozenset[Any]]] = ContextVar("couchmodel_edits", default=frozenset())

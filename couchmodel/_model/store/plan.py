@@ -11,7 +11,7 @@ from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
 from couchmodel._model.store.guard_plan import plan_guards
-from couchmodel._model.store.steps import Step
+from couchmodel._model.store.steps import Step, wait_until_built
 from couchmodel._model.store.view_plan import plan_view_pruning, plan_views
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
@@ -157,8 +157,12 @@ async def _create_index(database: Database, index: ModelIndex) -> None:
     await database.index(index.definition, ddoc=index.design, name=index.name, type="json")
     condition: JSONObject = {path: {"$exists": True} for path in index.paths}
     body = {"selector": condition, "use_index": [index.design, index.name], "fields": ["_id"]}
-    async for _ in find_rows(database.session, database.path, body, 1):
-        pass
+
+    async def ask() -> None:
+        async for _ in find_rows(database.session, database.path, body, 1):
+            pass
+
+    await wait_until_built(ask)
 
 
 async def _create(database: Database) -> None:

@@ -156,16 +156,16 @@ class Repository(Generic[M]):
                 await give_turn()
         return await self._write_many(sent)
 
-    async def delete_each(self, revisions: Sequence[tuple[str, str]]) -> list[tuple[str, CouchModelError]]:
-        """Delete documents by id and revision, and return the ids of those that were refused, with the errors."""
+    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+        """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
         refused: list[tuple[str, CouchModelError]] = []
-        for id, rev in revisions:
+        for stub in stubs:
             try:
-                await delete_linked(self, self.model, id, rev)
+                await delete_linked(self, self.model, stub["_id"], stub["_rev"])
             except DocumentError as error:
-                refused.append((id, error))
+                refused.append((stub["_id"], error))
         kept = {id for id, _ in refused}
-        doomed = [(id, codec.tombstone_of(self.model, id, rev)) for id, rev in revisions if id not in kept]
+        doomed = [(stub["_id"], encode({**stub, "_deleted": True})) for stub in stubs if stub["_id"] not in kept]
         return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
 
     async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
@@ -266,7 +266,8 @@ class Repository(Generic[M]):
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
 
-        Raises NotFoundError if the document is missing or deleted; ConfigurationError if it was never stored.
+        Raises NotFoundError if the document is missing or deleted; DocumentError if it is of another type by now, or
+        does not fit the model.
         """
         self._check_model(document)
         path = self._path(document.id)
@@ -279,8 +280,12 @@ class Repository(Generic[M]):
             rollback(document)
             return
         stored = self.load(response.body)
-        vars(document).update(vars(stored))
-        codec.adopt_state(document, stored)
+        if qualified_name(type(stored)) != qualified_name(type(document)):
+            said = (
+                f"{document.id!r} is a {type(stored).__name__} by now, no {type(document).__name__}: load it with get()"
+            )
+            raise DocumentError(said, model=type(document).__name__, document_id=document.id, errors=[])
+        codec.adopt(document, stored)
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"

@@ -1,18 +1,19 @@
 """Plans for the views of models: the design documents that store them.
 
 The name of a design document has a digest of its views. So another version of a program has another one, and neither
-deletes the other's. A view is built when it is first asked.
+deletes the other's. Views are built when they are stored, before any program asks for them.
 """
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from functools import partial
 
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.steps import Step
+from couchmodel._model.store.steps import Step, wait_until_built
 from couchmodel._model.views.definition import VIEW_DESIGNS, design_documents
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database
-from couchmodel.errors import NotFoundError
+from couchmodel.errors import NotFoundError, UnsupportedError
 from couchmodel.types import JSONObject
 
 __all__ = ["plan_view_pruning", "plan_views"]
@@ -57,3 +58,16 @@ async def _read(database: Database, name: str) -> JSONObject | None:
 
 async def _write(database: Database, name: str, body: JSONObject) -> None:
     await database.session.send(Request("PUT", _path(database, name), body=encode(body)))
+    view = (
+        *_path(database, name),
+        "_view",
+        next(iter(body["views"])),
+    )  # all views of a design document are built at once
+
+    async def ask() -> None:
+        with suppress(
+            UnsupportedError
+        ):  # JavaScript of the user's own, without the extra: a request for its rows says so
+            await database.session.get(view, {"limit": "0", "reduce": "false"})
+
+    await wait_until_built(ask)
