@@ -294,6 +294,8 @@ async def test_modules_may_link_to_each_other(couch: Connection, database: Datab
     favourite = await ada.favourite
     assert favourite
     assert (await favourite.author).name == "Ada"
+    await books.apply()
+    assert [row.key async for row in books.view(CyclicBook.by_author).rows()] == [("ada", "Engines")]
 
 
 def test_a_link_leads_to_a_model() -> None:
