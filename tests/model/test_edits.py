@@ -351,6 +351,13 @@ async def test_edits_of_two_documents_in_both_orders_do_not_wait_for_ever(stocks
     assert [(await stocks.get(id)).amount for id in ("nails", "screws")] == [10, 10]
 
 
+async def test_a_document_that_is_deleted_in_its_edit_stays_deleted(stocks: Repository[Stock]) -> None:
+    async with stocks.edit("nails") as stock:
+        stock.amount = 1
+        await stocks.delete(stock)
+    assert await stocks.get_or_none("nails") is None
+
+
 async def test_an_edit_can_end_in_another_task(stocks: Repository[Stock]) -> None:
     edit = stocks.edit("nails")
 

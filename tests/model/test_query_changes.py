@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import date
 from typing import Any
 
 import pytest
@@ -160,3 +161,15 @@ async def test_a_deleted_document_keeps_the_type_of_its_own_class(database: Data
     assert await drinks.find().delete() == 2
     changes = [change async for change in database.changes(include_docs=True)]
     assert {change.id: change.json["doc"]["kind"] for change in changes} == {"water": "drink", "green": "tea"}
+
+
+async def test_a_member_of_a_dictionary_is_assigned_by_its_key(database: Database) -> None:
+    class Diary(CouchModel):
+        pages: Mapped[dict[date, int]] = Field(default_factory=dict)
+
+    diaries = Repository(Diary, database)
+    day = date(2026, 5, 1)
+    await diaries.save(Diary(id="d", pages={day: 1}))
+    pages: Any = Diary.pages
+    assert await diaries.find().update(pages[day].set(2)) == 1
+    assert (await diaries.get("d")).pages == {day: 2}

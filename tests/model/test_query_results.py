@@ -42,6 +42,8 @@ class Cake(CouchModel, indexes=[Index("rating", "title"), Index("maker.name")]):
     price: Mapped[Decimal] = Field(default=Decimal(1), decimal_places=2)
     made: Mapped[datetime] = Field(default=NOON, stored_as="made_at")
     scores: Mapped[dict[str, float]] = Field(default_factory=dict)
+    labels: Mapped[set[str]] = Field(default_factory=set)
+    baked: Mapped[timedelta] = Field(default=timedelta(hours=1))
 
 
 class Card(BaseModel):
@@ -262,6 +264,10 @@ async def test_a_document_that_does_not_fit_costs_that_document_only(cakes: Repo
     query = cakes.find(Cake.rating == 5, on_invalid="collect")
     assert len(await query) == 2
     assert [error.document_id for error in query.errors] == ["bad"]
+    await query
+    assert len(query.errors) == 1
+    await query.update(Cake.title.set("Best"))
+    assert len(query.errors) == 1
 
 
 async def test_none_among_several_values_is_found(cakes: Repository[Cake]) -> None:
@@ -297,3 +303,38 @@ async def test_a_condition_that_makes_no_sense_is_refused_before_it_is_sent(cake
 async def test_a_condition_on_another_model_is_refused(cakes: Repository[Cake]) -> None:
     with pytest.raises(QueryError, match=r"Other\.rating is no field of Cake"):
         cakes.find(Other.rating > 3).body()
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda query: query.sum(Cake.title), "title has the value .* of str"),
+        (lambda query: query.avg(Cake.made), "made_at has the value"),
+        (lambda query: query.max(Cake.maker), "maker has the value"),
+        (lambda query: query.min(Cake.labels), "sets have no order"),
+    ],
+)
+async def test_what_cannot_be_added_or_compared_is_refused(cakes: Repository[Cake], ask: Any, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        await ask(cakes.find())
+
+
+async def test_durations_are_added(cakes: Repository[Cake]) -> None:
+    assert await cakes.find().sum(Cake.baked) == timedelta(hours=12)
+    assert await cakes.find().avg(Cake.baked) == timedelta(hours=1)
+
+
+class Branch(BaseModel):
+    price: Mapped[Decimal] = Field(default=Decimal("1.5"))
+    inner: Mapped["Branch | None"] = Field(default=None)
+
+
+class Tree(CouchModel):
+    root: Mapped[Branch] = Field(default_factory=lambda: Branch(inner=Branch()))
+
+
+async def test_values_of_a_model_that_embeds_itself_are_read(database: Database) -> None:
+    trees = Repository(Tree, database)
+    await trees.save(Tree())
+    inner: Any = Tree.root.inner
+    assert await trees.find().values(Tree.root.price, inner.price) == [(Decimal("1.5"), Decimal("1.5"))]

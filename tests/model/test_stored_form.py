@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
@@ -258,6 +258,10 @@ class Loose(CouchModel):
     model_config = ConfigDict(extra="allow")
 
 
+class Side(StrEnum):
+    LEFT = "left"
+
+
 class Rounded(CouchModel):
     number: float
 
@@ -283,6 +287,10 @@ class Rounded(CouchModel):
         (lambda: model_of(Decimal)(value=Decimal("NaN")), "finite"),
         (lambda: Shout(text="a"), "text: 'a!' would be read again as 'a!!'"),
         (lambda: Rounded(number=1.5), "number: 1.5 would be read again as 1.0"),
+        (
+            lambda: model_of(dict[Side, int])(value={}).model_copy(update={"value": {"left": 1}}),
+            "value.left: a value of str.* one of Side",
+        ),
         (
             lambda: Loose.model_validate({"_deleted": True}),
             "_deleted: members that begin with an underscore are CouchDB's own",

@@ -286,11 +286,13 @@ def _field_validator(model: type[BaseModel], name: str) -> SchemaValidator:
     if not model.__pydantic_complete__:
         model.model_rebuild()
     schema: Any = adapt_schema(model.__pydantic_core_schema__, model.__name__, FAST)
+    definitions = schema["definitions"] if schema["type"] == "definitions" else []
+    by_name = {each["ref"]: each for each in definitions}
     fields = schema
     while "fields" not in fields:
-        fields = fields["schema"]
+        # A model that embeds itself is a reference to its definition.
+        fields = by_name[fields["schema_ref"]] if fields["type"] == "definition-ref" else fields["schema"]
     field = fields["fields"][name]["schema"]
-    definitions = schema["definitions"] if schema["type"] == "definitions" else []
     if definitions:
         field = core_schema.definitions_schema(field, definitions)
     return _value_reader(field)

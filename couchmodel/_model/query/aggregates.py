@@ -1,5 +1,8 @@
 """Sums, means and extremes of the values of a field, added one by one."""
 
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 __all__ = ["Average", "Largest", "Smallest", "Sum"]
@@ -9,32 +12,33 @@ class Sum:
     """The sum of values; 0 of none."""
 
     def __init__(self) -> None:
-        self._total: Any = 0
+        self._total: Any = None
 
     def add(self, value: Any) -> None:
-        """Add a value."""
-        self._total += value
+        """Add a value. Raises TypeError for what is no number and no duration."""
+        _check_number(value)
+        self._total = value if self._total is None else self._total + value
 
     def result(self) -> Any:
         """Return the sum."""
-        return self._total
+        return 0 if self._total is None else self._total
 
 
 class Average:
     """The mean of values; None of none."""
 
     def __init__(self) -> None:
-        self._total: Any = 0
+        self._sum = Sum()
         self._count = 0
 
     def add(self, value: Any) -> None:
-        """Add a value."""
-        self._total += value
+        """Add a value. Raises TypeError for what is no number and no duration."""
+        self._sum.add(value)
         self._count += 1
 
     def result(self) -> Any:
         """Return the mean."""
-        return self._total / self._count if self._count else None
+        return self._sum.result() / self._count if self._count else None
 
 
 class Smallest:
@@ -44,7 +48,8 @@ class Smallest:
         self._found: Any = None
 
     def add(self, value: Any) -> None:
-        """Add a value."""
+        """Add a value. Raises TypeError for one that has no order."""
+        _check_ordered(value)
         if self._found is None or value < self._found:
             self._found = value
 
@@ -60,10 +65,21 @@ class Largest:
         self._found: Any = None
 
     def add(self, value: Any) -> None:
-        """Add a value."""
+        """Add a value. Raises TypeError for one that has no order."""
+        _check_ordered(value)
         if self._found is None or value > self._found:
             self._found = value
 
     def result(self) -> Any:
         """Return the largest value."""
         return self._found
+
+
+def _check_number(value: Any) -> None:
+    if not isinstance(value, (int, float, Decimal, timedelta)):
+        raise TypeError("it is no number")
+
+
+def _check_ordered(value: Any) -> None:
+    if isinstance(value, AbstractSet):  # < tells a part of a set, which is no order
+        raise TypeError("sets have no order")

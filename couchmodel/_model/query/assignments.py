@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
+from couchmodel._model.codec.forms import write_key
 from couchmodel._model.query.selector import check_root
 from couchmodel._model.schema.annotations import fields_of, stored_name
 from couchmodel._model.schema.base import DocumentModel
@@ -78,13 +79,20 @@ def _assign_at(target: Any, names: tuple[str, ...], value: Any) -> None:
     elif fields is not None:
         setattr(target, _field_name(target, last), value)
     else:
-        target[int(last) if isinstance(target, list) else last] = value
+        target[_key(target, last)] = value
 
 
 def _member(target: Any, name: str) -> Any:
     if fields_of(type(target)) is not None:
         return getattr(target, _field_name(target, name))
-    return target[int(name) if isinstance(target, (list, tuple)) else name]
+    return target[_key(target, name)]
+
+
+def _key(target: Any, stored: str) -> Any:
+    """Return the place in a list, or the key of a dictionary, that is stored under a name; the name for a new key."""
+    if isinstance(target, (list, tuple)):
+        return int(stored)
+    return next((key for key in target if write_key(type(key), key) == stored), stored)
 
 
 def _field_name(target: Any, stored: str) -> str:

@@ -4,6 +4,8 @@ import re
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, overload
 
 from pydantic import BaseModel
@@ -24,6 +26,7 @@ from couchmodel._model.schema.expressions import (
     FieldExpression,
     Ordering,
     Place,
+    place_of,
     require_condition,
 )
 from couchmodel._model.schema.links.link import LinkExpression
@@ -38,7 +41,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 E = TypeVar("E", bound=BaseModel)
-N = TypeVar("N", int, float)
+N = TypeVar("N", int, float, Decimal, timedelta)
+D = TypeVar("D", Decimal, timedelta)
 
 OnInvalid = Literal["raise", "skip", "collect"]
 
@@ -94,7 +98,7 @@ class Query(Generic[T]):
     them one by one. Without a limit, it gives all of them.
 
     One document that does not fit its model is a DocumentError, unless ``on_invalid`` is ``"skip"``, which leaves it
-    out, or ``"collect"``, which puts the error into ``errors``.
+    out, or ``"collect"``, which puts the error into ``errors``. These are the errors of the last time that it was sent.
     """
 
     source: DocumentSource
@@ -184,6 +188,7 @@ class Query(Generic[T]):
         return prefetch(results, self.source.model, self.links, self.source) if self.links else results
 
     async def _results(self) -> AsyncGenerator[T, None]:
+        self.errors.clear()
         read = self._read
         async with aclosing(self._rows(self.body(), self.max_count)) as batches:
             async for batch in batches:
@@ -200,6 +205,7 @@ class Query(Generic[T]):
 
     async def to_list(self) -> list[T]:
         """Return all results. Raises DocumentError if a document does not fit the model: see ``on_invalid``."""
+        self.errors.clear()
         found: list[T] = []
         async with aclosing(self._rows(self.body(), self.max_count)) as batches:
             async for batch in batches:
@@ -249,6 +255,7 @@ class Query(Generic[T]):
         """
         if size < 1 or self.max_count is not None or self.skip_count:
             raise QueryError("a page has 1 result or more, and its query has no limit and no skip of its own")
+        self.errors.clear()
         order, chosen = self._page_order()
         query = replace(self, orderings=order[:-1] or order)
         key = [query.selector(), [list(each) for each in order]]
@@ -286,10 +293,13 @@ class Query(Generic[T]):
         total: N = await self._aggregate(field, Sum())
         return total
 
-    async def avg(self, field: FieldExpression[int] | FieldExpression[float]) -> float | None:
+    @overload
+    async def avg(self, field: FieldExpression[int] | FieldExpression[float]) -> float | None: ...
+    @overload
+    async def avg(self, field: FieldExpression[D]) -> D | None: ...
+    async def avg(self, field: FieldExpression[Any]) -> Any:
         """Return the mean of a field over the documents; None of none."""
-        mean: float | None = await self._aggregate(field, Average())
-        return mean
+        return await self._aggregate(field, Average())
 
     async def min(self, field: FieldExpression[A]) -> A | None:
         """Return the smallest value of a field over the documents, in the order of Python; None of none."""
@@ -303,8 +313,12 @@ class Query(Generic[T]):
 
     async def _aggregate(self, field: FieldExpression[Any], total: Any) -> Any:
         async for value in self.values(field):
-            if value is not None:
-                total.add(value)
+            try:
+                if value is not None:
+                    total.add(value)
+            except TypeError as error:
+                said = f"{place_of(field).path} has the value {value!r} of {type(value).__name__}"
+                raise QueryError(f"{said}, so there is no {type(total).__name__.lower()}: {error}") from None
         return total.result()
 
     # --- changes
@@ -335,10 +349,10 @@ class Query(Generic[T]):
     def only(self, ids: Sequence[str]) -> Self:
         """Return the query for those of its documents that have one of the ids, without a limit."""
         among = Comparison(Place(("_id",), str), "$in", list(ids))
-        return replace(self, conditions=(*self.conditions, among), max_count=None, skip_count=0)
+        return replace(self, conditions=(*self.conditions, among), max_count=None, skip_count=0, errors=[])
 
     def _documents(self) -> "Query[Any]":
-        changed: Any = replace(self, reader=None, links=(), errors=[])
+        changed: Any = replace(self, reader=None, links=())
         return changed  # type: ignore[no-any-return]
 
     # --- what is sent

@@ -261,7 +261,8 @@ class Repository(Generic[M]):
         async with _turn.of(self.session, self.path, id):
             document = await self.get(id)
             yield document
-            await save_merged(self, document)
+            if document.rev is not None:  # it was not deleted in the block
+                await save_merged(self, document)
 
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
