@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec, embedded, engine, http, mappers, queries, repository, views, writes
+from benchmarks import codec, declared_views, embedded, engine, http, mappers, queries, repository, views, writes
 from benchmarks.measure import Row
 
 
@@ -17,6 +17,8 @@ async def _rows() -> AsyncIterator[Row]:
     async for row in embedded.rows():
         yield row
     async for row in views.rows():
+        yield row
+    async for row in declared_views.rows():
         yield row
     async for row in queries.rows():
         yield row

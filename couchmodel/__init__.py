@@ -4,12 +4,14 @@ Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``awai
 """
 
 from couchmodel._model.model import Connection, CouchModel, connect
+from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.query import Explanation, Query
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
@@ -17,6 +19,8 @@ from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
+from couchmodel._model.views.results import Group, Stats, ViewRow
+from couchmodel._model.views.view import View
 from couchmodel.errors import (
     AttachmentError,
     BadRequestError,
@@ -57,6 +61,7 @@ __all__ = [
     "Assignment",
     "Attachment",
     "AttachmentError",
+    "BackLink",
     "BadRequestError",
     "BulkError",
     "Condition",
@@ -73,7 +78,10 @@ __all__ = [
     "Field",
     "FieldExpression",
     "ForbiddenError",
+    "Group",
     "Index",
+    "Link",
+    "Links",
     "ListExpression",
     "Mapped",
     "MethodNotAllowedError",
@@ -97,6 +105,7 @@ __all__ = [
     "SaveReport",
     "Security",
     "ServerError",
+    "Stats",
     "StorageFullError",
     "StoreFileError",
     "TLSError",
@@ -106,6 +115,8 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "UnsupportedMediaTypeError",
+    "View",
+    "ViewRow",
     "attachment",
     "col",
     "connect",

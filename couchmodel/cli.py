@@ -138,7 +138,7 @@ def serve(
             max_request_size=max_request_size,
             utils=utils,
         )
-        asyncio.run(_serve(file, host, port, configuration, _tls_context(tls_certificate, tls_key)))
+        asyncio.run(_serve(_store_file(file), host, port, configuration, _tls_context(tls_certificate, tls_key)))
 
 
 @app.command()
@@ -236,6 +236,11 @@ async def _serve(
         await server.close()
     finally:
         await store.close()
+
+
+def _store_file(text: str | None) -> str | None:
+    """Return the path of a store that is given as a file or as the URL of ``connect``; None for a store in memory."""
+    return None if text in (None, "memory:") else text.removeprefix("sqlite:")
 
 
 def _split_pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:

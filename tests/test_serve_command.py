@@ -44,6 +44,16 @@ def status(url: str, method: str = "GET", context: ssl.SSLContext | None = None)
         return error.code
 
 
+@pytest.mark.parametrize(("url", "files"), [("memory:", []), ("sqlite:kitchen.db", ["kitchen.db"])])
+def test_it_takes_the_url_of_a_store_too(
+    url: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(url) as server:
+        assert status(server) == 200
+    assert [file.name for file in tmp_path.glob("*") if not file.name.endswith(".lock")] == files
+
+
 def test_it_serves_a_file_until_it_is_told_to_end(tmp_path: Path) -> None:
     for expected in (201, 412):
         with serving(str(tmp_path / "couch.db")) as url:

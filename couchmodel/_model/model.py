@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal, Self
 from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
+from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions import Condition
-from couchmodel._model.schema.fields import AttachmentField, Index
+from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
@@ -30,6 +31,7 @@ from couchmodel._model.store.plan import (
 )
 from couchmodel._model.store.repository import Repository
 from couchmodel._model.store.strictness import be_strict
+from couchmodel._model.views.definition import check_views
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError
 
@@ -95,6 +97,12 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
     def __pydantic_on_complete__(cls) -> None:
         """Check that the class can be stored, as soon as all its types are known."""
         check_storable(cls)
+        if not is_building_class.get():  # a class that waited for the types of its fields
+            cls.__check_views__()
+
+    @classmethod
+    def __check_views__(cls) -> None:
+        check_views(cls)
 
     @classmethod
     def __write_field__(cls, name: str, value: Any) -> Any:
@@ -235,6 +243,9 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
             with suppress(ConfigurationError):
                 return self.repository()
         return repository
+
+    def __back_link__(self, link: BackLink[Any]) -> Query[Any]:
+        return self._find_repository().repository_of(link.model).find(link.link == self)
 
     def __attachment__(self, field: AttachmentField) -> Attachment:
         return Attachment(self, field, self._find_repository())

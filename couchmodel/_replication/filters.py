@@ -25,4 +25,5 @@ async def filter_code(source: Peer, options: ReplicationOptions) -> str | None:
     if not isinstance(code, str):
         reason = f"Couldn't parse filter code from document {design} on `{source.name}`: there is no {function!r}"
         raise NotFoundError(reason)
+    # White space around a function does not change it, nor the id of the replication.
     return code.strip()

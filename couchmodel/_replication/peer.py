@@ -111,6 +111,7 @@ class Peer:
 
     async def bulk_get(self, revisions: Sequence[Mapping[str, str]]) -> tuple[list[Any], int]:
         """Return the results of ``_bulk_get`` for revisions, with their histories, and the bytes of the answer."""
+        # `latest`: a revision that was replaced since it was listed comes as its successor, so no request is in vain.
         query = {"revs": "true", "latest": "true", "att_encoding_info": "true"}
         body = encode({"docs": revisions})
         response = await self.send(Request("POST", (*self.path, "_bulk_get"), query, body=body))
@@ -171,6 +172,7 @@ class Peer:
         """
         if error.status in _REFUSES_ALL or (reads and error.status == 403):
             return True
+        # A question of the status first: the request for no documents is only for those that say neither.
         return error.status not in _REFUSES_ONE and not await self._is_working("_bulk_get" if reads else "_bulk_docs")
 
     async def _is_working(self, endpoint: str) -> bool:

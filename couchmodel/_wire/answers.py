@@ -48,6 +48,7 @@ def _code_and_reason(response: Response) -> tuple[str | None, str]:
         answer = decode(response.body)
         return str(answer["error"]), str(answer["reason"])
     except (ValueError, LookupError, TypeError):
+        # A character has four bytes at most, and white space is joined.
         text = " ".join(response.body[: 4 * _LONGEST_EXCERPT].decode(errors="replace").split())
         return None, text[:_LONGEST_EXCERPT] or _status_phrase(response.status)
 

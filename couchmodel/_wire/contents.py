@@ -63,6 +63,7 @@ class ContentDecoder:
 
         Raises ValueError if it cannot be decompressed.
         """
+        # Before the bytes are decompressed: the digest is that of the stored bytes.
         if not self._is_plain:
             self._digest.update(data)
         for piece in self._decompress(data):

@@ -13,6 +13,7 @@ def json_equal(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
+        # The order of members does not matter in JSON.
         return one.keys() == other.keys() and all(json_equal(value, other[name]) for name, value in one.items())
     if isinstance(one, list):
         return len(one) == len(other) and all(map(json_equal, one, other))

@@ -8,7 +8,7 @@ A declaration is JSON::
     {"model": "Recipe", "type_member": "type", "type": "recipe", "version_member": "schema_version", "version": 1,
      "rules": {"document": {"is": "object", "members": [{"name": "title", "required": true, "rule": {"is": "text"}}]}}}
 
-The rules are those of ``rules.py``.
+The rules are those of ``guard_rules.py``.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel._wire.rules import Check, compile_rule, is_number
+from couchmodel._wire.guard_rules import NamedChecks, TooComplexError, compile_rule, is_number
 from couchmodel.types import JSONObject
 
 __all__ = ["DESIGN_PREFIX", "MEMBER", "PROBE_PREFIX", "Guard", "digest_of", "probe_of"]
@@ -49,7 +49,7 @@ class Guard:
 
     def __init__(self, declaration: JSONObject) -> None:
         self.declaration = declaration
-        checks: dict[str, Check] = {}
+        checks = self._checks = NamedChecks()
         for name, rule in declaration["rules"].items():
             checks[name] = compile_rule(rule, checks)
         self._check = checks["document"]
@@ -77,10 +77,11 @@ class Guard:
             return f"{self._probe} is in force"
         if deleted or id.startswith("_design/") or not self.concerns(document):
             return None
+        self._checks.begin()
         try:
             breach = self._check(document)
-        except RecursionError:
-            return "document: is nested too deeply"
+        except (RecursionError, TooComplexError):
+            return "document: is nested too deeply to be checked"
         if breach is None:
             return None
         reason, *path = breach

@@ -77,6 +77,7 @@ class Request:
         self.method = method
         self.path = path
         self.query = query
+        # The usual headers are shared, not copied for each request.
         self.headers = headers or (_ACCEPT_JSON if body is None else _SEND_JSON)
         self.body = body
         self.stream = stream
@@ -210,6 +211,7 @@ def _too_deep(body: bytes, parser_message: str) -> DocumentError:
     """
     line, column = map(int, re.findall(r"\d+", parser_message)[:2])
     before = b"\n".join(body.split(b"\n")[: line - 1])
+    # The parser says where, but not in which document of a bulk answer.
     names = _ID.findall(body, 0, len(before) + column)
     document_id = str(from_json(names[-1])) if names else None
     where = "" if document_id is None else f" in the document {document_id!r}"

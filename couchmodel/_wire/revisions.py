@@ -110,6 +110,7 @@ def _canonical_digest(digest: str) -> str:
     if _HASH.fullmatch(digest):
         return digest
     size = len(digest.encode())
+    # Sixteen bytes are what CouchDB stores of a hash, so it takes them for one and writes them as 32 digits.
     if size == 16:
         return digest.encode().hex()
     if size != 32:

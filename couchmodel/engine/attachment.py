@@ -117,6 +117,7 @@ class Attachment:
         source = UploadSource(data, length)
         kind = content_type or guess_type(data)
         answer = await _write_attachment(self._document.session, self._path, rev, source, kind)
+        # CouchDB may compress the content, and then has the digest of other bytes.
         self.content_type, self.length, self.digest = kind, source.size, None
         stub = {"content_type": kind, "length": source.size, "stub": True}
         self._document.note_attachment(answer["rev"], self.id, stub)
@@ -187,6 +188,7 @@ async def explain_upload_error(
     stored = await _stored_rev(session, document)
     if is_complete:
         return type(error)(f"{error}; {_describe_unknown_outcome(rev, stored)}")
+    # The upload was incomplete, so the new revision is not its own.
     if stored not in (_UNKNOWN_REV, rev):
         return ConflictError("Document update conflict.", method="PUT", path=request_target(document))
     explained = type(error)(f"{error}; the document is unchanged")

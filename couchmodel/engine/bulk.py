@@ -125,6 +125,7 @@ class BulkOperation:
         response: list[BulkRow] = []
         ok: list[Document] = []
         error: list[Document] = []
+        # Set before the first request, so that after an error they have the rows that came.
         self.response, self.ok, self.error = response, ok, error
         documents, packs = await self._make_packs()
         position = 0
@@ -168,6 +169,7 @@ class BulkOperation:
 
     def _changed_body(self, document: Document) -> bytes | None:
         if document.id in self._deleted:
+            # A tombstone without the members, so unsaved changes are not stored in it.
             return encode({"_id": document.id, "_rev": document.rev, "_deleted": True})
         return document.body_to_send()
 

@@ -153,6 +153,7 @@ async def _follow(
 def _should_reconnect(error: CouchModelError, losses: int, feed: FeedRequest, position: FeedPosition) -> bool:
     """Return True if the feed is to be asked for again after an error."""
     status = error.status if isinstance(error, ResponseError) else None
+    # Neither a file nor a certificate changes by waiting. A descending feed cannot go on from a sequence.
     if isinstance(error, StoreFileError | TLSError) or feed.is_descending or status not in _TRANSIENT:
         return False
     # A server answers 500 while it starts, but also if a filter function fails, and that goes on for ever.
@@ -177,7 +178,7 @@ def _read_answer(
     database: DatabaseAddress, feed: FeedRequest, position: FeedPosition
 ) -> AsyncGenerator[JSONObject, None]:
     """Return the rows of one answer. Iterating them raises TransportError if the answer is cut off."""
-    # Changes after the last sequence may have been given, and come again: at least once is what is promised.
+    # Changes after the last sequence may have been given already, and come again: the promise is at least once.
     position.rewind()
     request = feed.request(database.path, position)
     if feed.is_continuous:

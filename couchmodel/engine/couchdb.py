@@ -47,6 +47,7 @@ class CouchDB:
         return f"<CouchDB {self.session!r}>"
 
     async def __aenter__(self) -> Self:
+        # A context may be entered again after it was left.
         self.session.reopen()
         return self
 

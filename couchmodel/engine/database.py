@@ -75,6 +75,7 @@ class Database:
         The server goes on compacting after this returns: ``info()["compact_running"]`` is True until it has finished.
         Raises UnauthorizedError if the user is not an admin of the database.
         """
+        # An empty object, as CouchDB insists on a JSON type.
         await self.session.send(Request("POST", (*self.path, "_compact"), body=b"{}"))
 
     async def security(self) -> SecurityDocument:
@@ -159,6 +160,7 @@ class Database:
 
         A row has ``rev``, or ``error`` and ``reason`` if its document is missing or was changed meanwhile.
         """
+        # By key, as a row of a missing document has no id.
         stored = {row["key"]: rev async for row in self.all_docs.rows(ids) if (rev := _live_rev(row))}
         bodies = [encode({"_id": id, "_rev": rev, "_deleted": True}) for id, rev in stored.items()]
         rows = {row["id"]: row for row in await write_documents(self.session, self.path, bodies)}
@@ -253,6 +255,7 @@ class Database:
             if exists_ok:
                 await document.fetch(discard_changes=True)
                 return
+            # HEAD, because only the existence matters.
             await self.session.send(Request("HEAD", document.path))
         except NotFoundError:
             return

@@ -272,6 +272,7 @@ class Document(MutableMapping[str, Any]):
         ConflictError if ``new_id`` is taken and ``rev`` is not its revision.
         """
         query = {"rev": rev} if rev else EMPTY
+        # COPY takes the id as a relative URL, with the revision in its query.
         destination = request_target(document_path((), new_id), query).removeprefix("/")
         return await send_write(self.session, Request("COPY", self.path, headers={"destination": destination}))
 

@@ -56,6 +56,7 @@ async def write_document(
     stored.
     """
     outgoing = [_prepare_attachment(path, name, _parse_upload(name, upload)) for name, upload in uploads.items()]
+    # The stubs of the others keep them: what `_attachments` does not name is removed.
     kept = {name: stub for name, stub in document.get("_attachments", {}).items() if name not in uploads}
     stubs = {each.part.name: each.stub() for each in outgoing}
     follow = {name: {**stub, "follows": True} for name, stub in stubs.items()}
@@ -116,6 +117,7 @@ class _UploadBody:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._related.body(map(_read_source, self._sources)):
+            # By identity: no content is the same object.
             self.is_complete = piece is self._related.tail
             yield piece
 
@@ -205,6 +207,7 @@ class IncomingDocument:
         for name, stub in self._decode_body().get("_attachments", {}).items():
             if not stub.get("follows"):
                 continue
+            # By their order: the names in the heads of parts are not reliable, see ``_wire.multipart``.
             headers = await self._parts.next_head()
             if headers is None:
                 raise ProtocolError(f"attachment {name!r} was announced, but did not arrive")
@@ -227,6 +230,7 @@ async def read_documents(
     The unread rest of a document is skipped. Raises NotFoundError; ProtocolError if the answer is cut off.
     """
     accept = MIXED if "open_revs" in query else RELATED
+    # JSON too, for errors and for documents without attachments.
     headers = {"accept": f"{accept}, {JSON_TYPE};q=0.5"}
     response = await session.send(Request("GET", path, {**query, "attachments": "true"}, headers, stream=True))
     kind = response.headers.get("content-type", "")

@@ -89,6 +89,7 @@ class Replication(Document):
         try:
             return cast(ReplicationState, await self.session.get(("_scheduler", "docs", _DATABASE, self.id)))
         except NotFoundError:
+            # Raises NotFoundError if the document is gone, too.
             await self.info()
             # The document exists, and the scheduler has not seen it yet.
             return {"database": _DATABASE, "doc_id": self.id, "state": "initializing", "error_count": 0, "info": None}

@@ -76,6 +76,7 @@ class User(Document):
         """
         if not isinstance(password, str) or not password:
             raise ConfigurationError(f"the password of {self.name!r} must be a string that is not empty")
+        # In the document for the length of the save: CouchDB replaces it by a hash.
         self["password"] = password
         try:
             await self.save()

@@ -108,6 +108,7 @@ class View:
     @property
     def prefix_sentinel(self) -> str:
         """A character that, appended to a prefix, sorts after all strings that begin with the prefix."""
+        # ICU sorts it above every other character.
         return "\uffff"
 
     async def get(self, **params: Any) -> ViewResponse:
@@ -134,6 +135,7 @@ class View:
         """
         if size < 1 or "limit" in params:
             raise QueryError("the size of a page must be at least 1, and limit= cannot be given with it")
+        # `skip` was for the first page. A later one begins at the first row that the page before did not have.
         if after is not None:
             params = {**params, "skip": 0, **after}
         given = params.pop(_ALREADY_GIVEN, 0)
@@ -208,6 +210,7 @@ class View:
             raise KeyParameterError("key= and keys= are not supported here: give a list as ids=")
         if prefix is None:
             return {**params}
+        # As JSON texts, since `params` go through the reading of aiocouch's keys.
         first, last = encode(prefix).decode(), encode(prefix + self.prefix_sentinel).decode()
         if params.get("descending"):
             first, last = last, first
@@ -289,6 +292,7 @@ def _count_repeats(rows: Iterable[ViewRow], start: Mapping[str, Any]) -> int:
     """Return how many of the first rows have the key and the document where a page starts."""
     if "startkey_docid" not in start:  # the keys of a reduce are distinct
         return 0
+    # By type too: 1 and true are two keys.
     id, key = start["startkey_docid"], start["startkey"]
     return sum(1 for _ in takewhile(lambda row: row.get("id") == id and json_equal(row["key"], key), rows))
 

@@ -1,4 +1,9 @@
-"""The ways to reach a CouchDB: :func:`open_transport` picks one by URL."""
+"""The ways to reach a CouchDB: :func:`open_transport` picks one by URL.
+
+- ``http`` sends over HTTP. ``retries`` decides what is sent again and how long to wait, by the settings of
+  ``retry_policy``. ``credentials`` has the schemes of authentication, cookie sessions among them.
+- ``embedded`` calls the embedded store in this process.
+"""
 
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final

@@ -297,6 +297,7 @@ async def send_authenticated(auth: Credentials, request: Request, send: SendWith
     headers = await auth.headers(send)
     response = await send(request, headers)
     has_started = isinstance(request.body, RequestStream) and request.body.has_started
+    # Once only: credentials that are fresh and refused will be refused again.
     if response.status == 401 and not has_started and auth.invalidate(headers):
         response = await send(request, await auth.headers(send))
     auth.update_cookies(_set_cookies(response))

@@ -58,6 +58,7 @@ class EmbeddedTransport:
         auth = self._auth
         if auth is None:
             return await self._router.answer(request)
+        # Header names are lower case inside, see ``_wire.messages``. Credentials write them as HTTP does.
         request.headers = {**request.headers, **_lower_names(auth.static_headers)}
         if not auth.is_refreshable:
             return await self._router.authenticate_and_answer(request)

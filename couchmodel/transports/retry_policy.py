@@ -103,5 +103,6 @@ def read_timeout_of_feed(request: Request, read_timeout: float | None) -> float 
     None stands for no limit.
     """
     agreed = [request.query.get(name, "") for name in ("heartbeat", "timeout")]
+    # What client and server have agreed on in the request, in milliseconds.
     seconds = [int(text) / 1000 for text in agreed if text.isdecimal()] or [_CHANGES_TIMEOUT]
     return None if read_timeout is None else max(read_timeout, max(seconds) + _SLACK)

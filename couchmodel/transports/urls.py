@@ -32,6 +32,7 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
         ) from None
     if not parts.hostname or not has_port:
         raise ConfigurationError(f"{redact(url)!r} names no server: write http://HOST:PORT")
+    # A slash in a password ends the host, so the rest of the password would become part of the path, and of messages.
     if "@" in parts.path:
         raise ConfigurationError(f"{redact(url)!r} has an @ in its path: write the / of a password as %2F")
     if parts.query or parts.fragment:

@@ -1,18 +1,23 @@
 """What type checkers know of models. They check the statements, and nothing here is run."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from enum import StrEnum
-from typing import Literal, assert_type
+from typing import ClassVar, Literal, assert_type
 
 from pydantic import BaseModel
 
 from couchmodel import (
     Assignment,
     Attachment,
+    BackLink,
     Condition,
     CouchModel,
     Field,
     FieldExpression,
+    Group,
+    Link,
+    Links,
     ListExpression,
     Mapped,
     Ordering,
@@ -20,9 +25,13 @@ from couchmodel import (
     Query,
     Repository,
     SaveReport,
+    Stats,
+    View,
+    ViewRow,
     attachment,
     col,
 )
+from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel.engine import Database
 
 
@@ -149,6 +158,37 @@ async def documents_have_the_type_of_their_model(database: Database) -> None:
     assert_type(Recipe.repository(), Repository[Recipe])
     assert_type(await Repository(Recipe, database).get("x"), Recipe)
     _ = assert_type(Repository(Recipe, database).find(), Query[Recipe])
+    assert_type(await Recipe.find(), list[Recipe])
+
+
+class Person(CouchModel, database="library", type="person"):
+    name: Mapped[str]
+    books: ClassVar[BackLink["Book"]] = BackLink("author")
+
+
+class Book(CouchModel, database="library", type="book"):
+    title: Mapped[str]
+    author: Link[Person]
+    editor: Link[Person | None] = Field(default=None)
+    readers: Links[Person] = Field(default_factory=list)
+
+
+async def links_are_awaited_and_compared(book: Book, ada: Person) -> None:
+    _ = assert_type(book.author, Link[Person])
+    assert_type(book.author.id, str)
+    assert_type(book.author.document, Person | None)
+    assert_type(await book.author, Person)
+    assert_type(await book.editor, Person | None)
+    assert_type(book.readers, list[Link[Person]])
+    assert_type(Book.editor, LinkExpression[Person])
+    assert_type(Book.author == ada, Condition)
+    assert_type(Book.readers.in_([ada, "bob"]), Condition)
+    assert_type(Book.author.id, FieldExpression[str])
+    assert_type(await ada.books, list[Book])
+    assert_type(await Book.find().prefetch(Book.author, Book.readers), list[Book])
+    assert_type(Book(title="x", author=ada, editor="bob", readers=[ada, "bob"]), Book)
+    book.author = ada
+    book.editor = "ada"
 
 
 class Card(BaseModel):
@@ -174,3 +214,25 @@ async def results_have_the_type_of_what_is_asked_for() -> None:
     assert_type(await Recipe.get_or_create(Recipe(title="x", author=Author(name="A"))), Recipe)
     found: list[Recipe] = await best
     assert_type(await Recipe.save_all(found), SaveReport[Recipe])
+
+
+class Loan(CouchModel, database="library", type="loan"):
+    person: Link[Person]
+    day: Mapped[date]
+    days: Mapped[int]
+
+    by_person: ClassVar[View[tuple[str, date], int, Stats]] = View(key=("person", "day"), value="days", reduce="_stats")
+    by_day: ClassVar[View[date, None, int]] = View(key="day", reduce="_count", where=lambda loan: loan.days > 3)
+    own: ClassVar[View[str, int, int]] = View(map="function (doc) { emit(doc._id, 1); }", reduce="_sum")
+
+
+async def views_have_the_types_of_their_annotations() -> None:
+    assert_type([row async for row in Loan.by_person.rows()], list[ViewRow[tuple[str, date], int]])
+    assert_type([loan async for loan in Loan.by_person.docs(prefix=("ada",))], list[Loan])
+    assert_type([group async for group in Loan.by_person.groups()], list[Group[tuple[str, date], Stats]])
+    assert_type([group.key async for group in Loan.by_person.groups(level=1)], list[tuple[str]])
+    assert_type(await Loan.by_person.total(), Stats | None)
+    assert_type(await Loan.by_day.total(prefix="x"), int | None)
+    assert_type([day async for day in Loan.by_day.distinct()], list[date])
+    assert_type(await Loan.own.page(3), Page[ViewRow[str, int]])
+    assert_type([row.value async for row in Loan.repository().view(Loan.own).rows(key="a")], list[int])

@@ -160,6 +160,7 @@ def save_content(connection: Connection, content: Content) -> int:
         "SELECT number FROM blob WHERE sha256 = ? AND encoding = ?", (content.sha256, content.encoding)
     ).fetchone()
     if row is not None:
+        # What was staged of it is not needed: an equal content is stored already.
         if content.blob is not None:
             discard_blob(connection, content.blob)
         return int(row[0])

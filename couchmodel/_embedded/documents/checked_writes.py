@@ -24,6 +24,7 @@ async def write_checked(store: Store, database: Database, job: Job[T], check: Wr
         Exception: the job raises it.
     """
     while True:
+        # It ends: each turn brings verdicts, and after some turns those of functions of an earlier turn count.
         check.verdicts.begin(short=short)
         try:
             return await store.write(job, on_commit=database.notify, short=short)

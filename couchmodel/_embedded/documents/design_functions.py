@@ -72,6 +72,7 @@ def open_function(connection: Connection, database: Database, design: str, path:
         member = member[name]
     if language_of(body) != JAVASCRIPT:
         raise ServerError(language_of(body), code="unknown_query_language")
+    # The whole document, since a function may `require` modules that are in it.
     return Function(path, database.scripts.open(path, document_json(id, found)))
 
 

@@ -114,6 +114,7 @@ def read_document(text: bytes, *, id: str | None = None, follows: bool = False) 
 
     A large text is read in pieces, so that its values are never in memory all at once.
     """
+    # A text that is no object is refused anyway.
     if not is_large(text) or first_character(text) != b"{":
         return parse_document(parse_json(text), id=id, follows=follows)
     try:

@@ -267,6 +267,7 @@ def _meta_members(
 
 def _revs_info(connection: Connection, number: int, tree: RevTree) -> list[dict[str, str]]:
     rows = connection.execute("SELECT rev FROM revision WHERE document = ?", (number,))
+    # The winner's body is in the row of the document, all others are here.
     there = {str(tree.winner), *(rev for (rev,) in rows)}
     return [{"rev": str(rev), "status": _status(rev, tree, there)} for rev in tree.path(tree.winner)]
 

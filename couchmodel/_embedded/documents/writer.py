@@ -117,6 +117,7 @@ class WriteBatch:
 
         CouchDB looks up all documents of a request if one has an attachment or is a design document.
         """
+        # For all of them, and before the first is written: CouchDB decides for the whole request.
         self._looks_up |= attachments or any(id.startswith("_design/") for id in ids)
 
     def due_places(self, places: Iterable[int], repeated: frozenset[str]) -> Iterator[int]:
@@ -312,6 +313,7 @@ class WriteBatch:
 
     def _load(self, id: str) -> _StoredDocument | None:
         """Return a document with the earlier writes of this request, or None if it does not exist."""
+        # The same document again: its row is not written yet, and need not be read.
         if self._last is None or self._last.id != id:
             if self._last_is_unsaved:
                 self._flush()

@@ -75,6 +75,7 @@ def receive(stream: BinaryIO, most: int) -> list[bytes]:
     Raises EOFError if the stream ends, and MessageTooLargeError for a larger message.
     """
     (count,) = struct.unpack("!I", _read(stream, 4))
+    # A damaged head would otherwise ask for gigabytes.
     if count > MOST_PARTS:
         raise MessageTooLargeError
     lengths = struct.unpack(f"!{count}I", _read(stream, 4 * count))

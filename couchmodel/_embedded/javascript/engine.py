@@ -98,6 +98,7 @@ class Context:
         Waits up to ``seconds``; after that the future is still pending. Returns None if :meth:`run` has to be used
         instead: no idle process has the context, the texts are large, or a recent call of this context was late.
         """
+        # A larger text would not fit into the pipe, and writing it would block the event loop.
         if self._refusals > 0 or sum(map(len, texts)) > limits.PIPE_BYTES:
             self._refusals -= 1
             return None

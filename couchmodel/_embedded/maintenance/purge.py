@@ -61,6 +61,7 @@ class _Purging:
         row = self._row(id)
         if row is None:
             return []
+        # Only leaves: the tree ignores the others, see ``RevTree.without``.
         left = row.tree.without(revs)
         if not left:
             self._remove(id, row)

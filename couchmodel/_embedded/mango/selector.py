@@ -262,6 +262,7 @@ def _add_operators(selector: Any) -> JSONObject:
         return {name: [_add_operators(part) for part in argument]}
     if name == "$not" or name in QUANTIFIERS:
         return {name: _add_operators(argument)}
+    # CouchDB's normal form wraps `$text`, which is for another kind of index.
     return {"$default": selector} if name == "$text" else selector
 
 
@@ -272,6 +273,7 @@ def _join_paths(selector: JSONObject, path: str = "") -> JSONObject:
     if name == "$not":
         return {name: _join_paths(argument, path)}
     if name in QUANTIFIERS:
+        # The paths below a quantifier begin at the element.
         return {path: {name: _join_paths(argument)}}
     if name == "$default":
         return _check_text(selector, path)

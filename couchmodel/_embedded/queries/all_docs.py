@@ -281,6 +281,7 @@ def _read_head(connection: Connection, database_id: int, space: Space, query: Qu
     if space.local:
         total, offset = None, None
     else:
+        # The count of the whole database is in its row.
         total = living if space.high is None else _count_documents(connection, database_id, space, "", [])
         offset = None if query.keys is not None else _first_offset(connection, database_id, space, query, total)
     head = {"total_rows": total, "offset": offset}

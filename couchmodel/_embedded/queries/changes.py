@@ -201,6 +201,7 @@ def batch_of_passing(
     """Make a batch of the candidates that pass a function. ``verdicts`` has its answer for each of their leaves."""
     query, passes, rows, last = candidates.query, iter(verdicts), list[Change](), candidates.last
     for candidate in candidates.candidates:
+        # The verdicts come in the order of the leaves, document after document.
         revs = [rev for rev, _ in candidate.leaves if next(passes)]
         with suppress(NotFoundError):  # it was purged meanwhile
             if revs:
@@ -230,6 +231,7 @@ def _resolve_range(connection: Connection, database: Database, query: ChangesQue
 def _collect_batch(connection: Connection, database: Database, query: ChangesQuery, end: int) -> ChangesBatch:
     rows: list[Change] = []
     size, last, started = 0, query.since or 0, time.monotonic()
+    # For the whole batch: a selector that matches nothing may examine many documents.
     budget = Budget(limits.QUERY_SECONDS)
     found = enumerate(_filter_rows(connection, database, query, budget), 1) if query.limit != 0 else ()
     for examined, (seq, text) in found:
@@ -304,6 +306,7 @@ def _sql_condition(query: ChangesQuery) -> tuple[str, list[object]]:
         conditions.append("AND seq < ?")
         values.append(query.before)
     if query.filter.ids is not None:
+        # As one JSON array, because SQLite limits the number of parameters of a statement.
         conditions.append("AND id IN (SELECT value FROM json_each(?))")
         values.append(encode(query.filter.ids).decode())
     if query.filter.design:

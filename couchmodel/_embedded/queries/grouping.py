@@ -11,7 +11,7 @@ from couchmodel._embedded.views.reader import IndexVersion, Place, Row
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import ResponseError
 
-__all__ = ["Grouping"]
+__all__ = ["Grouping", "group_key"]
 
 
 OVERFLOW: Final = "reduce_overflow_error"
@@ -77,6 +77,11 @@ class Grouping:
         self.restarts = 0
         """How often the open group has been begun anew."""
 
+    @property
+    def is_open(self) -> bool:
+        """True if a group is open, whose rows are not all fed yet."""
+        return self._group is not None
+
     def is_at(self, moment: IndexVersion) -> bool:
         """Return True if rows of that moment may be fed. If not, call ``restart`` first."""
         return self._group is None or self._moment == moment
@@ -88,9 +93,15 @@ class Grouping:
         self.restarts += 1
         return self._before
 
+    def leave(self) -> Place | None:
+        """Discard the open group, to read it again from its first row. Return the place of the row before it."""
+        self._group = None
+        self._last = self._before
+        return self._before
+
     def is_one(self, rows: Sequence[Row]) -> bool:
         """Return True if consecutive rows all belong to one group."""
-        return not rows or rows[-1].key.startswith(self._group_key(rows[0])[1])
+        return not rows or rows[-1].key.startswith(group_key(self._view, self._level, rows[0])[1])
 
     def feed(self, rows: Sequence[Row], moment: IndexVersion) -> list[bytes]:
         """Feed rows of one moment. Return the groups that they complete, as JSON. Raises ResponseError."""
@@ -121,18 +132,19 @@ class Grouping:
             self._group.add([(row.emitted, row.id, row.value) for row in rows])
 
     def _begin_group(self, row: Row) -> _Group:
-        emitted, prefix = self._group_key(row)
+        emitted, prefix = group_key(self._view, self._level, row)
         return _Group(emitted, prefix, self._make())
 
-    def _group_key(self, row: Row) -> tuple[bytes, bytes]:
-        """Return the key of a row's group as JSON, and the bytes with which the keys of its rows begin."""
-        if self._level == 0:
-            return b"null", b""
-        if self._level == WHOLE_KEYS:
-            return row.emitted, row.key
-        key: Any = decode(row.emitted)
-        if not isinstance(key, list) or len(key) < self._level:
-            return row.emitted, row.key
-        first = key[: self._level]
-        # Rule 2 of ``rules.collation``: the key of an array without its last byte begins the keys of all longer ones.
-        return encode(first), self._view.key_of(first)[:-1]  # without the byte that ends an array
+
+def group_key(view: View, level: int, row: Row) -> tuple[bytes, bytes]:
+    """Return the key of a row's group as JSON, and the bytes with which the keys of its rows begin."""
+    if level == 0:
+        return b"null", b""
+    if level == WHOLE_KEYS:
+        return row.emitted, row.key
+    key: Any = decode(row.emitted)
+    if not isinstance(key, list) or len(key) < level:
+        return row.emitted, row.key
+    first = key[:level]
+    # Rule 2 of ``rules.collation``: the key of an array without its last byte begins the keys of all longer ones.
+    return encode(first), view.key_of(first)[:-1]  # without the byte that ends an array

@@ -120,6 +120,7 @@ def open_requested(
     """Open the first of the requested documents, as many as make a batch."""
     results: list[BulkGetResult] = []
     size = 0
+    # The first one in any case, so that every batch makes progress.
     for item in requested[: limits.BULK_GET_DOCUMENTS]:
         result = BulkGetResult(item.id, _open(connection, database_id, item, wishes, latest))
         results.append(result)

@@ -76,6 +76,7 @@ def _split_url(url: str) -> SplitResult:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
         raise BadRequestError("endpoint has an invalid url") from None
+    # A path is needed, as it names the database.
     if not has_host or parts.scheme not in _SCHEMES or parts.query or not parts.path.strip("/"):
         raise BadRequestError("endpoint has an invalid url")
     return parts

@@ -217,6 +217,7 @@ class RevTree:
             return self._merge_any(path, deleted=deleted, stored=False)
         if len(self._branches) == 1 and path[1:] and self._branches[0].ends_with(path[1:]):
             return RevTree([self._branches[0].with_descendants(path[:1], deleted=deleted)])
+        # Most writes change one branch. The general way builds the whole tree anew.
         quick = self._merge_into_branch(path, deleted=deleted)
         return self._merge_any(path, deleted=deleted, stored=True) if quick is None else quick
 

@@ -28,6 +28,7 @@ class Security:
         self._admins = _NamesAndRoles(self.document.get("admins", {}))
         # `readers` is the old name of `members`.
         members = _NamesAndRoles(self.document.get("members", self.document.get("readers", {})))
+        # CouchDB takes a database without members for a public one.
         self._public = not members.names and not members.roles
         self._members = members
 

@@ -78,6 +78,7 @@ class BulkEdits:
                 # Not unpacked to an edit: there may be hundreds of thousands, and only one is needed at a time.
                 id, path = document[:2]
             else:
+                # In place of the document, whose value is not needed any more.
                 edit = documents[place] = make_edit(document)
                 id, path = edit.id, edit.path
                 self.have_attachments = self.have_attachments or bool(edit.attachments)

@@ -186,6 +186,7 @@ class _Front:
 
         This has to come before aiohttp's cleanup, which reads nothing more from a client that is still sending.
         """
+        # A copy, since a feed that ends removes itself.
         for task in filter(None, tuple(self._feeds)):
             task.cancel()
         if self._running:
@@ -244,6 +245,7 @@ async def _read_body(http: web.BaseRequest, headers: dict[str, str], largest: in
     if headers.get("expect", "").lower() == "100-continue":
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = http.content_length
+    # A body of unknown length may be of any length.
     if length is None or length > limits.BUFFERED_BYTES:
         return _read_pieces(http.content, largest)
     if http.content.is_eof():

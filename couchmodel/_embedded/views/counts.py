@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from couchmodel._embedded import limits
 from couchmodel._embedded.storage.sqlite import Connection
 
-__all__ = ["Position", "count_between", "update_blocks"]
+__all__ = ["Position", "count_between", "count_blocks", "update_blocks"]
 
 Position: TypeAlias = tuple[bytes, str | bytes]
 """A key and an id. Instead of an id, a BLOB stands after every id: see ``reader.HIGHEST_ID``."""
@@ -48,6 +48,7 @@ def update_blocks(
 def _tally(begins: Sequence[_Begin], rows: Iterable[_Begin]) -> Counter[int]:
     """Return how many of the rows are in each block, by the index of the block in ``begins``."""
     tally: Counter[int] = Counter()
+    # In order, each block is found by a search from where the last one ended.
     ordered, at = sorted(rows), 0
     while at < len(ordered):
         place = bisect_right(begins, ordered[at]) - 1
@@ -108,6 +109,18 @@ def count_between(
     # Both ranks are read by one statement, so that no write can come between them.
     counted: int = connection.execute(f"SELECT {above} - ({below})", (*above_values, *below_values)).fetchone()[0]
     return max(0, counted)  # negative if the high end comes before the low one
+
+
+def count_blocks(connection: Connection, index: int, view: int, low: bytes, high: bytes) -> int:
+    """Return the number of rows in the blocks that begin between two keys.
+
+    It is near the number of rows between the keys, less or more by a block at either end.
+    """
+    counted: int = connection.execute(
+        "SELECT coalesce(sum(count), 0) FROM view_block WHERE view_index = ? AND view = ? AND key >= ? AND key <= ?",
+        (index, view, low, high),
+    ).fetchone()[0]
+    return counted
 
 
 def _rank(connection: Connection, view: _ViewKey, to: Position | None, *, includes: bool) -> tuple[str, list[object]]:

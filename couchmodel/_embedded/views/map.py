@@ -11,6 +11,7 @@ from couchmodel._embedded.javascript import engine as scripts
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._embedded.json.incremental import decode_stored
 from couchmodel._embedded.mango.selector import PathError, Selector, compile_selector, get_path, parse_path
+from couchmodel._embedded.views.declared import CompiledView, DeclaredMapper, compile_views
 from couchmodel._embedded.views.designs import JAVASCRIPT, QUERY, Design
 from couchmodel.errors import BadRequestError, ServerError
 
@@ -60,6 +61,7 @@ class FieldsMapper:
         indexes = [index for index in self._views if index]
         read = [selector.members for _, selector in indexes if selector]
         names = frozenset(path[0] for paths, _ in indexes for path in paths)
+        # None reads every member. Otherwise a large document is parsed only as far as the indexes need it.
         self._members = None if None in read else names.union(*filter(None, read))
 
     def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
@@ -112,7 +114,37 @@ def _open_fields(design: Design, _functions: Scripts | None) -> Mapper:
 
 
 def _open_script(design: Design, functions: Scripts | None) -> Mapper:
-    return scripts.open_mapper(design.body, functions)
+    declared = compile_views(design)
+    if None not in declared:
+        return DeclaredMapper(declared)
+    if not any(declared):
+        return scripts.open_mapper(design.body, functions)
+    return _MixedMapper(design, declared, functions)
+
+
+class _MixedMapper:
+    """The mapper of a design document with declared views and others. Only the others run their JavaScript."""
+
+    def __init__(self, design: Design, declared: Sequence[CompiledView | None], functions: Scripts | None) -> None:
+        """Raise as ``open_mapper`` does."""
+        others = {view.name for view, compiled in zip(design.views, declared, strict=True) if compiled is None}
+        views = design.body["views"]
+        rest = {name: view for name, view in views.items() if name in others or name == "lib"}
+        self._places = [view.place for view in design.views if view.name in others]
+        self._declared = DeclaredMapper(declared)
+        self._scripts = scripts.open_mapper({**design.body, "views": rest}, functions)
+
+    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
+        """Return the rows of each document (JSON), for each view of the design document. Raises ResponseError."""
+        mapped = self._declared.map(documents)
+        for rows, scripted in zip(mapped, self._scripts.map(documents), strict=True):
+            for place, found in zip(self._places, scripted, strict=True):
+                rows[place] = found
+        return mapped
+
+    def close(self) -> None:
+        """Release the processes of the functions."""
+        self._scripts.close()
 
 
 _LANGUAGES: Final[dict[str, Callable[[Design, Scripts | None], Mapper]]] = {

@@ -8,7 +8,20 @@ from couchmodel._embedded.views.counts import Position, count_between
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.errors import NotFoundError
 
-__all__ = ["HIGHEST_ID", "IndexVersion", "Place", "Row", "Span", "check_index", "count_rows", "read_rows", "rows_size"]
+__all__ = [
+    "HIGHEST_ID",
+    "Figures",
+    "IndexVersion",
+    "Place",
+    "Row",
+    "Span",
+    "check_index",
+    "count_rows",
+    "has_strings",
+    "read_figures",
+    "read_rows",
+    "rows_size",
+]
 
 HIGHEST_ID: Final = b""
 """A value that comes after every id, since SQLite sorts every BLOB after every text."""
@@ -111,6 +124,40 @@ def count_rows(connection: Connection, index: int, view: int, span: Span) -> int
     return count_between(connection, index, view, span.start, span.end, ends=(True, span.includes_end))
 
 
+class Figures(NamedTuple):
+    """Figures of the values of some rows, taken as numbers, and the highest value as JSON."""
+
+    rows: int
+    total: float
+    least: float
+    greatest: float
+    squares: float
+    highest: bytes
+
+
+def read_figures(connection: Connection, index: int, view: int, span: Span) -> Figures:
+    """Return the figures of a span, which has rows."""
+    condition, values = _condition(span, None)
+    found = connection.execute(
+        "SELECT count(*), total(number), min(number), max(number), total(number * number), max(value)"
+        # The limit keeps SQLite from merging the queries, and so from making each number four times.
+        " FROM (SELECT CAST(value AS NUMERIC) AS number, value FROM view_row"
+        f" WHERE view_index = ? AND view = ?{condition} LIMIT -1)",
+        (index, view, *values),
+    )
+    return Figures(*found.fetchone())
+
+
+def has_strings(connection: Connection, index: int, view: int, span: Span) -> bool:
+    """Return True if a value of a span is a string. Its JSON comes before that of all other values."""
+    condition, values = _condition(span, None)
+    found = connection.execute(
+        f"SELECT 1 FROM view_row WHERE view_index = ? AND view = ?{condition} AND value < x'2d' LIMIT 1",
+        (index, view, *values),
+    )
+    return found.fetchone() is not None
+
+
 def rows_size(connection: Connection, index: int) -> int:
     """Return the size of the rows of an index in bytes."""
     size: int = connection.execute(
@@ -131,6 +178,7 @@ def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
         conditions.append(f" AND (key, id) {low} (?, ?)")
         values += start
     if after is not None:
+        # Positions ascend in both directions, so they are no part of the comparison above.
         conditions.append(" AND NOT (key = ? AND id = ? AND position <= ?)")
         values += after
     if span.end is not None:

@@ -66,6 +66,7 @@ class _ScriptReduction:
         """Reduce some rows. Raises ResponseError if the function fails."""
         keys = [(decode(emitted), id) for emitted, id, _ in reversed(rows)]
         self._partial_results.append(self._open().reduce(keys, [value for *_, value in reversed(rows)]))
+        # So that a group of any size keeps a bounded number of results.
         if len(self._partial_results) >= limits.REDUCED_RESULTS:
             self._partial_results = [self._open().rereduce(self._partial_results)]
 

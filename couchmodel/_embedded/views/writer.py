@@ -126,6 +126,7 @@ class ChangeBatch:
 
 def read_changes(connection: Connection, database_id: int, design: Design, state: IndexState) -> ChangeBatch:
     """Return the next batch of documents to index. Raises NotFoundError if the database has been dropped."""
+    # Only for the sequences of the database: the index may have been advanced by another build.
     current = read_state(connection, database_id, design.signature)
     rows = connection.execute(
         "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
@@ -267,6 +268,7 @@ def _update_counts(connection: Connection, index: int, totals: bytes, removed: P
 
 def _remove(connection: Connection, index: int, documents: Mapping[int, str]) -> Places:
     """Remove the rows of documents, which are ids by number. Return the places of the removed rows."""
+    # As one JSON array, because SQLite limits the number of parameters of a statement.
     numbers = encode(list(documents)).decode()
     found = connection.execute(
         "SELECT document, rows FROM view_document"

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from couchmodel._model.schema.links.link import Link
+
 __all__ = ["Difference", "find_difference", "is_alike"]
 
 
@@ -42,7 +44,9 @@ def find_difference(
     of one class and have the same members. Instants are the same in any time zone.
     """
     kind = type(written)
-    if kind in _PLAIN:
+    if type(read) is Link:  # what was assigned to a link may be an id or a document
+        same = bool(read == written)
+    elif kind in _PLAIN:
         same = type(read) is kind and written == read
     elif isinstance(written, BaseModel):
         return _compare_models(written, read, path, skipping)
@@ -76,7 +80,7 @@ def is_alike(written: Any, read: Any, skipping: Collection[str] = ()) -> bool:
     return False
 
 
-_SIMPLE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, UUID})
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, UUID, Link})
 """The types whose values are the same if they are equal. Equal instants of two time zones are the same.
 
 Two instants in the repeated hour of one time zone are equal though they differ. A value that was read is in UTC.

@@ -16,6 +16,7 @@ from couchmodel._model.schema.annotations import bare_type, is_attachment
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Place
 from couchmodel._model.schema.kinds import kinds_of
+from couchmodel._model.schema.links.link import ID_SERIALIZATIONS
 from couchmodel._wire.messages import encode
 from couchmodel.errors import QueryError
 
@@ -237,9 +238,9 @@ def _members(schema: Any) -> Iterator[tuple[str | None, Any]]:
             yield from (
                 (each.get("serialization_alias", each["name"]), each) for each in value if isinstance(each, dict)
             )
-        if key == "serialization" and value not in OWN_SERIALIZATIONS:
+        if key == "serialization" and value not in (*OWN_SERIALIZATIONS, *ID_SERIALIZATIONS):
             yield None, schema
-        elif key not in ("cls", "metadata", "default", "function", "config", "serialization"):
+        elif key not in ("cls", "metadata", "default", "function", "config", "serialization", "python_schema"):
             yield from _members(value)
 
 

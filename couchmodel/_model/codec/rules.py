@@ -82,6 +82,7 @@ FAST: Final[Mapping[str, Any]] = {}
 EXACT: Final[Mapping[str, Any]] = {
     "": {"serialization": _plain(write_datetime)},
     "aware": {"serialization": _plain(_write_aware)},
+    "naive": {"serialization": _plain(write_datetime)},
 }
 """The serializers of datetimes, by the constraint on their time zone: pydantic's own, and those of the stored form."""
 

@@ -1,4 +1,4 @@
-"""The JavaScript of a guard: the rules of its declaration, and those checks of ``_wire/rules.py`` that they need.
+"""The JavaScript of a guard: the rules of its declaration, and those checks of ``_wire/guard_rules.py`` that they need.
 
 It keeps to what SpiderMonkey 1.8.5 of old CouchDBs knows. Arguments come from another realm, so it asks for the class
 of a value and not for its constructor.

@@ -16,21 +16,10 @@ from re import _constants as names  # type: ignore[attr-defined]  # pyright: ign
 from re import _parser as parser  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any, Final, NamedTuple
 
+from couchmodel._wire.pattern_time import LONGEST, SlowPatternError, has_linear_time
 from couchmodel.types import JSONObject
 
 __all__ = ["PortablePattern", "UnportableError", "portable_pattern"]
-
-_MANY: Final = 16
-"""A repetition that may have more turns than this counts as endless."""
-
-_MOST_ENDLESS: Final = 3
-"""The most endless repetitions in one pattern. The time for a text grows with its length to the power of them."""
-
-_MOST_WAYS: Final = 10_000
-"""The most ways to match a pattern at one place, endless repetitions aside."""
-
-_LONGEST: Final = 2_000
-"""The longest texts that are compared with a pattern whose time grows faster than the text, in characters."""
 
 _OTHER_IN_RUST: Final = re.compile(r"\\[<>]|\\b\{|\\x\{|\\[uUpPzZNkK]|&&|--|~~|\(\?(?!:)")
 """Parts that pydantic's default engine reads in another way than Python, or that only one of the two has."""
@@ -44,6 +33,8 @@ _WIDE: Final = {
     names.CATEGORY_NOT_WORD: r"\W",
 }
 """Classes of characters that differ between engines beyond ASCII."""
+
+_SINGLES: Final = (names.LITERAL, names.NOT_LITERAL, names.IN, names.ANY)
 
 _END: Final = r"(?![\s\S])"
 """The end of a text. In Python, ``$`` is also before a newline at the end."""
@@ -75,16 +66,17 @@ def portable_pattern(pattern: str | re.Pattern[str], *, is_python: bool) -> Port
     if found is not None:
         raise UnportableError(f"{found[0]} is not the same in every engine")
     writer = _Writer(ends_before_newline=is_python or isinstance(pattern, re.Pattern))
-    parts = _parse(source)
-    text, time = writer.write(parts), _Time()
-    time.ways(parts)
+    text = writer.write(_parse(source))
     rule: JSONObject = {"source": text, "said": f"has to match the pattern {source}"}
-    is_slow = time.endless > 1 or (time.endless == 1 and not text.startswith("^"))
+    try:
+        is_slow = not has_linear_time(text)
+    except SlowPatternError as error:
+        raise UnportableError(str(error)) from None
     if writer.is_partial:
         rule["printable"] = True
     if is_slow:
-        rule["longest"] = _LONGEST
-    return PortablePattern(rule, writer.is_partial, _LONGEST if is_slow else None)
+        rule["longest"] = LONGEST
+    return PortablePattern(rule, writer.is_partial, LONGEST if is_slow else None)
 
 
 def _parse(source: str) -> Any:
@@ -179,84 +171,3 @@ def _escape(point: int) -> str:
 
 def _is_one_item(parts: Any) -> bool:
     return len(parts) == 1 and parts[0][0] in (*_SINGLES, names.SUBPATTERN, names.BRANCH)
-
-
-# --- the time that a backtracking engine may take
-
-
-class _Time:
-    """The endless repetitions of a pattern."""
-
-    def __init__(self) -> None:
-        self.endless = 0
-
-    def ways(self, parts: Iterable[tuple[Any, Any]]) -> int:
-        """Return in how many ways an engine may try the parts at one place, endless repetitions aside.
-
-        Raises UnportableError if there are too many of either.
-        """
-        found = 1
-        for kind, given in parts:
-            match kind:
-                case names.BRANCH:
-                    found *= sum(self.ways(each) for each in given[1])
-                case names.SUBPATTERN:
-                    found *= self.ways(given[3])
-                case names.MAX_REPEAT | names.MIN_REPEAT:
-                    found *= self._ways_to_repeat(*given)
-        if found > _MOST_WAYS or self.endless > _MOST_ENDLESS:
-            raise UnportableError("it can be matched in so many ways that a search could take for ever")
-        return found
-
-    def _ways_to_repeat(self, least: int, most: Any, parts: Any) -> int:
-        before = self.endless
-        ways = self.ways(parts)
-        is_fixed = ways == 1 and self.endless == before
-        if most is not names.MAXREPEAT and most <= _MANY and self.endless == before:
-            return int(ways**most * (most - least + 1))
-        if most == 1:
-            return ways + 1
-        if not is_fixed and not _is_set_apart(list(parts)):
-            raise UnportableError("it repeats a repetition, so a search could take for ever")
-        self.endless = max(self.endless, before + 1)
-        return 1
-
-
-def _is_set_apart(parts: list[tuple[Any, Any]]) -> bool:
-    """Return True if a turn begins or ends with a character that occurs nowhere else in it, as in ``(-[a-z]+)*``.
-
-    The rest of the turn may have one repetition, so there is one way to match it.
-    """
-    while len(parts) == 1 and parts[0][0] is names.SUBPATTERN:
-        parts = list(parts[0][1][3])
-    repetitions = [each for each in parts if each[0] in _REPETITIONS]
-    if any(each[0] not in (*_SINGLES, *_REPETITIONS) for each in parts) or len(repetitions) > 1:
-        return False
-    if any(each[0] not in _SINGLES for repetition in repetitions for each in repetition[1][2]):
-        return False
-    return any(
-        mark[0] is names.LITERAL and not any(_may_match(part, mark[1]) for part in rest)
-        for mark, rest in ((parts[0], parts[1:]), (parts[-1], parts[:-1]))
-    )
-
-
-_REPETITIONS: Final = (names.MAX_REPEAT, names.MIN_REPEAT)
-_SINGLES: Final = (names.LITERAL, names.NOT_LITERAL, names.IN, names.ANY)
-
-
-def _may_match(part: tuple[Any, Any], point: int) -> bool:
-    """Return False if no text that the part matches has the character."""
-    kind, given = part
-    match kind:
-        case names.LITERAL:
-            return bool(given == point)
-        case names.IN:
-            return any(
-                each in (names.NEGATE, names.CATEGORY)
-                or (each is names.LITERAL and inner == point)
-                or (each is names.RANGE and inner[0] <= point <= inner[1])
-                for each, inner in given
-            )
-        case names.MAX_REPEAT | names.MIN_REPEAT:
-            return any(_may_match(each, point) for each in given[2])
-    return True

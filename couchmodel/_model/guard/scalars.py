@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from couchmodel._model.codec.rules import write_datetime
 from couchmodel._model.guard.patterns import UnportableError, portable_pattern
-from couchmodel._wire.rules import LARGEST_EXACT
+from couchmodel._wire.guard_rules import LARGEST_EXACT
+from couchmodel._wire.pattern_time import LONGEST
 from couchmodel.types import JSONObject
 
 __all__ = ["READERS", "Found", "one_of"]
@@ -86,7 +87,8 @@ def _decimal(schema: Any) -> Found:
             if schema.get(kind) is not None
         ]
         source = f"^(?:{_SORTED_DECIMAL}|{_PLAIN_DECIMAL}){_END}"
-        text = {"is": "text", "said": "has to be a decimal", "pattern": {"source": source}}
+        text = {"is": "text", "said": "has to be a decimal", "pattern": {"source": source, "longest": LONGEST}}
+        missing.append(f"a text of more than {LONGEST} characters passes")
         return Found({"is": "union", "choices": [text, {"is": "number"}]}, tuple(missing))
     missing.append("decimal_places is not guarded")
     bounds = []
@@ -182,6 +184,8 @@ def _datetime(schema: Any) -> Found:
     fraction, end = (r"(?:\.[0-9]{1,6})?", "(?:Z|[+-][0-9]{2}:[0-9]{2})?") if schema["in_union"] else _width(zone)
     if isinstance(zone, int):
         missing = (*missing, "its offset is not guarded")
+    if schema["in_union"]:
+        missing = (*missing, "its time zone and the width of its fraction are not guarded in a union")
     said = f"a datetime, as 2026-01-31T12:30:00.000000{'' if zone == 'naive' else 'Z'}"
     return Found(_form(said, f"{_DAY}T{_CLOCK}{fraction}{end}", calendar=True, **_bounds(bounds)), missing)
 

@@ -21,9 +21,8 @@ _ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "$eq": operator.eq,
 }
 
-_NEEDING_A_VALUE: Final = {*_ORDER, "$ne", "$in", "$nin", "$beginsWith", "$regex", "$mod", "$size", "$type", "$all"} | {
-    "$elemMatch",
-    "$allMatch",
+_NEEDING_A_VALUE: Final = frozenset(_ORDER) | {
+    *("$ne", "$in", "$nin", "$beginsWith", "$regex", "$mod", "$size", "$type", "$all", "$elemMatch", "$allMatch")
 }
 """The operators that no document meets which lacks the field. ``$or`` or ``$not`` of a field may be met by one."""
 

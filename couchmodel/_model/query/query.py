@@ -16,6 +16,7 @@ from couchmodel._model.query.id_bounds import separate_id_bounds
 from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths
 from couchmodel._model.query.ordering import read_order
 from couchmodel._model.query.pages import Page
+from couchmodel._model.query.prefetch import LinkedSource, fetch_links, prefetch, require_links
 from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
 from couchmodel._model.query.scans import advise_index, warn_of_scan
 from couchmodel._model.query.selector import all_of, build_selector
@@ -29,6 +30,7 @@ from couchmodel._model.schema.expressions import (
     place_of,
     require_condition,
 )
+from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError
 from couchmodel.types import JSONObject
@@ -50,7 +52,7 @@ _NO_INDEX: Final = "No matching index found"
 """The beginning of CouchDB's warning of a query that reads all documents."""
 
 
-class DocumentSource(changes.DocumentStore, Protocol):
+class DocumentSource(changes.DocumentStore, LinkedSource, Protocol):
     """A source of documents that answers queries: the repository of a model."""
 
     model: Any
@@ -106,6 +108,7 @@ class Query(Generic[T]):
     max_count: int | None = None
     skip_count: int = 0
     reader: RowReader[T] | None = None
+    links: tuple[LinkExpression[Any], ...] = ()
     on_invalid: OnInvalid = "raise"
     errors: list[DocumentError] = field(default_factory=list, compare=False, repr=False)
 
@@ -168,9 +171,24 @@ class Query(Generic[T]):
         """
         return self._with_reader(ValuesReader(self.source.model, fields))
 
+    def prefetch(self, *links: LinkExpression[Any]) -> Self:
+        """Return the query whose documents come with the documents that these links lead to.
+
+        They are fetched with one request a level, and are the ``document`` of each link. A link to nothing has none.
+        ``prefetch(Book.author, Author.publisher)`` fetches two levels. Raises QueryError for something else than links,
+        and for parts of documents.
+        """
+        if self.reader is not None:
+            raise QueryError("prefetch() is for whole documents, not for projections and values")
+        return replace(self, links=(*self.links, *require_links(links)))
+
     # --- results
 
-    async def __aiter__(self) -> AsyncGenerator[T, None]:
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        results = self._results()
+        return prefetch(results, self.source.model, self.links, self.source) if self.links else results
+
+    async def _results(self) -> AsyncGenerator[T, None]:
         self.errors.clear()
         read = self._read
         async with aclosing(self._rows(self.body(), self.max_count)) as batches:
@@ -193,6 +211,7 @@ class Query(Generic[T]):
         async with aclosing(self._rows(self.body(), self.max_count)) as batches:
             async for batch in batches:
                 found += self._read_all(batch)
+        await fetch_links(found, self.source.model, self.links, self.source)
         return found
 
     async def first(self) -> T | None:
@@ -255,7 +274,9 @@ class Query(Generic[T]):
             rows.pop()
             last = decode(rows[-1])
             token = pages.write_token(key, [member_at(last, _names(each.path)) for each in order])
-        return Page(items=self._read_all(rows), next=token)
+        items = self._read_all(rows)
+        await fetch_links(items, self.source.model, self.links, self.source)
+        return Page(items=items, next=token)
 
     async def explain(self) -> Explanation:
         """Return how CouchDB answers the query. Nothing is read."""
@@ -336,7 +357,7 @@ class Query(Generic[T]):
         return replace(self, conditions=(*self.conditions, among, *bounds), max_count=None, skip_count=0, errors=[])
 
     def _documents(self) -> "Query[Any]":
-        changed: Any = replace(self, reader=None)
+        changed: Any = replace(self, reader=None, links=())
         return changed  # type: ignore[no-any-return]
 
     # --- what is sent
@@ -417,6 +438,8 @@ class Query(Generic[T]):
             self.errors.append(error)
 
     def _with_reader(self, reader: RowReader[A]) -> "Query[A]":
+        if self.links:
+            raise QueryError("prefetch() is for whole documents, not for projections and values")
         changed: Any = replace(self, reader=reader)  # type: ignore[arg-type]
         return changed  # type: ignore[no-any-return]
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from couchmodel._model.codec.forms import read_value
 from couchmodel._model.query.selector import check_root
 from couchmodel._model.schema.expressions import FieldExpression, Place, field_of, place_of
+from couchmodel._model.schema.links.link import is_link
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel._wire.messages import decode
 from couchmodel.errors import DocumentError, QueryError
@@ -51,6 +52,12 @@ class ProjectionReader(Generic[E]):
                     f"{projected.__name__}.{name} is no field of {model.__name__}"
                     f"{nearest(name, model.__pydantic_fields__)}"
                 )
+        # A link that the projected model does not declare as a link is read as the id.
+        self._ids = {
+            name
+            for name, place in self._places.items()
+            if is_link(place.annotation) and not is_link(projected.__pydantic_fields__[name])
+        }
         self.paths: Sequence[str] = [place.path for place in self._places.values()]
 
     def read(self, row: bytes) -> E:
@@ -60,7 +67,7 @@ class ProjectionReader(Generic[E]):
         for name, place in self._places.items():
             found = member_at(document, place.names, ABSENT)
             if found is not ABSENT:
-                values[name] = _read(self._model, place, found, document)
+                values[name] = found if name in self._ids else _read(self._model, place, found, document)
         try:
             return self._projected.model_validate(values, by_name=True)
         except ValidationError as error:

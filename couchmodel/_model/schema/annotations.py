@@ -9,12 +9,22 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
+from pydantic._internal._typing_extra import safe_get_annotations
 from pydantic.fields import FieldInfo
 from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from couchmodel._model.schema.field_options import storage_options
 
-__all__ = ["bare_type", "complete", "element_type", "fields_of", "input_names", "is_attachment", "stored_name"]
+__all__ = [
+    "bare_type",
+    "class_annotation",
+    "complete",
+    "element_type",
+    "fields_of",
+    "input_names",
+    "is_attachment",
+    "stored_name",
+]
 
 _SEQUENCES: Final = (
     list,
@@ -102,6 +112,18 @@ def _required(hint: Any) -> Any:
 def is_attachment(annotation: Any) -> bool:
     """Return True for the type of an attachment field."""
     return hasattr(bare_type(annotation), "__declared_by__")
+
+
+def class_annotation(owner: type, name: str) -> Any:
+    """Return the annotation of a class attribute in the class that declares it; None if there is none.
+
+    It is a text if the module has ``from __future__ import annotations``.
+    """
+    for base in owner.__mro__:
+        found: Any = safe_get_annotations(base).get(name)
+        if found is not None:
+            return found
+    return None
 
 
 def complete(model: type[BaseModel]) -> None:

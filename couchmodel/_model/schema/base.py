@@ -26,6 +26,8 @@ from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import AttachmentField, attachment, is_building_class
 from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
 from couchmodel._model.schema.indexes import indexes_of
+from couchmodel._model.schema.links.descriptors import add_link_fields
+from couchmodel._model.schema.links.link import name_links, register
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import QueryError
 
@@ -116,6 +118,8 @@ class ModelMeta(ModelMetaclass):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
         attachments = {key: value for key, value in namespace.items() if isinstance(value, AttachmentField)}
         fields: dict[str, Any] = {key: value.declare(key) for key, value in attachments.items()}
+        if "__annotations__" in namespace:
+            fields["__annotations__"] = name_links(namespace["__annotations__"], namespace.get("__module__", ""))
         if options.pop("__pydantic_reset_parent_namespace__", True):
             # pydantic resolves forward references in the namespace that its metaclass is called from. Here that is this
             # function, and not the one that defines the class.
@@ -133,6 +137,8 @@ class ModelMeta(ModelMetaclass):
             is_building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
+        add_link_fields(model)
+        register(model)
         for kind in model.__mro__:
             if isinstance(kind, ModelMeta):  # the forms of base classes know the types of their subclasses
                 type.__setattr__(kind, "__stored_form__", None)
@@ -144,6 +150,7 @@ class ModelMeta(ModelMetaclass):
         _finish_fields(model)
         if model.__pydantic_complete__:
             indexes_of(model)  # refuses those of unknown fields
+            model.__check_views__()
         return model
 
     @property
@@ -224,6 +231,10 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         rev: str | None = Field(
             default=None, alias="rev", validation_alias=AliasChoices("_rev", "rev"), serialization_alias="rev"
         )
+
+    @classmethod
+    def __check_views__(cls) -> None:
+        """Check what the class declares beside its fields, once it is made and all its types are known."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -82,7 +82,7 @@ def _say_broken(name: str, broken: list[str]) -> str:
     named = "; ".join(broken[:_NAMED]) + ("; …" if len(broken) > _NAMED else "")
     documents = "1 stored document breaks" if len(broken) == 1 else f"{len(broken)} stored documents break"
     return (
-        f"{documents} the guard of {name}, so a change of them or a replication of them would be refused: {named}."
+        f"{documents} the guard of {name}, so a change or a replication of them would be refused: {named}."
         f" Mend them first, or try await {name}.repository().migrate()"
     )
 

@@ -11,7 +11,8 @@ from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.store.binding import declare_database
 from couchmodel._model.store.guard_plan import plan_guards
-from couchmodel._model.store.steps import Step
+from couchmodel._model.store.steps import Step, wait_until_built
+from couchmodel._model.store.view_plan import plan_view_pruning, plan_views
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
@@ -107,6 +108,8 @@ async def plan_model(model: type[DocumentModel], database: Database) -> AsyncIte
         yield Step(f"set the revs_limit of {database.id!r} to {limit}", partial(_put, database, "_revs_limit", limit))
     async for step in _plan_indexes(model, database, exists=exists):
         yield step
+    async for step in plan_views(model, database, exists=exists):
+        yield step
     async for step in plan_guards(model, database, exists=exists):
         yield step
 
@@ -129,6 +132,9 @@ async def plan_pruning(models: Iterable[type[DocumentModel]], database: Database
     """Yield the steps that delete the indexes of couchmodel that none of the models declares any more."""
     if not await database.exists():
         return
+    models = list(models)
+    async for step in plan_view_pruning(models, database):
+        yield step
     declared = {f"_design/{index.design}" for model in models for index in model_indexes(model)}
     for index in await _stored_indexes(database):
         design = index["ddoc"]
@@ -151,8 +157,12 @@ async def _create_index(database: Database, index: ModelIndex) -> None:
     await database.index(index.definition, ddoc=index.design, name=index.name, type="json")
     condition: JSONObject = {path: {"$exists": True} for path in index.paths}
     body = {"selector": condition, "use_index": [index.design, index.name], "fields": ["_id"]}
-    async for _ in find_rows(database.session, database.path, body, 1):
-        pass
+
+    async def ask() -> None:
+        async for _ in find_rows(database.session, database.path, body, 1):
+            pass
+
+    await wait_until_built(ask)
 
 
 async def _create(database: Database) -> None:

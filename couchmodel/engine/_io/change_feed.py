@@ -109,6 +109,7 @@ class FeedRequest:
 
     def request(self, database: tuple[str, ...], position: FeedPosition) -> Request:
         """Return the request for the changes after a position."""
+        # A copy: each connection begins at another sequence.
         query = dict(self._query)
         if position.last_seq is not None:
             query["since"] = position.last_seq

@@ -12,6 +12,8 @@ class LineSplitter:
 
     def feed(self, piece: bytes) -> list[bytes]:
         r"""Return the lines that this piece completes, without their ``\n``."""
+        # What comes before the first line break ends the line that was begun, and what comes after the last begins
+        # another.
         first, *others = piece.split(b"\n")
         self._rest.append(first)
         if not others:

@@ -29,6 +29,7 @@ def encode_aiocouch_params(params: Mapping[str, Any]) -> dict[str, str]:
     A string counts as a JSON text if it is one of a string, list or object. All parameters that are None are left out.
     """
     given = {name: value for name, value in params.items() if value is not None}
+    # A program that encodes its keys itself, as for aiocouch, must not have them encoded twice.
     texts = {name: value for name, value in given.items() if name in _KEY_PARAMS and _is_json(value)}
     return encode_params({name: value for name, value in given.items() if name not in texts}) | texts
 

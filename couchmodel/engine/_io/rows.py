@@ -15,7 +15,7 @@ from couchmodel.engine._io.session import Session
 from couchmodel.errors import ProtocolError
 from couchmodel.types import JSONObject
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "document_text"]
 
 _ROW_MEMBERS: Final = ("docs", "rows", "results")
 """The members that hold the rows, in the answers of ``_find``, of views, and of ``_changes``."""
@@ -67,6 +67,19 @@ class Rows:
             message = f"the answer was cut off or is not CouchDB's ({self._request.method} {self._request.path[-1]})"
             raise ProtocolError(message) from None
         return rows
+
+
+def document_text(row: bytes) -> bytes | None:
+    """Return the JSON text of the document in a row of ``include_docs``; None if the row has none.
+
+    ``doc`` is the last member of a row. The text is cut out, unless the key or the value may have such a member.
+    """
+    if row.endswith(b',"doc":null}'):
+        return None
+    if row.count(b',"doc":{') == 1:
+        return row[row.index(b',"doc":{') + 7 : -1]
+    document = decode(row).get("doc")
+    return None if document is None else encode(document)
 
 
 class _RowSplitter:

@@ -129,6 +129,7 @@ def _remaining_length(file: IO[bytes]) -> int | None:
     try:  # a pipe or a socket cannot seek, and its length is not known
         position = file.tell()
         end = file.seek(0, os.SEEK_END)
+        # Back to where the caller had left it: the rest is the content.
         file.seek(position)
     except (OSError, ValueError):
         return None

@@ -31,6 +31,7 @@ from typing_extensions import TypedDict
 from couchmodel import CouchModel, Field
 from couchmodel._embedded.javascript.engine import Scripts
 from couchmodel._model.guard.constraints import Constraints, constraints_of
+from couchmodel._model.guard.javascript import design_of
 from couchmodel._wire.guards import Guard
 from tests.model.guard.constrained import Cat, Dog, JavaScriptGuard, Node, run
 
@@ -194,7 +195,8 @@ def test_the_members_of_a_value_are_checked(annotation: Any, good: Any, bad: Any
             "the pattern a*b is guarded for texts of up to 2000 characters only",
         ),
         (FutureDate, "that it is in the future is not guarded"),
-        (Annotated[Decimal, Field(ge=1)], "ge is not guarded, since decimals are stored as text"),
+        (datetime | int, "its time zone and the width of its fraction are not guarded in a union"),
+        (Decimal, "a text of more than 2000 characters passes"),
         (dict[int, int], "its names are not guarded, since JSON has texts only there"),
         (Annotated[int, Field(lt=2**60)], "lt is guarded with the precision of JavaScript, of 53 bits"),
     ],
@@ -202,6 +204,25 @@ def test_the_members_of_a_value_are_checked(annotation: Any, good: Any, bad: Any
 )
 def test_what_a_guard_lacks_is_said(annotation: Any, sentence: str) -> None:
     assert [said.partition(": ")[2] for said in constraints_of(model_of(annotation)).missing] == [sentence]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(?!(a+)+b)", "(aa|a)*c", "a*a*a*a*b", r"(a)\1", "(a{1,9}){9}b", "a*b*"])
+def test_a_design_document_cannot_have_a_pattern_that_takes_for_ever(pattern: str) -> None:
+    declaration = constraints_of(model_of(str)).declaration
+    declaration["rules"]["document"]["members"][0]["rule"]["pattern"] = {"source": pattern, "said": ""}
+    assert Guard.of_design(design_of(declaration)) is None
+
+
+def test_a_document_that_takes_too_many_attempts_is_refused() -> None:
+    declaration = constraints_of(model_of(Any)).declaration
+    node = {"is": "rule", "name": "document"}
+    members = [{"name": "a", "rule": {"is": "nullable", "rule": node}}, {"name": "b", "rule": {"is": "null"}}]
+    either = {"is": "object", "members": members}
+    guard = Guard({**declaration, "rules": {"document": {"is": "union", "choices": [either, either]}}})
+    document: dict[str, Any] = {"b": 1}
+    for _ in range(40):
+        document = {"a": document}
+    assert guard.find_breach("x", document) == "document: is nested too deeply to be checked"
 
 
 def test_a_bound_that_javascript_cannot_hold_is_never_too_strict(scripts: Scripts) -> None:

@@ -55,6 +55,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     if options.partition and not database.partitioned:
         raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
+    # Before the index is looked up, so that it cannot be cleared away in between: see ``storage.readers``.
     reader = None if plan.index.design is None else store.reader(catalogue.designs[plan.index.design].signature)
     source = await _open_source(store, database, catalogue, plan, options)
     if reader is not None and source is not None:
@@ -257,6 +258,7 @@ class _FindAnswer:
         warnings = [*_index_warnings(self._plan), *_scan_warnings(self._total)]
         if warnings:
             members["warning"] = "\n".join(warnings)
+        # An answer without documents has not been begun yet.
         begin = b"" if self._total.returned else self._separator
         return begin + b"\n],\n" + encode(members)[1:] + b"\n"
 

@@ -61,6 +61,7 @@ async def update(exchange: Exchange) -> Response:
     response = _function_response(answer, 201 if writes else 200)
     if writes:
         written = await _save(exchange, document)
+        # The function's own headers win.
         response.headers = {**written, **response.headers}
     return response
 

@@ -12,6 +12,7 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import find_winner, require_living
 from couchmodel._embedded.queries import view_rows as views
 from couchmodel._embedded.queries.grouping import Grouping
+from couchmodel._embedded.queries.large_groups import LargeGroups, can_reduce, reduce_large_groups
 from couchmodel._embedded.queries.view_rows import Batch, Cursor, Source
 from couchmodel._embedded.rules.collation import COLLATOR
 from couchmodel._embedded.rules.params import require_json_type
@@ -23,7 +24,7 @@ from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Database, Store
 from couchmodel._embedded.views import builder as indexing
-from couchmodel._embedded.views.designs import Design, View, parse_design
+from couchmodel._embedded.views.designs import QUERY, Design, View, parse_design
 from couchmodel._embedded.views.params import (
     NOT_GIVEN,
     ViewQuery,
@@ -214,6 +215,7 @@ class _ViewQuery:
         if self.query.limit == 0:
             return
         thread = _ScriptThread() if reducer.is_script else None
+        large = can_reduce(self.view.reduce) and self.design.language != QUERY
         try:
             for span in views.spans(self.query, self.view):
                 if self.query.level == 0 and self.view.reduce == "_count":
@@ -222,12 +224,22 @@ class _ViewQuery:
                 grouping = Grouping(self.view, self.query.level, reducer.make)
                 cursor: Cursor | None = Cursor([span], None)
                 while cursor is not None:
+                    if large and not grouping.is_open:
+                        groups, cursor, is_small = await self._reduce_large(source, cursor)
+                        yield groups
+                        if not is_small or cursor is None:
+                            continue
                     groups, cursor = await self._step(source, cursor, grouping, thread)
                     yield groups
+                    if large and groups and cursor is not None:  # the next group may be large
+                        cursor = replace(cursor, after=grouping.leave())
                 yield await thread.run(grouping.finish) if thread else grouping.finish()
         finally:
             if thread is not None:
                 thread.close()
+
+    async def _reduce_large(self, source: Source, cursor: Cursor) -> LargeGroups:
+        return await self.store.read_in_thread(reduce_large_groups, source, self.query.level, cursor)
 
     async def _count(self, source: Source, span: Span) -> list[bytes]:
         """Return a whole span as one group, counted by SQLite without a look at its rows."""

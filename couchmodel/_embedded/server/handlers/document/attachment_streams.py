@@ -97,6 +97,7 @@ class ContentUpload:
     async def _flush(self) -> None:
         piece = bytes(self._pending)
         self._pending.clear()
+        # Hashing and compressing a short piece takes less time than the way to a thread.
         if len(piece) < limits.INLINE_PIECE_BYTES:
             self._content.feed(piece)
         else:

@@ -160,6 +160,7 @@ async def write_revision(exchange: Exchange, edit: Edit, *, replicated: bool = F
     await hash_password(database, edit)
     check = write_check(database, exchange.user)
     job = bind(_write_job, database.number, edit, replicated, check)
+    # Such a write does little but wait for the disk, see ``Store.write``.
     short = len(edit.text) <= limits.LARGE_BODY and not edit.attachments
     return await write_checked(exchange.store, database, job, check, short=short)
 

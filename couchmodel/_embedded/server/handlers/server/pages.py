@@ -74,6 +74,7 @@ def _read_page(folder: Path, request: Request) -> Response:
         status, content = file.stat(), file.read_bytes()
     except OSError:
         raise NotFoundError("missing") from None
+    # By time and size, so that the file need not be hashed.
     tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
     headers = {"cache-control": "private, must-revalidate", "etag": tag, "content-security-policy": POLICY}
     if has_current_etag(request.headers, tag):

@@ -82,6 +82,7 @@ async def _read_form(request: Request) -> dict[str, str]:
 
 
 def _user_name(form: Mapping[str, str]) -> str:
+    # CouchDB takes either name of the field.
     names = {form[key] for key in ("name", "username") if key in form}
     if not names:
         raise BadRequestError("request body must contain a username")

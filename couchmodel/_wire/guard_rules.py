@@ -12,9 +12,13 @@ from calendar import monthrange
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from couchmodel._wire.pattern_time import LONGEST, SlowPatternError, has_linear_time
 from couchmodel.types import JSONObject
 
-__all__ = ["LARGEST_EXACT", "Breach", "Check", "compile_rule", "is_number"]
+__all__ = ["LARGEST_EXACT", "Breach", "Check", "NamedChecks", "TooComplexError", "compile_rule", "is_number"]
+
+_MOST_ATTEMPTS: Final = 1_000_000
+"""The most choices of unions that are tried for a document. Nested unions try each other's choices again and again."""
 
 LARGEST_EXACT: Final = 2**53
 """The number from which on JavaScript rounds whole numbers."""
@@ -25,24 +29,44 @@ Breach: TypeAlias = list[str]
 Check: TypeAlias = Callable[[Any], Breach | None]
 
 
-def compile_rule(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+class TooComplexError(Exception):
+    """A document takes too many attempts to be checked."""
+
+
+class NamedChecks(dict[str, Check]):
+    """The checks of the rules that have names, and the number of attempts that are left for a document."""
+
+    attempts = 0
+
+    def begin(self) -> None:
+        """Begin with a new document."""
+        self.attempts = _MOST_ATTEMPTS
+
+    def try_once(self) -> None:
+        """Note an attempt. Raises TooComplexError if none is left."""
+        self.attempts -= 1
+        if self.attempts < 0:
+            raise TooComplexError
+
+
+def compile_rule(rule: JSONObject, named: NamedChecks) -> Check:
     """Return the check of a rule. ``named`` has the checks of all names by the time that a document is checked."""
     return _RULES[rule["is"]](rule, named)
 
 
-def _optional(rule: JSONObject | None, named: Mapping[str, Check]) -> Check | None:
+def _optional(rule: JSONObject | None, named: NamedChecks) -> Check | None:
     return None if rule is None or rule["is"] == "anything" else compile_rule(rule, named)
 
 
-def _anything(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _anything(rule: JSONObject, named: NamedChecks) -> Check:
     return lambda _: None
 
 
-def _null(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _null(rule: JSONObject, named: NamedChecks) -> Check:
     return lambda value: None if value is None else ["has to be null"]
 
 
-def _boolean(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _boolean(rule: JSONObject, named: NamedChecks) -> Check:
     return lambda value: None if value is True or value is False else ["has to be true or false"]
 
 
@@ -61,7 +85,7 @@ def _to_double(number: float) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def _number(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _number(rule: JSONObject, named: NamedChecks) -> Check:
     whole, bounds = rule.get("whole", False), _bounds(rule)
 
     def check(value: Any) -> Breach | None:
@@ -113,7 +137,7 @@ def _is_about_multiple(value: float, factor: float) -> bool:
     return rest <= tolerance or abs(rest - factor) <= tolerance
 
 
-def _text(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _text(rule: JSONObject, named: NamedChecks) -> Check:
     said = rule.get("said", "has to be a text")
     shortest, longest = rule.get("min_length", 0), rule.get("max_length", math.inf)
     breaks_pattern = _pattern(rule["pattern"]) if "pattern" in rule else None
@@ -146,6 +170,8 @@ def _pattern(pattern: JSONObject) -> Callable[[str], bool]:
     the texts that a slow pattern is asked about.
     """
     search = re.compile(pattern["source"], re.ASCII).search
+    if not has_linear_time(pattern["source"]) and not pattern.get("longest", math.inf) <= LONGEST:
+        raise SlowPatternError("it is slow, and is to be compared with long texts")
     printable, longest = pattern.get("printable", False), pattern.get("longest", math.inf)
 
     def breaks(value: str) -> bool:
@@ -159,7 +185,7 @@ def _pattern(pattern: JSONObject) -> Callable[[str], bool]:
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]").search
 
 
-def _choice(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _choice(rule: JSONObject, named: NamedChecks) -> Check:
     values = {_key(value) for value in rule["values"]}
     breach = [f"has to be {rule['said']}"]
     return lambda value: None if not isinstance(value, (dict, list)) and _key(value) in values else list(breach)
@@ -173,7 +199,7 @@ def _key(value: Any) -> tuple[str, Any]:
 # --- arrays and objects
 
 
-def _list(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _list(rule: JSONObject, named: NamedChecks) -> Check:
     items = _optional(rule.get("items"), named)
     outside = _size(rule, "elements")
 
@@ -208,7 +234,7 @@ def _first_breach(check: Check | None, values: Sequence[Any], start: int = 0) ->
     return None
 
 
-def _tuple(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _tuple(rule: JSONObject, named: NamedChecks) -> Check:
     before, after = ([compile_rule(each, named) for each in rule[part]] for part in ("before", "after"))
     items = _optional(rule.get("items"), named)
     count, is_open = len(before) + len(after), "items" in rule
@@ -230,7 +256,7 @@ def _tuple(rule: JSONObject, named: Mapping[str, Check]) -> Check:
     return check
 
 
-def _map(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _map(rule: JSONObject, named: NamedChecks) -> Check:
     keys, values = _optional(rule.get("keys"), named), _optional(rule.get("values"), named)
     outside = _size(rule, "members")
 
@@ -253,7 +279,7 @@ def _map(rule: JSONObject, named: Mapping[str, Check]) -> Check:
     return check
 
 
-def _object(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _object(rule: JSONObject, named: NamedChecks) -> Check:
     members = [
         (each["name"], each.get("required", False), each.get("or", ()), _optional(each.get("rule"), named))
         for each in rule["members"]
@@ -278,16 +304,17 @@ def _object(rule: JSONObject, named: Mapping[str, Check]) -> Check:
 # --- one of several rules
 
 
-def _nullable(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _nullable(rule: JSONObject, named: NamedChecks) -> Check:
     inner = compile_rule(rule["rule"], named)
     return lambda value: None if value is None else inner(value)
 
 
-def _union(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _union(rule: JSONObject, named: NamedChecks) -> Check:
     choices = [compile_rule(each, named) for each in rule["choices"]]
 
     def check(value: Any) -> Breach | None:
         for choice in choices:
+            named.try_once()
             if choice(value) is None:
                 return None
         return ["fits none of its types"]
@@ -295,7 +322,7 @@ def _union(rule: JSONObject, named: Mapping[str, Check]) -> Check:
     return check
 
 
-def _tagged(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _tagged(rule: JSONObject, named: NamedChecks) -> Check:
     by, said = rule["by"], rule["said"]
     choices = {name: compile_rule(each, named) for name, each in rule["choices"].items()}
 
@@ -310,12 +337,12 @@ def _tagged(rule: JSONObject, named: Mapping[str, Check]) -> Check:
     return check
 
 
-def _reference(rule: JSONObject, named: Mapping[str, Check]) -> Check:
+def _reference(rule: JSONObject, named: NamedChecks) -> Check:
     name = rule["name"]
     return lambda value: named[name](value)  # noqa: PLW0108 - a rule may refer to one that is compiled later
 
 
-_RULES: Final[Mapping[str, Callable[[JSONObject, Mapping[str, Check]], Check]]] = {
+_RULES: Final[Mapping[str, Callable[[JSONObject, NamedChecks], Check]]] = {
     "anything": _anything,
     "null": _null,
     "boolean": _boolean,

@@ -1,0 +1,1 @@
+"""Models in modules that import each other for type checkers only."""

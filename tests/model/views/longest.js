@@ -1,0 +1,5 @@
+function (doc) {
+  if (doc.type === "book") {
+    emit(doc.title, doc.title.length);
+  }
+}

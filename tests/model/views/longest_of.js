@@ -1,0 +1,3 @@
+function (keys, values, rereduce) {
+  return Math.max.apply(null, values);
+}
