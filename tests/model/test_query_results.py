@@ -331,6 +331,7 @@ class Branch(BaseModel):
 
 
 class Tree(CouchModel):
+    size: Mapped[tuple[int, Decimal]] = Field(default=(1, Decimal("3.5")))
     root: Mapped[Branch] = Field(default_factory=lambda: Branch(inner=Branch()))
 
 
@@ -339,6 +340,13 @@ async def test_values_of_a_model_that_embeds_itself_are_read(database: Database)
     await trees.save(Tree())
     inner: Any = Tree.root.inner
     assert await trees.find().values(Tree.root.price, inner.price) == [(Decimal("1.5"), Decimal("1.5"))]
+
+
+async def test_each_place_of_a_tuple_has_a_type_of_its_own(database: Database) -> None:
+    trees = Repository(Tree, database)
+    await trees.save(Tree())
+    size: Any = Tree.size
+    assert await trees.find(size[1] == Decimal("3.5"), size[0] == 1).values(size[1]) == [Decimal("3.5")]
 
 
 IDS = ["D1", "D2", "D3", "Z", "book:1", "book:Z", "book:a", "d1", "d2", "e", "\u00e9"]

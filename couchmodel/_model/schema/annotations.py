@@ -56,13 +56,18 @@ def bare_type(annotation: Any) -> Any:
     return annotation
 
 
-def element_type(annotation: Any) -> Any:
-    """Return the type of the elements of a list, set or tuple; None if the type is not one of them."""
+def element_type(annotation: Any, place: int | None = None) -> Any:
+    """Return the type of the elements of a list, set or tuple, or of the element at a place of it.
+
+    The result is None if the type is not one of them.
+    """
     kind = bare_type(annotation)
     origin = get_origin(kind) or kind
     if origin not in _SEQUENCES:
         return None
     arguments = [each for each in get_args(kind) if each is not ...]
+    if place is not None and origin is tuple and len(arguments) == len(get_args(kind)):
+        return arguments[place] if -1 < place < len(arguments) else Any
     return arguments[0] if len(set(map(str, arguments))) == 1 else Any
 
 

@@ -325,7 +325,7 @@ class FieldExpression(Generic[T]):
         kind = bare_type(self._place.annotation)
         if fields_of(kind) is not None:
             return self._member(str(key))
-        element = element_type(kind)
+        element = element_type(kind, key if isinstance(key, int) else None)
         arguments = get_args(kind)
         inner = element if element is not None else arguments[-1] if arguments else Any
         if element is None and arguments and not isinstance(key, str) and self._place.root is not None:
