@@ -52,6 +52,7 @@ CONDITIONS: dict[str, Any] = {
     "b=2": Part.b == 2,
     "b<3": Part.b < 3,
     "c=1": Part.c == "1",
+    "not b>2": ~(Part.b > 2),
     "none": Part.note.is_none(),
 }
 SORTS = ((), ("a",), ("-b",), ("b", "a"))
@@ -80,6 +81,7 @@ def _holds(part: Part, name: str) -> bool:
         "b=2": part.b == 2,
         "b<3": part.b < 3,
         "c=1": part.c == "1",
+        "not b>2": part.b <= 2,
         "none": part.note is None,
     }[name]
 
@@ -229,8 +231,34 @@ async def test_a_strict_connection_refuses_scans(strict: Repository[Part]) -> No
     assert len(await strict.find(Part.a >= 1)) == 2
     assert len(await strict.find()) == 2
     assert len(await strict.find(col(Part.id) == "x")) == 1
-    with pytest.raises(NoIndexError, match=r"Index\('note'\)"):
-        await strict.find(Part.note == "n")
+    assert len((await strict.find().page(2)).items) == 2
+    scan = strict.find(Part.note == "n")
+    for ask in (scan.to_list, lambda: scan.page(2), scan.sort("id").to_list):
+        with pytest.raises(NoIndexError, match=r"Index\('note'\)"):
+            await ask()
+
+
+async def test_a_strict_connection_lets_a_change_be_tried_again(
+    strict: Repository[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await strict.save_all([Part(id=each) for each in ("D1", "d", "e")])
+    save_each = strict.save_each
+
+    async def save_late(documents: list[Part]) -> Any:
+        monkeypatch.setattr(strict, "save_each", save_each)
+        for id in ("D1", "d"):
+            other = await strict.get(id)
+            other.note = "changed meanwhile"
+            await strict.save(other)
+        return await save_each(documents)
+
+    monkeypatch.setattr(strict, "save_each", save_late)
+    assert await strict.find().update(Part.a.set(7)) == 3
+    assert {part.id: (part.a, part.note) for part in await strict.find()} == {
+        "D1": (7, "changed meanwhile"),
+        "d": (7, "changed meanwhile"),
+        "e": (7, None),
+    }
 
 
 async def test_an_older_server_is_asked_before_a_scan(

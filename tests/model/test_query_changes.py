@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from couchmodel import (
     BulkError,
@@ -173,3 +173,41 @@ async def test_a_member_of_a_dictionary_is_assigned_by_its_key(database: Databas
     pages: Any = Diary.pages
     assert await diaries.find().update(pages[day].set(2)) == 1
     assert (await diaries.get("d")).pages == {day: 2}
+
+
+class Span(CouchModel):
+    start: Mapped[int] = Field(default=0)
+    end: Mapped[int] = Field(default=1)
+
+    @model_validator(mode="after")
+    def check(self) -> "Span":
+        if self.start >= self.end:
+            raise ValueError("the start is before the end")
+        return self
+
+
+async def test_a_rule_of_the_whole_model_holds_after_all_assignments(database: Database) -> None:
+    spans = Repository(Span, database)
+    span = Span(id="s")
+    await spans.save(span)
+    await span.update(start=5, end=9)
+    assert await spans.find().update(Span.start.set(15), Span.end.set(19)) == 1
+    for values in ({"start": 20}, {"start": 30, "end": 25}, {"start": 20, "end": "x"}):
+        with pytest.raises(DocumentError):
+            await span.update(**values)
+    assert (span.start, span.end) == (5, 9)
+    await span.refresh()
+    assert (span.start, span.end) == (15, 19)
+
+
+async def test_a_frozen_document_is_not_assigned_to(database: Database) -> None:
+    class Coin(CouchModel, frozen=True):
+        cents: Mapped[int] = Field(default=0)
+
+    coins = Repository(Coin, database)
+    coin = Coin(id="c")
+    await coins.save(coin)
+    with pytest.raises(DocumentError, match="frozen"):
+        await coin.update(cents=5)
+    assert coin.cents == 0
+    assert await coins.find().update(Coin.cents.set(5)) == 1

@@ -24,6 +24,7 @@ from couchmodel import (
     Query,
     QueryError,
     Repository,
+    col,
 )
 from couchmodel.engine import Database
 
@@ -338,3 +339,26 @@ async def test_values_of_a_model_that_embeds_itself_are_read(database: Database)
     await trees.save(Tree())
     inner: Any = Tree.root.inner
     assert await trees.find().values(Tree.root.price, inner.price) == [(Decimal("1.5"), Decimal("1.5"))]
+
+
+IDS = ["D1", "D2", "D3", "Z", "book:1", "book:Z", "book:a", "d1", "d2", "e", "\u00e9"]
+
+
+@pytest.mark.parametrize(("low", "high"), [("D1", "d"), ("D2", "d1"), ("book:", "book:\ufff0"), ("Z", "e"), ("d", "D")])
+async def test_ids_between_two_bounds_are_those_between_their_bytes(database: Database, low: str, high: str) -> None:
+    class Plain(CouchModel):
+        n: Mapped[int] = Field(default=0)
+
+    plains = Repository(Plain, database)
+    await plains.save_all([Plain(id=each) for each in IDS])
+    id = col(Plain.id)
+    query = plains.find(id > low, ~(id >= high))
+    expected = sorted(each for each in IDS if low < each < high)
+    assert sorted(plain.id for plain in await query) == expected
+    assert sorted(plain.id for plain in await plains.find(id.between(low, high), id != low, id != high)) == expected
+    found, token = list[str](), None
+    while len(found) < len(expected):
+        page = await query.page(2, after=token)
+        found += [plain.id for plain in page.items]
+        token = page.next
+    assert (found, token) == (expected, None)

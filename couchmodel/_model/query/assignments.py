@@ -1,6 +1,6 @@
 """Assignments to fields of documents: checked by name and by type before anything is changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
@@ -38,6 +38,8 @@ def assign_names(document: DocumentModel, values: Mapping[str, Any]) -> None:
     """
     fields = type(document).__pydantic_fields__
     for name in values:
+        if type(document).model_config.get("frozen"):
+            _refuse(document, name, "its model is frozen: change it by a query, or store a copy")
         if name not in fields:
             _refuse(document, name, f"there is no such field{nearest(name, fields)}")
         if name in ("id", "rev"):
@@ -53,18 +55,29 @@ def assign(document: DocumentModel, assignments: Iterable[Assignment]) -> None:
     _assign_all(document, [(each.place.names, each.value) for each in assignments])
 
 
-def _assign_all(document: DocumentModel, values: Iterable[tuple[tuple[str, ...], Any]]) -> None:
+def _assign_all(document: DocumentModel, values: Sequence[tuple[tuple[str, ...], Any]]) -> None:
     changed = document.model_copy(deep=True)
+    if len(values) > 1:  # a rule of the whole model may hold only when all of them are assigned
+        for names, value in values:
+            _assign_one(document, changed, names, value, is_last=False)
     for names, value in values:
-        try:
-            _assign_at(changed, names, value)
-        except ValidationError as error:
-            found: Any = error.errors(include_url=False, include_context=False)
-            _refuse(document, ".".join(names), "; ".join(each["msg"] for each in found), found)
-        except (LookupError, TypeError, AttributeError):
-            _refuse(document, ".".join(names), "the document has no such place")
+        _assign_one(document, changed, names, value)
     vars(document).update(vars(changed))
     document.__pydantic_fields_set__.update(changed.__pydantic_fields_set__)
+
+
+def _assign_one(
+    document: DocumentModel, changed: Any, names: tuple[str, ...], value: Any, *, is_last: bool = True
+) -> None:
+    """Assign a value in the copy ``changed``. Unless ``is_last``, a rule of the whole model may be broken."""
+    try:
+        _assign_at(changed, names, value)
+    except ValidationError as error:
+        found: Any = error.errors(include_url=False, include_context=False)
+        if is_last or any(each["loc"] for each in found):
+            _refuse(document, ".".join(names), "; ".join(each["msg"] for each in found), found)
+    except (LookupError, TypeError, AttributeError):
+        _refuse(document, ".".join(names), "the document has no such place")
 
 
 def _assign_at(target: Any, names: tuple[str, ...], value: Any) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from couchmodel._model.query import changes, pages
 from couchmodel._model.query.aggregates import Average, Largest, Smallest, Sum
+from couchmodel._model.query.id_bounds import separate_id_bounds
 from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths
 from couchmodel._model.query.ordering import read_order
 from couchmodel._model.query.pages import Page
@@ -263,7 +264,8 @@ class Query(Generic[T]):
         if chosen is not None:  # another index may have more columns, and so another order
             body["use_index"] = [chosen.index.design, chosen.index.name]
         if after is not None:
-            body["selector"] = pages.continue_after(body["selector"], order, pages.read_token(key, after))
+            rest = pages.continue_after(body["selector"], order, pages.read_token(key, after))
+            body["selector"] = separate_id_bounds(rest)
         if "fields" in body:
             body["fields"] = list(dict.fromkeys([*body["fields"], *(each.path for each in order)]))
         rows = [row async for batch in self._rows(body, size + 1) for row in batch]
@@ -348,8 +350,11 @@ class Query(Generic[T]):
 
     def only(self, ids: Sequence[str]) -> Self:
         """Return the query for those of its documents that have one of the ids, without a limit."""
-        among = Comparison(Place(("_id",), str), "$in", list(ids))
-        return replace(self, conditions=(*self.conditions, among), max_count=None, skip_count=0, errors=[])
+        place = Place(("_id",), str)
+        among = Comparison(place, "$in", list(ids))
+        # CouchDB does not narrow what it reads by $in.
+        bounds = Comparison(place, "$gte", min(ids)), Comparison(place, "$lte", max(ids))
+        return replace(self, conditions=(*self.conditions, among, *bounds), max_count=None, skip_count=0, errors=[])
 
     def _documents(self) -> "Query[Any]":
         changed: Any = replace(self, reader=None, links=())
@@ -372,6 +377,7 @@ class Query(Generic[T]):
             body["selector"] = all_of(selector, *({path: {"$exists": True}} for path in chosen.added))
             if chosen.is_named:
                 body["use_index"] = [chosen.index.design, chosen.index.name]
+        body["selector"] = separate_id_bounds(body["selector"])
         if self.orderings:
             body["sort"] = [{ordering.path: ordering.direction} for ordering in self.orderings]
         if self.skip_count:

@@ -25,7 +25,7 @@ def advise_index(model: type, selector: Mapping[str, Any], order: Sequence[Order
     """Return the advice for a query that no index serves: the index to declare."""
     own = _type_field(model)
     paths = [path for path in indexable_paths(selector) if path not in ("_id", own)]
-    paths += [ordering.path for ordering in order if ordering.path not in paths]
+    paths += [ordering.path for ordering in order if ordering.path not in ("_id", *paths)]
     if not paths:
         return "no index serves its conditions, so keep it to few documents, or declare a View"
     said = ", ".join(map(repr, paths[:4]))

@@ -1,7 +1,7 @@
 """Translation of conditions to Mango selectors (CouchDB's manual, section ``/{db}/_find``)."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from couchmodel._model.codec.forms import encode_operand
 from couchmodel._model.schema.annotations import element_type
@@ -19,6 +19,9 @@ from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
 __all__ = ["all_of", "build_selector", "check_root"]
+
+
+_NEGATIONS: Final = {"$eq": "$ne", "$ne": "$eq", "$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
 
 
 def build_selector(conditions: Iterable[object], kind: JSONObject | None = None, *, model: type = object) -> JSONObject:
@@ -62,8 +65,18 @@ def _condition_selector(condition: Condition, model: type) -> JSONObject:
                 raise QueryError(f"the names of a selector are texts, such as 'rating', and {name!r} is none")
         return dict(condition.selector)
     if isinstance(condition, Negation):
-        return {"$not": _condition_selector(condition.member, model)}
+        return _negate(_condition_selector(condition.member, model))
     raise QueryError(f"{condition!r} is an unknown kind of condition")
+
+
+def _negate(selector: JSONObject) -> JSONObject:
+    """Return the negation, of a comparison in the form in which CouchDB looks for an index for it."""
+    (name, condition), *others = selector.items()
+    if not others and not name.startswith("$") and isinstance(condition, dict) and len(condition) == 1:
+        (operator, operand) = next(iter(condition.items()))
+        if operator in _NEGATIONS:
+            return {name: {_NEGATIONS[operator]: operand}}
+    return {"$not": selector}
 
 
 def _comparison_selector(condition: Comparison) -> JSONObject:

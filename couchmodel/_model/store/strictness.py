@@ -4,6 +4,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from couchmodel._model.query.indexes import indexable_paths
+from couchmodel._model.query.selector import all_of
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
 from couchmodel.engine._io.session import Session
@@ -36,9 +37,11 @@ async def strict_body(database: Database, body: JSONObject, everything: JSONObje
     index, nor does one for all documents of a model, which have the selector ``everything``. Raises BadRequestError
     with the code ``invalid_index`` if no index serves the query.
     """
-    selector = body["selector"]
+    selector, is_sorted_by_id = _without_all_ids(body["selector"])
     if selector == everything or "_id" in indexable_paths(selector):
         return body
+    if is_sorted_by_id:  # CouchDB takes the order of ids for an index, and reads all documents in it
+        raise BadRequestError("No index serves the query in the order of ids.", code="invalid_index")
     session = database.session
     if _knows_option[session] is None:
         _knows_option[session] = _version(await session.get(())) >= _FIRST_VERSION
@@ -48,6 +51,13 @@ async def strict_body(database: Database, body: JSONObject, everything: JSONObje
     if answer["index"]["ddoc"] is None:
         raise BadRequestError("No index serves the query.", code="invalid_index")
     return body
+
+
+def _without_all_ids(selector: JSONObject) -> tuple[JSONObject, bool]:
+    """Return a selector without the condition that all ids meet, which a sort by ids needs; and whether it had it."""
+    parts = selector["$and"] if selector.keys() == {"$and"} else [selector]
+    others = [part for part in parts if part != {"_id": {"$gt": None}}]
+    return all_of(*others), len(others) < len(parts)
 
 
 def _version(welcome: Any) -> tuple[int, ...]:
