@@ -85,8 +85,9 @@ def _mark(method: F, event: str) -> F:
         raise ConfigurationError(
             f"{event} is for a method of a model: put it directly above its def, not over {method!r}"
         )
-    setattr(method, _MARK, (*getattr(method, _MARK, ()), event))
-    return method
+    marked: Any = method
+    setattr(marked, _MARK, (*getattr(marked, _MARK, ()), event))
+    return marked  # type: ignore[no-any-return]
 
 
 def _collect(model: type) -> dict[str, tuple[str, ...]]:
