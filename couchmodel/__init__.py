@@ -3,6 +3,7 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
+from couchmodel._model.mixins import Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
@@ -11,6 +12,14 @@ from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.schema.hooks import (
+    after_delete,
+    after_load,
+    after_save,
+    before_delete,
+    before_insert,
+    before_save,
+)
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
@@ -109,6 +118,7 @@ __all__ = [
     "StorageFullError",
     "StoreFileError",
     "TLSError",
+    "Timestamps",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",
@@ -117,7 +127,13 @@ __all__ = [
     "UnsupportedMediaTypeError",
     "View",
     "ViewRow",
+    "after_delete",
+    "after_load",
+    "after_save",
     "attachment",
+    "before_delete",
+    "before_insert",
+    "before_save",
     "col",
     "connect",
     "using",

@@ -7,9 +7,11 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import SaveReport, document_bodies, raise_refused
 from couchmodel._model.store.edits import add_merge
+from couchmodel._model.store.hooked import has_hooks, prepare, run_hooks
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
@@ -56,7 +58,7 @@ class StoredDocuments(Generic[M]):
             response = await self.session.send(Request("GET", self._path(id)))
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        return codec.load(self.model, response.body, self)
+        return self.load(response.body)
 
     async def get_or_none(self, id: str) -> M | None:
         """Load a document by its id, or return None if it is missing or deleted.
@@ -109,8 +111,10 @@ class StoredDocuments(Generic[M]):
         from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
         server carried it out.
         """
-        path = self._path_of(document)
+        self._check_model(document)
         await self._load_bases([document])
+        await prepare(document)
+        path = self._path_of(document)
         body = codec.body_to_send(document)
         if body is None:
             return
@@ -131,6 +135,7 @@ class StoredDocuments(Generic[M]):
             raise self._with_hint(error) from None
         else:
             self._note_saved(document, body, answer["rev"])
+            await run_hooks(document, "after_save")
 
     async def save_all(
         self, documents: Iterable[M], *, on_error: Literal["raise", "collect"] = "raise"
@@ -151,15 +156,24 @@ class StoredDocuments(Generic[M]):
     async def save_each(self, documents: Sequence[M]) -> list[tuple[M, CouchModelError]]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
         for document in documents:
-            self._path_of(document)  # refuses bad ids before anything is sent
+            self._check_model(document)
         await self._load_bases(documents)
+        for document in documents:
+            await prepare(document)
+            self._path_of(document)  # refuses bad ids before anything is sent
         sent = []
         for document in documents:
             if (body := codec.body_to_send(document)) is not None:
                 sent.append((document, body))
             if turn_is_due():
                 await give_turn()
-        return await self._write_many(sent)
+        refused = await self._write_many(sent)
+        if sent and has_hooks([type(document) for document, _ in sent], "after_save"):
+            failed = {id(document) for document, _ in refused}
+            for document, _ in sent:
+                if id(document) not in failed:
+                    await run_hooks(document, "after_save")
+        return refused
 
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
@@ -195,7 +209,10 @@ class StoredDocuments(Generic[M]):
 
     def load(self, row: bytes) -> M:
         """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
-        return codec.load(self.model, row, self)
+        document = codec.load(self.model, row, self)
+        for name in hooks_of(type(document), "after_load"):
+            getattr(document, name)()
+        return document
 
     async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
         refused: list[tuple[M, CouchModelError]] = []

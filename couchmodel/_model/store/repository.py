@@ -17,6 +17,7 @@ from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodi
 from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import Turn, save_merged
+from couchmodel._model.store.hooked import has_hooks, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
@@ -68,6 +69,7 @@ class Repository(StoredDocuments[M]):
             raise ConfigurationError(
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
+        await run_hooks(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document)
         await delete_linked(self, type(document), document.id, document.rev)
         try:
@@ -80,9 +82,24 @@ class Repository(StoredDocuments[M]):
         except NotFoundError as error:
             raise self._with_hint(error) from None
         codec.note_deleted(document)
+        await run_hooks(document, "after_delete")
 
     async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
+        kinds = [self.model, *form_of(self.model).kinds.values()]
+        if not has_hooks(kinds, "before_delete", "after_delete"):
+            return await self._delete_stubs(stubs)
+        documents = [each for each in await self.get_many(stub["_id"] for stub in stubs) if each is not None]
+        for document in documents:
+            await run_hooks(document, "before_delete")
+        refused = await self._delete_stubs(stubs)
+        failed = {id for id, _ in refused}
+        for document in documents:
+            if document.id not in failed:
+                await run_hooks(document, "after_delete")
+        return refused
+
+    async def _delete_stubs(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         refused: list[tuple[str, CouchModelError]] = []
         for stub in stubs:
             try:

@@ -1,0 +1,179 @@
+"""Hooks: methods that run around saves, deletions and loads; and time stamps, which are made of them."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from couchmodel import (
+    BulkError,
+    ConfigurationError,
+    Connection,
+    CouchModel,
+    Field,
+    Mapped,
+    NotFoundError,
+    Repository,
+    Timestamps,
+    after_delete,
+    after_load,
+    after_save,
+    before_delete,
+    before_insert,
+    before_save,
+)
+
+CALLS: list[str] = []
+
+
+class Base(CouchModel):
+    name: Mapped[str] = Field(default="")
+
+    @before_save
+    def first(self) -> None:
+        CALLS.append("first")
+
+
+class Page(Base):
+    slug: Mapped[str] = Field(default="")
+    views: Mapped[int] = Field(default=0, ge=0)
+
+    @before_insert
+    async def begin(self) -> None:
+        CALLS.append("begin")
+
+    @before_save
+    def make_slug(self) -> None:
+        CALLS.append("slug")
+        self.slug = self.name.lower().replace(" ", "-")
+        if self.name == "bad":
+            raise ValueError("a bad name")
+
+    @after_save
+    async def tell(self) -> None:
+        CALLS.append(f"saved {self.rev and self.rev[0]}")
+
+    @before_delete
+    def guard(self) -> None:
+        CALLS.append("delete")
+        if self.name == "kept":
+            raise ValueError("it is kept")
+
+    @after_delete
+    def forget(self) -> None:
+        CALLS.append("deleted")
+
+
+class Loud(CouchModel):
+    name: Mapped[str] = Field(default="")
+
+    @after_load
+    def shout(self) -> None:
+        self.name = self.name.upper()
+
+
+class Note(Timestamps):
+    text: Mapped[str] = Field(default="")
+
+
+@pytest.fixture
+async def pages(couch: Connection) -> AsyncIterator[Repository[Page]]:
+    database = await couch.create(f"test-{secrets.token_hex(6)}", q=1)
+    CALLS.clear()
+    yield Repository(Page, database)
+    with suppress(NotFoundError):
+        await database.delete()
+
+
+async def test_hooks_run_in_the_order_of_classes(pages: Repository[Page]) -> None:
+    page = Page(id="a", name="A Page")
+    await pages.save(page)
+    assert CALLS == ["begin", "first", "slug", "saved 1"]
+    assert (await pages.get("a")).slug == "a-page"
+    CALLS.clear()
+    await pages.save(page)
+    assert CALLS == []
+    page.views = 1
+    await pages.save(page)
+    assert CALLS == ["first", "slug", "saved 2"]
+    CALLS.clear()
+    await pages.delete(page)
+    assert CALLS == ["delete", "deleted"]
+
+
+async def test_hooks_run_in_bulk_too(pages: Repository[Page]) -> None:
+    await pages.save_all([Page(id=id, name=f"Page {id}") for id in "ab"])
+    assert CALLS == ["begin", "first", "slug", "begin", "first", "slug", "saved 1", "saved 1"]
+    assert [page.slug for page in await pages.find().sort("id")] == ["page-a", "page-b"]
+    CALLS.clear()
+    await pages.find().update(Page.views.set(3))
+    assert CALLS == ["first", "slug", "first", "slug", "saved 2", "saved 2"]
+    CALLS.clear()
+    assert await pages.find().delete() == 2
+    assert CALLS == ["delete", "delete", "deleted", "deleted"]
+
+
+async def test_a_hook_that_raises_leaves_all_as_it_was(pages: Repository[Page]) -> None:
+    page = Page(id="a", name="good")
+    await pages.save(page)
+    page.name = "bad"
+    with pytest.raises(ValueError, match="a bad name"):
+        await pages.save(page)
+    assert (page.name, page.slug) == ("bad", "good")
+    assert (await pages.get("a")).name == "good"
+    kept = Page(id="b", name="kept")
+    await pages.save(kept)
+    with pytest.raises(ValueError, match="it is kept"):
+        await pages.delete(kept)
+    assert (await pages.get("b")).name == "kept"
+
+
+async def test_no_hook_tells_of_a_save_that_was_refused(pages: Repository[Page]) -> None:
+    await pages.save(Page(id="a"))
+    CALLS.clear()
+    with pytest.raises(BulkError):
+        await pages.save_all([Page(id="a"), Page(id="b")])
+    assert CALLS.count("saved 1") == 1
+
+
+async def test_a_hook_runs_after_each_load(pages: Repository[Page]) -> None:
+    louds = Repository(Loud, pages.database)
+    await louds.save(Loud(id="a", name="quiet"))
+    assert (await louds.get("a")).name == "QUIET"
+    assert [each.name for each in await louds.find()] == ["QUIET"]
+
+
+async def test_documents_know_when_they_were_stored(pages: Repository[Page]) -> None:
+    notes = Repository(Note, pages.database)
+    begun = datetime.now(UTC)
+    note = Note(id="n")
+    await notes.save(note)
+    assert note.created_at == note.updated_at >= begun
+    before = note.updated_at
+    await notes.save(note)
+    assert note.updated_at == before
+    note.text = "changed"
+    await notes.save(note)
+    assert note.updated_at > note.created_at
+    old = Note(id="old", created_at=datetime(2001, 1, 1, tzinfo=UTC))
+    await notes.save(old)
+    assert (await notes.get("old")).created_at == datetime(2001, 1, 1, tzinfo=UTC)
+
+
+def test_what_cannot_be_a_hook_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="asynchronous"):
+
+        class _Slow(CouchModel):
+            @after_load
+            async def wait(self) -> None:
+                """Wait."""
+
+    with pytest.raises(ConfigurationError, match="directly above"):
+
+        class _Static(CouchModel):
+            @before_save
+            @staticmethod
+            def wait() -> None:
+                """Wait."""
