@@ -187,6 +187,25 @@ async def test_a_changed_index_stands_beside_the_old_one_until_it_is_pruned(
     await couch.database(name).delete()
 
 
+async def test_an_index_on_a_new_field_tells_of_the_documents_that_it_leaves_out(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Errand(CouchModel, indexes=[Index("owner", "due")]):
+        owner: Mapped[str]
+        due: Mapped[int] = Field(default=0)
+
+    await (await database.create("old", data={"owner": "ada"})).save()
+    errands = Repository(Errand, database)
+    with caplog.at_level(logging.WARNING, "couchmodel.plan"):
+        await errands.apply()
+        await errands.apply()
+    (record,) = caplog.records
+    assert "1 stored documents of Errand have no 'due'" in record.message
+    assert "migrate()" in record.message
+    await errands.migrate()
+    assert [errand.id for errand in await errands.find(Errand.owner == "ada")] == ["old"]
+
+
 async def test_models_are_applied_to_the_database_that_using_names(couch: Connection, database: Database) -> None:
     class Nameless(CouchModel, indexes=[Index("a")]):
         a: Mapped[int] = Field(default=0)

@@ -94,7 +94,8 @@ REFUSED: dict[str, Any] = {
     "key with a backslash": (lambda: H.by_text["a\\b"] == 1, "backslash"),
     "text for several": (lambda: H.pair[1].in_("abc"), "several values"),
     "instant for a day": (lambda: H.by_day[date(2026, 1, 1)] == AT, "of int"),
-    "element of another type": (lambda: H.colours.contains("red"), "Colour"),
+    "element of another type": (lambda: H.colours.contains("red"), "write Colour.RED"),
+    "no value of an enum": (lambda: H.door.colour == "pink", "its values are 'red', 'blue'"),
 }
 
 

@@ -197,6 +197,8 @@ async def test_the_token_of_another_query_is_refused(cakes: Repository[Cake]) ->
     for bad in (changed, "", "é", token[:-7], "x y"):
         with pytest.raises(QueryError, match="after="):
             await query.page(5, after=bad)
+    with pytest.raises(QueryError, match="not 0"):
+        await query.page(0)
     for limited in (query.limit(3), query.skip(1)):
         with pytest.raises(QueryError, match="limit"):
             await limited.page(5)

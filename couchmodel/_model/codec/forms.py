@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, Union
 from weakref import WeakKeyDictionary
@@ -119,8 +120,18 @@ def encode_operand(place: Place, value: object) -> Any:
         said = getattr(kind, "__name__", None) or str(kind)
         raise QueryError(
             f"{place.path or 'the element'} is of {said}, and cannot be compared with {value!r}"
-            f" of {type(value).__name__}{reason}"
+            f" of {type(value).__name__}{reason}{_enum_hint(kind, value)}"
         ) from None
+
+
+def _enum_hint(kind: Any, value: object) -> str:
+    """Return the advice to write a member of an enumeration, if the value is that of one."""
+    if not isinstance(kind, type) or not issubclass(kind, Enum):
+        return ""
+    try:
+        return f": write {kind(value)}"
+    except ValueError:
+        return f": its values are {', '.join(repr(each.value) for each in kind)}"
 
 
 def write_key(annotation: Any, key: object) -> str:

@@ -254,8 +254,10 @@ class Query(Generic[T]):
         query, else that of the ids. Every page costs the same. Raises QueryError if ``after`` is no token of this
         query, and if the query has a limit or skips results.
         """
-        if size < 1 or self.max_count is not None or self.skip_count:
-            raise QueryError("a page has 1 result or more, and its query has no limit and no skip of its own")
+        if not isinstance(size, int) or size < 1:
+            raise QueryError(f"a page has 1 result or more, not {size!r}")
+        if self.max_count is not None or self.skip_count:
+            raise QueryError("a query with a limit or a skip has no pages: the size of a page is its limit")
         self.errors.clear()
         order, chosen = self._page_order()
         query = replace(self, orderings=order[:-1] or order)

@@ -1,5 +1,6 @@
 """Plans: the changes that bring a database to what its models declare, known before they are made."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,8 @@ from couchmodel.errors import ConfigurationError, NotFoundError, PreconditionFai
 from couchmodel.types import JSONObject
 
 __all__ = ["Plan", "Step", "apply_steps", "check_together", "missing_members", "plan_model", "plan_pruning"]
+
+_log: Final = logging.getLogger("couchmodel.plan")
 
 _ATTEMPTS: Final = 6
 """How often a plan is made and applied while other processes, such as workers of a web server, do the same."""
@@ -125,7 +128,7 @@ async def _plan_indexes(model: type[DocumentModel], database: Database, *, exist
         if f"_design/{index.design}" not in there:
             where = f" where {encode(index.where).decode()}" if index.where else ""
             description = f"create the index {index.name!r} of {model.__name__} on {', '.join(index.paths)}{where}"
-            yield Step(description, partial(_create_index, database, index))
+            yield Step(description, partial(_create_index, model, database, index))
 
 
 async def plan_pruning(models: Iterable[type[DocumentModel]], database: Database) -> AsyncIterator[Step]:
@@ -152,8 +155,11 @@ async def _stored_indexes(database: Database) -> list[JSONObject]:
     return [index for index in answer["indexes"] if index["ddoc"] is not None]
 
 
-async def _create_index(database: Database, index: ModelIndex) -> None:
-    """Create an index, and wait until it is built, so that the first query does not have to."""
+async def _create_index(model: type[DocumentModel], database: Database, index: ModelIndex) -> None:
+    """Create an index, and wait until it is built, so that the first query does not have to.
+
+    Log a warning of the documents that it leaves out.
+    """
     await database.index(index.definition, ddoc=index.design, name=index.name, type="json")
     condition: JSONObject = {path: {"$exists": True} for path in index.paths}
     body = {"selector": condition, "use_index": [index.design, index.name], "fields": ["_id"]}
@@ -163,6 +169,8 @@ async def _create_index(database: Database, index: ModelIndex) -> None:
             pass
 
     await wait_until_built(ask)
+    async for note in missing_members(model, database, index.paths):
+        _log.warning(note)
 
 
 async def _create(database: Database) -> None:
@@ -181,10 +189,15 @@ def _security_document(security: Security) -> JSONObject:
     }
 
 
-async def missing_members(model: type[DocumentModel], database: Database) -> AsyncIterator[str]:
-    """Yield a note for each indexed field that stored documents of a model lack. An index leaves such documents out."""
+async def missing_members(
+    model: type[DocumentModel], database: Database, paths: Iterable[str] | None = None
+) -> AsyncIterator[str]:
+    """Yield a note for each indexed field that stored documents of a model lack. An index leaves such documents out.
+
+    ``paths`` are those of the fields to look at; the default is all that are indexed.
+    """
     kind = kind_selector(model, kinds_of(model))
-    for path in dict.fromkeys(path for index in model_indexes(model) for path in index.paths):
+    for path in dict.fromkeys(paths or (path for index in model_indexes(model) for path in index.paths)):
         body = {"selector": {**kind, path: {"$exists": False}}, "fields": ["_id"]}
         try:
             count = sum([len(rows) async for rows in find_rows(database.session, database.path, body, None)])
