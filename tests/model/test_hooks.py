@@ -1,7 +1,7 @@
 """Hooks: methods that run around saves, deletions and loads; and time stamps, which are made of them."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from couchmodel import (
     Field,
     Mapped,
     NotFoundError,
+    ProtocolError,
     Repository,
     Timestamps,
     after_delete,
@@ -136,6 +137,18 @@ async def test_no_hook_tells_of_a_save_that_was_refused(pages: Repository[Page])
     with pytest.raises(BulkError):
         await pages.save_all([Page(id="a"), Page(id="b")])
     assert CALLS.count("saved 1") == 1
+
+
+async def test_a_save_whose_answer_was_lost_runs_its_last_hook_when_it_is_repeated(
+    pages: Repository[Page], lost: Callable[[BaseException], None]
+) -> None:
+    page = Page(id="a", name="A")
+    lost(ProtocolError("cut off"))
+    with pytest.raises(ProtocolError):
+        await pages.save(page)
+    assert "saved 1" not in CALLS
+    await pages.save(page)
+    assert CALLS[-1] == "saved 1"
 
 
 async def test_a_hook_runs_after_each_load(pages: Repository[Page]) -> None:

@@ -166,7 +166,8 @@ class Processes:
     def _take(self, owner: ProcessOwner, numbers: Sequence[int]) -> Process:
         """Take a process for the owner, starting it if it is new.
 
-        It is an idle one, preferably with the contexts, or else one more, or else the next one to become idle.
+        It is an idle process of the owner, preferably one that has the contexts ``numbers`` already; else an idle one
+        of another owner, or a new one; else the next process that becomes idle.
         """
         if os.getpid() != self._pid:
             # A forked child inherits its parent's pipes. It must neither write to them nor end the processes at

@@ -111,7 +111,11 @@ class _DocumentSink:
 
 
 class _Frame:
-    """An object, an array or a string that has been entered."""
+    """An object, an array or a string that has begun and has not ended.
+
+    ``sign`` is the byte that opened it, ``place`` where it begins in the output. ``count`` counts its members, and
+    ``characters`` gathers a list of small numbers, which Erlang writes as a string; None if it is none.
+    """
 
     __slots__ = ("characters", "count", "names", "place", "sign")
 

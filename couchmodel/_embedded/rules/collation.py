@@ -236,7 +236,7 @@ class _Table:
         return unit, stays
 
     def elements(self, unit: str) -> Iterable[_Element]:
-        """Return the collation elements of a character or a contraction."""
+        """Return the collation elements of a character, or of a contraction: characters that sort as one (UTS #10)."""
         if unit in self.contractions:
             return self._elements_at(*self.contractions[unit])
         code = ord(unit)

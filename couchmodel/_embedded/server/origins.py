@@ -53,20 +53,18 @@ def check_host(asked: str, host: str) -> None:
 def _is_same_origin(origin: str, headers: Mapping[str, str]) -> bool:
     """Return True if a page's origin is the server, as the client addressed it. A proxy may leave out the port."""
     page = _host_and_port(origin)
-    server = _host_and_port(
-        "//" + (headers.get("x-forwarded-host") or headers.get("host", "")), urlsplit(origin).scheme
-    )
+    server = _host_and_port("//" + (headers.get("x-forwarded-host") or headers.get("host", "")))
     return page is not None and server is not None and page[0] == server[0] and server[1] in (None, page[1])
 
 
-def _host_and_port(url: str, scheme: str = "") -> tuple[str, int | None] | None:
+def _host_and_port(url: str) -> tuple[str, int | None] | None:
     """Return the host and the port of a URL, or None if it has no host.
 
-    A URL without a port has the default port of its own scheme. If ``scheme`` is given, its port is None instead.
+    A URL without a port has the default port of its scheme; without a scheme as well, its port is None.
     """
     try:
         parts = urlsplit(url)
-        port = parts.port if scheme else parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
     return (parts.hostname, port) if parts.hostname else None

@@ -111,7 +111,10 @@ async def array_response(head: bytes, rows: Sequence[bytes], tail: bytes) -> Res
 
 
 async def array_pieces(head: bytes, batches: AsyncIterator[list[bytes]], tail: bytes) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces of a JSON array of rows, as the batches of rows arrive."""
+    """Yield ``head``, the rows with commas between them as their batches arrive, and ``tail``.
+
+    ``head`` ends with the bracket that opens the array of rows, and ``tail`` begins with the one that closes it.
+    """
     separator = b"\n"
     yield head
     async for rows in batches:

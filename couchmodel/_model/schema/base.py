@@ -84,7 +84,7 @@ def _declare_computed(model: type, name: str) -> None:
 
 
 class Fields(Mapping[str, FieldExpression[Any]]):
-    """The fields of a model by their names: ``Recipe.fields["copy"]`` is a field that a method's name hides."""
+    """The fields of a model by their names: ``Recipe.fields["copy"]`` is the field, ``Recipe.copy`` the method."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model

@@ -130,6 +130,7 @@ class StoredDocuments(Generic[M]):
                 raise await self.complete_conflict(error, document) from None
             # The stored revision is the document's own. What was changed after it was sent is saved now.
             self._note_saved(document, *own)
+            await run_hooks(document, "after_save")
             await self.save(document)
         except NotFoundError as error:
             raise self._with_hint(error) from None
