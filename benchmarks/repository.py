@@ -81,7 +81,8 @@ async def rows() -> AsyncIterator[Row]:
 
 def make(n: int) -> Ranked:
     """Return a new document."""
-    return Ranked(**{**vars(recipe(f"r{n:06}")), "rank": n})
+    values: dict[str, Any] = {**vars(recipe(f"r{n:06}")), "rank": n}
+    return Ranked(**values)
 
 
 class PlainStore:

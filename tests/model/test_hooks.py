@@ -178,14 +178,14 @@ async def test_documents_know_when_they_were_stored(pages: Repository[Page]) -> 
 def test_what_cannot_be_a_hook_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="asynchronous"):
 
-        class _Slow(CouchModel):
+        class Slow(CouchModel):  # pyright: ignore[reportUnusedClass]
             @after_load
             async def wait(self) -> None:
                 """Wait."""
 
     with pytest.raises(ConfigurationError, match="directly above"):
 
-        class _Static(CouchModel):
+        class Static(CouchModel):  # pyright: ignore[reportUnusedClass]
             @before_save
             @staticmethod
             def wait() -> None:
