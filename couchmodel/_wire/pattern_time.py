@@ -9,7 +9,7 @@ from re import _constants as names  # type: ignore[attr-defined]  # pyright: ign
 from re import _parser as parser  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any, Final
 
-__all__ = ["LONGEST", "SlowPatternError", "has_linear_time"]
+__all__ = ["LONGEST", "SlowPatternError", "has_linear_time", "names", "parser"]
 
 _MANY: Final = 16
 """A repetition that may have more turns than this counts as endless."""

@@ -13,6 +13,7 @@ from couchmodel import (
     Connection,
     CouchModel,
     Field,
+    Link,
     Mapped,
     NotFoundError,
     ProtocolError,
@@ -73,6 +74,10 @@ class Loud(CouchModel):
     @after_load
     def shout(self) -> None:
         self.name = self.name.upper()
+
+
+class Pointer(CouchModel):
+    loud: Link[Loud]
 
 
 class Note(Timestamps):
@@ -156,6 +161,16 @@ async def test_a_hook_runs_after_each_load(pages: Repository[Page]) -> None:
     await louds.save(Loud(id="a", name="quiet"))
     assert (await louds.get("a")).name == "QUIET"
     assert [each.name for each in await louds.find()] == ["QUIET"]
+
+
+async def test_a_hook_runs_after_a_document_is_loaded_through_a_link(pages: Repository[Page]) -> None:
+    louds, pointers = Repository(Loud, pages.database), Repository(Pointer, pages.database)
+    await louds.save(Loud(id="a", name="quiet"))
+    await pointers.save(Pointer(id="p", loud="a"))
+    (pointer,) = await pointers.find({"loud": "a"}).prefetch(Pointer.loud)
+    assert pointer.loud.document is not None
+    assert pointer.loud.document.name == "QUIET"
+    assert [each and each.name for each in await louds.get_many(["a"])] == ["QUIET"]
 
 
 async def test_documents_know_when_they_were_stored(pages: Repository[Page]) -> None:

@@ -12,11 +12,9 @@ things have no equal in JavaScript or could hold up the database, and are told i
 import re
 import warnings
 from collections.abc import Iterable
-from re import _constants as names  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-from re import _parser as parser  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any, Final, NamedTuple
 
-from couchmodel._wire.pattern_time import LONGEST, SlowPatternError, has_linear_time
+from couchmodel._wire.pattern_time import LONGEST, SlowPatternError, has_linear_time, names, parser
 from couchmodel.types import JSONObject
 
 __all__ = ["PortablePattern", "UnportableError", "portable_pattern"]

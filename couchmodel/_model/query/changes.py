@@ -1,6 +1,6 @@
 """Changes to all documents of a query. Each document is guarded by its revision."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, Self
 
 from couchmodel._model.query.assignments import assign, check_assignments
@@ -50,41 +50,58 @@ class DocumentStore(Protocol):
 async def update_documents(query: DocumentQuery, store: DocumentStore, values: Iterable[object]) -> int:
     """Make assignments to all documents of a query, store them, and return how many there were."""
     assignments = check_assignments(store.model, values)
-    changed, refused = 0, []
-    for attempt in range(_ATTEMPTS):
-        documents = await query.to_list()
+
+    async def update(part: DocumentQuery) -> _Outcome:
+        documents = await part.to_list()
         for document in documents:
             assign(document, assignments)
-        failed = await store.save_each(documents)
-        changed += len(documents) - len(failed)
-        again, others = _split(failed, is_last=attempt == _ATTEMPTS - 1)
-        refused += others
-        if not again:
-            break
-        query = query.only([document.id for document in again])
-    _raise_refused(refused, changed, store.model)
-    return changed
+        refused = await store.save_each(documents)
+        return len(documents), [(document.id, error) for document, error in refused]
+
+    return await _change(query, store, update)
 
 
 async def delete_documents(query: DocumentQuery, store: DocumentStore) -> int:
     """Delete all documents of a query, and return how many were deleted."""
-    deleted, refused = 0, []
+
+    async def delete(part: DocumentQuery) -> _Outcome:
+        stubs = await part.stubs()
+        return len(stubs), await store.delete_each(stubs)
+
+    return await _change(query, store, delete)
+
+
+_Outcome = tuple[int, list[tuple[str, CouchModelError]]]
+"""The number of documents that a change was tried on, and the ids of those that were refused, with the errors."""
+
+
+async def _change(
+    query: DocumentQuery, store: DocumentStore, change: Callable[[DocumentQuery], Awaitable[_Outcome]]
+) -> int:
+    """Change all documents of a query, and those again that have changed meanwhile. Return how many were changed.
+
+    Raises BulkError if documents were refused, after all others are changed.
+    """
+    changed = 0
+    refused: list[CouchModelError] = []
     for attempt in range(_ATTEMPTS):
-        stubs = await query.stubs()
-        failed = await store.delete_each(stubs)
-        deleted += len(stubs) - len(failed)
+        count, failed = await change(query)
+        changed += count - len(failed)
         again, others = _split(failed, is_last=attempt == _ATTEMPTS - 1)
         refused += others
         if not again:
             break
         query = query.only(again)
-    _raise_refused(refused, deleted, store.model)
-    return deleted
+    if refused:
+        raise BulkError(
+            f"{len(refused)} documents of {store.model.__name__} were refused; {changed} were stored", refused
+        )
+    return changed
 
 
-def _split(failed: Iterable[tuple[Any, CouchModelError]], *, is_last: bool) -> tuple[list[Any], list[CouchModelError]]:
-    """Return what is to be tried again, as it has changed meanwhile, and the errors of the rest."""
-    again: list[Any] = []
+def _split(failed: Iterable[tuple[str, CouchModelError]], *, is_last: bool) -> tuple[list[str], list[CouchModelError]]:
+    """Return the ids of what is to be tried again, as it has changed meanwhile, and the errors of the rest."""
+    again: list[str] = []
     errors: list[CouchModelError] = []
     for each, error in failed:
         if isinstance(error, ConflictError) and not is_last:
@@ -92,8 +109,3 @@ def _split(failed: Iterable[tuple[Any, CouchModelError]], *, is_last: bool) -> t
         else:
             errors.append(error)
     return again, errors
-
-
-def _raise_refused(errors: Sequence[CouchModelError], done: int, model: Any) -> None:
-    if errors:
-        raise BulkError(f"{len(errors)} documents of {model.__name__} were refused; {done} were stored", errors)

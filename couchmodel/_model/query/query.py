@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, overload
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
@@ -359,8 +359,7 @@ class Query(Generic[T]):
         return replace(self, conditions=(*self.conditions, among, *bounds), max_count=None, skip_count=0, errors=[])
 
     def _documents(self) -> "Query[Any]":
-        changed: Any = replace(self, reader=None, links=())
-        return changed  # type: ignore[no-any-return]
+        return cast("Query[Any]", replace(self, reader=None, links=()))
 
     # --- what is sent
 
@@ -442,8 +441,8 @@ class Query(Generic[T]):
     def _with_reader(self, reader: RowReader[A]) -> "Query[A]":
         if self.links:
             raise QueryError("prefetch() is for whole documents, not for projections and values")
-        changed: Any = replace(self, reader=reader)  # type: ignore[arg-type]
-        return changed  # type: ignore[no-any-return]
+        values: Any = {"reader": reader}  # of another type of results
+        return cast("Query[A]", replace(self, **values))
 
     @property
     def _name(self) -> str:

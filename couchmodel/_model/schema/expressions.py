@@ -329,7 +329,8 @@ class FieldExpression(Generic[T]):
         arguments = get_args(kind)
         inner = element if element is not None else arguments[-1] if arguments else Any
         if element is None and arguments and not isinstance(key, str) and self._place.root is not None:
-            key = self._place.root.__write_key__(arguments[0], key)  # type: ignore[attr-defined]
+            root: Any = self._place.root
+            key = root.__write_key__(arguments[0], key)
         return expression((*self._place.names, str(key)), inner, root=self._place.root)
 
     def __getattr__(self, name: str) -> Any:

@@ -6,7 +6,7 @@ overrides is the subclass's hook only.
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from couchmodel.errors import ConfigurationError
@@ -85,9 +85,8 @@ def _mark(method: F, event: str) -> F:
         raise ConfigurationError(
             f"{event} is for a method of a model: put it directly above its def, not over {method!r}"
         )
-    marked: Any = method
-    setattr(marked, _MARK, (*getattr(marked, _MARK, ()), event))
-    return marked  # type: ignore[no-any-return]
+    setattr(method, _MARK, (*getattr(method, _MARK, ()), event))
+    return cast("F", method)
 
 
 def _collect(model: type) -> dict[str, tuple[str, ...]]:

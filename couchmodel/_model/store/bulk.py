@@ -5,10 +5,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Generic, NoReturn, TypeVar
 
-from couchmodel._wire.messages import Request, decode, encode
+from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
+from couchmodel.engine._io.rows import Rows, document_text
 from couchmodel.engine.bulk import row_error, write_in_batches
-from couchmodel.engine.view import Rows
 from couchmodel.errors import BulkError, CouchModelError
 
 __all__ = ["SaveReport", "delete_rows", "document_bodies", "raise_refused"]
@@ -35,8 +35,7 @@ async def document_bodies(database: Database, ids: Sequence[str]) -> AsyncGenera
         async with aclosing(Rows(database.session, request).batches()) as batches:
             async for batch in batches:
                 for row in batch:
-                    document = decode(row).get("doc")
-                    yield None if document is None else encode(document)
+                    yield document_text(row)
 
 
 async def delete_rows(
