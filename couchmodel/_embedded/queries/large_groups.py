@@ -72,7 +72,7 @@ def _bounds(span: Span, row: Row, prefix: bytes, *, is_whole: bool) -> tuple[Spa
     else:
         last = (prefix, HIGHEST_ID) if is_whole else (prefix + HIGHEST, HIGHEST_ID)
     within = Span((row.key, row.id), last, True, span.descending)
-    behind = Place(last[0], last[1], 0)  # type: ignore[arg-type]  # a BLOB stands behind every id
+    behind = Place(last[0], last[1], 0)  # a BLOB stands behind every id
     if span.end is None or (_order(span.end) > _order(last)) != span.descending:
         return within, behind
     return within._replace(end=span.end, includes_end=span.includes_end), behind

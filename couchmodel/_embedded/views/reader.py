@@ -54,7 +54,7 @@ class Place(NamedTuple):
     """The place of a row in its view: the columns by which rows are sorted."""
 
     key: bytes
-    id: str
+    id: str | bytes
     position: int
 
 
