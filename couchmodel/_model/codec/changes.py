@@ -1,9 +1,9 @@
 """The unsaved changes of a document: whether there are any, in which fields, and their undoing."""
 
-from typing import Any, Final
+from typing import Final
 
 from couchmodel._model.codec import codec
-from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.codec.fidelity import are_same
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.base import DocumentModel
@@ -45,7 +45,7 @@ def changed_fields(document: DocumentModel) -> set[str]:
     if base is None:
         return fields
     fields.update(base.__pydantic_extra__ or ())
-    return {name for name in fields if not _is_same(document, base, name)}
+    return {name for name in fields if not are_same(getattr(document, name, _GONE), getattr(base, name, _GONE))}
 
 
 def rollback(document: DocumentModel) -> None:
@@ -57,8 +57,3 @@ def rollback(document: DocumentModel) -> None:
     if base is None:
         raise ConfigurationError(f"{document.id!r} has no stored revision to go back to: it was never loaded or saved")
     codec.adopt_values(document, base)
-
-
-def _is_same(document: Any, base: Any, name: str) -> bool:
-    ours, theirs = getattr(document, name, _GONE), getattr(base, name, _GONE)
-    return is_alike(ours, theirs) or find_difference(ours, theirs) is None

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from couchmodel._model.schema.links.link import Link
 
-__all__ = ["Difference", "find_difference", "is_alike"]
+__all__ = ["Difference", "are_same", "find_difference", "is_alike"]
 
 
 class Difference(NamedTuple):
@@ -59,6 +59,11 @@ def find_difference(
     else:
         same = _is_same(written, read)
     return None if same else Difference(path, written, read)
+
+
+def are_same(one: Any, other: Any) -> bool:
+    """Return True if two values are the same at any depth."""
+    return is_alike(one, other) or find_difference(one, other) is None
 
 
 def is_alike(written: Any, read: Any, skipping: Collection[str] = ()) -> bool:

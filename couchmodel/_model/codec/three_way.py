@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.codec.fidelity import are_same
 from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.field_options import StorageOptions, storage_options
@@ -72,11 +72,11 @@ class _Merge:
 
     def value(self, base: Any, mine: Any, theirs: Any, options: StorageOptions, path: str) -> Any:
         """Return the merged value of one place."""
-        if _is_same(mine, theirs):
+        if are_same(mine, theirs):
             return theirs
-        if base is not UNKNOWN and _is_same(base, mine):
+        if base is not UNKNOWN and are_same(base, mine):
             return theirs
-        if base is not UNKNOWN and _is_same(base, theirs):
+        if base is not UNKNOWN and are_same(base, theirs):
             return mine
         if options.merge is not None:
             return self._by_policy(base, mine, theirs, options.merge, path)
@@ -154,7 +154,7 @@ class _Merge:
         if base in (UNKNOWN, _GONE):  # one side has added it
             return theirs if mine is _GONE else mine
         kept = theirs if mine is _GONE else mine
-        return _GONE if _is_same(base, kept) else self._clash(mine, theirs, path)
+        return _GONE if are_same(base, kept) else self._clash(mine, theirs, path)
 
     def _by_key(self, base: Any, mine: Any, theirs: Any, key: str, path: str) -> Any:
         """Merge lists of models as if they were dictionaries by one of their fields. New ones come last.
@@ -177,10 +177,6 @@ _NO_OPTIONS: Final = StorageOptions()
 
 _CHANGED_IN_PLACE: Final = (list, dict, set, BaseModel)
 """The types of values that may have changed though the field was not assigned."""
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return is_alike(one, other) or find_difference(one, other) is None
 
 
 def _keyed(elements: Iterable[Any], key: str) -> dict[Any, Any]:
@@ -222,10 +218,10 @@ def _unite_mappings(base: Mapping[Any, Any], mine: Mapping[Any, Any], theirs: Ma
     for key in dict.fromkeys((*theirs, *mine)):
         if key in base and (key not in mine or key not in theirs):
             continue
-        is_mine = key not in theirs or (key in mine and not (key in base and _is_same(base[key], mine[key])))
+        is_mine = key not in theirs or (key in mine and not (key in base and are_same(base[key], mine[key])))
         united[key] = mine[key] if is_mine else theirs[key]
     return united
 
 
 def _has(elements: Iterable[Any], wanted: Any) -> bool:
-    return any(_is_same(each, wanted) for each in elements)
+    return any(are_same(each, wanted) for each in elements)
