@@ -24,7 +24,7 @@ from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.mapped import Mapped
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -73,6 +73,7 @@ __all__ = [
     "BackLink",
     "BadRequestError",
     "BulkError",
+    "BulkResult",
     "Condition",
     "ConfigurationError",
     "ConflictError",
@@ -81,6 +82,8 @@ __all__ = [
     "ContentTooLargeError",
     "CouchModel",
     "CouchModelError",
+    "Delete",
+    "DeleteReport",
     "DocumentError",
     "ExpectationFailedError",
     "Explanation",

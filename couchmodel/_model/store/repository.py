@@ -12,13 +12,24 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
-from couchmodel._model.store.bulk import delete_rows
+from couchmodel._model.store.bulk import (
+    BulkResult,
+    Delete,
+    DeleteReport,
+    OnError,
+    OnProgress,
+    Progress,
+    Refused,
+    delete_rows,
+    in_order,
+)
+from couchmodel._model.store.chunks import Chunks, Source, refuse_repeated, require_iterable
 from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import Turn, save_merged
-from couchmodel._model.store.hooked import has_hooks, run_hooks
+from couchmodel._model.store.hooked import has_hooks, overrides, restore_all, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
+from couchmodel._model.store.many import ManyDocuments
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.strictness import is_strict, strict_body
@@ -29,7 +40,6 @@ from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
-    ConfigurationError,
     ConflictError,
     CouchModelError,
     DocumentError,
@@ -50,7 +60,7 @@ _turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
-class Repository(StoredDocuments[M]):
+class Repository(ManyDocuments[M]):
     """The documents of ``model`` in ``database``. Use it if a model has several databases, for example of tenants.
 
     The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
@@ -63,18 +73,13 @@ class Repository(StoredDocuments[M]):
         NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
         database.
         """
-        self._check_model(document)
-        self._check_repository(document)
-        if document.rev is None:
-            raise ConfigurationError(
-                f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
-            )
-        await run_hooks(document, "before_delete")
+        rev = self._revision_to_delete(document)
+        await run_before(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document)
-        await delete_linked(self, type(document), document.id, document.rev)
+        await delete_linked(self, type(document), document.id, rev)
         try:
             if tombstone is None:
-                await self.session.send(Request("DELETE", path, {"rev": document.rev}))
+                await self.session.send(Request("DELETE", path, {"rev": rev}))
             else:
                 await self.session.send(Request("PUT", path, body=tombstone))
         except ConflictError as error:
@@ -84,20 +89,119 @@ class Repository(StoredDocuments[M]):
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
 
+    async def delete_all(
+        self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
+    ) -> DeleteReport[M]:
+        """Delete the revisions that documents were loaded or saved as, by ``_bulk_docs``.
+
+        ``documents``, ``on_error``, ``on_progress`` and hooks are as for :meth:`save_all`, and so are the errors.
+        Documents of a class that has its own ``delete`` are deleted by it, one by one.
+        """
+        require_iterable("delete_all", documents)
+        report: DeleteReport[M] = DeleteReport()
+        seen, progress = set[int](), Progress(on_progress)
+        async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
+            async for chunk in chunks:
+                for document in chunk:
+                    self._check_model(document)
+                refuse_repeated("delete_all", chunk, seen)
+                refused = await self._delete_chunk(chunk, on_error, progress)
+                failed = {id(document) for document, _ in refused}
+                report.deleted.extend(each for each in chunk if id(each) not in failed)
+                report.refused.extend(refused)
+        if on_error == "raise":
+            report.raise_for_errors()
+        return report
+
+    async def bulk(
+        self, documents: Source[M | Delete[M]], *, on_progress: OnProgress | None = None
+    ) -> AsyncGenerator[BulkResult[M], None]:
+        """Store documents, and delete those in ``Delete(document)``. Yield the result for each, in their order.
+
+        ``documents`` may be any iterable, also an asynchronous one. They are taken and written in chunks of at most a
+        thousand, and two chunks at most are in memory. A chunk is written when its first result is asked for, so the
+        chunks behind the one in which the caller stops are not. All else is as for :meth:`save_all` and
+        :meth:`delete_all` with ``on_error="collect"``.
+
+        Raises ConfigurationError if an object comes twice in a chunk, before the chunk is sent.
+        """
+        require_iterable("bulk", documents)
+        source, progress = Chunks(documents), Progress(on_progress)
+        async with aclosing(source.read()) as chunks:
+            async for chunk in chunks:
+                deleted = [each.document for each in chunk if isinstance(each, Delete)]
+                saved = [each for each in chunk if not isinstance(each, Delete)]
+                for document in (*saved, *deleted):
+                    self._check_model(document)
+                refuse_repeated("bulk", (*saved, *deleted), set())
+                refused, size = await self._save_chunk(saved, "collect", progress)
+                source.note_size(len(chunk), size)
+                refused += await self._delete_chunk(deleted, "collect", progress)
+                errors = {id(document): error for document, error in refused}
+                for each in chunk:
+                    document = each.document if isinstance(each, Delete) else each
+                    yield BulkResult(document, errors.get(id(document)))
+
     async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
         kinds = [self.model, *form_of(self.model).kinds.values()]
-        if not has_hooks(kinds, "before_delete", "after_delete"):
+        if not has_hooks(kinds, "before_delete", "after_delete") and not any(
+            overrides(each, "delete") for each in kinds
+        ):
             return await self._delete_stubs(stubs)
-        documents = [each for each in await self.get_many(stub["_id"] for stub in stubs) if each is not None]
-        for document in documents:
-            await run_hooks(document, "before_delete")
-        refused = await self._delete_stubs(stubs)
-        failed = {id for id, _ in refused}
-        for document in documents:
-            if document.id not in failed:
-                await run_hooks(document, "after_delete")
-        return refused
+        found = await self.get_many([stub["_id"] for stub in stubs])
+        current = [
+            each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
+        ]
+        refused = await self._delete_chunk(current, "raise", Progress())
+        left = {stub["_id"] for stub in stubs} - {each.id for each in current}
+        stale = [(id, ConflictError(f"{id!r} was changed or deleted meanwhile")) for id in left]
+        return [(document.id, error) for document, error in refused] + stale
+
+    async def _delete_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
+        """Delete documents, and return those that were refused, in their order."""
+        single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
+        together = [each for each in documents if type(each) not in single]
+        refused: Refused[M] = []
+        doomed: list[tuple[M, bytes]] = []
+        for document in await self._run_before_delete(together, refused if on_error == "collect" else None):
+            try:
+                rev = self._revision_to_delete(document)
+                await delete_linked(self, type(document), document.id, rev)
+            except CouchModelError as error:
+                refused.append((document, error))
+            else:
+                body = codec.tombstone(document) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
+                doomed.append((document, body))
+        progress.add(len(refused))
+        refused += await self._write_many(doomed, progress, self._note_deleted_row)
+        await self._run_after("after_delete", doomed, refused)
+        refused += await self._write_by_class("delete", [each for each in documents if type(each) in single], progress)
+        return in_order(refused, documents)
+
+    async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:
+        """Run the hooks of documents, and return those that can be deleted.
+
+        One that cannot is added to ``refused``; without that, its error is raised. If anything is raised, all documents
+        are as they were.
+        """
+        doomed: list[M] = []
+        before: list[tuple[M, M]] = []
+        try:
+            for document in documents:
+                try:
+                    self._revision_to_delete(document)
+                    before.append((document, await run_before(document, "before_delete")))
+                except CouchModelError as error:
+                    if refused is None:
+                        raise
+                    refused.append((document, error))
+                else:
+                    doomed.append(document)
+        except BaseException:
+            restore_all(before)
+            raise
+        return doomed
 
     async def _delete_stubs(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         refused: list[tuple[str, CouchModelError]] = []
