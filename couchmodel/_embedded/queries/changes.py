@@ -24,7 +24,7 @@ from couchmodel._embedded.documents.reader import (
     open_winner,
     stored_revision,
 )
-from couchmodel._embedded.json.incremental import decode_stored, free
+from couchmodel._embedded.json.values import decode_stored, free
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
