@@ -20,6 +20,7 @@ from couchmodel._model.codec.older_names import drop_older_names
 from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
 from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel._wire.equality import json_equal
@@ -98,24 +99,26 @@ def base_of(document: M) -> M | None:
     return base if (base.id, base.rev) == (document.id, document.rev) else None
 
 
-def body_to_send(document: DocumentModel) -> bytes | None:
+def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | None:
     """Return the JSON text to send, with ``_id`` and ``_rev``; None if the same is stored already.
 
-    It is the loaded text with the changes made since the load, so members that the model does not know are kept. Raises
-    DocumentError if the document does not fit its model any more.
+    It is the loaded text with the changes made since the load, so members that the model does not know are kept. A
+    merge of stored versions is no change of its own, and gets no mark. Raises DocumentError if the document does not
+    fit its model any more.
     """
+    own_members = _marked_members if is_change else _own_members
     body, base = dump(document), base_of(document)
     before = None if base is None else dump(base)
     if body == before:
         return None
     _check_fits(document, body)
     if before is None:
-        return prepend_members(_own_members(document), body)
+        return prepend_members(own_members(document), body)
     stored = decode(state.stored_body(document) or b"{}")
     merged = apply_changes(stored, decode(before), decode(body))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    return None if json_equal(merged, stored) else encode({**merged, **_own_members(document)})
+    return None if json_equal(merged, stored) else encode({**merged, **own_members(document)})
 
 
 def _own_members(document: DocumentModel) -> dict[str, Any]:
@@ -129,6 +132,12 @@ def _own_members(document: DocumentModel) -> dict[str, Any]:
     if declared.version > 1:
         own[VERSION_MEMBER] = declared.version
     return own
+
+
+def _marked_members(document: DocumentModel) -> dict[str, Any]:
+    """Return the own members of a document that is about to be stored, with a new mark if its model needs marks."""
+    own = _own_members(document)
+    return {**own, CHANGE_MEMBER: make_mark()} if needs_marks(type(document)) else own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
@@ -246,6 +255,7 @@ def _is_foreign(model: type[DocumentModel], name: str) -> bool:
         name in _computed_names(model)
         or (declared.type is not None and name == declared.type_field)
         or (declared.version > 1 and name == VERSION_MEMBER)
+        or (name == CHANGE_MEMBER and needs_marks(model))
     )
 
 
