@@ -22,6 +22,7 @@ from couchmodel._model.schema.hooks import (
 )
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.mapped import Mapped
+from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import SaveReport
@@ -136,5 +137,6 @@ __all__ = [
     "before_save",
     "col",
     "connect",
+    "upgrade",
     "using",
 ]
