@@ -13,7 +13,7 @@ from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
-from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment

@@ -16,7 +16,7 @@ from couchmodel._model.codec.rules import EXACT, FAST, OWN_SERIALIZATIONS, STORE
 from couchmodel._model.codec.upgrading import upgrading_of
 from couchmodel._model.schema.annotations import bare_type, is_attachment
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Place
+from couchmodel._model.schema.expressions.places import Place
 from couchmodel._model.schema.kinds import kinds_of
 from couchmodel._model.schema.links.link import ID_SERIALIZATIONS
 from couchmodel._wire.messages import encode

@@ -10,7 +10,8 @@ from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
+from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import delete_rows, document_bodies
