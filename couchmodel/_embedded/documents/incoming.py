@@ -10,9 +10,10 @@ from typing import Any, Final
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, Content, from_base64
 from couchmodel._embedded.documents.attachments import Attachment
-from couchmodel._embedded.json.incremental import decode_large, first_character, is_large
+from couchmodel._embedded.json.cutter import first_character, is_large
 from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
+from couchmodel._embedded.json.values import decode_large
 from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev, ancestry

@@ -23,11 +23,12 @@ from couchmodel._embedded.documents.reader import (
     find_winner,
     open_winner,
 )
-from couchmodel._embedded.json.incremental import decode_stored, free
+from couchmodel._embedded.json.values import decode_stored, free
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.options import invalid_bookmark_error
+from couchmodel._embedded.mango.paths import parse_path
 from couchmodel._embedded.mango.planner import Plan
-from couchmodel._embedded.mango.selector import Selector, parse_path
+from couchmodel._embedded.mango.selector import Selector
 from couchmodel._embedded.storage.database_row import check_database
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.designs import View

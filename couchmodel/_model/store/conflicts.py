@@ -97,9 +97,16 @@ async def _merge_versions(
 ) -> None:
     """Change the version that CouchDB shows into the merge of all versions."""
     base = await _read_ancestor(source, shown, others)
+    versions = [source.load(encode(_without_history(each))) for each in others]
+    newer = [found for each in (winner, *versions) if (found := codec.newer_version(each)) is not None]
+    if newer:  # members that this model does not know would be lost
+        raise ConflictError(
+            f"a version of {winner.id!r} is of version {max(newer)} of the schema, and this program knows version"
+            f" {type(winner).__declared__.version}: resolve it with a newer program"
+        )
     clashes: set[str] = set()
-    for each in others:
-        merged = merge_documents(base, source.load(encode(_without_history(each))), winner)
+    for each in versions:
+        merged = merge_documents(base, each, winner)
         vars(winner).update(merged.values)
         object.__setattr__(winner, "__pydantic_extra__", merged.extra)
         clashes |= merged.clashes

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.incremental import decode_large, decode_small, decode_stored
+from couchmodel._embedded.json.decode import decode_small
+from couchmodel._embedded.json.values import decode_large, decode_stored
 from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel._wire.messages import decode, encode

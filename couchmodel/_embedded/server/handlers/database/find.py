@@ -27,8 +27,9 @@ from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.readers import Reader
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views import builder as indexing
 from couchmodel._embedded.views.mango_indexes import Catalogue, describe_index, read_catalogue
 from couchmodel._embedded.views.writer import read_state
