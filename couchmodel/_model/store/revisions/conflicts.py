@@ -102,6 +102,7 @@ async def merge_leaves(
 
     Raises ConflictError if a field clashes that ``assignments`` do not set: nothing is stored then.
     """
+    _check_schemas([load_version(source, history[rev]) for rev in revs])
     merge = await merge_versions(source, history, revs)
     settled = {assignment.place.path for assignment in assignments}
     left = {path for path in merge.clashes if not any(path == each or path.startswith(f"{each}.") for each in settled)}
@@ -115,6 +116,17 @@ async def merge_leaves(
     with suppress(PreconditionFailedError):
         await write_merge(
             source.database, history, revs[0], revs[1:], None if body is None else decode(body), type_field
+        )
+
+
+def _check_schemas(versions: Sequence[Any]) -> None:
+    """Raise ConflictError if the model is too old for one of the versions: its unknown members would be lost."""
+    newer = [found for each in versions if (found := codec.newer_version(each)) is not None]
+    if newer:
+        first = versions[0]
+        raise ConflictError(
+            f"a version of {first.id!r} is of version {max(newer)} of the schema, and this program knows version"
+            f" {type(first).__declared__.version}: resolve it with a newer program"
         )
 
 
