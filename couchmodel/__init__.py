@@ -9,7 +9,10 @@ from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.query import Explanation, Query
 from couchmodel._model.schema.declaration import Security
-from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
+from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression, ListExpression, col
+from couchmodel._model.schema.expressions.mapped import Mapped
+from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
 from couchmodel._model.schema.hooks import (
@@ -21,7 +24,7 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.mapped import Mapped
+from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
@@ -139,5 +142,6 @@ __all__ = [
     "before_save",
     "col",
     "connect",
+    "upgrade",
     "using",
 ]

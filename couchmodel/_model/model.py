@@ -13,7 +13,7 @@ from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
-from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
@@ -27,6 +27,7 @@ from couchmodel._model.store.plan import (
     apply_steps,
     check_together,
     missing_members,
+    older_documents,
     plan_model,
     plan_pruning,
 )
@@ -272,7 +273,8 @@ class Connection(CouchDB):
     async def plan(self, *models: type[CouchModel], prune: bool = False) -> Plan:
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
-        The plan notes how many documents an index would leave out, because they were stored before a field was added.
+        The plan notes how many documents an index would leave out, because they were stored before a field was added,
+        and how many are of an older version of the schema.
         It also lists the constraints that a guard cannot have, and counts the stored documents that break it. Raises
         ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
@@ -282,6 +284,7 @@ class Connection(CouchDB):
             database = self._database_of(model)
             steps += [step.description async for step in plan_model(model, database)]
             notes += [note async for note in missing_members(model, database)]
+            notes += [note async for note in older_documents(model, database)]
             notes += [note async for note in guard_notes(model, database)]
         if prune:
             for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():
