@@ -8,6 +8,7 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
 from couchmodel._model.schema.fields import AttachmentField
+from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
 from couchmodel.errors import ConfigurationError
 
@@ -134,6 +135,8 @@ def _check_stored_names(model: Any) -> None:
         taken[declared.type_field] = "the type of the document"
     if declared.version > 1:
         taken[VERSION_MEMBER] = "the version of the schema"
+    if model.__keeps_deleted__:
+        taken[REMARKS_MEMBER] = "the remarks of a deletion"
     for name, info in model.__pydantic_fields__.items():
         if name in _OWN or is_attachment(info.annotation):
             continue
