@@ -21,6 +21,7 @@ from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import stored_name
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
 from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, version_of
@@ -103,24 +104,26 @@ def base_of(document: M) -> M | None:
     return base if (base.id, base.rev) == (document.id, document.rev) else None
 
 
-def body_to_send(document: DocumentModel) -> bytes | None:
+def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | None:
     """Return the JSON text to send, with ``_id`` and ``_rev``; None if the same is stored already.
 
-    It is the loaded text with the changes made since the load, so members that the model does not know are kept. Raises
-    DocumentError if the document does not fit its model any more.
+    It is the loaded text with the changes made since the load, so members that the model does not know are kept. A
+    merge of stored versions is no change of its own, and gets no mark. Raises DocumentError if the document does not
+    fit its model any more.
     """
+    own_members = _marked_members if is_change else _own_members
     body, base = dump(document), base_of(document)
     before = None if base is None else dump(base)
     if body == before:
         return None
     _check_fits(document, body)
     if before is None:
-        return prepend_members(_own_members(document), body)
+        return prepend_members(own_members(document), body)
     stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
     merged = apply_changes(stored, decode(before), decode(body))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    own = _own_members(document, stored)
+    own = own_members(document, stored)
     return None if json_equal(merged, stored) else encode({**own, **merged, **own})
 
 
@@ -138,6 +141,12 @@ def _own_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> 
     if declared.version > 1:
         own[VERSION_MEMBER] = max(declared.version, version_of(stored) or 1)
     return own
+
+
+def _marked_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
+    """Return the own members of a document that is about to be stored, with a new mark if its model needs marks."""
+    own = _own_members(document, stored)
+    return {**own, CHANGE_MEMBER: make_mark()} if needs_marks(type(document)) else own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
@@ -286,6 +295,7 @@ def _is_foreign(model: type[DocumentModel], name: str) -> bool:
         name in _computed_names(model)
         or (declared.type is not None and name == declared.type_field)
         or (declared.version > 1 and name == VERSION_MEMBER)
+        or (name == CHANGE_MEMBER and needs_marks(model))
     )
 
 
@@ -348,7 +358,9 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
-    if b"NaN" in body or b"Infinity" in body or body.count(b"[") + body.count(b"{") > _SHALLOW:
+    # Both constants have an N or an I, and a search for one character is far faster than one for a word.
+    has_constants = (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body)
+    if has_constants or body.count(b"[") + body.count(b"{") > _SHALLOW:
         _check_json(document, body)
     read = load(type(document), prepend_members(_own_members(document), body))
     attachments = form_of(type(document)).attachments

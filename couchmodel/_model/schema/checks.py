@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import AliasChoices, AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
+from couchmodel._model.schema.change_marks import CHANGE_MEMBER, needs_marks
 from couchmodel._model.schema.fields import AttachmentField
 from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
@@ -137,6 +138,8 @@ def _check_stored_names(model: Any) -> None:
         taken[VERSION_MEMBER] = "the version of the schema"
     if model.__keeps_deleted__:
         taken[REMARKS_MEMBER] = "the remarks of a deletion"
+    if needs_marks(model):
+        taken[CHANGE_MEMBER] = "the mark of a change"
     for name, info in model.__pydantic_fields__.items():
         if name in _OWN or is_attachment(info.annotation):
             continue

@@ -17,7 +17,6 @@ from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import delete_rows, document_bodies
-from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.documents import StoredDocuments
@@ -27,6 +26,7 @@ from couchmodel._model.store.hooked import has_hooks, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import Request, decode, document_path, encode
