@@ -3,7 +3,7 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
-from couchmodel._model.mixins import Timestamps
+from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
@@ -28,6 +28,8 @@ from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.deletions.tombstones import Tombstone
+from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -77,6 +79,8 @@ __all__ = [
     "BadRequestError",
     "BulkError",
     "BulkResult",
+    "Change",
+    "ChangeFeed",
     "Condition",
     "ConfigurationError",
     "ConflictError",
@@ -120,11 +124,13 @@ __all__ = [
     "SaveReport",
     "Security",
     "ServerError",
+    "SoftDelete",
     "Stats",
     "StorageFullError",
     "StoreFileError",
     "TLSError",
     "Timestamps",
+    "Tombstone",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",

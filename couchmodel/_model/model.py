@@ -21,6 +21,7 @@ from couchmodel._model.store.binding import bind, database_of, default_url, over
 from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
 from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.guard_plan import guard_notes
 from couchmodel._model.store.plan import (
     Plan,
@@ -179,6 +180,22 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         :meth:`Repository.save_all` has the details.
         """
         return await cls.repository().save_all(documents, on_error=on_error, on_progress=on_progress)
+
+    @classmethod
+    def changes(
+        cls,
+        *conditions: Condition | Mapping[str, Any],
+        since: str = "0",
+        live: bool = True,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> ChangeFeed[Self]:
+        """Return the changes of documents of this model after a sequence, the latest of each document.
+
+        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
+        on until the caller leaves it, else it ends with the changes so far. :meth:`Repository.changes` has the details.
+        Raises QueryError if an argument is not a condition.
+        """
+        return cls.repository().changes(*conditions, since=since, live=live, on_invalid=on_invalid)
 
     @classmethod
     def edit(cls, id: str) -> AbstractAsyncContextManager[Self]:

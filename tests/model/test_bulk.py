@@ -22,6 +22,7 @@ from couchmodel import (
     NotFoundError,
     QueryError,
     Repository,
+    SoftDelete,
     after_save,
     before_delete,
     before_save,
@@ -399,3 +400,19 @@ async def test_hooks_run_after_a_save_for_what_was_stored(notes: Repository[Note
     await notes.save(Note(id="b"))
     await Repository(Told, notes.database).save_all([Told(id="a"), Told(id="b")], on_error="collect")
     assert told == ["a"]
+
+
+# --- tombstones that keep their document
+
+
+class Kept(SoftDelete, Note):
+    pass
+
+
+async def test_many_deletions_keep_what_a_model_keeps(notes: Repository[Note]) -> None:
+    kept = Repository(Kept, notes.database)
+    documents = [Kept(id=id, text=f"text {id}") for id in "abc"]
+    await kept.save_all(documents)
+    await kept.delete_all([documents[0], Kept(id="b", rev=documents[1].rev)])
+    assert [result.error async for result in kept.bulk([Delete(documents[2])])] == [None]
+    assert sorted([each.document.text async for each in kept.deleted()]) == ["text a", "text b", "text c"]

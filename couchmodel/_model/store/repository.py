@@ -9,8 +9,9 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
+from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.conditions import Condition, require_condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
@@ -28,7 +29,9 @@ from couchmodel._model.store.bulk import (
 )
 from couchmodel._model.store.chunks import Chunks, Source, refuse_repeated, require_iterable
 from couchmodel._model.store.delete_rules import delete_linked
+from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.edits import Turn, save_merged
+from couchmodel._model.store.feeds.changes import ChangeFeed, open_feed
 from couchmodel._model.store.hooked import has_hooks, overrides, restore_all, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.many import ManyDocuments
@@ -43,6 +46,7 @@ from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
+    ConfigurationError,
     ConflictError,
     CouchModelError,
     DocumentError,
@@ -69,16 +73,21 @@ class Repository(ManyDocuments[M]):
     The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
     """
 
-    async def delete(self, document: M) -> None:
+    async def delete(self, document: M, /, **remarks: Any) -> None:
         """Delete the revision that a document was loaded or saved as.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
-        database.
+        The tombstone of a document of a :class:`SoftDelete` model keeps what is stored of it, and the ``remarks``,
+        which are JSON values. Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is
+        stored by now; NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or
+        comes from another database, or if its model keeps no remarks.
         """
         rev = self._revision_to_delete(document)
+        if remarks and not document.__keeps_deleted__:
+            raise ConfigurationError(f"{type(document).__name__} keeps no remarks: let it inherit SoftDelete first")
+        if document.__keeps_deleted__:
+            await self._load_bases([document])
         await run_before(document, "before_delete")
-        path, tombstone = self._path(document.id), codec.tombstone(document)
+        path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
         await delete_linked(self, type(document), document.id, rev)
         try:
             if tombstone is None:
@@ -147,10 +156,9 @@ class Repository(ManyDocuments[M]):
 
     async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
-        kinds = [self.model, *form_of(self.model).kinds.values()]
-        if not has_hooks(kinds, "before_delete", "after_delete") and not any(
-            overrides(each, "delete") for each in kinds
-        ):
+        kinds: list[type[DocumentModel]] = [self.model, *form_of(self.model).kinds.values()]
+        needs_documents = any(kind.__keeps_deleted__ or overrides(kind, "delete") for kind in kinds)
+        if not needs_documents and not has_hooks(kinds, "before_delete", "after_delete"):
             return await self._delete_stubs(stubs)
         found = await self.get_many([stub["_id"] for stub in stubs])
         current = [
@@ -167,7 +175,9 @@ class Repository(ManyDocuments[M]):
         together = [each for each in documents if type(each) not in single]
         refused: Refused[M] = []
         doomed: list[tuple[M, bytes]] = []
-        for document in await self._run_before_delete(together, refused if on_error == "collect" else None):
+        ready = await self._run_before_delete(together, refused if on_error == "collect" else None)
+        await self._load_bases(each for each in ready if each.__keeps_deleted__)
+        for document in ready:
             try:
                 rev = self._revision_to_delete(document)
                 await delete_linked(self, type(document), document.id, rev)
@@ -318,6 +328,57 @@ class Repository(ManyDocuments[M]):
         """
         self._path_of(document)
         await resolve_conflict(self, document, values)
+
+    def changes(
+        self,
+        *conditions: Condition | Mapping[str, Any],
+        since: str = "0",
+        live: bool = True,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> ChangeFeed[M]:
+        """Return the changes of the model's documents after a sequence, the latest of each document. Sends nothing yet.
+
+        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
+        on until the caller leaves it, also over lost connections; else it ends with the changes so far. Every change is
+        given at least once, and in order.
+
+        Conditions are tested by CouchDB on the stored document. A tombstone meets them only if it has kept the
+        document, as those of :class:`SoftDelete` do. Deletions by other programs have no type, so a model with a type
+        does not see them.
+
+        A document that does not fit the model is a DocumentError, after which the feed can be asked for the next
+        change; with ``on_invalid="skip"`` it is logged and left out. Raises QueryError if an argument is not a
+        condition.
+        """
+        selector = build_selector(tuple(map(require_condition, conditions)), self.kind, model=self.model)
+        return open_feed(self, selector, since=since, live=live, on_invalid=on_invalid, explain=self._with_hint)
+
+    async def deleted(self, *, on_invalid: Literal["raise", "skip"] = "raise") -> AsyncGenerator[Tombstone[M], None]:
+        """Yield the tombstones of documents that a model of :class:`SoftDelete` has deleted, in the order of deletion.
+
+        CouchDB has no index of deleted documents: it reads the whole feed of changes for this, however few it gives.
+        Raises DocumentError for a tombstone that does not fit the model; ``on_invalid="skip"`` leaves it out.
+        """
+        try:
+            async with aclosing(read_tombstones(self, on_invalid)) as tombstones:
+                async for each in tombstones:
+                    yield each
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+
+    async def restore(self, id: str) -> M:
+        """Store a document again that a model of :class:`SoftDelete` has deleted, and return it. No hooks run.
+
+        Its attachments are fetched from the tombstone and sent again. Links and the documents that were deleted with it
+        are not looked at. Raises NotFoundError if there is no tombstone that has kept the document; ConflictError if
+        the document is not deleted; DocumentError if it does not fit the model.
+        """
+        self._path(id)
+        try:
+            await restore_document(self, id)
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        return await self.get(id)
 
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.
