@@ -27,7 +27,7 @@ from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
@@ -78,6 +78,7 @@ __all__ = [
     "BackLink",
     "BadRequestError",
     "BulkError",
+    "BulkResult",
     "Change",
     "ChangeFeed",
     "Condition",
@@ -88,6 +89,8 @@ __all__ = [
     "ContentTooLargeError",
     "CouchModel",
     "CouchModelError",
+    "Delete",
+    "DeleteReport",
     "DocumentError",
     "ExpectationFailedError",
     "Explanation",
