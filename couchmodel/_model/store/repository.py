@@ -1,6 +1,6 @@
 """The repository of a model: documents of one type in one database."""
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
@@ -23,7 +23,9 @@ from couchmodel._model.store.bulk import (
 from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.edits import Turn, save_merged
-from couchmodel._model.store.feeds.changes import ChangeFeed, open_feed
+from couchmodel._model.store.feeds.changes import Change, ChangeFeed, open_feed
+from couchmodel._model.store.feeds.consumers import consume_changes
+from couchmodel._model.store.feeds.positions import Position
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.many import ManyDocuments
@@ -247,6 +249,37 @@ class Repository(ManyDocuments[M]):
         """
         selector = build_selector(tuple(map(require_condition, conditions)), self.kind, model=self.model)
         return open_feed(self, selector, since=since, live=live, on_invalid=on_invalid, explain=self._with_hint)
+
+    async def consume(
+        self,
+        name: str,
+        function: Callable[[Change[M]], Awaitable[object]],
+        *,
+        live: bool = True,
+        since: str = "0",
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        """Call an asynchronous function with each change of the model's documents, in order, and remember the position.
+
+        A consumer of this ``name`` goes on where the last one has stopped; the first one begins at ``since``. The
+        position is kept in a local document of the database. It is stored behind what is done: after a hundred changes
+        or a second, at the end, and when the consumer is stopped. A program that is killed gets the last changes again,
+        so the function must take a change that it has seen before.
+
+        With ``live`` this waits for changes until it is cancelled, else it ends with the changes so far. If the
+        function raises, the consumer stops with that error, and begins with that change the next time; catch the error
+        in the function to go past it. ``on_invalid="skip"`` goes past documents that do not fit the model.
+
+        Raises ConflictError if another consumer of the same name moves the position; and the errors of
+        :meth:`changes`.
+        """
+        position = Position(self.database, name)
+        try:
+            start = await position.read()
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        feed = self.changes(since=start or since, live=live, on_invalid=on_invalid)
+        await consume_changes(feed, position, name, function)
 
     async def deleted(self, *, on_invalid: Literal["raise", "skip"] = "raise") -> AsyncGenerator[Tombstone[M], None]:
         """Yield the tombstones of documents that a model of :class:`SoftDelete` has deleted, in the order of deletion.
