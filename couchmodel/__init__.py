@@ -3,15 +3,26 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
+from couchmodel._model.attachments.codecs import AttachmentCodec
+from couchmodel._model.attachments.fields import (
+    Attachment,
+    AttachmentBase,
+    Attachments,
+    JSONAttachment,
+    TextAttachment,
+)
+from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.mixins import Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.query import Explanation, Query
+from couchmodel._model.schema.attachments import attachment
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
 from couchmodel._model.schema.field_options import Field
-from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.schema.fields import Index
 from couchmodel._model.schema.hooks import (
     after_delete,
     after_load,
@@ -22,7 +33,6 @@ from couchmodel._model.schema.hooks import (
 )
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.mapped import Mapped
-from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.migration import MigrationReport
@@ -69,7 +79,11 @@ from couchmodel.errors import (
 __all__ = [
     "Assignment",
     "Attachment",
+    "AttachmentBase",
+    "AttachmentCodec",
     "AttachmentError",
+    "AttachmentInfo",
+    "Attachments",
     "BackLink",
     "BadRequestError",
     "BulkError",
@@ -86,9 +100,11 @@ __all__ = [
     "Explanation",
     "Field",
     "FieldExpression",
+    "File",
     "ForbiddenError",
     "Group",
     "Index",
+    "JSONAttachment",
     "Link",
     "Links",
     "ListExpression",
@@ -118,6 +134,7 @@ __all__ = [
     "StorageFullError",
     "StoreFileError",
     "TLSError",
+    "TextAttachment",
     "Timestamps",
     "TooManyRequestsError",
     "TransportError",

@@ -10,12 +10,15 @@ from pydantic import BaseModel
 from couchmodel import (
     Assignment,
     Attachment,
+    Attachments,
     BackLink,
     Condition,
     CouchModel,
     Field,
     FieldExpression,
+    File,
     Group,
+    JSONAttachment,
     Link,
     Links,
     ListExpression,
@@ -26,6 +29,7 @@ from couchmodel import (
     Repository,
     SaveReport,
     Stats,
+    TextAttachment,
     View,
     ViewRow,
     attachment,
@@ -67,6 +71,9 @@ class Recipe(CouchModel, database="recipes"):
     ingredients: Mapped[list[Ingredient]] = Field(default_factory=list)
     scores: Mapped[dict[str, float]] = Field(default_factory=dict)
     photo: Attachment = attachment()
+    notes: TextAttachment = attachment()
+    nutrition: JSONAttachment[Ingredient] = attachment(required=True)
+    pages: Attachments = attachment(prefix="pages/")
 
 
 class Plain(CouchModel, database="recipes"):
