@@ -13,14 +13,17 @@ from couchmodel._model.attachments.fields import (
 )
 from couchmodel._model.attachments.files import File
 from couchmodel._model.attachments.info import AttachmentInfo
-from couchmodel._model.mixins import Timestamps
+from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.query import Explanation, Query
 from couchmodel._model.schema.attachments import attachment
 from couchmodel._model.schema.declaration import Security
-from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
+from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression, ListExpression, col
+from couchmodel._model.schema.expressions.mapped import Mapped
+from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index
 from couchmodel._model.schema.hooks import (
@@ -32,9 +35,11 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.mapped import Mapped
+from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.deletions.tombstones import Tombstone
+from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -87,6 +92,8 @@ __all__ = [
     "BackLink",
     "BadRequestError",
     "BulkError",
+    "Change",
+    "ChangeFeed",
     "Condition",
     "ConfigurationError",
     "ConflictError",
@@ -130,12 +137,14 @@ __all__ = [
     "SaveReport",
     "Security",
     "ServerError",
+    "SoftDelete",
     "Stats",
     "StorageFullError",
     "StoreFileError",
     "TLSError",
     "TextAttachment",
     "Timestamps",
+    "Tombstone",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",
@@ -153,5 +162,6 @@ __all__ = [
     "before_save",
     "col",
     "connect",
+    "upgrade",
     "using",
 ]

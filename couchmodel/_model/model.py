@@ -15,18 +15,20 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.attachments import AttachmentField
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
-from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.fields import Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.guard_plan import guard_notes
 from couchmodel._model.store.plan import (
     Plan,
     apply_steps,
     check_together,
     missing_members,
+    older_documents,
     plan_model,
     plan_pruning,
 )
@@ -175,6 +177,22 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         return await cls.repository().save_all(documents, on_error=on_error)
 
     @classmethod
+    def changes(
+        cls,
+        *conditions: Condition | Mapping[str, Any],
+        since: str = "0",
+        live: bool = True,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> ChangeFeed[Self]:
+        """Return the changes of documents of this model after a sequence, the latest of each document.
+
+        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
+        on until the caller leaves it, else it ends with the changes so far. :meth:`Repository.changes` has the details.
+        Raises QueryError if an argument is not a condition.
+        """
+        return cls.repository().changes(*conditions, since=since, live=live, on_invalid=on_invalid)
+
+    @classmethod
     def edit(cls, id: str) -> AbstractAsyncContextManager[Self]:
         """Return a context that loads a document and saves it at its end; an exception leaves it as it was.
 
@@ -267,7 +285,8 @@ class Connection(CouchDB):
     async def plan(self, *models: type[CouchModel], prune: bool = False) -> Plan:
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
-        The plan notes how many documents an index would leave out, because they were stored before a field was added.
+        The plan notes how many documents an index would leave out, because they were stored before a field was added,
+        and how many are of an older version of the schema.
         It also lists the constraints that a guard cannot have, and counts the stored documents that break it. Raises
         ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
@@ -277,6 +296,7 @@ class Connection(CouchDB):
             database = self._database_of(model)
             steps += [step.description async for step in plan_model(model, database)]
             notes += [note async for note in missing_members(model, database)]
+            notes += [note async for note in older_documents(model, database)]
             notes += [note async for note in guard_notes(model, database)]
         if prune:
             for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():

@@ -16,7 +16,7 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import bare_type
 from couchmodel._model.schema.attachments import AttachmentField, is_bad_name, owner_of
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import FieldExpression
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel._wire.messages import document_path
 from couchmodel.engine import Attachment as EngineAttachment
 from couchmodel.engine import Session

@@ -20,16 +20,9 @@ from couchmodel._model.query.prefetch import LinkedSource, fetch_links, prefetch
 from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
 from couchmodel._model.query.scans import advise_index, warn_of_scan
 from couchmodel._model.query.selector import all_of, build_selector
-from couchmodel._model.schema.expressions import (
-    Assignment,
-    Comparison,
-    Condition,
-    FieldExpression,
-    Ordering,
-    Place,
-    place_of,
-    require_condition,
-)
+from couchmodel._model.schema.expressions.conditions import Comparison, Condition, require_condition
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
+from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, place_of
 from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError

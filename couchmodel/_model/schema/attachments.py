@@ -10,7 +10,7 @@ from pydantic import AliasChoices, AliasPath, Field
 from pydantic.fields import FieldInfo
 
 from couchmodel._model.schema.annotations import holds_several, is_attachment
-from couchmodel._model.schema.expressions import FieldExpression
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel._model.schema.fields import is_building_class
 from couchmodel.errors import AttachmentError, ConfigurationError
 

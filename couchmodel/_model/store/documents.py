@@ -117,6 +117,10 @@ class StoredDocuments(Generic[M]):
         self._check_model(document)
         await self._load_bases([document])
         await prepare(document)
+        await self._send(document)
+
+    async def _send(self, document: M) -> None:
+        """Store a document for which the hooks before a save have run."""
         path = self._path_of(document)
         files = await prepare_files(document)
         body = codec.body_to_send(document) or (state.stored_body(document) if files else None)
@@ -170,18 +174,31 @@ class StoredDocuments(Generic[M]):
         for document in documents:
             await prepare(document)
             self._path_of(document)  # refuses bad ids before anything is sent
+            await prepare_files(document)
         sent = []
+        with_files = [document for document in documents if state.assigned_files(document)]
         for document in documents:
-            if (body := codec.body_to_send(document)) is not None:
+            if not state.assigned_files(document) and (body := codec.body_to_send(document)) is not None:
+                check_required(document)
                 sent.append((document, body))
             if turn_is_due():
                 await give_turn()
-        refused = await self._write_many(sent)
+        refused = await self._write_many(sent) + await self._send_each(with_files)
         if sent and has_hooks([type(document) for document, _ in sent], "after_save"):
             failed = {id(document) for document, _ in refused}
             for document, _ in sent:
                 if id(document) not in failed:
                     await run_hooks(document, "after_save")
+        return refused
+
+    async def _send_each(self, documents: Iterable[M]) -> list[tuple[M, CouchModelError]]:
+        """Store documents one by one, and return those that were refused, each with its error."""
+        refused = []
+        for document in documents:
+            try:
+                await self._send(document)
+            except CouchModelError as error:
+                refused.append((document, error))
         return refused
 
     async def refresh(self, document: M) -> None:

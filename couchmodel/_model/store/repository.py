@@ -2,28 +2,34 @@
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
+from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Assignment, Condition, Ordering
+from couchmodel._model.schema.expressions.conditions import Condition, require_condition
+from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
-from couchmodel._model.store.bulk import delete_rows
-from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.bulk import delete_rows, document_bodies
 from couchmodel._model.store.delete_rules import delete_linked
+from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import Turn, save_merged
+from couchmodel._model.store.feeds.changes import ChangeFeed, open_feed
 from couchmodel._model.store.hooked import has_hooks, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
-from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
@@ -47,6 +53,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 _turn: Final = Turn()
+_NO_TOMBSTONES: Final[Mapping[str, bytes | None]] = MappingProxyType({})
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
@@ -56,12 +63,13 @@ class Repository(StoredDocuments[M]):
     The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
     """
 
-    async def delete(self, document: M) -> None:
+    async def delete(self, document: M, /, **remarks: Any) -> None:
         """Delete the revision that a document was loaded or saved as.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
-        database.
+        The tombstone of a document of a :class:`SoftDelete` model keeps what is stored of it, and the ``remarks``,
+        which are JSON values. Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is
+        stored by now; NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or
+        comes from another database, or if its model keeps no remarks.
         """
         self._check_model(document)
         self._check_repository(document)
@@ -69,8 +77,12 @@ class Repository(StoredDocuments[M]):
             raise ConfigurationError(
                 f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
             )
+        if remarks and not document.__keeps_deleted__:
+            raise ConfigurationError(f"{type(document).__name__} keeps no remarks: let it inherit SoftDelete first")
+        if document.__keeps_deleted__:
+            await self._load_bases([document])
         await run_hooks(document, "before_delete")
-        path, tombstone = self._path(document.id), codec.tombstone(document)
+        path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
         await delete_linked(self, type(document), document.id, document.rev)
         try:
             if tombstone is None:
@@ -86,20 +98,24 @@ class Repository(StoredDocuments[M]):
 
     async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
-        kinds = [self.model, *form_of(self.model).kinds.values()]
-        if not has_hooks(kinds, "before_delete", "after_delete"):
+        kinds: list[type[DocumentModel]] = [self.model, *form_of(self.model).kinds.values()]
+        keeps_deleted = any(kind.__keeps_deleted__ for kind in kinds)
+        if not keeps_deleted and not has_hooks(kinds, "before_delete", "after_delete"):
             return await self._delete_stubs(stubs)
         documents = [each for each in await self.get_many(stub["_id"] for stub in stubs) if each is not None]
         for document in documents:
             await run_hooks(document, "before_delete")
-        refused = await self._delete_stubs(stubs)
+        texts = {each.id: codec.tombstone(each) for each in documents if each.__keeps_deleted__}
+        refused = await self._delete_stubs(stubs, texts)
         failed = {id for id, _ in refused}
         for document in documents:
             if document.id not in failed:
                 await run_hooks(document, "after_delete")
         return refused
 
-    async def _delete_stubs(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+    async def _delete_stubs(
+        self, stubs: Sequence[JSONObject], tombstones: Mapping[str, bytes | None] = _NO_TOMBSTONES
+    ) -> list[tuple[str, CouchModelError]]:
         refused: list[tuple[str, CouchModelError]] = []
         for stub in stubs:
             try:
@@ -107,7 +123,11 @@ class Repository(StoredDocuments[M]):
             except DocumentError as error:
                 refused.append((stub["_id"], error))
         kept = {id for id, _ in refused}
-        doomed = [(stub["_id"], encode({**stub, "_deleted": True})) for stub in stubs if stub["_id"] not in kept]
+        doomed = [
+            (stub["_id"], encode({**decode(tombstones.get(stub["_id"]) or b"{}"), **stub, "_deleted": True}))
+            for stub in stubs
+            if stub["_id"] not in kept
+        ]
         return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
 
     @asynccontextmanager
@@ -212,6 +232,57 @@ class Repository(StoredDocuments[M]):
         self._path_of(document)
         await resolve_conflict(self, document, values)
 
+    def changes(
+        self,
+        *conditions: Condition | Mapping[str, Any],
+        since: str = "0",
+        live: bool = True,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> ChangeFeed[M]:
+        """Return the changes of the model's documents after a sequence, the latest of each document. Sends nothing yet.
+
+        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
+        on until the caller leaves it, also over lost connections; else it ends with the changes so far. Every change is
+        given at least once, and in order.
+
+        Conditions are tested by CouchDB on the stored document. A tombstone meets them only if it has kept the
+        document, as those of :class:`SoftDelete` do. Deletions by other programs have no type, so a model with a type
+        does not see them.
+
+        A document that does not fit the model is a DocumentError, after which the feed can be asked for the next
+        change; with ``on_invalid="skip"`` it is logged and left out. Raises QueryError if an argument is not a
+        condition.
+        """
+        selector = build_selector(tuple(map(require_condition, conditions)), self.kind, model=self.model)
+        return open_feed(self, selector, since=since, live=live, on_invalid=on_invalid, explain=self._with_hint)
+
+    async def deleted(self, *, on_invalid: Literal["raise", "skip"] = "raise") -> AsyncGenerator[Tombstone[M], None]:
+        """Yield the tombstones of documents that a model of :class:`SoftDelete` has deleted, in the order of deletion.
+
+        CouchDB has no index of deleted documents: it reads the whole feed of changes for this, however few it gives.
+        Raises DocumentError for a tombstone that does not fit the model; ``on_invalid="skip"`` leaves it out.
+        """
+        try:
+            async with aclosing(read_tombstones(self, on_invalid)) as tombstones:
+                async for each in tombstones:
+                    yield each
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+
+    async def restore(self, id: str) -> M:
+        """Store a document again that a model of :class:`SoftDelete` has deleted, and return it. No hooks run.
+
+        Its attachments are fetched from the tombstone and sent again. Links and the documents that were deleted with it
+        are not looked at. Raises NotFoundError if there is no tombstone that has kept the document; ConflictError if
+        the document is not deleted; DocumentError if it does not fit the model.
+        """
+        self._path(id)
+        try:
+            await restore_document(self, id)
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        return await self.get(id)
+
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.
 
@@ -248,11 +319,16 @@ class Repository(StoredDocuments[M]):
         return Repository(model, database_of(model, model.__declared__.database))
 
     async def migrate(self) -> MigrationReport:
-        """Store anew the documents of the model that lack a field of it, or have an older form or name of one.
+        """Store anew the documents that are of an older version of the schema, or lack a field of the model.
 
-        An index on a field leaves out the documents that were stored before the field was added, until then. A member
-        is stored under an older name if a field is read from it, and is written under another name (``stored_as``). It
-        is removed; a save keeps it, since other programs may still read it. Documents that do not fit the model are
-        left alone, and named in the report.
+        So are those that have an older form or name of a field. An index on a field leaves out the documents that were
+        stored before the field was added, until then. A member is stored under an older name if a field is read from
+        it, and is written under another name (``stored_as``). It is removed; a save keeps it, since other programs may
+        still read it. Documents that do not fit the model, or that the database refuses, are left alone, and named in
+        the report. Those of a newer version are left alone.
+
+        No hooks run. Documents are read and stored in batches. If a migration is stopped, call this again: documents
+        that are stored anew already are only read.
         """
-        return await migrate(self.rows({"selector": self.kind}, None), self.load, self._write_many)
+        rows = self.rows({"selector": self.kind}, None)
+        return await migrate(rows, self, self._write_many, partial(document_bodies, self.database))

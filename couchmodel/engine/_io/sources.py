@@ -136,7 +136,7 @@ async def _read_pieces(read: Callable[[int], Any]) -> AsyncGenerator[bytes, None
 
 async def _open_file(path: Path) -> IO[bytes]:
     """Open a file in a thread. It is closed if the task is cancelled meanwhile."""
-    opening = asyncio.ensure_future(asyncio.to_thread(path.open, "rb"))
+    opening: asyncio.Future[IO[bytes]] = asyncio.ensure_future(asyncio.to_thread(path.open, "rb"))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
@@ -144,7 +144,7 @@ async def _open_file(path: Path) -> IO[bytes]:
         raise
 
 
-def _close_opened(opening: "asyncio.Future[IO[bytes]]") -> None:
+def _close_opened(opening: asyncio.Future[IO[bytes]]) -> None:
     if opening.exception() is None:
         opening.result().close()
 
