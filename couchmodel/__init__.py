@@ -37,7 +37,7 @@ from couchmodel._model.schema.hooks import (
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
@@ -92,6 +92,7 @@ __all__ = [
     "BackLink",
     "BadRequestError",
     "BulkError",
+    "BulkResult",
     "Change",
     "ChangeFeed",
     "Condition",
@@ -102,6 +103,8 @@ __all__ = [
     "ContentTooLargeError",
     "CouchModel",
     "CouchModelError",
+    "Delete",
+    "DeleteReport",
     "DocumentError",
     "ExpectationFailedError",
     "Explanation",

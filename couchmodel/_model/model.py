@@ -19,7 +19,8 @@ from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.fields import Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
+from couchmodel._model.store.chunks import Source
 from couchmodel._model.store.edits import save_merged
 from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.guard_plan import guard_notes
@@ -152,12 +153,13 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         return cls.repository().find(*conditions, on_invalid=on_invalid)
 
     @classmethod
-    async def get_many(cls, ids: Iterable[str]) -> list[Self | None]:
-        """Load documents by their ids, with few requests. None stands for one that is missing or deleted.
+    async def get_many(cls, ids: Source[str], *, on_progress: OnProgress | None = None) -> list[Self | None]:
+        """Load documents by their ids, with one request for a thousand. None stands for a missing or deleted one.
 
-        Raises NotFoundError if the database is missing; DocumentError if a document does not fit the model.
+        ``on_progress`` is called with the number of documents that are loaded. Raises NotFoundError if the database is
+        missing; DocumentError if a document does not fit the model.
         """
-        return await cls.repository().get_many(ids)
+        return await cls.repository().get_many(ids, on_progress=on_progress)
 
     @classmethod
     async def get_or_create(cls, document: Self) -> Self:
@@ -166,15 +168,19 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
 
     @classmethod
     async def save_all(
-        cls, documents: Iterable[Self], *, on_error: Literal["raise", "collect"] = "raise"
+        cls, documents: Source[Self], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
     ) -> SaveReport[Self]:
         """Store many documents with few requests; unchanged ones are left out. Return what was stored.
 
+        ``documents`` is an iterable, also an asynchronous one. An iterator is read and sent in chunks of at most a
+        thousand documents. ``on_progress`` is called with the number of documents that are done.
+
         Raises BulkError with an error for each document that was refused; the others are stored then. With
         ``on_error="collect"`` the report has these errors instead. Raises DocumentError, before anything is stored, if
-        a document does not fit its model.
+        a document of a collection does not fit its model; ConfigurationError if an object comes twice.
+        :meth:`Repository.save_all` has the details.
         """
-        return await cls.repository().save_all(documents, on_error=on_error)
+        return await cls.repository().save_all(documents, on_error=on_error, on_progress=on_progress)
 
     @classmethod
     def changes(

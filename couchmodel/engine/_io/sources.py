@@ -136,12 +136,16 @@ async def _read_pieces(read: Callable[[int], Any]) -> AsyncGenerator[bytes, None
 
 async def _open_file(path: Path) -> IO[bytes]:
     """Open a file in a thread. It is closed if the task is cancelled meanwhile."""
-    opening: asyncio.Future[IO[bytes]] = asyncio.ensure_future(asyncio.to_thread(path.open, "rb"))
+    opening = asyncio.ensure_future(asyncio.to_thread(_open, path))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_close_opened)
         raise
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _close_opened(opening: asyncio.Future[IO[bytes]]) -> None:
