@@ -64,7 +64,8 @@ class AttachmentField:
         if document is None:
             if is_building_class.get():  # pydantic must not find a default here
                 raise AttributeError(self.field_name)
-            several = holds_several(model.__pydantic_fields__[self.field_name].annotation)  # type: ignore[attr-defined]
+            info = getattr(model, "__pydantic_fields__", {}).get(self.field_name)
+            several = info is not None and holds_several(info.annotation)
             return FieldExpression(("_attachments",) if several else ("_attachments", self.name), dict[str, Any])
         return document.__attachment__(self)
 
