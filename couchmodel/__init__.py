@@ -28,6 +28,7 @@ from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
@@ -97,6 +98,7 @@ __all__ = [
     "Field",
     "FieldExpression",
     "ForbiddenError",
+    "ForgetReport",
     "Group",
     "Index",
     "Link",
