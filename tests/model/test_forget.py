@@ -149,7 +149,8 @@ async def test_what_others_write_meanwhile_is_forgotten_too(
         if len(writes) < count:
             writes.append(1)
             current = await people.get_or_none("ada")
-            await people.save(Person(id="ada", rev=current and current.rev, name=secrets.token_hex(4)))
+            rev = None if current is None else current.rev
+            await people.save(Person(id="ada", rev=rev, name=secrets.token_hex(4)))
         return found
 
     monkeypatch.setattr(purges, "_read_leaves", late)
@@ -174,10 +175,8 @@ async def test_replications_of_the_server_are_named_without_passwords(
     people: Repository[Person], couch: Connection
 ) -> None:
     name = f"job-{secrets.token_hex(4)}"
-    source = {
-        "url": f"http://me:secret@127.0.0.1:9/{people.database.id}",
-        "auth": {"basic": {"password": "secret"}},
-    }
+    url = f"http://me:secret@127.0.0.1:9/{people.database.id}"
+    source = {"url": url, "auth": {"basic": {"username": "me", "password": "secret"}}}
     jobs = couch.database("_replicator")
     job = await jobs.create(name, data={"source": source, "target": "http://you:secret@127.0.0.1:9/copy"})
     await job.save()

@@ -14,22 +14,14 @@ from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import (
-    BulkResult,
-    Delete,
-    DeleteReport,
-    OnError,
-    OnProgress,
     Progress,
-    Refused,
     delete_rows,
     document_bodies,
-    in_order,
 )
 from couchmodel._model.store.changing import ChangingDocuments
-from couchmodel._model.store.chunks import Chunks, Source, refuse_repeated, require_iterable
 from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.edits import Turn, save_merged
-from couchmodel._model.store.hooked import has_hooks, overrides, restore_all, run_before, run_hooks
+from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
@@ -42,7 +34,6 @@ from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
-    ConfigurationError,
     ConflictError,
     CouchModelError,
     DocumentError,
@@ -78,7 +69,7 @@ class Repository(ChangingDocuments[M]):
         comes from another database, or if its model keeps no remarks.
         """
         rev = self._revision_to_delete(document)
-        _check_remarks(type(document), remarks)
+        self._check_remarks(type(document), remarks)
         if document.__keeps_deleted__:
             await self._load_bases([document])
         await run_before(document, "before_delete")
@@ -96,71 +87,11 @@ class Repository(ChangingDocuments[M]):
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
 
-    async def delete_all(
-        self,
-        documents: Source[M],
-        *,
-        remarks: Mapping[str, Any] = EMPTY,
-        on_error: OnError = "raise",
-        on_progress: OnProgress | None = None,
-    ) -> DeleteReport[M]:
-        """Delete the revisions that documents were loaded or saved as, by ``_bulk_docs``.
-
-        ``remarks`` are those of :meth:`delete`, for all of them. ``documents``, ``on_error``, ``on_progress`` and hooks
-        are as for :meth:`save_all`, and so are the errors.
-        Documents of a class that has its own ``delete`` are deleted by it, one by one.
-        """
-        require_iterable("delete_all", documents)
-        _check_remarks(self.model, remarks)
-        report: DeleteReport[M] = DeleteReport()
-        seen, progress = set[int](), Progress(on_progress)
-        async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
-            async for chunk in chunks:
-                for document in chunk:
-                    self._check_model(document)
-                refuse_repeated("delete_all", chunk, seen)
-                refused = await self._delete_chunk(chunk, on_error, progress, remarks)
-                failed = {id(document) for document, _ in refused}
-                report.deleted.extend(each for each in chunk if id(each) not in failed)
-                report.refused.extend(refused)
-        if on_error == "raise":
-            report.raise_for_errors()
-        return report
-
-    async def bulk(
-        self, documents: Source[M | Delete[M]], *, on_progress: OnProgress | None = None
-    ) -> AsyncGenerator[BulkResult[M], None]:
-        """Store documents, and delete those in ``Delete(document)``. Yield the result for each, in their order.
-
-        ``documents`` may be any iterable, also an asynchronous one. They are taken and written in chunks of at most a
-        thousand, and two chunks at most are in memory. A chunk is written when its first result is asked for, so the
-        chunks behind the one in which the caller stops are not. All else is as for :meth:`save_all` and
-        :meth:`delete_all` with ``on_error="collect"``.
-
-        Raises ConfigurationError if an object comes twice in a chunk, before the chunk is sent.
-        """
-        require_iterable("bulk", documents)
-        source, progress = Chunks(documents), Progress(on_progress)
-        async with aclosing(source.read()) as chunks:
-            async for chunk in chunks:
-                deleted = [each.document for each in chunk if isinstance(each, Delete)]
-                saved = [each for each in chunk if not isinstance(each, Delete)]
-                for document in (*saved, *deleted):
-                    self._check_model(document)
-                refuse_repeated("bulk", (*saved, *deleted), set())
-                refused, size = await self._save_chunk(saved, "collect", progress)
-                source.note_size(len(chunk), size)
-                refused += await self._delete_chunk(deleted, "collect", progress)
-                errors = {id(document): error for document, error in refused}
-                for each in chunk:
-                    document = each.document if isinstance(each, Delete) else each
-                    yield BulkResult(document, errors.get(id(document)))
-
     async def delete_each(
         self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any] = EMPTY
     ) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
-        _check_remarks(self.model, remarks)
+        self._check_remarks(self.model, remarks)
         kinds: list[type[DocumentModel]] = [self.model, *form_of(self.model).kinds.values()]
         needs_documents = any(kind.__keeps_deleted__ or overrides(kind, "delete") for kind in kinds)
         if not needs_documents and not has_hooks(kinds, "before_delete", "after_delete"):
@@ -174,55 +105,6 @@ class Repository(ChangingDocuments[M]):
         stale = [(id, ConflictError(f"{id!r} was changed or deleted meanwhile")) for id in left]
         return [(document.id, error) for document, error in refused] + stale
 
-    async def _delete_chunk(
-        self, documents: Sequence[M], on_error: OnError, progress: Progress, remarks: Mapping[str, Any] = EMPTY
-    ) -> Refused[M]:
-        """Delete documents, and return those that were refused, in their order."""
-        single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
-        together = [each for each in documents if type(each) not in single]
-        refused: Refused[M] = []
-        doomed: list[tuple[M, bytes]] = []
-        ready = await self._run_before_delete(together, refused if on_error == "collect" else None)
-        await self._load_bases(each for each in ready if each.__keeps_deleted__)
-        for document in ready:
-            try:
-                rev = self._revision_to_delete(document)
-                await delete_linked(self, type(document), document.id, rev)
-            except CouchModelError as error:
-                refused.append((document, error))
-            else:
-                body = codec.tombstone(document, remarks) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
-                doomed.append((document, body))
-        progress.add(len(refused))
-        refused += await self._write_many(doomed, progress, self._note_deleted_row)
-        await self._run_after("after_delete", doomed, refused)
-        refused += await self._write_by_class("delete", [each for each in documents if type(each) in single], progress)
-        return in_order(refused, documents)
-
-    async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:
-        """Run the hooks of documents, and return those that can be deleted.
-
-        One that cannot is added to ``refused``; without that, its error is raised. If anything is raised, all documents
-        are as they were.
-        """
-        doomed: list[M] = []
-        before: list[tuple[M, M]] = []
-        try:
-            for document in documents:
-                try:
-                    self._revision_to_delete(document)
-                    before.append((document, await run_before(document, "before_delete")))
-                except CouchModelError as error:
-                    if refused is None:
-                        raise
-                    refused.append((document, error))
-                else:
-                    doomed.append(document)
-        except BaseException:
-            restore_all(before)
-            raise
-        return doomed
-
     async def _delete_stubs(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         refused: list[tuple[str, CouchModelError]] = []
         for stub in stubs:
@@ -233,6 +115,9 @@ class Repository(ChangingDocuments[M]):
         kept = {id for id, _ in refused}
         doomed = [(stub["_id"], encode({**stub, "_deleted": True})) for stub in stubs if stub["_id"] not in kept]
         return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
+
+    async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
+        await delete_linked(self, model, id, rev)
 
     @asynccontextmanager
     async def edit(self, id: str) -> AsyncGenerator[M]:
@@ -380,8 +265,3 @@ class Repository(ChangingDocuments[M]):
         """
         rows = self.rows({"selector": self.kind}, None)
         return await migrate(rows, self, self._write_many, partial(document_bodies, self.database))
-
-
-def _check_remarks(model: type[DocumentModel], remarks: Mapping[str, Any]) -> None:
-    if remarks and not model.__keeps_deleted__:
-        raise ConfigurationError(f"{model.__name__} keeps no remarks: let it inherit SoftDelete first")
