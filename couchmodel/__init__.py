@@ -38,6 +38,7 @@ from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
@@ -112,6 +113,7 @@ __all__ = [
     "FieldExpression",
     "File",
     "ForbiddenError",
+    "ForgetReport",
     "Group",
     "Index",
     "JSONAttachment",

@@ -7,6 +7,8 @@ from typing import Any, Final
 from couchmodel._model.attachments.fields import label_of
 from couchmodel._model.attachments.files import File
 from couchmodel._model.attachments.stubs import set_stubs
+from couchmodel._model.attachments.upload import check_required, prepare_files
+from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.attachments import owner_of
 from couchmodel._wire.contents import ContentDigest
@@ -29,14 +31,20 @@ class InlineFiles:
         self.large: list[Any] = []
         self._sent: list[tuple[Any, str | None, Mapping[str, File | None]]] = []
 
-    async def add(self, document: Any, body: bytes) -> bytes | None:
-        """Return the JSON text of a document with the files that were assigned to it.
+    async def body_of(self, document: Any) -> bytes | None:
+        """Return the JSON text to send of a document, with the files that were assigned to it.
 
-        The result is None if they are too large. Their lengths have to be known.
+        The result is None if there is nothing to save, and if the files are too large. Raises AttachmentError,
+        DocumentError.
         """
-        files = state.assigned_files(document)
-        if not files:
-            return body
+        files = await prepare_files(document)
+        body = codec.body_to_send(document) or (state.stored_body(document) if files else None)
+        if body is None:
+            return None
+        check_required(document)
+        return body if not files else await self._add(document, body, files)
+
+    async def _add(self, document: Any, body: bytes, files: Mapping[str, File | None]) -> bytes | None:
         if sum(file.length or 0 for file in files.values() if file is not None) > _MAX_BYTES:
             self.large.append(document)
             return None

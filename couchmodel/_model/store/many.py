@@ -1,12 +1,11 @@
 """The documents of a model, many of them together: loaded, saved and deleted with few requests."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from couchmodel._model.attachments.inline import InlineFiles
-from couchmodel._model.attachments.upload import check_required, prepare_files
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
@@ -25,10 +24,10 @@ from couchmodel._model.store.bulk import (
 from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
-from couchmodel._wire.messages import encode
+from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import CouchModelError, NotFoundError, QueryError, TransportError
+from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
 from couchmodel.types import BulkRow
 
 __all__ = ["ManyDocuments"]
@@ -116,14 +115,21 @@ class ManyDocuments(StoredDocuments[M], ABC):
         return report
 
     async def delete_all(
-        self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
+        self,
+        documents: Source[M],
+        *,
+        remarks: Mapping[str, Any] = EMPTY,
+        on_error: OnError = "raise",
+        on_progress: OnProgress | None = None,
     ) -> DeleteReport[M]:
         """Delete the revisions that documents were loaded or saved as, by ``_bulk_docs``.
 
+        The tombstones of a :class:`SoftDelete` model have the ``remarks``, as those of :meth:`Repository.delete`.
         ``documents``, ``on_error``, ``on_progress`` and hooks are as for :meth:`save_all`, and so are the errors.
         Documents of a class that has its own ``delete`` are deleted by it, one by one.
         """
         require_iterable("delete_all", documents)
+        self._check_remarks(self.model, remarks)
         report: DeleteReport[M] = DeleteReport()
         seen, progress = set[int](), Progress(on_progress)
         async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
@@ -131,7 +137,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                 for document in chunk:
                     self._check_model(document)
                 refuse_repeated("delete_all", chunk, seen)
-                refused = await self._delete_chunk(chunk, on_error, progress)
+                refused = await self._delete_chunk(chunk, on_error, progress, remarks)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -214,7 +220,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     if type(document) in hooked:
                         before.append((document, await prepare(document)))
                     self._path_of(document)  # refuses bad ids before anything is sent
-                    body = await self._body_of(document, files)
+                    body = await files.body_of(document)
                 except CouchModelError as error:
                     if refused is None:
                         raise
@@ -229,16 +235,9 @@ class ManyDocuments(StoredDocuments[M], ABC):
             raise
         return sent
 
-    async def _body_of(self, document: M, files: InlineFiles) -> bytes | None:
-        """Return the text to send of a document; None if it has no changes, or files that are too large for it."""
-        assigned = await prepare_files(document)
-        body = codec.body_to_send(document) or (state.stored_body(document) if assigned else None)
-        if body is None:
-            return None
-        check_required(document)
-        return await files.add(document, body)
-
-    async def _delete_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
+    async def _delete_chunk(
+        self, documents: Sequence[M], on_error: OnError, progress: Progress, remarks: Mapping[str, Any] = EMPTY
+    ) -> Refused[M]:
         """Delete documents, and return those that were refused, in their order."""
         single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
         together = [each for each in documents if type(each) not in single]
@@ -253,7 +252,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
             except CouchModelError as error:
                 refused.append((document, error))
             else:
-                body = codec.tombstone(document) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
+                body = codec.tombstone(document, remarks) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
                 doomed.append((document, body))
         progress.add(len(refused))
         refused += await self._write_many(doomed, progress, self._note_deleted_row)
@@ -284,6 +283,10 @@ class ManyDocuments(StoredDocuments[M], ABC):
             restore_all(before)
             raise
         return doomed
+
+    def _check_remarks(self, model: type[DocumentModel], remarks: Mapping[str, Any]) -> None:
+        if remarks and not model.__keeps_deleted__:
+            raise ConfigurationError(f"{model.__name__} keeps no remarks: let it inherit SoftDelete first")
 
     @abstractmethod
     async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
