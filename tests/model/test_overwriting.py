@@ -16,6 +16,7 @@ from couchmodel import (
     CouchModel,
     DocumentError,
     Field,
+    File,
     ForbiddenError,
     Mapped,
     NotFoundError,
@@ -80,6 +81,23 @@ async def test_a_forced_save_replaces_what_does_not_fit_the_model(recipes: type[
     stored = await recipes.get("pie")
     assert (stored.title, stored.author, stored.rating, stored.rev) == ("right", Author(name="Ada"), 0, pie.rev)
     assert ((await database["pie"])["source"], await stored.photo.fetch()) == ("book", b"x")
+
+
+@pytest.mark.parametrize("stored", [None, {"title": "theirs"}, {"title": 7}])
+async def test_a_forced_save_stores_files_that_were_assigned(
+    recipes: type[Recipe], database: Database, stored: dict[str, Any] | None
+) -> None:
+    if stored is not None:
+        raw = await database.create("pie", data=stored)
+        await raw.save()
+        await raw.attachment("notes").save(b"kept", "text/plain")
+    pie = recipes(id="pie", title="mine")
+    pie.photo = File(b"x", "image/png")
+    await pie.save(force=True)
+    loaded = await recipes.get("pie")
+    assert (loaded.title, loaded.rev, await loaded.photo.fetch()) == ("mine", pie.rev, b"x")
+    attachments = (await database["pie"]).json["_attachments"]
+    assert sorted(attachments) == ["photo"] if stored is None else ["notes", "photo"]
 
 
 async def test_a_forced_save_of_a_model_that_forbids_members_can_be_read(database: Database) -> None:

@@ -358,3 +358,15 @@ async def test_a_model_that_keeps_nothing_takes_no_remarks(items: Repository[Ite
     plain = await plains.get("plain")
     with pytest.raises(ConfigurationError, match="Plain keeps no remarks"):
         await plains.delete(plain, reason="x")
+
+
+async def test_a_deletion_of_many_may_have_remarks(items: Repository[Item]) -> None:
+    assert await items.find(Item.name == "Nails").delete(reason="recall") == 1
+    others = [each async for each in items.find()]
+    await items.delete_all(others, remarks={"by": "ada"})
+    assert await deleted(items) == {"nails": {"reason": "recall"}, "bolts": {"by": "ada"}, "saw": {"by": "ada"}}
+    plains = Repository(Plain, items.database)
+    with pytest.raises(ConfigurationError, match="keeps no remarks"):
+        await plains.find().delete(reason="x")
+    with pytest.raises(ConfigurationError, match="keeps no remarks"):
+        await plains.delete_all([await plains.get("plain")], remarks={"reason": "x"})

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._model.attachments.upload import check_required, prepare_files, send_with_files
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
 from couchmodel._model.schema import state
@@ -96,14 +97,16 @@ class StoredDocuments(Generic[M]):
     async def save(self, document: M, *, force: bool = False) -> None:
         """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
 
+        Files that were assigned to its attachments are stored with it, in one revision.
+
         With ``force`` it is stored in place of whatever is stored under its id: another revision, a deletion, or a
         document that does not fit the model. Members that the model does not know, and attachments, are those that are
         stored. Other versions that replication has left stay.
 
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        DocumentError, before anything is stored, if the document does not fit its model; ConfigurationError if it comes
-        from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
-        server carried it out.
+        DocumentError, before anything is stored, if the document does not fit its model; AttachmentError if a file
+        cannot be read or breaks the rules of its field; ConfigurationError if it comes from another database. An
+        earlier save that was cancelled, or whose answer was lost, is no conflict if the server carried it out.
         """
         self._check_model(document)
         if force:
@@ -113,16 +116,21 @@ class StoredDocuments(Generic[M]):
             return
         await self._load_bases([document])
         await prepare(document)
-        self._path_of(document)
-        body = codec.body_to_send(document)
-        if body is not None:
-            await self.send_body(document, body)
+        await self.send(document)
 
-    async def send_body(self, document: M, body: bytes) -> None:
-        """Send the text of a document, and record what became of it. Raises as :meth:`save` does."""
+    async def send(self, document: M, body: bytes | None = None) -> None:
+        """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
         path = self._path_of(document)
+        files = await prepare_files(document)
+        body = body or codec.body_to_send(document) or (state.stored_body(document) if files else None)
+        if body is None:
+            return
+        check_required(document)
         try:
-            answer = await self.session.json(Request("PUT", path, body=body))
+            if files:
+                stored, rev = await send_with_files(self.session, path, document, body, files)
+            else:
+                stored, rev = body, (await self.session.json(Request("PUT", path, body=body)))["rev"]
         except NO_ANSWER_ERRORS as error:
             if may_be_carried_out(error):
                 state.note_unanswered(document, body)
@@ -138,7 +146,7 @@ class StoredDocuments(Generic[M]):
         except NotFoundError as error:
             raise self._with_hint(error) from None
         else:
-            self._note_saved(document, body, answer["rev"])
+            self._note_saved(document, stored, rev)
             await run_hooks(document, "after_save")
 
     async def refresh(self, document: M) -> None:

@@ -1,10 +1,11 @@
 """The documents of a model, many of them together: loaded, saved and deleted with few requests."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from couchmodel._model.attachments.inline import InlineFiles
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
@@ -23,10 +24,10 @@ from couchmodel._model.store.bulk import (
 from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
-from couchmodel._wire.messages import encode
+from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import CouchModelError, NotFoundError, QueryError, TransportError
+from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
 from couchmodel.types import BulkRow
 
 __all__ = ["ManyDocuments"]
@@ -89,8 +90,9 @@ class ManyDocuments(StoredDocuments[M], ABC):
         thousand, so what came before an error is stored by then. The report holds all of them; :meth:`Repository.bulk`
         does not. ``on_progress`` is called with the number of documents that are done.
 
-        Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its documents are as they were.
-        Documents of a class that has its own ``save`` are saved by it, one by one.
+        Small files that were assigned to attachments are sent with the others. A document with larger ones has a
+        request of its own. Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its
+        documents are as they were. Documents of a class that has its own ``save`` are saved by it, one by one.
 
         Raises ConfigurationError if an object comes twice, before its chunk is sent.
         """
@@ -113,14 +115,21 @@ class ManyDocuments(StoredDocuments[M], ABC):
         return report
 
     async def delete_all(
-        self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
+        self,
+        documents: Source[M],
+        *,
+        remarks: Mapping[str, Any] = EMPTY,
+        on_error: OnError = "raise",
+        on_progress: OnProgress | None = None,
     ) -> DeleteReport[M]:
         """Delete the revisions that documents were loaded or saved as, by ``_bulk_docs``.
 
+        The tombstones of a :class:`SoftDelete` model have the ``remarks``, as those of :meth:`Repository.delete`.
         ``documents``, ``on_error``, ``on_progress`` and hooks are as for :meth:`save_all`, and so are the errors.
         Documents of a class that has its own ``delete`` are deleted by it, one by one.
         """
         require_iterable("delete_all", documents)
+        self._check_remarks(self.model, remarks)
         report: DeleteReport[M] = DeleteReport()
         seen, progress = set[int](), Progress(on_progress)
         async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
@@ -128,7 +137,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                 for document in chunk:
                     self._check_model(document)
                 refuse_repeated("delete_all", chunk, seen)
-                refused = await self._delete_chunk(chunk, on_error, progress)
+                refused = await self._delete_chunk(chunk, on_error, progress, remarks)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -178,15 +187,20 @@ class ManyDocuments(StoredDocuments[M], ABC):
         single = {kind for kind in kinds if overrides(kind, "save")}
         together = [each for each in documents if type(each) not in single] if single else documents
         refused: Refused[M] = []
-        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None)
-        progress.add(len(together) - len(sent))
-        refused += await self._write_many(sent, progress)
+        files = InlineFiles()
+        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None, files)
+        progress.add(len(together) - len(sent) - len(files.large))
+        try:
+            refused += await self._write_many(sent, progress)
+        finally:
+            files.note_stored()
         await self._run_after("after_save", sent, refused)
+        refused += await self._write_one_by_one(files.large, progress)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
         return in_order(refused, documents), sum(len(body) for _, body in sent)
 
     async def _bodies_of(
-        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None
+        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None, files: InlineFiles
     ) -> list[tuple[M, bytes]]:
         """Run the hooks of documents, and return those that have changes, each with the text to send.
 
@@ -206,7 +220,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     if type(document) in hooked:
                         before.append((document, await prepare(document)))
                     self._path_of(document)  # refuses bad ids before anything is sent
-                    body = codec.body_to_send(document)
+                    body = await files.body_of(document)
                 except CouchModelError as error:
                     if refused is None:
                         raise
@@ -221,7 +235,9 @@ class ManyDocuments(StoredDocuments[M], ABC):
             raise
         return sent
 
-    async def _delete_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
+    async def _delete_chunk(
+        self, documents: Sequence[M], on_error: OnError, progress: Progress, remarks: Mapping[str, Any] = EMPTY
+    ) -> Refused[M]:
         """Delete documents, and return those that were refused, in their order."""
         single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
         together = [each for each in documents if type(each) not in single]
@@ -236,7 +252,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
             except CouchModelError as error:
                 refused.append((document, error))
             else:
-                body = codec.tombstone(document) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
+                body = codec.tombstone(document, remarks) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
                 doomed.append((document, body))
         progress.add(len(refused))
         refused += await self._write_many(doomed, progress, self._note_deleted_row)
@@ -267,6 +283,10 @@ class ManyDocuments(StoredDocuments[M], ABC):
             restore_all(before)
             raise
         return doomed
+
+    def _check_remarks(self, model: type[DocumentModel], remarks: Mapping[str, Any]) -> None:
+        if remarks and not model.__keeps_deleted__:
+            raise ConfigurationError(f"{model.__name__} keeps no remarks: let it inherit SoftDelete first")
 
     @abstractmethod
     async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
@@ -308,6 +328,19 @@ class ManyDocuments(StoredDocuments[M], ABC):
             for document, _ in sent:
                 if id(document) not in failed:
                     await run_hooks(document, event)
+
+    async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
+        """Save documents with their files, each by a request of its own, and return those that were refused."""
+        refused: Refused[M] = []
+        for document in documents:
+            try:
+                await self.send(document)
+            except TransportError:
+                raise
+            except CouchModelError as error:
+                refused.append((document, error))
+            progress.add(1)
+        return refused
 
     async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
         """Save or delete documents by the method of their class, and return those that were refused."""

@@ -1,17 +1,16 @@
 """Saves that store a document in place of whatever is stored under its id."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol, Self
 
+from couchmodel._model.attachments.stubs import set_stubs, stored_stubs
 from couchmodel._model.codec import codec
-from couchmodel._model.codec.forms import form_of
 from couchmodel._model.codec.overwriting import body_over
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.hooked import prepare
 from couchmodel._retry import Backoff
-from couchmodel._wire.messages import EMPTY, Request, decode, document_path
+from couchmodel._wire.messages import Request, decode, document_path
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.engine import Session
 from couchmodel.errors import ConflictError, DocumentError, NotFoundError
@@ -32,7 +31,7 @@ class _Saver(Protocol):
     @property
     def path(self) -> tuple[str, ...]: ...
     async def save(self, document: Any) -> Any: ...
-    async def send_body(self, document: Any, body: bytes) -> Any: ...
+    async def send(self, document: Any, body: bytes) -> Any: ...
 
 
 async def save_over(saver: _Saver, document: Any) -> Any:
@@ -64,29 +63,28 @@ async def _save_once(saver: _Saver, document: Any) -> Any:
     try:
         current = codec.load(type(document), stored)
     except DocumentError:
-        _Basis(decode(stored)["_rev"]).give_to(document)
+        members = decode(stored)
+        _Basis(members["_rev"]).give_to(document)
+        set_stubs(document, members.get("_attachments", {}))
         await prepare(document)
-        return await saver.send_body(document, body_over(document, stored))
+        return await saver.send(document, body_over(document, stored))
     _Basis.of(current).give_to(document)
     return await saver.save(document)
 
 
 class _Basis(NamedTuple):
-    """The stored revision that a document belongs to; that of a document which is not stored without arguments."""
+    """The stored revision that a document belongs to. Without arguments it is that of a document that is not stored."""
 
     rev: str | None = None
     body: bytes | None = None
-    stubs: Mapping[str, Any] = EMPTY
 
     @classmethod
     def of(cls, document: DocumentModel) -> Self:
         """Return the one of a document."""
-        stubs = {name: vars(document).get(name) for name in form_of(type(document)).attachments}
-        return cls(document.rev, state.stored_body(document), stubs)
+        return cls(document.rev, state.stored_body(document))
 
     def give_to(self, document: DocumentModel) -> None:
         """Let a document belong to this revision. Its values stay."""
         state.set_rev(document, self.rev)
         state.set_stored_body(document, self.body)
-        for name in form_of(type(document)).attachments:
-            vars(document)[name] = self.stubs.get(name)
+        set_stubs(document, stored_stubs(document))

@@ -1,6 +1,6 @@
 """The repository of a model: documents of one type in one database."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
@@ -9,39 +9,32 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.query import Query
 from couchmodel._model.query.scans import advise_index
-from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions.conditions import Condition, require_condition
+from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
-from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import (
     Progress,
     delete_rows,
     document_bodies,
 )
+from couchmodel._model.store.changing import ChangingDocuments
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.edits import Turn, save_merged
-from couchmodel._model.store.feeds.changes import Change, ChangeFeed, open_feed
-from couchmodel._model.store.feeds.consumers import consume_changes
-from couchmodel._model.store.feeds.positions import Position
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
-from couchmodel._model.store.many import ManyDocuments
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
-from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._wire.messages import EMPTY, Request, document_path, encode
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
-    ConfigurationError,
     ConflictError,
     CouchModelError,
     DocumentError,
@@ -62,7 +55,7 @@ _turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
-class Repository(ManyDocuments[M]):
+class Repository(ChangingDocuments[M]):
     """The documents of ``model`` in ``database``. Use it if a model has several databases, for example of tenants.
 
     The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
@@ -77,8 +70,7 @@ class Repository(ManyDocuments[M]):
         comes from another database, or if its model keeps no remarks.
         """
         rev = self._revision_to_delete(document)
-        if remarks and not document.__keeps_deleted__:
-            raise ConfigurationError(f"{type(document).__name__} keeps no remarks: let it inherit SoftDelete first")
+        self._check_remarks(type(document), remarks)
         if document.__keeps_deleted__:
             await self._load_bases([document])
         await run_before(document, "before_delete")
@@ -96,8 +88,11 @@ class Repository(ManyDocuments[M]):
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
 
-    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+    async def delete_each(
+        self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any] = EMPTY
+    ) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
+        self._check_remarks(self.model, remarks)
         kinds: list[type[DocumentModel]] = [self.model, *form_of(self.model).kinds.values()]
         needs_documents = any(kind.__keeps_deleted__ or overrides(kind, "delete") for kind in kinds)
         if not needs_documents and not has_hooks(kinds, "before_delete", "after_delete"):
@@ -106,7 +101,7 @@ class Repository(ManyDocuments[M]):
         current = [
             each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
         ]
-        refused = await self._delete_chunk(current, "raise", Progress())
+        refused = await self._delete_chunk(current, "raise", Progress(), remarks)
         left = {stub["_id"] for stub in stubs} - {each.id for each in current}
         stale = [(id, ConflictError(f"{id!r} was changed or deleted meanwhile")) for id in left]
         return [(document.id, error) for document, error in refused] + stale
@@ -152,11 +147,6 @@ class Repository(ManyDocuments[M]):
         """
         everything: Query[M] = Query(self, on_invalid=on_invalid)
         return everything.find(*conditions)
-
-    @property
-    def kind(self) -> JSONObject:
-        """The selector of the documents that are the model's in a database of several models."""
-        return kind_selector(self.model, form_of(self.model).kinds)
 
     async def rows(
         self, body: JSONObject, limit: int | None, on_end: Callable[[JSONObject], None] | None = None
@@ -237,88 +227,6 @@ class Repository(ManyDocuments[M]):
         """
         self._path_of(document)
         await resolve_conflict(self, document, values)
-
-    def changes(
-        self,
-        *conditions: Condition | Mapping[str, Any],
-        since: str = "0",
-        live: bool = True,
-        on_invalid: Literal["raise", "skip"] = "raise",
-    ) -> ChangeFeed[M]:
-        """Return the changes of the model's documents after a sequence, the latest of each document. Sends nothing yet.
-
-        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
-        on until the caller leaves it, also over lost connections; else it ends with the changes so far. Every change is
-        given at least once, and in order.
-
-        Conditions are tested by CouchDB on the stored document. A tombstone meets them only if it has kept the
-        document, as those of :class:`SoftDelete` do. Deletions by other programs have no type, so a model with a type
-        does not see them.
-
-        A document that does not fit the model is a DocumentError, after which the feed can be asked for the next
-        change; with ``on_invalid="skip"`` it is logged and left out. Raises QueryError if an argument is not a
-        condition.
-        """
-        selector = build_selector(tuple(map(require_condition, conditions)), self.kind, model=self.model)
-        return open_feed(self, selector, since=since, live=live, on_invalid=on_invalid, explain=self._with_hint)
-
-    async def consume(
-        self,
-        name: str,
-        function: Callable[[Change[M]], Awaitable[object]],
-        *,
-        live: bool = True,
-        since: str = "0",
-        on_invalid: Literal["raise", "skip"] = "raise",
-    ) -> None:
-        """Call an asynchronous function with each change of the model's documents, in order, and remember the position.
-
-        A consumer of this ``name`` goes on where the last one has stopped; the first one begins at ``since``. The
-        position is kept in a local document of the database. It is stored behind what is done: after a hundred changes
-        or a second, at the end, and when the consumer is stopped. A program that is killed gets the last changes again,
-        so the function must take a change that it has seen before.
-
-        With ``live`` this waits for changes until it is cancelled, else it ends with the changes so far. If the
-        function raises, the consumer stops with that error, and begins with that change the next time; catch the error
-        in the function to go past it. ``on_invalid="skip"`` goes past documents that do not fit the model.
-
-        Raises ConflictError if another consumer of the same name moves the position; and the errors of
-        :meth:`changes`.
-        """
-        position = Position(self.database, name)
-        try:
-            start = await position.read()
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        feed = self.changes(since=start or since, live=live, on_invalid=on_invalid)
-        await consume_changes(feed, position, name, function)
-
-    async def deleted(self, *, on_invalid: Literal["raise", "skip"] = "raise") -> AsyncGenerator[Tombstone[M], None]:
-        """Yield the tombstones of documents that a model of :class:`SoftDelete` has deleted, in the order of deletion.
-
-        CouchDB has no index of deleted documents: it reads the whole feed of changes for this, however few it gives.
-        Raises DocumentError for a tombstone that does not fit the model; ``on_invalid="skip"`` leaves it out.
-        """
-        try:
-            async with aclosing(read_tombstones(self, on_invalid)) as tombstones:
-                async for each in tombstones:
-                    yield each
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-
-    async def restore(self, id: str) -> M:
-        """Store a document again that a model of :class:`SoftDelete` has deleted, and return it. No hooks run.
-
-        Its attachments are fetched from the tombstone and sent again. Links and the documents that were deleted with it
-        are not looked at. Raises NotFoundError if there is no tombstone that has kept the document; ConflictError if
-        the document is not deleted; DocumentError if it does not fit the model.
-        """
-        self._path(id)
-        try:
-            await restore_document(self, id)
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return await self.get(id)
 
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.
