@@ -30,7 +30,6 @@ NOT_YET = {
     "migrations that are functions": "couchmodel.upgrade",
     "soft deletion": "couchmodel.SoftDelete",
     "fields and files of a model in one write": "couchmodel.File",
-    "files in pieces, as in GridFS": "couchmodel.bucket.Bucket",
     "feed of changes as models": "couchmodel.CouchModel.changes",
     "models for creation and change": "couchmodel.integrations.fastapi.Create",
 }
