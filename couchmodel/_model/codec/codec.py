@@ -212,6 +212,7 @@ def adopt_values(document: M, other: M) -> None:
     ours.update({name: value for name, value in theirs.items() if name not in ("id", "rev")})
     for slot in ("__pydantic_fields_set__", "__pydantic_extra__"):
         object.__setattr__(document, slot, getattr(other, slot))
+    state.copy_files(other, document)
 
 
 def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> bytes | None:
