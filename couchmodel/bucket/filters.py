@@ -20,8 +20,8 @@ _GROUPS: Final = frozenset(("$and", "$or", "$nor"))
 def make_selector(filter: Mapping[str, Any]) -> JSONObject:
     """Return the selector of a filter. Its names are those of the members of files.
 
-    As in MongoDB, a value that is a dictionary is compared as a whole, with the order of its members, and None matches a
-    missing member, too.
+    As in MongoDB, a dictionary is compared as a whole and in the order of its members, and None matches a missing
+    member, too.
     """
     parts = [_part(name, value) for name, value in filter.items()]
     return parts[0] if len(parts) == 1 else {"$and": parts} if parts else {}
