@@ -96,8 +96,8 @@ async def test_a_forced_save_stores_files_that_were_assigned(
     await pie.save(force=True)
     loaded = await recipes.get("pie")
     assert (loaded.title, loaded.rev, await loaded.photo.fetch()) == ("mine", pie.rev, b"x")
-    attachments = (await database["pie"]).json["_attachments"]
-    assert sorted(attachments) == ["photo"] if stored is None else ["notes", "photo"]
+    attachments = (await database.session.get((*database.path, "pie")))["_attachments"]
+    assert sorted(attachments) == (["photo"] if stored is None else ["notes", "photo"])
 
 
 async def test_a_forced_save_of_a_model_that_forbids_members_can_be_read(database: Database) -> None:
