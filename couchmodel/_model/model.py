@@ -9,6 +9,7 @@ from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
+from couchmodel._model.query.patches import assign_patch
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
@@ -186,12 +187,16 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         """
         return cls.repository().edit(id)
 
-    async def update(self, **values: Any) -> None:
+    async def update(self, patch: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         """Assign values to fields by their names, and store the document, merged with what others have changed.
 
-        Nothing is changed if a value does not fit. Raises DocumentError for an unknown field and for a value that the
-        field does not take; ConflictError if a field clashes; and what :meth:`save` raises.
+        ``patch`` is a JSON merge patch (RFC 7396): it has the names and values of JSON input, and the members of
+        embedded models and dictionaries are changed one by one. Nothing is changed if a value does not fit. Raises
+        DocumentError for an unknown field and for a value that the field does not take; ConflictError if a field
+        clashes; and what :meth:`save` raises.
         """
+        if patch is not None:
+            assign_patch(self, patch)
         assign_names(self, values)
         await save_merged(self._find_repository(), self)
 
