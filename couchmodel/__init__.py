@@ -3,13 +3,16 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
-from couchmodel._model.mixins import Timestamps
+from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.query import Explanation, Query
 from couchmodel._model.schema.declaration import Security
-from couchmodel._model.schema.expressions import Assignment, Condition, FieldExpression, ListExpression, Ordering, col
+from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression, ListExpression, col
+from couchmodel._model.schema.expressions.mapped import Mapped
+from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import Index, attachment
 from couchmodel._model.schema.hooks import (
@@ -21,10 +24,13 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.mapped import Mapped
+from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.deletions.purges import ForgetReport
+from couchmodel._model.store.deletions.tombstones import Tombstone
+from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -73,6 +79,9 @@ __all__ = [
     "BackLink",
     "BadRequestError",
     "BulkError",
+    "BulkResult",
+    "Change",
+    "ChangeFeed",
     "Condition",
     "ConfigurationError",
     "ConflictError",
@@ -81,12 +90,15 @@ __all__ = [
     "ContentTooLargeError",
     "CouchModel",
     "CouchModelError",
+    "Delete",
+    "DeleteReport",
     "DocumentError",
     "ExpectationFailedError",
     "Explanation",
     "Field",
     "FieldExpression",
     "ForbiddenError",
+    "ForgetReport",
     "Group",
     "Index",
     "Link",
@@ -114,11 +126,13 @@ __all__ = [
     "SaveReport",
     "Security",
     "ServerError",
+    "SoftDelete",
     "Stats",
     "StorageFullError",
     "StoreFileError",
     "TLSError",
     "Timestamps",
+    "Tombstone",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",
@@ -136,5 +150,6 @@ __all__ = [
     "before_save",
     "col",
     "connect",
+    "upgrade",
     "using",
 ]

@@ -38,7 +38,7 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import encode_operand
 from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema import state
-from couchmodel._model.schema.expressions import place_of
+from couchmodel._model.schema.expressions.places import place_of
 from couchmodel._wire.messages import decode, encode
 from tests.models import Author, Recipe
 

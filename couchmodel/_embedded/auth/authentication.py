@@ -22,8 +22,9 @@ from couchmodel._embedded.auth.passwords import admin_line, is_password, parse_a
 from couchmodel._embedded.auth.tokens import Tokens
 from couchmodel._embedded.auth.users import USERS, UserDocument, hashing_threads, read_user
 from couchmodel._embedded.settings import Configuration
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.meta import read_meta, write_meta
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, decode, encode, is_valid_unicode
 from couchmodel._wire.users import ANONYMOUS, User
 from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError

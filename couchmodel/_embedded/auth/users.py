@@ -17,7 +17,8 @@ from couchmodel._embedded.documents.reader import ReadOptions, open_winner
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.documents.writer import WriteCheck
 from couchmodel._embedded.replicator.jobs import parse_replication_request
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import decode, encode
 from couchmodel._wire.users import User
 from couchmodel.errors import BadRequestError, ForbiddenError, NotFoundError, ServerError, UnauthorizedError

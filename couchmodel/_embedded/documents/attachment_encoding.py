@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.incremental import LongText
+from couchmodel._embedded.json.values import LongText
 from couchmodel._wire.gzip import WINDOW_BITS, GzipDecompressor
 from couchmodel.errors import ContentTooLargeError, ServerError
 

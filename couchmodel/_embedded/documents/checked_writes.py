@@ -4,8 +4,9 @@ from typing import TypeVar
 
 from couchmodel._embedded.documents.verdicts import MissingVerdictsError
 from couchmodel._embedded.documents.writer import WriteCheck
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Job
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 
 __all__ = ["write_checked"]
 

@@ -11,8 +11,8 @@ from couchmodel._embedded.documents.reader import document_json, find_winner, re
 from couchmodel._embedded.javascript.design_schema import JAVASCRIPT, language_of
 from couchmodel._embedded.javascript.engine import BatchedCalls, Context, parse_result
 from couchmodel._embedded.javascript.turns import run
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import NotFoundError, ResponseError, ServerError
 

@@ -10,9 +10,10 @@ from typing import Any, Final
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, Content, from_base64
 from couchmodel._embedded.documents.attachments import Attachment
-from couchmodel._embedded.json.incremental import decode_large, first_character, is_large
+from couchmodel._embedded.json.cutter import first_character, is_large
 from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
+from couchmodel._embedded.json.values import decode_large
 from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev, ancestry
@@ -95,12 +96,13 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
     """
     if not isinstance(document, dict):
         raise BadRequestError("Document must be a JSON object")
-    body = {name: value for name, value in document.items() if name[:1] != "_"}
+    special = {name: document[name] for name in document if name[:1] == "_"}
+    body = document.copy()
     edit = Edit("", [], False, body, b"")
-    if len(body) < len(document):
-        _read_special(document, edit)
-        if not _BODY_MEMBERS.isdisjoint(document):
-            edit.content = {name: value for name, value in document.items() if name[:1] != "_" or name in _BODY_MEMBERS}
+    if special:
+        _read_special(special, edit)
+        for name in special.keys() - _BODY_MEMBERS:
+            del body[name]
         if not follows:
             _refuse_following(edit)
     edit.text = _encode_body(edit)
@@ -163,16 +165,15 @@ def validate_attachment_name(name: str) -> str:
     return name
 
 
-def _read_special(document: dict[str, Any], edit: Edit) -> None:
+def _read_special(special: dict[str, Any], edit: Edit) -> None:
     """Read the members that begin with an underscore into the edit. Raises BadRequestError for an unknown one."""
-    for name, value in document.items():
-        if name[:1] == "_":
-            reader = _SPECIAL_READERS.get(name)
-            if reader is None:
-                raise _bad_special_member(name)
-            reader(value, edit)
+    for name, value in special.items():
+        reader = _SPECIAL_READERS.get(name)
+        if reader is None:
+            raise _bad_special_member(name)
+        reader(value, edit)
     # `_rev` and `_revisions` depend on each other, so they are read together, in whatever order they come.
-    edit.path = ancestry(document)
+    edit.path = ancestry(special)
 
 
 def _read_id(value: object, edit: Edit) -> None:

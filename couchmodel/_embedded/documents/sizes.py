@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents.attachments import unpack
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 
 __all__ = ["Sizes", "forget_sizes", "read_sizes"]
 

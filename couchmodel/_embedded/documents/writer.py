@@ -1,30 +1,29 @@
-"""Write revisions: put them into the revision trees of documents, and keep the winners and the other revisions.
+"""Write revisions as a request asks for them: find the parent, check the write, store contents, make the revision id.
 
-The row of a document in ``document`` holds its winning revision. All other stored revisions, losing leaves and
-superseded ones, are rows of ``revision``.
+There are two kinds of writes. An edit continues a leaf, and its revision id is computed here; a replicated revision has
+its id already, and goes wherever its ancestors are. ``document_table`` changes the rows.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from couchmodel._embedded.documents import local
-from couchmodel._embedded.documents.attachments import Attachment, pack, save_content, unpack
+from couchmodel._embedded.documents.attachments import Attachment, pack, save_content
+from couchmodel._embedded.documents.document_table import DocumentTable, RevisionContent, StoredDocument
 from couchmodel._embedded.documents.incoming import AttachmentStub, Edit, IncomingAttachment, validate_id
 from couchmodel._embedded.documents.parents import parent_for
-from couchmodel._embedded.documents.reader import StoredRevision, document_json, read_tree, stored_revision
+from couchmodel._embedded.documents.reader import document_json
 from couchmodel._embedded.documents.validation import NewAttachment, Validation, mark_validated
 from couchmodel._embedded.documents.verdicts import Author, Verdicts
 from couchmodel._embedded.rules.partitions import check_id
 from couchmodel._embedded.rules.revision_ids import revision_id
-from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.database_row import read_row
-from couchmodel._embedded.storage.garbage import discard_uses
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import PreconditionFailedError
 
-__all__ = ["WriteBatch", "WriteCheck", "used_blobs"]
+__all__ = ["WriteBatch", "WriteCheck"]
 
 
 class WriteCheck(NamedTuple):
@@ -39,29 +38,8 @@ class WriteCheck(NamedTuple):
     admit: Callable[[Edit], None] | None = None
 
 
-class _RevisionContent(NamedTuple):
-    """The stored content of a revision: the columns that ``document`` and ``revision`` share."""
-
-    deleted: bool
-    attachments: bytes | None
-    body: bytes
-
-
-class _StoredDocument(NamedTuple):
-    """A document before a write. ``rev`` and ``content`` are those of its winning revision."""
-
-    id: str
-    number: int
-    rev: str
-    content: _RevisionContent
-    tree: RevTree
-
-
 class WriteBatch:
     """The writes of one request to one database, inside its transaction. ``finish`` ends them.
-
-    The last document is kept in memory. Its row is written when the next document is read, since a request may have
-    thousands of revisions of one document.
 
     If validation functions may exist, CouchDB looks documents up before it writes, and then refuses more: see
     ``parent_for``. It assumes such functions in a database that it has just opened, or to which a design document was
@@ -82,17 +60,14 @@ class WriteBatch:
         self._connection = connection
         self._admit = check and check.admit
         self._database_id = database_id
-        self._seq, self._revs_limit, self._validated, self._partitioned, self._is_routine = row
+        seq, revs_limit, self._validated, self._partitioned, self._is_routine = row
+        self._table = DocumentTable(connection, database_id, seq, revs_limit)
         self._looks_up = bool(self._validated) or not self._is_routine
         self._verdicts = check and check.verdicts
         self._validation = Validation(connection, database_id, check.author, check.verdicts) if check else None
         self._repeated_ids: frozenset[str] = frozenset()
-        self._originals: dict[str, _StoredDocument | None] = {}
+        self._originals: dict[str, StoredDocument | None] = {}
         self._wrote_design = False
-        self._living_added = self._deleted_added = 0
-        self._sequences: dict[str, int] = {}
-        self._last: _StoredDocument | None = None
-        self._last_is_unsaved = False
 
     def finish(self) -> None:
         """Write the row of the last document, and update the row of the database.
@@ -101,15 +76,11 @@ class WriteBatch:
         """
         if self._verdicts is not None:
             self._verdicts.require()
-        self._flush()
-        self._connection.execute(
-            "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
-            (self._seq, self._living_added, self._deleted_added, self._database_id),
-        )
+        self._table.finish()
         if self._wrote_design:
             mark_validated(self._connection, self._database_id)
             self._connection.execute("DELETE FROM temp.routine WHERE database = ?", (self._database_id,))
-        elif self._sequences and not self._is_routine:
+        elif self._table.has_changed and not self._is_routine:
             self._connection.execute("INSERT INTO temp.routine VALUES (?)", (self._database_id,))
 
     def expect(self, ids: Iterable[str], *, attachments: bool) -> None:
@@ -152,7 +123,7 @@ class WriteBatch:
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
             return local.write_local(self._connection, self._database_id, edit)
-        stored = self._load(edit.id)
+        stored = self._table.find(edit.id)
         parent = self._find_parent(edit, stored)
         if self._admit is not None:
             self._admit(edit)
@@ -184,7 +155,7 @@ class WriteBatch:
         self._check_partition(edit)
         if edit.id.startswith("_local/"):
             return local.write_local(self._connection, self._database_id, edit)
-        stored = self._load(edit.id)
+        stored = self._table.find(edit.id)
         # Replicators may send a revision twice. The second time is a success that changes nothing.
         if stored is None or not stored.tree.is_stored(edit.path[0]):
             if self._admit is not None:
@@ -196,7 +167,7 @@ class WriteBatch:
         return str(edit.path[0])
 
     def _check(
-        self, edit: Edit, stored: _StoredDocument | None, bases: Sequence[Rev], older: Sequence[Rev]
+        self, edit: Edit, stored: StoredDocument | None, bases: Sequence[Rev], older: Sequence[Rev]
     ) -> list[NewAttachment] | None:
         """Check a write, and return the attachments of the new revision, or None if this attempt may not write.
 
@@ -221,14 +192,14 @@ class WriteBatch:
         if self._partitioned:
             check_id(edit.id, validate_id)
 
-    def _find_parent(self, edit: Edit, stored: _StoredDocument | None) -> Rev | None:
+    def _find_parent(self, edit: Edit, stored: StoredDocument | None) -> Rev | None:
         given, older = (edit.path[0], edit.path[1:]) if edit.path else (None, [])
         looked_up = self._looks_up or bool(edit.attachments) or edit.id.startswith("_design/")
         tree = stored.tree if stored else None
         return parent_for(tree, given, edit.deleted, older=older, looked_up=looked_up)
 
     def _validate(
-        self, edit: Edit, resolved: Sequence[NewAttachment], stored: _StoredDocument | None, bases: Sequence[Rev]
+        self, edit: Edit, resolved: Sequence[NewAttachment], stored: StoredDocument | None, bases: Sequence[Rev]
     ) -> None:
         """Check a write by the rules of design documents, or by validation functions.
 
@@ -243,28 +214,24 @@ class WriteBatch:
                 stored = self._originals.setdefault(edit.id, stored)
             self._validation.check_document(edit, resolved, stored and self._old_json(edit.id, stored, bases))
 
-    def _old_json(self, id: str, stored: _StoredDocument, bases: Sequence[Rev]) -> bytes | None:
+    def _old_json(self, id: str, stored: StoredDocument, bases: Sequence[Rev]) -> bytes | None:
         """Return the JSON of the first of ``bases`` that is stored, as validation functions see it."""
         for rev in bases:
-            found = self._find_revision(stored, rev) if rev in stored.tree else None
+            found = self._table.find_revision(stored, rev) if rev in stored.tree else None
             if found is not None:
                 history = encode({"_revisions": revisions_member(stored.tree.path(rev))})
                 return document_json(id, found, b"," + history[1:-1])
         return None
 
-    def _find_revision(self, stored: _StoredDocument, rev: Rev) -> StoredRevision | None:
-        if str(rev) == stored.rev:
-            return StoredRevision(stored.rev, *stored.content)
-        return stored_revision(self._connection, stored.number, rev)
-
     # --- attachments
 
-    def _resolve_stubs(self, edit: Edit, stored: _StoredDocument | None, bases: Sequence[Rev]) -> list[NewAttachment]:
+    def _resolve_stubs(self, edit: Edit, stored: StoredDocument | None, bases: Sequence[Rev]) -> list[NewAttachment]:
         """Return the attachments of the edit. Stubs become those of the first of ``bases`` that is stored."""
         if not edit.attachments:
             return []
-        stubbed = any(isinstance(item, AttachmentStub) for item in edit.attachments)
-        inherited = {item.name: item for item in self._stored_attachments(stored, bases)} if stubbed and stored else {}
+        has_stubs = any(isinstance(item, AttachmentStub) for item in edit.attachments)
+        older = self._table.find_attachments(stored, bases) if has_stubs and stored else []
+        inherited = {item.name: item for item in older}
         return [
             _resolve_stub(inherited, item, edit.id) if isinstance(item, AttachmentStub) else item
             for item in edit.attachments
@@ -283,18 +250,6 @@ class WriteBatch:
             for item in resolved
         ]
 
-    def _stored_attachments(self, stored: _StoredDocument, bases: Iterable[Rev]) -> list[Attachment]:
-        """Return the attachments of the first of ``bases`` that is stored."""
-        for rev in map(str, bases):
-            if rev == stored.rev:
-                return unpack(stored.content.attachments)
-            row = self._connection.execute(
-                "SELECT attachments FROM revision WHERE document = ? AND rev = ?", (stored.number, rev)
-            ).fetchone()
-            if row:
-                return unpack(row[0])
-        return []
-
     def _save(self, item: IncomingAttachment, revpos: int) -> Attachment:
         content = item.content
         blob = save_content(self._connection, content)
@@ -309,133 +264,15 @@ class WriteBatch:
             content.encoded_length,
         )
 
-    # --- rows
-
-    def _load(self, id: str) -> _StoredDocument | None:
-        """Return a document with the earlier writes of this request, or None if it does not exist."""
-        # The same document again: its row is not written yet, and need not be read.
-        if self._last is None or self._last.id != id:
-            if self._last_is_unsaved:
-                self._flush()
-            self._last = self._read(id)
-        return self._last
-
-    def _read(self, id: str) -> _StoredDocument | None:
-        row = self._connection.execute(
-            "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
-            (self._database_id, id),
-        ).fetchone()
-        if row is None:
-            return None
-        number, rev, deleted, attachments, body, tree = row
-        return _StoredDocument(id, number, rev, _RevisionContent(bool(deleted), attachments, body), read_tree(tree))
-
-    def _flush(self) -> None:
-        """Write the row of the last document, if it has changed."""
-        if self._last is None or not self._last_is_unsaved:
-            return
-        id, number, rev, content, tree = self._last
-        self._connection.execute(
-            "UPDATE document SET seq = ?, rev = ?, deleted = ?, attachments = ?, body = ?, tree = ? WHERE number = ?",
-            (self._sequence(id), rev, *content, tree.to_bytes(), number),
-        )
-        self._last_is_unsaved = False
-
-    def _write(
-        self, edit: Edit, stored: _StoredDocument | None, path: list[Rev], attachments: list[Attachment]
-    ) -> None:
-        """Store a revision and its use of blobs. ``path`` is the revision and its ancestors, newest first."""
-        content = _RevisionContent(edit.deleted, pack(attachments), edit.text)
-        if stored is None:
-            number = self._insert(edit.id, path, content)
-        else:
-            number = stored.number
-            self._update(edit.id, stored, path, content)
-        if attachments:
-            # One row for a document and a content, whichever revisions of the document have it.
-            uses = [(attachment.blob, number) for attachment in attachments]
-            self._connection.executemany("INSERT OR IGNORE INTO attachment_use VALUES (?, ?)", uses)
+    def _write(self, edit: Edit, stored: StoredDocument | None, path: list[Rev], attachments: list[Attachment]) -> None:
+        """Store a revision. ``path`` is the revision and its ancestors, newest first."""
+        content = RevisionContent(edit.deleted, pack(attachments), edit.text)
+        self._table.store(edit.id, stored, path, content, attachments)
         if edit.id.startswith("_design/"):
             # The new functions apply to the later documents of the same request.
             self._wrote_design = self._validated = True
             if self._validation is not None:
                 self._validation.forget()
-
-    def _insert(self, id: str, path: list[Rev], content: _RevisionContent) -> int:
-        tree = RevTree.empty().merge(path, deleted=content.deleted)
-        cursor = self._connection.execute(
-            "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._database_id, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
-        )
-        self._count_documents(content.deleted, 1)
-        return cursor.lastrowid or 0
-
-    def _update(
-        self,
-        id: str,
-        stored: _StoredDocument,
-        path: list[Rev],
-        content: _RevisionContent,
-    ) -> None:
-        """Add a revision to a document: move its rows so that ``document`` holds the winner of the new tree."""
-        grown = stored.tree.merge(path, deleted=content.deleted)
-        tree = grown.stem(self._revs_limit)
-        winner, new = str(tree.winner), str(path[0])
-        if winner == stored.rev:
-            self._insert_revision(stored.number, new, content)
-            content = stored.content
-        else:
-            self._insert_revision(stored.number, stored.rev, stored.content)
-            if winner != new:
-                self._insert_revision(stored.number, new, content)
-                content = self._take_revision(stored.number, winner)
-        self._sequence(id)
-        self._last, self._last_is_unsaved = _StoredDocument(id, stored.number, winner, content, tree), True
-        # The counts go by winners: a losing revision changes neither.
-        self._count_documents(stored.content.deleted, -1)
-        self._count_documents(content.deleted, 1)
-        if tree is not grown:
-            self._remove_revisions(
-                stored.number, [rev for rev in grown.path(path[0])[self._revs_limit :] if rev not in tree]
-            )
-
-    def _sequence(self, id: str) -> int:
-        """Return the sequence number of a document. All its writes in one request share one number."""
-        if id not in self._sequences:
-            self._seq += 1
-            self._sequences[id] = self._seq
-        return self._sequences[id]
-
-    def _insert_revision(self, number: int, rev: str, content: _RevisionContent) -> None:
-        """Store a revision that is not the winner."""
-        self._connection.execute("INSERT OR REPLACE INTO revision VALUES (?, ?, ?, ?, ?)", (number, rev, *content))
-
-    def _take_revision(self, number: int, rev: str) -> _RevisionContent:
-        """Remove and return a revision that becomes the winner."""
-        row = self._connection.execute(
-            "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING deleted, attachments, body", (number, rev)
-        ).fetchone()
-        return _RevisionContent(bool(row[0]), row[1], row[2])
-
-    def _remove_revisions(self, number: int, revs: list[Rev]) -> None:
-        """Remove revisions beyond ``revs_limit``, and blobs that no other revision uses."""
-        had_attachments = False
-        for rev in revs:
-            row = self._connection.execute(
-                "DELETE FROM revision WHERE document = ? AND rev = ? RETURNING attachments", (number, str(rev))
-            ).fetchone()
-            had_attachments |= row is not None and row[0] is not None
-        if had_attachments:
-            self._flush()  # ``used_blobs`` reads the row of the document
-            discard_uses(self._connection, number, keep=used_blobs(self._connection, number))
-
-    def _count_documents(self, deleted: bool, documents: int) -> None:
-        """Add to the number of deleted or of living documents of the database."""
-        if deleted:
-            self._deleted_added += documents
-        else:
-            self._living_added += documents
 
 
 def _resolve_stub(inherited: dict[str, Attachment], stub: AttachmentStub, id: str) -> Attachment:
@@ -444,13 +281,3 @@ def _resolve_stub(inherited: dict[str, Attachment], stub: AttachmentStub, id: st
     if found is None or stub.revpos not in (None, found.revpos):
         raise PreconditionFailedError(f"Invalid attachment stub in {id} for {stub.name}", code="missing_stub")
     return found
-
-
-def used_blobs(connection: Connection, number: int) -> frozenset[int]:
-    """Return the numbers of the blobs that the stored revisions of a document use."""
-    rows = connection.execute(
-        "SELECT attachments FROM document WHERE number = ? UNION ALL"
-        " SELECT attachments FROM revision WHERE document = ?",
-        (number, number),
-    )
-    return frozenset(attachment.blob for (packed,) in rows for attachment in unpack(packed))

@@ -9,7 +9,8 @@ from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.incremental import LongText, Values, parse_into
+from couchmodel._embedded.json.cutter import parse_into
+from couchmodel._embedded.json.values import LongText, Values
 from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.erlang_binary import (
     LONGEST_STRING,

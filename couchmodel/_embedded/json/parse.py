@@ -3,7 +3,9 @@
 from typing import Any
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.incremental import decode_large, decode_small, is_large
+from couchmodel._embedded.json.cutter import is_large
+from couchmodel._embedded.json.decode import decode_small
+from couchmodel._embedded.json.values import decode_large
 from couchmodel._wire.messages import TOO_DEEP
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 

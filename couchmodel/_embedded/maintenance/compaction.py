@@ -4,7 +4,7 @@ The ids of superseded revisions stay in the revision tree.
 """
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.documents.writer import used_blobs
+from couchmodel._embedded.documents.document_table import used_blobs
 from couchmodel._embedded.maintenance.purge import trim_purged_infos
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.garbage import discard_uses

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Final, NamedTuple
 
 from couchmodel._embedded.documents.reader import IS_DESIGN
-from couchmodel._embedded.rules.collation import COLLATOR
+from couchmodel._embedded.rules.string_collation import COLLATOR
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import count_between
 from couchmodel._embedded.views.designs import Design, parse_design

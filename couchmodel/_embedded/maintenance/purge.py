@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from couchmodel._embedded.documents.document_table import used_blobs
 from couchmodel._embedded.documents.validation import mark_validated
-from couchmodel._embedded.documents.writer import used_blobs
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.garbage import discard_uses

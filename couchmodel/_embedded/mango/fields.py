@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.parse import check_count
 from couchmodel._embedded.json.writer import write
-from couchmodel._embedded.mango.selector import PathError, first_name, get_path, parse_path
+from couchmodel._embedded.mango.paths import PathError, first_name, get_path, parse_path
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError, ServerError

@@ -1,49 +1,25 @@
 """Compile a Mango selector into a function that tells whether a document matches.
 
-A selector is first brought into CouchDB's normal form (``mango_selector.erl``), and then compiled into one function,
-which runs on every document. In normal form an object has one member, each operand has an explicit operator, a whole
-path stands directly above its operator, and a ``$not`` is left only where no opposite operator exists.
+The selector is first brought into normal form (``normal_form``), and then compiled into one function, which runs on
+every document.
 
-    {"price": {"$gt": 1, "$not": {"$gt": 9}}}   becomes
-    {"$and": [{"price": {"$gt": 1}}, {"price": {"$lte": 9}}]}
-
-Rule 1: a missing field satisfies no condition, ``$ne`` and ``$nin`` included; only ``{"$exists": false}`` matches it.
-So the place of a negation matters. Below ``$elemMatch``, ``$allMatch`` and ``$keyMapMatch`` CouchDB moves no negations:
-there ``{"$not": {"a": 1}}`` matches an object without ``a``.
-
-Rule 2: an error in a selector's form is raised when the selector is compiled. A path with an empty name and a division
-by zero are raised only when the test of a document comes to them.
+Rule: an error in a selector's form is raised when the selector is compiled. A path with an empty name and a division by
+zero are raised only when the test of a document comes to them.
 """
 
-import enum
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
 from couchmodel._embedded.budget import Budget
-from couchmodel._embedded.mango.operators import (
-    CONDITIONS,
-    OPPOSITES,
-    QUANTIFIERS,
-    Test,
-    bad_argument,
-    check_argument,
-)
+from couchmodel._embedded.mango.normal_form import normalize, only_member
+from couchmodel._embedded.mango.operators import CONDITIONS, QUANTIFIERS, Test
+from couchmodel._embedded.mango.paths import BAD_PATH, MISSING, first_name, get_path, parse_path
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel.errors import BadRequestError
 from couchmodel.types import JSONObject
 
-__all__ = [
-    "BAD_PATH",
-    "MISSING",
-    "PathError",
-    "Selector",
-    "compile_selector",
-    "first_name",
-    "get_path",
-    "parse_path",
-]
+__all__ = ["Selector", "compile_selector"]
 
 
 class Selector:
@@ -116,7 +92,7 @@ def compile_selector(selector: object) -> Selector:
     if not isinstance(selector, dict):
         reason = f"Selector must be a JSON object, not: {erlang_term(selector)}"
         raise BadRequestError(reason, code="invalid_selector_json")
-    return Selector(selector, _normalize(selector) if selector else {})
+    return Selector(selector, normalize(selector) if selector else {})
 
 
 def _fields(selector: JSONObject) -> Iterator[str]:
@@ -174,160 +150,8 @@ def _not_required(selector: JSONObject, columns: frozenset[str]) -> frozenset[st
     return columns
 
 
-# Paths
-
-
-class PathError(enum.Enum):
-    """The reason for which there is no value at the end of a path."""
-
-    MISSING = "missing"
-    """An object on the path has no such member."""
-
-    BAD_PATH = "bad_path"
-    """The path leads below a scalar, or to no element of an array. Not even ``{"$exists": false}`` matches there."""
-
-
-MISSING: Final = PathError.MISSING
-BAD_PATH: Final = PathError.BAD_PATH
-
-
-def parse_path(text: str) -> tuple[str, ...]:
-    r"""Split a path into the names on the way to a field: ``a.b`` has two names, ``a\.b`` has one.
-
-    Raises:
-        BadRequestError: if a name is empty.
-    """
-    names = _DOT.split(text)
-    if "" in names:
-        raise BadRequestError(f"Invalid field name: {text}", code="invalid_field_name")
-    return tuple(name.replace("\\", "") for name in names)
-
-
-def first_name(text: str) -> str:
-    """Return the first name of a path."""
-    return _DOT.split(text, maxsplit=1)[0].replace("\\", "")
-
-
-def get_path(document: object, path: Iterable[str]) -> object:
-    """Return the value at the end of the path in a decoded document, or ``MISSING``, or ``BAD_PATH``."""
-    value = document
-    for name in path:
-        if isinstance(value, dict):
-            value = value.get(name, MISSING)
-        elif isinstance(value, list):
-            value = _element(value, name)
-        else:
-            return value if value is MISSING else BAD_PATH
-    return value
-
-
-def _element(values: list[object], name: str) -> object:
-    if not (number := _INDEX.fullmatch(name)):
-        return BAD_PATH
-    index = int(number[1])
-    return values[index] if index < len(values) else BAD_PATH
-
-
-_DOT = re.compile(r"(?<!\\)\.")
-
-# The integers that Erlang reads, without negative ones. No index has more than 18 digits.
-_INDEX = re.compile(r"(?:\+?0*|-0*(?=0$))([0-9]{1,18})")
-
-
-# Normal form
-
-
-def _normalize(selector: JSONObject) -> JSONObject:
-    normalized = _move_negations_inwards(_join_paths(_add_operators(selector)))
-    if "" in normalized:
-        raise BadRequestError("One or more conditions is missing a field name.", code="invalid_selector")
-    return normalized
-
-
-def _only_member(selector: JSONObject) -> tuple[str, Any]:
-    [member] = selector.items()
-    return member
-
-
-def _add_operators(selector: Any) -> JSONObject:
-    if not isinstance(selector, dict) or not selector:
-        return {"$eq": selector}
-    if len(selector) > 1:
-        return {"$and": [_add_operators({name: argument}) for name, argument in selector.items()]}
-    name, argument = _only_member(selector)
-    if not name.startswith("$"):
-        return {name: _add_operators(argument)}
-    check_argument(name, argument)
-    if name in _COMBINATIONS:
-        return {name: [_add_operators(part) for part in argument]}
-    if name == "$not" or name in QUANTIFIERS:
-        return {name: _add_operators(argument)}
-    # CouchDB's normal form wraps `$text`, which is for another kind of index.
-    return {"$default": selector} if name == "$text" else selector
-
-
-def _join_paths(selector: JSONObject, path: str = "") -> JSONObject:
-    name, argument = _only_member(selector)
-    if name in _COMBINATIONS:
-        return {name: [_join_paths(part, path) for part in argument]}
-    if name == "$not":
-        return {name: _join_paths(argument, path)}
-    if name in QUANTIFIERS:
-        # The paths below a quantifier begin at the element.
-        return {path: {name: _join_paths(argument)}}
-    if name == "$default":
-        return _check_text(selector, path)
-    if name.startswith("$"):
-        return {path: selector}
-    return _join_paths(argument, f"{path}.{name}" if path else name)
-
-
-def _check_text(selector: JSONObject, path: str) -> JSONObject:
-    argument = selector["$default"]
-    if path or not isinstance(argument, dict) or list(argument) != ["$text"]:
-        reason = f"Invalid field normalization on selector: {erlang_term(selector)}"
-        raise BadRequestError(reason, code="bad_field")
-    return selector
-
-
-def _move_negations_inwards(selector: JSONObject) -> JSONObject:
-    name, argument = _only_member(selector)
-    if name == "$not":
-        return _negate(argument)
-    if name == "$nor":
-        return {"$and": [_negate(part) for part in argument]}
-    if name in _COMBINATIONS:
-        return {name: [_move_negations_inwards(part) for part in argument]}
-    return selector
-
-
-def _negate(selector: JSONObject) -> JSONObject:
-    name, argument = _only_member(selector)
-    if name == "$not":
-        return _move_negations_inwards(argument)
-    if name == "$nor":
-        return {"$or": [_move_negations_inwards(part) for part in argument]}
-    if name in _COMBINATIONS:
-        # De Morgan's rule.
-        return {"$or" if name == "$and" else "$and": [_negate(part) for part in argument]}
-    if name == "$default":
-        raise bad_argument("$not", selector)
-    # `$not` would not do: a test never runs on a missing field.
-    if name == "$exists":
-        return {"$exists": not argument}
-    if name in OPPOSITES:
-        return {OPPOSITES[name]: argument}
-    return {"$not": selector} if name.startswith("$") else {name: _negate(argument)}
-
-
-_COMBINATIONS = frozenset({"$and", "$or", "$nor"})
-
-
-# Compilation
-
-
 def _compile(selector: JSONObject, *, raw: bool) -> Test:
-    name, argument = _only_member(selector)
+    name, argument = only_member(selector)
     if name == "$and":
         return _all_of([_compile(part, raw=raw) for part in argument])
     if name == "$or":
@@ -358,7 +182,7 @@ def _compile_alternatives(parts: list[JSONObject], *, raw: bool) -> Iterator[Tes
 
 
 def _field_with_value(selector: JSONObject) -> str | None:
-    name, condition = _only_member(selector)
+    name, condition = only_member(selector)
     return None if name.startswith("$") or "$eq" not in condition else name
 
 

@@ -24,15 +24,15 @@ from couchmodel._embedded.documents.reader import (
     open_winner,
     stored_revision,
 )
-from couchmodel._embedded.json.incremental import decode_stored, free
+from couchmodel._embedded.json.values import decode_stored, free
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
 from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 from couchmodel._wire.messages import encode
 from couchmodel._wire.revisions import revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError

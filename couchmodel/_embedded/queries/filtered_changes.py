@@ -13,7 +13,8 @@ from couchmodel._embedded.queries.changes import (
     read_batch,
     read_candidates,
 )
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 
 __all__ = ["scan"]
 

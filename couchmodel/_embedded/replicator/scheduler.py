@@ -14,7 +14,8 @@ from typing import Any, Final
 from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import AnswerRequest, OpenTransport, open_end, parse_end
 from couchmodel._embedded.replicator.jobs import Job, ReplicationRequest, format_time, parse_replication_request
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 from couchmodel._replication.replication import Replication
 from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel._wire.users import ADMIN, User

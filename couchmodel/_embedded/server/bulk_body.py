@@ -10,8 +10,9 @@ from typing import Any, Final, TypeAlias
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
-from couchmodel._embedded.json.incremental import first_character, free, is_large, parse_into
+from couchmodel._embedded.json.cutter import first_character, is_large, parse_into
 from couchmodel._embedded.json.parse import invalid_json_error, parse_object
+from couchmodel._embedded.json.values import free
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
@@ -95,7 +96,7 @@ class BulkEdits:
 
 
 class _BulkSink:
-    """A sink of the incremental parser that keeps the documents as edits, and the members in ``_OPTIONS``.
+    """A sink that keeps the documents as edits, and the members in ``_OPTIONS``.
 
     Depth 1 is inside the body's object, 2 inside one of its members such as the documents, 3 inside a document that is
     too large for one run of the parser.

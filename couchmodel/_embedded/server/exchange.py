@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from couchmodel._embedded.auth.authentication import Authentication
 from couchmodel._embedded.replicator.scheduler import Replicator
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import EMPTY, Request
 from couchmodel._wire.users import User
 

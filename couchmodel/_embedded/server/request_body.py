@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.incremental import free
 from couchmodel._embedded.json.parse import parse_json, parse_object
+from couchmodel._embedded.json.values import free
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._wire.gzip import GzipDecompressor
 from couchmodel._wire.messages import Request

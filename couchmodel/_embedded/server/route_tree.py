@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from couchmodel._embedded.server.exchange import Exchange
-from couchmodel._embedded.storage.store import Database
+from couchmodel._embedded.storage.database import Database
 from couchmodel._wire.messages import Response
 from couchmodel.errors import MethodNotAllowedError, NotFoundError
 

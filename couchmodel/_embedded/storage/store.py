@@ -9,31 +9,25 @@ import asyncio
 import os
 import threading
 import time
-import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
-from weakref import WeakKeyDictionary
+from typing import Final, TypeVar, TypeVarTuple
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import BusyError
-from couchmodel._embedded.javascript.engine import Scripts
-from couchmodel._embedded.rules.security import Security
-from couchmodel._embedded.storage import files, garbage
-from couchmodel._embedded.storage.lockfile import LockFile
-from couchmodel._embedded.storage.readers import Reader, Readers
-from couchmodel._embedded.storage.sqlite import Connection, Inline, Worker, bind, connect
+from couchmodel._embedded.storage.connections import Connections, open_file, open_memory
+from couchmodel._embedded.storage.database import Database, EventCallback
+from couchmodel._embedded.storage.database_row import drop_database, insert_database, read_databases
+from couchmodel._embedded.storage.readers import Reader
+from couchmodel._embedded.storage.sqlite import Connection, bind
 from couchmodel._embedded.storage.uuids import Uuids
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
-from couchmodel.errors import NotFoundError, PreconditionFailedError, StoreFileError
+from couchmodel.errors import NotFoundError, StoreFileError
 
-__all__ = ["Database", "Store"]
+__all__ = ["Store"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -49,123 +43,6 @@ FORKED: Final = (
 )
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class Database:
-    """A database of the store, with the values that requests need often.
-
-    - ``number``: its number in the tables; ``created``: seconds since 1970.
-    - ``sequence_suffix``: the end of its sequence ids, as bytes.
-    - ``change_count``: the changes since the store was opened. A value read earlier is valid while the count stays.
-    - ``compactions``: the compactions that are running.
-    - ``validation_scripts``: the ``validate_doc_update`` functions, which writes wait for; ``scripts``: all other
-      JavaScript.
-    - ``on_event``: a callback for its events, None before it is in a store and after it was dropped.
-    """
-
-    number: int
-    name: str
-    uuid: str
-    created: int
-    security: Security
-    shards: int
-    partitioned: bool
-    sequence_suffix: bytes = field(init=False)
-    watches: set["Watch"] = field(default_factory=set)
-    read_semaphores: "ReadSemaphores" = field(default_factory=WeakKeyDictionary)
-    scripts: Scripts = field(default_factory=Scripts)
-    validation_scripts: Scripts = field(default_factory=Scripts)
-    change_count: int = 0
-    compactions: int = 0
-    on_event: "EventCallback | None" = None
-
-    def __post_init__(self) -> None:
-        self.sequence_suffix = f"-{self.uuid}".encode()
-
-    def sequence(self, number: int) -> str:
-        """Return the sequence id of a sequence number. The part behind the number is opaque to clients."""
-        return f"{number}-{self.uuid}"
-
-    def watch(self) -> "Watch":
-        """Return a watch: a context manager that waits for changes of the database."""
-        return Watch(self.watches, self.read_semaphores)
-
-    def end_scripts(self) -> None:
-        """End the processes that run the JavaScript of the database's design documents."""
-        self.scripts.close()
-        self.validation_scripts.close()
-
-    def notify(self, _result: object = None) -> None:
-        """Wake all watches after a change of the database. May be called in any thread.
-
-        The parameter lets the method be a callback of :meth:`Store.write`.
-        """
-        # After a commit, on the writing thread, or in the event loop for a short write of a store in memory.
-        self.change_count += 1
-        if self.on_event is not None:
-            self.on_event("updated", self.name)
-        waiting: dict[asyncio.AbstractEventLoop, list[Watch]] = {}
-        for watch in tuple(self.watches):
-            waiting.setdefault(watch.loop, []).append(watch)
-        for loop, watches in waiting.items():
-            with suppress(RuntimeError):  # the loop is closed
-                # An asyncio event may be set in its own loop only.
-                loop.call_soon_threadsafe(_wake, iter(watches), loop)
-
-
-EventCallback: TypeAlias = Callable[[str, str], None]
-"""A callback for an event (``created``, ``updated`` or ``deleted``, as in ``/_db_updates``) and a database's name.
-
-It is called in any thread.
-"""
-
-ReadSemaphores: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-"""A semaphore for each event loop: see :class:`Watch`."""
-
-
-class Watch:
-    """A waiter for changes of a database.
-
-    ``read_semaphore`` lets some watches of an event loop read at a time. If thousands read at once, they would get
-    their results at once, and hold up all other tasks.
-    """
-
-    def __init__(self, watches: set["Watch"], read_semaphores: "ReadSemaphores") -> None:
-        self._watches = watches
-        self.loop = asyncio.get_running_loop()
-        self.read_semaphore = read_semaphores.setdefault(self.loop, asyncio.Semaphore(limits.WATCHES_WOKEN))
-        self._event = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        self._watches.add(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._watches.discard(self)
-
-    async def wait_for_change(self, seconds: float) -> bool:
-        """Wait for a change, and return True if there was one since the last call or within ``seconds``."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        # The event may have been set while the timeout struck.
-        was_set = self._event.is_set()
-        self._event.clear()
-        return was_set
-
-    def wake(self) -> None:
-        """Report a change. Must be called in the watch's event loop."""
-        self._event.set()
-
-
-def _wake(watches: Iterator[Watch], loop: asyncio.AbstractEventLoop) -> None:
-    """Wake some watches now and the rest in later turns of the event loop: thousands at once would hold it up."""
-    some = tuple(islice(watches, limits.WATCHES_WOKEN))
-    for watch in some:
-        watch.wake()
-    if len(some) == limits.WATCHES_WOKEN:
-        loop.call_soon(_wake, watches, loop)
-
-
 class Store:
     """The databases of one server, in a file, or in memory without a path."""
 
@@ -176,7 +53,7 @@ class Store:
         self.uuids = Uuids()
         self.on_event: EventCallback | None = None
         self._dropped: dict[str, int] = {}
-        self._open: _Connections | None = None
+        self._open: Connections | None = None
         self._opening = threading.Lock()
         self._closed = False
         self._reads = 0
@@ -292,11 +169,11 @@ class Store:
         """Create a database and return it. Raises PreconditionFailedError if the name is taken."""
         # Clients tell a database from a dropped one of the same name by ``instance_start_time``, a whole second.
         created = max(int(time.time()), self._dropped.get(name, 0) + 1)
-        return await self.write(_insert_database, name, shards, partitioned, created, on_commit=self._add_created)
+        return await self.write(insert_database, name, shards, partitioned, created, on_commit=self._add_created)
 
     async def drop_database(self, name: str) -> Database:
         """Drop a database and return it; its rows are removed in the background. Raises NotFoundError."""
-        return await self.write(_drop_database, name, on_commit=self._remove_dropped)
+        return await self.write(drop_database, name, on_commit=self._remove_dropped)
 
     def _add_created(self, database: Database) -> None:
         self._add(database)
@@ -325,7 +202,7 @@ class Store:
 
     # --- opening
 
-    async def _open_connections(self) -> "_Connections":
+    async def _open_connections(self) -> Connections:
         await self.open()
         if self._open is None:
             raise StoreFileError(self._why_closed)
@@ -337,11 +214,11 @@ class Store:
                 raise StoreFileError(self._why_closed)
             if self._open is None:
                 # The store counts as open only at the end of this block, so no request uses the connections before.
-                connections = _open_memory() if self.path is None else _open_path(self.path)
+                connections = open_memory() if self.path is None else open_file(self.path)
                 self._load(connections.inline.connection)
                 for name in SYSTEM:
                     if name not in self.databases:
-                        connections.writer.run_here(bind(_insert_database, name, 2, False, int(time.time())), self._add)
+                        connections.writer.run_here(bind(insert_database, name, 2, False, int(time.time())), self._add)
                 self._finalizer = weakref.finalize(self, connections.abandon)
                 connections.clear_leftovers()  # before the first request: its upload would look like a leftover
                 self._open = connections
@@ -371,14 +248,13 @@ class Store:
 
     def _load(self, connection: Connection) -> None:
         self.uuid = connection.execute("SELECT value FROM meta WHERE name = 'uuid'").fetchone()[0]
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM database WHERE name IS NOT NULL")
-        for row in rows.fetchall():
-            self._add(_database_from_row(row))
+        for database in read_databases(connection):
+            self._add(database)
 
 
 _STORES: Final[weakref.WeakSet[Store]] = weakref.WeakSet()
 
-_INHERITED: Final[list["_Connections"]] = []
+_INHERITED: Final[list[Connections]] = []
 """The parent's connections in a forked process. They are kept: closing an SQLite connection could write to the file."""
 
 
@@ -389,162 +265,3 @@ def _leave_all_to_parent() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no forks
     os.register_at_fork(after_in_child=_leave_all_to_parent)
-
-
-class _Connections:
-    """The connections of an open store.
-
-    They hold no reference to the store, so that a store that was not closed can be garbage collected.
-    """
-
-    __slots__ = ("clearing", "inline", "reader", "readers", "writer")
-
-    def __init__(self, writer: Worker, reader: Worker, inline: Inline) -> None:
-        self.writer = writer
-        self.reader = reader
-        self.inline = inline
-        self.clearing: set[int] = set()
-        """The indexes that are being cleared away. Only the writing thread looks at it."""
-        self.readers = Readers()
-        self.readers.ended = self.clear_indexes
-
-    def clear(self, number: int) -> None:
-        """Remove the rows of a dropped database in the background, in pieces, so that other writes come in between."""
-
-        def clear_rest(more: bool) -> None:
-            if more:
-                self.clear(number)
-            else:
-                self.clear_indexes()
-
-        # A store that is being closed goes on with it after it was opened again.
-        with suppress(StoreFileError):
-            self.writer.enqueue(bind(garbage.clear_database, number), on_commit=clear_rest)
-
-    def clear_indexes(self) -> None:
-        """Remove the rows of dropped indexes that have no reader, in the background, in pieces."""
-
-        def clear_unread(dropped: list[tuple[int, str]]) -> None:
-            # The drop is committed by now. So a reader that has not found the index yet will not find it.
-            for index, signature in dropped:
-                if index not in self.clearing and not self.readers.leave(index, signature):
-                    self.clearing.add(index)
-                    self._clear_index(index)
-
-        with suppress(StoreFileError):
-            self.writer.enqueue(garbage.dropped_indexes, on_commit=clear_unread)
-
-    def _clear_index(self, index: int) -> None:
-        def clear_rest(more: bool) -> None:
-            if more:
-                self._clear_index(index)
-            else:
-                self.clearing.discard(index)
-
-        with suppress(StoreFileError):
-            self.writer.enqueue(bind(garbage.clear_index, index), on_commit=clear_rest)
-
-    def clear_leftovers(self) -> None:
-        """Remove in the background what an earlier process has left to remove."""
-
-        def clear_dropped(dropped: list[int]) -> None:
-            for number in dropped:
-                self.clear(number)
-            self.clear_indexes()
-
-        self.writer.enqueue(garbage.clear_leftovers, on_commit=clear_dropped)
-
-    def abandon(self) -> None:
-        """Let the threads end after their queued jobs, without waiting for them."""
-        self.reader.stop()
-        self.writer.stop()
-
-    def close(self) -> None:
-        """End the threads and wait for them. The writer ends last: SQLite moves the log into the file as it closes."""
-        self.reader.stop()
-        self.reader.join()
-        self.writer.stop()
-        self.writer.join()
-
-
-def _open_memory() -> _Connections:
-    connection = connect(":memory:", writes=True)
-    files.create_tables(connection)
-    lock = threading.Lock()
-    # One connection for everything: a second one to ":memory:" would be an empty database of its own.
-    writer = Worker(connection, lock, name="couchmodel-memory", finish=Connection.close)
-    return _Connections(writer, writer, Inline(connection, lock))
-
-
-def _open_path(path: Path) -> _Connections:
-    lock = LockFile(f"{path}.lock")
-    if not lock.exists():
-        files.check(path)  # before the lock, so that a wrong path gets no lock file beside it
-    lock.acquire()
-    try:
-        files.check(path)
-        files.prepare(path)
-        writing = files.open_file(path)
-        identity = files.FileIdentity(path)
-
-        def connect_again(timeout: float) -> Connection:
-            identity.check()  # another file may have taken the path
-            return connect(str(path), writes=False, timeout=timeout)
-
-        reading = connect(str(path), writes=False)
-        inline = Inline(
-            connect(str(path), writes=False, timeout=0), threading.Lock(), connect=partial(connect_again, 0)
-        )
-    except BaseException:
-        lock.release()
-        raise
-
-    # The connection that writes is closed last, because SQLite then moves the log into the file. Only after that may
-    # another process take the lock.
-    def finish(connection: Connection) -> None:
-        with inline.lock:
-            inline.connection.close()
-        connection.close()
-        lock.release()
-
-    writer = Worker(writing, threading.Lock(), name="couchmodel-writer", finish=finish, before_writing=identity.check)
-    reader = Worker(
-        reading,
-        threading.Lock(),
-        name="couchmodel-reader",
-        finish=Connection.close,
-        connect=partial(connect_again, limits.LOCK_SECONDS),
-    )
-    return _Connections(writer, reader, inline)
-
-
-# --- jobs
-
-
-_COLUMNS: Final = "number, name, uuid, created, security, shards, partitioned"
-
-
-def _insert_database(connection: Connection, name: str, shards: int, partitioned: bool, created: int) -> Database:
-    row = connection.execute(
-        "INSERT INTO database (name, uuid, created, shards, partitioned) VALUES (?, ?, ?, ?, ?)"
-        f" ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
-        (name, uuid.uuid4().hex, created, shards, partitioned),
-    ).fetchone()
-    if row is None:
-        reason = "The database could not be created, the file already exists."
-        raise PreconditionFailedError(reason, code="file_exists")
-    return _database_from_row(row)
-
-
-def _drop_database(connection: Connection, name: str) -> Database:
-    row = connection.execute(
-        f"UPDATE database SET name = NULL WHERE name = ? RETURNING {_COLUMNS.replace('name', '?')}", (name, name)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError(NO_DATABASE)
-    return _database_from_row(row)
-
-
-def _database_from_row(row: tuple[Any, ...]) -> Database:
-    number, name, database_uuid, created, security, shards, partitioned = row
-    return Database(number, name, database_uuid, created, Security(security), shards, bool(partitioned))

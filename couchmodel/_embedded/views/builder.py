@@ -17,8 +17,9 @@ from weakref import WeakKeyDictionary
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import IS_DESIGN
 from couchmodel._embedded.javascript.engine import Scripts
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views.builtin_reduce import check_values
 from couchmodel._embedded.views.designs import Design, parse_design
 from couchmodel._embedded.views.map import Mapper, open_mapper

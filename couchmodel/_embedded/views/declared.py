@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from couchmodel._embedded.json.incremental import decode_stored
+from couchmodel._embedded.json.values import decode_stored
 from couchmodel._embedded.rules.javascript_values import from_javascript, javascript_text
 from couchmodel._embedded.views.designs import Design
 from couchmodel._wire.declared_views import DECLARATION, ORDER_OPERATORS, declaration_digest

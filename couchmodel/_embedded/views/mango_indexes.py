@@ -13,8 +13,8 @@ from couchmodel._embedded.mango.planner import Index
 from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel._embedded.rules.erlang import erlang_term
 from couchmodel._embedded.rules.erlang_binary import Atom, term_to_binary
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 from couchmodel._embedded.views.designs import QUERY, Design, parse_design
 from couchmodel._wire.messages import decode
 from couchmodel.errors import BadRequestError, UnavailableError

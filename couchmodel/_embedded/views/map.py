@@ -9,8 +9,9 @@ from typing import Any, Final, Protocol, TypeAlias
 from couchmodel._embedded.budget import Budget
 from couchmodel._embedded.javascript import engine as scripts
 from couchmodel._embedded.javascript.engine import Scripts
-from couchmodel._embedded.json.incremental import decode_stored
-from couchmodel._embedded.mango.selector import PathError, Selector, compile_selector, get_path, parse_path
+from couchmodel._embedded.json.values import decode_stored
+from couchmodel._embedded.mango.paths import PathError, get_path, parse_path
+from couchmodel._embedded.mango.selector import Selector, compile_selector
 from couchmodel._embedded.views.declared import CompiledView, DeclaredMapper, compile_views
 from couchmodel._embedded.views.designs import JAVASCRIPT, QUERY, Design
 from couchmodel.errors import BadRequestError, ServerError

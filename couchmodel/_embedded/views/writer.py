@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.reader import StoredRevision, document_json
-from couchmodel._embedded.rules.collation import COLLATOR, raw_key
+from couchmodel._embedded.rules.collation import raw_key
 from couchmodel._embedded.rules.revtree import RevTree
+from couchmodel._embedded.rules.string_collation import COLLATOR
 from couchmodel._embedded.storage.database_row import check_database, read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import update_blocks

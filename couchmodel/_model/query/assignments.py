@@ -9,7 +9,7 @@ from couchmodel._model.codec.forms import write_key
 from couchmodel._model.query.selector import check_root
 from couchmodel._model.schema.annotations import fields_of, stored_name
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Assignment
+from couchmodel._model.schema.expressions.places import Assignment
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import DocumentError, QueryError
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from couchmodel._model.query.implication import implies
 from couchmodel._model.query.selector import build_selector
-from couchmodel._model.schema.expressions import Ordering
+from couchmodel._model.schema.expressions.places import Ordering
 from couchmodel._model.schema.indexes import always_stored_paths, indexes_of
 from couchmodel._wire.messages import encode
 from couchmodel.errors import ConfigurationError, QueryError

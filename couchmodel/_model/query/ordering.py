@@ -3,8 +3,9 @@
 from typing import Any
 
 from couchmodel._model.query.selector import check_root
-from couchmodel._model.schema.expressions import FieldExpression, Ordering, mango_path, place_of
-from couchmodel._model.schema.paths import UnknownPathError, stored_path
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
+from couchmodel._model.schema.expressions.paths import UnknownPathError, stored_path
+from couchmodel._model.schema.expressions.places import Ordering, mango_path, place_of
 from couchmodel.errors import QueryError
 
 __all__ = ["read_order"]

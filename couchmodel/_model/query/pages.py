@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from couchmodel._model.query.selector import all_of
-from couchmodel._model.schema.expressions import Ordering
+from couchmodel._model.schema.expressions.places import Ordering
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject

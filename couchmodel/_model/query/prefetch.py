@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from couchmodel._model.schema.expressions import place_of
+from couchmodel._model.schema.expressions.places import place_of
 from couchmodel._model.schema.links.link import Link, LinkExpression
 from couchmodel.errors import QueryError
 

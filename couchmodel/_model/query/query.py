@@ -20,16 +20,9 @@ from couchmodel._model.query.prefetch import LinkedSource, fetch_links, prefetch
 from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
 from couchmodel._model.query.scans import advise_index, warn_of_scan
 from couchmodel._model.query.selector import all_of, build_selector
-from couchmodel._model.schema.expressions import (
-    Assignment,
-    Comparison,
-    Condition,
-    FieldExpression,
-    Ordering,
-    Place,
-    place_of,
-    require_condition,
-)
+from couchmodel._model.schema.expressions.conditions import Comparison, Condition, require_condition
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
+from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, place_of
 from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError
@@ -336,13 +329,14 @@ class Query(Generic[T]):
         """
         return await changes.update_documents(self._documents(), self.source, values)
 
-    async def delete(self) -> int:
+    async def delete(self, /, **remarks: Any) -> int:
         """Delete all documents of the query. Return how many were deleted.
 
-        Each is guarded by its revision: one that changes meanwhile is looked at again. Raises BulkError if documents
-        were refused, after all others are deleted.
+        Each is guarded by its revision: one that changes meanwhile is looked at again. The tombstones of a
+        :class:`SoftDelete` model have the ``remarks``. Raises BulkError if documents were refused, after all others are
+        deleted; ConfigurationError if the model keeps no remarks; DocumentError for remarks that are no JSON.
         """
-        return await changes.delete_documents(self._documents(), self.source)
+        return await changes.delete_documents(self._documents(), self.source, remarks)
 
     async def stubs(self) -> list[JSONObject]:
         """Return the members of each document of the query that its deletion has: its id, its revision and its type."""

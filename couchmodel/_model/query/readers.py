@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from couchmodel._model.codec.forms import read_value
 from couchmodel._model.query.selector import check_root
-from couchmodel._model.schema.expressions import FieldExpression, Place, field_of, place_of
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression, field_of
+from couchmodel._model.schema.expressions.places import Place, place_of
 from couchmodel._model.schema.links.link import is_link
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel._wire.messages import decode

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from couchmodel._model.query.indexes import indexable_paths
-from couchmodel._model.schema.expressions import Ordering
+from couchmodel._model.schema.expressions.places import Ordering
 
 __all__ = ["advise_index", "warn_of_scan"]
 

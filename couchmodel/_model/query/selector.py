@@ -5,16 +5,16 @@ from typing import Any, Final
 
 from couchmodel._model.codec.forms import encode_operand
 from couchmodel._model.schema.annotations import element_type
-from couchmodel._model.schema.expressions import (
+from couchmodel._model.schema.expressions.conditions import (
     Comparison,
     Condition,
     ElementCondition,
     Group,
     Negation,
-    Place,
     SelectorCondition,
     require_condition,
 )
+from couchmodel._model.schema.expressions.places import Place
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 

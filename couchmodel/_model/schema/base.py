@@ -21,7 +21,7 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import complete
 from couchmodel._model.schema.checks import check_class
 from couchmodel._model.schema.declaration import Declaration
-from couchmodel._model.schema.expressions import FieldExpression, field_of
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression, field_of
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.fields import AttachmentField, attachment, is_building_class
 from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
@@ -219,6 +219,9 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
 
     __declared__: ClassVar[Declaration] = Declaration()
     """What the class keywords of this model say."""
+
+    __keeps_deleted__: ClassVar[bool] = False
+    """True if the tombstones of the model's documents keep what was stored."""
 
     if TYPE_CHECKING:
         # Type checkers are to see optional fields, without the aliases.

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from pydantic import AliasPath, Field
 from pydantic.fields import FieldInfo
 
-from couchmodel._model.schema.expressions import FieldExpression
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel.errors import AttachmentError, ConfigurationError
 
 __all__ = ["AttachmentField", "Index", "attachment", "is_building_class"]

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from couchmodel._model.schema.annotations import fields_of, stored_name
-from couchmodel._model.schema.expressions import mango_path
+from couchmodel._model.schema.expressions.paths import UnknownPathError, stored_path
+from couchmodel._model.schema.expressions.places import mango_path
 from couchmodel._model.schema.field_options import storage_options
-from couchmodel._model.schema.paths import UnknownPathError, stored_path
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["IndexedFields", "always_stored_paths", "indexes_of"]

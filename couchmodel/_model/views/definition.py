@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.selector import build_selector
-from couchmodel._model.schema.expressions import Place
+from couchmodel._model.schema.expressions.places import Place
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.views.conditions import parse_where
 from couchmodel._model.views.declared import NUMERIC, ViewDeclaration

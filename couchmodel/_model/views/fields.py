@@ -5,9 +5,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 
 from couchmodel._model.schema.annotations import bare_type, element_type, fields_of, stored_name
-from couchmodel._model.schema.expressions import Place
+from couchmodel._model.schema.expressions.paths import UnknownPathError, stored_path
+from couchmodel._model.schema.expressions.places import Place
 from couchmodel._model.schema.links.link import target_of
-from couchmodel._model.schema.paths import UnknownPathError, stored_path
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["ViewField", "element_of", "field_at", "linked_value"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions import Condition
+from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.views.bound import BoundView
 from couchmodel._model.views.declared import ViewDeclaration
 from couchmodel._model.views.results import Stats

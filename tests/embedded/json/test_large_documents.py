@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import parse_document, read_document
-from couchmodel._embedded.json.incremental import decode_small
+from couchmodel._embedded.json.decode import decode_small
 from couchmodel._embedded.rules.revision_ids import revision_id
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import Budget
-from couchmodel._embedded.mango.selector import BAD_PATH, MISSING, compile_selector, get_path, parse_path
+from couchmodel._embedded.mango.paths import BAD_PATH, MISSING, get_path, parse_path
+from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel.errors import BadRequestError
 
 

@@ -2,7 +2,7 @@
 
 It asks ICU 72.1 for the collation elements of all characters and contractions of the root collator, through PyICU, and
 writes ``couchmodel/_embedded/rules/collation.bin``: JSON, compressed by xz, with the members that ``document`` has. Who
-moves to the ICU of another CouchDB needs it, and then ``COLLATOR`` in ``collation.py`` has to change, too.
+moves to the ICU of another CouchDB needs it, and then ``COLLATOR`` in ``string_collation.py`` has to change, too.
 
 On Debian 12, whose ICU is 72.1, with a compiler:
 
@@ -43,7 +43,8 @@ COMMON = 0x0500
 CASE_BITS = 0xC000
 UNASSIGNED_LEAD = 0xFE
 
-# What ``collation.py`` knows, too: the rank of capitals, the base of codes, and the size of what is not in the table.
+# What ``string_collation.py`` knows, too: the rank of capitals, the base of codes, and the size of what is not in the
+# table.
 CAPITAL_RANK = 8
 FIRST_LEAD = 2
 BASE = 255
@@ -93,7 +94,7 @@ def contractions() -> list[str]:
     lengths = (common.uset_getItem_72(strings, i, unused, unused, buffer, 64, ctypes.byref(status)) for i in items)
     result = sorted(bytes(memoryview(buffer)[:length]).decode("utf-16-le") for length in lengths)
     assert status.value <= 0
-    assert {len(text) for text in result} == {2, 3}, "collation.py looks for no longer ones"
+    assert {len(text) for text in result} == {2, 3}, "string_collation.py looks for no longer ones"
     return result
 
 
@@ -124,7 +125,7 @@ def check_unassigned(made_up: list[list[Element]]) -> None:
 
 
 def check_levels(elements: Collection[Element]) -> None:
-    """Refuse weights that need more than the keys of ``collation.py`` tell.
+    """Refuse weights that need more than the keys of ``string_collation.py`` tell.
 
     They leave out the common weights at the end of a level. So two texts that are alike without those must have as many
     of them, which they have if no accent weighs what a letter may weigh, and no element has a tertiary weight only.

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from couchmodel._embedded.rules import collation
-from couchmodel._embedded.rules.collation import HIGHEST, compare, raw_compare, raw_key, sort_key, string_key
+from couchmodel._embedded.rules import string_collation
+from couchmodel._embedded.rules.collation import HIGHEST, compare, raw_compare, raw_key, sort_key
+from couchmodel._embedded.rules.string_collation import string_key
 
 Order = Callable[[Any, Any], int]
 
@@ -23,8 +24,8 @@ GOLDEN = Path(__file__).with_name("collation_golden.json")
 """Texts in ICU's order, those that are equal in one list; ``bake_collation.py`` wrote it."""
 
 SURROGATES = range(0xD800, 0xE000)
-MARKS = "".join(collation._table().marks)
-CONTRACTIONS = list(collation._table().contractions)
+MARKS = "".join(string_collation._table().marks)
+CONTRACTIONS = list(string_collation._table().contractions)
 CONTRACTING = "".join(sorted(set("".join(CONTRACTIONS))))
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -262,9 +263,9 @@ def test_ascii_has_the_same_key_without_the_table(text: str) -> None:
 
 
 def test_ascii_does_not_load_the_table() -> None:
-    collation._table.cache_clear()
+    string_collation._table.cache_clear()
     string_key("An ASCII string")
-    assert collation._table.cache_info().currsize == 0
+    assert string_collation._table.cache_info().currsize == 0
 
 
 def test_a_composed_letter_is_equal_to_its_decomposed_form() -> None:

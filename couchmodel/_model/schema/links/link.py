@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic_core import CoreSchema, core_schema
 
 from couchmodel._model.schema.annotations import bare_type, class_annotation, element_type
-from couchmodel._model.schema.expressions import Comparison, Condition, FieldExpression, Negation
+from couchmodel._model.schema.expressions.conditions import Comparison, Condition, Negation
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel.errors import ConfigurationError, NotFoundError, QueryError
 
 __all__ = [

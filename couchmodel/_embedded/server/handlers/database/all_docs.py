@@ -12,7 +12,8 @@ from couchmodel._embedded.rules.partitions import check_partition, require_parti
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, array_response
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views import params as view_queries
 from couchmodel._embedded.views.params import NOT_GIVEN, parse_members, parse_parameters, parse_queries
 from couchmodel._wire.messages import Request, Response

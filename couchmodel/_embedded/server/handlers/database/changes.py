@@ -20,7 +20,8 @@ from couchmodel._embedded.server.handlers.database.database import describe
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.request_object import request_object
 from couchmodel._embedded.server.responses import JSON_HEADERS, error_answer, has_current_etag, join_parts, not_modified
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError
 

@@ -17,9 +17,10 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.document import write_batch, write_revision
 from couchmodel._embedded.server.request_body import json_body, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, json_answer, location
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Response, encode
 from couchmodel.errors import BadRequestError, CouchModelError, ForbiddenError, UnsupportedError
 

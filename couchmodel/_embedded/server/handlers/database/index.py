@@ -12,8 +12,8 @@ from couchmodel._embedded.rules.params import parse_digits, require_json_type
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import OK, json_answer
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 from couchmodel._embedded.views.designs import QUERY
 from couchmodel._embedded.views.mango_indexes import (
     Definition,

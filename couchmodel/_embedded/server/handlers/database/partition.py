@@ -5,9 +5,9 @@ from typing import Any
 from couchmodel._embedded.rules.partitions import check_partition
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.responses import json_answer
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.database_row import check_database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import BadRequestError
 

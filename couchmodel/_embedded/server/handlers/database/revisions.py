@@ -20,8 +20,9 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.document_reads import MISSING_PART_TYPE, bundle_document
 from couchmodel._embedded.server.request_body import json_object, parsed_body, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, json_answer
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, MultipartMixed
 from couchmodel.errors import BadRequestError

@@ -16,8 +16,8 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database.database import describe
 from couchmodel._embedded.server.handlers.document.document import write_revision
 from couchmodel._embedded.server.request_object import request_object
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database
 from couchmodel._wire.messages import JSON_TYPE, Response, encode
 from couchmodel.errors import NotFoundError, ServerError
 

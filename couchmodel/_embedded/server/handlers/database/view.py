@@ -14,15 +14,16 @@ from couchmodel._embedded.queries import view_rows as views
 from couchmodel._embedded.queries.grouping import Grouping
 from couchmodel._embedded.queries.large_groups import LargeGroups, can_reduce, reduce_large_groups
 from couchmodel._embedded.queries.view_rows import Batch, Cursor, Source
-from couchmodel._embedded.rules.collation import COLLATOR
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.rules.partitions import check_partition
+from couchmodel._embedded.rules.string_collation import COLLATOR
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import json_object, parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS, OK, array_pieces, array_response, json_answer
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views import builder as indexing
 from couchmodel._embedded.views.designs import QUERY, Design, View, parse_design
 from couchmodel._embedded.views.params import (

@@ -29,8 +29,9 @@ from couchmodel._embedded.server.handlers.document import document_reads
 from couchmodel._embedded.server.handlers.document.multipart_upload import RelatedUpload, is_related
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import has_current_etag, json_answer, location, not_modified, revision_answer
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection, bind
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response, encode, is_valid_unicode, parse_target
 from couchmodel._wire.revisions import Rev, revisions_member
 from couchmodel.errors import BadRequestError, NotFoundError, ResponseError

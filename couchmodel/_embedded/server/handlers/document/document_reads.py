@@ -26,8 +26,9 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.attachment_streams import stored_chunks
 from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, join_parts, not_modified
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import bind
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, AttachmentPart, MultipartMixed, MultipartRelated, is_media_type
 from couchmodel._wire.revisions import Rev

@@ -26,8 +26,9 @@ from couchmodel._embedded.server.handlers.document.document import set_base_revi
 from couchmodel._embedded.server.handlers.document.multipart_upload import multipart_events
 from couchmodel._embedded.server.request_body import parse_in_thread
 from couchmodel._embedded.server.responses import JSON_HEADERS, json_answer
+from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response
 from couchmodel._wire.multipart import MultipartEvent, PartHead
 from couchmodel._wire.revisions import Rev

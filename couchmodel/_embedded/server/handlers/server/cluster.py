@@ -11,7 +11,7 @@ from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
-from couchmodel._embedded.storage.store import Database
+from couchmodel._embedded.storage.database import Database
 from couchmodel._wire.messages import Response
 from couchmodel.errors import BadRequestError, UnsupportedError
 

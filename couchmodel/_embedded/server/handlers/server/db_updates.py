@@ -15,7 +15,8 @@ from couchmodel._embedded.rules.params import parse_digits
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database.changes import WaitingFeed, with_error_line
 from couchmodel._embedded.server.responses import JSON_HEADERS, has_current_etag, not_modified
-from couchmodel._embedded.storage.store import Database, Store
+from couchmodel._embedded.storage.database import Database
+from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Response, decode, encode
 from couchmodel.errors import BadRequestError
 

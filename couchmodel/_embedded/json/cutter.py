@@ -1,42 +1,23 @@
-"""Parse JSON texts as CouchDB does, large ones in pieces so that other threads can run in between.
+"""Cut large JSON texts into pieces and parse them one by one, so that other threads can run in between.
 
-Rule 1: if an object has a name twice, the last value counts, at its own place. The parser puts it at the place of the
-first one, which would lead to another revision id. It does not report duplicates, but the text has more quotation marks
-than the value when it is encoded again.
-
-Rule 2: a large text is not parsed in one step. A JSON parser in C or Rust holds Python's lock from the beginning of a
+Rule 1: a large text is not parsed in one step. A JSON parser in C or Rust holds Python's lock from the beginning of a
 text to its end, and an event loop in another thread stands still meanwhile. So a large text is cut between the members
 and items of its large values, at any depth, and parsed piece by piece. The pieces go to a :class:`Sink`. A sink that
 makes no value of the whole also saves Python's garbage collector from visiting millions of objects.
 
-Rule 3: the regular expressions only find the places to cut. Every piece is checked by the parser that small texts go
+Rule 2: the regular expressions only find the places to cut. Every piece is checked by the parser that small texts go
 through.
 """
 
-import json
-import math
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol, cast
-
-from pydantic_core import to_json
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol, cast
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.json.decode import decode_small
 from couchmodel._wire.messages import decode
-from couchmodel.errors import ContentTooLargeError
 
-__all__ = [
-    "LongText",
-    "Sink",
-    "Values",
-    "decode_large",
-    "decode_small",
-    "decode_stored",
-    "first_character",
-    "free",
-    "is_large",
-    "parse_into",
-]
+__all__ = ["Sink", "first_character", "is_large", "parse_into"]
 
 _OPENING: Final = (b"[", b"{")
 _CLOSING: Final = (b"]", b"}")
@@ -71,6 +52,8 @@ Deeper ones are passed bracket by bracket.
 _match_sign: Final = _matcher(rb"%b ([][{},])?" % _pattern_between(b",", _SHALLOW))
 _match_bracket: Final = _matcher(rb"%b ([][{}])?" % _pattern_between(b"", _SHALLOW))
 
+_match_first_name: Final = re.compile(rb'\{"(?:[^"\\]|\\.)*"').match
+
 _match_space: Final = _matcher(rb"[ \t\r\n]*+")
 
 # The part of a string up to the end of a character. A character beyond U+FFFF can be a pair of escapes, which must not
@@ -104,41 +87,6 @@ def is_large(text: bytes) -> bool:
     return len(text) > 4 * limits.LARGE_JSON or text.count(b"[") + text.count(b"{") > limits.JSON_CONTAINERS
 
 
-def decode_small(text: bytes) -> Any:
-    """Parse a JSON text in one step. Raises ValueError if it is not JSON or not UTF-8."""
-    value = decode(text)
-    # An escape \u0022 becomes a quotation mark in the value, so it would hide a duplicate from the comparison.
-    if text.count(b'"') != to_json(value).count(b'"') or b"\\u0022" in text:
-        # Slow, and rare: Python's parser is the one that shows repeated names.
-        value = json.loads(text.decode(), object_pairs_hook=_keep_last)
-    # CouchDB's parser reads the smallest float, 5e-324, as 0, and a number is part of the revision id.
-    return _replace_smallest(value) if b"-324" in text else value
-
-
-def decode_large(text: bytes, most: float = math.inf, what: str = "a body", code: str = "too_large") -> Any:
-    """Parse a JSON text piece by piece.
-
-    Raises ValueError if it is not JSON or not UTF-8, and ContentTooLargeError, with the other arguments in its message,
-    if it has more than ``most`` values.
-    """
-    if first_character(text) not in (*_OPENING, b'"'):
-        return decode_small(text)
-    values = Values(most, what, code)
-    parse_into(text, values)
-    return values.value
-
-
-def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
-    """Parse a stored document. A large document has only the members ``names`` in the end, all if it is None."""
-    if not is_large(text):
-        document: dict[str, Any] = decode(text)
-        return document
-    values = Values(names=names)
-    parse_into(text, values)
-    whole: dict[str, Any] = values.value
-    return whole
-
-
 def first_character(text: bytes) -> bytes:
     """Return the first character of a JSON text after white space. It tells the type: ``{`` begins an object."""
     place = _after_space(text, 0)
@@ -148,127 +96,6 @@ def first_character(text: bytes) -> bytes:
 def parse_into(text: bytes, sink: Sink) -> None:
     """Parse a JSON text piece by piece into a sink. Raises ValueError if it is not JSON or not UTF-8."""
     _Cutter(text, sink).cut()
-
-
-def free(value: Any) -> None:
-    """Empty all arrays and objects in a value, in steps: other threads wait while many are freed in one step."""
-    if isinstance(value, dict):
-        while value:
-            free(value.popitem()[1])
-    elif isinstance(value, list):
-        while value:
-            free(value.pop())
-
-
-# A dictionary keeps the place of a name's first value. So the name is removed first, and the last value comes at its
-# own place: rule 1.
-def _keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, member in pairs:
-        members.pop(name, None)
-        members[name] = member
-    return members
-
-
-def _replace_smallest(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _replace_smallest(member) for name, member in value.items()}
-        case list():
-            return [_replace_smallest(item) for item in value]
-        case float() if abs(value) == 5e-324:
-            return 0.0
-    return value
-
-
-class LongText(NamedTuple):
-    """A string that is too long to be joined, as its parts."""
-
-    parts: Sequence[str]
-
-
-class Values:
-    """The sink that builds a Python value."""
-
-    def __init__(
-        self,
-        most: float = math.inf,
-        what: str = "a body",
-        code: str = "too_large",
-        *,
-        names: Collection[str] | None = None,
-    ) -> None:
-        """``names`` are the members of the outermost object that are wanted: all if it is None.
-
-        ContentTooLargeError is raised as soon as there are more than ``most`` values. ``what`` and ``code`` are for it.
-        """
-        self.value: Any = None
-        self._most = most
-        self._what = what
-        self._code = code
-        self._names = names
-        self._count = 0
-        self._entered: list[tuple[str | None, bytes, Any]] = []
-        self._skipped_depth = 0
-
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        """Begin a value."""
-        if self._skipped_depth or (self._selects_members and name not in (self._names or ())):
-            self._skipped_depth += 1
-        else:
-            self._entered.append((name, sign, {} if sign == b"{" else []))
-
-    def take(self, run: Any) -> None:
-        """Add a run to the value that was entered last."""
-        if self._skipped_depth:
-            return
-        if self._selects_members:
-            run = {name: value for name, value in run.items() if name in (self._names or ())}
-        if self._most < math.inf and not isinstance(run, str):
-            self._count += _count_values(run)
-            if self._count > self._most:
-                raise ContentTooLargeError(f"{self._what} may have {self._most} values at most", code=self._code)
-        self._put(run)
-
-    def leave(self, place: int) -> None:
-        """End the value that was entered last."""
-        if self._skipped_depth:
-            self._skipped_depth -= 1
-            return
-        name, sign, value = self._entered.pop()
-        self.value = self._text(value) if sign == b'"' else value
-        if self._entered:
-            self._put([self.value] if name is None else {name: self.value})
-
-    @property
-    def _selects_members(self) -> bool:
-        return self._names is not None and len(self._entered) == 1
-
-    def _text(self, parts: list[str]) -> object:
-        return "".join(parts)
-
-    def _put(self, run: Any) -> None:
-        _, sign, value = self._entered[-1]
-        if sign == b"{":
-            _put_last(value, run)
-        elif sign == b"[":
-            value.extend(run)
-        else:
-            value.append(run)
-
-
-def _count_values(run: Any) -> int:
-    if isinstance(run, dict):
-        return len(run) + sum(map(_count_values, run.values()))
-    return len(run) + sum(map(_count_values, run)) if isinstance(run, list) else 0
-
-
-def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add members. One with a name that exists already replaces that member, and goes to the end."""
-    if not members.keys().isdisjoint(more):
-        for name in more:
-            members.pop(name, None)
-    members.update(more)
 
 
 class _Cutter:
@@ -284,6 +111,11 @@ class _Cutter:
         """The end of the text that the sink has received."""
         self._continues = False
         """True if the sink has received some of the value entered last, so that a comma or the end has to follow."""
+        self._joint = b""
+        """The text between two objects of the array entered last, with the name that each of them begins with.
+
+        It is empty if the array has no such text, or has it elsewhere, too.
+        """
 
     def cut(self) -> None:
         place = _after_space(self._text, 0)
@@ -298,6 +130,9 @@ class _Cutter:
     def _take_members(self, place: int) -> int:
         """Read the contents of the entered values to the end. Return the place after them."""
         while self._entered:
+            if self._leap():
+                place = self._start
+                continue
             is_full = place - self._start > limits.JSON_PIECE
             find = (
                 _match_sign if is_full and not self._open else _match_bracket
@@ -316,6 +151,27 @@ class _Cutter:
             if self._open and place - self._start > 2 * limits.JSON_PIECE:
                 self._enter_open()
         return place
+
+    def _leap(self) -> bool:
+        """Hand over a piece of an array that ends at a joint of two objects. Return False if there is none.
+
+        A search for the joint is far faster than a match of all brackets and strings. The parser refuses a piece that
+        ends inside a string or a nested value, since it is incomplete. Then there are no more leaps in this array.
+        """
+        if not self._joint or self._open:
+            return False
+        least = self._start + limits.JSON_PIECE
+        end = self._text.find(self._joint, least, least + limits.JSON_PIECE) + 1
+        if not end:
+            return False
+        try:
+            run = self._parse(self._piece(end, b","))
+        except ValueError:
+            self._joint = b""
+            return False
+        self._sink.take(run)
+        self._advance(end)
+        return True
 
     def _pass(self, place: int, stuck: bool) -> int:
         """Return the place to continue at if a piece has no sign. It is stuck at a string longer than a piece."""
@@ -353,6 +209,8 @@ class _Cutter:
         self._sink.enter(name, sign, place)
         self._entered.append(sign)
         self._start, self._continues = place + 1, False
+        first = _match_first_name(self._text, place + 1, place + limits.JSON_PIECE) if sign == b"[" else None
+        self._joint = b"}," + first[0] if first else b""
 
     def _close(self, place: int, sign: bytes) -> None:
         if self._open:
@@ -362,6 +220,7 @@ class _Cutter:
             raise ValueError("another bracket was expected")
         self._hand_over(place, sign)
         self._entered.pop()
+        self._joint = b""
         self._sink.leave(place + 1)
         self._advance(place + 1)
 

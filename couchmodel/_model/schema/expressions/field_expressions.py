@@ -1,50 +1,18 @@
-"""Conditions on the fields of a model, as values. ``Recipe.rating >= 4`` makes one, and sends nothing.
-
-:mod:`couchmodel._model.query.selector` translates conditions to selectors. It is another module because operands are
-encoded by the same codec as stored values.
-"""
+"""Fields of a model as attributes of its class, such as ``Recipe.author.name``. Comparing one makes a condition."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Generic,
-    NamedTuple,
-    NoReturn,
-    Protocol,
-    TypeVar,
-    cast,
-    get_args,
-    overload,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, Protocol, TypeVar, cast, get_args, overload
 
 from pydantic import BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, element_type, fields_of, stored_name
+from couchmodel._model.schema.expressions.conditions import Comparison, Condition, ElementCondition, Group
+from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, Placed, place_of
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import QueryError
 
-__all__ = [
-    "Assignment",
-    "Comparison",
-    "Condition",
-    "ElementCondition",
-    "FieldExpression",
-    "Group",
-    "ListExpression",
-    "ModelExpression",
-    "Negation",
-    "Ordering",
-    "Place",
-    "SelectorCondition",
-    "col",
-    "field_of",
-    "mango_path",
-    "place_of",
-    "require_condition",
-]
+__all__ = ["FieldExpression", "ListExpression", "ModelExpression", "col", "field_of"]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -53,126 +21,7 @@ E = TypeVar("E", bound=BaseModel)
 _set = set  # FieldExpression has a method of that name
 
 
-def mango_path(names: Iterable[str]) -> str:
-    """Return the path of names in Mango's notation, with dots and backslashes inside a name escaped."""
-    return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
-
-
-class Place(NamedTuple):
-    """A place in a stored document: the names that lead to it, its type, and the model and the field that it is of.
-
-    ``root`` is the model of the document. It is None for the id and the revision, which every model has.
-    """
-
-    names: tuple[str, ...]
-    annotation: Any
-    owner: tuple[type, str] | None = None
-    root: type | None = None
-
-    @property
-    def path(self) -> str:
-        """The path in Mango's notation, with dots and backslashes inside a name escaped."""
-        return mango_path(self.names)
-
-
-class Condition:
-    """A condition that a document meets or does not meet. Combine conditions with ``&``, ``|`` and ``~``."""
-
-    __slots__ = ()
-
-    def __and__(self, other: "Condition") -> "Condition":
-        return Group("$and", (self, require_condition(other)))
-
-    def __or__(self, other: "Condition") -> "Condition":
-        return Group("$or", (self, require_condition(other)))
-
-    def __invert__(self) -> "Condition":
-        return Negation(self)
-
-    def __bool__(self) -> NoReturn:
-        raise QueryError("a condition has no truth value: combine conditions with &, | and ~, not with and, or and not")
-
-
-class Comparison(Condition):
-    """A comparison: a field, an operator of Mango, and the operand that the field is compared with."""
-
-    __slots__ = ("operand", "operator", "place")
-
-    def __init__(self, place: Place, operator: str, operand: object) -> None:
-        self.place = place
-        self.operator = operator
-        self.operand = operand
-
-    def __repr__(self) -> str:
-        return f"<{self.place.path} {self.operator} {self.operand!r}>"
-
-
-class Group(Condition):
-    """Conditions that must all hold (``$and``), or at least one of which must hold (``$or``)."""
-
-    __slots__ = ("members", "operator")
-
-    def __init__(self, operator: str, members: tuple[Condition, ...]) -> None:
-        self.operator = operator
-        self.members = members
-
-    def __repr__(self) -> str:
-        return f"<{self.operator} {self.members!r}>"
-
-
-class Negation(Condition):
-    """A condition that must not hold. For a missing field, both a comparison and its negation are false in CouchDB."""
-
-    __slots__ = ("member",)
-
-    def __init__(self, member: Condition) -> None:
-        self.member = member
-
-    def __repr__(self) -> str:
-        return f"<$not {self.member!r}>"
-
-
-class ElementCondition(Condition):
-    """A condition on the elements of a list: that one of them meets it (``$elemMatch``), or all (``$allMatch``)."""
-
-    __slots__ = ("condition", "operator", "place")
-
-    def __init__(self, field: "FieldExpression[Any]", operator: str, condition: Condition) -> None:
-        self.place = place_of(field)
-        self.operator = operator
-        self.condition = condition
-
-    def __repr__(self) -> str:
-        return f"<{self.place.path} {self.operator} {self.condition!r}>"
-
-
-class SelectorCondition(Condition):
-    """A condition that is written as a selector of Mango, and sent as it is."""
-
-    __slots__ = ("selector",)
-
-    def __init__(self, selector: Mapping[str, Any]) -> None:
-        self.selector = selector
-
-    def __repr__(self) -> str:
-        return f"<{self.selector!r}>"
-
-
-class Assignment(NamedTuple):
-    """A value for a field of a model: ``Recipe.rating.set(4)``."""
-
-    place: Place
-    value: Any
-
-
-class Ordering(NamedTuple):
-    """A field to sort by, and its direction: ``"asc"`` or ``"desc"``."""
-
-    path: str
-    direction: str = "asc"
-
-
-class FieldExpression(Generic[T]):
+class FieldExpression(Placed, Generic[T]):
     """A field of a model as an attribute of the class, such as ``Recipe.author.name``.
 
     Comparing it makes a condition. A field of an embedded model is an attribute of the expression, or is written with
@@ -180,7 +29,7 @@ class FieldExpression(Generic[T]):
     of a dictionary's member.
     """
 
-    __slots__ = ("_place",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -424,11 +273,6 @@ class ModelExpression(FieldExpression[E], Generic[E]):
         return super().__getattribute__(name)
 
 
-def place_of(field: FieldExpression[Any]) -> Place:
-    """Return the place of a field in a stored document."""
-    return field._place  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a field of an embedded model may hide any public name
-
-
 def _element(field: FieldExpression[Any]) -> Any:
     """Return the expression of an element. Its path begins at the element, as in Mango's ``$elemMatch``."""
     place = place_of(field)
@@ -482,18 +326,3 @@ def col(field: Any) -> Any:
     if not isinstance(field, FieldExpression):
         raise QueryError(f"col() takes a field of the class, such as Recipe.rating, not {field!r}")
     return field
-
-
-def require_condition(condition: object) -> Condition:
-    """Return the condition. A mapping is taken as a selector of Mango.
-
-    Raises QueryError for anything else, such as a comparison of an instance's field.
-    """
-    if isinstance(condition, Condition):
-        return condition
-    if isinstance(condition, Mapping):
-        return SelectorCondition(condition)
-    if isinstance(condition, FieldExpression) and bare_type(place_of(condition).annotation) is bool:
-        raise QueryError(f"the field {place_of(condition).path!r} is no condition by itself: write == True")
-    said = "a comparison of values, not of a model's fields," if isinstance(condition, bool) else f"{condition!r}"
-    raise QueryError(f"{said} is not a condition: compare a field of the class, as in Recipe.rating >= 4")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
-from couchmodel._model.schema.expressions import FieldExpression, ListExpression
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression, ListExpression
 
 __all__ = ["Mapped"]
 
