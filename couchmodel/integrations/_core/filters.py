@@ -11,9 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from couchmodel._model.model import CouchModel
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema.annotations import bare_type, element_type, fields_of
-from couchmodel._model.schema.expressions import Condition, FieldExpression, place_of
+from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.field_expressions import FieldExpression
+from couchmodel._model.schema.expressions.paths import UnknownPathError, stored_path
+from couchmodel._model.schema.expressions.places import place_of
 from couchmodel._model.schema.field_options import storage_options
-from couchmodel._model.schema.paths import UnknownPathError, stored_path
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import ConfigurationError
 from couchmodel.integrations._core.problems import ProblemError, field_errors
