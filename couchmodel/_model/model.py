@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
+from couchmodel._model.attachments.fields import attachment_of
 from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
@@ -12,12 +13,12 @@ from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.patches import assign_patch
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
+from couchmodel._model.schema.attachments import AttachmentField
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions.conditions import Condition
-from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
+from couchmodel._model.schema.fields import Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
-from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
@@ -276,8 +277,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
     def __back_link__(self, link: BackLink[Any]) -> Query[Any]:
         return self._find_repository().repository_of(link.model).find(link.link == self)
 
-    def __attachment__(self, field: AttachmentField) -> Attachment:
-        return Attachment(self, field, self._find_repository())
+    def __attachment__(self, field: AttachmentField) -> Any:
+        return attachment_of(self, field, self._find_repository)
 
 
 class Connection(CouchDB):

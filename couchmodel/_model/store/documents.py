@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._model.attachments.upload import check_required, prepare_files, send_with_files
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
 from couchmodel._model.schema import state
@@ -88,20 +89,31 @@ class StoredDocuments(Generic[M]):
     async def save(self, document: M) -> None:
         """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
 
+        Files that were assigned to its attachments are stored with it, in one revision.
+
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        DocumentError, before anything is stored, if the document does not fit its model; ConfigurationError if it comes
-        from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
-        server carried it out.
+        DocumentError, before anything is stored, if the document does not fit its model; AttachmentError if a file
+        cannot be read or breaks the rules of its field; ConfigurationError if it comes from another database. An
+        earlier save that was cancelled, or whose answer was lost, is no conflict if the server carried it out.
         """
         self._check_model(document)
         await self._load_bases([document])
         await prepare(document)
+        await self._send(document)
+
+    async def _send(self, document: M) -> None:
+        """Store a document for which the hooks before a save have run."""
         path = self._path_of(document)
-        body = codec.body_to_send(document)
+        files = await prepare_files(document)
+        body = codec.body_to_send(document) or (state.stored_body(document) if files else None)
         if body is None:
             return
+        check_required(document)
         try:
-            answer = await self.session.json(Request("PUT", path, body=body))
+            if files:
+                stored, rev = await send_with_files(self.session, path, document, body, files)
+            else:
+                stored, rev = body, (await self.session.json(Request("PUT", path, body=body)))["rev"]
         except NO_ANSWER_ERRORS as error:
             if may_be_carried_out(error):
                 state.note_unanswered(document, body)
@@ -117,7 +129,7 @@ class StoredDocuments(Generic[M]):
         except NotFoundError as error:
             raise self._with_hint(error) from None
         else:
-            self._note_saved(document, body, answer["rev"])
+            self._note_saved(document, stored, rev)
             await run_hooks(document, "after_save")
 
     async def refresh(self, document: M) -> None:

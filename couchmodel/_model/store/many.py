@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from couchmodel._model.attachments.inline import InlineFiles
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
@@ -89,8 +90,9 @@ class ManyDocuments(StoredDocuments[M], ABC):
         thousand, so what came before an error is stored by then. The report holds all of them; :meth:`Repository.bulk`
         does not. ``on_progress`` is called with the number of documents that are done.
 
-        Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its documents are as they were.
-        Documents of a class that has its own ``save`` are saved by it, one by one.
+        Small files that were assigned to attachments are sent with the others. A document with larger ones has a
+        request of its own. Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its
+        documents are as they were. Documents of a class that has its own ``save`` are saved by it, one by one.
 
         Raises ConfigurationError if an object comes twice, before its chunk is sent.
         """
@@ -185,15 +187,20 @@ class ManyDocuments(StoredDocuments[M], ABC):
         single = {kind for kind in kinds if overrides(kind, "save")}
         together = [each for each in documents if type(each) not in single] if single else documents
         refused: Refused[M] = []
-        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None)
-        progress.add(len(together) - len(sent))
-        refused += await self._write_many(sent, progress)
+        files = InlineFiles()
+        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None, files)
+        progress.add(len(together) - len(sent) - len(files.large))
+        try:
+            refused += await self._write_many(sent, progress)
+        finally:
+            files.note_stored()
         await self._run_after("after_save", sent, refused)
+        refused += await self._write_one_by_one(files.large, progress)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
         return in_order(refused, documents), sum(len(body) for _, body in sent)
 
     async def _bodies_of(
-        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None
+        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None, files: InlineFiles
     ) -> list[tuple[M, bytes]]:
         """Run the hooks of documents, and return those that have changes, each with the text to send.
 
@@ -213,7 +220,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     if type(document) in hooked:
                         before.append((document, await prepare(document)))
                     self._path_of(document)  # refuses bad ids before anything is sent
-                    body = codec.body_to_send(document)
+                    body = await files.body_of(document)
                 except CouchModelError as error:
                     if refused is None:
                         raise
@@ -321,6 +328,19 @@ class ManyDocuments(StoredDocuments[M], ABC):
             for document, _ in sent:
                 if id(document) not in failed:
                     await run_hooks(document, event)
+
+    async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
+        """Save documents with their files, each by a request of its own, and return those that were refused."""
+        refused: Refused[M] = []
+        for document in documents:
+            try:
+                await self._send(document)
+            except TransportError:
+                raise
+            except CouchModelError as error:
+                refused.append((document, error))
+            progress.add(1)
+        return refused
 
     async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
         """Save or delete documents by the method of their class, and return those that were refused."""
