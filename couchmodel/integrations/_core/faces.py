@@ -17,21 +17,12 @@ from couchmodel._model.schema.annotations import bare_type, complete, is_attachm
 from couchmodel._model.schema.field_options import storage_options
 from couchmodel.integrations._core.members import Purpose, hidden_fields
 
-__all__ = ["AttachmentInfo", "face_of", "page_of"]
+__all__ = ["face_of", "page_of"]
 
 _KEPT_CONFIG: Final = ("arbitrary_types_allowed", "json_schema_extra", "val_json_bytes", "ser_json_bytes")
 _SUFFIXES: Final[dict[Purpose, str]] = {"create": "Create", "patch": "Patch", "read": "Read"}
 
 _faces: WeakKeyDictionary[type, dict[Purpose, type[BaseModel]]] = WeakKeyDictionary()
-
-
-class AttachmentInfo(BaseModel):
-    """An attachment of a document. ``url`` is where it can be read, if the API has such a place."""
-
-    content_type: str
-    length: int
-    digest: str | None = None
-    url: str | None = None
 
 
 def face_of(model: type[BaseModel], purpose: Purpose) -> type[BaseModel]:
@@ -63,7 +54,8 @@ def _make_face(model: type[BaseModel], purpose: Purpose) -> type[BaseModel]:
             fields[name] = (computed.return_type, Field(alias=computed.alias, description=computed.description))
         for name, info in model.__pydantic_fields__.items():
             if is_attachment(info.annotation):
-                fields[name] = (AttachmentInfo | None, ...)
+                kind: Any = bare_type(info.annotation)
+                fields[name] = (getattr(kind, "__origin__", kind).__info__, ...)
     own: Any = model.model_config
     config: Any = {name: own[name] for name in _KEPT_CONFIG if name in own}
     is_open = purpose == "read" or model.model_config.get("extra", "forbid") != "forbid"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from couchmodel._model.schema.fields import AttachmentField
+from couchmodel._model.schema.attachments import AttachmentField
 from couchmodel.integrations._core.filters import Filter, ListOptions
 from couchmodel.integrations._core.messages import JSON_TYPE, MERGE_PATCH_TYPE
 

@@ -10,6 +10,7 @@ from couchmodel._model.codec import codec
 from couchmodel._model.model import CouchModel
 from couchmodel._model.query.patches import assign_patch, field_of_input
 from couchmodel._model.schema import state
+from couchmodel._model.schema.attachments import attachment_fields
 from couchmodel._model.store.repository import Repository
 from couchmodel.errors import ConflictError, NotFoundError
 from couchmodel.integrations._core.conditions import check_if_match, entity_tag, is_unchanged, require_if_match
@@ -19,7 +20,7 @@ from couchmodel.integrations._core.members import hidden_fields, read_create, ta
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
 from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid
 from couchmodel.integrations._core.shown import show, show_json
-from couchmodel.integrations._core.uploads import download, upload
+from couchmodel.integrations._core.uploads import attachment_at, download, upload
 
 __all__ = ["Resource", "check_current", "check_unchanged", "find_document"]
 
@@ -151,35 +152,46 @@ class Resource(Generic[M]):
                 break
         return Answer(204)
 
-    async def upload(self, call: Call, repository: Repository[M], id: str, name: str) -> Answer:
-        """Store an attachment of a document."""
-        document = await find_document(repository, id)
-        self._check_current(call, document, 1)
+    async def upload(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
+    ) -> Answer:
+        """Store the attachment of a field, or one of those of a field that has several."""
+        document, attachment = await self._attachment(call, repository, field, id, name)
         try:
-            is_new = await upload(call, document, name)
+            is_new = await upload(call, document, attachment, attachment_fields(self.model)[field])
         except ConflictError as error:
             self._settle(call, error, _ATTEMPTS)
             raise
         headers = {"etag": entity_tag(document.rev)}
         return Answer(201, headers={**headers, "location": call.url()}) if is_new else Answer(204, headers=headers)
 
-    async def download(self, call: Call, repository: Repository[M], id: str, name: str) -> Answer:
+    async def download(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
+    ) -> Answer:
         """Return an attachment of a document, or a range of it."""
         document = await find_document(repository, id)
-        return await download(call, document, name)
+        return await download(call, document, attachment_at(document, field, name), name or field)
 
-    async def delete_attachment(self, call: Call, repository: Repository[M], id: str, name: str) -> Answer:
+    async def delete_attachment(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
+    ) -> Answer:
         """Delete an attachment of a document."""
-        document = await find_document(repository, id)
-        self._check_current(call, document, 1)
-        attachment: Any = getattr(document, name)
-        if attachment.content_type is None:
-            raise ProblemError(404, f"{id!r} has no {name!r}.")
+        document, attachment = await self._attachment(call, repository, field, id, name)
+        if not attachment:
+            raise ProblemError(404, f"{id!r} has no {name or field!r}.")
         try:
             await attachment.delete()
         except ConflictError as error:
             self._settle(call, error, _ATTEMPTS)
         return Answer(204, headers={"etag": entity_tag(document.rev)})
+
+    async def _attachment(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None
+    ) -> tuple[M, Any]:
+        """Return a document and an attachment of it that is to be written."""
+        document = await find_document(repository, id)
+        self._check_current(call, document, 1 if name is None else 2)
+        return document, attachment_at(document, field, name)
 
     def _shown(self, status: int, document: M, url: str, headers: Mapping[str, str] = {}) -> Answer:
         return Answer(status, show_json(document, url), {"etag": entity_tag(document.rev), **headers}, JSON_TYPE)

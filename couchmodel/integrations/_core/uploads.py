@@ -6,13 +6,13 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from couchmodel._model.model import CouchModel
+from couchmodel._model.schema.attachments import AttachmentField
 from couchmodel.errors import AttachmentError, NotFoundError
 from couchmodel.integrations._core.conditions import entity_tag, is_unchanged
 from couchmodel.integrations._core.messages import Answer, Call
 from couchmodel.integrations._core.problems import ProblemError
-from couchmodel.integrations._core.shown import attachment_field
 
-__all__ = ["download", "upload"]
+__all__ = ["attachment_at", "download", "upload"]
 
 _RANGE: Final = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 
@@ -24,35 +24,77 @@ _SAFE_HEADERS: Final = {
 """Headers of every download. What a user has uploaded is not to run as a page of the application."""
 
 
-async def upload(call: Call, document: CouchModel, name: str) -> bool:
+def attachment_at(document: CouchModel, field: str, name: str | None) -> Any:
+    """Return an attachment of a document: that of a field, or the one of a name in a field that has several.
+
+    Raises ProblemError 404 for a name that no attachment may have.
+    """
+    found = getattr(document, field)
+    if name is None:
+        return found
+    try:
+        return found[name]
+    except AttachmentError:
+        raise ProblemError(404, f"{document.id!r} has no {field!r} of the name {name!r}.") from None
+
+
+async def upload(call: Call, document: CouchModel, attachment: Any, field: AttachmentField) -> bool:
     """Store the body of a request as an attachment. Return True if there was none before.
 
-    Raises ProblemError 415 for a media type that the field does not allow, and 413 for a body that is too large.
+    Raises ProblemError 415 for a media type that the field does not allow, 413 for a body that is too large, and 422
+    for one that is too small.
     """
-    field = attachment_field(type(document), name)
     content_type = call.headers.get("content-type", "").strip()
     if not content_type:
         raise ProblemError(415, "The media type is missing: send it in the header Content-Type.")
+    label = f"{field.field_name!r} of {document.id!r}"
     try:
-        field.check_type(content_type)
+        field.check_type(content_type, label)
     except AttachmentError as error:
         raise ProblemError(415, f"{error}.") from None
-    length = call.headers.get("content-length", "")
+    is_new, body = not attachment, _Body(call, field.max_size)
+    if body.is_too_large:
+        raise _too_large(label, field)
     try:
-        if length.isascii() and length.isdecimal():
-            field.check_size(int(length))
-        attachment: Any = getattr(document, name)
-        is_new = attachment.content_type is None
-        await attachment.save(call.stream(), content_type)
+        await attachment.save(body.pieces(), content_type)
     except AttachmentError as error:
-        raise ProblemError(413, f"{error}.") from None
+        if body.is_too_large:
+            raise _too_large(label, field) from None
+        raise ProblemError(422, f"{error}.") from None
     return is_new
 
 
-async def download(call: Call, document: CouchModel, name: str) -> Answer:
+def _too_large(label: str, field: AttachmentField) -> ProblemError:
+    return ProblemError(413, f"{label} may have at most {field.max_size or 0:,} bytes.")
+
+
+class _Body:
+    """The body of an upload, which is found too large by its announced length or as it streams."""
+
+    def __init__(self, call: Call, max_size: int | None) -> None:
+        self._call = call
+        self._max_size = max_size
+        announced = call.headers.get("content-length", "")
+        self._size = int(announced) if announced.isascii() and announced.isdecimal() else 0
+
+    @property
+    def is_too_large(self) -> bool:
+        """True if the field allows fewer bytes."""
+        return self._max_size is not None and self._size > self._max_size
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes, up to the first too many."""
+        self._size = 0
+        async for piece in self._call.stream():
+            self._size += len(piece)
+            yield piece
+            if self.is_too_large:
+                return
+
+
+async def download(call: Call, document: CouchModel, attachment: Any, name: str) -> Answer:
     """Return an attachment, or the range of it that a request asks for. Raises ProblemError 404 if there is none."""
-    attachment: Any = getattr(document, name)
-    if attachment.content_type is None:
+    if not attachment:
         raise ProblemError(404, f"{document.id!r} has no {name!r}.")
     tag = attachment.digest or f"{document.rev}-{name}"
     headers = {**_SAFE_HEADERS, "etag": entity_tag(tag)}

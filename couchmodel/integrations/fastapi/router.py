@@ -1,6 +1,7 @@
 """The router that creates, reads, lists, changes and deletes the documents of a model."""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,14 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.params import Depends as Dependency
 
 from couchmodel._model.model import CouchModel
+from couchmodel._model.schema.annotations import holds_several
+from couchmodel._model.schema.attachments import attachment_fields
 from couchmodel.integrations._core import openapi
 from couchmodel.integrations._core.faces import page_of
 from couchmodel.integrations._core.filters import list_options
 from couchmodel.integrations._core.messages import Answer, Call
 from couchmodel.integrations._core.problems import Problem
 from couchmodel.integrations._core.resource import Resource
-from couchmodel.integrations._core.shown import attachment_field, attachment_fields
 from couchmodel.integrations.fastapi.errors import ProblemRoute
 from couchmodel.integrations.fastapi.faces import Create, Patch, Read, ReplaceSchema
 from couchmodel.integrations.starlette import call_of, response_of
@@ -97,9 +99,10 @@ def _routes_of(resource: Resource[Any]) -> Iterator[_Route]:
     yield _Route("patch", "PATCH", one, f"Change a {name}", resource.patch, 200, read, patch)
     yield _Route("delete", "DELETE", one, f"Delete a {name}", resource.delete, 204)
     for each in attachment_fields(model):
-        place = f"{one}/{each}"
+        several = holds_several(model.__pydantic_fields__[each].annotation)
+        place = f"{one}/{each}" + ("/{name}" if several else "")
         upload, download, delete = (
-            partial(_with_name, run, each) for run in (resource.upload, resource.download, resource.delete_attachment)
+            partial(_with_field, run, each) for run in (resource.upload, resource.download, resource.delete_attachment)
         )
         yield _Route("upload", "PUT", place, f"Store the {each} of a {name}", upload, 204, attachment=each)
         yield _Route("download", "GET", place, f"Read the {each} of a {name}", download, attachment=each)
@@ -108,8 +111,10 @@ def _routes_of(resource: Resource[Any]) -> Iterator[_Route]:
         )
 
 
-async def _with_name(run: Callable[..., Awaitable[Answer]], name: str, call: Call, repository: Any, id: str) -> Answer:
-    return await run(call, repository, id, name)
+async def _with_field(
+    run: Callable[..., Awaitable[Answer]], field: str, call: Call, repository: Any, *inputs: Any
+) -> Answer:
+    return await run(call, repository, field, *inputs)
 
 
 class _Routes:
@@ -151,13 +156,13 @@ class _Routes:
 
     def _endpoint(self, route: _Route) -> Callable[..., Awaitable[Response]]:
         model, run = self._resource.model, route.run
-        names = [*(["id"] if "{id}" in route.path else []), *(["body"] if route.body is not None else [])]
+        names = re.findall(r"{(\w+)}", route.path) + (["body"] if route.body is not None else [])
 
         async def endpoint(request: Request, repository: Any = None, **inputs: Any) -> Response:
             target = model.repository() if repository is None else repository
             return response_of(await run(call_of(request), target, *[inputs[name] for name in names]))
 
-        kinds = {"id": str, "body": route.body}
+        kinds = {"id": str, "name": str, "body": route.body}
         parameters = [_parameter("request", Request)]
         if self._repository is not None:
             parameters.append(_parameter("repository", Annotated[Any, Depends(self._repository)]))
@@ -168,7 +173,7 @@ class _Routes:
 
     def _responses(self, route: _Route) -> dict[int | str, dict[str, Any]]:
         found: dict[int | str, dict[str, Any]] = {}
-        field = None if route.attachment is None else attachment_field(self._resource.model, route.attachment)
+        field = None if route.attachment is None else attachment_fields(self._resource.model)[route.attachment]
         for status, answer in openapi.describe_answers(route.operation, field).items():
             found[status] = {**answer, "model": route.answer} if status == 201 and route.answer else answer
         for status in openapi.problem_statuses(route.operation, if_match_required=self._if_match_required):
@@ -181,7 +186,7 @@ class _Routes:
         if route.operation == "list":
             parameters += openapi.describe_list(self._resource.options)
         if route.operation == "upload" and route.attachment is not None:
-            extra = openapi.upload_body(attachment_field(self._resource.model, route.attachment))
+            extra = openapi.upload_body(attachment_fields(self._resource.model)[route.attachment])
         return {**extra, "parameters": parameters}
 
 
