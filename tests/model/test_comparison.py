@@ -27,7 +27,6 @@ STATUS = {feature: status for feature, _, status, _ in ROWS}
 NAMES = sorted(set(re.findall(r"`~([\w.]+)`", PAGE.read_text(encoding="utf-8"))))
 LOOK_UP = re.compile(r"\]\([\w/-]+\.md|\{(class|meth|func|doc)\}`")
 NOT_YET = {
-    "files in pieces, as in GridFS": "couchmodel.bucket.Bucket",
     "models for creation and change": "couchmodel.integrations.fastapi.Create",
 }
 
