@@ -12,6 +12,7 @@ from couchmodel._model.codec.duplicates import duplicate
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
+from couchmodel._model.query.patches import assign_patch
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.attachments import AttachmentField
@@ -213,13 +214,17 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         """
         return cls.repository().edit(id)
 
-    async def update(self, **values: Any) -> None:
+    async def update(self, patch: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         """Assign values to fields by their names, and store the document, merged with what others have changed.
 
-        Nothing is changed if a value does not fit, or if the document cannot be stored with it. Raises DocumentError
-        then, and for an unknown field; ConflictError if a field clashes; and what :meth:`save` raises.
+        ``patch`` is a JSON merge patch (RFC 7396): it has the names and values of JSON input, and the members of
+        embedded models and dictionaries are changed one by one. Nothing is changed if a value does not fit, or if the
+        document cannot be stored with it. Raises DocumentError then, and for an unknown field; ConflictError if a field
+        clashes; and what :meth:`save` raises.
         """
         before = self.model_copy(deep=True)
+        if patch is not None:
+            assign_patch(self, patch)
         assign_names(self, values)
         try:
             await save_merged(self._find_repository(), self)

@@ -183,7 +183,11 @@ class StoredDocuments(Generic[M]):
 
     def load(self, row: bytes) -> M:
         """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
-        document = codec.load(self.model, row, self)
+        try:
+            document = codec.load(self.model, row, self)
+        except DocumentError as error:
+            error.is_stored = True
+            raise
         for name in hooks_of(type(document), "after_load"):
             getattr(document, name)()
         return document
