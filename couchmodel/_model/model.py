@@ -39,6 +39,7 @@ from couchmodel._model.store.plan import (
 from couchmodel._model.store.repository import Repository
 from couchmodel._model.store.strictness import be_strict
 from couchmodel._model.views.definition import check_views
+from couchmodel._wire.messages import Transport
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError, DocumentError
 
@@ -304,7 +305,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
 class Connection(CouchDB):
     """The client of a server, to which models are bound while its context is open."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str | Transport, **options: Any) -> None:
         super().__init__(url, **options)
         self._applied: dict[str, type[CouchModel]] = {}
 
