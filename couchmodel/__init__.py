@@ -31,9 +31,11 @@ from couchmodel._model.store.bulk import SaveReport
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
+from couchmodel._model.store.revisions.doubt import SaveResult
 from couchmodel._model.views.results import Group, Stats, ViewRow
 from couchmodel._model.views.view import View
 from couchmodel.errors import (
+    AcceptedError,
     AttachmentError,
     BadRequestError,
     BulkError,
@@ -70,6 +72,7 @@ from couchmodel.errors import (
 )
 
 __all__ = [
+    "AcceptedError",
     "Assignment",
     "Attachment",
     "AttachmentError",
@@ -115,6 +118,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseError",
     "SaveReport",
+    "SaveResult",
     "Security",
     "ServerError",
     "Stats",

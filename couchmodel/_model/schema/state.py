@@ -10,6 +10,7 @@ from couchmodel._wire.messages import decode, encode
 __all__ = [
     "SLOTS",
     "copy_state",
+    "forget_unanswered",
     "note_sent_body",
     "note_unanswered",
     "repository",
@@ -75,6 +76,12 @@ def set_id(document: object, id: str) -> None:
 def note_unanswered(document: object, body: bytes) -> None:
     """Record a JSON text that was sent and got no answer."""
     _set_slot(document, "__unanswered__", (*unanswered_bodies(document), body))
+
+
+def forget_unanswered(document: object) -> None:
+    """Forget the texts that got no answer, as a later one is stored."""
+    if unanswered_bodies(document):
+        _set_slot(document, "__unanswered__", ())
 
 
 def unanswered_bodies(document: object) -> tuple[bytes, ...]:

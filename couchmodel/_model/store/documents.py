@@ -10,13 +10,13 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import SaveReport, document_bodies, raise_refused
-from couchmodel._model.store.edits import add_merge
+from couchmodel._model.store.edits import add_merge, save_merged
 from couchmodel._model.store.hooked import has_hooks, prepare, run_hooks
+from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, StoredState, send_write, settle_write
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine import Database
-from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
 from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.errors import (
     BadRequestError,
@@ -103,40 +103,46 @@ class StoredDocuments(Generic[M]):
             return await self.get(document.id)
         return document
 
-    async def save(self, document: M) -> None:
+    async def save(self, document: M) -> SaveResult:
         """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        DocumentError, before anything is stored, if the document does not fit its model; ConfigurationError if it comes
-        from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
-        server carried it out.
+        A write whose answer was lost or was cancelled earlier, or that less than a majority of a cluster's nodes have
+        accepted, is settled by reading again. If others have stored another revision at the same time on other nodes,
+        both are merged by the policies of the fields, and the document has the merged values then.
+
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now, or if a
+        field clashes in such a merge; DocumentError, before anything is stored, if the document does not fit its model;
+        ConfigurationError if it comes from another database; TransportError if no answer came, and the write is not
+        stored so far. What was not stored leaves the document as it was.
         """
+        try:
+            return await self.save_once(document)
+        except ForkError:
+            return await save_merged(self, document)
+        except ConflictError as error:
+            raise await self.complete_conflict(error, document) from None
+
+    async def save_once(self, document: M) -> SaveResult:
+        """Store a document as :meth:`save` does. A ConflictError is not completed, so that a caller can wait first."""
         self._check_model(document)
         await self._load_bases([document])
         await prepare(document)
         path = self._path_of(document)
         body = codec.body_to_send(document)
         if body is None:
-            return
+            return SaveResult(is_sent=False)
+        before = StoredState.of(document)
         try:
-            answer = await self.session.json(Request("PUT", path, body=body))
-        except NO_ANSWER_ERRORS as error:
-            if may_be_carried_out(error):
-                state.note_unanswered(document, body)
-            raise
-        except ConflictError as error:
-            own = await find_own_write(self.session, path, state.unanswered_bodies(document))
-            if own is None:
-                raise await self.complete_conflict(error, document) from None
-            # The stored revision is the document's own. What was changed after it was sent is saved now.
-            self._note_saved(document, *own)
-            await run_hooks(document, "after_save")
-            await self.save(document)
+            sent = await send_write(self, document, body, lambda: self.session.json(Request("PUT", path, body=body)))
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        else:
-            self._note_saved(document, body, answer["rev"])
-            await run_hooks(document, "after_save")
+        self._note_saved(document, sent.body, sent.rev)
+        if sent.is_in_doubt:
+            await settle_write(self, document, before, sent)
+        await run_hooks(document, "after_save")
+        if sent.body is not body:  # what was changed after an earlier attempt was sent is saved now
+            await self.save_once(document)
+        return SaveResult(is_accepted=sent.is_accepted)
 
     async def save_all(
         self, documents: Iterable[M], *, on_error: Literal["raise", "collect"] = "raise"

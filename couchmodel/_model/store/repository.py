@@ -23,6 +23,7 @@ from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.revisions.doubt import send_deletion
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import Request, document_path, encode
@@ -74,11 +75,12 @@ class Repository(StoredDocuments[M]):
         await run_hooks(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document)
         await delete_linked(self, type(document), document.id, document.rev)
+        if tombstone is None:
+            request = Request("DELETE", path, {"rev": document.rev})
+        else:
+            request = Request("PUT", path, body=tombstone)
         try:
-            if tombstone is None:
-                await self.session.send(Request("DELETE", path, {"rev": document.rev}))
-            else:
-                await self.session.send(Request("PUT", path, body=tombstone))
+            await send_deletion(self, document, request)
         except ConflictError as error:
             raise await self.complete_conflict(error, document) from None
         except NotFoundError as error:
