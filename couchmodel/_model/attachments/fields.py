@@ -167,7 +167,7 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         if self._assigned is not _NONE:
             return b"".join([piece async for piece in self.stream()])[start:stop]
         self._require_known()
-        return await self._attachment.fetch(start, stop)
+        return b"".join([piece async for piece in self._attachment.stream(start, stop, resume=True)])
 
     def stream(self, chunk_size: int = _CHUNK_BYTES) -> AsyncIterator[bytes]:
         """Yield the bytes as they arrive, in pieces of at most ``chunk_size`` bytes.
@@ -304,7 +304,7 @@ class AttachmentBase(_AttachmentType, Generic[T]):
             await settle(file, self._document, self._name)
             source: Any = file.pieces(self._label)
         else:
-            source = self._attachment.stream()
+            source = self._attachment.stream(resume=True)
         async with aclosing(source) as pieces:
             async for piece in pieces:
                 yield piece
