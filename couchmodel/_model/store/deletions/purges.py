@@ -1,11 +1,13 @@
 """Purges: documents are removed with all their revisions, and nothing of them is kept."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.store.deletions.replicas import known_replicas
+from couchmodel._retry import Backoff
 from couchmodel.engine import Database
 from couchmodel.errors import ConflictError
 from couchmodel.types import JSONObject
@@ -20,6 +22,9 @@ _REVISIONS: Final = 1_000
 
 _ATTEMPTS: Final = 10
 """How often the revisions of documents are looked up that others write meanwhile."""
+
+
+_BACKOFF: Final = Backoff(0.02, longest=1.0, jitter=True)
 
 
 class DocumentSource(Protocol):
@@ -60,9 +65,11 @@ async def purge_documents(source: DocumentSource, ids: Sequence[str], report: Fo
     """
     leaves = await _read_leaves(source, ids)
     found = set(leaves)
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         if not leaves:
             break
+        if attempt:  # the nodes of a cluster may take a moment
+            await asyncio.sleep(_BACKOFF.wait(attempt))
         for part in _parts(leaves):
             await source.database.purge(part)
         leaves = await _read_leaves(source, ids)  # others may have written more meanwhile
