@@ -344,8 +344,11 @@ class DocumentError(CouchModelError, ValueError):
     """A document and its model disagree, or the model holds a value that JSON cannot carry.
 
     ``model`` is the name of the model and ``document_id`` the id of the document. ``errors`` has a dictionary for each
-    field that is invalid, with pydantic's members ``loc``, ``msg``, ``type`` and ``input``.
+    field that is invalid, with pydantic's members ``loc``, ``msg``, ``type`` and ``input``. ``is_stored`` is True if it
+    is the stored document that does not fit, and not what was to be stored.
     """
+
+    is_stored: bool = False
 
     def __init__(self, message: str, *, model: str, document_id: str | None, errors: Sequence[dict[str, Any]]) -> None:
         super().__init__(message)

@@ -63,8 +63,8 @@ class Bucket(Generic[M]):
         """Return a file to write to. Nothing is sent yet.
 
         ``progress`` is called with the bytes that are stored. ``resume`` is a name of this upload: if it breaks off,
-        what was stored is kept, and an upload of the same name does not send it again. The id of the file is then made
-        of this name.
+        what was stored is kept, and an upload of the same name and content does not send it again. The id of the file
+        is then made of this name, unless it is given.
         """
         file_id = secrets.token_hex(12) if resume is None else _short_hash(resume)
         return self.open_upload_stream_with_id(

@@ -13,6 +13,7 @@ from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.bucket.layout import PART_BYTES
 from couchmodel.bucket.sources import Buffer
 from couchmodel.bucket.storage import PROCESS, Storage
+from couchmodel.errors import ConfigurationError
 from couchmodel.types import JSONObject
 
 __all__ = ["Content", "ContentWriter", "Progress", "running_uploads"]
@@ -47,7 +48,7 @@ class Content(NamedTuple):
 class ContentWriter:
     """The writer of the content of a file. ``upload`` is the name of the upload.
 
-    With ``resumes``, parts that an earlier upload of this name has left are not sent again if they are the same.
+    With ``resumes``, parts that an earlier upload of this name has left are not sent again.
     """
 
     def __init__(
@@ -110,8 +111,10 @@ class ContentWriter:
 
     async def remove_surplus(self) -> None:
         """Remove the parts that an earlier and longer upload of this name has left behind the last one."""
-        surplus = [number for number in self._known or () if number >= self._count]
-        if surplus:
+        if not self._resumes:
+            return
+        known = await self._known_parts()
+        if surplus := [number for number in known if number >= self._count]:
             await self._storage.delete_parts(self._file_id, self.upload, surplus)
 
     def report_end(self, length: int) -> None:
@@ -139,8 +142,7 @@ class ContentWriter:
             await self._storage.delete_parts(self._file_id, self.upload)
 
     async def _flush(self) -> None:
-        if self._known is None:
-            self._known = await self._storage.part_digests(self._file_id, self.upload) if self._resumes else {}
+        await self._known_parts()
         while len(self._tasks) >= _WINDOW:
             await self._wait_for_oldest()
         data, self._buffer = self._buffer, bytearray()
@@ -155,15 +157,26 @@ class ContentWriter:
     async def _store(self, number: int, data: bytearray) -> None:
         async with self._turn:
             digest = await self._hash(data)
-        known = (self._known or {}).get(number)
-        if known != digest:
-            if known is not None:
-                await self._storage.delete_parts(self._file_id, self.upload, [number])
+        known = (await self._known_parts()).get(number)
+        if known is None:
             process = "" if self._resumes else PROCESS
             await self._storage.write_part(self._file_id, self.upload, number, data, digest, process)
+        elif known != digest:
+            # The stored part may belong to a file that is complete by now, so it is not replaced.
+            where = f"bytes {number * PART_BYTES} to {number * PART_BYTES + len(data)}"
+            raise ConfigurationError(
+                f"{where} of the file {self._file_id!r} are not those that were uploaded before: resume an upload with "
+                "the same content, or give it another name"
+            )
         self._stored_bytes += len(data)
         if self._progress is not None:
             self._progress(self._stored_bytes, None)
+
+    async def _known_parts(self) -> dict[int, str]:
+        """Return the digests of the parts that an earlier upload of this name has stored, by their numbers."""
+        if self._known is None:
+            self._known = await self._storage.part_digests(self._file_id, self.upload) if self._resumes else {}
+        return self._known
 
     async def _hash(self, data: bytearray) -> str:
         """Add a part to the hashes of the whole, and return its digest."""

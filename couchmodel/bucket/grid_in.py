@@ -225,12 +225,11 @@ class GridIn(Generic[M]):
         members: JSONObject = {**self._members, "length": content.length, "uploadDate": utc_text(next_upload_date())}
         document = {"file": members, "content": content.member}
         await self._storage.create(self.id, document, content.data, content.digest)
+        await self._writer.remove_surplus()
         count = content.member["parts"]
-        if count:
-            await self._writer.remove_surplus()
-            # A sweep may have taken a slow upload for one that was given up.
-            if await self._storage.count_parts(self.id, self._writer.upload) != count:
-                raise CorruptGridFile(f"parts of the file {self.id!r} were removed by a sweep: upload it again")
+        # A sweep may have taken a slow upload for one that was given up.
+        if count and await self._storage.count_parts(self.id, self._writer.upload) != count:
+            raise CorruptGridFile(f"parts of the file {self.id!r} were removed by a sweep: upload it again")
         self._members = members
 
     async def _remove(self) -> None:

@@ -72,18 +72,17 @@ class Storage:
         Raises FileExists if there is a file of this id.
         """
         await self._ensure_index()
-        upload = document["content"]["upload"]
         path = self._path(self.layout.files + file_id)
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._put(path, document, content, digest)
             except ConflictError:
                 # The answer to an attempt before this one may have been lost.
-                if (rev := await self._own_file(file_id, upload)) is not None:
+                if (rev := await self._own_file(file_id, document)) is not None:
                     return rev
                 raise await self._taken_error(file_id) from None
             except TransportError:
-                if (rev := await self._own_file(file_id, upload)) is not None:
+                if (rev := await self._own_file(file_id, document)) is not None:
                     return rev
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -120,12 +119,10 @@ class Storage:
         if stored.part_count:
             await self.delete_parts(file_id, stored.upload)
 
-    async def _own_file(self, file_id: str, upload: str) -> str | None:
-        """Return the revision of the file if this upload has stored it."""
-        document = await self._find_document(file_id)
-        if document is None or document.get("content", {}).get("upload") != upload:
-            return None
-        return document.rev
+    async def _own_file(self, file_id: str, document: JSONObject) -> str | None:
+        """Return the revision of the stored file if the same upload has stored it with the same content."""
+        stored = await self._find_document(file_id)
+        return None if stored is None or stored.get("content") != document["content"] else stored.rev
 
     async def _taken_error(self, file_id: str) -> BucketError:
         document = await self._find_document(file_id)

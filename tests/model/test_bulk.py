@@ -60,9 +60,9 @@ class Hooked(Note):
 class Careful(Note):
     """A model with verbs of its own."""
 
-    async def save(self) -> None:
+    async def save(self, *, force: bool = False) -> None:
         self.rank += 1
-        await super().save()
+        await super().save(force=force)
 
     async def delete(self) -> None:
         self.text = "deleted with care"

@@ -334,7 +334,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
         refused: Refused[M] = []
         for document in documents:
             try:
-                await self._send(document)
+                await self.send(document)
             except TransportError:
                 raise
             except CouchModelError as error:

@@ -26,6 +26,7 @@ from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import EMPTY, Request, document_path, encode
@@ -202,6 +203,17 @@ class Repository(ChangingDocuments[M]):
         """
         self._path_of(document)
         return await conflict_versions(self, document.id)
+
+    async def revisions(self, document: M) -> AsyncGenerator[M, None]:
+        """Yield the document in each revision that is stored, newest first, from the current one on.
+
+        CouchDB keeps old revisions until it compacts the database. Deletions are left out. Raises NotFoundError if the
+        document is missing or deleted; DocumentError if a revision does not fit the model.
+        """
+        self._path_of(document)
+        async with aclosing(old_bodies(self.database, document.id)) as bodies:
+            async for body in bodies:
+                yield self.load(body)
 
     async def resolve(self, document: M, *values: Assignment) -> None:
         """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.
