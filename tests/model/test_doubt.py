@@ -17,6 +17,7 @@ from couchmodel import (
     Connection,
     CouchModel,
     Field,
+    File,
     Mapped,
     NotFoundError,
     PreconditionFailedError,
@@ -51,8 +52,10 @@ class Node:
         self._first_digit = ""
 
     async def send(self, session: Session, request: Request) -> Response:
-        digit, is_write = self._first_digit, request.method in ("PUT", "DELETE") and len(request.path) == 2
-        if digit is None or not is_write:
+        digit = self._first_digit
+        if digit is not None and request.path[1:] == ("_bulk_docs",):
+            return await self._send_many(session, request)
+        if digit is None or request.method not in ("PUT", "DELETE") or len(request.path) != 2:
             return await self._send(session, request)
         self._first_digit = None
         document = decode(await request.read()) if request.body else {"_id": request.path[1], "_deleted": True}
@@ -64,6 +67,15 @@ class Node:
         if digit:
             await self._send(session, Request("POST", (request.path[0], "_bulk_docs"), body=body))
         return Response(202, body=encode({"ok": True, "id": request.path[1], "rev": own}))
+
+    async def _send_many(self, session: Session, request: Request) -> Response:
+        """Take all documents of a bulk write."""
+        rows, digit = [], self._first_digit
+        for document in decode(await request.read())["docs"]:
+            self._first_digit = digit
+            one = Request("PUT", (request.path[0], document["_id"]), body=encode(document))
+            rows.append({**(await self.send(session, one)).json(), "accepted": True})
+        return Response(202, body=encode(rows))
 
 
 @pytest.fixture
@@ -230,11 +242,69 @@ async def test_a_deletion_that_is_accepted_deletes(items: Repository[Item], node
     assert (item.rev, await items.get_or_none("nails")) == (None, None)
 
 
+@pytest.mark.parametrize("shown", [True, False])
+async def test_rows_that_fork_are_merged_or_refused(items: Repository[Item], node: Node, shown: bool) -> None:
+    mine = [Item(id=id, amount=1) for id in ("nails", "screws", "bolts")]
+    await items.delete(await items.get("nails"))
+    await items.save_all(mine)
+    for item, note in zip(mine[:2], ("", "theirs"), strict=True):
+        theirs = await items.get(item.id)
+        theirs.amount, theirs.note = 3, note
+        await items.save(theirs)
+        item.amount, item.note = 2, note and "mine"
+    mine[2].amount = 2
+    node.take(shown=shown)
+    report = await items.save_all(mine, on_error="collect")
+    ((refused, error),) = report.refused
+    assert isinstance(error, ConflictError)
+    assert (refused, error.fields, error.theirs.note) == (mine[1], {"note"}, "theirs")
+    assert [item.id for item in report.saved] == ["nails", "bolts"]
+    assert sorted(item.id for item in report.accepted) == ["bolts", "nails"]
+    stored = [await items.get(item.id) for item in mine]
+    assert [item.amount for item in stored] == [4, 3, 2]
+    assert [await items.conflicts(item) for item in stored] == [[], [], []]
+
+
+async def test_deletions_in_bulk_that_fork_are_refused(items: Repository[Item], node: Node) -> None:
+    doomed = [await items.get("nails"), Item(id="screws")]
+    await items.save(doomed[1])
+    await change(items, note="theirs")
+    node.take(shown=True)
+    report = await items.delete_all(doomed, on_error="collect")
+    ((refused, error),) = report.refused
+    assert (refused, type(error), report.deleted) == (doomed[0], ConflictError, doomed[1:])
+    assert [doomed[0].rev is None, await items.get_or_none("screws")] == [False, None]
+
+
+async def test_files_of_a_save_that_gives_way_are_saved_with_the_merge(
+    items: Repository[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = await items.get("nails")
+    base, item.photo, item.amount = item.rev or "", File(b"mine", "image/png"), 11
+    history = {"start": 2, "ids": ["f" * 32, base.partition("-")[2]]}
+    theirs = {"_id": "nails", "_rev": f"2-{'f' * 32}", "_revisions": history, "amount": 12, "note": "theirs"}
+    send = Session.send
+
+    async def send_to_a_node(session: Session, request: Request) -> Response:
+        """Accept the write while another node has stored theirs."""
+        monkeypatch.setattr(Session, "send", send)
+        answer = await send(session, request)
+        body = encode({"new_edits": False, "docs": [theirs]})
+        await send(session, Request("POST", (*items.path, "_bulk_docs"), body=body))
+        return Response(202, body=answer.body)
+
+    monkeypatch.setattr(Session, "send", send_to_a_node)
+    await items.save(item)
+    assert await versions(items) == [(13, "theirs")]
+    assert await (await items.get("nails")).photo.fetch() == b"mine"
+
+
 class Answers:
     """The answers to the next writes, in the place of the right ones; None leaves the right one."""
 
     def __init__(self) -> None:
         self.left: list[Exception | None] = []
+        self.methods: tuple[str, ...] = ("PUT", "DELETE")
         self.is_carried_out = True
         self.then: Callable[[], Any] | None = None
 
@@ -245,7 +315,7 @@ def answers(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> Answers:
     answers, send = Answers(), Session.send
 
     async def lossy(session: Session, request: Request) -> Response:
-        if request.method not in ("PUT", "DELETE") or not answers.left:
+        if request.method not in answers.methods or not answers.left:
             return await send(session, request)
         error = answers.left.pop(0)
         if error is None:
@@ -272,6 +342,31 @@ async def test_a_write_without_its_answer_is_found(items: Repository[Item], answ
     await items.save(item)
     stored = await items.get("nails")
     assert (stored.amount, stored.rev, item.is_changed) == (11, item.rev, False)
+
+
+async def test_a_document_with_a_file_without_its_answer_is_found(items: Repository[Item], answers: Answers) -> None:
+    item = Item(id="screws")
+    item.photo = File(b"x" * 100, "image/png")
+    answers.left.append(ProtocolError("cut off"))
+    await items.save(item)
+    stored = await items.get("screws")
+    assert (stored.rev, await stored.photo.fetch()) == (item.rev, b"x" * 100)
+    assert await items.save(item) == (False, False)
+
+
+async def test_a_bulk_write_without_its_answer_can_be_repeated(items: Repository[Item], answers: Answers) -> None:
+    mine = [await items.get("nails"), Item(id="screws", amount=1)]
+    mine[0].amount = 11
+    answers.methods = ("POST",)
+    answers.left.append(ProtocolError("cut off"))
+    with pytest.raises(ProtocolError):
+        await items.save_all(mine)
+    await change(items, amount=12)
+    mine[1].note = "more"
+    report = await items.save_all(mine)
+    assert report.saved == mine
+    assert await versions(items) == [(12, "")]
+    assert (await items.get("screws")).note == "more"
 
 
 async def test_a_new_document_without_its_answer_is_found(items: Repository[Item], answers: Answers) -> None:

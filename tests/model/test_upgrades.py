@@ -170,7 +170,9 @@ async def test_a_migration_that_was_stopped_goes_on(database: Database, monkeypa
     assert (await items.migrate()).upgraded == 1200 - sum(calls) > 0
 
 
-async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(items: Repository[Item]) -> None:
+async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(
+    items: Repository[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write, calls = items._write_many, list[int]()
 
     async def late(sent: Any) -> Any:
@@ -180,7 +182,7 @@ async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(
                 old.count += 1
         return await write(sent)
 
-    items._write_many = late  # type: ignore[method-assign]
+    monkeypatch.setattr(items, "_write_many", late)
     report = await items.migrate()
     assert (report.upgraded, report.failed) == (2, [])
     assert (await items.database["1"]).json["amount"] == 5
@@ -265,8 +267,11 @@ async def test_versions_of_a_conflict_are_upgraded(items: Repository[Item], couc
         await olds.resolve(await olds.get("1"))
     item = await items.get("1")
     assert {item.amount, *(each.amount for each in await items.conflicts(item))} == {6, 7}
+    others = Repository(Item, there)
+    other = await others.get("1")
     await items.resolve(item)
-    assert (item.amount, await items.conflicts(item)) == (9, [])
+    await others.resolve(other)
+    assert (item.amount, item.rev, await items.conflicts(item)) == (9, other.rev, [])
     await there.delete()
 
 
@@ -347,6 +352,13 @@ def test_a_document_of_the_newest_version_is_not_upgraded(body: bytes) -> None:
     assert codec.load(Item, body).amount == 1
 
 
+@pytest.mark.parametrize("body", [b'{"_id":"x","type":[]}', b'{"_id":"x","type":{}}', b"[]", b"5", b"{", b'{"_id":5}'])
+@pytest.mark.parametrize("model", [Animal, Item])
+def test_what_is_no_document_of_the_model_is_told_by_its_validation(model: type[CouchModel], body: bytes) -> None:
+    with pytest.raises(DocumentError):
+        codec.load(model, body)
+
+
 def test_the_version_of_an_embedded_object_does_not_count() -> None:
     body = b'{"_id":"x","other":{"schema_version":3},"count":2,"tags":""}'
     assert codec.load(Item, body).amount == 2
@@ -383,11 +395,9 @@ def test_the_version_of_an_upgrade_is_a_number(to: Any) -> None:
 
 
 def test_an_upgrade_is_a_static_method() -> None:
+    members = {"change": upgrade(to=2)(lambda stored: None)}
     with pytest.raises(ConfigurationError, match="@staticmethod"):
-
-        class Thing(CouchModel, version=2):
-            @upgrade(to=2)
-            def change(self) -> None: ...
+        new_class("Thing", (CouchModel,), {"version": 2}, lambda namespace: namespace.update(members))
 
 
 def test_an_upgrade_is_not_asynchronous() -> None:

@@ -3,19 +3,27 @@
 from collections.abc import AsyncIterator
 from datetime import date
 from enum import StrEnum
-from typing import ClassVar, Literal, assert_type
+from typing import Any, ClassVar, Literal, assert_type
 
 from pydantic import BaseModel
 
 from couchmodel import (
     Assignment,
     Attachment,
+    Attachments,
     BackLink,
+    BulkResult,
+    Change,
     Condition,
     CouchModel,
+    Delete,
+    DeleteReport,
     Field,
     FieldExpression,
+    File,
+    ForgetReport,
     Group,
+    JSONAttachment,
     Link,
     Links,
     ListExpression,
@@ -25,11 +33,16 @@ from couchmodel import (
     Query,
     Repository,
     SaveReport,
+    SoftDelete,
     Stats,
+    TextAttachment,
+    Timestamps,
+    Tombstone,
     View,
     ViewRow,
     attachment,
     col,
+    upgrade,
 )
 from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel.engine import Database
@@ -67,6 +80,9 @@ class Recipe(CouchModel, database="recipes"):
     ingredients: Mapped[list[Ingredient]] = Field(default_factory=list)
     scores: Mapped[dict[str, float]] = Field(default_factory=dict)
     photo: Attachment = attachment()
+    leaflet: TextAttachment = attachment()
+    nutrition: JSONAttachment[Ingredient] = attachment(required=True)
+    pages: Attachments = attachment(prefix="pages/")
 
 
 class Plain(CouchModel, database="recipes"):
@@ -108,6 +124,21 @@ def fields_of_a_document_are_values(pie: Recipe) -> None:
     assert_type(pie.ingredients, list[Ingredient])
     assert_type(pie.photo.length, int | None)
     assert_type(pie.photo.stream(), AsyncIterator[bytes])
+
+
+async def attachments_have_the_type_of_their_content(pie: Recipe) -> None:
+    pie.photo = File("pie.jpg")
+    assert_type(await pie.photo.fetch(), bytes)
+    pie.leaflet = "Crust"
+    assert_type(await pie.leaflet.fetch(), str)
+    pie.nutrition = Ingredient(name="flour")
+    assert_type(await pie.nutrition.fetch(), Ingredient)
+    pie.leaflet, pie.nutrition, pie.photo = File(b"x"), File(b"{}"), None
+    assert_type(pie.leaflet, TextAttachment)
+    pie.pages["1"] = File(b"x", "image/png")
+    assert_type(await pie.pages["1"].fetch(), bytes)
+    assert_type(list(pie.pages), list[str])
+    _ = assert_type(Recipe.photo, FieldExpression[dict[str, Any]])
 
 
 def the_constructor_takes_what_was_declared() -> None:
@@ -214,6 +245,43 @@ async def results_have_the_type_of_what_is_asked_for() -> None:
     assert_type(await Recipe.get_or_create(Recipe(title="x", author=Author(name="A"))), Recipe)
     found: list[Recipe] = await best
     assert_type(await Recipe.save_all(found), SaveReport[Recipe])
+    assert_type(await Recipe.save_all(best, on_progress=print), SaveReport[Recipe])
+    recipes = Recipe.repository()
+    assert_type(await recipes.delete_all(best), DeleteReport[Recipe])
+    assert_type([each async for each in recipes.get_each(each.id async for each in best)], list[Recipe | None])
+    assert_type([each async for each in recipes.bulk([found[0], Delete(found[1])])], list[BulkResult[Recipe]])
+
+
+class Tool(SoftDelete, Timestamps, database="tools", version=2):
+    name: Mapped[str]
+
+    @upgrade(to=2)
+    @staticmethod
+    def rename(stored: dict[str, Any]) -> None:
+        stored["name"] = stored.pop("title")
+
+
+async def changes_and_tombstones_are_of_the_model() -> None:
+    assert_type([each async for each in Tool.changes(Tool.name == "x")], list[Change[Tool]])
+    assert_type([each.document async for each in Tool.changes(live=False)], list[Tool | None])
+    tools, seen = Tool.repository(), list[Tool | None]()
+
+    async def note(change: Change[Tool]) -> None:
+        seen.append(change.document)
+
+    async def note_any(change: Change[CouchModel]) -> None:
+        assert_type(change.document, CouchModel | None)
+
+    await tools.consume("x", note)
+    await tools.consume("x", note_any, live=False)
+    assert_type([each async for each in tools.deleted()], list[Tombstone[Tool]])
+    assert_type([each.document.name async for each in tools.deleted()], list[str])
+    assert_type(await tools.restore("x"), Tool)
+    assert_type(await tools.forget(["x"]), ForgetReport)
+    assert_type((await tools.migrate()).failed, list[str])
+    tool = await Tool.get("x")
+    await tool.delete(reason="broken", count=3)
+    Tool.rename({})
 
 
 class Loan(CouchModel, database="library", type="loan"):

@@ -23,6 +23,8 @@ from couchmodel._model.schema.annotations import stored_name
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
+from couchmodel._model.schema.kinds import kind_of
+from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, version_of
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import EMPTY, decode, encode
@@ -110,19 +112,20 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     merge of stored versions is no change of its own, and gets no mark. Raises DocumentError if the document does not
     fit its model any more.
     """
-    own_members = _marked_members if is_change else _own_members
     body, base = dump(document), base_of(document)
     before = None if base is None else dump(base)
     if body == before:
         return None
-    _check_fits(document, body)
+    text = prepend_members(_own_members(document), body)
+    _check_fits(document, body, text)
+    mark = {CHANGE_MEMBER: make_mark()} if is_change and needs_marks(type(document)) else EMPTY
     if before is None:
-        return prepend_members(own_members(document), body)
+        return prepend_members({**_own_members(document), **mark}, body) if mark else text
     stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
     merged = apply_changes(stored, decode(before), decode(body))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    own = own_members(document, stored)
+    own = {**_own_members(document, stored), **mark}
     return None if json_equal(merged, stored) else encode({**own, **merged, **own})
 
 
@@ -140,12 +143,6 @@ def _own_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> 
     if declared.version > 1:
         own[VERSION_MEMBER] = max(declared.version, version_of(stored) or 1)
     return own
-
-
-def _marked_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
-    """Return the own members of a document that is about to be stored, with a new mark if its model needs marks."""
-    own = _own_members(document, stored)
-    return {**own, CHANGE_MEMBER: make_mark()} if needs_marks(type(document)) else own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
@@ -170,7 +167,7 @@ def newer_version(document: DocumentModel | None) -> int | None:
 
 
 def _newer_version(model: type[DocumentModel], stored: Mapping[str, Any]) -> int | None:
-    kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field, ""), model)
+    kind = kind_of(model, form_of(model).kinds, stored)
     declared, found = kind.__declared__, version_of(stored) or 1
     if declared.version == 1:  # the member may belong to a field
         names = [stored_name(name, info) for name, info in kind.__pydantic_fields__.items()]
@@ -193,8 +190,9 @@ def body_to_migrate(document: DocumentModel, text: bytes) -> bytes | None:
         written.pop(name, None)
     if json_equal(written, decode(text)):
         return None
-    _check_fits(document, body)
-    return encode({**_own_members(document), **written})
+    own = _own_members(document)
+    _check_fits(document, body, prepend_members(own, body))
+    return encode({**own, **written})
 
 
 def adopt(document: M, other: M) -> None:
@@ -212,10 +210,24 @@ def adopt_values(document: M, other: M) -> None:
     ours.update({name: value for name, value in theirs.items() if name not in ("id", "rev")})
     for slot in ("__pydantic_fields_set__", "__pydantic_extra__"):
         object.__setattr__(document, slot, getattr(other, slot))
+    state.copy_files(other, document)
 
 
-def tombstone(document: DocumentModel) -> bytes | None:
-    """Return the text of a deletion that keeps the type, so that feeds of a type see it; None without a type."""
+def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> bytes | None:
+    """Return the text of a deletion that keeps the type, so that feeds of a type see it; None without a type.
+
+    For a model of :class:`SoftDelete` it keeps all that is stored, and has the remarks. Raises DocumentError for
+    remarks that are no JSON.
+    """
+    if document.__keeps_deleted__:
+        base = base_of(document)
+        stored = decode((base and state.stored_body(base)) or b"{}")
+        kept = {name: value for name, value in stored.items() if name[:1] != "_" or name == "_attachments"}
+        own = {**_own_members(document, stored), "_deleted": True, REMARKS_MEMBER: dict(remarks)}
+        try:
+            return encode({**own, **kept, **own})
+        except DocumentError as error:
+            raise _unstorable_error(document, f"its deletion has remarks that are no JSON: {error}") from None
     if document.__declared__.type is None:
         return None
     return encode({**_own_members(document), "_deleted": True})
@@ -262,7 +274,7 @@ def _load_declared_members(model: type[M], body: bytes, error: ValidationError) 
     if not all(each["type"] == "extra_forbidden" or _is_couchdb_member(each["loc"]) for each in found):
         _raise_load_error(model, body, error)
     stored = decode(body)
-    kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field), model)
+    kind = kind_of(model, form_of(model).kinds, stored)
     bare = {name: value for name, value in stored.items() if not _is_foreign(kind, name)}
     try:
         return form_of(kind).validate_fields(encode(bare))  # type: ignore[no-any-return]
@@ -340,8 +352,11 @@ def _unstorable_error(document: DocumentModel, reason: str) -> DocumentError:
     return DocumentError(message, model=model, document_id=document.id, errors=[])
 
 
-def _check_fits(document: DocumentModel, body: bytes) -> None:
-    """Raise DocumentError unless the model reads ``body`` as the same document. pydantic lets any value be assigned."""
+def _check_fits(document: DocumentModel, body: bytes, text: bytes) -> None:
+    """Raise DocumentError unless the model reads ``text`` as the same document. pydantic lets any value be assigned.
+
+    ``text`` is ``body``, the JSON of the fields, with the members that are stored beside them.
+    """
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
@@ -349,7 +364,7 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     has_constants = (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body)
     if has_constants or body.count(b"[") + body.count(b"{") > _SHALLOW:
         _check_json(document, body)
-    read = load(type(document), prepend_members(_own_members(document), body))
+    read = load(type(document), text)
     attachments = form_of(type(document)).attachments
     if is_alike(document, read, attachments):
         return

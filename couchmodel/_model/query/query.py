@@ -329,13 +329,14 @@ class Query(Generic[T]):
         """
         return await changes.update_documents(self._documents(), self.source, values)
 
-    async def delete(self) -> int:
+    async def delete(self, /, **remarks: Any) -> int:
         """Delete all documents of the query. Return how many were deleted.
 
-        Each is guarded by its revision: one that changes meanwhile is looked at again. Raises BulkError if documents
-        were refused, after all others are deleted.
+        Each is guarded by its revision: one that changes meanwhile is looked at again. The tombstones of a
+        :class:`SoftDelete` model have the ``remarks``. Raises BulkError if documents were refused, after all others are
+        deleted; ConfigurationError if the model keeps no remarks; DocumentError for remarks that are no JSON.
         """
-        return await changes.delete_documents(self._documents(), self.source)
+        return await changes.delete_documents(self._documents(), self.source, remarks)
 
     async def stubs(self) -> list[JSONObject]:
         """Return the members of each document of the query that its deletion has: its id, its revision and its type."""

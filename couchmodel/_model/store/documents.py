@@ -1,23 +1,31 @@
-"""The documents of a model in a database: loaded and saved, one by one and together."""
+"""The documents of a model in a database: loaded and saved, one by one."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._model.attachments.stubs import set_stubs, stored_stubs
+from couchmodel._model.attachments.upload import (
+    check_required,
+    prepare_files,
+    send_with_files,
+    with_expected_stubs,
+)
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
-from couchmodel._model.store.bulk import SaveReport, document_bodies, raise_refused
+from couchmodel._model.store.bulk import Refused
 from couchmodel._model.store.edits import add_merge, save_merged
-from couchmodel._model.store.hooked import has_hooks, prepare, run_hooks
-from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, StoredState, send_write, settle_write
-from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._model.store.hooked import prepare, run_hooks
+from couchmodel._model.store.overwriting import save_over
+from couchmodel._model.store.revisions.basis import Basis
+from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, Sent, send_write, settle_write
+from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
-from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine import Database
-from couchmodel.engine.bulk import row_error, write_in_batches
+from couchmodel.engine.bulk import row_error
 from couchmodel.errors import (
     BadRequestError,
     ConfigurationError,
@@ -25,7 +33,6 @@ from couchmodel.errors import (
     CouchModelError,
     DocumentError,
     NotFoundError,
-    QueryError,
 )
 from couchmodel.types import BulkRow
 
@@ -38,7 +45,7 @@ _TAKEN: Final = "document {id!r} exists already: load it with get() and change i
 
 
 class StoredDocuments(Generic[M]):
-    """The documents of ``model`` in ``database``. :class:`Repository` adds queries and all that builds on them."""
+    """The documents of ``model`` in ``database``. :class:`Repository` adds all that builds on them."""
 
     def __init__(self, model: type[M], database: Database) -> None:
         self.model = model
@@ -49,15 +56,22 @@ class StoredDocuments(Generic[M]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.__name__} in {self.database.id!r}>"
 
-    async def get(self, id: str) -> M:
-        """Load a document by its id.
+    async def get(self, id: str, *, rev: str | None = None) -> M:
+        """Load a document by its id; ``rev`` is an old revision of it, or another version that replication has left.
 
-        Raises NotFoundError if it is missing or deleted; DocumentError if it does not fit the model.
+        CouchDB keeps old revisions until it compacts the database. Saving one is a conflict, unless ``force`` is given.
+
+        Raises NotFoundError if it is missing or deleted; BadRequestError if ``rev`` is no revision; DocumentError if
+        the document does not fit the model.
         """
         try:
-            response = await self.session.send(Request("GET", self._path(id)))
+            response = await self.session.send(Request("GET", self._path(id), {} if rev is None else {"rev": rev}))
         except NotFoundError as error:
+            if rev is not None and error.reason != NO_DATABASE:
+                error.hint = f"revision {rev} was never stored here, or was compacted away"
             raise self._with_hint(error) from None
+        if rev is not None and decode(response.body).get("_deleted"):
+            raise NotFoundError("deleted", hint=f"revision {rev} of {id!r} is its deletion")
         return self.load(response.body)
 
     async def get_or_none(self, id: str) -> M | None:
@@ -71,22 +85,6 @@ class StoredDocuments(Generic[M]):
             if error.reason == NO_DATABASE:
                 raise
             return None
-
-    async def get_many(self, ids: Iterable[str]) -> list[M | None]:
-        """Load documents by their ids, with few requests. None stands for one that is missing or deleted.
-
-        Raises NotFoundError if the database is missing; DocumentError if a document does not fit the model.
-        """
-        if isinstance(ids, str):
-            raise QueryError(f"get_many() takes several ids, as in [{ids!r}], not a text")
-        wanted = list(ids)
-        for each in wanted:
-            self._path(each)
-        try:
-            bodies = [body async for body in document_bodies(self.database, wanted)]
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return [None if body is None else self.load(body) for body in bodies]
 
     async def get_or_create(self, document: M) -> M:
         """Return the stored document of this id; if there is none, store ``document`` and return it.
@@ -103,8 +101,14 @@ class StoredDocuments(Generic[M]):
             return await self.get(document.id)
         return document
 
-    async def save(self, document: M) -> SaveResult:
+    async def save(self, document: M, *, force: bool = False) -> SaveResult:
         """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
+
+        Files that were assigned to its attachments are stored with it, in one revision.
+
+        With ``force`` it is stored in place of whatever is stored under its id: another revision, a deletion, or a
+        document that does not fit the model. Members that the model does not know, and attachments, are those that are
+        stored. Other versions that replication has left stay.
 
         A write whose answer was lost or was cancelled earlier, or that less than a majority of a cluster's nodes have
         accepted, is settled by reading again. If others have stored another revision at the same time on other nodes,
@@ -112,11 +116,22 @@ class StoredDocuments(Generic[M]):
 
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now, or if a
         field clashes in such a merge; DocumentError, before anything is stored, if the document does not fit its model;
-        ConfigurationError if it comes from another database; TransportError if no answer came, and the write is not
-        stored so far. What was not stored leaves the document as it was.
+        AttachmentError if a file cannot be read or breaks the rules of its field; ConfigurationError if it comes from
+        another database; TransportError if no answer came, and the write is not stored so far. What is not stored
+        leaves the document as it was.
         """
+        self._check_model(document)
+        if force:
+            self._check_repository(document)
+            self._path_of(document)
+            return await save_over(self, document)
+        await self._prepare(document)
+        return await self.send(document)
+
+    async def send(self, document: M, body: bytes | None = None) -> SaveResult:
+        """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
         try:
-            return await self.save_once(document)
+            return await self._send_once(document, body)
         except ForkError:
             return await save_merged(self, document)
         except ConflictError as error:
@@ -125,62 +140,48 @@ class StoredDocuments(Generic[M]):
     async def save_once(self, document: M) -> SaveResult:
         """Store a document as :meth:`save` does. A ConflictError is not completed, so that a caller can wait first."""
         self._check_model(document)
+        await self._prepare(document)
+        return await self._send_once(document)
+
+    async def _prepare(self, document: M) -> None:
         await self._load_bases([document])
         await prepare(document)
+
+    async def _send_once(self, document: M, body: bytes | None = None) -> SaveResult:
         path = self._path_of(document)
-        body = codec.body_to_send(document)
+        files = await prepare_files(document)
+        body = body or codec.body_to_send(document) or (state.stored_body(document) if files else None)
         if body is None:
             return SaveResult(is_sent=False)
-        before = StoredState.of(document)
+        check_required(document)
+        before = Basis.of(document)
         try:
-            sent = await send_write(self, document, body, lambda: self.session.json(Request("PUT", path, body=body)))
+            sent = await send_write(
+                self,
+                document,
+                with_expected_stubs(body, files),
+                lambda: send_with_files(self.session, path, document, body, files),
+            )
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        self._note_saved(document, sent.body, sent.rev)
+        self.note_saved(document, sent.body, sent.rev)
+        if sent.is_found:
+            set_stubs(document, stored_stubs(document))
+            state.forget_files(document, {} if sent.is_earlier else files)
         if sent.is_in_doubt:
-            await settle_write(self, document, before, sent)
+            await self._settle(document, before, sent, files)
         await run_hooks(document, "after_save")
-        if sent.body is not body:  # what was changed after an earlier attempt was sent is saved now
+        if sent.is_earlier:  # what was changed after an earlier attempt was sent is saved now
             await self.save_once(document)
         return SaveResult(is_accepted=sent.is_accepted)
 
-    async def save_all(
-        self, documents: Iterable[M], *, on_error: Literal["raise", "collect"] = "raise"
-    ) -> SaveReport[M]:
-        """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.
-
-        Returns what was stored, and with ``on_error="collect"`` what was refused, each with its error, such as a
-        ConflictError. Else BulkError is raised with these errors; the others are stored then. Raises DocumentError,
-        before anything is stored, if a document does not fit its model.
-        """
-        everything = list({id(document): document for document in documents}.values())
-        refused = await self.save_each(everything)
-        if refused and on_error == "raise":
-            raise_refused(self.database.id, len(everything), [error for _, error in refused])
-        failed = {id(document) for document, _ in refused}
-        return SaveReport([document for document in everything if id(document) not in failed], refused)
-
-    async def save_each(self, documents: Sequence[M]) -> list[tuple[M, CouchModelError]]:
-        """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
-        for document in documents:
-            self._check_model(document)
-        await self._load_bases(documents)
-        for document in documents:
-            await prepare(document)
-            self._path_of(document)  # refuses bad ids before anything is sent
-        sent = []
-        for document in documents:
-            if (body := codec.body_to_send(document)) is not None:
-                sent.append((document, body))
-            if turn_is_due():
-                await give_turn()
-        refused = await self._write_many(sent)
-        if sent and has_hooks([type(document) for document, _ in sent], "after_save"):
-            failed = {id(document) for document, _ in refused}
-            for document, _ in sent:
-                if id(document) not in failed:
-                    await run_hooks(document, "after_save")
-        return refused
+    async def _settle(self, document: M, before: Basis, sent: Sent, files: Mapping[str, Any]) -> None:
+        try:
+            await settle_write(self, document, before, sent)
+        except ForkError:
+            for name, file in files.items():
+                state.set_file(document, name, file)
+            raise
 
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
@@ -216,24 +217,14 @@ class StoredDocuments(Generic[M]):
 
     def load(self, row: bytes) -> M:
         """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
-        document = codec.load(self.model, row, self)
+        try:
+            document = codec.load(self.model, row, self)
+        except DocumentError as error:
+            error.is_stored = True
+            raise
         for name in hooks_of(type(document), "after_load"):
             getattr(document, name)()
         return document
-
-    async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
-        refused: list[tuple[M, CouchModelError]] = []
-        unsettled = iter(sent)
-        try:
-            # The result of each request is recorded before the next one, which may fail.
-            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
-                for row in rows:
-                    document, body = next(unsettled)
-                    if error := self._note_row(row, document, body):
-                        refused.append((document, error))
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return refused
 
     def _path_of(self, document: M) -> tuple[str, ...]:
         """Return the path of a document, whose id is made of its fields if the model says so.
@@ -252,15 +243,26 @@ class StoredDocuments(Generic[M]):
             )
         return document_path(self.path, id)
 
-    def _note_saved(self, document: M, body: bytes, rev: str) -> None:
+    def note_saved(self, document: M, body: bytes, rev: str) -> None:
+        """Record that a text is stored as this revision of a document."""
         codec.note_stored(document, body, rev)
         state.set_repository(document, self)
 
     def _note_row(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
         """Record CouchDB's row for a document of a bulk write. Return the error if the document was refused."""
         if "rev" in row:
-            self._note_saved(document, body, row["rev"])
+            self.note_saved(document, body, row["rev"])
             return None
+        return self._row_error(row, document)
+
+    def _note_deleted_row(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
+        """Record CouchDB's row for the deletion of a document. Return the error if it was refused."""
+        if "rev" in row:
+            codec.note_deleted(document)
+            return None
+        return self._row_error(row, document)
+
+    def _row_error(self, row: BulkRow, document: M) -> CouchModelError:
         error = row_error(row, f"/{self.database.id}/{document.id}")
         if isinstance(error, ConflictError):
             error.document_id, error.mine, error.base = document.id, document, codec.base_of(document)
@@ -280,6 +282,16 @@ class StoredDocuments(Generic[M]):
                 f"{said} is no {self.model.__name__}: documents are saved and deleted by their own model"
             )
 
+    def _revision_to_delete(self, document: M) -> str:
+        """Return the revision of a document. Raises ConfigurationError if it is not one of this database."""
+        self._check_model(document)
+        self._check_repository(document)
+        if document.rev is None:
+            raise ConfigurationError(
+                f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
+            )
+        return document.rev
+
     def _check_repository(self, document: M) -> None:
         source = state.repository(document)
         if document.rev is None or source is None or (source.session, source.path) == (self.session, self.path):
@@ -291,17 +303,22 @@ class StoredDocuments(Generic[M]):
                 f" {self.database.id!r}: to store a copy there, save document.model_copy(update={{'rev': None}})"
             )
 
-    async def _load_bases(self, documents: Iterable[M]) -> None:
+    async def _load_bases(self, documents: Iterable[M], refused: Refused[M] | None = None) -> None:
         """Load the stored revisions of documents that have a revision but were not loaded, such as one of a web form.
 
         Such a document lacks the members and attachments that its model does not know. Without this, storing it would
-        lose them.
+        lose them. A document that cannot be saved here is added to ``refused``; without that, its error is raised.
         """
         unknown: list[M] = []
         for document in documents:
-            self._check_repository(document)
-            if document.rev is not None and codec.base_of(document) is None:
-                unknown.append(document)
+            try:
+                self._check_repository(document)
+                if document.rev is not None and codec.base_of(document) is None:
+                    unknown.append(document)
+            except CouchModelError as error:
+                if refused is None:
+                    raise
+                refused.append((document, error))
         if not unknown:
             return
         wanted = encode({"docs": [{"id": document.id, "rev": document.rev} for document in unknown]})

@@ -12,27 +12,30 @@ from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
-from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
-from couchmodel._model.store.bulk import delete_rows, document_bodies
+from couchmodel._model.store.bulk import (
+    Progress,
+    delete_rows,
+    document_bodies,
+)
+from couchmodel._model.store.changing import ChangingDocuments
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import Turn, save_merged
-from couchmodel._model.store.hooked import has_hooks, run_hooks
+from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.revisions.doubt import send_deletion
+from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
-from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._wire.messages import EMPTY, Request, document_path, encode
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
-    ConfigurationError,
     ConflictError,
     CouchModelError,
     DocumentError,
@@ -53,32 +56,29 @@ _turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
-class Repository(StoredDocuments[M]):
+class Repository(ChangingDocuments[M]):
     """The documents of ``model`` in ``database``. Use it if a model has several databases, for example of tenants.
 
     The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
     """
 
-    async def delete(self, document: M) -> None:
+    async def delete(self, document: M, /, **remarks: Any) -> None:
         """Delete the revision that a document was loaded or saved as.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or comes from another
-        database.
+        The tombstone of a document of a :class:`SoftDelete` model keeps what is stored of it, and the ``remarks``,
+        which are JSON values. Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is
+        stored by now; NotFoundError if it is deleted already; ConfigurationError if the document is not stored, or
+        comes from another database, or if its model keeps no remarks.
         """
-        self._check_model(document)
-        self._check_repository(document)
-        if document.rev is None:
-            raise ConfigurationError(
-                f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
-            )
-        await run_hooks(document, "before_delete")
-        path, tombstone = self._path(document.id), codec.tombstone(document)
-        await delete_linked(self, type(document), document.id, document.rev)
-        if tombstone is None:
-            request = Request("DELETE", path, {"rev": document.rev})
-        else:
-            request = Request("PUT", path, body=tombstone)
+        rev = self._revision_to_delete(document)
+        self._check_remarks(type(document), remarks)
+        if document.__keeps_deleted__:
+            await self._load_bases([document])
+        await run_before(document, "before_delete")
+        path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
+        await delete_linked(self, type(document), document.id, rev)
+        query = {"rev": rev} if tombstone is None else EMPTY
+        request = Request("DELETE" if tombstone is None else "PUT", path, query, body=tombstone)
         try:
             await send_deletion(self, document, request)
         except ConflictError as error:
@@ -88,20 +88,23 @@ class Repository(StoredDocuments[M]):
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
 
-    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+    async def delete_each(
+        self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any] = EMPTY
+    ) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
-        kinds = [self.model, *form_of(self.model).kinds.values()]
-        if not has_hooks(kinds, "before_delete", "after_delete"):
+        self._check_remarks(self.model, remarks)
+        kinds: list[type[DocumentModel]] = [self.model, *form_of(self.model).kinds.values()]
+        needs_documents = any(kind.__keeps_deleted__ or overrides(kind, "delete") for kind in kinds)
+        if not needs_documents and not has_hooks(kinds, "before_delete", "after_delete"):
             return await self._delete_stubs(stubs)
-        documents = [each for each in await self.get_many(stub["_id"] for stub in stubs) if each is not None]
-        for document in documents:
-            await run_hooks(document, "before_delete")
-        refused = await self._delete_stubs(stubs)
-        failed = {id for id, _ in refused}
-        for document in documents:
-            if document.id not in failed:
-                await run_hooks(document, "after_delete")
-        return refused
+        found = await self.get_many([stub["_id"] for stub in stubs])
+        current = [
+            each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
+        ]
+        refused = await self._delete_chunk(current, "raise", Progress(), remarks)
+        left = {stub["_id"] for stub in stubs} - {each.id for each in current}
+        stale = [(id, ConflictError(f"{id!r} was changed or deleted meanwhile")) for id in left]
+        return [(document.id, error) for document, error in refused] + stale
 
     async def _delete_stubs(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         refused: list[tuple[str, CouchModelError]] = []
@@ -113,6 +116,9 @@ class Repository(StoredDocuments[M]):
         kept = {id for id, _ in refused}
         doomed = [(stub["_id"], encode({**stub, "_deleted": True})) for stub in stubs if stub["_id"] not in kept]
         return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
+
+    async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
+        await delete_linked(self, model, id, rev)
 
     @asynccontextmanager
     async def edit(self, id: str) -> AsyncGenerator[M]:
@@ -141,11 +147,6 @@ class Repository(StoredDocuments[M]):
         """
         everything: Query[M] = Query(self, on_invalid=on_invalid)
         return everything.find(*conditions)
-
-    @property
-    def kind(self) -> JSONObject:
-        """The selector of the documents that are the model's in a database of several models."""
-        return kind_selector(self.model, form_of(self.model).kinds)
 
     async def rows(
         self, body: JSONObject, limit: int | None, on_end: Callable[[JSONObject], None] | None = None
@@ -202,6 +203,17 @@ class Repository(StoredDocuments[M]):
         """
         self._path_of(document)
         return await conflict_versions(self, document.id)
+
+    async def revisions(self, document: M) -> AsyncGenerator[M, None]:
+        """Yield the document in each revision that is stored, newest first, from the current one on.
+
+        CouchDB keeps old revisions until it compacts the database. Deletions are left out. Raises NotFoundError if the
+        document is missing or deleted; DocumentError if a revision does not fit the model.
+        """
+        self._path_of(document)
+        async with aclosing(old_bodies(self.database, document.id)) as bodies:
+            async for body in bodies:
+                yield self.load(body)
 
     async def resolve(self, document: M, *values: Assignment) -> None:
         """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import is_changed
 from couchmodel._model.schema import state
+from couchmodel._model.store.revisions.basis import Basis
 from couchmodel._model.store.revisions.conflicts import merge_leaves
 from couchmodel._model.store.revisions.history import (
     History,
@@ -38,17 +39,19 @@ from couchmodel.errors import (
     PreconditionFailedError,
     TransportError,
 )
-from couchmodel.types import JSONObject
+from couchmodel.types import JSONObject, WriteAnswer
 
 __all__ = [
     "ForkError",
     "OnAccepted",
     "SaveResult",
     "Sent",
-    "StoredState",
+    "Write",
+    "find_own",
     "send_deletion",
     "send_write",
     "set_on_accepted",
+    "settle_deletion",
     "settle_write",
 ]
 
@@ -61,8 +64,8 @@ _PATIENCE: Final = 0.3
 _PATIENT_WRITES: Final = 10
 """The seconds in which another writer may end a fork: so many, or as long as so many writes take."""
 
-_MERGES: Final = 10
-"""How often versions are merged while others go on to write."""
+_TRIES: Final = 30
+"""How often a merge is tried while others go on to write."""
 
 _BACKOFF: Final = Backoff(0.02, longest=0.5, jitter=True)
 
@@ -82,9 +85,10 @@ class ForkError(ConflictError):
 
 
 class Sent(NamedTuple):
-    """A write that is stored on a node: its text, its revision, and whether other nodes may have stored another one.
+    """A write that is stored on a node: its text, its revision, and how long it took.
 
-    ``seconds`` is how long it took.
+    If ``is_in_doubt``, other nodes may have stored another one. If ``is_found``, it got no answer; ``is_earlier`` if it
+    is the write of an earlier save then.
     """
 
     body: bytes
@@ -92,23 +96,12 @@ class Sent(NamedTuple):
     seconds: float
     is_accepted: bool = False
     is_in_doubt: bool = False
+    is_found: bool = False
+    is_earlier: bool = False
 
 
-class StoredState(NamedTuple):
-    """The storage state of a document before a write."""
-
-    rev: str | None
-    stored: bytes | None
-
-    @classmethod
-    def of(cls, document: Any) -> "StoredState":
-        """Return the state of a document."""
-        return cls(document.rev, state.stored_body(document))
-
-    def restore(self, document: Any) -> None:
-        """Give a document the state back, because its write was not stored."""
-        state.set_rev(document, self.rev)
-        state.set_stored_body(document, self.stored)
+Write = Callable[[], Awaitable[tuple[bytes, WriteAnswer]]]
+"""A function that sends a write, and returns the text of the document as it is stored, and CouchDB's answer."""
 
 
 def set_on_accepted(session: Session, choice: OnAccepted) -> None:
@@ -118,31 +111,31 @@ def set_on_accepted(session: Session, choice: OnAccepted) -> None:
     _on_accepted[session] = choice
 
 
-async def send_write(source: VersionSource, document: Any, body: bytes, send: Callable[[], Awaitable[Any]]) -> Sent:
+async def send_write(source: VersionSource, document: Any, body: bytes, write: Write) -> Sent:
     """Send a document, and return the write that is stored: this one, or an earlier one that got no answer.
 
-    ``send`` sends the text ``body`` and returns CouchDB's answer. Raises ConflictError if another revision is stored by
-    now, and a TransportError if the write is not found, so that it may still be carried out.
+    ``body`` is the text by which the write is found if its answer is lost. Raises ConflictError if another revision is
+    stored by now, and a TransportError if the write is not found, so that it may still be carried out.
     """
     try:
-        return await _send(source, document, body, send)
+        return await _send(source, document, body, write)
     except PreconditionFailedError as error:
         if not _is_missing_stub(error):
             raise
     # The other node gets the attachment soon.
     return await retry(
-        lambda: _send(source, document, body, send),
+        lambda: _send(source, document, body, write),
         attempts=_ATTEMPTS,
         backoff=_BACKOFF,
         is_temporary_error=_is_missing_stub,
     )
 
 
-async def _send(source: VersionSource, document: Any, body: bytes, send: Callable[[], Awaitable[Any]]) -> Sent:
+async def _send(source: VersionSource, document: Any, body: bytes, write: Write) -> Sent:
     clock = asyncio.get_running_loop().time
     begun = clock()
     try:
-        answer = await send()
+        stored, answer = await write()
     except asyncio.CancelledError:
         state.note_unanswered(document, body)
         raise
@@ -151,13 +144,15 @@ async def _send(source: VersionSource, document: Any, body: bytes, send: Callabl
             raise
         if not isinstance(error, ConflictError):
             state.note_unanswered(document, body)
-        own = await _find_own(source, document)
-        if own is None:
+        found = await find_own(source, document)
+        if found is None:
             raise
-        found, rev, is_in_doubt = own
-        return Sent(found, rev, clock() - begun, is_in_doubt=is_in_doubt)
+        own, is_in_doubt = found
+        text = encode(own.stored)
+        is_earlier = own.sent != body
+        return Sent(text, own.rev, clock() - begun, False, is_in_doubt, is_found=True, is_earlier=is_earlier)
     accepted = bool(answer.get("accepted"))
-    return Sent(body, answer["rev"], clock() - begun, accepted, accepted)
+    return Sent(stored, answer["rev"], clock() - begun, accepted, accepted)
 
 
 def _may_be_stored(error: CouchModelError) -> bool:
@@ -171,10 +166,22 @@ def _is_missing_stub(error: BaseException) -> bool:
     return isinstance(error, PreconditionFailedError) and error.code == "missing_stub"
 
 
-async def _find_own(source: VersionSource, document: Any) -> tuple[bytes, str, bool] | None:
-    """Return the text that got no answer and is stored all the same; None if none is.
+class OwnWrite(NamedTuple):
+    """A write that got no answer and is stored: the text that was sent, and the revision that is stored."""
 
-    It comes with its revision, and with True if the document has other versions beside it.
+    sent: bytes
+    stored: JSONObject
+
+    @property
+    def rev(self) -> str:
+        """The id of the revision."""
+        return str(self.stored["_rev"])
+
+
+async def find_own(source: VersionSource, document: Any) -> tuple[OwnWrite, bool] | None:
+    """Return the write of a document that got no answer and is stored all the same; None if there is none.
+
+    It comes with True if the document has other versions beside it.
     """
     sent = {body: decode(body) for body in state.unanswered_bodies(document)}
     if not sent:
@@ -187,7 +194,7 @@ async def _find_own(source: VersionSource, document: Any) -> tuple[bytes, str, b
         for body, revs in candidates.items():
             for rev in revs:
                 if rev in found and _is_same_content(found[rev], sent[body]):
-                    return body, rev, len(history.live) > 1
+                    return OwnWrite(body, found[rev]), len(history.live) > 1
     return None
 
 
@@ -198,18 +205,18 @@ def _successors(history: History, rev: str | None) -> list[str]:
 
 
 def _is_same_content(stored: JSONObject, sent: JSONObject) -> bool:
-    """Return True if a revision may be a text that was sent. Stubs are compared as far as both have a digest."""
-    attachments: list[JSONObject] = [each.get("_attachments") or {} for each in (stored, sent)]
-    if attachments[0].keys() != attachments[1].keys():
+    """Return True if a revision may be a text that was sent. Stubs are compared as far as both are known."""
+    one, other = (each.get("_attachments") or {} for each in (stored, sent))
+    if one.keys() != other.keys():
         return False
-    for name, stub in attachments[0].items():
-        digests = {each.get("digest") for each in (stub, attachments[1][name])} - {None}
-        if len(digests) > 1:
+    for name, member in itertools.product(one, ("digest", "length")):
+        known = {stubs[name].get(member) for stubs in (one, other)} - {None}
+        if len(known) > 1:
             return False
     return json_equal(*({key: value for key, value in each.items() if key[0] != "_"} for each in (stored, sent)))
 
 
-async def settle_write(source: VersionSource, document: Any, before: StoredState, sent: Sent) -> None:
+async def settle_write(source: VersionSource, document: Any, before: Basis, sent: Sent) -> None:
     """Settle a write of a document that has its revision by now. ``before`` is the state before the write.
 
     If there is a fork, either its own version is ended and ForkError raised, so that the caller can try again with what
@@ -224,36 +231,37 @@ async def settle_write(source: VersionSource, document: Any, before: StoredState
         return
     clock = asyncio.get_running_loop().time
     deadline = clock() + max(_PATIENCE, _PATIENT_WRITES * sent.seconds)
-    merges = 0
+    merges = tries = 0
     for attempt in itertools.count(1):
         history = await read_history(source.database, document.id)
         if sent.rev not in history:
-            before.restore(document)
+            before.give_to(document)
             raise _accepted_error(document, sent.rev, "the node that had it cannot be reached: try again")
         versions = _versions_since(history, before.rev)
         if sent.rev in versions[1:]:
             await _end_own(source, document, before, history, sent.rev)
             return
-        if len(versions) < 2 or merges == _MERGES or sent.rev not in history.held_by(versions[0]):
+        if len(versions) < 2 or tries == _TRIES or sent.rev not in history.held_by(versions[0]):
             if merges and not is_changed(document):
                 codec.adopt(document, load_version(source, history[versions[0]]))
             return
         if clock() >= deadline:
+            tries += 1
             merges += await _merge(source, document, before, history, versions, sent.rev)
         await asyncio.sleep(_BACKOFF.wait(attempt))
 
 
-async def _end_own(source: VersionSource, document: Any, before: StoredState, history: History, own: str) -> None:
+async def _end_own(source: VersionSource, document: Any, before: Basis, history: History, own: str) -> None:
     """End the own version of a fork. Raises ForkError unless another writer has merged it at the same moment."""
     await end_version(source.database, history[own], source.model.__declared__.type_field)
     history = await read_history(source.database, document.id)
     if not any(own in history.held_by(each) for each in history.live):
-        before.restore(document)
+        before.give_to(document)
         raise ForkError("Document update conflict.")
 
 
 async def _merge(
-    source: VersionSource, document: Any, before: StoredState, history: History, versions: Sequence[str], own: str
+    source: VersionSource, document: Any, before: Basis, history: History, versions: Sequence[str], own: str
 ) -> bool:
     """Merge other versions into the first one. Return False if somebody has stored a further one meanwhile.
 
@@ -272,7 +280,8 @@ async def _merge(
     shown: str = answer["rev"]
     history = history.extended(versions[0], shown)
     try:
-        await merge_leaves(source, history, [shown, *versions[1:]])
+        bases = {} if before.rev is None or before.body is None else {before.rev: decode(before.body)}
+        await merge_leaves(source, history, [shown, *versions[1:]], bases=bases)
     except ConflictError:
         if own != versions[0]:  # somebody has changed it already
             return True
@@ -280,7 +289,7 @@ async def _merge(
         # Attachments that the own version does not have cannot be stored. The fork stays then, and `resolve` ends it.
         with suppress(PreconditionFailedError):
             await write_merge(database, history, shown, versions[1:2], content, type_field)
-        before.restore(document)
+        before.give_to(document)
         raise ForkError("Document update conflict.") from None
     return True
 
@@ -298,7 +307,24 @@ async def send_deletion(source: VersionSource, document: Any, request: Request) 
     else:
         if not answer.get("accepted") or not _is_to_settle(source, document, answer["rev"]):
             return
-    if _versions_since(await read_history(source.database, document.id), document.rev):
+    await _check_deleted(source, document.id, document.rev)
+
+
+async def settle_deletion(source: VersionSource, document: Any, before: Basis, rev: str) -> None:
+    """Settle a deletion that was accepted only as the revision ``rev``. ``before`` is the state before it.
+
+    Raises ConflictError if another program has changed the document at the same time: the document is as before then.
+    """
+    if _is_to_settle(source, document, rev):
+        try:
+            await _check_deleted(source, document.id, before.rev)
+        except ConflictError:
+            before.give_to(document)
+            raise
+
+
+async def _check_deleted(source: VersionSource, id: str, rev: str | None) -> None:
+    if _versions_since(await read_history(source.database, id), rev):
         raise ConflictError("Document update conflict.")
 
 
