@@ -241,6 +241,34 @@ async def test_a_document_that_does_not_fit_is_refused_alone_if_errors_are_colle
     assert "'n001'" in str(error)
 
 
+async def test_conflicts_of_bulk_writes_have_all_versions(notes: Repository[Note]) -> None:
+    documents = make(4)
+    await notes.save_all(documents)
+    for theirs in await notes.get_many(["n000", "n001"]):
+        assert theirs is not None
+        await notes.save(theirs.model_copy(update={"text": "theirs", "rank": theirs.rank + 7}))
+    await notes.delete(await notes.get("n002"))
+    raw = await notes.database["n003"]
+    raw["rank"] = "no number"
+    await raw.save()
+    for document in documents:
+        document.text = "mine"
+    report = await notes.save_all(documents, on_error="collect")
+    errors = [error for _, error in report.refused if isinstance(error, ConflictError)]
+    assert [(each.mine.text, each.base.text, each.theirs and each.theirs.rank) for each in errors] == [
+        ("mine", "", 7),
+        ("mine", "", 8),
+        ("mine", "", None),
+        ("mine", "", None),
+    ]
+    assert errors[0].fields == {"text"}
+    assert "does not fit the model" in str(errors[3])
+    await notes.save_all([errors[0].merged(prefer="mine")])
+    assert [(each.text, each.rank) for each in [await notes.get("n000")]] == [("mine", 7)]
+    gone = await notes.delete_all([documents[1]], on_error="collect")
+    assert [error.theirs.rank for _, error in gone.refused if isinstance(error, ConflictError)] == [8]
+
+
 async def test_a_document_for_which_a_request_is_refused_is_refused_alone(notes: Repository[Note]) -> None:
     documents = [Note(id="a"), Note(id="b", rev="garbage"), Note(id="c")]
     with pytest.raises(BulkError, match="1 of 3") as caught:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from couchmodel._model.attachments.inline import InlineFiles
@@ -27,7 +27,16 @@ from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restor
 from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
+from couchmodel.errors import (
+    ConfigurationError,
+    ConflictError,
+    CouchModelError,
+    DocumentError,
+    NotFoundError,
+    QueryError,
+    ResponseError,
+    TransportError,
+)
 from couchmodel.types import BulkRow
 
 __all__ = ["ManyDocuments"]
@@ -106,6 +115,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     self._check_model(document)
                 refuse_repeated("save_all", chunk, seen)
                 refused, size = await self._save_chunk(chunk, on_error, progress)
+                await self._complete_conflicts(refused)
                 source.note_size(len(chunk), size)
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
@@ -138,6 +148,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     self._check_model(document)
                 refuse_repeated("delete_all", chunk, seen)
                 refused = await self._delete_chunk(chunk, on_error, progress, remarks)
+                await self._complete_conflicts(refused)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -169,6 +180,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                 refused, size = await self._save_chunk(saved, "collect", progress)
                 source.note_size(len(chunk), size)
                 refused += await self._delete_chunk(deleted, "collect", progress)
+                await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
@@ -294,6 +306,24 @@ class ManyDocuments(StoredDocuments[M], ABC):
 
         Raises DocumentError if a link refuses the deletion.
         """
+
+    async def _complete_conflicts(self, refused: Refused[M]) -> None:
+        """Give conflicts the versions of their documents that are stored now, which are read together."""
+        conflicts = [(document, error) for document, error in refused if isinstance(error, ConflictError)]
+        unread = iter(conflicts)
+        # The results are worth more than these versions, so a failure to read them is not raised.
+        with suppress(TransportError, ResponseError):
+            async with aclosing(self._bodies([document.id for document, _ in conflicts])) as bodies:
+                async for body in bodies:
+                    self._note_stored_version(*next(unread), body)
+
+    def _note_stored_version(self, document: M, error: ConflictError, body: bytes | None) -> None:
+        try:
+            theirs = None if body is None else self.load(body)
+        except DocumentError as misfit:
+            error.hint = f"what is stored now does not fit the model: {misfit}"
+        else:
+            self._note_versions(error, document, theirs)
 
     async def _write_many(
         self,
