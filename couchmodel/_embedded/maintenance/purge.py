@@ -52,7 +52,7 @@ class _Purging:
         self._counts = {False: 0, True: 0}
 
     def purge(self, id: str, revs: Sequence[Rev]) -> list[str]:
-        """Record the purge of a document, and remove those of its revisions that are leaves. Return them."""
+        """Record a purge, and remove the revisions that are leaves. Return the removed ones."""
         self._purge_seq += 1
         self._connection.execute(
             "INSERT INTO purge VALUES (?, ?, ?, ?, ?)",

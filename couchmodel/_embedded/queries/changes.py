@@ -92,7 +92,7 @@ class ChangesQuery:
     descending: bool = False
     all_leaves: bool = False
     include_docs: bool = False
-    wishes: ReadOptions = DEFAULT_OPTIONS
+    options: ReadOptions = DEFAULT_OPTIONS
     filter: Filter = EVERYTHING
 
     def after(self, batch: "ChangesBatch") -> "ChangesQuery":
@@ -359,10 +359,10 @@ def _row_json(
         row += b',"deleted":true'
     if not query.include_docs:
         return row + b"}"
-    if query.wishes == DEFAULT_OPTIONS:
+    if query.options == DEFAULT_OPTIONS:
         document = document_json(id, found)
     else:
-        document = open_winner(connection, database.number, id, query.wishes._replace(deleted=True)).text
+        document = open_winner(connection, database.number, id, query.options._replace(deleted=True)).text
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
         document = _pick_fields(fields, document)

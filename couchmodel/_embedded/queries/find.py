@@ -105,7 +105,7 @@ class Statistics:
         self.kept = self.keys, self.documents
 
     def forget(self) -> None:
-        """Drop the counts since the last call of ``keep``."""
+        """Go back to the counts of the last call of ``keep``."""
         self.keys, self.documents = self.kept
 
 

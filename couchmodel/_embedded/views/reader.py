@@ -71,7 +71,7 @@ class Span(NamedTuple):
     descending: bool = False
 
     def before(self) -> "Span | None":
-        """Return the span of all rows that come before it in its direction, or None if there are none."""
+        """Return the span of all rows before this span, in its direction, or None if it begins at the first row."""
         if self.start is None:
             return None
         return Span(end=self.start, includes_end=False, descending=self.descending)
@@ -149,7 +149,7 @@ def read_figures(connection: Connection, index: int, view: int, span: Span) -> F
 
 
 def has_strings(connection: Connection, index: int, view: int, span: Span) -> bool:
-    """Return True if a value of a span is a string. Its JSON comes before that of all other values."""
+    """Return True if a value of a span is a string. Values are compared as JSON, where a quotation mark sorts first."""
     condition, values = _condition(span, None)
     found = connection.execute(
         f"SELECT 1 FROM view_row WHERE view_index = ? AND view = ?{condition} AND value < x'2d' LIMIT 1",

@@ -43,7 +43,7 @@ class UnportableError(ValueError):
 
 
 class PortablePattern(NamedTuple):
-    """A pattern for the text rule of a guard, and whether some texts are left alone: those of other characters."""
+    """A pattern for the text rule of a guard. ``is_partial`` says that texts with some characters are not checked."""
 
     rule: JSONObject
     is_partial: bool

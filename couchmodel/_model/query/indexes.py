@@ -33,7 +33,7 @@ _INDEXABLE: Final = _RANGES | {"$exists"}
 
 
 class ModelIndex(NamedTuple):
-    """An index of a model as it is stored. ``where`` is the selector of a partial index, empty for any other.
+    """An index of a model, in the form that is stored. ``where`` is the selector of a partial index, else empty.
 
     ``design`` is the name of its design document: a digest of what the index is, so that equal indexes of two models
     are one, and a changed index does not replace the one that other programs still use.
@@ -177,7 +177,7 @@ def required_paths(selector: Mapping[str, Any]) -> set[str]:
 
 
 def indexable_paths(selector: Mapping[str, Any]) -> list[str]:
-    """Return the paths on which an index would help a query, those of one value first."""
+    """Return the paths on which an index would help a query: first those compared by ``$eq``, then those of ranges."""
     fixed, ranged = _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
     return [*sorted(fixed), *sorted(ranged - fixed)]
 

@@ -1,4 +1,4 @@
-"""Checks of a model's class when it is made. Mistakes that would show later are told at once."""
+"""Check a model's class when it is made, so that mistakes raise an error there and not at the first save."""
 
 import warnings
 from types import NoneType, UnionType

@@ -65,7 +65,7 @@ class BoundView(Generic[M, A, V, T]):
         return f"<view {self._model.__name__}.{self._name}>"
 
     def within(self, source: Any) -> "BoundView[M, A, V, T]":
-        """Return the view in another database, that of a repository of the model."""
+        """Return the same view in the database of another repository of the model."""
         return BoundView(self._model, self._name, source)
 
     async def rows(
@@ -197,7 +197,7 @@ class BoundView(Generic[M, A, V, T]):
                 yield read(text)
 
     async def total(self, *, key: Any = UNSET, start: Any = UNSET, end: Any = UNSET, prefix: Any = UNSET) -> T | None:
-        """Return what all rows, or those of a range, are reduced to; None if there are none.
+        """Return the reduction of all rows, or of a range of them; None if there are no rows.
 
         Raises QueryError if the view is not reduced, and as :meth:`rows` does.
         """

@@ -1,4 +1,4 @@
-"""The views of a model, as they are stored: design documents, and what their keys and values are."""
+"""The definitions of a model's views, and the design documents that they are stored as."""
 
 import hashlib
 import json

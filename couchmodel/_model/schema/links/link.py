@@ -251,7 +251,7 @@ class LinkExpression(FieldExpression[Any], Generic[M]):
         return Comparison(self._place, "$elemMatch" if self.is_list else "$eq", self._operand(other))
 
     def __ne__(self, other: "M | Link[Any] | str | None") -> Condition:  # type: ignore[override]
-        """Return the condition that the link leads to another document, or that none of several links leads to it."""
+        """Return the condition that a link does not lead to this document. Of several links, none does."""
         return Negation(self == other) if self.is_list else Comparison(self._place, "$ne", self._operand(other))
 
     def in_(self, values: "Iterable[M | Link[Any] | str]") -> Condition:

@@ -63,15 +63,15 @@ async def bulk_get(exchange: Exchange) -> Response:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     check = _check_partitioned_id if database.partitioned else validate_id
     flags: dict[str, Any] = {name: True for name in _FLAGS if request.query.get(name) == "true"}
-    wishes = ReadOptions(**flags)
+    options = ReadOptions(**flags)
     latest = request.query.get("latest") == "true"
     kind = _multipart_type(request)
     if kind is None:
-        rows = _row_batches(_read_batches(store, database, documents, check, wishes, latest))
+        rows = _row_batches(_read_batches(store, database, documents, check, options, latest))
         return Response(200, JSON_HEADERS, stream=array_pieces(b'{"results":[', rows, b"\n]}\n"))
     mixed = MultipartMixed(kind)
-    wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
-    batches = _read_batches(store, database, documents, check, wishes, latest)
+    options = options._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
+    batches = _read_batches(store, database, documents, check, options, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
     return Response(200, headers, stream=_multipart_pieces(store, mixed, batches) if documents else None)
 
@@ -132,12 +132,12 @@ async def _read_batches(
     database: Database,
     documents: Sequence[Any],
     check: Callable[[Any], object],
-    wishes: ReadOptions,
+    options: ReadOptions,
     latest: bool,
 ) -> AsyncGenerator[list[BulkGetResult], None]:
     def open_some(connection: Connection, some: Sequence[Any]) -> list[BulkGetResult]:
         requested = [replication.parse_requested(member, check) for member in some]
-        return replication.open_requested(connection, database.number, requested, wishes, latest)
+        return replication.open_requested(connection, database.number, requested, options, latest)
 
     read = store.read if len(documents) <= limits.INLINE_REVISIONS else store.read_in_thread
     while documents:

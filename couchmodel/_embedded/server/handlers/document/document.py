@@ -153,7 +153,7 @@ async def redirect(exchange: Exchange) -> Response:
 
 
 async def write_revision(exchange: Exchange, edit: Edit, *, replicated: bool = False) -> str:
-    """Write one revision, and return its id. ``replicated`` stores it as it is, as ``new_edits=false`` asks.
+    """Write one revision, and return its id. ``replicated`` keeps the revision id that it has (``new_edits=false``).
 
     Raises UnauthorizedError or ForbiddenError if the user may not write it, and ConflictError if it conflicts.
     """

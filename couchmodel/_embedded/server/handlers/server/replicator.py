@@ -131,7 +131,7 @@ async def _show_document(replicator: Replicator, id: str) -> Response:
 
 
 def _document_status(replicator: Replicator, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the status of a document's replication: that of its job, or the one stored in the document."""
+    """Return the status of a document's replication: of its job if there is one, else as stored in the document."""
     job, state = replicator.job_of(body["_id"]), body.get("_replication_state")
     if job is not None and state is None:
         return job.docs_row(REPLICATOR)
