@@ -24,6 +24,7 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
+from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import SaveReport
@@ -138,5 +139,6 @@ __all__ = [
     "before_save",
     "col",
     "connect",
+    "upgrade",
     "using",
 ]

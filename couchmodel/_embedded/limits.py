@@ -156,5 +156,6 @@ STATE_ATTEMPTS: Final = 5  # to write a replication's state into its document, w
 JOB_EVENTS: Final = 20  # of a replication: max_history
 KEPT_CONTEXTS: Final = 16  # functions of a database that are ready for the next call
 CACHED_STATEMENTS: Final = 256  # prepared statements of a connection
-KNOWN_KEY_CHARACTERS: Final = 64  # of a member's name whose term is kept
+KNOWN_KEYS: Final = 4096  # names of members whose terms are kept
+KNOWN_KEY_CHARACTERS: Final = 64  # of such a name
 SEARCHED_BRANCHES: Final = 4  # up to which a search is faster than an index of their revisions

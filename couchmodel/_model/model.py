@@ -26,6 +26,7 @@ from couchmodel._model.store.plan import (
     apply_steps,
     check_together,
     missing_members,
+    older_documents,
     plan_model,
     plan_pruning,
 )
@@ -266,7 +267,8 @@ class Connection(CouchDB):
     async def plan(self, *models: type[CouchModel], prune: bool = False) -> Plan:
         """Return the changes that :meth:`apply` would make. It changes nothing.
 
-        The plan notes how many documents an index would leave out, because they were stored before a field was added.
+        The plan notes how many documents an index would leave out, because they were stored before a field was added,
+        and how many are of an older version of the schema.
         It also lists the constraints that a guard cannot have, and counts the stored documents that break it. Raises
         ConfigurationError if the models cannot share their databases, or declare different settings of one.
         """
@@ -276,6 +278,7 @@ class Connection(CouchDB):
             database = self._database_of(model)
             steps += [step.description async for step in plan_model(model, database)]
             notes += [note async for note in missing_members(model, database)]
+            notes += [note async for note in older_documents(model, database)]
             notes += [note async for note in guard_notes(model, database)]
         if prune:
             for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():

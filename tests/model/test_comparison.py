@@ -27,7 +27,6 @@ STATUS = {feature: status for feature, _, status, _ in ROWS}
 NAMES = sorted(set(re.findall(r"`~([\w.]+)`", PAGE.read_text(encoding="utf-8"))))
 LOOK_UP = re.compile(r"\]\([\w/-]+\.md|\{(class|meth|func|doc)\}`")
 NOT_YET = {
-    "migrations that are functions": "couchmodel.upgrade",
     "soft deletion": "couchmodel.SoftDelete",
     "fields and files of a model in one write": "couchmodel.File",
     "files in pieces, as in GridFS": "couchmodel.bucket.Bucket",

@@ -32,8 +32,8 @@ Sides = list[Repository[Item]]
 
 @pytest.fixture
 async def sides(couch: Connection) -> AsyncIterator[Sides]:
-    """Three databases that have the same item, ``nails``, and another one."""
-    databases = [await couch.create(f"test-{secrets.token_hex(6)}", q=1) for _ in range(3)]
+    """Four databases that have the same item, ``nails``, and another one."""
+    databases = [await couch.create(f"test-{secrets.token_hex(6)}", q=1) for _ in range(4)]
     repositories = [Repository(Item, database) for database in databases]
     await repositories[0].save_all([Item(id="nails", amount=10), Item(id="screws")])
     await meet(repositories)
@@ -45,7 +45,7 @@ async def sides(couch: Connection) -> AsyncIterator[Sides]:
 
 async def meet(sides: Sides) -> None:
     """Replicate until each side has all versions."""
-    for _ in range(2):
+    for _ in sides[1:]:
         for one, other in itertools.pairwise(sides):
             await synchronize(one.database, other.database)
 
@@ -77,7 +77,7 @@ async def test_all_versions_become_one(sides: Sides, count: int) -> None:
     assert await side.conflicts(item) == []
     assert await conflicted(side) == []
     await meet(sides)
-    assert [(await each.get("nails")).rev for each in sides] == [item.rev] * 3
+    assert [(await each.get("nails")).rev for each in sides] == [item.rev] * 4
 
 
 async def test_two_sides_that_resolve_at_once_write_one_revision(sides: Sides) -> None:
@@ -89,7 +89,7 @@ async def test_two_sides_that_resolve_at_once_write_one_revision(sides: Sides) -
         revs.add(item.rev)
     assert len(revs) == 1
     await meet(sides)
-    assert [await conflicted(side) for side in sides] == [[], [], []]
+    assert [await conflicted(side) for side in sides] == [[]] * 4
 
 
 async def test_fields_that_clash_are_named_and_nothing_is_stored(sides: Sides) -> None:
@@ -138,3 +138,54 @@ async def test_a_document_without_conflicts_stays_as_it_is(sides: Sides) -> None
     rev = item.rev
     await sides[0].resolve(item)
     assert (item.rev, await sides[0].conflicts(item)) == (rev, [])
+
+
+async def add(side: Repository[Item], amount: int) -> None:
+    async with side.edit("nails") as item:
+        item.amount += amount
+
+
+async def total(sides: Sides) -> int:
+    """The amount after all sides have met, and one of them has resolved what is left."""
+    await meet(sides)
+    item = await sides[0].get("nails")
+    await sides[0].resolve(item)
+    await meet(sides)
+    assert [await conflicted(side) for side in sides] == [[]] * 4
+    return item.amount
+
+
+async def test_equal_changes_of_two_sides_count_twice(sides: Sides) -> None:
+    for side in sides[:2]:
+        await add(side, 1)
+    assert await total(sides) == 12
+
+
+async def test_versions_that_change_while_they_are_merged_count_once(sides: Sides) -> None:
+    for n in (0, 1):
+        await add(sides[n], n + 1)
+        await synchronize(sides[n].database, sides[n + 2].database)
+    await synchronize(sides[0].database, sides[1].database)
+    await sides[0].resolve(await sides[0].get("nails"))
+    await add(sides[2], 10)  # one of these two sees the version that CouchDB shows, the other one the other version
+    await add(sides[3], 20)
+    assert await total(sides) == 43
+
+
+async def test_merges_of_some_versions_and_of_all_count_each_version_once(sides: Sides) -> None:
+    for n, side in enumerate(sides[:3]):
+        await add(side, n + 1)
+    await synchronize(sides[0].database, sides[1].database)
+    await sides[0].resolve(await sides[0].get("nails"))
+    await synchronize(sides[1].database, sides[2].database)
+    await sides[2].resolve(await sides[2].get("nails"))
+    assert await total(sides) == 16
+
+
+async def test_versions_with_ancestors_of_several_ages_count_each_change_once(sides: Sides) -> None:
+    await add(sides[0], 1)
+    await add(sides[1], 2)
+    await synchronize(sides[0].database, sides[2].database)
+    await add(sides[0], 4)
+    await add(sides[2], 8)
+    assert await total(sides) == 25

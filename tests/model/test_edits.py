@@ -30,6 +30,10 @@ class Part(BaseModel):
     note: str = ""
 
 
+def add_changes(base: int | None, mine: int, theirs: int) -> int:
+    return theirs + mine - (base or 0)
+
+
 def longest(base: str | None, mine: str, theirs: str) -> str:
     return max((base or "", mine, theirs), key=len)
 
@@ -43,6 +47,7 @@ class Stock(CouchModel):
     worst: Mapped[int] = Field(default=9, merge="min")
     mine: Mapped[str] = Field(default="", merge="mine")
     theirs: Mapped[str] = Field(default="", merge="theirs")
+    count: Mapped[int] = Field(default=0, merge=add_changes)
     text: Mapped[str] = Field(default="", merge=longest)
     part: Mapped[Part] = Field(default_factory=lambda: Part(name="p"))
     parts: Mapped[list[Part]] = Field(default_factory=list, merge_key="name")
@@ -50,11 +55,19 @@ class Stock(CouchModel):
     plain: Mapped[list[int]] = Field(default_factory=list)
 
 
+class Tally(CouchModel):
+    count: Mapped[int] = Field(default=0, merge="sum")
+    note: Mapped[str] = Field(default="")
+
+
 MERGES: list[tuple[str, Any, Any, Any, Any]] = [
     ("name", "a", "a", "b", "b"),
     ("name", "a", "b", "a", "b"),
     ("name", "a", "b", "b", "b"),
     ("amount", 10, 15, 7, 12),
+    ("amount", 10, 11, 11, 12),
+    ("count", 10, 11, 11, 12),
+    ("part", Part(name="p", count=1), Part(name="p", count=2), Part(name="p", count=2), Part(name="p", count=3)),
     ("tags", {"a", "b"}, {"a", "c"}, {"b", "d"}, {"c", "d"}),
     ("log", ["a"], ["a", "b"], ["a", "c"], ["a", "c", "b"]),
     ("best", 1, 3, 2, 3),
@@ -109,7 +122,6 @@ CLASHES: list[tuple[str, Any, Any, Any, str]] = [
     ("part", Part(name="p"), Part(name="q"), Part(name="r"), "part.name"),
     ("parts", [Part(name="a")], [Part(name="a", note="x")], [Part(name="a", note="y")], "parts.a.note"),
     ("plain", [1], [1, 2], [1, 3], "plain"),
-    ("amount", UNKNOWN, 3, 4, "amount"),
 ]
 
 
@@ -136,6 +148,11 @@ def test_what_both_have_changed_clashes(name: str, base: Any, mine: Any, theirs:
     before: Any = UNKNOWN if base is UNKNOWN else Stock(id="s", **{name: base})
     merged = merge_documents(before, Stock(id="s", **{name: mine}), Stock(id="s", **{name: theirs}))
     assert merged.clashes == {path}
+
+
+@pytest.mark.parametrize("theirs", [3, 4])
+def test_a_sum_without_a_base_clashes(theirs: int) -> None:
+    assert merge_documents(UNKNOWN, Tally(id="t", count=3), Tally(id="t", count=theirs)).clashes == {"count"}
 
 
 def test_an_unknown_policy_is_refused() -> None:
@@ -179,6 +196,13 @@ async def test_edits_at_once_are_all_counted(stocks: Repository[Stock]) -> None:
 
     await asyncio.gather(*(increase() for _ in range(10)))
     assert (await stocks.get("nails")).amount == 50
+
+
+async def test_equal_changes_of_two_programs_count_twice(stocks: Repository[Stock]) -> None:
+    async with stocks.edit("nails") as mine:
+        mine.amount += 1
+        await change(stocks, amount=11)
+    assert (await stocks.get("nails")).amount == 12
 
 
 async def test_an_edit_inside_an_edit_of_the_same_document_merges(stocks: Repository[Stock]) -> None:

@@ -96,12 +96,13 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
     """
     if not isinstance(document, dict):
         raise BadRequestError("Document must be a JSON object")
-    body = {name: value for name, value in document.items() if name[:1] != "_"}
+    special = {name: document[name] for name in document if name[:1] == "_"}
+    body = document.copy()
     edit = Edit("", [], False, body, b"")
-    if len(body) < len(document):
-        _read_special(document, edit)
-        if not _BODY_MEMBERS.isdisjoint(document):
-            edit.content = {name: value for name, value in document.items() if name[:1] != "_" or name in _BODY_MEMBERS}
+    if special:
+        _read_special(special, edit)
+        for name in special.keys() - _BODY_MEMBERS:
+            del body[name]
         if not follows:
             _refuse_following(edit)
     edit.text = _encode_body(edit)
@@ -164,16 +165,15 @@ def validate_attachment_name(name: str) -> str:
     return name
 
 
-def _read_special(document: dict[str, Any], edit: Edit) -> None:
+def _read_special(special: dict[str, Any], edit: Edit) -> None:
     """Read the members that begin with an underscore into the edit. Raises BadRequestError for an unknown one."""
-    for name, value in document.items():
-        if name[:1] == "_":
-            reader = _SPECIAL_READERS.get(name)
-            if reader is None:
-                raise _bad_special_member(name)
-            reader(value, edit)
+    for name, value in special.items():
+        reader = _SPECIAL_READERS.get(name)
+        if reader is None:
+            raise _bad_special_member(name)
+        reader(value, edit)
     # `_rev` and `_revisions` depend on each other, so they are read together, in whatever order they come.
-    edit.path = ancestry(document)
+    edit.path = ancestry(special)
 
 
 def _read_id(value: object, edit: Edit) -> None:

@@ -59,7 +59,8 @@ class Search:
 
     Without a ``source`` the documents are read in the order of their ids.
     ``quorum`` says that the query asks for several copies of each document (``r`` above 1), which changes the counts.
-    ``covered`` says that the keys of the index have all members that the query needs. ``counts`` asks for statistics
+    ``covered`` says that the keys of the index have all members that the query needs, and ``judged`` that they have
+    those of the selector, while the documents are returned as they are stored. ``counts`` asks for statistics
     as CouchDB makes them: it reads on to the first match after the last document that it returns. ``members`` are the
     members of a document that the selector and the fields name, None if they may be any. ``seconds`` is the time in
     which the search has to find its next document.
@@ -77,6 +78,7 @@ class Search:
     conflicts: bool
     quorum: bool
     covered: bool
+    judged: bool
     counts: bool
     members: frozenset[str] | None
     seconds: float
@@ -283,8 +285,13 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
         position = Position(row.emitted, row.id)
         if search.covered:
             yield _Entry(position, _document_from_row(columns, row))
+            continue
+        found = find_winner(connection, search.database_id, row.id)
+        if search.judged and found is not None and not found.deleted:
+            # To parse the document would take longer than to read it.
+            yield _Entry(position, _document_from_row(columns, row), found, is_read=True)
         else:
-            yield _read_entry(connection, search, position, find_winner(connection, search.database_id, row.id), batch)
+            yield _read_entry(connection, search, position, found, batch)
 
 
 def _key_span(search: Search, view: View) -> Span:

@@ -8,7 +8,6 @@ A document is encoded at each write, so the encoders are written for speed: each
 table of encoders goes by the exact type.
 """
 
-import functools
 import math
 import struct
 from collections.abc import Callable, Sequence
@@ -92,7 +91,7 @@ def header(sign: bytes, count: int) -> bytes:
     """
     if sign == b'"':
         return _tag_and_length(b"m", count)
-    return (b"h\1" if sign == b"{" else b"") + (_tag_and_length(b"l", count) if count else b"")
+    return (_EMPTY_OBJECT if sign == b"{" else b"") + (_tag_and_length(b"l", count) if count else b"")
 
 
 def string_term(characters: bytes) -> bytes:
@@ -109,6 +108,7 @@ class Atom(str):
 _Out = list[bytes]
 
 _MEMBER: Final = b"h\2"
+_EMPTY_OBJECT: Final = b"h\1"
 _TRUE: Final = b"d\0\4true"
 _FALSE: Final = b"d\0\5false"
 _NULL: Final = b"d\0\4null"
@@ -121,6 +121,11 @@ _tag_and_float = struct.Struct(">cd").pack
 
 _UNREADABLE: Final = 5e-324
 """The smallest float above zero, which CouchDB's JSON parser reads as zero."""
+
+
+# The headers of short strings and small objects, as most of them are.
+_TEXT_HEADERS: Final = [_tag_and_length(b"m", length) for length in range(0x100)]
+_OBJECT_HEADERS: Final = [_EMPTY_OBJECT + (_tag_and_length(b"l", count) if count else b"") for count in range(0x100)]
 
 
 def _text(value: str, out: _Out) -> None:
@@ -175,23 +180,27 @@ def _tuple(value: tuple[Any, ...], out: _Out) -> None:
 
 
 def _object(value: dict[str, Any], out: _Out) -> None:
-    out.append(b"h\1")
-    if value:
-        out.append(_tag_and_length(b"l", len(value)))
-        _members(value, out)
+    count = len(value)
+    out.append(_OBJECT_HEADERS[count] if count <= 0xFF else _EMPTY_OBJECT + _tag_and_length(b"l", count))
+    _members(value, out)
     out.append(NIL)
 
 
 def _members(value: dict[str, Any], out: _Out) -> None:
-    append, known = out.append, limits.KNOWN_KEY_CHARACTERS
+    append = out.append
     for key, member in value.items():
-        append(_known_key(key) if len(key) <= known else key_term(key))
-        if type(member) is str:  # inlined: most members are strings, and a call costs as much as encoding one
+        append(_known_keys[key])
+        kind = type(member)
+        # Strings, numbers and objects are inlined: a call costs as much as encoding one.
+        if kind is str:
             data = member.encode()
-            append(_tag_and_length(b"m", len(data)))
+            length = len(data)
+            append(_TEXT_HEADERS[length] if length <= 0xFF else _tag_and_length(b"m", length))
             append(data)
+        elif kind is float and not -1 < member < 1:
+            append(_tag_and_float(b"F", member))
         else:
-            _ENCODERS[type(member)](member, out)
+            _ENCODERS[kind](member, out)
 
 
 def key_term(key: str) -> bytes:
@@ -200,8 +209,19 @@ def key_term(key: str) -> bytes:
     return _MEMBER + _tag_and_length(b"m", len(data)) + data
 
 
-# The documents of a database share most of their keys.
-_known_key = functools.lru_cache(maxsize=4096)(key_term)
+class _KnownKeys(dict[str, bytes]):
+    """The terms of keys: the documents of a database share most of them. A full table is emptied."""
+
+    def __missing__(self, key: str) -> bytes:
+        term = key_term(key)
+        if len(key) <= limits.KNOWN_KEY_CHARACTERS:
+            if len(self) >= limits.KNOWN_KEYS:
+                self.clear()
+            self[key] = term
+        return term
+
+
+_known_keys: Final = _KnownKeys()
 
 
 def _array(value: list[Any], out: _Out) -> None:

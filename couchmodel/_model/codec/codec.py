@@ -19,11 +19,13 @@ from couchmodel._model.codec.merge import apply_changes, overlay
 from couchmodel._model.codec.older_names import drop_older_names
 from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
+from couchmodel._model.schema.annotations import stored_name
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
-from couchmodel._model.schema.versions import VERSION_MEMBER
+from couchmodel._model.schema.versions import VERSION_MEMBER, version_of
 from couchmodel._wire.equality import json_equal
-from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.messages import EMPTY, decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "body_to_send",
     "dump",
     "load",
+    "newer_version",
     "note_deleted",
     "note_stored",
     "prepend_members",
@@ -48,9 +51,11 @@ def load(model: type[M], body: bytes, repository: object = None) -> M:
     """Return the document of a JSON text; ``repository`` is the one that it comes from.
 
     The document is of a subclass if the text is of a type of that subclass. Raises DocumentError if the text does not
-    fit the model.
+    fit the model. A text of an older version of the schema is upgraded first.
     """
     form: StoredForm = model.__stored_form__ or form_of(model)
+    if form.upgrade is not None:
+        body = form.upgrade(body)
     try:
         document: M = form.validate(body)
     except ValidationError as error:
@@ -98,28 +103,34 @@ def base_of(document: M) -> M | None:
     return base if (base.id, base.rev) == (document.id, document.rev) else None
 
 
-def body_to_send(document: DocumentModel) -> bytes | None:
+def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | None:
     """Return the JSON text to send, with ``_id`` and ``_rev``; None if the same is stored already.
 
-    It is the loaded text with the changes made since the load, so members that the model does not know are kept. Raises
-    DocumentError if the document does not fit its model any more.
+    It is the loaded text with the changes made since the load, so members that the model does not know are kept. A
+    merge of stored versions is no change of its own, and gets no mark. Raises DocumentError if the document does not
+    fit its model any more.
     """
+    own_members = _marked_members if is_change else _own_members
     body, base = dump(document), base_of(document)
     before = None if base is None else dump(base)
     if body == before:
         return None
     _check_fits(document, body)
     if before is None:
-        return prepend_members(_own_members(document), body)
-    stored = decode(state.stored_body(document) or b"{}")
+        return prepend_members(own_members(document), body)
+    stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
     merged = apply_changes(stored, decode(before), decode(body))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    return None if json_equal(merged, stored) else encode({**merged, **_own_members(document)})
+    own = own_members(document, stored)
+    return None if json_equal(merged, stored) else encode({**own, **merged, **own})
 
 
-def _own_members(document: DocumentModel) -> dict[str, Any]:
-    """Return the members that are stored beside the fields: id, revision, type, and a version of the schema above 1."""
+def _own_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
+    """Return the members that are stored beside the fields: id, revision, type, and a version of the schema above 1.
+
+    A document that is ``stored`` in a newer version than its model's keeps that one.
+    """
     own: dict[str, Any] = {"_id": document.id}
     if document.rev:
         own["_rev"] = document.rev
@@ -127,8 +138,14 @@ def _own_members(document: DocumentModel) -> dict[str, Any]:
     if declared.type is not None:
         own[declared.type_field] = declared.type
     if declared.version > 1:
-        own[VERSION_MEMBER] = declared.version
+        own[VERSION_MEMBER] = max(declared.version, version_of(stored) or 1)
     return own
+
+
+def _marked_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
+    """Return the own members of a document that is about to be stored, with a new mark if its model needs marks."""
+    own = _own_members(document, stored)
+    return {**own, CHANGE_MEMBER: make_mark()} if needs_marks(type(document)) else own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
@@ -145,20 +162,38 @@ def note_deleted(document: DocumentModel) -> None:
         vars(document)[name] = None
 
 
-def body_to_migrate(document: DocumentModel) -> bytes | None:
-    """Return the JSON text that stores a loaded document in its model's form; None if it is stored so.
+def newer_version(document: DocumentModel | None) -> int | None:
+    """Return the version of the schema that a document is stored in, if its model does not know it yet."""
+    body = None if document is None else state.stored_body(document)
+    return None if document is None or body is None else _newer_version(type(document), decode(body))
 
-    Members that the model does not know are kept. Older names of fields and computed fields are left out. Raises
-    DocumentError if the document does not fit its model.
+
+def _newer_version(model: type[DocumentModel], stored: Mapping[str, Any]) -> int | None:
+    kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field, ""), model)
+    declared, found = kind.__declared__, version_of(stored) or 1
+    if declared.version == 1:  # the member may belong to a field
+        names = [stored_name(name, info) for name, info in kind.__pydantic_fields__.items()]
+        if VERSION_MEMBER in (*names, declared.type_field):
+            return None
+    return found if found > declared.version else None
+
+
+def body_to_migrate(document: DocumentModel, text: bytes) -> bytes | None:
+    """Return the JSON text that stores a document, loaded from ``text``, in its model's form; None if it is stored so.
+
+    A document of a newer version than the model's is left alone. Members that the model does not know are kept. Older
+    names of fields and computed fields are left out. Raises DocumentError if the document does not fit its model.
     """
-    body, stored = dump(document), decode(state.stored_body(document) or b"{}")
+    if newer_version(document) is not None:
+        return None
+    body, stored = dump(document), decode(state.stored_body(document) or text)
     written = drop_older_names(document, overlay(stored, {**decode(body), **_own_members(document)}))
     for name in _computed_names(type(document)):  # older versions stored them
         written.pop(name, None)
-    if json_equal(written, stored):
+    if json_equal(written, decode(text)):
         return None
     _check_fits(document, body)
-    return encode(written)
+    return encode({**_own_members(document), **written})
 
 
 def adopt(document: M, other: M) -> None:
@@ -246,6 +281,7 @@ def _is_foreign(model: type[DocumentModel], name: str) -> bool:
         name in _computed_names(model)
         or (declared.type is not None and name == declared.type_field)
         or (declared.version > 1 and name == VERSION_MEMBER)
+        or (name == CHANGE_MEMBER and needs_marks(model))
     )
 
 
@@ -265,19 +301,25 @@ def _drop_couchdb_members(document: DocumentModel) -> None:
 
 def _raise_load_error(model: type[DocumentModel], body: bytes, error: ValidationError) -> NoReturn:
     try:
-        document_id = decode(body).get("_id")
+        stored = decode(body)
+        document_id, newer = stored.get("_id"), _newer_version(model, stored)
     except DocumentError as too_deep:
-        document_id = too_deep.document_id
+        document_id, newer = too_deep.document_id, None
     except (ValueError, AttributeError):
-        document_id = None
-    raise _validation_error(model, document_id, error) from error
+        document_id, newer = None, None
+    raise _validation_error(model, document_id, error, newer) from error
 
 
-def _validation_error(model: type[DocumentModel], document_id: str | None, error: ValidationError) -> DocumentError:
+def _validation_error(
+    model: type[DocumentModel], document_id: str | None, error: ValidationError, newer: int | None
+) -> DocumentError:
     found: Any = error.errors(include_url=False)
     lines = [f"  {'.'.join(map(str, each['loc'])) or 'document'}: {_say(each)}" for each in found]
     for each in found:
         each.pop("ctx", None)
+    if newer is not None:
+        known = model.__declared__.version
+        lines.append(f"  it is of version {newer} of the schema, and this program knows version {known}: update it")
     message = "\n".join([f"{model.__name__} {document_id!r} does not fit its model:", *lines])
     return DocumentError(message, model=model.__name__, document_id=document_id, errors=found)
 
@@ -302,7 +344,9 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
-    if b"NaN" in body or b"Infinity" in body or body.count(b"[") + body.count(b"{") > _SHALLOW:
+    # Both constants have an N or an I, and a search for one character is far faster than one for a word.
+    has_constants = (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body)
+    if has_constants or body.count(b"[") + body.count(b"{") > _SHALLOW:
         _check_json(document, body)
     read = load(type(document), prepend_members(_own_members(document), body))
     attachments = form_of(type(document)).attachments

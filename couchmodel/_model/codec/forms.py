@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaVa
 
 from couchmodel._model.codec.instants import widen_with
 from couchmodel._model.codec.rules import EXACT, FAST, OWN_SERIALIZATIONS, STORED_CONFIG, adapt_schema
+from couchmodel._model.codec.upgrading import upgrading_of
 from couchmodel._model.schema.annotations import bare_type, is_attachment
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.places import Place
@@ -63,6 +64,9 @@ class StoredForm(NamedTuple):
 
     attachments: frozenset[str]
     """The names of the attachment fields."""
+
+    upgrade: Callable[[bytes], bytes] | None
+    """Return a JSON text of an older version of the schema in the newest one; None for a model without upgrades."""
 
 
 def form_of(model: type[DocumentModel]) -> StoredForm:
@@ -177,6 +181,7 @@ def _make_form(model: type[DocumentModel]) -> StoredForm:
         _serializer_without(exact, left_out) if has_datetimes else None,
         widen_with(_instants(exact) if has_datetimes else ()),
         attachments,
+        upgrading_of(model, kinds),
     )
 
 

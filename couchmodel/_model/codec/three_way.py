@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from couchmodel._model.codec.fidelity import are_same
 from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.field_options import StorageOptions, storage_options
+from couchmodel._model.schema.field_options import StorageOptions, counts_equal_changes, storage_options
 from couchmodel._model.schema.kinds import qualified_name
 
 __all__ = ["UNKNOWN", "Merged", "Side", "merge_documents"]
@@ -72,12 +72,12 @@ class _Merge:
 
     def value(self, base: Any, mine: Any, theirs: Any, options: StorageOptions, path: str) -> Any:
         """Return the merged value of one place."""
-        if are_same(mine, theirs):
-            return theirs
         if base is not UNKNOWN and are_same(base, mine):
             return theirs
         if base is not UNKNOWN and are_same(base, theirs):
             return mine
+        if are_same(mine, theirs) and not _may_count(mine, options):
+            return theirs
         if options.merge is not None:
             return self._by_policy(base, mine, theirs, options.merge, path)
         if options.merge_key is not None:
@@ -165,7 +165,7 @@ class _Merge:
             before = UNKNOWN if base is UNKNOWN else _keyed(base, key)
             ours, others = _keyed(mine, key), _keyed(theirs, key)
         except (TypeError, LookupError, AttributeError):  # no list, or a key that several elements have
-            return self._clash(mine, theirs, path)
+            return theirs if are_same(mine, theirs) else self._clash(mine, theirs, path)
         merged = self._mappings(before, ours, others, f"{path}.")
         if isinstance(before, dict) and _common(others, before) == _common(before, others):
             first = [name for name in ours if name in before]
@@ -174,6 +174,14 @@ class _Merge:
 
 
 _NO_OPTIONS: Final = StorageOptions()
+
+
+def _may_count(value: Any, options: StorageOptions) -> bool:
+    """Return True if two sides that have changed a place to this value may have made two changes."""
+    if options.merge is not None:
+        return counts_equal_changes(options.merge)
+    return options.merge_key is not None or isinstance(value, (BaseModel, dict))
+
 
 _CHANGED_IN_PLACE: Final = (list, dict, set, BaseModel)
 """The types of values that may have changed though the field was not assigned."""

@@ -7,8 +7,9 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import AliasChoices, AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
+from couchmodel._model.schema.change_marks import CHANGE_MEMBER, needs_marks
 from couchmodel._model.schema.fields import AttachmentField
-from couchmodel._model.schema.versions import VERSION_MEMBER
+from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["check_class"]
@@ -28,6 +29,7 @@ def check_class(model: Any) -> None:
     _check_own_fields(model)
     _check_stored_names(model)
     _check_attachment_names(model)
+    check_upgrades(model)
 
 
 def _check_fields_attribute(model: Any) -> None:
@@ -133,6 +135,8 @@ def _check_stored_names(model: Any) -> None:
         taken[declared.type_field] = "the type of the document"
     if declared.version > 1:
         taken[VERSION_MEMBER] = "the version of the schema"
+    if needs_marks(model):
+        taken[CHANGE_MEMBER] = "the mark of a change"
     for name, info in model.__pydantic_fields__.items():
         if name in _OWN or is_attachment(info.annotation):
             continue

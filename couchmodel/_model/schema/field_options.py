@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import AliasChoices, AliasPath
     from pydantic.types import Discriminator
 
-__all__ = ["Field", "StorageOptions", "storage_options"]
+__all__ = ["Field", "StorageOptions", "counts_equal_changes", "storage_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ def storage_options(info: FieldInfo) -> StorageOptions:
         if isinstance(each, StorageOptions):
             return each
     return _NONE
+
+
+def counts_equal_changes(policy: "MergePolicy | None") -> bool:
+    """Return True if a policy tells two sides that have changed a field to one value from one side that has."""
+    return policy == "sum" or callable(policy)
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ overrides is the subclass's hook only.
 import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from couchmodel.errors import ConfigurationError
 
@@ -26,7 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK: Final = "__couchmodel_hooks__"
 
-_hooks: Final[WeakKeyDictionary[type, dict[str, tuple[str, ...]]]] = WeakKeyDictionary()
+_FOUND: Final = "__hooks_by_event__"
+"""The attribute in which a model keeps its hooks. A load looks them up, and a weak dictionary would be slower."""
 
 
 def before_save(method: F) -> F:
@@ -66,9 +66,10 @@ def after_load(method: F) -> F:
 
 def hooks_of(model: type, event: str) -> tuple[str, ...]:
     """Return the names of a model's methods that run at an event, such as ``before_save``."""
-    found = _hooks.get(model)
+    found: dict[str, tuple[str, ...]] | None = model.__dict__.get(_FOUND)  # not that of a base class
     if found is None:
-        _hooks[model] = found = _collect(model)
+        found = _collect(model)
+        type.__setattr__(model, _FOUND, found)
     return found.get(event, ())
 
 

@@ -28,11 +28,12 @@ SLOTS: Final = ("__repository__", "__stored__", "__unanswered__", "__written__")
 D = TypeVar("D")
 
 _set_slot: Final = object.__setattr__  # pydantic's own __setattr__ would record or refuse the assignment
+_get_slot: Final = object.__getattribute__  # pydantic's own __getattr__ searches for an empty slot, in Python
 
 
 def stored_body(document: object) -> bytes | None:
     """Return the JSON text of the stored revision; None if no stored revision is known."""
-    found: bytes | tuple[bytes, str] | None = getattr(document, "__stored__", None)
+    found: bytes | tuple[bytes, str] | None = _slot(document, "__stored__")
     if isinstance(found, tuple):
         body, rev = found
         found = encode({**decode(body), "_rev": rev})
@@ -42,7 +43,7 @@ def stored_body(document: object) -> bytes | None:
 
 def written_body(document: object, stored: bytes) -> bytes | None:
     """Return the text that the model writes of the stored revision; None unless it is known for this revision."""
-    found: tuple[bytes, bytes] | None = getattr(document, "__written__", None)
+    found: tuple[bytes, bytes] | None = _slot(document, "__written__")
     return found[1] if found is not None and found[0] is stored else None
 
 
@@ -73,18 +74,17 @@ def set_id(document: object, id: str) -> None:
 
 def note_unanswered(document: object, body: bytes) -> None:
     """Record a JSON text that was sent and got no answer."""
-    _set_slot(document, "__unanswered__", (*getattr(document, "__unanswered__", ()), body))
+    _set_slot(document, "__unanswered__", (*unanswered_bodies(document), body))
 
 
 def unanswered_bodies(document: object) -> tuple[bytes, ...]:
     """Return the JSON texts that were sent and got no answer."""
-    found: tuple[bytes, ...] = getattr(document, "__unanswered__", ())
-    return found
+    return _slot(document, "__unanswered__") or ()
 
 
 def repository(document: object) -> Any:
     """Return the repository that the document came from; None if it was only built."""
-    return getattr(document, "__repository__", None)
+    return _slot(document, "__repository__")
 
 
 def set_repository(document: object, repository: object) -> None:
@@ -97,3 +97,11 @@ def copy_state(document: object, copy: D) -> D:
     set_stored_body(copy, stored_body(document))
     set_repository(copy, repository(document))
     return copy
+
+
+def _slot(document: object, name: str) -> Any:
+    """Return what is in a slot; None if it is empty, or if the object has no such slot."""
+    try:
+        return _get_slot(document, name)
+    except AttributeError:
+        return None

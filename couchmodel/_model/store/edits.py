@@ -9,9 +9,10 @@ from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 from couchmodel._model.codec import codec
+from couchmodel._model.codec.changes import changed_fields
 from couchmodel._model.codec.three_way import UNKNOWN, Side, merge_documents
 from couchmodel._retry import Backoff
-from couchmodel.errors import ConflictError
+from couchmodel.errors import ConfigurationError, ConflictError
 
 __all__ = ["Turn", "add_merge", "save_merged"]
 
@@ -29,9 +30,23 @@ def add_merge(error: ConflictError) -> None:
     """Complete a conflict error that has its three versions: with the fields that clash, and a function that merges."""
     if error.mine is None or error.theirs is None:
         return
+    newer = codec.newer_version(error.theirs)
+    if newer is not None and newer != codec.newer_version(error.base):
+        known = type(error.mine).__declared__.version
+        error.fields = changed_fields(error.mine)
+        error.hint = (
+            f"{error.document_id!r} was stored in version {newer} of the schema meanwhile, and this program knows"
+            f" version {known}, so it cannot merge: load it again, with a newer program"
+        )
+        error.set_merge(partial(_refuse_merge, error.hint))
+        return
     base = UNKNOWN if error.base is None else error.base
     error.fields = merge_documents(base, error.mine, error.theirs).clashes
     error.set_merge(partial(_merge, base, error.mine, error.theirs))
+
+
+def _refuse_merge(reason: str, prefer: Side) -> Any:
+    raise ConfigurationError(reason)
 
 
 def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:

@@ -1,62 +1,112 @@
-"""Migration of stored documents to the form that their model has by now."""
+"""Migration of stored documents to the form and to the version of the schema that their model has by now."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, Protocol
 
 from couchmodel._model.codec import codec
-from couchmodel._model.schema.base import DocumentModel
-from couchmodel.errors import BulkError, ConflictError, CouchModelError, DocumentError
+from couchmodel.errors import ConflictError, CouchModelError, DocumentError
 
 __all__ = ["MigrationReport", "migrate"]
-
-M = TypeVar("M", bound=DocumentModel)
 
 _BATCH: Final = 500
 """Documents that are stored with one request."""
 
+_ATTEMPTS: Final = 10
+"""How often a document is stored that others change meanwhile."""
+
 
 @dataclass(slots=True)
 class MigrationReport:
-    """The number of documents that were stored anew, and the ids of those that do not fit their model."""
+    """The number of documents that were stored anew, and the ids of those that were not, with their errors.
+
+    A document fails if it does not fit its model, if one of its upgrades raises, or if the database refuses it.
+    """
 
     upgraded: int = 0
     failed: list[str] = field(default_factory=list)
+    errors: list[CouchModelError] = field(default_factory=list, repr=False)
+
+    def note_failure(self, id: str, error: CouchModelError) -> None:
+        """Record that a document was not stored."""
+        self.failed.append(id)
+        self.errors.append(error)
+
+
+_Write = Callable[[list[tuple[Any, bytes]]], Awaitable[list[tuple[Any, CouchModelError]]]]
+_Read = Callable[[Sequence[str]], AsyncIterator[bytes | None]]
+
+
+class DocumentStore(Protocol):
+    """The part of a repository that is needed here."""
+
+    def load(self, row: bytes) -> Any: ...
 
 
 async def migrate(
     rows: AsyncIterator[list[bytes]],
-    load: Callable[[bytes], M],
-    store: Callable[[list[tuple[M, bytes]]], Awaitable[list[tuple[M, CouchModelError]]]],
+    source: DocumentStore,
+    store: _Write,
+    read: _Read,
 ) -> MigrationReport:
     """Store anew the documents whose stored form lacks a field of their model, or has an older form or name of one.
 
     ``rows`` are the JSON texts of all documents. ``store`` writes documents with the texts to send, and returns those
-    that were refused. A document that somebody else changes meanwhile is stored in today's form already, so a conflict
-    is no failure. Raises BulkError for any other refusal.
+    that were refused. ``read`` returns the texts of documents by their ids: one that somebody else changes meanwhile is
+    looked at again.
     """
-    report, batch = MigrationReport(), list[tuple[M, bytes]]()
-
-    async def flush() -> None:
-        refused = await store(batch)
-        report.upgraded += len(batch) - len(refused)
-        others = [error for _, error in refused if not isinstance(error, ConflictError)]
-        if others:
-            raise BulkError(f"{len(others)} documents were refused", others)
-        batch.clear()
-
+    migration = _Migration(source, store, read)
     async for texts in rows:
         for text in texts:
-            try:
-                document = load(text)
-                body = codec.body_to_migrate(document)
-            except DocumentError as error:
-                report.failed.append(error.document_id or "")
-                continue
+            migration.add(text)
+        if len(migration.batch) >= _BATCH:
+            await migration.flush()
+    await migration.flush()
+    return migration.report
+
+
+class _Migration:
+    """A migration under way: the documents that are to be stored with the next request."""
+
+    def __init__(self, source: DocumentStore, store: _Write, read: _Read) -> None:
+        self._source = source
+        self._store = store
+        self._read = read
+        self.report = MigrationReport()
+        self.batch: list[tuple[Any, bytes]] = []
+
+    def add(self, text: bytes) -> None:
+        """Add the document of a text, unless it is stored in its model's form."""
+        try:
+            document = self._source.load(text)
+            body = codec.body_to_migrate(document, text)
+        except DocumentError as error:
+            self.report.note_failure(error.document_id or "", error)
+        else:
             if body is not None:
-                batch.append((document, body))
-        if len(batch) >= _BATCH:
-            await flush()
-    if batch:
-        await flush()
-    return report
+                self.batch.append((document, body))
+
+    async def flush(self) -> None:
+        """Store the batch, and again what others have changed meanwhile."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            changed = await self._write(is_last=attempt == _ATTEMPTS)
+            if not changed:
+                return
+            async for text in self._read(changed):
+                if text is not None:  # it was not deleted
+                    self.add(text)
+
+    async def _write(self, *, is_last: bool) -> list[str]:
+        """Store the batch, and return the ids of the documents that others have changed meanwhile."""
+        if not self.batch:
+            return []
+        refused = await self._store(self.batch)
+        self.report.upgraded += len(self.batch) - len(refused)
+        self.batch.clear()
+        changed = []
+        for document, error in refused:
+            if isinstance(error, ConflictError) and not is_last:
+                changed.append(document.id)
+            else:
+                self.report.note_failure(document.id, error)
+        return changed

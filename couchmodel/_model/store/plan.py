@@ -10,6 +10,7 @@ from couchmodel._model.query.indexes import INDEX_DESIGN_PREFIX, ModelIndex, mod
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
+from couchmodel._model.schema.versions import VERSION_MEMBER, upgrades_of
 from couchmodel._model.store.binding import declare_database
 from couchmodel._model.store.guard_plan import plan_guards
 from couchmodel._model.store.steps import Step, wait_until_built
@@ -21,7 +22,16 @@ from couchmodel.engine.database import find_rows
 from couchmodel.errors import ConfigurationError, NotFoundError, PreconditionFailedError, ResponseError
 from couchmodel.types import JSONObject
 
-__all__ = ["Plan", "Step", "apply_steps", "check_together", "missing_members", "plan_model", "plan_pruning"]
+__all__ = [
+    "Plan",
+    "Step",
+    "apply_steps",
+    "check_together",
+    "missing_members",
+    "older_documents",
+    "plan_model",
+    "plan_pruning",
+]
 
 _log: Final = logging.getLogger("couchmodel.plan")
 
@@ -189,6 +199,23 @@ def _security_document(security: Security) -> JSONObject:
     }
 
 
+async def older_documents(model: type[DocumentModel], database: Database) -> AsyncIterator[str]:
+    """Yield a note of the stored documents of an older version of the schema, for the model and each subclass."""
+    for kind in kinds_of(model).values() or [model]:
+        if not upgrades_of(kind):
+            continue
+        version = kind.__declared__.version
+        older = [{VERSION_MEMBER: {"$exists": False}}, {VERSION_MEMBER: {"$lt": version}}]
+        types = [] if kind.__declared__.type is None else [kind.__declared__.type]
+        count = await _count(database, {**kind_selector(kind, types), "$or": older})
+        if count:
+            yield (
+                f"{count} stored documents of {kind.__name__} are of an older version of the schema than {version}."
+                " They are upgraded when they are read, but queries and views see what is stored:"
+                f" await {kind.__name__}.repository().migrate()"
+            )
+
+
 async def missing_members(
     model: type[DocumentModel], database: Database, paths: Iterable[str] | None = None
 ) -> AsyncIterator[str]:
@@ -198,13 +225,18 @@ async def missing_members(
     """
     kind = kind_selector(model, kinds_of(model))
     for path in dict.fromkeys(paths or (path for index in model_indexes(model) for path in index.paths)):
-        body = {"selector": {**kind, path: {"$exists": False}}, "fields": ["_id"]}
-        try:
-            count = sum([len(rows) async for rows in find_rows(database.session, database.path, body, None)])
-        except NotFoundError:  # the database is yet to be created
-            return
+        count = await _count(database, {**kind, path: {"$exists": False}})
         if count:
             yield (
                 f"{count} stored documents of {model.__name__} have no {path!r}, so a sort or a condition by it leaves"
                 f" them out: await {model.__name__}.repository().migrate()"
             )
+
+
+async def _count(database: Database, selector: JSONObject) -> int:
+    """Return the number of documents that a selector matches; 0 if the database is yet to be created."""
+    rows = find_rows(database.session, database.path, {"selector": selector, "fields": ["_id"]}, None)
+    try:
+        return sum([len(batch) async for batch in rows])
+    except NotFoundError:
+        return 0

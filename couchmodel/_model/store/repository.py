@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
@@ -13,8 +14,7 @@ from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
-from couchmodel._model.store.bulk import delete_rows
-from couchmodel._model.store.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.bulk import delete_rows, document_bodies
 from couchmodel._model.store.delete_rules import delete_linked
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import Turn, save_merged
@@ -22,6 +22,7 @@ from couchmodel._model.store.hooked import has_hooks, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import Request, document_path, encode
@@ -249,11 +250,16 @@ class Repository(StoredDocuments[M]):
         return Repository(model, database_of(model, model.__declared__.database))
 
     async def migrate(self) -> MigrationReport:
-        """Store anew the documents of the model that lack a field of it, or have an older form or name of one.
+        """Store anew the documents that are of an older version of the schema, or lack a field of the model.
 
-        An index on a field leaves out the documents that were stored before the field was added, until then. A member
-        is stored under an older name if a field is read from it, and is written under another name (``stored_as``). It
-        is removed; a save keeps it, since other programs may still read it. Documents that do not fit the model are
-        left alone, and named in the report.
+        So are those that have an older form or name of a field. An index on a field leaves out the documents that were
+        stored before the field was added, until then. A member is stored under an older name if a field is read from
+        it, and is written under another name (``stored_as``). It is removed; a save keeps it, since other programs may
+        still read it. Documents that do not fit the model, or that the database refuses, are left alone, and named in
+        the report. Those of a newer version are left alone.
+
+        No hooks run. Documents are read and stored in batches. If a migration is stopped, call this again: documents
+        that are stored anew already are only read.
         """
-        return await migrate(self.rows({"selector": self.kind}, None), self.load, self._write_many)
+        rows = self.rows({"selector": self.kind}, None)
+        return await migrate(rows, self, self._write_many, partial(document_bodies, self.database))

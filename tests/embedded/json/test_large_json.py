@@ -33,6 +33,25 @@ def test_a_text_is_read_as_it_is_read_at_once(value: Any, indent: int | None, as
     assert decode_large(text) == decode_small(text)
 
 
+joints = st.recursive(
+    st.sampled_from(['},{"a"', '"},{"a":', "[", "}", "", 1]),
+    lambda inner: st.lists(st.fixed_dictionaries({"a": inner})) | st.fixed_dictionaries({"a": inner, "b": inner}),
+)
+
+
+@given(st.fixed_dictionaries({"docs": st.lists(st.fixed_dictionaries({"a": joints}), min_size=5)}))
+def test_objects_that_begin_alike_are_told_apart_wherever_they_stand(value: Any) -> None:
+    text = json.dumps(value, separators=(",", ":")).encode()
+    assert decode_large(text) == value
+
+
+@pytest.mark.parametrize("broken", [b'{"a":1}}', b'{"a":1]', b'{"a":1},', b'{"a"', b'{"a":"},{"a":1}'])
+def test_a_broken_object_among_others_that_begin_alike_is_refused(broken: bytes) -> None:
+    text = b'{"docs":[%b]}' % b",".join([*[b'{"a":1}'] * 8, broken, *[b'{"a":1}'] * 8])
+    with pytest.raises(ValueError):
+        decode_large(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -74,6 +74,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         options.conflicts,
         options.r > 1,
         covered,
+        _is_judged_by_keys(plan, options),
         options.execution_stats,
         None if options.selector.members is None else options.selector.members | options.fields.members(),
         limits.QUERY_SECONDS,
@@ -85,6 +86,11 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
     if batch.rest is None:
         return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.tail())))
     return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
+
+
+def _is_judged_by_keys(plan: Plan, options: Options) -> bool:
+    """Return True if the keys of the index tell whether a document matches, and no part of it is picked or added."""
+    return not options.fields.fields and not options.conflicts and plan.index.covers(options.selector.fields)
 
 
 async def explain(exchange: Exchange) -> Response:
