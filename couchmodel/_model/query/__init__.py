@@ -1,6 +1,6 @@
 """Queries as values: conditions, an order and limits, and their translation to a Mango selector.
 
-- ``query`` is the query. ``selector``, ``ordering`` and ``id_bounds`` translate it.
+- ``query`` is the query, ``source`` its view of the repository. ``selector``, ``ordering`` and ``id_bounds`` translate it.
 - ``indexes`` chooses the index before a query is sent, ``implication`` says when a partial one may serve, and ``scans``
   advises where none does.
 - ``readers`` make results of rows; ``pages``, ``prefetch``, ``aggregates`` and ``back_links`` build on them.

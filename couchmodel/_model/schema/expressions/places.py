@@ -1,14 +1,20 @@
 """Places in a stored document: what an expression, an order or an assignment is about."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["Assignment", "Ordering", "Place", "Placed", "mango_path", "place_of"]
+__all__ = ["Assignment", "Ordering", "Place", "Placed", "mango_path", "place_of", "split_path"]
 
 
 def mango_path(names: Iterable[str]) -> str:
     """Return the path of names in Mango's notation, with dots and backslashes inside a name escaped."""
     return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
+
+
+def split_path(path: str) -> list[str]:
+    """Return the names of a path in Mango's notation."""
+    return [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:\\.|[^.\\])+", path)]
 
 
 class Place(NamedTuple):
