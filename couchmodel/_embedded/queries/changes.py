@@ -142,6 +142,7 @@ def parse_since(text: str, database: Database) -> int | None:
     Raises:
         BadRequestError: the text is no sequence id.
     """
+    # Its number is looked up when the feed begins, inside a read.
     if text == "now":
         return None
     found = _SINCE.fullmatch(text)
@@ -150,6 +151,8 @@ def parse_since(text: str, database: Database) -> int | None:
     number, opaque = parse_digits(found[1]), found[2]
     if number > limits.LARGEST_NUMBER:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
+    # A client that followed a dropped database of this name begins anew: it would miss the changes up to its old
+    # number.
     return number if opaque in (None, database.uuid) else 0
 
 

@@ -70,7 +70,9 @@ def differences(
         tree = _read_tree(connection, database_id, id)
         missing = tree.missing(list(map(Rev.parse, revs)))
         if missing:
+            # As `couch_db:possible_ancestors`.
             # A leaf as new as the missing revisions cannot be their ancestor.
+            # Replicators ask for the attachments since these ancestors (`atts_since`), and send only what is newer.
             newest = max(rev.generation for rev in missing)
             ancestors = [str(leaf) for leaf in tree.leaves if leaf.generation < newest]
             found[id] = Difference(list(map(str, missing)), ancestors)
@@ -151,6 +153,7 @@ def _open(
         options = options._replace(attachments=True, atts_since=requested.atts_since)
     found = open_revisions(connection, database_id, id, revs, options, latest, drawn=True)
     if not found:
+        # CouchDB writes the atom `undefined` for the revision that was not named.
         return [_error_row(id, "undefined", "not_found", "missing")]
     return [_error_row(id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]
 

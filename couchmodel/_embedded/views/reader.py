@@ -108,6 +108,7 @@ def read_rows(
     Rows of one document with the same key come in the order of their positions in both directions.
     """
     condition, values = _condition(span, after)
+    # As CouchDB: the rows of one document with one key keep their order when a view is read backwards.
     order = "key DESC, id DESC, position" if span.descending else "key, id, position"
     rows = connection.execute(
         "SELECT key, id, position, emitted, value FROM view_row WHERE view_index = ? AND view = ?"
@@ -152,6 +153,7 @@ def has_strings(connection: Connection, index: int, view: int, span: Span) -> bo
     """Return True if a value of a span is a string. Values are compared as JSON, where a quotation mark sorts first."""
     condition, values = _condition(span, None)
     found = connection.execute(
+        # The first characters of JSON values: `"` is 22, `-` is 2d, and digits, literals, `[` and `{` come after it.
         f"SELECT 1 FROM view_row WHERE view_index = ? AND view = ?{condition} AND value < x'2d' LIMIT 1",
         (index, view, *values),
     )
@@ -175,6 +177,7 @@ def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
     low, high = ("<=", ">") if span.descending else (">=", "<")
     start = span.start if after is None else after[:2]
     if start is not None:
+        # A row value, which SQLite finds in the primary key by one search.
         conditions.append(f" AND (key, id) {low} (?, ?)")
         values += start
     if after is not None:

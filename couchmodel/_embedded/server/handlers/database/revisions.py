@@ -58,6 +58,7 @@ async def bulk_get(exchange: Exchange) -> Response:
     documents = (await json_object(request)).get("docs")
     if not isinstance(documents, list):
         raise BadRequestError("Missing JSON list of 'docs'.")
+    # Each document of the body has its own (`chttpd_db:bulk_get_parse_doc_query`).
     for name in _REFUSED_PARAMETERS:
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
@@ -113,6 +114,7 @@ def _error_part(error: Mapping[str, Any]) -> Mapping[str, Any]:
 def _difference_row(difference: Difference) -> dict[str, Any]:
     row = {"missing": difference.missing}
     if difference.possible_ancestors:
+        # Left out if there are none, as in CouchDB.
         row["possible_ancestors"] = difference.possible_ancestors
     return row
 
@@ -169,6 +171,8 @@ async def _multipart_pieces(
                     yield mixed.part_head(MISSING_PART_TYPE) + to_json(_error_part(document))
                     continue
                 whole = bundle_document(store, document)
+                # CouchDB names only parts that are multipart bodies themselves: a plain one has its id and revision in
+                # its JSON.
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else EMPTY
                 yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:
