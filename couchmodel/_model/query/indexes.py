@@ -83,6 +83,7 @@ def _stored_index(model: Any, name: str, paths: tuple[str, ...], where: Any) -> 
             selector = build_selector([where if isinstance(where, Mapping) else where(model)], model=model)
         except (QueryError, AttributeError) as error:
             raise ConfigurationError(f"{model.__name__}: where= of the index {name!r}: {error}") from None
+    # The name of the model is left out, so that two models share an index.
     digest = blake2b(encode([name, list(paths), selector]), digest_size=8).hexdigest()
     return ModelIndex(name, f"{INDEX_DESIGN_PREFIX}{digest}", paths, selector)
 
@@ -109,6 +110,7 @@ def choose_index(
     if not indexes:
         return None
     sort = [ordering.path for ordering in order]
+    # Three questions about a path: must it be there, has it one value, has it a range.
     present, fixed, ranged = required_paths(selector), _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
     stored = _stored_paths.get(model)
     if stored is None:
@@ -117,9 +119,11 @@ def choose_index(
     for index in indexes:
         missing = tuple(path for path in index.paths if path not in present and path not in sort and path != "_id")
         count = _leading(index.paths, fixed)
+        # The first column with a range still narrows what is read. Columns behind it do not.
         used = count + (index.paths[count : count + 1] != () and index.paths[count] in ranged)
         is_usable = stored.issuperset(missing) and _has_order(index.paths, sort, fixed)
         is_usable = is_usable and not (for_pages and "_id" in index.paths)
+        # An index that neither narrows nor sorts reads as much as a scan, and reads it in another order.
         if is_usable and (used or sort or index.where) and implies(selector, index.where):
             found.append(_Candidate(index, missing, count, used))
     if not found:

@@ -40,6 +40,7 @@ _NONE: Final = StorageOptions()
 
 def storage_options(info: FieldInfo) -> StorageOptions:
     """Return the storage options of a field. Those of its default come before those inside its annotation."""
+    # pydantic keeps metadata that it does not know, and merges those of `Annotated` and of the default into one list.
     for each in info.metadata:
         if isinstance(each, StorageOptions):
             return each
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
         """
 
 else:
+    # `extra` is where pydantic collects unknown options, of which it only warns.
     _OPTIONS: Final = frozenset(inspect.signature(pydantic.Field).parameters) - {"extra"}
 
     def Field(  # noqa: N802

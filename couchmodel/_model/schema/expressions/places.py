@@ -1,6 +1,5 @@
 """Places in a stored document: what an expression, an order or an assignment is about."""
 
-import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -12,9 +11,18 @@ def mango_path(names: Iterable[str]) -> str:
     return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
 
 
-def split_path(path: str) -> list[str]:
-    """Return the names of a path in Mango's notation."""
-    return [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:\\.|[^.\\])+", path)]
+def split_path(path: str) -> tuple[str, ...]:
+    r"""Return the names of a path in Mango's notation, in which a dot inside a name is written ``\.``."""
+    names, name, escaped = list[str](), "", False
+    for character in path:
+        if escaped or character not in "\\.":
+            name, escaped = name + character, False
+        elif character == "\\":
+            escaped = True
+        else:
+            names.append(name)
+            name = ""
+    return (*names, name)
 
 
 class Place(NamedTuple):
