@@ -3,7 +3,7 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
-from couchmodel._model.mixins import Timestamps
+from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
@@ -27,7 +27,9 @@ from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.versions import upgrade
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.deletions.tombstones import Tombstone
+from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
 from couchmodel._model.store.plan import Plan
 from couchmodel._model.store.repository import Repository
@@ -76,6 +78,9 @@ __all__ = [
     "BackLink",
     "BadRequestError",
     "BulkError",
+    "BulkResult",
+    "Change",
+    "ChangeFeed",
     "Condition",
     "ConfigurationError",
     "ConflictError",
@@ -84,6 +89,8 @@ __all__ = [
     "ContentTooLargeError",
     "CouchModel",
     "CouchModelError",
+    "Delete",
+    "DeleteReport",
     "DocumentError",
     "ExpectationFailedError",
     "Explanation",
@@ -117,11 +124,13 @@ __all__ = [
     "SaveReport",
     "Security",
     "ServerError",
+    "SoftDelete",
     "Stats",
     "StorageFullError",
     "StoreFileError",
     "TLSError",
     "Timestamps",
+    "Tombstone",
     "TooManyRequestsError",
     "TransportError",
     "UnauthorizedError",

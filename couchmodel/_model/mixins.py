@@ -1,12 +1,14 @@
 """Base classes that give a model a habit of many models."""
 
 from datetime import UTC, datetime
+from typing import Any, ClassVar, cast
 
 from couchmodel._model.model import CouchModel
 from couchmodel._model.schema.field_options import Field
 from couchmodel._model.schema.hooks import before_save
+from couchmodel.errors import ConfigurationError
 
-__all__ = ["Timestamps"]
+__all__ = ["SoftDelete", "Timestamps"]
 
 
 def _now() -> datetime:
@@ -28,3 +30,39 @@ class Timestamps(CouchModel):
         self.updated_at = _now()
         if self.rev is None and "created_at" not in self.model_fields_set:
             self.created_at = self.updated_at
+
+
+class SoftDelete:
+    """A document whose deletion keeps it, with remarks.
+
+    This class stands first among the base classes::
+
+        class Item(SoftDelete, CouchModel, database="stock"): ...
+
+        await item.delete(reason="sold out", by="ada")
+
+    Queries, views and counts do not see what was deleted. ``Item.repository().deleted()`` finds it, and
+    ``restore(id)`` stores it again.
+    """
+
+    __verbs__: ClassVar[bool] = True
+    __keeps_deleted__: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Refuse a class in which another base class comes first."""
+        super().__init_subclass__(**keywords)
+        owner = next(kind for kind in cls.__mro__ if "delete" in vars(kind))
+        if owner is CouchModel:
+            raise ConfigurationError(
+                f"{cls.__name__}: SoftDelete stands first, as in class {cls.__name__}(SoftDelete, CouchModel)"
+            )
+
+    async def delete(self, /, **remarks: Any) -> None:
+        """Delete the revision that the document was loaded or saved as, and keep what is stored of it.
+
+        ``remarks`` are JSON values, such as a reason or a name. Raises DocumentError for others; ConflictError, with
+        ``base``, ``mine`` and ``theirs``, if another revision is stored by now; NotFoundError if it is deleted already;
+        ConfigurationError if the document is not stored.
+        """
+        document = cast("CouchModel", self)
+        await document._find_repository().delete(document, **remarks)  # noqa: SLF001 - this is a part of the model

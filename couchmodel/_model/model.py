@@ -18,8 +18,10 @@ from couchmodel._model.schema.fields import AttachmentField, Index, is_building_
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
-from couchmodel._model.store.bulk import SaveReport
+from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
+from couchmodel._model.store.chunks import Source
 from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.guard_plan import guard_notes
 from couchmodel._model.store.plan import (
     Plan,
@@ -150,12 +152,13 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         return cls.repository().find(*conditions, on_invalid=on_invalid)
 
     @classmethod
-    async def get_many(cls, ids: Iterable[str]) -> list[Self | None]:
-        """Load documents by their ids, with few requests. None stands for one that is missing or deleted.
+    async def get_many(cls, ids: Source[str], *, on_progress: OnProgress | None = None) -> list[Self | None]:
+        """Load documents by their ids, with one request for a thousand. None stands for a missing or deleted one.
 
-        Raises NotFoundError if the database is missing; DocumentError if a document does not fit the model.
+        ``on_progress`` is called with the number of documents that are loaded. Raises NotFoundError if the database is
+        missing; DocumentError if a document does not fit the model.
         """
-        return await cls.repository().get_many(ids)
+        return await cls.repository().get_many(ids, on_progress=on_progress)
 
     @classmethod
     async def get_or_create(cls, document: Self) -> Self:
@@ -164,15 +167,35 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
 
     @classmethod
     async def save_all(
-        cls, documents: Iterable[Self], *, on_error: Literal["raise", "collect"] = "raise"
+        cls, documents: Source[Self], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
     ) -> SaveReport[Self]:
         """Store many documents with few requests; unchanged ones are left out. Return what was stored.
 
+        ``documents`` is an iterable, also an asynchronous one. An iterator is read and sent in chunks of at most a
+        thousand documents. ``on_progress`` is called with the number of documents that are done.
+
         Raises BulkError with an error for each document that was refused; the others are stored then. With
         ``on_error="collect"`` the report has these errors instead. Raises DocumentError, before anything is stored, if
-        a document does not fit its model.
+        a document of a collection does not fit its model; ConfigurationError if an object comes twice.
+        :meth:`Repository.save_all` has the details.
         """
-        return await cls.repository().save_all(documents, on_error=on_error)
+        return await cls.repository().save_all(documents, on_error=on_error, on_progress=on_progress)
+
+    @classmethod
+    def changes(
+        cls,
+        *conditions: Condition | Mapping[str, Any],
+        since: str = "0",
+        live: bool = True,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> ChangeFeed[Self]:
+        """Return the changes of documents of this model after a sequence, the latest of each document.
+
+        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
+        on until the caller leaves it, else it ends with the changes so far. :meth:`Repository.changes` has the details.
+        Raises QueryError if an argument is not a condition.
+        """
+        return cls.repository().changes(*conditions, since=since, live=live, on_invalid=on_invalid)
 
     @classmethod
     def edit(cls, id: str) -> AbstractAsyncContextManager[Self]:

@@ -194,7 +194,7 @@ async def _read_whole(
     async with aclosing(rows.batches()) as batches:
         async for batch in batches:
             for row in batch:
-                yield decode(row)
+                yield _decode_change(row)
     position.finish(rows.members)
 
 
@@ -227,7 +227,7 @@ def _check_end(feed: FeedRequest, position: FeedPosition, request: Request) -> N
 
 def _decode_row(line: bytes, request: Request) -> JSONObject:
     try:
-        row = decode(line)
+        row = _decode_change(line)
     except DocumentError:
         raise
     except ValueError:
@@ -238,6 +238,20 @@ def _decode_row(line: bytes, request: Request) -> JSONObject:
         reason = str(row.get("reason", ""))
         raise response_error(500, str(row["error"]), reason, method=request.method, path=request_target(request.path))
     return row
+
+
+def _decode_change(row: bytes) -> Any:
+    """Return the value of a row, without its document if that is nested too deeply to be read.
+
+    One such document must not stop the feed.
+    """
+    try:
+        return decode(row)
+    except DocumentError:
+        head, found, _ = row.partition(b',"doc":{')
+        if not found:
+            raise
+        return decode(head + b"}")
 
 
 async def _read_pieces(response: Response, read_timeout: float | None, request: Request) -> AsyncGenerator[bytes, None]:

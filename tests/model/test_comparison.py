@@ -27,10 +27,8 @@ STATUS = {feature: status for feature, _, status, _ in ROWS}
 NAMES = sorted(set(re.findall(r"`~([\w.]+)`", PAGE.read_text(encoding="utf-8"))))
 LOOK_UP = re.compile(r"\]\([\w/-]+\.md|\{(class|meth|func|doc)\}`")
 NOT_YET = {
-    "soft deletion": "couchmodel.SoftDelete",
     "fields and files of a model in one write": "couchmodel.File",
     "files in pieces, as in GridFS": "couchmodel.bucket.Bucket",
-    "feed of changes as models": "couchmodel.CouchModel.changes",
     "models for creation and change": "couchmodel.integrations.fastapi.Create",
 }
 

@@ -129,7 +129,7 @@ async def test_a_report_has_what_was_stored_and_what_was_refused(pies: Repositor
     stale = await pies.get("p1")
     await (await pies.get("p1")).update(rating=4)
     stale.rating, fresh = 2, Pie(id="p7", title="fresh")
-    report = await pies.save_all([stale, fresh, fresh], on_error="collect")
+    report = await pies.save_all([stale, fresh], on_error="collect")
     assert report.saved == [fresh]
     ((refused, error),) = report.refused
     assert refused is stale

@@ -170,7 +170,9 @@ async def test_a_migration_that_was_stopped_goes_on(database: Database, monkeypa
     assert (await items.migrate()).upgraded == 1200 - sum(calls) > 0
 
 
-async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(items: Repository[Item]) -> None:
+async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(
+    items: Repository[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write, calls = items._write_many, list[int]()
 
     async def late(sent: Any) -> Any:
@@ -180,7 +182,7 @@ async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(
                 old.count += 1
         return await write(sent)
 
-    items._write_many = late  # type: ignore[method-assign]
+    monkeypatch.setattr(items, "_write_many", late)
     report = await items.migrate()
     assert (report.upgraded, report.failed) == (2, [])
     assert (await items.database["1"]).json["amount"] == 5

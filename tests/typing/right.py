@@ -11,8 +11,11 @@ from couchmodel import (
     Assignment,
     Attachment,
     BackLink,
+    BulkResult,
     Condition,
     CouchModel,
+    Delete,
+    DeleteReport,
     Field,
     FieldExpression,
     Group,
@@ -214,6 +217,11 @@ async def results_have_the_type_of_what_is_asked_for() -> None:
     assert_type(await Recipe.get_or_create(Recipe(title="x", author=Author(name="A"))), Recipe)
     found: list[Recipe] = await best
     assert_type(await Recipe.save_all(found), SaveReport[Recipe])
+    assert_type(await Recipe.save_all(best, on_progress=print), SaveReport[Recipe])
+    recipes = Recipe.repository()
+    assert_type(await recipes.delete_all(best), DeleteReport[Recipe])
+    assert_type([each async for each in recipes.get_each(each.id async for each in best)], list[Recipe | None])
+    assert_type([each async for each in recipes.bulk([found[0], Delete(found[1])])], list[BulkResult[Recipe]])
 
 
 class Loan(CouchModel, database="library", type="loan"):

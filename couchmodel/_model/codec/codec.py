@@ -23,6 +23,7 @@ from couchmodel._model.schema.annotations import stored_name
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
+from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, version_of
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import EMPTY, decode, encode
@@ -213,8 +214,21 @@ def adopt_values(document: M, other: M) -> None:
         object.__setattr__(document, slot, getattr(other, slot))
 
 
-def tombstone(document: DocumentModel) -> bytes | None:
-    """Return the text of a deletion that keeps the type, so that feeds of a type see it; None without a type."""
+def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> bytes | None:
+    """Return the text of a deletion that keeps the type, so that feeds of a type see it; None without a type.
+
+    For a model of :class:`SoftDelete` it keeps all that is stored, and has the remarks. Raises DocumentError for
+    remarks that are no JSON.
+    """
+    if document.__keeps_deleted__:
+        base = base_of(document)
+        stored = decode((base and state.stored_body(base)) or b"{}")
+        kept = {name: value for name, value in stored.items() if name[:1] != "_" or name == "_attachments"}
+        own = {**_own_members(document, stored), "_deleted": True, REMARKS_MEMBER: dict(remarks)}
+        try:
+            return encode({**own, **kept, **own})
+        except DocumentError as error:
+            raise _unstorable_error(document, f"its deletion has remarks that are no JSON: {error}") from None
     if document.__declared__.type is None:
         return None
     return encode({**_own_members(document), "_deleted": True})

@@ -220,6 +220,9 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
     __declared__: ClassVar[Declaration] = Declaration()
     """What the class keywords of this model say."""
 
+    __keeps_deleted__: ClassVar[bool] = False
+    """True if the tombstones of the model's documents keep what was stored."""
+
     if TYPE_CHECKING:
         # Type checkers are to see optional fields, without the aliases.
         id: str = ""

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel
 from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
 from couchmodel._model.schema.change_marks import CHANGE_MEMBER, needs_marks
 from couchmodel._model.schema.fields import AttachmentField
+from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
 from couchmodel.errors import ConfigurationError
 
@@ -132,14 +133,8 @@ def _generated_aliases(model: Any, name: str) -> tuple[Any, ...]:
 
 def _check_stored_names(model: Any) -> None:
     """Refuse names that CouchDB keeps for itself, and names that two fields would share."""
-    taken: dict[str, str] = {}
     declared = model.__declared__
-    if declared.type is not None:
-        taken[declared.type_field] = "the type of the document"
-    if declared.version > 1:
-        taken[VERSION_MEMBER] = "the version of the schema"
-    if needs_marks(model):
-        taken[CHANGE_MEMBER] = "the mark of a change"
+    taken = _own_names(model)
     for name, info in model.__pydantic_fields__.items():
         # The id and the revision are stored as `_id` and `_rev`, and attachments have names of their own.
         if name in _OWN or is_attachment(info.annotation):
@@ -162,6 +157,21 @@ def _check_stored_names(model: Any) -> None:
                 f"{model.__name__}.{name} and {taken[stored]} would both be stored as {stored!r}: write `{hint}`"
             )
         taken[stored] = name
+
+
+def _own_names(model: Any) -> dict[str, str]:
+    """Return the names of the members that are stored beside the fields, each with what it is."""
+    taken: dict[str, str] = {}
+    declared = model.__declared__
+    if declared.type is not None:
+        taken[declared.type_field] = "the type of the document"
+    if declared.version > 1:
+        taken[VERSION_MEMBER] = "the version of the schema"
+    if model.__keeps_deleted__:
+        taken[REMARKS_MEMBER] = "the remarks of a deletion"
+    if needs_marks(model):
+        taken[CHANGE_MEMBER] = "the mark of a change"
+    return taken
 
 
 def _check_attachment_names(model: Any) -> None:

@@ -1,36 +1,113 @@
-"""Reads and writes of many documents with few requests."""
+"""The results of bulk writes, and reads of many documents with few requests."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Generic, Literal, TypeVar
 
+from couchmodel._model.store.chunks import CHUNK
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
 from couchmodel.engine._io.rows import Rows, document_text
 from couchmodel.engine.bulk import row_error, write_in_batches
 from couchmodel.errors import BulkError, CouchModelError
 
-__all__ = ["SaveReport", "delete_rows", "document_bodies", "raise_refused"]
+__all__ = [
+    "BulkResult",
+    "Delete",
+    "DeleteReport",
+    "OnError",
+    "OnProgress",
+    "Progress",
+    "Refused",
+    "SaveReport",
+    "delete_rows",
+    "document_bodies",
+    "in_order",
+]
 
 M = TypeVar("M")
 
-_KEYS: Final = 1_000
-"""The ids of one request."""
+OnError = Literal["raise", "collect"]
+
+OnProgress = Callable[[int], object]
+"""A function that is told how many documents are done: stored, deleted, unchanged or refused."""
+
+
+class Progress:
+    """The count of the documents that are done, which a function of the caller is told, if there is one."""
+
+    def __init__(self, report: OnProgress | None = None) -> None:
+        self._report = report
+        self._done = 0
+
+    def add(self, count: int) -> None:
+        """Add to the count. An exception of the caller's function passes."""
+        self._done += count
+        if self._report is not None and count:
+            self._report(self._done)
+
+
+Refused = list[tuple[M, CouchModelError]]
+"""The documents that were refused, each with its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveReport(Generic[M]):
-    """The documents that were stored, and those that were refused, each with its error."""
+    """The documents that are stored now, unchanged ones among them, and those that were refused, with their errors."""
 
     saved: list[M] = field(default_factory=list)
-    refused: list[tuple[M, CouchModelError]] = field(default_factory=list)
+    refused: Refused[M] = field(default_factory=list)
+
+    def raise_for_errors(self) -> None:
+        """Raise BulkError, with an error for each document that was refused, if there are any."""
+        _raise_refused(self.refused, len(self.saved) + len(self.refused))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReport(Generic[M]):
+    """The documents that were deleted, and those that were refused, with their errors."""
+
+    deleted: list[M] = field(default_factory=list)
+    refused: Refused[M] = field(default_factory=list)
+
+    def raise_for_errors(self) -> None:
+        """Raise BulkError, with an error for each document that was refused, if there are any."""
+        _raise_refused(self.refused, len(self.deleted) + len(self.refused))
+
+
+@dataclass(frozen=True, slots=True)
+class Delete(Generic[M]):
+    """The deletion of a document, among the documents that :meth:`Repository.bulk` saves."""
+
+    document: M
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult(Generic[M]):
+    """What became of a document of :meth:`Repository.bulk`. ``error`` is None if it was stored or deleted."""
+
+    document: M
+    error: CouchModelError | None = None
+
+
+def _raise_refused(refused: Refused[M], count: int) -> None:
+    if refused:
+        raise BulkError(f"{len(refused)} of {count} documents were refused", [error for _, error in refused])
+
+
+def in_order(refused: Refused[M], documents: Sequence[M]) -> Refused[M]:
+    """Return the refused among some documents in the order of these."""
+    if len(refused) < 2:
+        return refused
+    places = {id(document): n for n, document in enumerate(documents)}
+    return sorted(refused, key=lambda each: places[id(each[0])])
 
 
 async def document_bodies(database: Database, ids: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
     """Yield the JSON text of each document by its id; None for one that is missing or deleted."""
-    for start in range(0, len(ids), _KEYS):
-        body = encode({"keys": ids[start : start + _KEYS]})
+    for start in range(0, len(ids), CHUNK):
+        body = encode({"keys": ids[start : start + CHUNK]})
         request = Request("POST", (*database.path, "_all_docs"), {"include_docs": "true"}, body=body)
         async with aclosing(Rows(database.session, request).batches()) as batches:
             async for batch in batches:
@@ -49,8 +126,3 @@ async def delete_rows(
             if "rev" not in row:
                 refused.append((id, row_error(row, f"/{database.id}/{id}")))
     return refused
-
-
-def raise_refused(database: str, count: int, errors: Sequence[CouchModelError]) -> NoReturn:
-    """Raise BulkError for documents of a bulk write of ``count`` documents."""
-    raise BulkError(f"database {database!r} refused {len(errors)} of {count} documents", errors)

@@ -1,7 +1,7 @@
-"""The documents of a model in a database: loaded and saved, one by one and together."""
+"""The documents of a model in a database: loaded and saved, one by one."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
@@ -9,15 +9,14 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
-from couchmodel._model.store.bulk import SaveReport, document_bodies, raise_refused
+from couchmodel._model.store.bulk import Refused
 from couchmodel._model.store.edits import add_merge
-from couchmodel._model.store.hooked import has_hooks, prepare, run_hooks
+from couchmodel._model.store.hooked import prepare, run_hooks
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
-from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
-from couchmodel.engine.bulk import row_error, write_in_batches
+from couchmodel.engine.bulk import row_error
 from couchmodel.errors import (
     BadRequestError,
     ConfigurationError,
@@ -25,7 +24,6 @@ from couchmodel.errors import (
     CouchModelError,
     DocumentError,
     NotFoundError,
-    QueryError,
 )
 from couchmodel.types import BulkRow
 
@@ -38,7 +36,7 @@ _TAKEN: Final = "document {id!r} exists already: load it with get() and change i
 
 
 class StoredDocuments(Generic[M]):
-    """The documents of ``model`` in ``database``. :class:`Repository` adds queries and all that builds on them."""
+    """The documents of ``model`` in ``database``. :class:`Repository` adds all that builds on them."""
 
     def __init__(self, model: type[M], database: Database) -> None:
         self.model = model
@@ -71,22 +69,6 @@ class StoredDocuments(Generic[M]):
             if error.reason == NO_DATABASE:
                 raise
             return None
-
-    async def get_many(self, ids: Iterable[str]) -> list[M | None]:
-        """Load documents by their ids, with few requests. None stands for one that is missing or deleted.
-
-        Raises NotFoundError if the database is missing; DocumentError if a document does not fit the model.
-        """
-        if isinstance(ids, str):
-            raise QueryError(f"get_many() takes several ids, as in [{ids!r}], not a text")
-        wanted = list(ids)
-        for each in wanted:
-            self._path(each)
-        try:
-            bodies = [body async for body in document_bodies(self.database, wanted)]
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return [None if body is None else self.load(body) for body in bodies]
 
     async def get_or_create(self, document: M) -> M:
         """Return the stored document of this id; if there is none, store ``document`` and return it.
@@ -138,44 +120,6 @@ class StoredDocuments(Generic[M]):
             self._note_saved(document, body, answer["rev"])
             await run_hooks(document, "after_save")
 
-    async def save_all(
-        self, documents: Iterable[M], *, on_error: Literal["raise", "collect"] = "raise"
-    ) -> SaveReport[M]:
-        """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.
-
-        Returns what was stored, and with ``on_error="collect"`` what was refused, each with its error, such as a
-        ConflictError. Else BulkError is raised with these errors; the others are stored then. Raises DocumentError,
-        before anything is stored, if a document does not fit its model.
-        """
-        everything = list({id(document): document for document in documents}.values())
-        refused = await self.save_each(everything)
-        if refused and on_error == "raise":
-            raise_refused(self.database.id, len(everything), [error for _, error in refused])
-        failed = {id(document) for document, _ in refused}
-        return SaveReport([document for document in everything if id(document) not in failed], refused)
-
-    async def save_each(self, documents: Sequence[M]) -> list[tuple[M, CouchModelError]]:
-        """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
-        for document in documents:
-            self._check_model(document)
-        await self._load_bases(documents)
-        for document in documents:
-            await prepare(document)
-            self._path_of(document)  # refuses bad ids before anything is sent
-        sent = []
-        for document in documents:
-            if (body := codec.body_to_send(document)) is not None:
-                sent.append((document, body))
-            if turn_is_due():
-                await give_turn()
-        refused = await self._write_many(sent)
-        if sent and has_hooks([type(document) for document, _ in sent], "after_save"):
-            failed = {id(document) for document, _ in refused}
-            for document, _ in sent:
-                if id(document) not in failed:
-                    await run_hooks(document, "after_save")
-        return refused
-
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
 
@@ -215,20 +159,6 @@ class StoredDocuments(Generic[M]):
             getattr(document, name)()
         return document
 
-    async def _write_many(self, sent: list[tuple[M, bytes]]) -> list[tuple[M, CouchModelError]]:
-        refused: list[tuple[M, CouchModelError]] = []
-        unsettled = iter(sent)
-        try:
-            # The result of each request is recorded before the next one, which may fail.
-            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
-                for row in rows:
-                    document, body = next(unsettled)
-                    if error := self._note_row(row, document, body):
-                        refused.append((document, error))
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return refused
-
     def _path_of(self, document: M) -> tuple[str, ...]:
         """Return the path of a document, whose id is made of its fields if the model says so.
 
@@ -255,6 +185,16 @@ class StoredDocuments(Generic[M]):
         if "rev" in row:
             self._note_saved(document, body, row["rev"])
             return None
+        return self._row_error(row, document)
+
+    def _note_deleted_row(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
+        """Record CouchDB's row for the deletion of a document. Return the error if it was refused."""
+        if "rev" in row:
+            codec.note_deleted(document)
+            return None
+        return self._row_error(row, document)
+
+    def _row_error(self, row: BulkRow, document: M) -> CouchModelError:
         error = row_error(row, f"/{self.database.id}/{document.id}")
         if isinstance(error, ConflictError):
             error.document_id, error.mine, error.base = document.id, document, codec.base_of(document)
@@ -274,6 +214,16 @@ class StoredDocuments(Generic[M]):
                 f"{said} is no {self.model.__name__}: documents are saved and deleted by their own model"
             )
 
+    def _revision_to_delete(self, document: M) -> str:
+        """Return the revision of a document. Raises ConfigurationError if it is not one of this database."""
+        self._check_model(document)
+        self._check_repository(document)
+        if document.rev is None:
+            raise ConfigurationError(
+                f"{document.id!r} cannot be deleted, because it is not stored: load or save it first"
+            )
+        return document.rev
+
     def _check_repository(self, document: M) -> None:
         source = state.repository(document)
         if document.rev is None or source is None or (source.session, source.path) == (self.session, self.path):
@@ -285,17 +235,22 @@ class StoredDocuments(Generic[M]):
                 f" {self.database.id!r}: to store a copy there, save document.model_copy(update={{'rev': None}})"
             )
 
-    async def _load_bases(self, documents: Iterable[M]) -> None:
+    async def _load_bases(self, documents: Iterable[M], refused: Refused[M] | None = None) -> None:
         """Load the stored revisions of documents that have a revision but were not loaded, such as one of a web form.
 
         Such a document lacks the members and attachments that its model does not know. Without this, storing it would
-        lose them.
+        lose them. A document that cannot be saved here is added to ``refused``; without that, its error is raised.
         """
         unknown: list[M] = []
         for document in documents:
-            self._check_repository(document)
-            if document.rev is not None and codec.base_of(document) is None:
-                unknown.append(document)
+            try:
+                self._check_repository(document)
+                if document.rev is not None and codec.base_of(document) is None:
+                    unknown.append(document)
+            except CouchModelError as error:
+                if refused is None:
+                    raise
+                refused.append((document, error))
         if not unknown:
             return
         wanted = encode({"docs": [{"id": document.id, "rev": document.rev} for document in unknown]})

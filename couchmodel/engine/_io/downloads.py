@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from couchmodel._wire.contents import ContentDecoder, digest_of, is_stored_plain, plain_length
-from couchmodel._wire.messages import Request, Response, Stream, request_target
+from couchmodel._wire.messages import EMPTY, Request, Response, Stream, request_target
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
@@ -97,11 +97,17 @@ class Download:
 
 
 async def open_attachment(
-    session: Session, path: tuple[str, ...], start: int = 0, stop: int | None = None, known_digest: str | None = None
+    session: Session,
+    path: tuple[str, ...],
+    start: int = 0,
+    stop: int | None = None,
+    known_digest: str | None = None,
+    rev: str | None = None,
 ) -> Download | None:
     """Request an attachment or a range of it, and return its download; None if its digest is still ``known_digest``.
 
-    Raises NotFoundError; RangeNotSatisfiableError; ConfigurationError if ``stop`` is not after ``start``.
+    ``rev`` is the revision of the document that has the attachment; by default the current one. Raises NotFoundError;
+    RangeNotSatisfiableError; ConfigurationError if ``stop`` is not after ``start``.
     """
     headers = {"accept": "*/*", "accept-encoding": "gzip"}  # the bytes as they are stored, which the digest is of
     if start or stop is not None:
@@ -109,7 +115,8 @@ async def open_attachment(
         headers |= {"range": _range_header(start, stop), "accept-encoding": "identity"}
     if known_digest is not None:
         headers["if-none-match"] = f'"{known_digest.removeprefix("md5-")}"'
-    response = await session.send(Request("GET", path, headers=headers, stream=True))
+    query = EMPTY if rev is None else {"rev": rev}
+    response = await session.send(Request("GET", path, query, headers, stream=True))
     if response.status == 304:
         await response.collect()
         return None

@@ -1,0 +1,1 @@
+"""Deletions: tombstones that keep their document, and purges, which keep nothing."""

@@ -1,0 +1,62 @@
+"""The position of a consumer in the feed of changes, which is kept in a local document of the database.
+
+CouchDB stores local documents without a look at their revision. So a position is compared, before it is written, with
+the one that this consumer has read or written last.
+"""
+
+import secrets
+from typing import Any
+
+from couchmodel._wire.messages import Request, encode
+from couchmodel._wire.reasons import NO_DATABASE
+from couchmodel.engine import Database
+from couchmodel.errors import ConfigurationError, ConflictError, NotFoundError
+from couchmodel.types import JSONObject
+
+__all__ = ["Position"]
+
+
+class Position:
+    """The position of one run of a consumer."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        """Raises ConfigurationError for a name that is no text."""
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"the name of a consumer is a text, such as 'mailer', not {name!r}")
+        self._database = database
+        self._name = name
+        self._path = (*database.path, "_local", f"couchmodel-consumer-{name}")
+        self._run = secrets.token_hex(8)
+        self._known: list[JSONObject] = [{}]
+        """What may be stored, unless another consumer has written it: a write may have been carried out unanswered."""
+
+    async def read(self) -> str | None:
+        """Return the sequence that is stored; None if there is none."""
+        stored = await self._read()
+        self._known = [stored]
+        found: Any = stored.get("seq")
+        return found if isinstance(found, str) else None
+
+    async def write(self, seq: str) -> None:
+        """Store a sequence.
+
+        Raises ConflictError if another consumer of the same name has stored one meanwhile.
+        """
+        if await self._read() not in self._known:
+            raise ConflictError(
+                f"another consumer named {self._name!r} has moved the position in {self._database.id!r}",
+                hint="give each consumer a name of its own, or run one of them",
+            )
+        content: JSONObject = {"seq": seq, "run": self._run}
+        self._known.append(content)
+        await self._database.session.send(Request("PUT", self._path, body=encode(content)))
+        self._known = [content]
+
+    async def _read(self) -> JSONObject:
+        try:
+            stored: JSONObject = await self._database.session.get(self._path)
+        except NotFoundError as error:
+            if error.reason == NO_DATABASE:
+                raise
+            return {}
+        return {name: value for name, value in stored.items() if not name.startswith("_")}

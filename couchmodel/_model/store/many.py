@@ -1,0 +1,206 @@
+"""The documents of a model, many of them together: loaded and saved with few requests."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from couchmodel._model.codec import codec
+from couchmodel._model.schema import state
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.store.bulk import OnError, OnProgress, Progress, Refused, SaveReport, document_bodies, in_order
+from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
+from couchmodel._model.store.documents import StoredDocuments
+from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_hooks
+from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine.bulk import write_in_batches
+from couchmodel.errors import CouchModelError, NotFoundError, QueryError, TransportError
+from couchmodel.types import BulkRow
+
+__all__ = ["ManyDocuments"]
+
+M = TypeVar("M", bound=DocumentModel)
+
+
+class ManyDocuments(StoredDocuments[M]):
+    """The documents of ``model`` in ``database``, which are also loaded and saved in bulk."""
+
+    async def get_many(self, ids: Source[str], *, on_progress: OnProgress | None = None) -> list[M | None]:
+        """Load documents by their ids, with one request for a thousand. None stands for a missing or deleted one.
+
+        ``on_progress`` is called with the number of documents that are loaded. Raises NotFoundError if the database is
+        missing; DocumentError if a document does not fit the model.
+        """
+        found, progress, done = list[M | None](), Progress(on_progress), 0
+        async with aclosing(self.get_each(ids)) as documents:
+            async for document in documents:
+                found.append(document)
+                if len(found) - done == CHUNK:
+                    progress.add(CHUNK)
+                    done += CHUNK
+        progress.add(len(found) - done)
+        return found
+
+    async def get_each(self, ids: Source[str]) -> AsyncGenerator[M | None, None]:
+        """Yield the documents that :meth:`get_many` returns, one by one, so that they need not all be in memory."""
+        if isinstance(ids, str):
+            raise QueryError(f"get_many() takes several ids, as in [{ids!r}], not a text")
+        require_iterable("get_many", ids, "ids")
+        async with aclosing(Chunks(ids).read()) as chunks:
+            async for wanted in chunks:
+                for each in wanted:
+                    self._path(each)
+                async with aclosing(self._bodies(wanted)) as bodies:
+                    async for body in bodies:
+                        yield None if body is None else self.load(body)
+
+    async def _bodies(self, ids: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
+        try:
+            async with aclosing(document_bodies(self.database, ids)) as bodies:
+                async for body in bodies:
+                    yield body
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+
+    async def save_all(
+        self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
+    ) -> SaveReport[M]:
+        """Store documents by ``_bulk_docs``, which costs far less than one by one; unchanged ones are left out.
+
+        Returns what was stored, and with ``on_error="collect"`` what was refused, each with its error, such as a
+        ConflictError. Else BulkError is raised with these errors; the others are stored then. A document that does not
+        fit its model, or whose id cannot be used, is refused like others with ``on_error="collect"``. Else its error is
+        raised before anything is stored.
+
+        ``documents`` may be any iterable, also an asynchronous one. A collection, such as a list, is checked as a whole
+        before anything is sent. The documents of an iterator are taken, checked and sent in chunks of at most a
+        thousand, so what came before an error is stored by then. The report holds all of them; :meth:`Repository.bulk`
+        does not. ``on_progress`` is called with the number of documents that are done.
+
+        Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its documents are as they were.
+        Documents of a class that has its own ``save`` are saved by it, one by one.
+
+        Raises ConfigurationError if an object comes twice, before its chunk is sent.
+        """
+        require_iterable("save_all", documents)
+        report: SaveReport[M] = SaveReport()
+        seen, progress = set[int](), Progress(on_progress)
+        source = Chunks(documents, keep_collections=True)
+        async with aclosing(source.read()) as chunks:
+            async for chunk in chunks:
+                for document in chunk:
+                    self._check_model(document)
+                refuse_repeated("save_all", chunk, seen)
+                refused, size = await self._save_chunk(chunk, on_error, progress)
+                source.note_size(len(chunk), size)
+                failed = {id(document) for document, _ in refused}
+                report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
+                report.refused.extend(refused)
+        if on_error == "raise":
+            report.raise_for_errors()
+        return report
+
+    async def save_each(self, documents: Sequence[M]) -> Refused[M]:
+        """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
+        refused, _ = await self._save_chunk(documents, "raise", Progress())
+        return refused
+
+    async def _save_chunk(
+        self, documents: Sequence[M], on_error: OnError, progress: Progress
+    ) -> tuple[Refused[M], int]:
+        """Store documents. Return those that were refused, in their order, and the number of bytes that were sent."""
+        kinds = {type(document) for document in documents}
+        single = {kind for kind in kinds if overrides(kind, "save")}
+        together = [each for each in documents if type(each) not in single] if single else documents
+        refused: Refused[M] = []
+        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None)
+        progress.add(len(together) - len(sent))
+        refused += await self._write_many(sent, progress)
+        await self._run_after("after_save", sent, refused)
+        refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
+        return in_order(refused, documents), sum(len(body) for _, body in sent)
+
+    async def _bodies_of(
+        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None
+    ) -> list[tuple[M, bytes]]:
+        """Run the hooks of documents, and return those that have changes, each with the text to send.
+
+        A document that cannot be stored is added to ``refused``; without that, its error is raised. If anything is
+        raised, all documents are as they were.
+        """
+        hooked = {kind for kind in kinds if has_hooks([kind], "before_insert", "before_save")}
+        await self._load_bases(documents, refused)
+        failed = {id(document) for document, _ in refused or ()}
+        sent: list[tuple[M, bytes]] = []
+        before: list[tuple[M, M]] = []
+        try:
+            for document in documents:
+                if failed and id(document) in failed:
+                    continue
+                try:
+                    if type(document) in hooked:
+                        before.append((document, await prepare(document)))
+                    self._path_of(document)  # refuses bad ids before anything is sent
+                    body = codec.body_to_send(document)
+                except CouchModelError as error:
+                    if refused is None:
+                        raise
+                    refused.append((document, error))
+                    continue
+                if body is not None:
+                    sent.append((document, body))
+                if turn_is_due():
+                    await give_turn()
+        except BaseException:
+            restore_all(before)
+            raise
+        return sent
+
+    async def _write_many(
+        self,
+        sent: Sequence[tuple[M, bytes]],
+        progress: Progress | None = None,
+        note_row: Callable[[BulkRow, M, bytes], CouchModelError | None] | None = None,
+    ) -> Refused[M]:
+        """Send documents with their texts, and return those that were refused.
+
+        ``note_row`` records CouchDB's row for a document, and returns the error if there is one.
+        """
+        note_row = note_row or self._note_row
+        refused: Refused[M] = []
+        unsettled = iter(sent)
+        try:
+            # The result of each request is recorded before the next one, which may fail.
+            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
+                for row in rows:
+                    document, body = next(unsettled)
+                    if error := note_row(row, document, body):
+                        refused.append((document, error))
+                if progress is not None:
+                    progress.add(len(rows))
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        return refused
+
+    async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
+        """Run the hooks of an event for the documents that were sent and not refused."""
+        if has_hooks({type(document) for document, _ in sent}, event):
+            failed = {id(document) for document, _ in refused}
+            for document, _ in sent:
+                if id(document) not in failed:
+                    await run_hooks(document, event)
+
+    async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
+        """Save or delete documents by the method of their class, and return those that were refused."""
+        refused: Refused[M] = []
+        for document in documents:
+            repository = state.repository(document)
+            state.set_repository(document, self)
+            try:
+                await getattr(document, verb)()
+            except BaseException as error:
+                state.set_repository(document, repository)
+                if not isinstance(error, CouchModelError) or isinstance(error, TransportError):
+                    raise
+                refused.append((document, error))
+            progress.add(1)
+        return refused
