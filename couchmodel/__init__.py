@@ -3,18 +3,29 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
+from couchmodel._model.attachments.codecs import AttachmentCodec
+from couchmodel._model.attachments.fields import (
+    Attachment,
+    AttachmentBase,
+    Attachments,
+    JSONAttachment,
+    TextAttachment,
+)
+from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
 from couchmodel._model.query.back_links import BackLink
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.query import Explanation, Query
+from couchmodel._model.schema.attachments import attachment
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression, ListExpression, col
 from couchmodel._model.schema.expressions.mapped import Mapped
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.schema.field_options import Field
-from couchmodel._model.schema.fields import Index, attachment
+from couchmodel._model.schema.fields import Index
 from couchmodel._model.schema.hooks import (
     after_delete,
     after_load,
@@ -25,9 +36,9 @@ from couchmodel._model.schema.hooks import (
 )
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.versions import upgrade
-from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
@@ -38,17 +49,22 @@ from couchmodel._model.views.view import View
 from couchmodel.errors import (
     AttachmentError,
     BadRequestError,
+    BucketError,
     BulkError,
     ConfigurationError,
     ConflictError,
     ConnectError,
     ContentTooLargeError,
+    CorruptGridFile,
     CouchModelError,
     DocumentError,
     ExpectationFailedError,
+    FileExists,
     ForbiddenError,
+    InvalidOperation,
     MethodNotAllowedError,
     MultipleFoundError,
+    NoFile,
     NoIndexError,
     NotAcceptableError,
     NotFoundError,
@@ -74,9 +90,14 @@ from couchmodel.errors import (
 __all__ = [
     "Assignment",
     "Attachment",
+    "AttachmentBase",
+    "AttachmentCodec",
     "AttachmentError",
+    "AttachmentInfo",
+    "Attachments",
     "BackLink",
     "BadRequestError",
+    "BucketError",
     "BulkError",
     "BulkResult",
     "Change",
@@ -87,6 +108,7 @@ __all__ = [
     "ConnectError",
     "Connection",
     "ContentTooLargeError",
+    "CorruptGridFile",
     "CouchModel",
     "CouchModelError",
     "Delete",
@@ -96,9 +118,14 @@ __all__ = [
     "Explanation",
     "Field",
     "FieldExpression",
+    "File",
+    "FileExists",
     "ForbiddenError",
+    "ForgetReport",
     "Group",
     "Index",
+    "InvalidOperation",
+    "JSONAttachment",
     "Link",
     "Links",
     "ListExpression",
@@ -106,6 +133,7 @@ __all__ = [
     "MethodNotAllowedError",
     "MigrationReport",
     "MultipleFoundError",
+    "NoFile",
     "NoIndexError",
     "NotAcceptableError",
     "NotFoundError",
@@ -129,6 +157,7 @@ __all__ = [
     "StorageFullError",
     "StoreFileError",
     "TLSError",
+    "TextAttachment",
     "Timestamps",
     "Tombstone",
     "TooManyRequestsError",

@@ -34,6 +34,11 @@
     ├── ReplicationError              a replication by a server has failed
     ├── DocumentError                 a document and its model disagree
     ├── AttachmentError               an attachment breaks the rules of its field
+    ├── BucketError                   a bucket cannot do what was asked
+    │   ├── NoFile                    it has no such file
+    │   ├── FileExists                it has a file of this id already
+    │   ├── CorruptGridFile           a stored file is not whole
+    │   └── InvalidOperation          a cursor or a file is not in the state for this
     └── BulkError                     an exception group: one error for each refused row
 
 Client and server share it: the embedded store raises a :class:`ResponseError`, its router turns the error into an
@@ -49,17 +54,22 @@ from typing import Any, Literal
 __all__ = [
     "AttachmentError",
     "BadRequestError",
+    "BucketError",
     "BulkError",
     "ConfigurationError",
     "ConflictError",
     "ConnectError",
     "ContentTooLargeError",
+    "CorruptGridFile",
     "CouchModelError",
     "DocumentError",
     "ExpectationFailedError",
+    "FileExists",
     "ForbiddenError",
+    "InvalidOperation",
     "MethodNotAllowedError",
     "MultipleFoundError",
+    "NoFile",
     "NoIndexError",
     "NotAcceptableError",
     "NotFoundError",
@@ -334,8 +344,11 @@ class DocumentError(CouchModelError, ValueError):
     """A document and its model disagree, or the model holds a value that JSON cannot carry.
 
     ``model`` is the name of the model and ``document_id`` the id of the document. ``errors`` has a dictionary for each
-    field that is invalid, with pydantic's members ``loc``, ``msg``, ``type`` and ``input``.
+    field that is invalid, with pydantic's members ``loc``, ``msg``, ``type`` and ``input``. ``is_stored`` is True if it
+    is the stored document that does not fit, and not what was to be stored.
     """
+
+    is_stored: bool = False
 
     def __init__(self, message: str, *, model: str, document_id: str | None, errors: Sequence[dict[str, Any]]) -> None:
         super().__init__(message)
@@ -349,6 +362,29 @@ class DocumentError(CouchModelError, ValueError):
 
 class AttachmentError(CouchModelError, ValueError):
     """An attachment breaks the rules of its field (media type, size), or did not arrive whole."""
+
+
+class BucketError(CouchModelError):
+    """A bucket cannot do what was asked. The names of its subclasses are those of GridFS."""
+
+
+class NoFile(BucketError):  # noqa: N818 - the name of GridFS
+    """The bucket has no file of this id or name, or no such revision of it."""
+
+
+class FileExists(BucketError):  # noqa: N818 - the name of GridFS
+    """The bucket has a file of this id already, and keeps it."""
+
+
+class CorruptGridFile(BucketError):  # noqa: N818 - the name of GridFS
+    """A stored file is not whole: a part is missing, too short, too long, or not what was stored.
+
+    It is raised also if the file was deleted while it was read. The message names the file and the bytes.
+    """
+
+
+class InvalidOperation(BucketError):  # noqa: N818 - PyMongo's name
+    """A cursor has begun, so it cannot be changed any more."""
 
 
 class BulkError(CouchModelError, ExceptionGroup[CouchModelError]):

@@ -1,7 +1,7 @@
 """Base classes that give a model a habit of many models."""
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from couchmodel._model.model import CouchModel
 from couchmodel._model.schema.field_options import Field
@@ -64,5 +64,5 @@ class SoftDelete:
         ``base``, ``mine`` and ``theirs``, if another revision is stored by now; NotFoundError if it is deleted already;
         ConfigurationError if the document is not stored.
         """
-        document = cast("CouchModel", self)
+        document: Any = self  # of a model, which this class does not know yet
         await document._find_repository().delete(document, **remarks)  # noqa: SLF001 - this is a part of the model

@@ -5,18 +5,22 @@ from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
+from couchmodel._model.attachments.fields import attachment_of
 from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
+from couchmodel._model.codec.codec import adopt
+from couchmodel._model.codec.duplicates import duplicate
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
+from couchmodel._model.query.patches import assign_patch
 from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
+from couchmodel._model.schema.attachments import AttachmentField
 from couchmodel._model.schema.base import DocumentModel, ModelMeta
 from couchmodel._model.schema.declaration import Security, check_settings, declare
 from couchmodel._model.schema.expressions.conditions import Condition
-from couchmodel._model.schema.fields import AttachmentField, Index, is_building_class
+from couchmodel._model.schema.fields import Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
-from couchmodel._model.store.attachments import Attachment
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
@@ -36,7 +40,7 @@ from couchmodel._model.store.repository import Repository
 from couchmodel._model.store.strictness import be_strict
 from couchmodel._model.views.definition import check_views
 from couchmodel.engine import CouchDB, Database
-from couchmodel.errors import ConfigurationError
+from couchmodel.errors import ConfigurationError, DocumentError
 
 __all__ = ["Connection", "CouchModel", "connect"]
 
@@ -124,12 +128,12 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         return Repository(cls, database_of(cls, cls.__declared__.database))
 
     @classmethod
-    async def get(cls, id: str) -> Self:
-        """Load a document by its id.
+    async def get(cls, id: str, *, rev: str | None = None) -> Self:
+        """Load a document by its id; ``rev`` is an old revision of it, which CouchDB keeps until it compacts.
 
         Raises NotFoundError if it is missing or deleted; DocumentError if it does not fit the model.
         """
-        return await cls.repository().get(id)
+        return await cls.repository().get(id, rev=rev)
 
     @classmethod
     async def get_or_none(cls, id: str) -> Self | None:
@@ -210,14 +214,23 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         """
         return cls.repository().edit(id)
 
-    async def update(self, **values: Any) -> None:
+    async def update(self, patch: Mapping[str, Any] | None = None, /, **values: Any) -> None:
         """Assign values to fields by their names, and store the document, merged with what others have changed.
 
-        Nothing is changed if a value does not fit. Raises DocumentError for an unknown field and for a value that the
-        field does not take; ConflictError if a field clashes; and what :meth:`save` raises.
+        ``patch`` is a JSON merge patch (RFC 7396): it has the names and values of JSON input, and the members of
+        embedded models and dictionaries are changed one by one. Nothing is changed if a value does not fit, or if the
+        document cannot be stored with it. Raises DocumentError then, and for an unknown field; ConflictError if a field
+        clashes; and what :meth:`save` raises.
         """
+        before = self.model_copy(deep=True)
+        if patch is not None:
+            assign_patch(self, patch)
         assign_names(self, values)
-        await save_merged(self._find_repository(), self)
+        try:
+            await save_merged(self._find_repository(), self)
+        except DocumentError:
+            adopt(self, before)
+            raise
 
     async def refresh(self) -> None:
         """Load the stored revision into this document, and drop its unsaved changes.
@@ -239,13 +252,26 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         """Give the fields the values that are stored. Raises ConfigurationError if nothing is stored."""
         rollback(self)
 
-    async def save(self) -> None:
+    async def save(self, *, force: bool = False) -> None:
         """Store the document. Sends nothing if nothing has changed since it was loaded or saved.
+
+        With ``force`` it is stored in place of whatever is stored under its id, also of a deletion or of a document
+        that does not fit the model. Members that the model does not know, and attachments, are those that are stored.
 
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
         DocumentError, before anything is stored, if the document does not fit its model.
         """
-        await self._find_repository().save(self)
+        await self._find_repository().save(self, force=force)
+
+    def duplicate(self, *, id: str | None = None) -> Self:
+        """Return a copy of the document that is not stored, with the given id or a new one. Save it to store it.
+
+        It has the values of all fields. Stored attachments, and members that the model does not know, are not copied.
+        :meth:`couchmodel.engine.Document.copy` lets the server copy all that is stored. The id of a model with a
+        template for ids is made of the fields when the copy is saved. Raises ConfigurationError if no id is given and
+        the model makes none.
+        """
+        return duplicate(self, id)
 
     async def delete(self) -> None:
         """Delete the revision that the document was loaded or saved as.
@@ -271,8 +297,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
     def __back_link__(self, link: BackLink[Any]) -> Query[Any]:
         return self._find_repository().repository_of(link.model).find(link.link == self)
 
-    def __attachment__(self, field: AttachmentField) -> Attachment:
-        return Attachment(self, field, self._find_repository())
+    def __attachment__(self, field: AttachmentField) -> Any:
+        return attachment_of(self, field, self._find_repository)
 
 
 class Connection(CouchDB):

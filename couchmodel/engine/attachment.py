@@ -8,7 +8,7 @@ from couchmodel._wire.contents import digest_of, is_stored_plain, plain_length
 from couchmodel._wire.messages import JSON_TYPE, Request, request_target
 from couchmodel.engine._io.downloads import Download, open_attachment
 from couchmodel.engine._io.session import Session
-from couchmodel.engine._io.uploads import Content, UploadSource, guess_type
+from couchmodel.engine._io.uploads import Content, UploadSource
 from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
@@ -20,7 +20,7 @@ from couchmodel.errors import (
 )
 from couchmodel.types import JSONObject, WriteAnswer
 
-__all__ = ["Attachment", "attachment_path", "explain_upload_error"]
+__all__ = ["Attachment", "attachment_path", "compare_stored", "explain_upload_error"]
 
 _IDENTITY_HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity"}
 """Headers of a request for the unpacked bytes: only then does CouchDB tell their length."""
@@ -102,9 +102,10 @@ class Attachment:
     async def save(self, data: Content, content_type: str | None = None, length: int | None = None) -> WriteAnswer:
         """Store the attachment, which makes a new revision of its document.
 
-        ``data`` is bytes, an open binary file, the path of a file, or an async iterator of bytes, whose ``length`` may
-        be given. Everything except short bytes (up to 1 MiB) is streamed, and the stored attachment is then compared
-        with what was sent. If ``content_type`` is not given, it is guessed from the name of the file.
+        ``data`` is bytes or another buffer, an open file, the path of a file, an upload of a web framework, or an async
+        iterator of bytes, whose ``length`` may be given. All but short contents (up to 1 MiB) are streamed. The stored
+        attachment is then compared with what was sent. If ``content_type`` is not given, it is that of the upload, or
+        guessed from the name of the file.
 
         Unsaved changes of the document stay unsaved, and can be saved after this. Raises ConflictError if another
         revision of the document is stored by now; ConfigurationError if the document is not stored; ProtocolError if
@@ -114,12 +115,14 @@ class Attachment:
         rev = self._document.rev
         if rev is None:
             raise ConfigurationError(f"save the document before its attachment {self.id!r}")
-        source = UploadSource(data, length)
-        kind = content_type or guess_type(data)
-        answer = await _write_attachment(self._document.session, self._path, rev, source, kind)
-        # CouchDB may compress the content, and then has the digest of other bytes.
-        self.content_type, self.length, self.digest = kind, source.size, None
-        stub = {"content_type": kind, "length": source.size, "stub": True}
+        source = UploadSource(data, length, content_type)
+        await source.load_short()
+        answer, digest = await _write_attachment(self._document.session, self._path, rev, source)
+        self.content_type, self.length, self.digest = source.content_type, source.size, None
+        revpos = int(answer["rev"].partition("-")[0])
+        stub = {"content_type": self.content_type, "length": self.length, "revpos": revpos, "stub": True}
+        if digest is not None:
+            stub["digest"] = digest
         self._document.note_attachment(answer["rev"], self.id, stub)
         return answer
 
@@ -152,28 +155,25 @@ def attachment_path(document: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 async def _write_attachment(
-    session: Session, path: tuple[str, ...], rev: str, source: UploadSource, content_type: str
-) -> WriteAnswer:
-    """Store an attachment of the document whose stored revision is ``rev``.
+    session: Session, path: tuple[str, ...], rev: str, source: UploadSource
+) -> tuple[WriteAnswer, str | None]:
+    """Store an attachment of the document whose stored revision is ``rev``. Return the digest that CouchDB gave it.
 
-    Raises ConflictError; ProtocolError if a stream was not stored as it was sent; another TransportError if no answer
-    came, with a message that says what is stored.
+    Raises ConflictError; ProtocolError if the content was not stored as it was sent; another TransportError if no
+    answer came, with a message that says what is stored.
     """
-    headers = {"accept": JSON_TYPE, "content-type": content_type}
-    short_body = source.short_body
-    if short_body is None and source.length is not None:
+    headers = {"accept": JSON_TYPE, "content-type": source.content_type}
+    if source.short_body is None and source.length is not None:
         headers["content-length"] = str(source.length)
-    body = source if short_body is None else short_body
+    body = source if source.short_body is None else source.short_body
     try:
         answer: WriteAnswer = await session.json(Request("PUT", path, {"rev": rev}, headers, body))
     except ConnectError:  # nothing was sent, so nothing can be stored
         raise
     except TransportError as error:
-        is_complete = short_body is not None or source.is_complete
+        is_complete = source.short_body is not None or source.is_complete
         raise await explain_upload_error(session, path[:-1], rev, error, is_complete=is_complete) from error
-    if short_body is None:
-        await _check_stored(session, path, answer["rev"], source)
-    return answer
+    return answer, await _check_stored(session, path, answer["rev"], source)
 
 
 async def explain_upload_error(
@@ -215,18 +215,24 @@ def _describe_unknown_outcome(rev: str | None, stored: str | None) -> str:
     return f"the document is {stored or 'deleted'} now: fetch it to see whether this is by you"
 
 
-async def _check_stored(session: Session, path: tuple[str, ...], rev: str, source: UploadSource) -> None:
-    """Raise ProtocolError if a stored attachment differs from what was sent.
+async def _check_stored(session: Session, path: tuple[str, ...], rev: str, source: UploadSource) -> str | None:
+    """Return the digest of a stored attachment; None if it is not known.
 
-    CouchDB does not check that itself: it ignores Content-MD5.
+    CouchDB ignores Content-MD5, so the comparison is made here. Raises ProtocolError if the attachment differs from
+    what was sent.
     """
     try:
         headers = (await session.send(Request("HEAD", path, {"rev": rev}, _IDENTITY_HEADERS))).headers
     except NotFoundError:
-        return  # the attachment was replaced meanwhile, and this revision compacted away
-    stored = plain_length(headers), digest_of(headers) if is_stored_plain(headers) else None
-    sent = source.size, str(source.digest)
-    for there, here in zip(stored, sent, strict=True):
+        return None  # the attachment was replaced meanwhile, and this revision compacted away
+    digest = digest_of(headers)
+    compare_stored(path[-1], rev, source, plain_length(headers), digest if is_stored_plain(headers) else None)
+    return digest
+
+
+def compare_stored(name: str, rev: str, source: UploadSource, length: int | None, digest: str | None) -> None:
+    """Raise ProtocolError if the length or the digest of a stored attachment, as far as known, is not what was sent."""
+    for there, here in ((length, source.size), (digest, str(source.digest))):
         if there not in (None, here):
-            message = f"attachment {path[-1]!r} was stored in revision {rev}, but not as it was sent"
+            message = f"attachment {name!r} was stored in revision {rev}, but not as it was sent"
             raise ProtocolError(f"{message} ({there} is there, {here} was sent): save or delete it again")

@@ -9,10 +9,20 @@ from typing import Any, Final, Self
 from couchmodel._wire.answers import describe_request
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine._io.batches import Pack, group_into_requests, next_pack_length, pack_texts
+from couchmodel.engine._io.lost_answers import find_own_writes
 from couchmodel.engine._io.session import Session
 from couchmodel.engine.document import DatabaseAddress, Document
 from couchmodel.engine.view import AllDocsView
-from couchmodel.errors import ConfigurationError, ContentTooLargeError, CouchModelError, ProtocolError, response_error
+from couchmodel.errors import (
+    BadRequestError,
+    ConfigurationError,
+    ContentTooLargeError,
+    CouchModelError,
+    PreconditionFailedError,
+    ProtocolError,
+    ResponseError,
+    response_error,
+)
 from couchmodel.types import BulkRow
 
 __all__ = [
@@ -26,7 +36,14 @@ __all__ = [
 
 _TOO_LARGE: Final = ("too_large", "document_too_large", "attachment_too_large")
 # The HTTP status that CouchDB gives each error when the document is written alone; a row has no status.
-_STATUS: Final = {"conflict": 409, "forbidden": 403, "unauthorized": 401, **dict.fromkeys(_TOO_LARGE, 413)}
+_STATUS: Final = {
+    "conflict": 409,
+    "forbidden": 403,
+    "unauthorized": 401,
+    "missing_stub": 412,
+    **dict.fromkeys(_TOO_LARGE, 413),
+    **dict.fromkeys(("bad_request", "doc_validation", "illegal_docid"), 400),
+}
 
 
 class BulkOperation:
@@ -36,9 +53,9 @@ class BulkOperation:
     and ``error`` those that were refused: a conflict raises no exception here. They are None before. Documents without
     changes are not sent. With ``new_edits=False`` each document is stored as the revision that its ``_rev`` names.
 
-    Documents that do not fit into one request are sent in several. A document that is too large for the server is
-    refused without the others. If a request fails, ``response``, ``ok`` and ``error`` have the results of the requests
-    before it.
+    Documents that do not fit into one request are sent in several. If the server refuses a whole request because of one
+    document, which is too large or has a stub of a missing attachment, that document is refused without the others. If
+    a request fails, ``response``, ``ok`` and ``error`` have the results of the requests before it.
     """
 
     def __init__(self, database: DatabaseAddress, new_edits: bool = True) -> None:
@@ -243,35 +260,67 @@ async def _send_packs(
     Without ``new_edits`` CouchDB has rows only for documents that it refused, so a pack comes with all rows of its
     request. Raises ProtocolError if the number of rows is not that of the documents.
     """
-    waiting = list(group_into_requests(packs))[
-        ::-1
-    ]  # a stack, so that the halves of a request come next, in their order
+    # A stack, so that the halves of a request come next, in their order. A request is marked if CouchDB may have stored
+    # some of its documents before.
+    waiting = [(held, False) for held in group_into_requests(packs)][::-1]
     while waiting:
-        held = waiting.pop()
+        held, may_be_stored = waiting.pop()
         count = sum(pack.count for pack in held)
         request = Request("POST", (*database, "_bulk_docs"), body=_request_body(held, new_edits))
         try:
             rows: list[BulkRow] = await session.json(request)
-        except ContentTooLargeError as error:
-            # This server, or a proxy before it, has a lower limit than CouchDB's default.
+        except ResponseError as error:
+            if not _may_concern_one_document(error, held):
+                raise
             if count > 1:
-                waiting += _halve(held)[::-1]
+                may_be_stored = may_be_stored or not isinstance(error, _STORING_NOTHING)
+                waiting += [(half, may_be_stored) for half in _halve(held)][::-1]
                 continue
             for pack in held:  # one pack has the document; the others are empty
-                yield pack, [_too_large_row(pack, error)] * pack.count
+                yield pack, [_refused_row(pack, error)] * pack.count
         else:
             if new_edits and len(rows) != count:
                 raise ProtocolError(
                     f"{count} documents were sent, and {len(rows)} rows came ({describe_request(request)})"
                 )
+            if may_be_stored and new_edits:
+                rows = await _recognize_stored(session, database, held, rows)
             answered = iter(rows)
             for pack in held:
                 yield pack, list(itertools.islice(answered, pack.count)) if new_edits else rows
 
 
-def _too_large_row(pack: Pack, error: ContentTooLargeError) -> BulkRow:
-    """Return the row for a document that is too large for any request."""
-    return {"id": pack.id, "error": error.code or "too_large", "reason": error.reason}
+_STORING_NOTHING: Final = (ContentTooLargeError, BadRequestError)
+"""Errors of a request of which nothing is stored. After others, the shards of a database differ in that."""
+
+
+def _may_concern_one_document(error: ResponseError, packs: Iterable[Pack]) -> bool:
+    """Return True if a request may have been refused because of one of its documents.
+
+    It is too large for this server, or a proxy before it, which has a lower limit than CouchDB's default; its revision
+    is malformed (400); or a stub stands for an attachment that is not stored (412, or 500 after a deletion).
+    """
+    if isinstance(error, (*_STORING_NOTHING, PreconditionFailedError)):
+        return True
+    return error.status == 500 and any(b'"_attachments"' in pack.array for pack in packs)
+
+
+def _refused_row(pack: Pack, error: ResponseError) -> BulkRow:
+    """Return the row for a document that no request can have."""
+    return {"id": pack.id, "error": error.code, "reason": error.reason}
+
+
+async def _recognize_stored(
+    session: Session, database: tuple[str, ...], packs: Iterable[Pack], rows: list[BulkRow]
+) -> list[BulkRow]:
+    """Return the rows of documents that were sent again, without the conflicts of those that were stored before."""
+    refused = [n for n, row in enumerate(rows) if row.get("error") == "conflict"]
+    if not refused:
+        return rows
+    sent = list(itertools.chain.from_iterable(pack.texts() for pack in packs))
+    found = await find_own_writes(session, database, [sent[n] for n in refused])
+    stored = {n: rev for n, rev in zip(refused, found, strict=True) if rev is not None}
+    return [{"ok": True, "id": row["id"], "rev": stored[n]} if n in stored else row for n, row in enumerate(rows)]
 
 
 def _request_body(packs: Iterable[Pack], new_edits: bool) -> bytes:

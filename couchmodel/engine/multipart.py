@@ -16,8 +16,8 @@ from couchmodel._wire.multipart import (
     PartHead,
 )
 from couchmodel.engine._io.session import Session
-from couchmodel.engine._io.uploads import Upload, UploadSource, guess_type
-from couchmodel.engine.attachment import attachment_path, explain_upload_error
+from couchmodel.engine._io.uploads import Upload, UploadSource
+from couchmodel.engine.attachment import attachment_path, compare_stored, explain_upload_error
 from couchmodel.errors import ConfigurationError, ConnectError, NotFoundError, ProtocolError, TransportError
 from couchmodel.types import JSONObject, WriteAnswer
 
@@ -25,6 +25,10 @@ __all__ = ["IncomingAttachment", "IncomingDocument", "read_documents", "write_do
 
 _STUB_MEMBERS: Final = ("content_type", "digest", "length", "revpos")
 """The members of an attachment's stub that are kept of a document that arrives."""
+
+
+_SHORT_REQUEST: Final = 1024 * 1024
+"""Up to so many bytes, a document is sent with its attachments at once, and can be sent again."""
 
 
 # --- to the server
@@ -36,14 +40,16 @@ class _OutgoingAttachment(NamedTuple):
     part: AttachmentPart
     source: UploadSource
 
-    def stub(self) -> JSONObject:
-        """Return the stub for the document. If it has a digest, CouchDB compares that with the bytes it receives."""
-        stub = {"content_type": self.part.content_type, "length": self.part.length}
-        if (short_body := self.source.short_body) is not None:
-            self.source.digest.update(short_body)
-            # The digest of a stream is known only after the stub was sent.
-            stub["digest"] = str(self.source.digest)
-        return stub
+    def follow(self) -> JSONObject:
+        """Return the stub that announces the content. CouchDB compares its digest with the bytes that it receives."""
+        stub = {"content_type": self.part.content_type, "length": self.part.length, "follows": True}
+        # The digest of a stream is known only after the stub was sent.
+        return stub if self.source.short_body is None else {**stub, "digest": str(self.source.digest)}
+
+    def stub(self, rev: str) -> JSONObject:
+        """Return the stub of the attachment in a revision. CouchDB's digest is not known: the bytes may be packed."""
+        revpos = int(rev.partition("-")[0])
+        return {"content_type": self.part.content_type, "length": self.part.length, "revpos": revpos, "stub": True}
 
 
 async def write_document(
@@ -52,21 +58,23 @@ async def write_document(
     """Store a document with these attachments beside those it has.
 
     Return CouchDB's answer, and the ``_attachments`` of the document after it. Raises ConfigurationError if the length
-    of an attachment is not known; ConflictError; TransportError if no answer came, with a message that says what is
-    stored.
+    of an attachment is not known; ConflictError; ProtocolError if an attachment was not stored as it was sent; another
+    TransportError if no answer came, with a message that says what is stored.
     """
-    outgoing = [_prepare_attachment(path, name, _parse_upload(name, upload)) for name, upload in uploads.items()]
+    outgoing = [await _prepare_attachment(path, name, _parse_upload(name, each)) for name, each in uploads.items()]
     # The stubs of the others keep them: what `_attachments` does not name is removed.
     kept = {name: stub for name, stub in document.get("_attachments", {}).items() if name not in uploads}
-    stubs = {each.part.name: each.stub() for each in outgoing}
-    follow = {name: {**stub, "follows": True} for name, stub in stubs.items()}
-    body = encode({**document, "_attachments": {**kept, **follow}})
+    body = encode({**document, "_attachments": {**kept, **{each.part.name: each.follow() for each in outgoing}}})
     try:
         related = MultipartRelated(body, [each.part for each in outgoing])
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     answer = await _send_related(session, path, document.get("_rev"), related, outgoing)
-    return answer, {**kept, **{name: {**stub, "stub": True} for name, stub in stubs.items()}}
+    stubs = {each.part.name: each.stub(answer["rev"]) for each in outgoing}
+    streamed = [each for each in outgoing if each.source.short_body is None]
+    if streamed:  # CouchDB has checked all others
+        stubs |= await _check_streams(session, path, answer["rev"], streamed)
+    return answer, {**kept, **stubs}
 
 
 def _parse_upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
@@ -78,15 +86,14 @@ def _parse_upload(name: str, given: Upload | tuple[Any, ...]) -> Upload:
     return Upload(*given)
 
 
-def _prepare_attachment(path: tuple[str, ...], name: str, upload: Upload) -> _OutgoingAttachment:
+async def _prepare_attachment(path: tuple[str, ...], name: str, upload: Upload) -> _OutgoingAttachment:
     attachment_path(path, name)
-    source = UploadSource(upload.data, upload.length)
+    source = UploadSource(upload.data, upload.length, upload.content_type)
     if source.length is None:
         message = f"the length of attachment {name!r} must be known in advance: give Upload(data, type, length)"
         raise ConfigurationError(message)
-    return _OutgoingAttachment(
-        AttachmentPart(name, upload.content_type or guess_type(upload.data), source.length), source
-    )
+    await source.load_short()
+    return _OutgoingAttachment(AttachmentPart(name, source.content_type, source.length), source)
 
 
 async def _send_related(
@@ -98,13 +105,35 @@ async def _send_related(
 ) -> WriteAnswer:
     headers = {"accept": JSON_TYPE, "content-type": related.content_type, "content-length": str(related.length)}
     body = _UploadBody(related, [each.source for each in outgoing])
+    whole = b"".join([piece async for piece in body]) if related.length <= _SHORT_REQUEST else None
     try:
-        answer: WriteAnswer = await session.json(Request("PUT", path, headers=headers, body=body))
+        answer: WriteAnswer = await session.json(Request("PUT", path, headers=headers, body=whole or body))
     except ConnectError:  # nothing was sent, so nothing can be stored
         raise
     except TransportError as error:
         raise await explain_upload_error(session, path, rev, error, is_complete=body.is_complete) from error
     return answer
+
+
+async def _check_streams(
+    session: Session, path: tuple[str, ...], rev: str, outgoing: Iterable[_OutgoingAttachment]
+) -> dict[str, JSONObject]:
+    """Return the stubs of attachments that were streamed with their document, compared with what was sent.
+
+    Raises ProtocolError if one differs.
+    """
+    try:
+        stored = await session.get(path, {"rev": rev, "att_encoding_info": "true"})
+    except NotFoundError:
+        return {}  # the document was changed meanwhile, and this revision compacted away
+    checked = {}
+    for each in outgoing:
+        name, stub = each.part.name, stored.get("_attachments", {}).get(each.part.name, {})
+        # The digest of a packed content is that of the packed bytes.
+        digest = None if "encoding" in stub else stub.get("digest")
+        compare_stored(name, rev, each.source, stub.get("length", 0), digest)
+        checked[name] = {key: value for key, value in stub.items() if key in (*_STUB_MEMBERS, "stub")}
+    return checked
 
 
 class _UploadBody:
@@ -116,19 +145,10 @@ class _UploadBody:
         self.is_complete = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._related.body(map(_read_source, self._sources)):
+        async for piece in self._related.body(self._sources):
             # By identity: no content is the same object.
             self.is_complete = piece is self._related.tail
             yield piece
-
-
-async def _read_source(source: UploadSource) -> AsyncIterator[bytes]:
-    """Yield a content. A short one was counted and digested already, for its stub."""
-    if (short_body := source.short_body) is not None:
-        yield short_body
-        return
-    async for piece in source:
-        yield piece
 
 
 # --- from the server

@@ -10,6 +10,7 @@ import pytest
 
 from couchmodel import (
     BackLink,
+    BadRequestError,
     BulkError,
     ConfigurationError,
     ConflictError,
@@ -59,9 +60,9 @@ class Hooked(Note):
 class Careful(Note):
     """A model with verbs of its own."""
 
-    async def save(self) -> None:
+    async def save(self, *, force: bool = False) -> None:
         self.rank += 1
-        await super().save()
+        await super().save(force=force)
 
     async def delete(self) -> None:
         self.text = "deleted with care"
@@ -238,6 +239,14 @@ async def test_a_document_that_does_not_fit_is_refused_alone_if_errors_are_colle
     ((refused, error),) = report.refused
     assert refused is documents[1]
     assert "'n001'" in str(error)
+
+
+async def test_a_document_for_which_a_request_is_refused_is_refused_alone(notes: Repository[Note]) -> None:
+    documents = [Note(id="a"), Note(id="b", rev="garbage"), Note(id="c")]
+    with pytest.raises(BulkError, match="1 of 3") as caught:
+        await notes.save_all(documents)
+    assert [type(error) for error in caught.value.exceptions] == [BadRequestError]
+    assert await names(notes) == ["a", "c"]
 
 
 async def test_a_deletion_of_what_has_changed_is_refused_alone(notes: Repository[Note]) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from datetime import UTC, datetime
+from types import new_class
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import ConfigDict
+from pydantic import ConfigDict, create_model
 
 from couchmodel import (
     Attachment,
@@ -46,6 +47,14 @@ class Tool(Item, type="tool"):
 
 class Plain(CouchModel, type="plain"):
     name: Mapped[str] = Field(default="")
+
+
+class Animal(CouchModel, type="animal"):
+    pass
+
+
+class Cat(SoftDelete, Animal, type="cat"):
+    lives: Mapped[int]
 
 
 class Shelf(SoftDelete, Timestamps, type="shelf"):
@@ -156,6 +165,28 @@ async def test_a_document_that_was_not_loaded_is_kept_whole(items: Repository[It
     rev = (await items.get("nails")).rev
     await items.delete(Item(id="nails", rev=rev, name="from a form"))
     assert (await items.restore("nails")).name == "Nails"
+
+
+async def test_a_type_may_be_kept_where_its_base_is_not(database: Database) -> None:
+    animals = Repository(Animal, database)
+    await animals.save_all([Animal(id="a"), Cat(id="c", lives=9)])
+    assert await animals.find().delete() == 2
+    assert await deleted(animals) == {"c": {}}
+    restored = await animals.restore("c")
+    assert isinstance(restored, Cat)
+    assert restored.lives == 9
+
+
+async def test_a_class_may_have_a_deletion_of_its_own(database: Database) -> None:
+    class Signed(SoftDelete, CouchModel):
+        async def delete(self, /, **remarks: Any) -> None:
+            await super().delete(**remarks, by="ada")
+
+    signed = Repository(Signed, database)
+    await signed.save_all([Signed(id="a"), Signed(id="b")])
+    await (await signed.get("a")).delete(reason="old")
+    assert await signed.find().delete() == 1
+    assert await deleted(signed) == {"a": {"reason": "old", "by": "ada"}, "b": {"by": "ada"}}
 
 
 async def test_hooks_run_around_it(database: Database) -> None:
@@ -329,15 +360,12 @@ async def test_the_tombstone_that_has_kept_the_document_is_found_among_those_of_
 
 def test_soft_deletion_stands_first() -> None:
     with pytest.raises(ConfigurationError, match=r"class Wrong\(SoftDelete, CouchModel\)"):
-
-        class Wrong(CouchModel, SoftDelete): ...  # type: ignore[misc]
+        new_class("Wrong", (CouchModel, SoftDelete))
 
 
 def test_the_name_of_the_remarks_is_taken() -> None:
     with pytest.raises(ConfigurationError, match="the remarks of a deletion"):
-
-        class Wrong(SoftDelete, CouchModel):
-            deletion_remarks: str = ""
+        create_model("Wrong", __base__=Item, deletion_remarks=(str, ""))
 
 
 @pytest.mark.parametrize("remark", [object(), float("nan"), {1, object()}])
@@ -358,3 +386,15 @@ async def test_a_model_that_keeps_nothing_takes_no_remarks(items: Repository[Ite
     plain = await plains.get("plain")
     with pytest.raises(ConfigurationError, match="Plain keeps no remarks"):
         await plains.delete(plain, reason="x")
+
+
+async def test_a_deletion_of_many_may_have_remarks(items: Repository[Item]) -> None:
+    assert await items.find(Item.name == "Nails").delete(reason="recall") == 1
+    others = [each async for each in items.find()]
+    await items.delete_all(others, remarks={"by": "ada"})
+    assert await deleted(items) == {"nails": {"reason": "recall"}, "bolts": {"by": "ada"}, "saw": {"by": "ada"}}
+    plains = Repository(Plain, items.database)
+    with pytest.raises(ConfigurationError, match="keeps no remarks"):
+        await plains.find().delete(reason="x")
+    with pytest.raises(ConfigurationError, match="keeps no remarks"):
+        await plains.delete_all([await plains.get("plain")], remarks={"reason": "x"})

@@ -267,8 +267,11 @@ async def test_versions_of_a_conflict_are_upgraded(items: Repository[Item], couc
         await olds.resolve(await olds.get("1"))
     item = await items.get("1")
     assert {item.amount, *(each.amount for each in await items.conflicts(item))} == {6, 7}
+    others = Repository(Item, there)
+    other = await others.get("1")
     await items.resolve(item)
-    assert (item.amount, await items.conflicts(item)) == (9, [])
+    await others.resolve(other)
+    assert (item.amount, item.rev, await items.conflicts(item)) == (9, other.rev, [])
     await there.delete()
 
 
@@ -385,11 +388,9 @@ def test_the_version_of_an_upgrade_is_a_number(to: Any) -> None:
 
 
 def test_an_upgrade_is_a_static_method() -> None:
+    members = {"change": upgrade(to=2)(lambda stored: None)}
     with pytest.raises(ConfigurationError, match="@staticmethod"):
-
-        class Thing(CouchModel, version=2):
-            @upgrade(to=2)
-            def change(self) -> None: ...
+        new_class("Thing", (CouchModel,), {"version": 2}, lambda namespace: namespace.update(members))
 
 
 def test_an_upgrade_is_not_asynchronous() -> None:

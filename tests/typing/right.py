@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from datetime import date
 from enum import StrEnum
-from typing import ClassVar, Literal, assert_type
+from typing import Any, ClassVar, Literal, assert_type
 
 from pydantic import BaseModel
 
 from couchmodel import (
     Assignment,
     Attachment,
+    Attachments,
     BackLink,
     BulkResult,
     Condition,
@@ -18,7 +19,9 @@ from couchmodel import (
     DeleteReport,
     Field,
     FieldExpression,
+    File,
     Group,
+    JSONAttachment,
     Link,
     Links,
     ListExpression,
@@ -29,6 +32,7 @@ from couchmodel import (
     Repository,
     SaveReport,
     Stats,
+    TextAttachment,
     View,
     ViewRow,
     attachment,
@@ -70,6 +74,9 @@ class Recipe(CouchModel, database="recipes"):
     ingredients: Mapped[list[Ingredient]] = Field(default_factory=list)
     scores: Mapped[dict[str, float]] = Field(default_factory=dict)
     photo: Attachment = attachment()
+    leaflet: TextAttachment = attachment()
+    nutrition: JSONAttachment[Ingredient] = attachment(required=True)
+    pages: Attachments = attachment(prefix="pages/")
 
 
 class Plain(CouchModel, database="recipes"):
@@ -111,6 +118,21 @@ def fields_of_a_document_are_values(pie: Recipe) -> None:
     assert_type(pie.ingredients, list[Ingredient])
     assert_type(pie.photo.length, int | None)
     assert_type(pie.photo.stream(), AsyncIterator[bytes])
+
+
+async def attachments_have_the_type_of_their_content(pie: Recipe) -> None:
+    pie.photo = File("pie.jpg")
+    assert_type(await pie.photo.fetch(), bytes)
+    pie.leaflet = "Crust"
+    assert_type(await pie.leaflet.fetch(), str)
+    pie.nutrition = Ingredient(name="flour")
+    assert_type(await pie.nutrition.fetch(), Ingredient)
+    pie.leaflet, pie.nutrition, pie.photo = File(b"x"), File(b"{}"), None
+    assert_type(pie.leaflet, TextAttachment)
+    pie.pages["1"] = File(b"x", "image/png")
+    assert_type(await pie.pages["1"].fetch(), bytes)
+    assert_type(list(pie.pages), list[str])
+    _ = assert_type(Recipe.photo, FieldExpression[dict[str, Any]])
 
 
 def the_constructor_takes_what_was_declared() -> None:

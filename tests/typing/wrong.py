@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from couchmodel import CouchModel, Field, Mapped
+from couchmodel import Attachment, CouchModel, Field, JSONAttachment, Mapped, TextAttachment, attachment
 
 
 class Address(BaseModel):
@@ -18,6 +18,9 @@ class Recipe(CouchModel, database="x"):
     title: Mapped[str]
     rating: Mapped[int] = Field(default=0)
     tags: Mapped[list[str]] = Field(default_factory=list)
+    photo: Attachment = attachment()
+    notes: TextAttachment = attachment()
+    address: JSONAttachment[Address] = attachment()
 
 
 r = Recipe(title="x")
@@ -37,6 +40,10 @@ Recipe(title=3)  # E
 Recipe(titel="x")  # E
 Recipe()  # E
 r.rating = "x"  # E
+r.photo = "pie.jpg"  # E
+r.notes = 3  # E
+r.address = r  # E
+r.photo.size  # E
 
 
 async def assignments_have_the_type_of_their_field() -> None:

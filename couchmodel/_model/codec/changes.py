@@ -6,6 +6,7 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.fidelity import are_same
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import is_attachment
+from couchmodel._model.schema.attachments import owner_of
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel.errors import ConfigurationError
 
@@ -18,7 +19,7 @@ _GONE: Final = object()
 def is_changed(document: DocumentModel) -> bool:
     """Return True if a document differs from what is stored of it, or is not stored."""
     stored = state.stored_body(document)
-    if stored is None or document.rev is None:
+    if stored is None or document.rev is None or state.assigned_files(document):
         return True
     known = state.written_body(document, stored)
     if known is None:
@@ -41,11 +42,13 @@ def changed_fields(document: DocumentModel) -> set[str]:
         if name not in ("id", "rev") and not is_attachment(info.annotation)
     }
     fields.update(document.__pydantic_extra__ or ())
+    owners = (owner_of(type(document), name) for name in state.assigned_files(document))
+    files = {owner.field_name for owner in owners if owner is not None}
     base = codec.base_of(document)
     if base is None:
-        return fields
+        return fields | files
     fields.update(base.__pydantic_extra__ or ())
-    return {name for name in fields if not are_same(getattr(document, name, _GONE), getattr(base, name, _GONE))}
+    return files | {name for name in fields if not are_same(getattr(document, name, _GONE), getattr(base, name, _GONE))}
 
 
 def rollback(document: DocumentModel) -> None:

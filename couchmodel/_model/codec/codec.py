@@ -111,19 +111,20 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     merge of stored versions is no change of its own, and gets no mark. Raises DocumentError if the document does not
     fit its model any more.
     """
-    own_members = _marked_members if is_change else _own_members
     body, base = dump(document), base_of(document)
     before = None if base is None else dump(base)
     if body == before:
         return None
-    _check_fits(document, body)
+    text = prepend_members(_own_members(document), body)
+    _check_fits(document, body, text)
+    mark = {CHANGE_MEMBER: make_mark()} if is_change and needs_marks(type(document)) else EMPTY
     if before is None:
-        return prepend_members(own_members(document), body)
+        return prepend_members({**_own_members(document), **mark}, body) if mark else text
     stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
     merged = apply_changes(stored, decode(before), decode(body))
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    own = own_members(document, stored)
+    own = {**_own_members(document, stored), **mark}
     return None if json_equal(merged, stored) else encode({**own, **merged, **own})
 
 
@@ -141,12 +142,6 @@ def _own_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> 
     if declared.version > 1:
         own[VERSION_MEMBER] = max(declared.version, version_of(stored) or 1)
     return own
-
-
-def _marked_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
-    """Return the own members of a document that is about to be stored, with a new mark if its model needs marks."""
-    own = _own_members(document, stored)
-    return {**own, CHANGE_MEMBER: make_mark()} if needs_marks(type(document)) else own
 
 
 def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
@@ -193,8 +188,9 @@ def body_to_migrate(document: DocumentModel, text: bytes) -> bytes | None:
         written.pop(name, None)
     if json_equal(written, decode(text)):
         return None
-    _check_fits(document, body)
-    return encode({**_own_members(document), **written})
+    own = _own_members(document)
+    _check_fits(document, body, prepend_members(own, body))
+    return encode({**own, **written})
 
 
 def adopt(document: M, other: M) -> None:
@@ -212,6 +208,7 @@ def adopt_values(document: M, other: M) -> None:
     ours.update({name: value for name, value in theirs.items() if name not in ("id", "rev")})
     for slot in ("__pydantic_fields_set__", "__pydantic_extra__"):
         object.__setattr__(document, slot, getattr(other, slot))
+    state.copy_files(other, document)
 
 
 def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> bytes | None:
@@ -353,8 +350,11 @@ def _unstorable_error(document: DocumentModel, reason: str) -> DocumentError:
     return DocumentError(message, model=model, document_id=document.id, errors=[])
 
 
-def _check_fits(document: DocumentModel, body: bytes) -> None:
-    """Raise DocumentError unless the model reads ``body`` as the same document. pydantic lets any value be assigned."""
+def _check_fits(document: DocumentModel, body: bytes, text: bytes) -> None:
+    """Raise DocumentError unless the model reads ``text`` as the same document. pydantic lets any value be assigned.
+
+    ``text`` is ``body``, the JSON of the fields, with the members that are stored beside them.
+    """
     for name in document.__pydantic_extra__ or ():
         if name.startswith("_"):
             raise _unstorable_error(document, f"{name}: members that begin with an underscore are CouchDB's own")
@@ -362,7 +362,7 @@ def _check_fits(document: DocumentModel, body: bytes) -> None:
     has_constants = (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body)
     if has_constants or body.count(b"[") + body.count(b"{") > _SHALLOW:
         _check_json(document, body)
-    read = load(type(document), prepend_members(_own_members(document), body))
+    read = load(type(document), text)
     attachments = form_of(type(document)).attachments
     if is_alike(document, read, attachments):
         return

@@ -24,7 +24,7 @@ from pydantic import types as pydantic_types
 from pydantic_core import core_schema
 
 from couchmodel._model.codec.decimals import decimal_from_text, decimal_to_number, decimal_to_text
-from couchmodel._model.schema.annotations import is_attachment
+from couchmodel._model.schema.annotations import holds_several, is_attachment
 from couchmodel._model.schema.field_options import storage_options
 from couchmodel.errors import ConfigurationError
 
@@ -173,7 +173,11 @@ class _Adapter:
         """Return a field that is written under one name, is read under that name first, and is never left out."""
         info = getattr(place.owner, "__pydantic_fields__", {}).get(name)
         if info is not None and is_attachment(info.annotation):
-            return {**field, "schema": core_schema.with_default_schema(core_schema.any_schema(), default=None)}
+            # The stored document has stubs; the API's form does not read them. A field that is declared wrongly has no
+            # alias; the class is refused a moment later.
+            stub = [["_attachments"]] if holds_several(info.annotation) else field.get("validation_alias", [[name]])[:1]
+            anything = core_schema.with_default_schema(core_schema.any_schema(), default=None)
+            return {**field, "validation_alias": stub, "schema": anything}
         inside = replace(place, path=f"{place.path}.{name}" if place.path else name)
         changed = {key: self.adapt(value, inside) if key == "schema" else value for key, value in field.items()}
         changed.pop("serialization_exclude", None)

@@ -11,7 +11,8 @@ from couchmodel.errors import DocumentError
 
 __all__ = ["upgrading_of"]
 
-_TEXT: Final = rb'"(?:[^"\\]|\\.)*"'
+_TEXT: Final = rb'"[^"\\]*+"'
+"""A text without escapes, as ids and types mostly are. Others are parsed."""
 
 
 def upgrading_of(

@@ -1,6 +1,6 @@
 """Changes to all documents of a query. Each document is guarded by its revision."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, Self
 
 from couchmodel._model.query.assignments import assign, check_assignments
@@ -38,7 +38,9 @@ class DocumentStore(Protocol):
         """Store documents, and return those that were refused, each with its error."""
         ...
 
-    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+    async def delete_each(
+        self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any]
+    ) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given such members, and return the ids of those that were refused, with the errors."""
         ...
 
@@ -61,12 +63,12 @@ async def update_documents(query: DocumentQuery, store: DocumentStore, values: I
     return await _change(query, store, update)
 
 
-async def delete_documents(query: DocumentQuery, store: DocumentStore) -> int:
-    """Delete all documents of a query, and return how many were deleted."""
+async def delete_documents(query: DocumentQuery, store: DocumentStore, remarks: Mapping[str, Any]) -> int:
+    """Delete all documents of a query, with remarks for their tombstones, and return how many were deleted."""
 
     async def delete(part: DocumentQuery) -> _Outcome:
         stubs = await part.stubs()
-        return len(stubs), await store.delete_each(stubs)
+        return len(stubs), await store.delete_each(stubs, remarks)
 
     return await _change(query, store, delete)
 

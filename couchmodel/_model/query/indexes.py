@@ -10,6 +10,7 @@
   So a partial index is used only if the query implies it, and is then named.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -24,9 +25,22 @@ from couchmodel._wire.messages import encode
 from couchmodel.errors import ConfigurationError, QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["INDEX_DESIGN_PREFIX", "ChosenIndex", "ModelIndex", "choose_index", "indexable_paths", "model_indexes"]
+__all__ = [
+    "INDEX_DESIGN_PREFIX",
+    "ChosenIndex",
+    "ModelIndex",
+    "advise_index",
+    "choose_index",
+    "indexable_paths",
+    "model_indexes",
+    "warn_of_scan",
+]
 
 INDEX_DESIGN_PREFIX: Final = "couchmodel-index-"
+
+_log: Final = logging.getLogger("couchmodel.query")
+_warned: Final[set[tuple[type, str]]] = set()
+"""The models and advices of which a warning was logged: one is enough, a query may be sent a thousand times."""
 
 _RANGES: Final = frozenset({"$eq", "$gt", "$gte", "$lt", "$lte", "$beginsWith"})
 _INDEXABLE: Final = _RANGES | {"$exists"}
@@ -203,3 +217,31 @@ def _paths_with(selector: Mapping[str, Any], operators: Iterable[str]) -> set[st
 def _is_plain(condition: Any) -> bool:
     """Return True for a value or for operators; False for the conditions of an embedded object's members."""
     return not isinstance(condition, Mapping) or all(str(name).startswith("$") for name in condition)
+
+
+# --- queries that no index serves
+
+
+def warn_of_scan(model: type, selector: Mapping[str, Any], order: Sequence[Ordering]) -> None:
+    """Log a warning of a query that has read all documents, once for each model and advice."""
+    advice = advise_index(model, selector, order)
+    if (model, advice) not in _warned:
+        _warned.add((model, advice))
+        _log.warning("a query of %s reads all documents of its database: %s", model.__name__, advice)
+
+
+def advise_index(model: type, selector: Mapping[str, Any], order: Sequence[Ordering]) -> str:
+    """Return the advice for a query that no index serves: the index to declare."""
+    own = _type_field(model)
+    paths = [path for path in indexable_paths(selector) if path not in ("_id", own)]
+    paths += [ordering.path for ordering in order if ordering.path not in ("_id", *paths)]
+    if not paths:
+        return "no index serves its conditions, so keep it to few documents, or declare a View"
+    said = ", ".join(map(repr, paths[:4]))
+    return f"declare Index({said}) on {model.__name__} and call apply()"
+
+
+def _type_field(model: Any) -> str | None:
+    declared = model.__declared__
+    field: str = declared.type_field
+    return field if declared.type is not None else None

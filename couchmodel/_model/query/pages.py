@@ -13,8 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from couchmodel._model.query.indexes import ChosenIndex, choose_index
-from couchmodel._model.query.scans import advise_index
+from couchmodel._model.query.indexes import ChosenIndex, advise_index, choose_index
 from couchmodel._model.query.selector import all_of
 from couchmodel._model.schema.expressions.places import Ordering
 from couchmodel._wire.messages import decode, encode

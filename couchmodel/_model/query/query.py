@@ -12,12 +12,11 @@ from pydantic import BaseModel
 from couchmodel._model.query import changes, pages
 from couchmodel._model.query.aggregates import Average, Largest, Smallest, Sum
 from couchmodel._model.query.id_bounds import separate_id_bounds
-from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths
+from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths, warn_of_scan
 from couchmodel._model.query.ordering import read_order
 from couchmodel._model.query.pages import Page
 from couchmodel._model.query.prefetch import fetch_links, prefetch, require_links
 from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
-from couchmodel._model.query.scans import warn_of_scan
 from couchmodel._model.query.selector import all_of, build_selector
 from couchmodel._model.query.source import DocumentSource
 from couchmodel._model.schema.expressions.conditions import Comparison, Condition, require_condition
@@ -304,13 +303,14 @@ class Query(Generic[T]):
         """
         return await changes.update_documents(self._documents(), self.source, values)
 
-    async def delete(self) -> int:
+    async def delete(self, /, **remarks: Any) -> int:
         """Delete all documents of the query. Return how many were deleted.
 
-        Each is guarded by its revision: one that changes meanwhile is looked at again. Raises BulkError if documents
-        were refused, after all others are deleted.
+        Each is guarded by its revision: one that changes meanwhile is looked at again. The tombstones of a
+        :class:`SoftDelete` model have the ``remarks``. Raises BulkError if documents were refused, after all others are
+        deleted; ConfigurationError if the model keeps no remarks; DocumentError for remarks that are no JSON.
         """
-        return await changes.delete_documents(self._documents(), self.source)
+        return await changes.delete_documents(self._documents(), self.source, remarks)
 
     async def stubs(self) -> list[JSONObject]:
         """Return the members of each document of the query that its deletion has: its id, its revision and its type."""

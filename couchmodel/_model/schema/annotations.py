@@ -21,6 +21,7 @@ __all__ = [
     "complete",
     "element_type",
     "fields_of",
+    "holds_several",
     "input_names",
     "is_attachment",
     "stored_name",
@@ -118,7 +119,14 @@ def _required(hint: Any) -> Any:
 
 def is_attachment(annotation: Any) -> bool:
     """Return True for the type of an attachment field."""
-    return hasattr(bare_type(annotation), "__declared_by__")
+    kind = bare_type(annotation)
+    return hasattr(get_origin(kind) or kind, "__holds_several__")
+
+
+def holds_several(annotation: Any) -> bool:
+    """Return True for the type of a field that has several attachments."""
+    kind = bare_type(annotation)
+    return bool(getattr(get_origin(kind) or kind, "__holds_several__", False))
 
 
 def class_annotation(owner: type, name: str) -> Any:

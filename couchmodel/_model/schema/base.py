@@ -19,11 +19,12 @@ from pydantic_core import CoreSchema, PydanticUndefined
 
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import complete
+from couchmodel._model.schema.attachments import AttachmentField, attachment, attachment_fields
 from couchmodel._model.schema.checks import check_class
 from couchmodel._model.schema.declaration import Declaration
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression, field_of
 from couchmodel._model.schema.field_options import Field
-from couchmodel._model.schema.fields import AttachmentField, attachment, is_building_class
+from couchmodel._model.schema.fields import is_building_class
 from couchmodel._model.schema.ids import fields_of_template, id_factory, new_id
 from couchmodel._model.schema.indexes import indexes_of
 from couchmodel._model.schema.links.descriptors import add_link_fields
@@ -137,6 +138,9 @@ class ModelMeta(ModelMetaclass):
             is_building_class.reset(token)
         for key, field in attachments.items():
             type.__setattr__(model, key, field)
+        for key, field in attachment_fields(model).items():
+            # pydantic keeps here how it sets each attribute.
+            model.__pydantic_setattr_handlers__[key] = field.set_value
         add_link_fields(model)
         register(model)
         for kind in model.__mro__:
@@ -252,10 +256,13 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         return found
 
     def __eq__(self, other: object) -> bool:
-        """Compare the fields of two documents without ``rev``, so that a save leaves a document equal to its copies."""
+        """Compare the fields of two documents without ``rev``, so that a save leaves a document equal to its copies.
+
+        Attachments are not compared, as their bytes are not here.
+        """
         if not isinstance(other, DocumentModel) or type(self) is not type(other):
             return NotImplemented
-        names = type(self).__pydantic_fields__.keys() - {"rev"}
+        names = type(self).__pydantic_fields__.keys() - {"rev"} - attachment_fields(type(self)).keys()
         mine, theirs = self.__dict__, other.__dict__
         return self.__pydantic_extra__ == other.__pydantic_extra__ and all(
             mine.get(name) == theirs.get(name) for name in names
@@ -271,8 +278,14 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         return state.copy_state(self, super().__deepcopy__(memo))
 
     def __getstate__(self) -> dict[Any, Any]:
-        return {**super().__getstate__(), "__stored__": state.stored_body(self)}
+        return {
+            **super().__getstate__(),
+            "__stored__": state.stored_body(self),
+            "__files__": dict(state.assigned_files(self)),
+        }
 
     def __setstate__(self, values: dict[Any, Any]) -> None:
         state.set_stored_body(self, values.pop("__stored__", None))
+        for name, file in values.pop("__files__", {}).items():
+            state.set_file(self, name, file)
         super().__setstate__(values)

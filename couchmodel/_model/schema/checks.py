@@ -6,9 +6,9 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel
 
-from couchmodel._model.schema.annotations import bare_type, input_names, is_attachment, stored_name
+from couchmodel._model.schema.annotations import bare_type, holds_several, input_names, is_attachment, stored_name
+from couchmodel._model.schema.attachments import AttachmentField, attachment_fields, is_bad_name
 from couchmodel._model.schema.change_marks import CHANGE_MEMBER, needs_marks
-from couchmodel._model.schema.fields import AttachmentField
 from couchmodel._model.schema.tombstones import REMARKS_MEMBER
 from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
 from couchmodel.errors import ConfigurationError
@@ -175,19 +175,31 @@ def _own_names(model: Any) -> dict[str, str]:
 
 
 def _check_attachment_names(model: Any) -> None:
+    """Refuse names that no attachment has, and names that two fields would share."""
     taken: dict[str, str] = {}
-    for name, info in model.__pydantic_fields__.items():
-        if not is_attachment(info.annotation):
-            continue
-        field = next(vars(base)[name] for base in model.__mro__ if isinstance(vars(base).get(name), AttachmentField))
-        if field.name.startswith("_"):
+    prefixes: dict[str, str] = {}
+    for name, field in attachment_fields(model).items():
+        several = holds_several(model.__pydantic_fields__[name].annotation)
+        if several and field.has_name:
+            raise ConfigurationError(f"{model.__name__}.{name} has several attachments: write prefix=, not name=")
+        if not several and field.prefix is not None:
+            raise ConfigurationError(f"{model.__name__}.{name} is one attachment: write name=, or declare Attachments")
+        stored, others = (field.prefix or "", prefixes) if several else (field.name, taken)
+        if stored and is_bad_name(f"{stored}x" if several else stored):
             raise ConfigurationError(
-                f"{model.__name__}.{name} would be stored as {field.name!r}, and CouchDB keeps names that begin with an"
-                " underscore for itself"
+                f"{model.__name__}.{name} would be stored as {stored!r}, and CouchDB keeps names that begin with an"
+                " underscore for itself, while '.' and '..' are steps in a path"
             )
-        if field.name in taken:
+        if stored in others:
+            hint = 'attachment(prefix="…")' if several else 'attachment(name="…")'
             raise ConfigurationError(
-                f"{model.__name__}.{name} and {taken[field.name]} are both the attachment {field.name!r}:"
-                ' write `attachment(name="…")`'
+                f"{model.__name__}.{name} and {others[stored]} are both the attachment {stored!r}: write `{hint}`"
             )
-        taken[field.name] = name
+        others[stored] = name
+    for prefix, name in prefixes.items():
+        for other, owner in (taken | prefixes).items():
+            if prefix and other != prefix and other.startswith(prefix):
+                raise ConfigurationError(
+                    f"{model.__name__}.{owner} and {model.__name__}.{name} would both have the attachment {other!r}:"
+                    " give one of them another prefix or name"
+                )

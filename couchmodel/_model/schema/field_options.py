@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pydantic
@@ -22,12 +22,14 @@ __all__ = ["Field", "StorageOptions", "counts_equal_changes", "storage_options"]
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """The options of a field that concern its storage. They are kept among the metadata of the field."""
+    """The options of a field beside pydantic's, of its storage and of web APIs. They are among its metadata."""
 
     stored_as: str | None = None
     index: bool = False
     merge: "MergePolicy | None" = None
     merge_key: str | None = None
+    read_only: bool = False
+    write_only: bool = False
 
 
 MergePolicy = Literal["sum", "union", "max", "min", "mine", "theirs"] | Callable[[Any, Any, Any], Any]
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
         index: bool = False,
         merge: MergePolicy | None = None,
         merge_key: str | None = None,
+        read_only: bool = False,
+        write_only: bool = False,
         default_factory: Callable[[], Any] | Callable[[dict[str, Any]], Any] | None = None,
         alias: str | None = None,
         alias_priority: int | None = None,
@@ -104,12 +108,14 @@ if TYPE_CHECKING:
         field. ``merge`` says how two versions of the field are merged that both sides have changed: ``"sum"`` of both
         changes, ``"union"`` of collections, ``"max"``, ``"min"``, ``"mine"``, ``"theirs"``, or a function of the base
         (None if it is not known), mine and theirs. ``merge_key`` is the field by which the models of a list are merged
-        one by one. Raises ConfigurationError for an unknown option, and for a name that is none.
+        one by one. ``read_only=True`` lets no client of a web API set the field, and ``write_only=True`` shows it to
+        none. Raises ConfigurationError for an unknown option, and for a name that is none.
         """
 
 else:
     # `extra` is where pydantic collects unknown options, of which it only warns.
     _OPTIONS: Final = frozenset(inspect.signature(pydantic.Field).parameters) - {"extra"}
+    _OWN_OPTIONS: Final = [each.name for each in fields(StorageOptions)]
 
     def Field(  # noqa: N802
         default: Any = pydantic.fields.PydanticUndefined,
@@ -118,6 +124,8 @@ else:
         index: bool = False,
         merge: Any = None,
         merge_key: str | None = None,
+        read_only: bool = False,
+        write_only: bool = False,
         **options: Any,
     ) -> Any:
         """Declare a field, with the options of pydantic's ``Field`` and some of its own.
@@ -127,18 +135,21 @@ else:
         field. ``merge`` says how two versions of the field are merged that both sides have changed: ``"sum"`` of both
         changes, ``"union"`` of collections, ``"max"``, ``"min"``, ``"mine"``, ``"theirs"``, or a function of the base
         (None if it is not known), mine and theirs. ``merge_key`` is the field by which the models of a list are merged
-        one by one. Raises ConfigurationError for an unknown option, and for a name that is none.
+        one by one. ``read_only=True`` lets no client of a web API set the field, and ``write_only=True`` shows it to
+        none. Raises ConfigurationError for an unknown option, and for a name that is none.
         """
         for name in options.keys() - _OPTIONS:
-            raise ConfigurationError(
-                f"Field() has no option {name!r}{nearest(name, [*_OPTIONS, 'stored_as', 'index', 'merge'])}"
-            )
+            raise ConfigurationError(f"Field() has no option {name!r}{nearest(name, [*_OPTIONS, *_OWN_OPTIONS])}")
         if stored_as is not None and (not isinstance(stored_as, str) or not stored_as):
             raise ConfigurationError(f"stored_as is the name of a member, and {stored_as!r} is none")
         if merge is not None and merge not in _POLICIES and not callable(merge):
             raise ConfigurationError(f"merge={merge!r} is no policy: use {', '.join(_POLICIES)}, or a function")
+        if write_only:
+            options["exclude"] = True
         info = pydantic.Field(default, **options)
-        own = StorageOptions(stored_as, index, merge, merge_key)
+        if read_only and write_only:
+            raise ConfigurationError("a field is read_only or write_only: one that is both is no part of an API")
+        own = StorageOptions(stored_as, index, merge, merge_key, read_only, write_only)
         if own != _NONE:
             info.metadata.append(own)
         return info

@@ -3,16 +3,22 @@
 It is kept in slots beside pydantic's own. A load sets it; a document that was only built has none.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from couchmodel._wire.messages import decode, encode
 
 __all__ = [
     "SLOTS",
+    "assigned_files",
+    "copy_files",
     "copy_state",
+    "forget_files",
     "note_sent_body",
     "note_unanswered",
     "repository",
+    "set_file",
     "set_id",
     "set_repository",
     "set_rev",
@@ -23,9 +29,11 @@ __all__ = [
     "written_body",
 ]
 
-SLOTS: Final = ("__repository__", "__stored__", "__unanswered__", "__written__")
+SLOTS: Final = ("__files__", "__repository__", "__stored__", "__unanswered__", "__written__")
 
 D = TypeVar("D")
+
+_NO_FILES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 _set_slot: Final = object.__setattr__  # pydantic's own __setattr__ would record or refuse the assignment
 _get_slot: Final = object.__getattribute__  # pydantic's own __getattr__ searches for an empty slot, in Python
@@ -92,8 +100,36 @@ def set_repository(document: object, repository: object) -> None:
     _set_slot(document, "__repository__", repository)
 
 
+def assigned_files(document: object) -> Mapping[str, Any]:
+    """Return the files that were assigned and are not stored yet, by the names of their attachments.
+
+    None stands for an attachment that the next save removes.
+    """
+    found: Mapping[str, Any] | None = _slot(document, "__files__")
+    return found or _NO_FILES
+
+
+def set_file(document: object, name: str, file: object) -> None:
+    """Assign a file to an attachment; None removes it."""
+    _set_slot(document, "__files__", {**assigned_files(document), name: file})
+
+
+def forget_files(document: object, files: Mapping[str, Any]) -> None:
+    """Forget assigned files, because they are stored. What was assigned to the same names since then stays."""
+    stored = files.items()
+    kept = {name: file for name, file in assigned_files(document).items() if (name, file) not in stored}
+    _set_slot(document, "__files__", kept)
+
+
+def copy_files(document: object, copy: object) -> None:
+    """Assign the same files to ``copy`` as to ``document``, and no others."""
+    if assigned_files(document) or assigned_files(copy):
+        _set_slot(copy, "__files__", dict(assigned_files(document)))
+
+
 def copy_state(document: object, copy: D) -> D:
     """Give ``copy`` the storage state of ``document``, and return it."""
+    copy_files(document, copy)
     set_stored_body(copy, stored_body(document))
     set_repository(copy, repository(document))
     return copy

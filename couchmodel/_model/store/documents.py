@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final, Generic, TypeVar
 
+from couchmodel._model.attachments.upload import check_required, prepare_files, send_with_files
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
 from couchmodel._model.schema import state
@@ -12,7 +13,8 @@ from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import Refused
 from couchmodel._model.store.edits import add_merge
 from couchmodel._model.store.hooked import prepare, run_hooks
-from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._model.store.overwriting import save_over
+from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.engine import Database
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
@@ -47,15 +49,22 @@ class StoredDocuments(Generic[M]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.__name__} in {self.database.id!r}>"
 
-    async def get(self, id: str) -> M:
-        """Load a document by its id.
+    async def get(self, id: str, *, rev: str | None = None) -> M:
+        """Load a document by its id; ``rev`` is an old revision of it, or another version that replication has left.
 
-        Raises NotFoundError if it is missing or deleted; DocumentError if it does not fit the model.
+        CouchDB keeps old revisions until it compacts the database. Saving one is a conflict, unless ``force`` is given.
+
+        Raises NotFoundError if it is missing or deleted; BadRequestError if ``rev`` is no revision; DocumentError if
+        the document does not fit the model.
         """
         try:
-            response = await self.session.send(Request("GET", self._path(id)))
+            response = await self.session.send(Request("GET", self._path(id), {} if rev is None else {"rev": rev}))
         except NotFoundError as error:
+            if rev is not None and error.reason != NO_DATABASE:
+                error.hint = f"revision {rev} was never stored here, or was compacted away"
             raise self._with_hint(error) from None
+        if rev is not None and decode(response.body).get("_deleted"):
+            raise NotFoundError("deleted", hint=f"revision {rev} of {id!r} is its deletion")
         return self.load(response.body)
 
     async def get_or_none(self, id: str) -> M | None:
@@ -85,23 +94,43 @@ class StoredDocuments(Generic[M]):
             return await self.get(document.id)
         return document
 
-    async def save(self, document: M) -> None:
+    async def save(self, document: M, *, force: bool = False) -> None:
         """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
 
+        Files that were assigned to its attachments are stored with it, in one revision.
+
+        With ``force`` it is stored in place of whatever is stored under its id: another revision, a deletion, or a
+        document that does not fit the model. Members that the model does not know, and attachments, are those that are
+        stored. Other versions that replication has left stay.
+
         Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        DocumentError, before anything is stored, if the document does not fit its model; ConfigurationError if it comes
-        from another database. An earlier save that was cancelled, or whose answer was lost, is no conflict if the
-        server carried it out.
+        DocumentError, before anything is stored, if the document does not fit its model; AttachmentError if a file
+        cannot be read or breaks the rules of its field; ConfigurationError if it comes from another database. An
+        earlier save that was cancelled, or whose answer was lost, is no conflict if the server carried it out.
         """
         self._check_model(document)
+        if force:
+            self._check_repository(document)
+            self._path_of(document)
+            await save_over(self, document)
+            return
         await self._load_bases([document])
         await prepare(document)
+        await self.send(document)
+
+    async def send(self, document: M, body: bytes | None = None) -> None:
+        """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
         path = self._path_of(document)
-        body = codec.body_to_send(document)
+        files = await prepare_files(document)
+        body = body or codec.body_to_send(document) or (state.stored_body(document) if files else None)
         if body is None:
             return
+        check_required(document)
         try:
-            answer = await self.session.json(Request("PUT", path, body=body))
+            if files:
+                stored, rev = await send_with_files(self.session, path, document, body, files)
+            else:
+                stored, rev = body, (await self.session.json(Request("PUT", path, body=body)))["rev"]
         except NO_ANSWER_ERRORS as error:
             if may_be_carried_out(error):
                 state.note_unanswered(document, body)
@@ -117,7 +146,7 @@ class StoredDocuments(Generic[M]):
         except NotFoundError as error:
             raise self._with_hint(error) from None
         else:
-            self._note_saved(document, body, answer["rev"])
+            self._note_saved(document, stored, rev)
             await run_hooks(document, "after_save")
 
     async def refresh(self, document: M) -> None:
@@ -154,7 +183,11 @@ class StoredDocuments(Generic[M]):
 
     def load(self, row: bytes) -> M:
         """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
-        document = codec.load(self.model, row, self)
+        try:
+            document = codec.load(self.model, row, self)
+        except DocumentError as error:
+            error.is_stored = True
+            raise
         for name in hooks_of(type(document), "after_load"):
             getattr(document, name)()
         return document

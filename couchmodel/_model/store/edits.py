@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
+from couchmodel._model.attachments.merge import merge_files
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import changed_fields
 from couchmodel._model.codec.three_way import UNKNOWN, Side, merge_documents
+from couchmodel._model.schema import state
 from couchmodel._retry import Backoff
 from couchmodel.errors import ConfigurationError, ConflictError
 
@@ -41,7 +43,8 @@ def add_merge(error: ConflictError) -> None:
         error.set_merge(partial(_refuse_merge, error.hint))
         return
     base = UNKNOWN if error.base is None else error.base
-    error.fields = merge_documents(base, error.mine, error.theirs).clashes
+    clashes = merge_files(error.base, error.mine, error.theirs, "theirs").clashes
+    error.fields = merge_documents(base, error.mine, error.theirs).clashes | clashes
     error.set_merge(partial(_merge, base, error.mine, error.theirs))
 
 
@@ -56,6 +59,8 @@ def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
     vars(merged).update(values)
     object.__setattr__(merged, "__pydantic_extra__", extra)
     merged.__pydantic_fields_set__.update(mine.__pydantic_fields_set__ & values.keys())
+    for name, file in merge_files(base, mine, theirs, prefer).files.items():
+        state.set_file(merged, name, file)
     return merged
 
 

@@ -1,19 +1,33 @@
-"""The documents of a model, many of them together: loaded and saved with few requests."""
+"""The documents of a model, many of them together: loaded, saved and deleted with few requests."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from couchmodel._model.attachments.inline import InlineFiles
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.bulk import OnError, OnProgress, Progress, Refused, SaveReport, document_bodies, in_order
+from couchmodel._model.store.bulk import (
+    BulkResult,
+    Delete,
+    DeleteReport,
+    OnError,
+    OnProgress,
+    Progress,
+    Refused,
+    SaveReport,
+    document_bodies,
+    in_order,
+)
 from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
 from couchmodel._model.store.documents import StoredDocuments
-from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_hooks
+from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
+from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import CouchModelError, NotFoundError, QueryError, TransportError
+from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
 from couchmodel.types import BulkRow
 
 __all__ = ["ManyDocuments"]
@@ -21,8 +35,8 @@ __all__ = ["ManyDocuments"]
 M = TypeVar("M", bound=DocumentModel)
 
 
-class ManyDocuments(StoredDocuments[M]):
-    """The documents of ``model`` in ``database``, which are also loaded and saved in bulk."""
+class ManyDocuments(StoredDocuments[M], ABC):
+    """The documents of ``model`` in ``database``, which are also loaded, saved and deleted in bulk."""
 
     async def get_many(self, ids: Source[str], *, on_progress: OnProgress | None = None) -> list[M | None]:
         """Load documents by their ids, with one request for a thousand. None stands for a missing or deleted one.
@@ -76,8 +90,9 @@ class ManyDocuments(StoredDocuments[M]):
         thousand, so what came before an error is stored by then. The report holds all of them; :meth:`Repository.bulk`
         does not. ``on_progress`` is called with the number of documents that are done.
 
-        Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its documents are as they were.
-        Documents of a class that has its own ``save`` are saved by it, one by one.
+        Small files that were assigned to attachments are sent with the others. A document with larger ones has a
+        request of its own. Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its
+        documents are as they were. Documents of a class that has its own ``save`` are saved by it, one by one.
 
         Raises ConfigurationError if an object comes twice, before its chunk is sent.
         """
@@ -99,6 +114,66 @@ class ManyDocuments(StoredDocuments[M]):
             report.raise_for_errors()
         return report
 
+    async def delete_all(
+        self,
+        documents: Source[M],
+        *,
+        remarks: Mapping[str, Any] = EMPTY,
+        on_error: OnError = "raise",
+        on_progress: OnProgress | None = None,
+    ) -> DeleteReport[M]:
+        """Delete the revisions that documents were loaded or saved as, by ``_bulk_docs``.
+
+        The tombstones of a :class:`SoftDelete` model have the ``remarks``, as those of :meth:`Repository.delete`.
+        ``documents``, ``on_error``, ``on_progress`` and hooks are as for :meth:`save_all`, and so are the errors.
+        Documents of a class that has its own ``delete`` are deleted by it, one by one.
+        """
+        require_iterable("delete_all", documents)
+        self._check_remarks(self.model, remarks)
+        report: DeleteReport[M] = DeleteReport()
+        seen, progress = set[int](), Progress(on_progress)
+        async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
+            async for chunk in chunks:
+                for document in chunk:
+                    self._check_model(document)
+                refuse_repeated("delete_all", chunk, seen)
+                refused = await self._delete_chunk(chunk, on_error, progress, remarks)
+                failed = {id(document) for document, _ in refused}
+                report.deleted.extend(each for each in chunk if id(each) not in failed)
+                report.refused.extend(refused)
+        if on_error == "raise":
+            report.raise_for_errors()
+        return report
+
+    async def bulk(
+        self, documents: Source[M | Delete[M]], *, on_progress: OnProgress | None = None
+    ) -> AsyncGenerator[BulkResult[M], None]:
+        """Store documents, and delete those in ``Delete(document)``. Yield the result for each, in their order.
+
+        ``documents`` may be any iterable, also an asynchronous one. They are taken and written in chunks of at most a
+        thousand, and two chunks at most are in memory. A chunk is written when its first result is asked for, so the
+        chunks behind the one in which the caller stops are not. All else is as for :meth:`save_all` and
+        :meth:`delete_all` with ``on_error="collect"``.
+
+        Raises ConfigurationError if an object comes twice in a chunk, before the chunk is sent.
+        """
+        require_iterable("bulk", documents)
+        source, progress = Chunks(documents), Progress(on_progress)
+        async with aclosing(source.read()) as chunks:
+            async for chunk in chunks:
+                deleted = [each.document for each in chunk if isinstance(each, Delete)]
+                saved = [each for each in chunk if not isinstance(each, Delete)]
+                for document in (*saved, *deleted):
+                    self._check_model(document)
+                refuse_repeated("bulk", (*saved, *deleted), set())
+                refused, size = await self._save_chunk(saved, "collect", progress)
+                source.note_size(len(chunk), size)
+                refused += await self._delete_chunk(deleted, "collect", progress)
+                errors = {id(document): error for document, error in refused}
+                for each in chunk:
+                    document = each.document if isinstance(each, Delete) else each
+                    yield BulkResult(document, errors.get(id(document)))
+
     async def save_each(self, documents: Sequence[M]) -> Refused[M]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
         refused, _ = await self._save_chunk(documents, "raise", Progress())
@@ -112,15 +187,20 @@ class ManyDocuments(StoredDocuments[M]):
         single = {kind for kind in kinds if overrides(kind, "save")}
         together = [each for each in documents if type(each) not in single] if single else documents
         refused: Refused[M] = []
-        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None)
-        progress.add(len(together) - len(sent))
-        refused += await self._write_many(sent, progress)
+        files = InlineFiles()
+        sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None, files)
+        progress.add(len(together) - len(sent) - len(files.large))
+        try:
+            refused += await self._write_many(sent, progress)
+        finally:
+            files.note_stored()
         await self._run_after("after_save", sent, refused)
+        refused += await self._write_one_by_one(files.large, progress)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
         return in_order(refused, documents), sum(len(body) for _, body in sent)
 
     async def _bodies_of(
-        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None
+        self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None, files: InlineFiles
     ) -> list[tuple[M, bytes]]:
         """Run the hooks of documents, and return those that have changes, each with the text to send.
 
@@ -140,7 +220,7 @@ class ManyDocuments(StoredDocuments[M]):
                     if type(document) in hooked:
                         before.append((document, await prepare(document)))
                     self._path_of(document)  # refuses bad ids before anything is sent
-                    body = codec.body_to_send(document)
+                    body = await files.body_of(document)
                 except CouchModelError as error:
                     if refused is None:
                         raise
@@ -154,6 +234,66 @@ class ManyDocuments(StoredDocuments[M]):
             restore_all(before)
             raise
         return sent
+
+    async def _delete_chunk(
+        self, documents: Sequence[M], on_error: OnError, progress: Progress, remarks: Mapping[str, Any] = EMPTY
+    ) -> Refused[M]:
+        """Delete documents, and return those that were refused, in their order."""
+        single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
+        together = [each for each in documents if type(each) not in single]
+        refused: Refused[M] = []
+        doomed: list[tuple[M, bytes]] = []
+        ready = await self._run_before_delete(together, refused if on_error == "collect" else None)
+        await self._load_bases(each for each in ready if each.__keeps_deleted__)
+        for document in ready:
+            try:
+                rev = self._revision_to_delete(document)
+                await self._delete_linked(type(document), document.id, rev)
+            except CouchModelError as error:
+                refused.append((document, error))
+            else:
+                body = codec.tombstone(document, remarks) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
+                doomed.append((document, body))
+        progress.add(len(refused))
+        refused += await self._write_many(doomed, progress, self._note_deleted_row)
+        await self._run_after("after_delete", doomed, refused)
+        refused += await self._write_by_class("delete", [each for each in documents if type(each) in single], progress)
+        return in_order(refused, documents)
+
+    async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:
+        """Run the hooks of documents, and return those that can be deleted.
+
+        One that cannot is added to ``refused``; without that, its error is raised. If anything is raised, all documents
+        are as they were.
+        """
+        doomed: list[M] = []
+        before: list[tuple[M, M]] = []
+        try:
+            for document in documents:
+                try:
+                    self._revision_to_delete(document)
+                    before.append((document, await run_before(document, "before_delete")))
+                except CouchModelError as error:
+                    if refused is None:
+                        raise
+                    refused.append((document, error))
+                else:
+                    doomed.append(document)
+        except BaseException:
+            restore_all(before)
+            raise
+        return doomed
+
+    def _check_remarks(self, model: type[DocumentModel], remarks: Mapping[str, Any]) -> None:
+        if remarks and not model.__keeps_deleted__:
+            raise ConfigurationError(f"{model.__name__} keeps no remarks: let it inherit SoftDelete first")
+
+    @abstractmethod
+    async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
+        """Delete what links to a document and is to be deleted with it, by the rules of links.
+
+        Raises DocumentError if a link refuses the deletion.
+        """
 
     async def _write_many(
         self,
@@ -188,6 +328,19 @@ class ManyDocuments(StoredDocuments[M]):
             for document, _ in sent:
                 if id(document) not in failed:
                     await run_hooks(document, event)
+
+    async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
+        """Save documents with their files, each by a request of its own, and return those that were refused."""
+        refused: Refused[M] = []
+        for document in documents:
+            try:
+                await self.send(document)
+            except TransportError:
+                raise
+            except CouchModelError as error:
+                refused.append((document, error))
+            progress.add(1)
+        return refused
 
     async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
         """Save or delete documents by the method of their class, and return those that were refused."""

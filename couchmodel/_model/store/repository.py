@@ -1,54 +1,40 @@
 """The repository of a model: documents of one type in one database."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
+from couchmodel._model.query.indexes import advise_index
 from couchmodel._model.query.query import Query
-from couchmodel._model.query.scans import advise_index
-from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.expressions.conditions import Condition, require_condition
+from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
-from couchmodel._model.schema.kinds import kind_selector
 from couchmodel._model.store.binding import database_of
 from couchmodel._model.store.bulk import (
-    BulkResult,
-    Delete,
-    DeleteReport,
-    OnError,
-    OnProgress,
     Progress,
-    Refused,
     delete_rows,
     document_bodies,
-    in_order,
 )
-from couchmodel._model.store.chunks import Chunks, Source, refuse_repeated, require_iterable
+from couchmodel._model.store.changing import ChangingDocuments
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.edits import Turn, save_merged
-from couchmodel._model.store.feeds.changes import Change, ChangeFeed, open_feed
-from couchmodel._model.store.feeds.consumers import consume_changes
-from couchmodel._model.store.feeds.positions import Position
-from couchmodel._model.store.hooked import has_hooks, overrides, restore_all, run_before, run_hooks
+from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
-from couchmodel._model.store.many import ManyDocuments
 from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
-from couchmodel._wire.messages import Request, document_path, encode
+from couchmodel._wire.messages import EMPTY, Request, document_path, encode
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
 from couchmodel.errors import (
     BadRequestError,
-    ConfigurationError,
     ConflictError,
     CouchModelError,
     DocumentError,
@@ -69,7 +55,7 @@ _turn: Final = Turn()
 _INDEX_RULE: Final = "an index can be used only if each of its fields is in the sort order or in a condition"
 
 
-class Repository(ManyDocuments[M]):
+class Repository(ChangingDocuments[M]):
     """The documents of ``model`` in ``database``. Use it if a model has several databases, for example of tenants.
 
     The methods of the model, such as ``Recipe.get(…)``, do the same in the database that the model is bound to.
@@ -84,8 +70,7 @@ class Repository(ManyDocuments[M]):
         comes from another database, or if its model keeps no remarks.
         """
         rev = self._revision_to_delete(document)
-        if remarks and not document.__keeps_deleted__:
-            raise ConfigurationError(f"{type(document).__name__} keeps no remarks: let it inherit SoftDelete first")
+        self._check_remarks(type(document), remarks)
         if document.__keeps_deleted__:
             await self._load_bases([document])
         await run_before(document, "before_delete")
@@ -103,61 +88,11 @@ class Repository(ManyDocuments[M]):
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
 
-    async def delete_all(
-        self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
-    ) -> DeleteReport[M]:
-        """Delete the revisions that documents were loaded or saved as, by ``_bulk_docs``.
-
-        ``documents``, ``on_error``, ``on_progress`` and hooks are as for :meth:`save_all`, and so are the errors.
-        Documents of a class that has its own ``delete`` are deleted by it, one by one.
-        """
-        require_iterable("delete_all", documents)
-        report: DeleteReport[M] = DeleteReport()
-        seen, progress = set[int](), Progress(on_progress)
-        async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
-            async for chunk in chunks:
-                for document in chunk:
-                    self._check_model(document)
-                refuse_repeated("delete_all", chunk, seen)
-                refused = await self._delete_chunk(chunk, on_error, progress)
-                failed = {id(document) for document, _ in refused}
-                report.deleted.extend(each for each in chunk if id(each) not in failed)
-                report.refused.extend(refused)
-        if on_error == "raise":
-            report.raise_for_errors()
-        return report
-
-    async def bulk(
-        self, documents: Source[M | Delete[M]], *, on_progress: OnProgress | None = None
-    ) -> AsyncGenerator[BulkResult[M], None]:
-        """Store documents, and delete those in ``Delete(document)``. Yield the result for each, in their order.
-
-        ``documents`` may be any iterable, also an asynchronous one. They are taken and written in chunks of at most a
-        thousand, and two chunks at most are in memory. A chunk is written when its first result is asked for, so the
-        chunks behind the one in which the caller stops are not. All else is as for :meth:`save_all` and
-        :meth:`delete_all` with ``on_error="collect"``.
-
-        Raises ConfigurationError if an object comes twice in a chunk, before the chunk is sent.
-        """
-        require_iterable("bulk", documents)
-        source, progress = Chunks(documents), Progress(on_progress)
-        async with aclosing(source.read()) as chunks:
-            async for chunk in chunks:
-                deleted = [each.document for each in chunk if isinstance(each, Delete)]
-                saved = [each for each in chunk if not isinstance(each, Delete)]
-                for document in (*saved, *deleted):
-                    self._check_model(document)
-                refuse_repeated("bulk", (*saved, *deleted), set())
-                refused, size = await self._save_chunk(saved, "collect", progress)
-                source.note_size(len(chunk), size)
-                refused += await self._delete_chunk(deleted, "collect", progress)
-                errors = {id(document): error for document, error in refused}
-                for each in chunk:
-                    document = each.document if isinstance(each, Delete) else each
-                    yield BulkResult(document, errors.get(id(document)))
-
-    async def delete_each(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
+    async def delete_each(
+        self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any] = EMPTY
+    ) -> list[tuple[str, CouchModelError]]:
         """Delete documents, given their ids, revisions and types, and return the ids of those that were refused."""
+        self._check_remarks(self.model, remarks)
         kinds: list[type[DocumentModel]] = [self.model, *form_of(self.model).kinds.values()]
         needs_documents = any(kind.__keeps_deleted__ or overrides(kind, "delete") for kind in kinds)
         if not needs_documents and not has_hooks(kinds, "before_delete", "after_delete"):
@@ -166,57 +101,10 @@ class Repository(ManyDocuments[M]):
         current = [
             each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
         ]
-        refused = await self._delete_chunk(current, "raise", Progress())
+        refused = await self._delete_chunk(current, "raise", Progress(), remarks)
         left = {stub["_id"] for stub in stubs} - {each.id for each in current}
         stale = [(id, ConflictError(f"{id!r} was changed or deleted meanwhile")) for id in left]
         return [(document.id, error) for document, error in refused] + stale
-
-    async def _delete_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
-        """Delete documents, and return those that were refused, in their order."""
-        single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
-        together = [each for each in documents if type(each) not in single]
-        refused: Refused[M] = []
-        doomed: list[tuple[M, bytes]] = []
-        ready = await self._run_before_delete(together, refused if on_error == "collect" else None)
-        await self._load_bases(each for each in ready if each.__keeps_deleted__)
-        for document in ready:
-            try:
-                rev = self._revision_to_delete(document)
-                await delete_linked(self, type(document), document.id, rev)
-            except CouchModelError as error:
-                refused.append((document, error))
-            else:
-                body = codec.tombstone(document) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
-                doomed.append((document, body))
-        progress.add(len(refused))
-        refused += await self._write_many(doomed, progress, self._note_deleted_row)
-        await self._run_after("after_delete", doomed, refused)
-        refused += await self._write_by_class("delete", [each for each in documents if type(each) in single], progress)
-        return in_order(refused, documents)
-
-    async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:
-        """Run the hooks of documents, and return those that can be deleted.
-
-        One that cannot is added to ``refused``; without that, its error is raised. If anything is raised, all documents
-        are as they were.
-        """
-        doomed: list[M] = []
-        before: list[tuple[M, M]] = []
-        try:
-            for document in documents:
-                try:
-                    self._revision_to_delete(document)
-                    before.append((document, await run_before(document, "before_delete")))
-                except CouchModelError as error:
-                    if refused is None:
-                        raise
-                    refused.append((document, error))
-                else:
-                    doomed.append(document)
-        except BaseException:
-            restore_all(before)
-            raise
-        return doomed
 
     async def _delete_stubs(self, stubs: Sequence[JSONObject]) -> list[tuple[str, CouchModelError]]:
         refused: list[tuple[str, CouchModelError]] = []
@@ -228,6 +116,9 @@ class Repository(ManyDocuments[M]):
         kept = {id for id, _ in refused}
         doomed = [(stub["_id"], encode({**stub, "_deleted": True})) for stub in stubs if stub["_id"] not in kept]
         return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
+
+    async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
+        await delete_linked(self, model, id, rev)
 
     @asynccontextmanager
     async def edit(self, id: str) -> AsyncGenerator[M]:
@@ -256,11 +147,6 @@ class Repository(ManyDocuments[M]):
         """
         everything: Query[M] = Query(self, on_invalid=on_invalid)
         return everything.find(*conditions)
-
-    @property
-    def kind(self) -> JSONObject:
-        """The selector of the documents that are the model's in a database of several models."""
-        return kind_selector(self.model, form_of(self.model).kinds)
 
     async def rows(
         self, body: JSONObject, limit: int | None, on_end: Callable[[JSONObject], None] | None = None
@@ -318,6 +204,17 @@ class Repository(ManyDocuments[M]):
         self._path_of(document)
         return await conflict_versions(self, document.id)
 
+    async def revisions(self, document: M) -> AsyncGenerator[M, None]:
+        """Yield the document in each revision that is stored, newest first, from the current one on.
+
+        CouchDB keeps old revisions until it compacts the database. Deletions are left out. Raises NotFoundError if the
+        document is missing or deleted; DocumentError if a revision does not fit the model.
+        """
+        self._path_of(document)
+        async with aclosing(old_bodies(self.database, document.id)) as bodies:
+            async for body in bodies:
+                yield self.load(body)
+
     async def resolve(self, document: M, *values: Assignment) -> None:
         """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.
 
@@ -330,88 +227,6 @@ class Repository(ManyDocuments[M]):
         """
         self._path_of(document)
         await resolve_conflict(self, document, values)
-
-    def changes(
-        self,
-        *conditions: Condition | Mapping[str, Any],
-        since: str = "0",
-        live: bool = True,
-        on_invalid: Literal["raise", "skip"] = "raise",
-    ) -> ChangeFeed[M]:
-        """Return the changes of the model's documents after a sequence, the latest of each document. Sends nothing yet.
-
-        ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
-        on until the caller leaves it, also over lost connections; else it ends with the changes so far. Every change is
-        given at least once, and in order.
-
-        Conditions are tested by CouchDB on the stored document. A tombstone meets them only if it has kept the
-        document, as those of :class:`SoftDelete` do. Deletions by other programs have no type, so a model with a type
-        does not see them.
-
-        A document that does not fit the model is a DocumentError, after which the feed can be asked for the next
-        change; with ``on_invalid="skip"`` it is logged and left out. Raises QueryError if an argument is not a
-        condition.
-        """
-        selector = build_selector(tuple(map(require_condition, conditions)), self.kind, model=self.model)
-        return open_feed(self, selector, since=since, live=live, on_invalid=on_invalid, explain=self._with_hint)
-
-    async def consume(
-        self,
-        name: str,
-        function: Callable[[Change[M]], Awaitable[object]],
-        *,
-        live: bool = True,
-        since: str = "0",
-        on_invalid: Literal["raise", "skip"] = "raise",
-    ) -> None:
-        """Call an asynchronous function with each change of the model's documents, in order, and remember the position.
-
-        A consumer of this ``name`` goes on where the last one has stopped; the first one begins at ``since``. The
-        position is kept in a local document of the database. It is stored behind what is done: after a hundred changes
-        or a second, at the end, and when the consumer is stopped. A program that is killed gets the last changes again,
-        so the function must take a change that it has seen before.
-
-        With ``live`` this waits for changes until it is cancelled, else it ends with the changes so far. If the
-        function raises, the consumer stops with that error, and begins with that change the next time; catch the error
-        in the function to go past it. ``on_invalid="skip"`` goes past documents that do not fit the model.
-
-        Raises ConflictError if another consumer of the same name moves the position; and the errors of
-        :meth:`changes`.
-        """
-        position = Position(self.database, name)
-        try:
-            start = await position.read()
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        feed = self.changes(since=start or since, live=live, on_invalid=on_invalid)
-        await consume_changes(feed, position, name, function)
-
-    async def deleted(self, *, on_invalid: Literal["raise", "skip"] = "raise") -> AsyncGenerator[Tombstone[M], None]:
-        """Yield the tombstones of documents that a model of :class:`SoftDelete` has deleted, in the order of deletion.
-
-        CouchDB has no index of deleted documents: it reads the whole feed of changes for this, however few it gives.
-        Raises DocumentError for a tombstone that does not fit the model; ``on_invalid="skip"`` leaves it out.
-        """
-        try:
-            async with aclosing(read_tombstones(self, on_invalid)) as tombstones:
-                async for each in tombstones:
-                    yield each
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-
-    async def restore(self, id: str) -> M:
-        """Store a document again that a model of :class:`SoftDelete` has deleted, and return it. No hooks run.
-
-        Its attachments are fetched from the tombstone and sent again. Links and the documents that were deleted with it
-        are not looked at. Raises NotFoundError if there is no tombstone that has kept the document; ConflictError if
-        the document is not deleted; DocumentError if it does not fit the model.
-        """
-        self._path(id)
-        try:
-            await restore_document(self, id)
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return await self.get(id)
 
     async def apply(self) -> None:
         """Create the database if it is missing, and bring its settings and indexes to what the model declares.

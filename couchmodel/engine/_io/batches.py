@@ -58,9 +58,13 @@ class Pack:
             self.array, self._texts, self._rows = b"", None, ()
         return self._stored[document_id]
 
+    def texts(self) -> Sequence[bytes]:
+        """Return the JSON texts of the documents as they are sent."""
+        return self._texts or [encode(document) for document in self._decode()]
+
     def halves(self) -> "tuple[Pack, Pack]":
         """Return the documents in two packs. A pack of one document cannot be halved."""
-        texts = self._texts or [encode(document) for document in self._decode()]
+        texts = self.texts()
         middle = self.count // 2
         return _join_texts(texts[:middle]), _join_texts(texts[middle:])
 

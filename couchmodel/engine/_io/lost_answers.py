@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from couchmodel._wire.equality import json_equal
-from couchmodel._wire.messages import decode
+from couchmodel._wire.messages import Request, decode, encode
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import NotFoundError, TransportError
 from couchmodel.types import JSONObject
 
-__all__ = ["NO_ANSWER_ERRORS", "find_own_write", "may_be_carried_out"]
+__all__ = ["NO_ANSWER_ERRORS", "find_own_write", "find_own_writes", "may_be_carried_out"]
 
 NO_ANSWER_ERRORS: Final = (asyncio.CancelledError, TransportError)
 """The exceptions that end a request without an answer."""
@@ -41,6 +41,31 @@ async def find_own_write(session: Session, path: tuple[str, ...], bodies: Sequen
         if _follows(stored, sent.get("_rev")) and json_equal(_content(stored), _content(sent)):
             return body, stored["_rev"]
     return None
+
+
+async def find_own_writes(session: Session, database: tuple[str, ...], bodies: Sequence[bytes]) -> list[str | None]:
+    """Return for each of ``bodies`` the revision that it has made, or None: JSON texts of documents and of deletions.
+
+    A text without a revision is taken for the maker of any current revision that has its content.
+    """
+    sent = [decode(body) for body in bodies]
+    wanted = encode({"docs": [{"id": id} for id in dict.fromkeys(document["_id"] for document in sent)]})
+    answer = await session.json(Request("POST", (*database, "_bulk_get"), {"revs": "true"}, body=wanted))
+    leaves: dict[str, list[JSONObject]] = {}
+    for result in answer["results"]:
+        leaves.setdefault(result["id"], []).extend(each["ok"] for each in result["docs"] if "ok" in each)
+    return [
+        next((leaf["_rev"] for leaf in leaves.get(document["_id"], ()) if _is_made_by(document, leaf)), None)
+        for document in sent
+    ]
+
+
+def _is_made_by(sent: JSONObject, leaf: JSONObject) -> bool:
+    start, ids = leaf["_revisions"]["start"], leaf["_revisions"]["ids"]
+    parent = f"{start - 1}-{ids[1]}" if len(ids) > 1 else None
+    if sent.get("_rev") not in (None, parent) or bool(sent.get("_deleted")) != bool(leaf.get("_deleted")):
+        return False
+    return json_equal(_content(leaf), _content(sent))
 
 
 def _follows(stored: JSONObject, base: str | None) -> bool:

@@ -1,14 +1,17 @@
 """Many documents in one request."""
 
+import secrets
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from couchmodel import ConfigurationError, NotFoundError
-from couchmodel._wire.messages import Request, Response
+from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.engine import BulkOperation, CouchDB, Database, Document
-from couchmodel.engine.bulk import write_documents
-from couchmodel.errors import ProtocolError, ServerError
+from couchmodel.engine.bulk import row_error, write_documents
+from couchmodel.errors import ProtocolError, ResponseError, ServerError
 
 
 async def fill(database: Database, ids: str) -> None:
@@ -258,3 +261,56 @@ async def test_a_document_that_no_request_can_hold_is_refused_alone() -> None:
             bulk.create(id, {"text": "x" * 100 * (id == "c")})
     assert ([each.id for each in bulk.ok or []], [each.id for each in bulk.error or []]) == (list("abde"), ["c"])
     assert [(row["id"], row["error"]) for row in bulk.response or [] if "error" in row] == [("c", "too_large")]
+
+
+STUB = {"f": {"stub": True, "content_type": "text/plain", "length": 3, "digest": "md5-AAAA"}}
+
+
+@pytest.fixture
+async def sharded(couch: CouchDB) -> AsyncIterator[Database]:
+    """A database of several shards, each of which refuses or stores its documents by itself."""
+    database = await couch.create(f"test-{secrets.token_hex(6)}", q=4)
+    yield database
+    await database.delete()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "statuses"),
+    [
+        ({"_id": "new", "_attachments": STUB}, [412]),
+        ({"_id": "old", "_attachments": STUB}, [412]),
+        ({"_id": "gone", "_attachments": STUB}, [412, 500]),  # CouchDB's own answer is 500
+        ({"_id": "new", "_rev": "garbage"}, [400]),
+    ],
+)
+async def test_a_document_for_which_a_whole_request_is_refused_is_refused_alone(
+    sharded: Database, wrong: dict[str, Any], statuses: list[int]
+) -> None:
+    """CouchDB may have stored some of the documents before it refuses all of them."""
+    texts = [encode({"_id": f"{n}"}) for n in range(12)]
+    ids = ["old", "gone", "deleted"]
+    old = dict(zip(ids, await write(sharded, [encode({"_id": id}) for id in ids]), strict=True))
+    await write(sharded, [encode({"_id": "gone", "_rev": old["gone"], "_deleted": True})])
+    if wrong["_id"] == "old":
+        wrong = {**wrong, "_rev": old["old"]}
+    deletion = encode({"_id": "deleted", "_rev": old["deleted"], "_deleted": True})
+    rows = await write_documents(sharded.session, sharded.path, [*texts, encode(wrong), deletion])
+    assert [row.get("error") for row in rows if row["id"] != wrong["_id"]] == [None] * 13
+    error = row_error(rows[12], "/db")
+    assert isinstance(error, ResponseError)
+    assert error.status in statuses
+    assert rows[12]["id"] == wrong["_id"]
+    stored = {row["id"]: row["value"]["rev"] async for row in sharded.all_docs.rows()}
+    assert {row["id"]: row["rev"] for row in rows[:12]}.items() <= stored.items()
+
+
+async def test_a_conflict_beside_a_document_for_which_all_are_refused_is_one(sharded: Database) -> None:
+    await write(sharded, [encode({"_id": f"{n}", "n": 1}) for n in range(6)])
+    texts = [*(encode({"_id": f"{n}", "n": 2}) for n in range(12)), encode({"_id": "x", "_attachments": STUB})]
+    rows = await write_documents(sharded.session, sharded.path, texts)
+    assert [row.get("error") for row in rows] == ["conflict"] * 6 + [None] * 6 + ["missing_stub"]
+
+
+async def write(database: Database, texts: list[bytes]) -> list[str]:
+    """Store documents, and return their revisions."""
+    return [row["rev"] for row in await write_documents(database.session, database.path, texts)]

@@ -1,0 +1,36 @@
+"""What an API shows of an attachment: its media type, length, digest and address, and never its bytes."""
+
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, FieldSerializationInfo
+
+from couchmodel._model.schema import state
+
+__all__ = ["AttachmentInfo", "attachment_url", "describe"]
+
+
+class AttachmentInfo(BaseModel):
+    """What is known of a stored attachment.
+
+    ``url`` is its path below the address at which files are served: database, document and name.
+    """
+
+    content_type: str
+    length: int
+    digest: str | None
+    url: str | None
+
+
+def describe(document: Any, stub: Any, info: FieldSerializationInfo) -> Any:
+    """Return the form in which a document is dumped of its attachment, or of several by name."""
+    return getattr(document, info.field_name).info()
+
+
+def attachment_url(document: Any, name: str) -> str | None:
+    """Return the path of an attachment; None if the database of the document is not known."""
+    repository = state.repository(document)
+    database = document.__declared__.database if repository is None else repository.database.id
+    if database is None:
+        return None
+    return "/" + "/".join(quote(each, safe="") for each in (database, document.id, name))

@@ -1,0 +1,80 @@
+"""Documents that are saved together with the files that were assigned to them, in one request and one revision."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from couchmodel._model.attachments.fields import label_of, settle
+from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.stubs import set_stubs
+from couchmodel._model.schema import state
+from couchmodel._model.schema.annotations import holds_several
+from couchmodel._model.schema.attachments import attachment_fields, owner_of
+from couchmodel._wire.messages import Request, decode, encode
+from couchmodel.engine import Session, Upload
+from couchmodel.engine.multipart import write_document
+from couchmodel.errors import AttachmentError
+
+__all__ = ["check_required", "prepare_files", "send_with_files"]
+
+
+async def prepare_files(document: Any) -> Mapping[str, File | None]:
+    """Return the files that are to be stored with a document, by name; None for attachments that are to be removed.
+
+    Raises AttachmentError if a file cannot be read, or if its field does not allow its media type or its size.
+    """
+    files = state.assigned_files(document)
+    for name, file in files.items():
+        if file is not None:
+            await settle(file, document, name)
+    return files
+
+
+def check_required(document: Any) -> None:
+    """Raise AttachmentError if a document would be stored with a required attachment missing or empty."""
+    for field_name, field in attachment_fields(type(document)).items():
+        if not field.required:
+            continue
+        attachment = getattr(document, field_name)
+        label = label_of(document, field, field.name)
+        if not attachment:
+            raise AttachmentError(f"{label} is required: assign a File(…) to it before you save the document")
+        if not holds_several(type(document).__pydantic_fields__[field_name].annotation):
+            field.check_size(attachment.length or 0, label)
+
+
+async def send_with_files(
+    session: Session, path: tuple[str, ...], document: Any, body: bytes, files: Mapping[str, File | None]
+) -> tuple[bytes, str]:
+    """Store a document together with files, and return its JSON text with the stubs that it has now, and its revision.
+
+    Raises the errors of ``write_document``.
+    """
+    members = decode(body)
+    stubs = {name: stub for name, stub in members.pop("_attachments", {}).items() if name not in files}
+    if stubs:
+        members["_attachments"] = stubs
+    uploads = {name: _upload_of(document, name, file) for name, file in files.items() if file is not None}
+    if uploads:
+        answer, stubs = await write_document(session, path, members, uploads)
+        members["_attachments"] = stubs
+    else:
+        answer = await session.json(Request("PUT", path, body=encode(members)))
+    set_stubs(document, stubs)
+    state.forget_files(document, files)
+    return encode(members), answer["rev"]
+
+
+def _upload_of(document: Any, name: str, file: File) -> Upload:
+    label = label_of(document, owner_of(type(document), name), name)
+    return Upload(_Content(file, label), file.content_type, file.length)
+
+
+class _Content:
+    """The content of a file as it is sent. It can be read several times."""
+
+    def __init__(self, file: File, label: str) -> None:
+        self._file = file
+        self._label = label
+
+    def __aiter__(self) -> Any:
+        return self._file.pieces(self._label)

@@ -1,0 +1,254 @@
+"""The operations on the documents of a model, as answers to requests."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from couchmodel._model.codec import codec
+from couchmodel._model.model import CouchModel
+from couchmodel._model.query.patches import assign_patch, field_of_input
+from couchmodel._model.schema import state
+from couchmodel._model.schema.attachments import attachment_fields
+from couchmodel._model.store.repository import Repository
+from couchmodel.errors import ConflictError, NotFoundError
+from couchmodel.integrations._core.conditions import check_if_match, entity_tag, is_unchanged, require_if_match
+from couchmodel.integrations._core.filters import ListOptions
+from couchmodel.integrations._core.ids import reason_against_id
+from couchmodel.integrations._core.members import hidden_fields, read_create, takes_ids
+from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
+from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid
+from couchmodel.integrations._core.shown import show, show_json
+from couchmodel.integrations._core.uploads import attachment_at, download, upload
+
+__all__ = ["Resource", "check_current", "check_unchanged", "find_document"]
+
+M = TypeVar("M", bound=CouchModel)
+
+_ATTEMPTS: Final = 10
+"""How often a write without a condition is tried that others come before."""
+
+
+async def find_document(repository: Repository[M], id: str) -> M:
+    """Return a document by an id from outside. Raises ProblemError 404 if there is none."""
+    if reason_against_id(id) is not None:
+        raise _missing(repository, id)
+    try:
+        return await repository.get(id)
+    except NotFoundError as error:
+        if error.reason in ("missing", "deleted"):
+            raise _missing(repository, id) from None
+        raise
+
+
+def check_unchanged(headers: Mapping[str, str], document: CouchModel) -> None:
+    """Raise ProblemError 304 if a read names the revision of the document, so that the client has it."""
+    if is_unchanged(headers, document.rev):
+        raise ProblemError(304, "", headers={"etag": entity_tag(document.rev)})
+
+
+def check_current(
+    headers: Mapping[str, str], document: CouchModel, url: str | None = None, *, is_required: bool = False
+) -> None:
+    """Raise ProblemError 412, with the current document, if a write names another revision of it.
+
+    Raises ProblemError 428 if a write has to name one and does not.
+    """
+    if is_required:
+        require_if_match(headers)
+    if not check_if_match(headers, document.rev):
+        raise _stale(document, url)
+
+
+def _missing(repository: Repository[Any], id: str) -> ProblemError:
+    return ProblemError(404, f"{repository.model.__name__} {id!r} does not exist.")
+
+
+def _stale(document: CouchModel, url: str | None) -> ProblemError:
+    headers = {"etag": entity_tag(document.rev)}
+    return ProblemError(412, f"{document.id!r} was changed.", headers=headers, current=show(document, url))
+
+
+class Resource(Generic[M]):
+    """The documents of one model in a web API."""
+
+    def __init__(self, model: type[M], options: ListOptions, *, if_match_required: bool = False) -> None:
+        self.model = model
+        self.options = options
+        self._if_match_required = if_match_required
+
+    async def create(self, call: Call, repository: Repository[M], document: M) -> Answer:
+        """Store a new document."""
+        state.set_repository(document, repository)
+        await document.save()
+        url = f"{call.url()}/{quote(document.id, safe='')}"
+        return self._shown(201, document, url, {"location": url})
+
+    async def read(self, call: Call, repository: Repository[M], id: str) -> Answer:
+        """Return a document."""
+        document = await find_document(repository, id)
+        check_unchanged(call.headers, document)
+        return self._shown(200, document, call.url())
+
+    async def list(self, call: Call, repository: Repository[M]) -> Answer:
+        """Return a page of documents."""
+        query, size, after = self.options.apply(repository.find(), call.query)
+        page = await query.page(size, after)
+        url = call.url()
+        items = b",".join(show_json(each, f"{url}/{quote(each.id, safe='')}") for each in page.items)
+        token = b"null" if page.next is None else b'"%b"' % page.next.encode()
+        return Answer(200, b'{"items":[%b],"next":%b}' % (items, token), media_type=JSON_TYPE)
+
+    async def replace(self, call: Call, repository: Repository[M], id: str, given: Any) -> Answer:
+        """Store a document with all the values of the request, in place of the one that is stored.
+
+        A new one is stored under the id if clients give ids. Members that only the server sets may be sent back as they
+        were read.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                document = await find_document(repository, id)
+            except ProblemError as error:
+                if error.status != 404 or not takes_ids(self.model) or reason_against_id(id):
+                    raise
+                return await self._put_new(call, repository, id, given)
+            if is_unchanged({"if-none-match": call.headers.get("if-none-match", "")}, document.rev):
+                raise _stale(document, call.url())
+            self._check_current(call, document)
+            self._adopt(document, given, call.url())
+            try:
+                await document.save()
+            except ConflictError as error:
+                self._settle(call, error, attempt)
+            else:
+                return self._shown(200, document, call.url())
+        raise AssertionError("the last try ends in its error")
+
+    async def patch(self, call: Call, repository: Repository[M], id: str, patch: Mapping[str, Any]) -> Answer:
+        """Change the members of a document that a patch names, merged with what others change meanwhile."""
+        document = await find_document(repository, id)
+        self._check_current(call, document)
+        try:
+            if "if-match" in call.headers:
+                assign_patch(document, patch)
+                await document.save()
+            else:
+                await document.update(patch)
+        except ConflictError as error:
+            self._settle(call, error, _ATTEMPTS)
+        return self._shown(200, document, call.url())
+
+    async def delete(self, call: Call, repository: Repository[M], id: str) -> Answer:
+        """Delete a document."""
+        for attempt in range(_ATTEMPTS):
+            document: M = await find_document(repository, id)
+            self._check_current(call, document)
+            try:
+                await document.delete()
+            except ConflictError as error:
+                self._settle(call, error, attempt)
+            else:
+                break
+        return Answer(204)
+
+    async def upload(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
+    ) -> Answer:
+        """Store the attachment of a field, or one of those of a field that has several."""
+        document, attachment = await self._attachment(call, repository, field, id, name)
+        try:
+            is_new = await upload(call, document, attachment, attachment_fields(self.model)[field])
+        except ConflictError as error:
+            self._settle(call, error, _ATTEMPTS)
+            raise
+        headers = {"etag": entity_tag(document.rev)}
+        return Answer(201, headers={**headers, "location": call.url()}) if is_new else Answer(204, headers=headers)
+
+    async def download(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
+    ) -> Answer:
+        """Return an attachment of a document, or a range of it."""
+        document = await find_document(repository, id)
+        return await download(call, document, attachment_at(document, field, name), name or field)
+
+    async def delete_attachment(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
+    ) -> Answer:
+        """Delete an attachment of a document."""
+        document, attachment = await self._attachment(call, repository, field, id, name)
+        if not attachment:
+            raise ProblemError(404, f"{id!r} has no {name or field!r}.")
+        try:
+            await attachment.delete()
+        except ConflictError as error:
+            self._settle(call, error, _ATTEMPTS)
+        return Answer(204, headers={"etag": entity_tag(document.rev)})
+
+    async def _attachment(
+        self, call: Call, repository: Repository[M], field: str, id: str, name: str | None
+    ) -> tuple[M, Any]:
+        """Return a document and an attachment of it that is to be written."""
+        document = await find_document(repository, id)
+        self._check_current(call, document, 1 if name is None else 2)
+        return document, attachment_at(document, field, name)
+
+    def _shown(self, status: int, document: M, url: str, headers: Mapping[str, str] = {}) -> Answer:
+        return Answer(status, show_json(document, url), {"etag": entity_tag(document.rev), **headers}, JSON_TYPE)
+
+    def _check_current(self, call: Call, document: M, levels: int = 0) -> None:
+        check_current(call.headers, document, call.url(levels), is_required=self._if_match_required)
+
+    def _settle(self, call: Call, error: ConflictError, attempt: int) -> None:
+        """Return if a write is to be tried again. Raises the error, or ProblemError 412 if it has a condition."""
+        if "if-match" in call.headers and error.theirs is not None:
+            raise _stale(error.theirs, None) from None
+        if attempt + 1 >= _ATTEMPTS:
+            raise error
+
+    async def _put_new(self, call: Call, repository: Repository[M], id: str, given: Any) -> Answer:
+        if "if-match" in call.headers:
+            raise ProblemError(412, f"{id!r} does not exist.")
+        document = self._read({**given, "id": id} if isinstance(given, dict) else given, id)
+        state.set_repository(document, repository)
+        await document.save()
+        return self._shown(201, document, call.url(), {"location": call.url()})
+
+    def _adopt(self, document: M, given: Any, url: str) -> None:
+        """Give a document the values of the request, except for those that only the server sets."""
+        hidden = hidden_fields(self.model, "create") | {"id", "rev"}
+        shown = show(document, url)
+        if isinstance(given, dict):
+            own = {
+                name
+                for name, value in given.items()
+                if field_of_input(self.model, name) in hidden and name in shown and value == shown[name]
+            }
+            given = {name: value for name, value in given.items() if name not in own}
+            if isinstance(given.get("rev"), str):
+                raise _stale(document, url)
+            if takes_ids(self.model):
+                given = {"id": document.id, **given}
+        replacement = self._read(given, document.id, shown)
+        kept = {name: vars(document)[name] for name in hidden if name in vars(document)}
+        _keep_read_only(document, replacement)
+        codec.adopt_values(document, replacement)
+        vars(document).update(kept)
+
+    def _read(self, given: Any, id: str, shown: Mapping[str, Any] | None = None) -> M:
+        try:
+            document = read_create(self.model, given, shown)
+        except ValidationError as error:
+            raise invalid(field_errors(error.errors(include_url=False, include_context=False), "body")) from None
+        if takes_ids(self.model) and document.id != id:
+            raise ProblemError(422, "The id of the body is not that of the address.")
+        return document
+
+
+def _keep_read_only(stored: BaseModel, replacement: BaseModel) -> None:
+    """Give embedded models of a replacement the values that only the server sets."""
+    for name in type(replacement).__pydantic_fields__:
+        before, after = getattr(stored, name, None), getattr(replacement, name)
+        if isinstance(before, BaseModel) and isinstance(after, BaseModel) and type(before) is type(after):
+            vars(after).update({each: getattr(before, each) for each in hidden_fields(type(after), "create")})
+            _keep_read_only(before, after)

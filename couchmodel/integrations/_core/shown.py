@@ -1,0 +1,49 @@
+"""What clients see of a document: its id, its revision, its fields, and what is known of its attachments."""
+
+from typing import Any
+from urllib.parse import quote
+
+from pydantic_core import to_json
+
+from couchmodel._model.model import CouchModel
+from couchmodel._model.schema.annotations import holds_several
+from couchmodel._model.schema.attachments import attachment_fields
+
+__all__ = ["show", "show_json"]
+
+
+def show_json(document: CouchModel, url: str | None = None) -> bytes:
+    """Return what clients see of a document as JSON. ``url`` is where the document is read."""
+    names = attachment_fields(type(document)).keys()
+    if not names:
+        return document.__pydantic_serializer__.to_json(document, by_alias=True)
+    body = document.__pydantic_serializer__.to_json(document, by_alias=True, exclude=set(names))
+    return b"%b,%b" % (body[:-1], to_json(_show_attachments(document, url))[1:])
+
+
+def show(document: CouchModel, url: str | None = None) -> dict[str, Any]:
+    """Return what clients see of a document, as values that are written as JSON."""
+    names = set(attachment_fields(type(document)))
+    shown: dict[str, Any] = document.__pydantic_serializer__.to_python(
+        document, mode="json", by_alias=True, exclude=names
+    )
+    return shown | _show_attachments(document, url)
+
+
+def _show_attachments(document: CouchModel, url: str | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name in attachment_fields(type(document)):
+        place = None if url is None else f"{url}/{quote(name, safe='')}"
+        info = getattr(document, name).info()
+        if holds_several(type(document).__pydantic_fields__[name].annotation):
+            shown[name] = {
+                key: _located(each, place and f"{place}/{quote(key, safe='')}") for key, each in info.items()
+            }
+        else:
+            shown[name] = _located(info, place)
+    return shown
+
+
+def _located(info: Any, url: str | None) -> Any:
+    """Return what is known of an attachment, with its address in the API instead of the one in the store."""
+    return None if info is None else {**info, "url": url}

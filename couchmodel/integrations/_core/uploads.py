@@ -1,0 +1,152 @@
+"""Attachments up and down: limits while they stream, and ranges."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from couchmodel._model.model import CouchModel
+from couchmodel._model.schema.attachments import AttachmentField
+from couchmodel.errors import AttachmentError, NotFoundError
+from couchmodel.integrations._core.conditions import entity_tag, is_unchanged
+from couchmodel.integrations._core.messages import Answer, Call
+from couchmodel.integrations._core.problems import ProblemError
+
+__all__ = ["attachment_at", "download", "upload"]
+
+_RANGE: Final = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
+
+_SAFE_HEADERS: Final = {
+    "accept-ranges": "bytes",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+}
+"""Headers of every download. What a user has uploaded is not to run as a page of the application."""
+
+
+def attachment_at(document: CouchModel, field: str, name: str | None) -> Any:
+    """Return an attachment of a document: that of a field, or the one of a name in a field that has several.
+
+    Raises ProblemError 404 for a name that no attachment may have.
+    """
+    found = getattr(document, field)
+    if name is None:
+        return found
+    try:
+        return found[name]
+    except AttachmentError:
+        raise ProblemError(404, f"{document.id!r} has no {field!r} of the name {name!r}.") from None
+
+
+async def upload(call: Call, document: CouchModel, attachment: Any, field: AttachmentField) -> bool:
+    """Store the body of a request as an attachment. Return True if there was none before.
+
+    Raises ProblemError 415 for a media type that the field does not allow, 413 for a body that is too large, and 422
+    for one that is too small.
+    """
+    content_type = call.headers.get("content-type", "").strip()
+    if not content_type:
+        raise ProblemError(415, "The media type is missing: send it in the header Content-Type.")
+    label = f"{field.field_name!r} of {document.id!r}"
+    try:
+        field.check_type(content_type, label)
+    except AttachmentError as error:
+        raise ProblemError(415, f"{error}.") from None
+    is_new, body = not attachment, _Body(call, field.max_size)
+    if body.is_too_large:
+        raise _too_large(label, field)
+    try:
+        await attachment.save(body.pieces(), content_type)
+    except AttachmentError as error:
+        if body.is_too_large:
+            raise _too_large(label, field) from None
+        raise ProblemError(422, f"{error}.") from None
+    return is_new
+
+
+def _too_large(label: str, field: AttachmentField) -> ProblemError:
+    return ProblemError(413, f"{label} may have at most {field.max_size or 0:,} bytes.")
+
+
+class _Body:
+    """The body of an upload, which is found too large by its announced length or as it streams."""
+
+    def __init__(self, call: Call, max_size: int | None) -> None:
+        self._call = call
+        self._max_size = max_size
+        announced = call.headers.get("content-length", "")
+        self._size = int(announced) if announced.isascii() and announced.isdecimal() else 0
+
+    @property
+    def is_too_large(self) -> bool:
+        """True if the field allows fewer bytes."""
+        return self._max_size is not None and self._size > self._max_size
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes, up to the first too many."""
+        self._size = 0
+        async for piece in self._call.stream():
+            self._size += len(piece)
+            yield piece
+            if self.is_too_large:
+                return
+
+
+async def download(call: Call, document: CouchModel, attachment: Any, name: str) -> Answer:
+    """Return an attachment, or the range of it that a request asks for. Raises ProblemError 404 if there is none."""
+    if not attachment:
+        raise ProblemError(404, f"{document.id!r} has no {name!r}.")
+    tag = attachment.digest or f"{document.rev}-{name}"
+    headers = {**_SAFE_HEADERS, "etag": entity_tag(tag)}
+    if is_unchanged(call.headers, tag):
+        return Answer(304, headers=headers)
+    length: int = attachment.length
+    found = _asked_range(call, tag, length)
+    start, stop = found or (0, length)
+    headers["content-length"] = str(stop - start)
+    if found is not None:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{length}"
+    if call.method == "HEAD" or start == stop:
+        body: Any = b""
+    else:
+        pieces = attachment._attachment.stream(*found) if found else attachment.stream()  # noqa: SLF001
+        body = await _begun(pieces)
+    return Answer(200 if found is None else 206, body, headers, attachment.content_type)
+
+
+def _asked_range(call: Call, tag: str, length: int) -> tuple[int, int] | None:
+    """Return the first byte of the range that is asked for, and the one after its last; None for the whole.
+
+    Several ranges are answered with the whole, as RFC 9110 allows. Raises ProblemError 416 for a range outside.
+    """
+    header, condition = call.headers.get("range"), call.headers.get("if-range")
+    found = None if header is None else _RANGE.fullmatch(header.strip())
+    if found is None or condition not in (None, entity_tag(tag)):
+        return None
+    first, last, suffix = found.groups()
+    start = max(0, length - int(suffix)) if suffix else int(first)
+    stop = min(length, int(last) + 1) if last else length
+    if start >= stop:
+        if last and int(last) < int(first):
+            return None
+        raise ProblemError(
+            416, "The range lies outside the attachment.", headers={"content-range": f"bytes */{length}"}
+        )
+    return start, stop
+
+
+async def _begun(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Return a stream whose first piece has arrived, so that what is missing is no answer 200 that breaks off."""
+    stream: Any = pieces
+    try:
+        first = await anext(stream, b"")
+    except NotFoundError:
+        raise ProblemError(404, "The attachment does not exist any more.") from None
+    return _rest(first, stream)
+
+
+async def _rest(first: bytes, stream: Any) -> AsyncGenerator[bytes, None]:
+    async with aclosing(stream) as pieces:
+        yield first
+        async for piece in pieces:
+            yield piece

@@ -1,0 +1,56 @@
+"""Errors as problem details, for a whole application and for a router."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from couchmodel.errors import CouchModelError
+from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid, problem_of
+from couchmodel.integrations.starlette import add_problem_details as add_starlette_details
+from couchmodel.integrations.starlette import problem_response
+
+__all__ = ["ProblemRoute", "add_problem_details"]
+
+
+def add_problem_details(app: FastAPI) -> None:
+    """Answer errors with problem details (RFC 9457): those of models and of the store, and those of FastAPI."""
+    add_starlette_details(app)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(_validation_problem(error))
+
+
+def _validation_problem(error: RequestValidationError) -> ProblemError:
+    errors = error.errors()
+    if any(each["type"] == "json_invalid" for each in errors):
+        return ProblemError(400, "The body is not JSON.")
+    return invalid(field_errors(errors))
+
+
+class ProblemRoute(APIRoute):
+    """A route whose errors are answered with problem details, whether or not the application does that."""
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        """Return FastAPI's handler of the route, with its errors as responses."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                response: Response = await handler(request)
+            except RequestValidationError as error:
+                return problem_response(_validation_problem(error))
+            except (CouchModelError, ProblemError) as error:
+                problem = problem_of(error)
+                if problem is None or problem.status == 500:
+                    raise
+                return problem_response(problem)
+            return response
+
+        return handle
