@@ -130,12 +130,12 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         """The number of the revision in which the attachment was stored; None if it is not stored."""
         return self._stub.get("revpos") if self._assigned is _NONE else None
 
-    def info(self) -> JSONObject | None:
+    def info(self) -> AttachmentInfo | None:
         """Return what a dump of the document shows of the attachment; None if there is none."""
         if not self:
             return None
-        shown = {"content_type": self.content_type, "length": self.length, "digest": self.digest}
-        return {**shown, "url": attachment_url(self._document, self._name)}
+        url = attachment_url(self._document, self._name)
+        return AttachmentInfo(content_type=self.content_type, length=self.length, digest=self.digest, url=url)
 
     async def exists(self) -> bool:
         """Return True if the attachment is stored now. Asks the server."""
@@ -167,7 +167,7 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         if self._assigned is not _NONE:
             return b"".join([piece async for piece in self.stream()])[start:stop]
         self._require_known()
-        return await self._attachment.fetch(start, stop)
+        return b"".join([piece async for piece in self._attachment.stream(start, stop, resume=True)])
 
     def stream(self, chunk_size: int = _CHUNK_BYTES) -> AsyncIterator[bytes]:
         """Yield the bytes as they arrive, in pieces of at most ``chunk_size`` bytes.
@@ -304,7 +304,7 @@ class AttachmentBase(_AttachmentType, Generic[T]):
             await settle(file, self._document, self._name)
             source: Any = file.pieces(self._label)
         else:
-            source = self._attachment.stream()
+            source = self._attachment.stream(resume=True)
         async with aclosing(source) as pieces:
             async for piece in pieces:
                 yield piece
@@ -382,7 +382,12 @@ class Attachments(_AttachmentType, Mapping[str, Attachment]):
 
     def __getitem__(self, name: str) -> Attachment:
         stored = f"{self._prefix}{name}"
-        if is_bad_name(stored) or not name or owner_of(type(self._document), stored) is not self._field:
+        if (
+            not isinstance(name, str)
+            or not name
+            or is_bad_name(stored)
+            or owner_of(type(self._document), stored) is not self._field
+        ):
             label = label_of(self._document, self._field, stored)
             raise AttachmentError(f"{label} cannot have this name, which is reserved, a path, or another field's")
         return Attachment(self._document, self._field, stored, self._find)
@@ -420,7 +425,7 @@ class Attachments(_AttachmentType, Mapping[str, Attachment]):
         name = self._field.field_name
         raise AttachmentError(f"attachments {name!r} of {self._document.id!r} are assigned one by one: {name}['…'] = …")
 
-    def info(self) -> JSONObject:
+    def info(self) -> dict[str, AttachmentInfo | None]:
         """Return what a dump of the document shows of each attachment."""
         return {name: self[name].info() for name in self}
 

@@ -21,10 +21,10 @@ class Security:
     Raises ConfigurationError for names or roles that are no sequence of texts.
     """
 
-    admin_names: tuple[str, ...] = ()
-    admin_roles: tuple[str, ...] = ("_admin",)
-    member_names: tuple[str, ...] = ()
-    member_roles: tuple[str, ...] = ("_admin",)
+    admin_names: list[str] | tuple[str, ...] = ()
+    admin_roles: list[str] | tuple[str, ...] = ("_admin",)
+    member_names: list[str] | tuple[str, ...] = ()
+    member_roles: list[str] | tuple[str, ...] = ("_admin",)
 
     def __post_init__(self) -> None:
         for each in fields(self):
