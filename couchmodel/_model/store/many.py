@@ -26,6 +26,7 @@ from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
 from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
 from couchmodel.errors import (
     ConfigurationError,
@@ -333,7 +334,8 @@ class ManyDocuments(StoredDocuments[M], ABC):
     ) -> Refused[M]:
         """Send documents with their texts, and return those that were refused.
 
-        ``note_row`` records CouchDB's row for a document, and returns the error if there is one.
+        ``note_row`` records CouchDB's row for a document, and returns the error if there is one. A write of an earlier
+        attempt that got no answer, but was carried out, is recognized.
         """
         note_row = note_row or self._note_row
         refused: Refused[M] = []
@@ -349,7 +351,32 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     progress.add(len(rows))
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        return refused
+        except NO_ANSWER_ERRORS as error:
+            if may_be_carried_out(error):
+                for document, body in unsettled:
+                    state.note_unanswered(document, body)
+            raise
+        return await self._settle_own(refused, note_row)
+
+    async def _settle_own(
+        self, refused: Refused[M], note_row: Callable[[BulkRow, M, bytes], CouchModelError | None]
+    ) -> Refused[M]:
+        """Record what earlier attempts have stored, save what has changed since, and return the others."""
+        conflicts = [document for document, error in refused if isinstance(error, ConflictError)]
+        tried = [(document, body) for document in conflicts for body in state.unanswered_bodies(document)]
+        if not tried:
+            return refused
+        found = await find_own_writes(self.session, self.path, [body for _, body in tried])
+        own: set[int] = set()
+        changed: list[tuple[M, bytes]] = []
+        for (document, body), rev in zip(tried, found, strict=True):
+            if rev is not None and id(document) not in own:
+                own.add(id(document))
+                note_row({"id": document.id, "ok": True, "rev": rev}, document, body)
+                if document.rev is not None and (rest := codec.body_to_send(document)) is not None:
+                    changed.append((document, rest))
+        left = [(document, error) for document, error in refused if id(document) not in own]
+        return left + await self._write_many(changed) if changed else left
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
         """Run the hooks of an event for the documents that were sent and not refused."""
