@@ -352,6 +352,13 @@ def test_a_document_of_the_newest_version_is_not_upgraded(body: bytes) -> None:
     assert codec.load(Item, body).amount == 1
 
 
+@pytest.mark.parametrize("body", [b'{"_id":"x","type":[]}', b'{"_id":"x","type":{}}', b"[]", b"5", b"{", b'{"_id":5}'])
+@pytest.mark.parametrize("model", [Animal, Item])
+def test_what_is_no_document_of_the_model_is_told_by_its_validation(model: type[CouchModel], body: bytes) -> None:
+    with pytest.raises(DocumentError):
+        codec.load(model, body)
+
+
 def test_the_version_of_an_embedded_object_does_not_count() -> None:
     body = b'{"_id":"x","other":{"schema_version":3},"count":2,"tags":""}'
     assert codec.load(Item, body).amount == 2

@@ -1,7 +1,7 @@
 """The kinds of a model: the model and its subclasses, by the types that mark their documents."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from couchmodel.errors import ConfigurationError
 from couchmodel.types import JSONObject
@@ -9,7 +9,7 @@ from couchmodel.types import JSONObject
 if TYPE_CHECKING:
     from couchmodel._model.schema.base import DocumentModel
 
-__all__ = ["kind_selector", "kinds_of", "qualified_name"]
+__all__ = ["kind_of", "kind_selector", "kinds_of", "qualified_name"]
 
 
 def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"]:
@@ -33,6 +33,14 @@ def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"
             )
         found[declared.type] = kind
     return found
+
+
+def kind_of(
+    model: "type[DocumentModel]", kinds: "Mapping[str, type[DocumentModel]]", stored: Mapping[str, Any]
+) -> "type[DocumentModel]":
+    """Return the class of a stored document by its type; the model itself if none of ``kinds`` has that type."""
+    name = stored.get(model.__declared__.type_field)
+    return kinds.get(name, model) if isinstance(name, str) else model
 
 
 def kind_selector(model: "type[DocumentModel]", types: Iterable[str]) -> JSONObject:

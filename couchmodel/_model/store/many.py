@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from couchmodel._model.attachments.inline import InlineFiles
@@ -26,8 +26,18 @@ from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
 from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
+from couchmodel.errors import (
+    ConfigurationError,
+    ConflictError,
+    CouchModelError,
+    DocumentError,
+    NotFoundError,
+    QueryError,
+    ResponseError,
+    TransportError,
+)
 from couchmodel.types import BulkRow
 
 __all__ = ["ManyDocuments"]
@@ -106,6 +116,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     self._check_model(document)
                 refuse_repeated("save_all", chunk, seen)
                 refused, size = await self._save_chunk(chunk, on_error, progress)
+                await self._complete_conflicts(refused)
                 source.note_size(len(chunk), size)
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
@@ -138,6 +149,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     self._check_model(document)
                 refuse_repeated("delete_all", chunk, seen)
                 refused = await self._delete_chunk(chunk, on_error, progress, remarks)
+                await self._complete_conflicts(refused)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -169,6 +181,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                 refused, size = await self._save_chunk(saved, "collect", progress)
                 source.note_size(len(chunk), size)
                 refused += await self._delete_chunk(deleted, "collect", progress)
+                await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
@@ -295,6 +308,24 @@ class ManyDocuments(StoredDocuments[M], ABC):
         Raises DocumentError if a link refuses the deletion.
         """
 
+    async def _complete_conflicts(self, refused: Refused[M]) -> None:
+        """Give conflicts the versions of their documents that are stored now, which are read together."""
+        conflicts = [(document, error) for document, error in refused if isinstance(error, ConflictError)]
+        unread = iter(conflicts)
+        # The results are worth more than these versions, so a failure to read them is not raised.
+        with suppress(TransportError, ResponseError):
+            async with aclosing(self._bodies([document.id for document, _ in conflicts])) as bodies:
+                async for body in bodies:
+                    self._note_stored_version(*next(unread), body)
+
+    def _note_stored_version(self, document: M, error: ConflictError, body: bytes | None) -> None:
+        try:
+            theirs = None if body is None else self.load(body)
+        except DocumentError as misfit:
+            error.hint = f"what is stored now does not fit the model: {misfit}"
+        else:
+            self._note_versions(error, document, theirs)
+
     async def _write_many(
         self,
         sent: Sequence[tuple[M, bytes]],
@@ -303,7 +334,8 @@ class ManyDocuments(StoredDocuments[M], ABC):
     ) -> Refused[M]:
         """Send documents with their texts, and return those that were refused.
 
-        ``note_row`` records CouchDB's row for a document, and returns the error if there is one.
+        ``note_row`` records CouchDB's row for a document, and returns the error if there is one. A write of an earlier
+        attempt that got no answer, but was carried out, is recognized.
         """
         note_row = note_row or self._note_row
         refused: Refused[M] = []
@@ -319,7 +351,32 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     progress.add(len(rows))
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        return refused
+        except NO_ANSWER_ERRORS as error:
+            if may_be_carried_out(error):
+                for document, body in unsettled:
+                    state.note_unanswered(document, body)
+            raise
+        return await self._settle_own(refused, note_row)
+
+    async def _settle_own(
+        self, refused: Refused[M], note_row: Callable[[BulkRow, M, bytes], CouchModelError | None]
+    ) -> Refused[M]:
+        """Record what earlier attempts have stored, save what has changed since, and return the others."""
+        conflicts = [document for document, error in refused if isinstance(error, ConflictError)]
+        tried = [(document, body) for document in conflicts for body in state.unanswered_bodies(document)]
+        if not tried:
+            return refused
+        found = await find_own_writes(self.session, self.path, [body for _, body in tried])
+        own: set[int] = set()
+        changed: list[tuple[M, bytes]] = []
+        for (document, body), rev in zip(tried, found, strict=True):
+            if rev is not None and id(document) not in own:
+                own.add(id(document))
+                note_row({"id": document.id, "ok": True, "rev": rev}, document, body)
+                if document.rev is not None and (rest := codec.body_to_send(document)) is not None:
+                    changed.append((document, rest))
+        left = [(document, error) for document, error in refused if id(document) not in own]
+        return left + await self._write_many(changed) if changed else left
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
         """Run the hooks of an event for the documents that were sent and not refused."""
