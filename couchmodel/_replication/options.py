@@ -64,7 +64,10 @@ class ReplicationOptions:
     """The options that decide what is replicated, as JSON."""
 
     def __post_init__(self) -> None:
-        """Raises BadRequestError for options that exclude each other, and for a filter that names no function."""
+        """Check the options.
+
+        Raises BadRequestError for options that exclude each other, and for a filter that names no function.
+        """
         if sum(getattr(self, name) is not None for name in _SELECTION_OPTIONS) > 1:
             raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
         if self.filter is not None and not _FILTER.fullmatch(self.filter):

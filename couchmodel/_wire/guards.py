@@ -39,7 +39,7 @@ def digest_of(declaration: JSONObject, function: str) -> str:
 
 
 def probe_of(declaration: JSONObject) -> str:
-    """Return the name by which a guard knows its own probe, which no other version of it refuses."""
+    """Return the name of a guard's probe: a document that only this version of the guard refuses."""
     text = json.dumps(declaration, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -85,7 +85,7 @@ class Credentials:
     learn = _former_name("update_cookies")
 
     def __init_subclass__(cls) -> None:
-        """Give what a subclass has defined under a former name its present one."""
+        """Accept methods that a subclass defines under their former names."""
         super().__init_subclass__()
         for former, name in _FORMER_NAMES.items():
             if former in vars(cls):

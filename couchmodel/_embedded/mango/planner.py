@@ -185,6 +185,7 @@ class Survey:
 
         ``fallback`` is the query's ``allow_fallback``.
         """
+        # `mango_cursor:create`. A single usable index is `_all_docs`, so without a fallback the query would be a scan.
         named = any(_is_asked(index, self.asked) for index in self.usable)
         if not (named or fallback or (not self.asked and len(self.usable) > 1)):
             raise _refusal(self.asked)
@@ -229,11 +230,13 @@ def ranked(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
     """
     found = _field_ranges(selector.normalized)
     # A range without values makes the whole selector empty. CouchDB then looks at that field alone.
+    # `mango_idx_view:field_ranges` returns at the first empty range.
     empty = next((field for field, bounds in found.items() if bounds is None), None)
     if empty is not None:
         found = {empty: None}
     prefixes = [(index, _prefix(index, found)) for index in indexes]
     candidates = [Candidate(index, prefix, len(found) - len(prefix)) for index, prefix in prefixes]
+    # `mango_cursor_view:choose_best_index`.
     return sorted(candidates, key=lambda one: (one.distance, len(one.index.columns), one.index.rank))
 
 
@@ -248,6 +251,7 @@ def _prefix(index: Index, ranges: Mapping[str, Range | None]) -> list[Range | No
 
 def _is_noop(selector: Mapping[str, Any]) -> bool:
     """Return True if the whole selector is an operator on an empty list. CouchDB does not run such a query."""
+    # `mango_cursor:maybe_noop_range`. Inside a larger selector such an operator has no effect on the plan.
     return any(name in ("$all", "$and", "$or", "$in") and value == [] for name, value in selector.items())
 
 

@@ -70,7 +70,9 @@ def differences(
         tree = _read_tree(connection, database_id, id)
         missing = tree.missing(list(map(Rev.parse, revs)))
         if missing:
+            # As `couch_db:possible_ancestors`.
             # A leaf as new as the missing revisions cannot be their ancestor.
+            # Replicators ask for the attachments since these ancestors (`atts_since`), and send only what is newer.
             newest = max(rev.generation for rev in missing)
             ancestors = [str(leaf) for leaf in tree.leaves if leaf.generation < newest]
             found[id] = Difference(list(map(str, missing)), ancestors)
@@ -114,7 +116,7 @@ def open_requested(
     connection: Connection,
     database_id: int,
     requested: Sequence[Requested],
-    wishes: ReadOptions,
+    options: ReadOptions,
     latest: bool,
 ) -> list[BulkGetResult]:
     """Open the first of the requested documents, as many as make a batch."""
@@ -122,7 +124,7 @@ def open_requested(
     size = 0
     # The first one in any case, so that every batch makes progress.
     for item in requested[: limits.BULK_GET_DOCUMENTS]:
-        result = BulkGetResult(item.id, _open(connection, database_id, item, wishes, latest))
+        result = BulkGetResult(item.id, _open(connection, database_id, item, options, latest))
         results.append(result)
         size += sum(len(document.text) for document in result.docs if isinstance(document, AnsweredRevision))
         if size > limits.BULK_GET_BYTES:
@@ -142,15 +144,16 @@ def result_json(result: BulkGetResult) -> bytes:
 
 
 def _open(
-    connection: Connection, database_id: int, requested: Requested, wishes: ReadOptions, latest: bool
+    connection: Connection, database_id: int, requested: Requested, options: ReadOptions, latest: bool
 ) -> list[AnsweredRevision | Mapping[str, Any]]:
     if requested.error is not None:
         return [requested.error]
     id, revs = requested.id, None if requested.rev is None else [requested.rev]
     if requested.atts_since:
-        wishes = wishes._replace(attachments=True, atts_since=requested.atts_since)
-    found = open_revisions(connection, database_id, id, revs, wishes, latest, drawn=True)
+        options = options._replace(attachments=True, atts_since=requested.atts_since)
+    found = open_revisions(connection, database_id, id, revs, options, latest, drawn=True)
     if not found:
+        # CouchDB writes the atom `undefined` for the revision that was not named.
         return [_error_row(id, "undefined", "not_found", "missing")]
     return [_error_row(id, str(item), "not_found", "missing") if isinstance(item, Rev) else item for item in found]
 

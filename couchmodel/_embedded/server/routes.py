@@ -130,6 +130,7 @@ DATABASE: Final = (
     Route("/{db}/_security", PUT=database.set_security, GET=database.security),
     Route("/{db}/_shards", GET=cluster.shards),
     Route("/{db}/_shards/{id}", GET=cluster.shard_of_document),
+    # Else these paths would be taken for attachments of a document of that name.
     Route("/{db}/_shards/{id}/**", GET=_missing),
     Route("/{db}/_sync_shards", POST=cluster.synchronize),
     Route(
@@ -158,6 +159,7 @@ SHARED: Final = (
     Route("/{db}/_design/{ddoc}/_update/{function}/{document=**}", ANY=update.update),
     Route("/{db}/_design/{ddoc}/_view/{view}", GET=view.list_rows, POST=view.list_rows, allow="GET,POST,HEAD"),
     Route("/{db}/_design/{ddoc}/_view/{view}/queries", POST=view.list_queries),
+    # CouchDB knows the path, and no method for it: 405 with this header.
     Route("/{db}/_design/{ddoc}/_view/", allow="GET,POST,HEAD"),
     Route("/{db}/_design/{ddoc}/_view/**", allow="GET,POST,HEAD"),
     *(

@@ -31,7 +31,7 @@ _SAID: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "les
 
 
 class Found(NamedTuple):
-    """A rule, and what it lacks."""
+    """A rule for a type, and the constraints of the type that the rule cannot express."""
 
     rule: JSONObject
     missing: tuple[str, ...] = ()

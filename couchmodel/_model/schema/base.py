@@ -46,7 +46,7 @@ _STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
 
 
 class ComputedProperty(property):
-    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
+    """The property of a computed field. On the class it raises an error: it is not stored, so no query can find it."""
 
     def __init__(self, name: str, wrapped: property) -> None:
         super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
@@ -256,7 +256,7 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         return found
 
     def __eq__(self, other: object) -> bool:
-        """Compare the fields of two documents, but for ``rev``: a document stays what it is when it is saved.
+        """Compare the fields of two documents without ``rev``, so that a save leaves a document equal to its copies.
 
         Attachments are not compared, as their bytes are not here.
         """

@@ -58,20 +58,21 @@ async def bulk_get(exchange: Exchange) -> Response:
     documents = (await json_object(request)).get("docs")
     if not isinstance(documents, list):
         raise BadRequestError("Missing JSON list of 'docs'.")
+    # Each document of the body has its own (`chttpd_db:bulk_get_parse_doc_query`).
     for name in _REFUSED_PARAMETERS:
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     check = _check_partitioned_id if database.partitioned else validate_id
     flags: dict[str, Any] = {name: True for name in _FLAGS if request.query.get(name) == "true"}
-    wishes = ReadOptions(**flags)
+    options = ReadOptions(**flags)
     latest = request.query.get("latest") == "true"
     kind = _multipart_type(request)
     if kind is None:
-        rows = _row_batches(_read_batches(store, database, documents, check, wishes, latest))
+        rows = _row_batches(_read_batches(store, database, documents, check, options, latest))
         return Response(200, JSON_HEADERS, stream=array_pieces(b'{"results":[', rows, b"\n]}\n"))
     mixed = MultipartMixed(kind)
-    wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
-    batches = _read_batches(store, database, documents, check, wishes, latest)
+    options = options._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
+    batches = _read_batches(store, database, documents, check, options, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
     return Response(200, headers, stream=_multipart_pieces(store, mixed, batches) if documents else None)
 
@@ -113,6 +114,7 @@ def _error_part(error: Mapping[str, Any]) -> Mapping[str, Any]:
 def _difference_row(difference: Difference) -> dict[str, Any]:
     row = {"missing": difference.missing}
     if difference.possible_ancestors:
+        # Left out if there are none, as in CouchDB.
         row["possible_ancestors"] = difference.possible_ancestors
     return row
 
@@ -132,12 +134,12 @@ async def _read_batches(
     database: Database,
     documents: Sequence[Any],
     check: Callable[[Any], object],
-    wishes: ReadOptions,
+    options: ReadOptions,
     latest: bool,
 ) -> AsyncGenerator[list[BulkGetResult], None]:
     def open_some(connection: Connection, some: Sequence[Any]) -> list[BulkGetResult]:
         requested = [replication.parse_requested(member, check) for member in some]
-        return replication.open_requested(connection, database.number, requested, wishes, latest)
+        return replication.open_requested(connection, database.number, requested, options, latest)
 
     read = store.read if len(documents) <= limits.INLINE_REVISIONS else store.read_in_thread
     while documents:
@@ -169,6 +171,8 @@ async def _multipart_pieces(
                     yield mixed.part_head(MISSING_PART_TYPE) + to_json(_error_part(document))
                     continue
                 whole = bundle_document(store, document)
+                # CouchDB names only parts that are multipart bodies themselves: a plain one has its id and revision in
+                # its JSON.
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else EMPTY
                 yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:
