@@ -38,25 +38,25 @@ def parse_requested(member: Any, check: Callable[[Any], object]) -> Requested:
     ``check`` raises BadRequestError for an id that no document of the database may have.
     """
     if not isinstance(member, dict) or not member:
-        return _refused(None, None, "document must be a JSON object")
+        return _refusal(None, None, "document must be a JSON object")
     if "id" not in member:
-        return _refused(None, None, "document id missed")
+        return _refusal(None, None, "document id missed")
     id, rev, since = member["id"], member.get("rev"), member.get("atts_since", [])
     try:
         check(id)
     except BadRequestError as error:
-        return _refused(id, None, error.reason, error.code)
+        return _refusal(id, None, error.reason, error.code)
     if not isinstance(since, list):
-        return _refused(id, since, "att_since value must be array of revs.")
+        return _refusal(id, since, "att_since value must be array of revs.")
     for value in ([rev] if "rev" in member else []) + since:
         try:
             Rev.parse(value)
         except BadRequestError as error:
-            return _refused(id, value, error.reason, error.code)
+            return _refusal(id, value, error.reason, error.code)
     return Requested(id, None if rev is None else Rev.parse(rev), list(map(Rev.parse, since)))
 
 
-def _refused(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Requested:
+def _refusal(id: Any, rev: Any, reason: str, code: str = "bad_request") -> Requested:
     return Requested(id, error=_error_row(id, rev, code, reason))
 
 

@@ -57,7 +57,7 @@ def _int(schema: Any) -> Found:
             continue
         if abs(bound) >= LARGEST_EXACT:
             missing.append(f"{kind} is guarded with the precision of JavaScript, of 53 bits")
-        bounds.append([*_rounded(kind, bound), f"{words} {bound}"])
+        bounds.append([*_round_bound(kind, bound), f"{words} {bound}"])
     factor = schema.get("multiple_of")
     if factor is not None and abs(factor) <= LARGEST_EXACT:
         bounds.append(["multiple", factor, f"a multiple of {factor}"])
@@ -110,7 +110,7 @@ def _duration(schema: Any) -> Found:
     return Found({"is": "number", "bounds": bounds}, tuple(missing))
 
 
-def _rounded(kind: str, bound: Any) -> tuple[str, Any]:
+def _round_bound(kind: str, bound: Any) -> tuple[str, Any]:
     """Return a bound as JavaScript has it. Beyond 53 bits, a number may be rounded to the bound itself."""
     if abs(bound) < LARGEST_EXACT:
         return kind, _plain(bound)
