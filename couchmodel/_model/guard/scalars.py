@@ -97,6 +97,8 @@ def _decimal(schema: Any) -> Found:
         if bound is None:
             continue
         double = float(bound)
+        # Where no double equals the bound, a value beside it may be stored as the double nearest to both. So equal
+        # passes.
         is_exact = Decimal(repr(double)) == Decimal(bound)
         strict = kind in ("gt", "lt") and is_exact
         bounds.append([kind if strict else kind[0] + "e", _plain(double), f"{words} {bound}"])
