@@ -191,7 +191,8 @@ class Query(Generic[T]):
         found = await self.limit(_at_most(2, self.max_count)).to_list()
         if len(found) > 1:
             raise MultipleFoundError(
-                f"several documents of {self._name} match {self._describe_conditions()}: add conditions, or take one with limit(1)"
+                f"several documents of {self._name} match {self._describe_conditions()}:"
+                " add conditions, or take one with limit(1)"
             )
         return found[0] if found else None
 
