@@ -212,7 +212,7 @@ async def _stored_rev(session: Session, document: tuple[str, ...]) -> str | None
 
 
 def _describe_unknown_outcome(rev: str | None, stored: str | None) -> str:
-    """Describe what is known of an upload that had been sent whole. The network may still have lost part of it."""
+    """Describe the state of an upload that was sent completely. The network may still have lost a part of it."""
     if stored == _UNKNOWN_REV:
         return f"it is stored as a whole, or not at all if the document is still {rev or 'missing'}"
     if stored == rev:

@@ -235,6 +235,16 @@ async def test_a_deletion_that_forks_is_a_conflict(items: Repository[Item], node
     assert await versions(items) == [(10, "theirs")]
 
 
+async def test_a_change_that_is_accepted_gives_way_to_a_deletion(items: Repository[Item], node: Node) -> None:
+    item = await items.get("nails")
+    item.note = "mine"
+    await items.delete(await items.get("nails"))
+    node.take(shown=True)
+    with pytest.raises(ConflictError) as caught:
+        await items.save(item)
+    assert (caught.value.theirs, await items.get_or_none("nails")) == (None, None)
+
+
 async def test_a_deletion_that_is_accepted_deletes(items: Repository[Item], node: Node) -> None:
     item = await items.get("nails")
     node.take(shown=True)

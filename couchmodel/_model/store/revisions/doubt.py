@@ -223,7 +223,7 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
     others have stored, and the document is as before the write; or their versions are merged into its own one, whose
     values the document has then. Of two writers who see a fork, exactly one may end a version, or the document would be
     deleted. So it is the one whose version CouchDB does not show. If the other version does not end, its write was
-    stored by a majority of the nodes, and its writer does not know of the fork.
+    stored by a majority of the nodes, and its writer does not know of the fork. A change gives way to a deletion.
 
     Raises AcceptedError if the connection is to raise it, and if no node has the write any more.
     """
@@ -238,10 +238,10 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
             before.give_to(document)
             raise _accepted_error(document, sent.rev, "the node that had it cannot be reached: try again")
         versions = _versions_since(history, before.rev)
-        if sent.rev in versions[1:]:
+        if sent.rev in versions[1:] or (sent.rev in versions and history.is_deleted(before.rev)):
             await _end_own(source, document, before, history, sent.rev)
             return
-        if len(versions) < 2 or tries == _TRIES or sent.rev not in history.held_by(versions[0]):
+        if len(versions) < 2 or tries == _TRIES:
             if merges and not is_changed(document):
                 codec.adopt(document, load_version(source, history[versions[0]]))
             return
@@ -299,6 +299,8 @@ async def send_deletion(source: VersionSource, document: Any, request: Request) 
 
     Raises ConflictError if another program has changed the document at the same time, or before.
     """
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     try:
         answer = await source.database.session.json(request)
     except TransportError as error:
@@ -307,32 +309,39 @@ async def send_deletion(source: VersionSource, document: Any, request: Request) 
     else:
         if not answer.get("accepted") or not _is_to_settle(source, document, answer["rev"]):
             return
-    await _check_deleted(source, document.id, document.rev)
+    await _check_deleted(source, document.id, document.rev, clock() - begun)
 
 
-async def settle_deletion(source: VersionSource, document: Any, before: Basis, rev: str) -> None:
-    """Settle a deletion that was accepted only as the revision ``rev``. ``before`` is the state before it.
+async def settle_deletion(source: VersionSource, document: Any, before: Basis, sent: Sent) -> None:
+    """Settle a deletion that was accepted only. ``before`` is the state of the document before it.
 
     Raises ConflictError if another program has changed the document at the same time: the document is as before then.
     """
-    if _is_to_settle(source, document, rev):
+    if _is_to_settle(source, document, sent.rev):
         try:
-            await _check_deleted(source, document.id, before.rev)
+            await _check_deleted(source, document.id, before.rev, sent.seconds)
         except ConflictError:
             before.give_to(document)
             raise
 
 
-async def _check_deleted(source: VersionSource, id: str, rev: str | None) -> None:
-    if _versions_since(await read_history(source.database, id), rev):
-        raise ConflictError("Document update conflict.")
+async def _check_deleted(source: VersionSource, id: str, rev: str | None, seconds: float) -> None:
+    """Raise ConflictError if a revision that was deleted was also changed, and its writer does not give way."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + max(_PATIENCE, _PATIENT_WRITES * seconds)
+    for attempt in itertools.count(1):
+        if not _versions_since(await read_history(source.database, id), rev):
+            return
+        if clock() >= deadline:
+            raise ConflictError("Document update conflict.")
+        await asyncio.sleep(_BACKOFF.wait(attempt))
 
 
 async def _is_deleted(source: VersionSource, document: Any) -> bool:
     """Return True if the revision of a document was deleted. The caller's error says more than one of this search."""
     with suppress(CouchModelError):
         history = await read_history(source.database, document.id)
-        return any(history.is_deleted(each) for each in history.children(document.rev))
+        return history.is_deleted(document.rev)
     return False
 
 

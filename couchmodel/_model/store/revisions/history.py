@@ -36,7 +36,7 @@ class History:
             path = _path_of(leaf)
             for child, parent in zip(path, [*path[1:], None], strict=True):
                 self._parents.setdefault(child, set()).update({parent} if parent else ())
-            if _MERGED_INTO in leaf and leaf.get("_deleted"):
+            if leaf.get("_deleted") and leaf.get(_MERGED_INTO):
                 self._parents.setdefault(leaf[_MERGED_INTO], set()).update(path[1:2])
 
     def __contains__(self, rev: object) -> bool:
@@ -51,9 +51,10 @@ class History:
         live = [rev for rev, leaf in self._leaves.items() if not leaf.get("_deleted")]
         return sorted(live, key=lambda rev: (_generation(rev), rev), reverse=True)
 
-    def is_deleted(self, rev: str) -> bool:
-        """Return True if a revision is a leaf that ends its branch."""
-        return bool(self._leaves.get(rev, {}).get("_deleted"))
+    def is_deleted(self, rev: str | None) -> bool:
+        """Return True if somebody has deleted a revision, other than by ending it for the sake of another version."""
+        leaves = [self._leaves.get(each, {}) for each in self.children(rev)] if rev else []
+        return any(leaf.get("_deleted") and _MERGED_INTO not in leaf for leaf in leaves)
 
     def children(self, rev: str | None) -> list[str]:
         """Return the revisions that follow a revision; those without a parent for None."""
@@ -121,9 +122,9 @@ async def write_merge(
 
 
 async def end_version(database: Database, version: JSONObject, type_field: str) -> None:
-    """Delete a version whose changes are in no other one. The tombstone keeps the type."""
+    """End a version whose changes are in no other one. The tombstone has a mark, since it is no deletion."""
     kept = {name: value for name, value in version.items() if name == type_field}
-    await _write_revisions(database, [_successor(version, [], {**kept, "_deleted": True})])
+    await _write_revisions(database, [_successor(version, [], {**kept, "_deleted": True, _MERGED_INTO: None})])
 
 
 async def _write_revisions(database: Database, documents: Sequence[JSONObject]) -> None:
