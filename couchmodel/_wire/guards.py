@@ -73,6 +73,7 @@ class Guard:
 
         A deletion passes, as does a document of another type or another version of the schema.
         """
+        # Before deletions pass, since a probe is one.
         if id.startswith(self._probe):
             return f"{self._probe} is in force"
         if deleted or id.startswith("_design/") or not self.concerns(document):
@@ -93,5 +94,6 @@ class Guard:
             return False
         if self._version_member is None:
             return True
+        # The member was left out as long as there was one version.
         version = document.get(self._version_member, 1)
         return is_number(version) and version == self._version

@@ -150,6 +150,13 @@ async def test_a_migration_names_what_cannot_be_upgraded_and_goes_on(items: Repo
     assert "rename_count" in str(report.errors[0])
 
 
+async def test_a_query_can_leave_out_what_cannot_be_upgraded(items: Repository[Item]) -> None:
+    await store(items.database, "0", {"name": "broken"})
+    query = items.find(on_invalid="collect")
+    assert [each.id for each in await query] == ["1", "2", "3"]
+    assert [each.document_id for each in query.errors] == ["0"]
+
+
 async def test_a_migration_that_was_stopped_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     items = Repository(Item, database)
     async with database.create_docs() as batch:

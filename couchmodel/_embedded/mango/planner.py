@@ -29,7 +29,7 @@ __all__ = [
     "choose",
     "in_scope",
     "indexable_fields",
-    "ranked",
+    "rank_candidates",
     "survey",
 ]
 
@@ -216,14 +216,14 @@ def in_scope(index: Index, partition: str) -> bool:
 
 def choose(found: Survey, selector: Selector, sort: Sort) -> Plan:
     """Return the plan for a query. At least one index has to be usable."""
-    first = ranked(found.of_type, selector)[0]
+    first = rank_candidates(found.of_type, selector)[0]
     best, ranges = first.index, tuple(bounds for bounds in first.prefix if bounds is not None)
     nothing = first.prefix == [None] or _is_noop(selector.normalized)
     vain = found.asked if found.asked and not _is_asked(best, found.asked) else None
     return Plan(best, ranges, nothing, bool(sort) and sort[0][1] == "desc", vain)
 
 
-def ranked(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
+def rank_candidates(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
     """Return usable indexes in CouchDB's order of preference.
 
     First come those that leave out the fewest of the selector's fields, then those with the fewest columns.

@@ -132,7 +132,7 @@ def choose_index(
     found = []
     for index in indexes:
         missing = tuple(path for path in index.paths if path not in present and path not in sort and path != "_id")
-        count = _leading(index.paths, fixed)
+        count = _count_leading(index.paths, fixed)
         # The first column with a range still narrows what is read. Columns behind it do not.
         used = count + (index.paths[count : count + 1] != () and index.paths[count] in ranged)
         is_usable = stored.issuperset(missing) and _has_order(index.paths, sort, fixed)
@@ -158,12 +158,12 @@ def _couchdb_choice(usable: Iterable[ModelIndex], compared: set[str]) -> ModelIn
     """Return the index that CouchDB prefers for a query with conditions on the paths ``compared``."""
     return min(
         usable,
-        key=lambda each: (-_leading(each.paths, compared), len(each.paths), each.design, each.name),
+        key=lambda each: (-_count_leading(each.paths, compared), len(each.paths), each.design, each.name),
         default=None,
     )
 
 
-def _leading(paths: Sequence[str], wanted: set[str]) -> int:
+def _count_leading(paths: Sequence[str], wanted: set[str]) -> int:
     return next((place for place, path in enumerate(paths) if path not in wanted), len(paths))
 
 

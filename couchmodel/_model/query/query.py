@@ -191,7 +191,8 @@ class Query(Generic[T]):
         found = await self.limit(_at_most(2, self.max_count)).to_list()
         if len(found) > 1:
             raise MultipleFoundError(
-                f"several documents of {self._name} match {self._said()}: add conditions, or take one with limit(1)"
+                f"several documents of {self._name} match {self._describe_conditions()}:"
+                " add conditions, or take one with limit(1)"
             )
         return found[0] if found else None
 
@@ -199,7 +200,7 @@ class Query(Generic[T]):
         """Return the only result. Raises NotFoundError if there is none, MultipleFoundError if there are several."""
         found = await self.limit(_at_most(2, self.max_count)).to_list()
         if not found:
-            raise NotFoundError(f"no document of {self._name} matches {self._said()}")
+            raise NotFoundError(f"no document of {self._name} matches {self._describe_conditions()}")
         if len(found) > 1:
             return (await self.one_or_none()) or found[0]
         return found[0]
@@ -395,7 +396,7 @@ class Query(Generic[T]):
         name: str = self.source.model.__name__
         return name
 
-    def _said(self) -> str:
+    def _describe_conditions(self) -> str:
         return " and ".join(map(repr, self.conditions)) or "the query, which has no condition"
 
 

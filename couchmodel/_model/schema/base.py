@@ -165,6 +165,8 @@ class ModelMeta(ModelMetaclass):
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> Any:
+            # pydantic asks for attributes while it makes the class, and must not find fields of a base class as
+            # defaults.
             if name.startswith("_") or is_building_class.get():
                 return super().__getattr__(name)
             if name in cls.__dict__.get("__pydantic_fields__", ()):
@@ -195,6 +197,7 @@ def _finish_fields(model: Any) -> None:
         if info is not None and info.validation_alias != AliasChoices(f"_{name}", name):
             # All three, so that a generator of aliases finds none to fill in.
             info.alias, info.validation_alias, info.serialization_alias = name, AliasChoices(f"_{name}", name), name
+            # pydantic's mark of an alias that no generator replaces.
             info.alias_priority = 2
             changed = True
     template = model.__declared__.id

@@ -24,6 +24,7 @@ def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"
     found[model.__declared__.type] = model
     for kind in _subclasses(model):
         declared = kind.__declared__
+        # A subclass without a type of its own stores its documents as its base does.
         if declared.type is None or declared.type == _inherited_type(kind):
             continue
         before = found.get(declared.type)
