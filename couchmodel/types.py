@@ -141,7 +141,7 @@ class ActiveTask(TypedDict):
 
 
 class Membership(TypedDict):
-    """The answer of ``GET /_membership``: the nodes that the server knows, and those of its cluster."""
+    """The answer of ``GET /_membership``: the nodes that the server is connected to, and the nodes of its cluster."""
 
     all_nodes: list[str]
     cluster_nodes: list[str]

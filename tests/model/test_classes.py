@@ -69,7 +69,7 @@ class Muddled(BaseModel):
             "no option 'stord_as': did you mean 'stored_as'",
         ),
         (lambda: Security(member_roles="cook"), r"member_roles of Security is a list of texts, as in \['cook'\]"),  # type: ignore[arg-type]
-        (lambda: Security(admin_names=[3]), r"admin_names of Security is a list of texts"),  # type: ignore[arg-type]
+        (lambda: Security(admin_names=[3]), r"admin_names of Security is a list of texts"),  # type: ignore[list-item]
         (lambda: Field(stored_as=""), "stored_as is the name of a member, and '' is none"),
         (
             lambda: model(part=(Muddled, ...)),

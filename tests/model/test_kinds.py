@@ -238,7 +238,7 @@ async def test_a_plan_says_what_apply_will_do(couch: Connection, database: Datab
         CouchModel,
         database=f"{database.id}-planned",
         indexes=[Index("title")],
-        security=Security(member_roles=("cook",)),
+        security=Security(member_roles=["cook"]),
         revs_limit=50,
     ):
         title: Mapped[str]

@@ -15,6 +15,7 @@ from couchmodel.types import JSONObject
 
 __all__ = ["design_of", "write_function"]
 
+# Only the checks that a model needs are put together, so that the function stays short enough to be read in Fauxton.
 _HEAD: Final = """\
 function (newDoc, oldDoc, userCtx, secObj) {
   // The guard of the model %(model)s. couchmodel has written it, and writes it anew when the model changes.
@@ -233,6 +234,7 @@ def _kinds(rule: Any) -> Iterator[str]:
         if isinstance(rule.get("is"), str):
             yield rule["is"]
         for key, value in rule.items():
+            # The values of a choice and the operands of bounds are data, in which a member `is` means nothing.
             if key not in ("values", "bounds") or isinstance(value, dict):
                 yield from _kinds(value)
 
@@ -250,6 +252,7 @@ def _applies(declaration: JSONObject) -> str:
 def _write(value: Any, indent: str) -> str:
     """Return a rule as JavaScript, in lines of a bearable length, with its patterns as literals."""
     line = _inline(value)
+    # The lines are for people who look at the design document. Nothing else depends on their length.
     if len(line) + len(indent) <= 110 or not isinstance(value, (dict, list)) or not value:
         return line
     inner = indent + "  "

@@ -96,7 +96,7 @@ def repository(document: object) -> Any:
 
 
 def set_repository(document: object, repository: object) -> None:
-    """Set the repository that the document came from, which is the one that stores it."""
+    """Set the repository that a document came from. Saves go there."""
     _set_slot(document, "__repository__", repository)
 
 

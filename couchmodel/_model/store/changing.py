@@ -79,7 +79,7 @@ class ChangingDocuments(ManyDocuments[M]):
         Raises ConflictError if another consumer of the same name moves the position; and the errors of
         :meth:`changes`.
         """
-        position = Position(self.database, name)
+        position = Position(self.database, self.model.__declared__.type, name)
         try:
             start = await position.read()
         except NotFoundError as error:

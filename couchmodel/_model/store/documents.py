@@ -175,11 +175,14 @@ class StoredDocuments(Generic[M]):
 
     async def complete_conflict(self, error: ConflictError, document: M) -> ConflictError:
         """Complete a conflict error with the id, the three versions of the document and a hint, and return it."""
+        self._note_versions(error, document, await self.get_or_none(document.id))
+        return error
+
+    def _note_versions(self, error: ConflictError, document: M, theirs: M | None) -> None:
         error.document_id = document.id
-        error.mine, error.base, error.theirs = document, codec.base_of(document), await self.get_or_none(document.id)
+        error.mine, error.base, error.theirs = document, codec.base_of(document), theirs
         error.hint = (_TAKEN if document.rev is None else _CHANGED).format(id=document.id)
         add_merge(error)
-        return error
 
     def load(self, row: bytes) -> M:
         """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
@@ -231,8 +234,6 @@ class StoredDocuments(Generic[M]):
         error = row_error(row, f"/{self.database.id}/{document.id}")
         if isinstance(error, ConflictError):
             error.document_id, error.mine, error.base = document.id, document, codec.base_of(document)
-            if document.rev is None:
-                error.hint = _TAKEN.format(id=document.id)
         return error
 
     def _check_model(self, document: Any) -> None:

@@ -1,13 +1,12 @@
 """The documents of a model, many of them together: loaded, saved and deleted with few requests."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from couchmodel._model.attachments.inline import InlineFiles
 from couchmodel._model.codec import codec
-from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import (
     BulkResult,
@@ -18,24 +17,25 @@ from couchmodel._model.store.bulk import (
     Progress,
     Refused,
     SaveReport,
-    document_bodies,
     in_order,
 )
 from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
-from couchmodel._model.store.documents import StoredDocuments
-from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
+from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
+from couchmodel._model.store.writes import DocumentWrites
 from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
-from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
-from couchmodel.types import BulkRow
+from couchmodel.errors import (
+    ConfigurationError,
+    CouchModelError,
+    QueryError,
+)
 
 __all__ = ["ManyDocuments"]
 
 M = TypeVar("M", bound=DocumentModel)
 
 
-class ManyDocuments(StoredDocuments[M], ABC):
+class ManyDocuments(DocumentWrites[M], ABC):
     """The documents of ``model`` in ``database``, which are also loaded, saved and deleted in bulk."""
 
     async def get_many(self, ids: Source[str], *, on_progress: OnProgress | None = None) -> list[M | None]:
@@ -66,14 +66,6 @@ class ManyDocuments(StoredDocuments[M], ABC):
                 async with aclosing(self._bodies(wanted)) as bodies:
                     async for body in bodies:
                         yield None if body is None else self.load(body)
-
-    async def _bodies(self, ids: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
-        try:
-            async with aclosing(document_bodies(self.database, ids)) as bodies:
-                async for body in bodies:
-                    yield body
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
 
     async def save_all(
         self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
@@ -106,6 +98,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     self._check_model(document)
                 refuse_repeated("save_all", chunk, seen)
                 refused, size = await self._save_chunk(chunk, on_error, progress)
+                await self._complete_conflicts(refused)
                 source.note_size(len(chunk), size)
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
@@ -138,6 +131,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                     self._check_model(document)
                 refuse_repeated("delete_all", chunk, seen)
                 refused = await self._delete_chunk(chunk, on_error, progress, remarks)
+                await self._complete_conflicts(refused)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -169,6 +163,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
                 refused, size = await self._save_chunk(saved, "collect", progress)
                 source.note_size(len(chunk), size)
                 refused += await self._delete_chunk(deleted, "collect", progress)
+                await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
@@ -294,66 +289,3 @@ class ManyDocuments(StoredDocuments[M], ABC):
 
         Raises DocumentError if a link refuses the deletion.
         """
-
-    async def _write_many(
-        self,
-        sent: Sequence[tuple[M, bytes]],
-        progress: Progress | None = None,
-        note_row: Callable[[BulkRow, M, bytes], CouchModelError | None] | None = None,
-    ) -> Refused[M]:
-        """Send documents with their texts, and return those that were refused.
-
-        ``note_row`` records CouchDB's row for a document, and returns the error if there is one.
-        """
-        note_row = note_row or self._note_row
-        refused: Refused[M] = []
-        unsettled = iter(sent)
-        try:
-            # The result of each request is recorded before the next one, which may fail.
-            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
-                for row in rows:
-                    document, body = next(unsettled)
-                    if error := note_row(row, document, body):
-                        refused.append((document, error))
-                if progress is not None:
-                    progress.add(len(rows))
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return refused
-
-    async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
-        """Run the hooks of an event for the documents that were sent and not refused."""
-        if has_hooks({type(document) for document, _ in sent}, event):
-            failed = {id(document) for document, _ in refused}
-            for document, _ in sent:
-                if id(document) not in failed:
-                    await run_hooks(document, event)
-
-    async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
-        """Save documents with their files, each by a request of its own, and return those that were refused."""
-        refused: Refused[M] = []
-        for document in documents:
-            try:
-                await self.send(document)
-            except TransportError:
-                raise
-            except CouchModelError as error:
-                refused.append((document, error))
-            progress.add(1)
-        return refused
-
-    async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
-        """Save or delete documents by the method of their class, and return those that were refused."""
-        refused: Refused[M] = []
-        for document in documents:
-            repository = state.repository(document)
-            state.set_repository(document, self)
-            try:
-                await getattr(document, verb)()
-            except BaseException as error:
-                state.set_repository(document, repository)
-                if not isinstance(error, CouchModelError) or isinstance(error, TransportError):
-                    raise
-                refused.append((document, error))
-            progress.add(1)
-        return refused

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
+from couchmodel._model.query.indexes import advise_index
 from couchmodel._model.query.query import Query
-from couchmodel._model.query.scans import advise_index
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
