@@ -2,12 +2,12 @@
 
 A file has one document, ``couchmodel.bucket:NAME/file/ID``::
 
-    {"bucket_file": {"_id": "ID", "filename": "song.ogg", "length": 600000, "chunkSize": 261120, "uploadDate": "2026-…Z"},
+    {"bucket_file": {"_id": "ID", "filename": "song.ogg", "length": 600000, "chunkSize": 261120, "uploadDate": "2026…"},
      "bucket_content": {"upload": "5f…", "part_bytes": 2097152, "parts": 0, "checksums": "9ae0…", "sha256": "…"}}
 
-``bucket_file`` has the members of GridFS. A content of up to 2 MiB is the attachment ``content`` of this document, so a small
-file is one document, stored by one request. A larger content is cut into parts of 2 MiB, each the attachment of a
-document ``couchmodel.bucket:NAME/part/ID/UPLOAD/00000000``. They are stored first, and the document of the file last.
+``bucket_file`` has the members of GridFS. A content of up to 2 MiB is the attachment ``content`` of this document, so
+a small file is one document, stored by one request. A larger content is cut into parts of 2 MiB, each the attachment of
+a document ``couchmodel.bucket:NAME/part/ID/UPLOAD/00000000``. They are stored first, and the document of the file last.
 
 ``checksums`` has a CRC-32 of eight hexadecimal digits for each part.
 """
