@@ -12,6 +12,7 @@ from couchmodel._model.attachments.fields import (
     TextAttachment,
 )
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.images import ImageAttachment
 from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
@@ -123,6 +124,7 @@ __all__ = [
     "ForbiddenError",
     "ForgetReport",
     "Group",
+    "ImageAttachment",
     "Index",
     "InvalidOperation",
     "JSONAttachment",

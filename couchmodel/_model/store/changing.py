@@ -43,7 +43,7 @@ class ChangingDocuments(ManyDocuments[M]):
 
         ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
         on until the caller leaves it, also over lost connections; else it ends with the changes so far. Every change is
-        given at least once, and in order.
+        given at least once, and in order within each shard of the database.
 
         Conditions are tested by CouchDB on the stored document. A tombstone meets them only if it has kept the
         document, as those of :class:`SoftDelete` do. Deletions by other programs have no type, so a model with a type
