@@ -4,21 +4,21 @@ from typing import Any, ClassVar
 
 import pytest
 
-from couchmodel import Connection, CouchModel, Index, Mapped, Repository, View, using
+from couchmodel import Connection, CouchModel, Field, Index, Mapped, Repository, View, using
 from couchmodel.bucket import Bucket
 from couchmodel.engine import Database
 from tests.bucket.files import LONG, names, read, stored_ids
 
 
 class Note(CouchModel, indexes=[Index("filename")]):
-    filename: Mapped[str] = ""
-    text: Mapped[str | None] = None
+    filename: Mapped[str] = Field(default="")
+    text: Mapped[str | None] = Field(default=None)
 
     by_name: ClassVar[View[str, None, None]] = View("filename")
 
 
 class TypedNote(CouchModel, type="note"):
-    text: Mapped[str | None] = None
+    text: Mapped[str | None] = Field(default=None)
 
 
 @pytest.fixture
