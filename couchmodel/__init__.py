@@ -36,7 +36,7 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.versions import upgrade
+from couchmodel._model.schema.members.versions import upgrade
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.purges import ForgetReport
