@@ -12,6 +12,7 @@ from couchmodel._model.attachments.fields import (
     TextAttachment,
 )
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.images import ImageAttachment
 from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
@@ -35,7 +36,7 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.versions import upgrade
+from couchmodel._model.schema.members.versions import upgrade
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.purges import ForgetReport
@@ -123,6 +124,7 @@ __all__ = [
     "ForbiddenError",
     "ForgetReport",
     "Group",
+    "ImageAttachment",
     "Index",
     "InvalidOperation",
     "JSONAttachment",

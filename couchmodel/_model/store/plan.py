@@ -10,7 +10,7 @@ from couchmodel._model.query.indexes import INDEX_DESIGN_PREFIX, ModelIndex, mod
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
-from couchmodel._model.schema.versions import VERSION_MEMBER, upgrades_of
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, upgrades_of
 from couchmodel._model.store.binding import declare_database
 from couchmodel._model.store.guard_plan import plan_guards
 from couchmodel._model.store.steps import Step, wait_until_built
