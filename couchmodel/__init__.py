@@ -12,6 +12,7 @@ from couchmodel._model.attachments.fields import (
     TextAttachment,
 )
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.images import ImageAttachment
 from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
@@ -35,14 +36,14 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.versions import upgrade
+from couchmodel._model.schema.members.versions import upgrade
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
-from couchmodel._model.store.plan import Plan
+from couchmodel._model.store.plans.plan import Plan
 from couchmodel._model.store.repository import Repository
 from couchmodel._model.store.revisions.doubt import SaveResult
 from couchmodel._model.views.results import Group, Stats, ViewRow
@@ -126,6 +127,7 @@ __all__ = [
     "ForbiddenError",
     "ForgetReport",
     "Group",
+    "ImageAttachment",
     "Index",
     "InvalidOperation",
     "JSONAttachment",

@@ -1,5 +1,6 @@
 """The attachments of a document, as its fields return them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args, overload
@@ -30,6 +31,9 @@ E = TypeVar("E", bound=BaseModel)
 
 _CHUNK_BYTES = 64 * 1024
 """The most bytes of a piece of a stream, unless another number is asked for."""
+
+_SHORT_BYTES = 64 * 1024
+"""The most bytes that are decoded in the event loop."""
 
 
 class AttachmentRepository(Protocol):
@@ -148,11 +152,10 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         they did not arrive as they are stored.
         """
         data = b"".join([piece async for piece in self.stream()])
-        try:
-            value: T = self.__codec__.decode(data, self.content_type or self._attachment.content_type or "", self._kind)
-        except ValueError as error:
-            raise AttachmentError(f"{self._label} cannot be read: {error}") from error
-        return value
+        kind = self.content_type or self._attachment.content_type or ""
+        if len(data) <= _SHORT_BYTES:
+            return self._decode(data, kind)
+        return await asyncio.to_thread(self._decode, data, kind)
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from ``start`` up to, but not including, ``stop``, and ask for these bytes only.
@@ -189,7 +192,8 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         document is not stored.
         """
         self._require_stored("save")
-        file = self._make_file(data, content_type)
+        # In a thread, as a picture takes long to be written.
+        file = await asyncio.to_thread(self._make_file, data, content_type)
         await file.find_type(self._label)
         kind = file.content_type or ""
         self._field.check_type(kind, self._label)
@@ -268,11 +272,22 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         except AttachmentError:
             return self._encode(data, content_type)
 
+    def _decode(self, data: bytes, content_type: str) -> T:
+        try:
+            value: T = self.__codec__.decode(data, content_type, self._kind)
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise AttachmentError(f"{self._label} cannot be read: {error}") from error
+        return value
+
     def _encode(self, value: Any, content_type: str | None) -> File:
         declared = [each for each in self._field.content_types if "*" not in each]
         kind = content_type or (declared[0] if len(declared) == 1 else self.__codec__.default_type)
         try:
             return File(self.__codec__.encode(value, kind, self._kind), kind)
+        except ConfigurationError:
+            raise
         except ValueError as error:
             raise AttachmentError(f"{self._label}: {error}") from error
 

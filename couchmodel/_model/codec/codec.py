@@ -21,11 +21,11 @@ from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import stored_name
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
 from couchmodel._model.schema.kinds import kind_of
-from couchmodel._model.schema.tombstones import REMARKS_MEMBER
-from couchmodel._model.schema.versions import VERSION_MEMBER, version_of
+from couchmodel._model.schema.members.change_marks import CHANGE_MEMBER, make_mark, needs_marks
+from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, version_of
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import EMPTY, decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.kinds import kind_of
-from couchmodel._model.schema.versions import VERSION_MEMBER, Upgrade, upgrades_of, version_of
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, Upgrade, upgrades_of, version_of
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError
 

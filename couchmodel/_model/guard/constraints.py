@@ -12,7 +12,7 @@ from couchmodel._model.codec.forms import form_of
 from couchmodel._model.codec.rules import EXACT, OWN_SERIALIZATIONS, adapt_schema
 from couchmodel._model.guard import scalars
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.versions import VERSION_MEMBER
+from couchmodel._model.schema.members.versions import VERSION_MEMBER
 from couchmodel.types import JSONObject
 
 __all__ = ["Constraints", "constraints_of"]

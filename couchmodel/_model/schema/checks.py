@@ -8,9 +8,9 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, holds_several, input_names, is_attachment, stored_name
 from couchmodel._model.schema.attachments import AttachmentField, attachment_fields, is_bad_name
-from couchmodel._model.schema.change_marks import CHANGE_MEMBER, needs_marks
-from couchmodel._model.schema.tombstones import REMARKS_MEMBER
-from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
+from couchmodel._model.schema.members.change_marks import CHANGE_MEMBER, needs_marks
+from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, check_upgrades
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["check_class"]

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import ConfigDict
 
 from couchmodel._model.schema.fields import Index
+from couchmodel._model.schema.members.versions import VERSION_MEMBER
 from couchmodel._model.schema.suggestions import nearest
-from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["Declaration", "Security", "check_settings", "declare"]
