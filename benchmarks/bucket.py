@@ -24,7 +24,7 @@ from couchmodel.bucket import Bucket
 from couchmodel.engine import CouchDB
 
 _MIB = 1024 * 1024
-_ROUNDS = 5
+ROUNDS = 5
 _CHUNK = 255 * 1024
 _MEMORY_BAR = 16.0
 
@@ -41,7 +41,7 @@ class Contender(NamedTuple):
 async def compare(name: str, mib: int, floor: Contender, ours: Contender, bars: tuple[float, float]) -> None:
     """Print the best round of each contender, up and down."""
     best = {(who, way): float("inf") for who in ("floor", "ours") for way in ("up", "down")}
-    for number in range(_ROUNDS):
+    for number in range(ROUNDS):
         content = secrets.token_bytes(mib * _MIB)
         for who, contender in (("floor", floor), ("ours", ours)):
             for way, transfer in (("up", contender.up), ("down", contender.down)):

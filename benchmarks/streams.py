@@ -44,8 +44,8 @@ async def measure_transfers(mib: int) -> AsyncIterator[Growth]:
             await document.save()
             attachment = document.attachment("pie.png")
             await _warm_up(attachment)
-            yield await _measure(f"{mib} MiB up", lambda: attachment.save(_content(mib), "image/png"))
-            yield await _measure(f"{mib} MiB down", lambda: _drain(attachment.stream()))
+            yield await measure(f"{mib} MiB up", lambda: attachment.save(_content(mib), "image/png"))
+            yield await measure(f"{mib} MiB down", lambda: _drain(attachment.stream()))
             with suppress(UnsupportedError):
                 async for growth in _measure_multipart(Document(database, "cake"), mib):
                     yield growth
@@ -55,13 +55,13 @@ async def measure_transfers(mib: int) -> AsyncIterator[Growth]:
 
 async def _measure_multipart(document: Document, mib: int) -> AsyncIterator[Growth]:
     upload = Upload(_content(mib), "image/png", mib * _MIB)
-    yield await _measure(f"{mib} MiB multipart up", lambda: document.save_with({"pie.png": upload}))
+    yield await measure(f"{mib} MiB multipart up", lambda: document.save_with({"pie.png": upload}))
 
     async def down() -> None:
         async for attachment in document.fetch_with():
             await _drain(aiter(attachment))
 
-    yield await _measure(f"{mib} MiB multipart down", down)
+    yield await measure(f"{mib} MiB multipart down", down)
 
 
 async def _warm_up(attachment: Attachment) -> None:
@@ -80,7 +80,8 @@ async def _drain(pieces: AsyncIterator[bytes]) -> None:
         pass
 
 
-async def _measure(name: str, transfer: Callable[[], Awaitable[object]]) -> Growth:
+async def measure(name: str, transfer: Callable[[], Awaitable[object]]) -> Growth:
+    """Return the growth of memory while a function runs."""
     resident = _resident()
     start = time.perf_counter()
     tracemalloc.start()

@@ -12,6 +12,7 @@ from couchmodel._model.attachments.fields import (
     TextAttachment,
 )
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.images import ImageAttachment
 from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.mixins import SoftDelete, Timestamps
 from couchmodel._model.model import Connection, CouchModel, connect
@@ -35,18 +36,20 @@ from couchmodel._model.schema.hooks import (
     before_save,
 )
 from couchmodel._model.schema.links.link import Link, Links
-from couchmodel._model.schema.versions import upgrade
+from couchmodel._model.schema.members.versions import upgrade
 from couchmodel._model.store.binding import using
 from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
-from couchmodel._model.store.plan import Plan
+from couchmodel._model.store.plans.plan import Plan
 from couchmodel._model.store.repository import Repository
+from couchmodel._model.store.revisions.doubt import SaveResult
 from couchmodel._model.views.results import Group, Stats, ViewRow
 from couchmodel._model.views.view import View
 from couchmodel.errors import (
+    AcceptedError,
     AttachmentError,
     BadRequestError,
     BucketError,
@@ -88,6 +91,7 @@ from couchmodel.errors import (
 )
 
 __all__ = [
+    "AcceptedError",
     "Assignment",
     "Attachment",
     "AttachmentBase",
@@ -123,6 +127,7 @@ __all__ = [
     "ForbiddenError",
     "ForgetReport",
     "Group",
+    "ImageAttachment",
     "Index",
     "InvalidOperation",
     "JSONAttachment",
@@ -150,6 +155,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseError",
     "SaveReport",
+    "SaveResult",
     "Security",
     "ServerError",
     "SoftDelete",

@@ -81,6 +81,7 @@ class Cors:
         if response_headers.get("content-type", "").lower() in _SIMPLE_TYPES:
             exposed.append("content-type")
         else:
+            # The order of `chttpd_cors:maybe_apply_headers`.
             exposed.insert(0, "content-type")
         return {**cors_headers, "access-control-expose-headers": ", ".join([*exposed, *CORS_EXPOSED_HEADERS])}
 
@@ -91,6 +92,8 @@ class Cors:
     def _origin_headers(self, origin: str | None) -> dict[str, str] | None:
         if origin is None or not self.allows(origin):
             return None
+        # The origin itself and never `*`, which browsers refuse together with credentials. `vary` keeps a cache from
+        # giving the answer for one origin to another.
         cors_headers = {"access-control-allow-origin": origin, "vary": "Origin"}
         return {**cors_headers, "access-control-allow-credentials": "true"} if self.credentials else cors_headers
 

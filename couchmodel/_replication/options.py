@@ -64,7 +64,10 @@ class ReplicationOptions:
     """The options that decide what is replicated, as JSON."""
 
     def __post_init__(self) -> None:
-        """Raises BadRequestError for options that exclude each other, and for a filter that names no function."""
+        """Check the options.
+
+        Raises BadRequestError for options that exclude each other, and for a filter that names no function.
+        """
         if sum(getattr(self, name) is not None for name in _SELECTION_OPTIONS) > 1:
             raise BadRequestError("`doc_ids`,`filter`,`selector` are mutually exclusive")
         if self.filter is not None and not _FILTER.fullmatch(self.filter):
@@ -92,6 +95,7 @@ def parse_options(body: Mapping[str, Any]) -> ReplicationOptions:
 
     Raises BadRequestError for an option of a wrong type, and for options that exclude each other.
     """
+    # A null of this name means all documents, in CouchDB as well.
     given = {name: value for name, value in body.items() if not (name == "doc_ids" and value is None)}
     for name, (kind, words) in _TYPES.items():
         if name in given and not isinstance(given[name], kind):
@@ -130,6 +134,8 @@ def replication_id(source: str, target: str, options: ReplicationOptions, code: 
     function, or None. It is part of the id because another function may let changes through that lie before a
     checkpoint.
     """
+    # CouchDB's replicator hashes Erlang terms (`couch_replicator_ids`), so its ids are others. Each replicator has its
+    # own checkpoints.
     named = b"[%b,%b,%b]" % (encode(source), encode(target), options.selection)
     if code is not None:
         named += encode(code)

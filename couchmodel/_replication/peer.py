@@ -132,7 +132,7 @@ class Peer:
         return cast(list[Any], await self.json(request))
 
     async def attachment(self, id: str, rev: str, name: str, *, plain: bool = False) -> AsyncIterator[bytes]:
-        """Yield the content of an attachment: as it is stored, or decompressed if ``plain``."""
+        """Yield the content of an attachment as it is stored, maybe compressed; decompressed if ``plain``."""
         path, encoding = (*document_path(self.path, id), name), "identity" if plain else "gzip"
         request = Request("GET", path, {"rev": rev}, {"accept": "*/*", "accept-encoding": encoding}, stream=True)
         response = await self.send(request)
@@ -148,17 +148,17 @@ class Peer:
     # --- the target
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> RevsDiff:
-        """Return the answer of ``_revs_diff``: those of the revisions, by document, that the database lacks."""
+        """Return the answer of ``_revs_diff``: the revisions that the database lacks, by document."""
         return cast(RevsDiff, await self.json(Request("POST", (*self.path, "_revs_diff"), body=encode(revs))))
 
     async def write_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Write revisions as they are, and return CouchDB's row for each one that it refused."""
+        """Write revisions with the revision ids that they have, and return CouchDB's row for each refused one."""
         body = encode({"docs": documents, "new_edits": False})
         rows = await self.json(Request("POST", (*self.path, "_bulk_docs"), body=body))
         return [row for row in rows if "error" in row]
 
     async def write_document(self, id: str, body: Any, headers: Mapping[str, str] = EMPTY) -> None:
-        """Write one revision as it is. ``body`` is JSON, or multipart if ``headers`` say so."""
+        """Write one revision with the revision id that it has. ``body`` is JSON, or multipart if ``headers`` say so."""
         await self.send(Request("PUT", document_path(self.path, id), {"new_edits": "false"}, headers, body))
 
     # --- errors

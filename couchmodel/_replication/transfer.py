@@ -70,7 +70,7 @@ class Transfer:
         """The ids of documents of which a revision could not be read or written, and none was written after it."""
 
     async def copy_missing(self, revs: Mapping[str, Sequence[str]]) -> None:
-        """Copy those of the revisions, by document, that the target lacks."""
+        """Copy the revisions that the target lacks. They are given by document."""
         missing = await self._target.revs_diff(revs)
         self._counts.missing_checked += sum(map(len, revs.values()))
         revisions = [(id, rev) for id, found in missing.items() for rev in found["missing"]]
@@ -241,7 +241,7 @@ class Transfer:
         )
 
     async def _send_with_attachments(self, document: Mapping[str, Any], newest_common: int) -> None:
-        """Send a document with those of its attachments that the target lacks.
+        """Send a document with the attachments that the target lacks.
 
         ``newest_common`` is the newest generation that the target has of its ancestors, or ``_NO_GENERATION``. Raises
         _MissingContentError if the revision is not at the source any more.

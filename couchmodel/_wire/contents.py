@@ -104,7 +104,7 @@ def digest_of(headers: Mapping[str, str]) -> str | None:
 
 
 def is_stored_plain(headers: Mapping[str, str]) -> bool | None:
-    """Return True if an attachment is stored plain, so that its digest is that of the plain bytes; None if unknown.
+    """Return True if an attachment is stored uncompressed, so that its digest is of these bytes; None if unknown.
 
     It is known by ``Accept-Ranges``, as CouchDB serves ranges of an attachment only if it is stored plain.
     """

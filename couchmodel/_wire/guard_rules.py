@@ -67,6 +67,7 @@ def _null(rule: JSONObject, named: NamedChecks) -> Check:
 
 
 def _boolean(rule: JSONObject, named: NamedChecks) -> Check:
+    # By identity: 1 equals True in Python, and not in JavaScript.
     return lambda value: None if value is True or value is False else ["has to be true or false"]
 
 
@@ -125,6 +126,7 @@ def _bound(kind: str, bound: Any, said: str) -> tuple[Callable[[Any], bool], Bre
         case "lt":
             return (lambda value: value < bound), breach
         case "multiple":
+            # From there on, JavaScript has lost the digits that would decide. `fmod` has the sign of JavaScript's `%`.
             return (lambda value: abs(value) >= LARGEST_EXACT or math.fmod(value, bound) == 0), breach
         case "about_multiple":
             return (lambda value: math.isinf(value) or _is_about_multiple(value, bound)), breach
@@ -331,6 +333,7 @@ def _tagged(rule: JSONObject, named: NamedChecks) -> Check:
             return ["has to be an object"]
         if by not in value:
             return ["is required", by]
+        # Another type could not be looked up, such as a list, or would be found by another type's equal.
         choice = choices.get(value[by]) if isinstance(value[by], str) else None
         return [f"has to be {said}", by] if choice is None else choice(value)
 

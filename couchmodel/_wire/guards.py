@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from couchmodel._wire.bucket_ids import BUCKET_PREFIX
 from couchmodel._wire.guard_rules import NamedChecks, TooComplexError, compile_rule, is_number
 from couchmodel.types import JSONObject
 
@@ -39,7 +40,7 @@ def digest_of(declaration: JSONObject, function: str) -> str:
 
 
 def probe_of(declaration: JSONObject) -> str:
-    """Return the name by which a guard knows its own probe, which no other version of it refuses."""
+    """Return the name of a guard's probe: a document that only this version of the guard refuses."""
     text = json.dumps(declaration, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -71,11 +72,12 @@ class Guard:
     def find_breach(self, id: str, document: Mapping[str, Any], *, deleted: bool = False) -> str | None:
         """Return what is wrong with a document, as in ``"rating: has to be at most 5"``; None if it passes.
 
-        A deletion passes, as does a document of another type or another version of the schema.
+        A deletion passes, as does a document of another type or another version of the schema, or of a bucket.
         """
+        # Before deletions pass, since a probe is one.
         if id.startswith(self._probe):
             return f"{self._probe} is in force"
-        if deleted or id.startswith("_design/") or not self.concerns(document):
+        if deleted or id.startswith(("_design/", BUCKET_PREFIX)) or not self.concerns(document):
             return None
         self._checks.begin()
         try:
@@ -93,5 +95,6 @@ class Guard:
             return False
         if self._version_member is None:
             return True
+        # The member was left out as long as there was one version.
         version = document.get(self._version_member, 1)
         return is_number(version) and version == self._version

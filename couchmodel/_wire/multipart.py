@@ -63,7 +63,7 @@ def is_media_type(text: str) -> bool:
 
 
 class MultipartRelated:
-    """The frame of a ``multipart/related`` body: all of it but the contents themselves.
+    """A ``multipart/related`` body without the contents: the document, the heads of the parts and the boundaries.
 
     The body is ``head``, then the :meth:`part_head` and the content of each part, then ``tail``. ``length`` is the
     number of bytes of the whole body.

@@ -56,6 +56,7 @@ class _Time:
         for kind, given in parts:
             match kind:
                 case names.BRANCH:
+                    # The parts stand behind each other, so each way of one is tried with each way of the others.
                     found *= self._ways_of_branches(given[1])
                 case names.SUBPATTERN:
                     found *= self.ways(given[3])
@@ -75,6 +76,7 @@ class _Time:
             self.endless = before
             found += self.ways(branch)
             most = max(most, self.endless)
+        # Only one branch is taken at a time, so those of the worst branch count.
         self.endless = most
         return found
 
@@ -84,6 +86,7 @@ class _Time:
         is_fixed = ways == 1 and self.endless == before
         if most is not names.MAXREPEAT and most <= _MANY and self.endless == before:
             return int(ways**most * (most - least + 1))
+        # An optional part repeats nothing.
         if most == 1:
             return ways + 1
         if not is_fixed and not _is_set_apart(list(parts)):

@@ -88,12 +88,17 @@ class Attachment:
         download = await open_attachment(self._document.session, self._path, known_digest=digest or self.digest)
         return None if download is None else b"".join([piece async for piece in self._read(download)])
 
-    async def stream(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, start: int = 0, stop: int | None = None, *, resume: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes, or a range of them, in pieces as they arrive. Raises the errors of :meth:`fetch`.
+
+        With ``resume``, a download whose connection breaks goes on where it broke off, unless another content is stored
+        by then.
 
         The digest can be checked only at the end, so do not rely on the pieces before the iteration has ended.
         """
-        download = await open_attachment(self._document.session, self._path, start, stop)
+        download = await open_attachment(self._document.session, self._path, start, stop, resume=resume)
         if download is not None:
             async with aclosing(self._read(download)) as pieces:
                 async for piece in pieces:
@@ -207,7 +212,7 @@ async def _stored_rev(session: Session, document: tuple[str, ...]) -> str | None
 
 
 def _describe_unknown_outcome(rev: str | None, stored: str | None) -> str:
-    """Describe what is known of an upload that had been sent whole. The network may still have lost part of it."""
+    """Describe the state of an upload that was sent completely. The network may still have lost a part of it."""
     if stored == _UNKNOWN_REV:
         return f"it is stored as a whole, or not at all if the document is still {rev or 'missing'}"
     if stored == rev:

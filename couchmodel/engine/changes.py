@@ -83,7 +83,7 @@ class Changes(AsyncIterator[BaseChangeEvent]):
 
     @property
     def last_seq(self) -> str | None:
-        """The sequence to go on from: that of the last change, or after the end of the feed the feed's own.
+        """The sequence to go on from: of the last change, or of the whole feed once it has ended.
 
         Before the first change it is the one that was given as ``since``; None if none was given.
         """

@@ -135,8 +135,8 @@ class Database:
     ) -> AsyncGenerator[Document, None]:
         """Yield the documents of ``ids`` in the given order, or those whose ids begin with ``prefix``, or all by id.
 
-        Design documents are left out unless their ids are given or ``include_ddocs`` is true. Raises NotFoundError when
-        it comes to a missing document, unless ``create``: it yields a new document of that id then.
+        Design documents are left out unless their ids are given or ``include_ddocs`` is true. A missing document raises
+        NotFoundError when its turn comes; with ``create``, a new document of that id is yielded instead.
         """
         return self.all_docs.docs(ids, create, prefix, include_ddocs, **params)
 

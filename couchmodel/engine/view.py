@@ -262,7 +262,7 @@ class AllDocsView(View):
 
     @property
     def prefix_sentinel(self) -> str:
-        """A character that, appended to a prefix, sorts after all ids that begin with it: ids sort by their bytes."""
+        """The last character. Appended to a prefix, it sorts after all ids that begin with the prefix."""
         return chr(0x10FFFE)
 
 

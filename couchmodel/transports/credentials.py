@@ -85,7 +85,7 @@ class Credentials:
     learn = _former_name("update_cookies")
 
     def __init_subclass__(cls) -> None:
-        """Give what a subclass has defined under a former name its present one."""
+        """Accept methods that a subclass defines under their former names."""
         super().__init_subclass__()
         for former, name in _FORMER_NAMES.items():
             if former in vars(cls):
@@ -111,6 +111,7 @@ class BasicAuth(Credentials):
     def __init__(self, user: str, password: str = "") -> None:
         """Raises ConfigurationError for a name with a colon, because the colon would end the name."""
         _check_login(user, password)
+        # RFC 7617, section 2: the first colon ends the name.
         if ":" in user:
             raise ConfigurationError(
                 f"the user {user!r} has a colon, which basic authentication cannot send: use CookieAuth"
@@ -186,6 +187,7 @@ class CookieAuth(Credentials):
         try:
             response = await exchange(self._login)
         except TransportError as error:
+            # It was the login that failed. The request behind it has not been sent.
             error.carried_out = False
             raise
         if response.status >= 300:
@@ -245,6 +247,7 @@ class ProxyAuth(Credentials):
         self, user: str, roles: Iterable[str] = (), *, secret: str | None = None, algorithm: str = "sha256"
     ) -> None:
         """Raises ConfigurationError for a name or roles that no header can carry, and for an unknown algorithm."""
+        # The headers' names are CouchDB's defaults (manual, "Proxy Authentication").
         joined = ",".join(roles)
         self.user = user
         self.static_headers = {
@@ -321,6 +324,7 @@ def _session_cookie(text: str) -> tuple[str, float] | None:
         morsel = SimpleCookie(text).get("AuthSession")
     except CookieError:
         return None
+    # A server deletes a session by a cookie without a value.
     if morsel is None or not morsel.value:
         return None
     age = morsel["max-age"]
@@ -330,6 +334,8 @@ def _session_cookie(text: str) -> tuple[str, float] | None:
 def _stale_at(token: str) -> float:
     """Return the time, by this machine's clock, from which a token is too old to be sent; 0 if it does not say."""
     try:
+        # The second part of a token has its claims (RFC 7519), and base64 in a URL has no padding. The signature is the
+        # server's to check.
         claims = token.split(".")[1]
         parsed: Any = decode(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         now, end = time.time(), float(parsed["exp"])

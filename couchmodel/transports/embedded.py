@@ -41,7 +41,7 @@ class EmbeddedTransport:
                 response = await self._answer(request)
             except TransportError:
                 if stream.source_error is not None:
-                    raise stream.source_error from None
+                    raise stream.source_error from stream.source_error.__cause__
                 raise
         else:
             response = await self._answer(request)

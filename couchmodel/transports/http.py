@@ -195,7 +195,7 @@ class HTTPTransport:
             if start is not None:
                 _log_attempt(request, type(error).__name__, start)
             if isinstance(body, RequestStream) and body.source_error is not None:
-                raise body.source_error from None
+                raise body.source_error from body.source_error.__cause__
             self.translate(error, request)
         if start is not None:
             _log_attempt(request, response.status, start)

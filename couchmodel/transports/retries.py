@@ -55,6 +55,7 @@ def is_conclusive(request: Request) -> bool:
     """Return True if the answer to a retry of a write tells whether the first attempt was carried out."""
     if request.method not in ("PUT", "DELETE") or len(request.path) < 2 or "batch" in request.query:
         return False
+    # Local documents keep no history, and other endpoints have no revisions.
     if request.path[1].startswith("_") and request.path[1] != "_design":
         return False
     return _base_revision(request) is not None
@@ -115,6 +116,7 @@ async def _is_write_of_other_client(request: Request, send: Send) -> bool:
     except (TransportError, ValueError, LookupError, TypeError):
         return False
     # The revision after the base is the one that either attempt would have made.
+    # Only a direct successor: a later revision may have been made from either attempt.
     follows = len(ids) > 1 and f"{generation - 1}-{ids[1]}" == _base_revision(request)
     return follows and _plain_members(document) != _plain_members(decode(request.body))
 

@@ -17,7 +17,7 @@ def open_socket(address: tuple[int, int, int, str, Any]) -> socket.socket:
 
 
 class _AnswerKeepingSocket(socket.socket):
-    """A socket that drops what the server refuses to receive, as long as an answer of the server waits to be read."""
+    """A socket whose send succeeds although the server refuses to receive, while an answer waits to be read."""
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Return the number of bytes that were sent or dropped."""

@@ -21,6 +21,7 @@ from couchmodel import (
     Link,
     Mapped,
     NotFoundError,
+    ProtocolError,
     QueryError,
     Repository,
     SoftDelete,
@@ -29,7 +30,8 @@ from couchmodel import (
     before_save,
 )
 from couchmodel._model.store import chunks
-from couchmodel.engine import Database
+from couchmodel._wire.messages import Request, Response
+from couchmodel.engine import Database, Session
 
 LENGTH = 10
 
@@ -167,10 +169,12 @@ async def test_a_bulk_write_holds_two_chunks_at_most(notes: Repository[Note]) ->
 
 
 async def test_chunks_of_large_documents_are_shorter(notes: Repository[Note], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "_MAX_BYTES", 4_000)
+    monkeypatch.setattr(chunks, "_MAX_BYTES", 5_000)
+    monkeypatch.setattr(chunks, "_SAMPLE", 2)
     seen: list[int] = []
-    await notes.save_all((Note(text="x" * 1_000) for _ in range(16)), on_progress=seen.append)
-    assert seen == [10, 13, 16]
+    sizes = [1_000] * 10 + [9_000] * 2 + [10] * 3
+    await notes.save_all((Note(text="x" * size) for size in sizes), on_progress=seen.append)
+    assert seen == [5, 10, 11, 12, 15]
 
 
 async def test_a_caller_that_stops_leaves_the_rest_unwritten(notes: Repository[Note]) -> None:
@@ -239,6 +243,34 @@ async def test_a_document_that_does_not_fit_is_refused_alone_if_errors_are_colle
     ((refused, error),) = report.refused
     assert refused is documents[1]
     assert "'n001'" in str(error)
+
+
+async def test_conflicts_of_bulk_writes_have_all_versions(notes: Repository[Note]) -> None:
+    documents = make(4)
+    await notes.save_all(documents)
+    for theirs in await notes.get_many(["n000", "n001"]):
+        assert theirs is not None
+        await notes.save(theirs.model_copy(update={"text": "theirs", "rank": theirs.rank + 7}))
+    await notes.delete(await notes.get("n002"))
+    raw = await notes.database["n003"]
+    raw["rank"] = "no number"
+    await raw.save()
+    for document in documents:
+        document.text = "mine"
+    report = await notes.save_all(documents, on_error="collect")
+    errors = [error for _, error in report.refused if isinstance(error, ConflictError)]
+    assert [(each.mine.text, each.base.text, each.theirs and each.theirs.rank) for each in errors] == [
+        ("mine", "", 7),
+        ("mine", "", 8),
+        ("mine", "", None),
+        ("mine", "", None),
+    ]
+    assert errors[0].fields == {"text"}
+    assert "does not fit the model" in str(errors[3])
+    await notes.save_all([errors[0].merged(prefer="mine")])
+    assert [(each.text, each.rank) for each in [await notes.get("n000")]] == [("mine", 7)]
+    gone = await notes.delete_all([documents[1]], on_error="collect")
+    assert [error.theirs.rank for _, error in gone.refused if isinstance(error, ConflictError)] == [8]
 
 
 async def test_a_document_for_which_a_request_is_refused_is_refused_alone(notes: Repository[Note]) -> None:
@@ -425,3 +457,74 @@ async def test_many_deletions_keep_what_a_model_keeps(notes: Repository[Note]) -
     await kept.delete_all([documents[0], Kept(id="b", rev=documents[1].rev)])
     assert [result.error async for result in kept.bulk([Delete(documents[2])])] == [None]
     assert sorted([each.document.text async for each in kept.deleted()]) == ["text a", "text b", "text c"]
+
+
+# --- writes without an answer
+
+
+@pytest.fixture
+def answers(notes: Repository[Note], monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """What becomes of the next answers to bulk writes, which are carried out: None lets one pass."""
+    outcomes: list[BaseException | None] = []
+    send = Session.send
+
+    async def lossy(session: Session, request: Request) -> Response:
+        response = await send(session, request)
+        if request.path[-1] == "_bulk_docs" and outcomes and (error := outcomes.pop(0)) is not None:
+            raise error
+        return response
+
+    monkeypatch.setattr(Session, "send", lossy)
+    return outcomes
+
+
+LOST = [ProtocolError("cut off"), asyncio.CancelledError()]
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_documents_whose_answer_was_lost_can_be_saved_again(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(4)
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await notes.save_all(documents)
+    assert [document.rev for document in documents] == [None] * 4
+    documents[1].text = documents[2].text = "changed since"
+    other = await notes.get("n002")
+    await other.update(text="theirs")
+    report = await notes.save_all(documents, on_error="collect")
+    assert [document.id for document, _ in report.refused] == ["n002"]
+    stored = await notes.get_many(["n000", "n001", "n003"])
+    assert stored == [documents[0], documents[1], documents[3]]
+    assert [each and each.rev for each in stored] == [documents[n].rev for n in (0, 1, 3)]
+    documents[3].text = "once more"
+    await documents[3].save()
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_what_was_stored_before_an_answer_was_lost_is_known(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(25)
+    answers.extend([None, error])
+    with pytest.raises(type(error)):
+        await notes.save_all(iter(documents))
+    assert [bool(document.rev) for document in documents] == [True] * 10 + [False] * 15
+    assert (await notes.save_all(documents)).saved == documents
+    assert len(await names(notes)) == 25
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_documents_whose_deletion_got_no_answer_can_be_deleted_again(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(3)
+    await notes.save_all(documents)
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await notes.delete_all(documents)
+    report = await notes.delete_all(documents)
+    assert (report.deleted, [document.rev for document in documents]) == (documents, [None] * 3)
+    await notes.save_all(documents)
+    assert len(await names(notes)) == 3

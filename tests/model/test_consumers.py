@@ -102,6 +102,17 @@ async def test_each_name_has_a_position_of_its_own(mails: Repository[Mail]) -> N
     assert await work(mails, "b/ä _x") == ""
 
 
+async def test_consumers_of_two_models_may_have_one_name(mails: Repository[Mail]) -> None:
+    assert await work(mails) == "abcde"
+    notes = list[str]()
+
+    async def note(change: Change[Other]) -> None:
+        notes.append(change.id)
+
+    await Repository(Other, mails.database).consume("mailer", note, live=False)
+    assert notes == ["x"]
+
+
 async def test_a_new_consumer_may_begin_later(mails: Repository[Mail]) -> None:
     assert await work(mails, since="now") == ""
     await mails.save(Mail(id="f"))
@@ -113,7 +124,7 @@ async def test_changes_that_are_not_the_models_are_passed_for_good(mails: Reposi
     others = Repository(Other, mails.database)
     await others.save(Other(id="y"))
     await work(mails)
-    stored = await mails.database.session.get((*mails.database.path, "_local", "couchmodel-consumer-mailer"))
+    stored = await mails.database.session.get((*mails.database.path, "_local", "couchmodel-consumer:mail:mailer"))
     assert [event async for event in mails.database.changes(since=stored["seq"])] == []
 
 
@@ -140,7 +151,7 @@ async def test_a_live_consumer_stores_its_position_while_nothing_comes(
     monkeypatch.setattr(consumers, "_INTERVAL", 0.01)
     notes = Notes()
     task = await start(mails, notes)
-    path = (*mails.database.path, "_local", "couchmodel-consumer-mailer")
+    path = (*mails.database.path, "_local", "couchmodel-consumer:mail:mailer")
     feed = mails.changes(live=False)
     last = [each.seq async for each in feed][-1]
     seqs = list[str]()

@@ -12,8 +12,10 @@ from couchmodel import (
     ConflictError,
     Connection,
     CouchModel,
+    CouchModelError,
     DocumentError,
     Field,
+    ForbiddenError,
     Mapped,
     Repository,
     View,
@@ -150,6 +152,13 @@ async def test_a_migration_names_what_cannot_be_upgraded_and_goes_on(items: Repo
     assert "rename_count" in str(report.errors[0])
 
 
+async def test_a_query_can_leave_out_what_cannot_be_upgraded(items: Repository[Item]) -> None:
+    await store(items.database, "0", {"name": "broken"})
+    query = items.find(on_invalid="collect")
+    assert [each.id for each in await query] == ["1", "2", "3"]
+    assert [each.document_id for each in query.errors] == ["0"]
+
+
 async def test_a_migration_that_was_stopped_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     items = Repository(Item, database)
     async with database.create_docs() as batch:
@@ -186,6 +195,21 @@ async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(
     report = await items.migrate()
     assert (report.upgraded, report.failed) == (2, [])
     assert (await items.database["1"]).json["amount"] == 5
+
+
+@pytest.mark.parametrize("error", [ForbiddenError("a rule"), ConflictError("changed")])
+async def test_a_migration_names_what_the_database_refuses_and_goes_on(
+    items: Repository[Item], monkeypatch: pytest.MonkeyPatch, error: CouchModelError
+) -> None:
+    write = items._write_many
+
+    async def refuse_first(sent: list[tuple[Item, bytes]]) -> Any:
+        refused = [(document, error) for document, _ in sent if document.id == "1"]
+        return refused + await write([each for each in sent if each[0].id != "1"])
+
+    monkeypatch.setattr(items, "_write_many", refuse_first)
+    report = await items.migrate()
+    assert (report.upgraded, report.failed, report.errors) == (1, ["1"], [error])
 
 
 async def test_a_plan_counts_the_documents_of_older_versions(items: Repository[Item], couch: Connection) -> None:
@@ -350,6 +374,13 @@ def test_a_version_that_is_no_number_is_refused(version: Any) -> None:
 )
 def test_a_document_of_the_newest_version_is_not_upgraded(body: bytes) -> None:
     assert codec.load(Item, body).amount == 1
+
+
+@pytest.mark.parametrize("body", [b'{"_id":"x","type":[]}', b'{"_id":"x","type":{}}', b"[]", b"5", b"{", b'{"_id":5}'])
+@pytest.mark.parametrize("model", [Animal, Item])
+def test_what_is_no_document_of_the_model_is_told_by_its_validation(model: type[CouchModel], body: bytes) -> None:
+    with pytest.raises(DocumentError):
+        codec.load(model, body)
 
 
 def test_the_version_of_an_embedded_object_does_not_count() -> None:

@@ -13,6 +13,7 @@ from couchmodel import (
     Attachments,
     BackLink,
     BulkResult,
+    Change,
     Condition,
     CouchModel,
     Delete,
@@ -20,6 +21,7 @@ from couchmodel import (
     Field,
     FieldExpression,
     File,
+    ForgetReport,
     Group,
     JSONAttachment,
     Link,
@@ -31,12 +33,16 @@ from couchmodel import (
     Query,
     Repository,
     SaveReport,
+    SoftDelete,
     Stats,
     TextAttachment,
+    Timestamps,
+    Tombstone,
     View,
     ViewRow,
     attachment,
     col,
+    upgrade,
 )
 from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel.engine import Database
@@ -244,6 +250,38 @@ async def results_have_the_type_of_what_is_asked_for() -> None:
     assert_type(await recipes.delete_all(best), DeleteReport[Recipe])
     assert_type([each async for each in recipes.get_each(each.id async for each in best)], list[Recipe | None])
     assert_type([each async for each in recipes.bulk([found[0], Delete(found[1])])], list[BulkResult[Recipe]])
+
+
+class Tool(SoftDelete, Timestamps, database="tools", version=2):
+    name: Mapped[str]
+
+    @upgrade(to=2)
+    @staticmethod
+    def rename(stored: dict[str, Any]) -> None:
+        stored["name"] = stored.pop("title")
+
+
+async def changes_and_tombstones_are_of_the_model() -> None:
+    assert_type([each async for each in Tool.changes(Tool.name == "x")], list[Change[Tool]])
+    assert_type([each.document async for each in Tool.changes(live=False)], list[Tool | None])
+    tools, seen = Tool.repository(), list[Tool | None]()
+
+    async def note(change: Change[Tool]) -> None:
+        seen.append(change.document)
+
+    async def note_any(change: Change[CouchModel]) -> None:
+        assert_type(change.document, CouchModel | None)
+
+    await tools.consume("x", note)
+    await tools.consume("x", note_any, live=False)
+    assert_type([each async for each in tools.deleted()], list[Tombstone[Tool]])
+    assert_type([each.document.name async for each in tools.deleted()], list[str])
+    assert_type(await tools.restore("x"), Tool)
+    assert_type(await tools.forget(["x"]), ForgetReport)
+    assert_type((await tools.migrate()).failed, list[str])
+    tool = await Tool.get("x")
+    await tool.delete(reason="broken", count=3)
+    Tool.rename({})
 
 
 class Loan(CouchModel, database="library", type="loan"):

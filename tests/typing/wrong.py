@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from couchmodel import Attachment, CouchModel, Field, JSONAttachment, Mapped, TextAttachment, attachment
+from couchmodel import Attachment, Change, CouchModel, Field, JSONAttachment, Mapped, TextAttachment, attachment
 
 
 class Address(BaseModel):
@@ -44,6 +44,13 @@ r.photo = "pie.jpg"  # E
 r.notes = 3  # E
 r.address = r  # E
 r.photo.size  # E
+
+
+async def consumers_are_asynchronous_and_of_their_model(change: Change[Author]) -> None:
+    await Recipe.repository().consume("x", consumers_are_asynchronous_and_of_their_model)  # E
+    await Recipe.repository().consume("x", lambda change: None)  # E
+    Recipe.changes(since=5)  # E
+    await r.delete(reason="x")  # E
 
 
 async def assignments_have_the_type_of_their_field() -> None:

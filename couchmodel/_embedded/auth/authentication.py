@@ -237,7 +237,7 @@ class Authentication:
     # --- Users
 
     async def _user(self, name: str) -> UserDocument | None:
-        """Return the roles and the password's hash of a user; those of an administrator come first."""
+        """Return a user's roles and password hash, or None. An administrator's hash is that of the settings."""
         database = self._store.databases.get(USERS)
         state = _database_state(database)
         known = self._users.get(name)

@@ -53,6 +53,7 @@ def is_signed_with(ticket: Ticket, key: bytes) -> bool:
 
 def set_cookie(value: str, now: float, life: int, *, secure: bool = False) -> str:
     """Return the ``Set-Cookie`` header for a cookie that lives ``life`` seconds. An empty value ends the session."""
+    # The attributes of `couch_httpd_auth:cookie_auth_cookie`, in mochiweb's order.
     attributes = f"Version=1; Expires={_date(now + life)}; Max-Age={life}; Path=/; HttpOnly"
     return f"{COOKIE}={value}; {attributes}{'; Secure' if secure else ''}"
 
@@ -71,4 +72,5 @@ def _decode(value: str) -> bytes:
 
 
 def _date(seconds: float) -> str:
+    # With hyphens, as mochiweb writes dates in cookies.
     return clock.strftime("%a, %d-%b-%Y %H:%M:%S GMT", clock.gmtime(seconds))

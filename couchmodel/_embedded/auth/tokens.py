@@ -51,6 +51,7 @@ class Tokens:
         if len(parts) != 3:
             raise BadRequestError("Malformed token")
         header, claims = _decode_object(parts[0]), _decode_object(parts[1])
+        # The order and the words are those of `jwtf:decode`.
         self._check_header(header)
         # CouchDB checks in this order, which shows in the error of a token with several faults.
         self._check_claims(claims)

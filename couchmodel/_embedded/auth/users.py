@@ -51,6 +51,7 @@ def hashing_threads() -> ThreadPoolExecutor:
 
 @lru_cache(maxsize=1)
 def _make_threads(process: int) -> ThreadPoolExecutor:
+    # Two: hashing takes 150 ms of a core, and other work needs cores, too.
     return ThreadPoolExecutor(2, thread_name_prefix="couchmodel-passwords")
 
 
@@ -132,6 +133,8 @@ def _check_design(database: Database, user: User, edit: Edit) -> None:
 def _check_user(database: Database, user: User, edit: Edit) -> None:
     """Raise ForbiddenError if a document is not a valid user, with CouchDB's reasons in CouchDB's order."""
     database.security.require_admin(user)
+    # CouchDB's `?AUTH_DB_DOC_VALIDATE_FUNCTION` (`couch_js_functions.hrl`), check by check: the first that fails is
+    # what the client is told.
     if edit.deleted or edit.id.startswith("_design/"):
         return
     body = edit.body
@@ -147,6 +150,7 @@ def _check_user(database: Database, user: User, edit: Edit) -> None:
 
 
 def _check_roles(roles: object) -> None:
+    # What JavaScript takes for false in `!newDoc.roles`. An empty array is true there.
     if roles is None or roles is False or roles in ("", 0):
         raise ForbiddenError("doc.roles must exist")
     if not isinstance(roles, list):
@@ -184,6 +188,7 @@ def _check_replication(database: Database, user: User, edit: Edit) -> None:
     """Raise ForbiddenError if a document does not describe a replication, as CouchDB does."""
     if edit.id.startswith("_design/"):
         database.security.require_admin(user)
+    # A replication that failed is marked in its own document, which has to be written although it is invalid.
     elif not edit.deleted and edit.body.get("_replication_state") != "failed":
         try:
             parse_replication_request(edit.body)

@@ -99,6 +99,7 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
     special = {name: document[name] for name in document if name[:1] == "_"}
     body = document.copy()
     edit = Edit("", [], False, body, b"")
+    # Most documents of a bulk write have no special member but `_id`, so this path is short.
     if special:
         _read_special(special, edit)
         for name in special.keys() - _BODY_MEMBERS:

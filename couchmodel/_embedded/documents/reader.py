@@ -52,7 +52,7 @@ class StoredRevision(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """The options of a read: the query parameters of ``GET /{db}/{docid}``, and two of its answer's form."""
+    """The options of a read: query parameters of ``GET /{db}/{docid}``, and two about the form of the answer."""
 
     revs: bool = False
     revs_info: bool = False
@@ -110,7 +110,7 @@ def require_living(found: StoredRevision | None) -> StoredRevision:
 
 
 class AnsweredRevision(NamedTuple):
-    """A revision as it is answered. ``text`` is its JSON.
+    """A revision in the form of an answer. ``text`` is its JSON.
 
     ``follow`` are the attachments whose contents come behind it. ``has_meta`` says that ``text`` also has metadata that
     can change while the revision stays the same, such as ``_conflicts``.
@@ -122,8 +122,8 @@ class AnsweredRevision(NamedTuple):
     has_meta: bool = False
 
 
-def open_winner(connection: Connection, database_id: int, id: str, wishes: ReadOptions) -> AnsweredRevision:
-    """Return the winner with the wished metadata. Raises NotFoundError if the document does not exist or is deleted."""
+def open_winner(connection: Connection, database_id: int, id: str, options: ReadOptions) -> AnsweredRevision:
+    """Return the winning revision with the requested metadata. Raises NotFoundError if it is missing or deleted."""
     row = connection.execute(
         "SELECT number, seq, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
         (database_id, id),
@@ -132,11 +132,11 @@ def open_winner(connection: Connection, database_id: int, id: str, wishes: ReadO
         raise NotFoundError("missing")
     number, seq, *content, tree_bytes = row
     found = StoredRevision(*content)
-    if not wishes.deleted:
+    if not options.deleted:
         require_living(found)
     tree = read_tree(tree_bytes)
-    meta = _meta_members(connection, number, seq, tree, wishes)
-    return _open(connection, database_id, id, found, tree, wishes, meta)
+    meta = _meta_members(connection, number, seq, tree, options)
+    return _open(connection, database_id, id, found, tree, options, meta)
 
 
 def open_revisions(
@@ -144,7 +144,7 @@ def open_revisions(
     database_id: int,
     id: str,
     revs: Sequence[Rev] | None,
-    wishes: ReadOptions,
+    options: ReadOptions,
     latest: bool,
     *,
     drawn: bool = False,
@@ -168,14 +168,14 @@ def open_revisions(
     opened: list[AnsweredRevision | Rev] = []
     for rev in _select_revisions(tree, revs, latest=latest, drawn=drawn):
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
-        opened.append(_open(connection, database_id, id, found, tree, wishes, {}) if found else rev)
+        opened.append(_open(connection, database_id, id, found, tree, options, {}) if found else rev)
     return opened
 
 
 def document_json(id: str, found: StoredRevision, *more: bytes) -> bytes:
     """Return a document as JSON. ``more`` are parts of further members, which begin with a comma."""
     rev, deleted, packed, body = found
-    if not (deleted or packed or more) and body != b"{}":  # most documents: one step is faster than many parts
+    if not (deleted or packed or any(more)) and body != b"{}":  # most documents: one step is faster than many parts
         return b'{"_id":%b,"_rev":%b,%b' % (to_json(id), to_json(rev), body[1:])
     members = body[1:-1]
     parts = [b'{"_id":', to_json(id), b',"_rev":', to_json(rev)]
@@ -196,25 +196,25 @@ def _open(
     id: str,
     found: StoredRevision,
     tree: RevTree,
-    wishes: ReadOptions,
+    options: ReadOptions,
     meta: dict[str, object],
 ) -> AnsweredRevision:
-    """Return a stored revision as it is answered, with the wished metadata and attachments."""
-    path = tree.path(Rev.parse(found.rev)) if wishes.revs or wishes.atts_since else []
+    """Return a stored revision in the form of an answer, with the requested metadata and attachments."""
+    path = tree.path(Rev.parse(found.rev)) if options.revs or options.atts_since else []
     members: dict[str, object] = {}
-    if wishes.revs:
+    if options.revs:
         # CouchDB cuts the history at `revs_limit` when it is read, also if more of it is stored.
         members["_revisions"] = revisions_member(path[: _revs_limit(connection, database_id)])
     members |= meta
     more: list[bytes] = []
     listed, follow = unpack(found.attachments), list[Attachment]()
-    if listed and (wishes.attachments or wishes.att_encoding_info):
-        wanted = _wanted_contents(listed, path, wishes)
-        if wishes.follows:
-            follow = [each for each in wanted if each.encoded_length or not wishes.whole_empty]
-        info = wishes.att_encoding_info
-        if wishes.follows or not wanted:
-            empty = [each for each in wanted if each not in follow] if wishes.follows else ()
+    if listed and (options.attachments or options.att_encoding_info):
+        wanted = _wanted_contents(listed, path, options)
+        if options.follows:
+            follow = [each for each in wanted if each.encoded_length or not options.whole_empty]
+        info = options.att_encoding_info
+        if options.follows or not wanted:
+            empty = [each for each in wanted if each not in follow] if options.follows else ()
             members["_attachments"] = _attachments.attachment_stubs(
                 listed, encoding_info=info, follow=follow, empty=empty
             )
@@ -239,28 +239,28 @@ def _revs_limit(connection: Connection, database_id: int) -> int:
     return int(row[0]) if row else 1
 
 
-def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], wishes: ReadOptions) -> list[Attachment]:
+def _wanted_contents(listed: list[Attachment], path: Sequence[Rev], options: ReadOptions) -> list[Attachment]:
     """Return the attachments whose contents the reader wants: those newer than the newest revision it has."""
-    if not wishes.attachments:
+    if not options.attachments:
         return []
-    there = set(wishes.atts_since)
+    there = set(options.atts_since)
     # `revpos` is the generation at which the attachment came, so newer generations are what the reader lacks.
     known = next((rev.generation for rev in path if rev in there), -1)
     return [attachment for attachment in listed if attachment.revpos > known]
 
 
 def _meta_members(
-    connection: Connection, number: int, seq: int, tree: RevTree, wishes: ReadOptions
+    connection: Connection, number: int, seq: int, tree: RevTree, options: ReadOptions
 ) -> dict[str, object]:
-    """Return the wished members about the whole document: ``_revs_info``, conflicts and ``_local_seq``."""
+    """Return the requested members about the whole document: ``_revs_info``, conflicts and ``_local_seq``."""
     meta: dict[str, object] = {}
-    if wishes.revs_info:
+    if options.revs_info:
         meta["_revs_info"] = _revs_info(connection, number, tree)
-    if wishes.conflicts and tree.conflicts:
+    if options.conflicts and tree.conflicts:
         meta["_conflicts"] = list(map(str, tree.conflicts))
-    if wishes.deleted_conflicts and tree.deleted_conflicts:
+    if options.deleted_conflicts and tree.deleted_conflicts:
         meta["_deleted_conflicts"] = list(map(str, tree.deleted_conflicts))
-    if wishes.local_seq:
+    if options.local_seq:
         meta["_local_seq"] = seq
     return meta
 

@@ -87,6 +87,7 @@ class Validation:
         if isinstance(edit.content, Term):
             require_thread()
         try:
+            # A guard lets every deletion pass, so its body need not be parsed.
             body = {} if edit.deleted else edit.body
         except ResponseError as error:
             raise as_refused_error(error) from None
@@ -106,6 +107,7 @@ class Validation:
             (self._database_id,),
         ).fetchall()
         known = self._author.scripts.checking
+        # Compiling a function may start a process, which the event loop must not wait for.
         if known.keys() != set(rows):
             require_thread()
             known = {key: known[key] if key in known else self._open_function(key[0]) for key in rows}
@@ -122,6 +124,7 @@ class Validation:
         design = decode(body)
         if _MEMBER not in design:
             return None
+        # CouchDB refuses every write then: it cannot know what the function would refuse.
         if language_of(design) != JAVASCRIPT:
             raise ServerError(language_of(design), code="unknown_query_language")
         guard = Guard.of_design(design) if id.startswith(DESIGN_PREFIX) else None
@@ -148,6 +151,7 @@ def _new_json(edit: Edit, attachments: Sequence[NewAttachment]) -> bytes:
     """Return a new revision as validation functions see it. Its own id is unknown, so ``_rev`` is the parent."""
     members: dict[str, Any] = {}
     if edit.path:
+        # As `couch_query_servers:validate_doc_update` passes documents: with `_revisions`.
         members["_revisions"] = revisions_member(edit.path)
     if attachments:
         members["_attachments"] = {item.name: _stub(item) for item in attachments}

@@ -90,7 +90,7 @@ class DocumentQuestion(NamedTuple):
 
     @property
     def key_of_documents(self) -> bytes:
-        """The key of the verdict of whichever functions: a hash of both documents."""
+        """A hash of both documents: the part of the verdict's key that is the same for all functions."""
         return blake2b(self.text).digest()
 
 

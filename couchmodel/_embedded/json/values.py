@@ -63,7 +63,7 @@ class Values:
         *,
         names: Collection[str] | None = None,
     ) -> None:
-        """``names`` are the members of the outermost object that are wanted: all if it is None.
+        """``names`` are the members of the outermost object to keep, None for all.
 
         ContentTooLargeError is raised as soon as there are more than ``most`` values. ``what`` and ``code`` are for it.
         """

@@ -269,7 +269,7 @@ class _ContentMeasures(NamedTuple):
 
 
 def _check_blobs(connection: Connection) -> Iterator[Problem]:
-    """Hash each attachment content once, and yield the documents whose description of it differs."""
+    """Hash each attachment content once, and yield a problem for each document that describes it differently."""
     for blob, sha256 in connection.execute("SELECT number, sha256 FROM blob WHERE sha256 IS NOT NULL"):
         measured = _measure_content(connection, blob)
         for database, id, number in connection.execute(_USERS, (blob,)):

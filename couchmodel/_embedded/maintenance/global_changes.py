@@ -41,7 +41,7 @@ class GlobalChangesRecorder:
         # Only the first event queues a write. It takes all that have come until it runs.
         if is_first:
             with suppress(StoreFileError):  # the store is being closed
-                self._store.enqueue(self._write, on_commit=self._written)
+                self._store.enqueue(self._write, on_commit=self._note_written)
 
     def _write(self, connection: Connection) -> None:
         with self._lock:
@@ -57,7 +57,7 @@ class GlobalChangesRecorder:
             writing.edit(edit)
         writing.finish()
 
-    def _written(self, _result: None) -> None:
+    def _note_written(self, _result: None) -> None:
         database = self._store.databases.get(GLOBAL_CHANGES)
         if database is not None:
             database.notify()

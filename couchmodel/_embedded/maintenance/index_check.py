@@ -127,7 +127,7 @@ def _row_faults(connection: Connection, index: _Index, design: Design) -> Iterat
 def _rebuild_rows(
     connection: Connection, index: _Index, design: Design, mapper: Mapper
 ) -> Iterator[tuple[str, DocumentRows]]:
-    """Make the rows of the documents that have not changed since they were indexed, and yield them with the id."""
+    """Map again each document that has not changed since it was indexed. Yield its id and its rows."""
     state, more = IndexState(index.number, 0, index.totals, index.database_seq, 0), True
     while more and state.update_seq < index.update_seq:
         changes = read_changes(connection, index.database_id, design, state)

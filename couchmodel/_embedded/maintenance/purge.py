@@ -52,7 +52,7 @@ class _Purging:
         self._counts = {False: 0, True: 0}
 
     def purge(self, id: str, revs: Sequence[Rev]) -> list[str]:
-        """Record the purge of a document, and remove those of its revisions that are leaves. Return them."""
+        """Record a purge, and remove the revisions that are leaves. Return the removed ones."""
         self._purge_seq += 1
         self._connection.execute(
             "INSERT INTO purge VALUES (?, ?, ?, ?, ?)",
@@ -63,6 +63,7 @@ class _Purging:
             return []
         # Only leaves: the tree ignores the others, see ``RevTree.without``.
         left = row.tree.without(revs)
+        # A document without leaves does not exist, and never did: not even a tombstone is left.
         if not left:
             self._remove(id, row)
         elif left is not row.tree:
@@ -133,6 +134,7 @@ def read_purged_infos(connection: Connection, database_id: int) -> list[dict[str
 def trim_purged_infos(connection: Connection, database_id: int) -> None:
     """Drop the oldest records of purges beyond the database's ``_purged_infos_limit``."""
     connection.execute(
+        # Only clients read the records. CouchDB's indexes need them, ours lose the rows of a document in its purge.
         "DELETE FROM purge WHERE database = ? AND purge_seq <="
         " (SELECT purge_seq - purged_infos_limit FROM database WHERE number = ?)",
         (database_id, database_id),

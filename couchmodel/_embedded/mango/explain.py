@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.mango.options import Options
-from couchmodel._embedded.mango.planner import Candidate, Index, Plan, Survey, in_scope, indexable_fields, ranked
+from couchmodel._embedded.mango.planner import (
+    Candidate,
+    Index,
+    Plan,
+    Survey,
+    in_scope,
+    indexable_fields,
+    rank_candidates,
+)
 from couchmodel._embedded.mango.selector import Selector
 
 __all__ = ["analyze_candidates", "is_covered", "selector_hints", "view_arguments"]
@@ -77,7 +85,7 @@ class _Tag(NamedTuple):
 def analyze_candidates(found: Survey, plan: Plan | None, options: Options) -> list[tuple[Index, dict[str, Any]]]:
     """Return the indexes that were not chosen, each with its analysis, in descending order of rank."""
     tags: dict[_Rank, list[_Tag]] = {index.rank: [] for index in found.everything}
-    candidates = ranked(found.of_type, options.selector) if plan else []
+    candidates = rank_candidates(found.of_type, options.selector) if plan else []
     for rank, tag in (
         *_tag_excluded(found, options.partition, max(1, len(candidates))),
         *_tag_less_suitable(plan, candidates),

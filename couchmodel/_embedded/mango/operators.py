@@ -159,11 +159,11 @@ def _compare_with(accepts: Callable[[Any, Any], bool]) -> Condition:
 
 
 def _not(condition: Condition) -> Condition:
-    def negated(operand: Any, raw: bool) -> Test:
+    def negation(operand: Any, raw: bool) -> Test:
         test = condition(operand, raw)
         return lambda value, budget: not test(value, budget)
 
-    return negated
+    return negation
 
 
 def _exists(expected: bool, _raw: bool) -> Test:

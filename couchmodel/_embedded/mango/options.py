@@ -69,6 +69,7 @@ def _use_index(value: Any) -> tuple[str, ...]:
         case None | []:
             return ()
         case str():
+            # A name such as `_design/by_age` or `by_age/rating`, with the index behind the design document.
             parts = tuple(value.split("/"))
             parts = parts[1:] if parts[0] == "_design" and len(parts) > 1 else parts
         case [str()] | [str(), str()]:

@@ -29,7 +29,7 @@ __all__ = [
     "choose",
     "in_scope",
     "indexable_fields",
-    "ranked",
+    "rank_candidates",
     "survey",
 ]
 
@@ -185,6 +185,7 @@ class Survey:
 
         ``fallback`` is the query's ``allow_fallback``.
         """
+        # `mango_cursor:create`. A single usable index is `_all_docs`, so without a fallback the query would be a scan.
         named = any(_is_asked(index, self.asked) for index in self.usable)
         if not (named or fallback or (not self.asked and len(self.usable) > 1)):
             raise _refusal(self.asked)
@@ -215,25 +216,27 @@ def in_scope(index: Index, partition: str) -> bool:
 
 def choose(found: Survey, selector: Selector, sort: Sort) -> Plan:
     """Return the plan for a query. At least one index has to be usable."""
-    first = ranked(found.of_type, selector)[0]
+    first = rank_candidates(found.of_type, selector)[0]
     best, ranges = first.index, tuple(bounds for bounds in first.prefix if bounds is not None)
     nothing = first.prefix == [None] or _is_noop(selector.normalized)
     vain = found.asked if found.asked and not _is_asked(best, found.asked) else None
     return Plan(best, ranges, nothing, bool(sort) and sort[0][1] == "desc", vain)
 
 
-def ranked(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
+def rank_candidates(indexes: Iterable[Index], selector: Selector) -> list[Candidate]:
     """Return usable indexes in CouchDB's order of preference.
 
     First come those that leave out the fewest of the selector's fields, then those with the fewest columns.
     """
     found = _field_ranges(selector.normalized)
     # A range without values makes the whole selector empty. CouchDB then looks at that field alone.
+    # `mango_idx_view:field_ranges` returns at the first empty range.
     empty = next((field for field, bounds in found.items() if bounds is None), None)
     if empty is not None:
         found = {empty: None}
     prefixes = [(index, _prefix(index, found)) for index in indexes]
     candidates = [Candidate(index, prefix, len(found) - len(prefix)) for index, prefix in prefixes]
+    # `mango_cursor_view:choose_best_index`.
     return sorted(candidates, key=lambda one: (one.distance, len(one.index.columns), one.index.rank))
 
 
@@ -248,6 +251,7 @@ def _prefix(index: Index, ranges: Mapping[str, Range | None]) -> list[Range | No
 
 def _is_noop(selector: Mapping[str, Any]) -> bool:
     """Return True if the whole selector is an operator on an empty list. CouchDB does not run such a query."""
+    # `mango_cursor:maybe_noop_range`. Inside a larger selector such an operator has no effect on the plan.
     return any(name in ("$all", "$and", "$or", "$in") and value == [] for name, value in selector.items())
 
 

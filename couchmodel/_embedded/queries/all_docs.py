@@ -56,7 +56,7 @@ LOCAL: Final = Space(local=True)
 
 @dataclass(slots=True, frozen=True)
 class Query:
-    """A query for rows. Bounds may be any JSON value; ``after`` is the last id of the batch before."""
+    """A query of ``_all_docs``. Bounds may be any JSON value; ``after`` is the last id of the batch before."""
 
     start: Any = None
     has_start: bool = False
@@ -70,7 +70,7 @@ class Query:
     descending: bool = False
     include_docs: bool = False
     update_seq: bool = False
-    wishes: ReadOptions = DEFAULT_OPTIONS
+    options: ReadOptions = DEFAULT_OPTIONS
 
     def within(self, low: str, high: str) -> "Query":
         """Return the query narrowed to the ids with ``low <= id < high``."""
@@ -109,7 +109,7 @@ def parse_query(request: Request) -> Query:
     """Make the query for rows from the parsed parameters. Raises BadRequestError."""
     validate_listing(request)
     keys = tuple(request.keys) if request.has_keys else None
-    wishes = ReadOptions(
+    options = ReadOptions(
         conflicts=bool(request.conflicts),
         attachments=request.attachments,
         att_encoding_info=request.att_encoding_info,
@@ -130,7 +130,7 @@ def parse_query(request: Request) -> Query:
         descending=request.descending,
         include_docs=request.include_docs,
         update_seq=request.update_seq,
-        wishes=wishes,
+        options=options,
     )
 
 
@@ -264,10 +264,10 @@ def _row_json(connection: Connection, database_id: int, id: str, found: StoredRe
 
 
 def _document_json(connection: Connection, database_id: int, id: str, found: StoredRevision, query: Query) -> bytes:
-    if query.wishes == DEFAULT_OPTIONS:
+    if query.options == DEFAULT_OPTIONS:
         return document_json(id, found)
     try:
-        return open_winner(connection, database_id, id, query.wishes).text
+        return open_winner(connection, database_id, id, query.options).text
     except NotFoundError:  # a local document
         return document_json(id, found)
 

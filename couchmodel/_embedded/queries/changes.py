@@ -92,7 +92,7 @@ class ChangesQuery:
     descending: bool = False
     all_leaves: bool = False
     include_docs: bool = False
-    wishes: ReadOptions = DEFAULT_OPTIONS
+    options: ReadOptions = DEFAULT_OPTIONS
     filter: Filter = EVERYTHING
 
     def after(self, batch: "ChangesBatch") -> "ChangesQuery":
@@ -142,6 +142,7 @@ def parse_since(text: str, database: Database) -> int | None:
     Raises:
         BadRequestError: the text is no sequence id.
     """
+    # Its number is looked up when the feed begins, inside a read.
     if text == "now":
         return None
     found = _SINCE.fullmatch(text)
@@ -150,6 +151,8 @@ def parse_since(text: str, database: Database) -> int | None:
     number, opaque = parse_digits(found[1]), found[2]
     if number > limits.LARGEST_NUMBER:
         raise BadRequestError("Malformed sequence supplied in 'since' parameter.")
+    # A client that followed a dropped database of this name begins anew: it would miss the changes up to its old
+    # number.
     return number if opaque in (None, database.uuid) else 0
 
 
@@ -359,10 +362,10 @@ def _row_json(
         row += b',"deleted":true'
     if not query.include_docs:
         return row + b"}"
-    if query.wishes == DEFAULT_OPTIONS:
+    if query.options == DEFAULT_OPTIONS:
         document = document_json(id, found)
     else:
-        document = open_winner(connection, database.number, id, query.wishes._replace(deleted=True)).text
+        document = open_winner(connection, database.number, id, query.options._replace(deleted=True)).text
     fields = query.filter.fields
     if fields is not ALL_FIELDS:
         document = _pick_fields(fields, document)

@@ -29,7 +29,7 @@ from couchmodel._embedded.mango.options import invalid_bookmark_error
 from couchmodel._embedded.mango.paths import parse_path
 from couchmodel._embedded.mango.planner import Plan
 from couchmodel._embedded.mango.selector import Selector
-from couchmodel._embedded.storage.database_row import check_database
+from couchmodel._embedded.storage.database_row import check_database, read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.designs import View
 from couchmodel._embedded.views.reader import HIGHEST_ID, Place, Row, Span, check_index, read_rows
@@ -107,7 +107,7 @@ class Statistics:
         self.kept = self.keys, self.documents
 
     def forget(self) -> None:
-        """Drop the counts since the last call of ``keep``."""
+        """Go back to the counts of the last call of ``keep``."""
         self.keys, self.documents = self.kept
 
 
@@ -278,7 +278,9 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
     source = search.source
     if source is None or source.number is None:
         return
-    check_index(connection, search.database_id, source.number)
+    index_seq, _ = check_index(connection, search.database_id, source.number)
+    # The keys of a document that was changed since are older than the document, which is what has to match.
+    is_judged = search.judged and index_seq == read_row(connection, search.database_id, "update_seq")[0]
     columns = [parse_path(column) for column in search.plan.index.columns]
     after = _resume_place(search, source.view)
     for row in read_rows(connection, source.number, source.view.place, _key_span(search, source.view), after=after):
@@ -287,7 +289,7 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
             yield _Entry(position, _document_from_row(columns, row))
             continue
         found = find_winner(connection, search.database_id, row.id)
-        if search.judged and found is not None and not found.deleted:
+        if is_judged and found is not None and not found.deleted:
             # To parse the document would take longer than to read it.
             yield _Entry(position, _document_from_row(columns, row), found, is_read=True)
         else:

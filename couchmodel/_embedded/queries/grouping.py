@@ -110,6 +110,8 @@ class Grouping:
         begin = 0
         for place, row in enumerate(rows):
             if self._group is None or not row.key.startswith(self._group.prefix):
+                # Rows are reduced in runs, not one by one: each call of a JavaScript function costs as much as many
+                # rows.
                 self._add(rows[begin:place])
                 done += self.finish()
                 self._group = self._begin_group(row)
@@ -117,6 +119,7 @@ class Grouping:
                 begin = place
         self._add(rows[begin:])
         self._last = rows[-1].place if rows else self._last
+        # Restarts are counted for one group: a completed one shows that the index stands still long enough.
         self.restarts = 0 if done else self.restarts
         return done
 
@@ -143,6 +146,7 @@ def group_key(view: View, level: int, row: Row) -> tuple[bytes, bytes]:
     if level == WHOLE_KEYS:
         return row.emitted, row.key
     key: Any = decode(row.emitted)
+    # `group_level` cuts arrays only. Any other key is a group by itself.
     if not isinstance(key, list) or len(key) < level:
         return row.emitted, row.key
     first = key[:level]

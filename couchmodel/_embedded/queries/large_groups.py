@@ -40,7 +40,7 @@ class LargeGroups(NamedTuple):
 
 
 def reduce_large_groups(connection: Connection, source: Source, level: int, cursor: Cursor) -> LargeGroups:
-    """Reduce the next groups as long as they are large, some tens of thousands of rows at a time.
+    """Reduce the next groups until a small one comes, or enough rows for one read were reduced.
 
     The cursor has one span, and stands before a group.
     """

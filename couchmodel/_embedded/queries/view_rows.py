@@ -155,11 +155,11 @@ def row_texts(connection: Connection, source: Source, rows: Sequence[Row], query
     """Return the rows as JSON, with their documents if the query has ``include_docs``."""
     if not query.include_docs:
         return [_row_json(row) + b"}" for row in rows]
-    wishes = ReadOptions(
+    options = ReadOptions(
         conflicts=bool(query.conflicts), attachments=query.attachments, att_encoding_info=query.att_encoding_info
     )
     return [
-        b"".join((_row_json(row), b',"doc":', _document_json(connection, source, row, wishes), b"}")) for row in rows
+        b"".join((_row_json(row), b',"doc":', _document_json(connection, source, row, options), b"}")) for row in rows
     ]
 
 
@@ -167,7 +167,7 @@ def _row_json(row: Row) -> bytes:
     return b'{"id":%b,"key":%b,"value":%b' % (to_json(row.id), row.emitted, row.value)
 
 
-def _document_json(connection: Connection, source: Source, row: Row, wishes: ReadOptions) -> bytes:
+def _document_json(connection: Connection, source: Source, row: Row, options: ReadOptions) -> bytes:
     """Return the document of a row as JSON: its own, or the document or revision that its value names.
 
     Raises BadRequestError if the value names an invalid revision.
@@ -176,13 +176,13 @@ def _document_json(connection: Connection, source: Source, row: Row, wishes: Rea
     rev = _named_revision(row, value["_rev"]) if "_rev" in value else None
     id = row.id
     if "_id" in value:
-        id, wishes = value["_id"], DEFAULT_OPTIONS
+        id, options = value["_id"], DEFAULT_OPTIONS
         if not isinstance(id, str):
             return b"null"
     return (
-        _winner_json(connection, source, id, wishes)
+        _winner_json(connection, source, id, options)
         if rev is None
-        else _revision_json(connection, source, id, rev, wishes)
+        else _revision_json(connection, source, id, rev, options)
     )
 
 
@@ -195,13 +195,13 @@ def _named_revision(row: Row, text: object) -> Rev:
         raise BadRequestError(reason, code=error.reason) from None
 
 
-def _winner_json(connection: Connection, source: Source, id: str, wishes: ReadOptions) -> bytes:
+def _winner_json(connection: Connection, source: Source, id: str, options: ReadOptions) -> bytes:
     try:
-        return open_winner(connection, source.database_id, id, wishes).text
+        return open_winner(connection, source.database_id, id, options).text
     except NotFoundError:
         return b"null"
 
 
-def _revision_json(connection: Connection, source: Source, id: str, rev: Rev, wishes: ReadOptions) -> bytes:
-    [found] = open_revisions(connection, source.database_id, id, [rev], wishes, False)
+def _revision_json(connection: Connection, source: Source, id: str, rev: Rev, options: ReadOptions) -> bytes:
+    [found] = open_revisions(connection, source.database_id, id, [rev], options, False)
     return found.text if isinstance(found, AnsweredRevision) else b"null"

@@ -70,6 +70,7 @@ class Job:
         self.asked = asked
         self.user = user
         self.document = document
+        # Clients show it only. CouchDB's is the id of an Erlang process.
         self.pid = f"<{next(_numbers)}>"
         self.began = self.updated = time.time()
         self.state = "pending"
@@ -88,8 +89,11 @@ class Job:
         self.state, self.replication = "running", self._make()
         self._note("started")
         try:
+            # A replication runs once: its connections are closed at its end, and each attempt has its own counts.
             answer = await self.replication.run()
         except CouchModelError as error:
+            # The words of `couch_replicator_scheduler`: `crashing` waits for its next attempt, `error` has not found
+            # its id, `failed` is given up.
             self.state, self.error = "crashing", error_text(error)
             self.errors += 1
             self._note("crashed", self.error)

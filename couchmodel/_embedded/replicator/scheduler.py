@@ -143,7 +143,7 @@ class Replicator:
             self._watching = asyncio.create_task(self._watch(database))
 
     async def close(self) -> None:
-        """End all replications. The documents of ``_replicator`` stay as they are, so they begin again later."""
+        """End all replications. Their documents in ``_replicator`` do not change, so they begin again later."""
         if self._watching is not None:
             await _end(self._watching)
         # A copy, since a task that ends removes itself.

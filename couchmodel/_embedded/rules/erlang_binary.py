@@ -252,6 +252,7 @@ def string_bytes(value: list[Any]) -> bytes | None:
     if not 0 < len(value) <= LONGEST_STRING or type(value[0]) is not int:
         return None
     try:
+        # The check of all items at once: `bytes` takes numbers from 0 to 255 only. It also takes True for 1.
         characters = bytes(value)
     except (TypeError, ValueError):
         return None

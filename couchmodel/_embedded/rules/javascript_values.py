@@ -26,7 +26,7 @@ def from_javascript(value: Any) -> Any:
     if kind is list:
         return [from_javascript(each) for each in value]
     if kind is dict:
-        return {name: from_javascript(value[name]) for name in _ordered(value)}
+        return {name: from_javascript(value[name]) for name in _sort_names(value)}
     text = _number_text(value)
     if text == "null":
         return None
@@ -45,12 +45,12 @@ def javascript_text(value: Any) -> bytes:
     if kind is list:
         return b"[%b]" % b",".join(map(javascript_text, value))
     if kind is dict:
-        members = [b"%b:%b" % (to_json(name), javascript_text(value[name])) for name in _ordered(value)]
+        members = [b"%b:%b" % (to_json(name), javascript_text(value[name])) for name in _sort_names(value)]
         return b"{%b}" % b",".join(members)
     return to_json(value)
 
 
-def _ordered(members: dict[str, Any]) -> list[str]:
+def _sort_names(members: dict[str, Any]) -> list[str]:
     """Return the names of an object's members in the order in which JavaScript writes them."""
     indexes = [name for name in members if name.isdecimal() and _is_index(name)]
     if not indexes:

@@ -79,7 +79,7 @@ class Branch(NamedTuple):
         return [Rev(generation, self.digests[generation - self.start]) for generation in generations]
 
     def ends_with(self, path: Sequence[Rev]) -> bool:
-        """Return True if the newest revisions of the branch are those of a path, which is newest first."""
+        """Return True if the branch ends with the revisions of a path, which is newest first."""
         return path[0] == self.leaf and self.digests[-len(path) :] == [rev.digest for rev in reversed(path)]
 
     def with_descendants(self, revs: Sequence[Rev], *, deleted: bool) -> "Branch":

@@ -64,11 +64,17 @@ def _weight(rank: int) -> str:
 def _level(weights: str) -> bytes:
     """Return the uncommon weights of a level, each after the length of the run of common weights before it."""
     weights = weights.rstrip(_COMMON)
-    if not weights:
-        return b""
+    # Short levels are cached: many texts have only a capital at the beginning, and so the same level.
+    return (_short_level(weights) if len(weights) <= _SHORT else _encode_level(weights)) if weights else b""
+
+
+def _encode_level(weights: str) -> bytes:
     is_short = len(weights) <= limits.COLLATED_UNITS
     found = _UNCOMMON.findall(weights) if is_short else map(Match.groups, _UNCOMMON.finditer(weights))
     return "".join([_run(len(run)) + weight for run, weight in found]).encode()
+
+
+_short_level = lru_cache(2**10)(_encode_level)
 
 
 def _run(length: int) -> str:

@@ -135,7 +135,7 @@ class _BulkSink:
         self._depth -= 1
 
     def _take(self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]) -> None:
-        """Keep documents as edits up to the first that is refused; keep its error in place of it.
+        """Append documents as edits up to the first that is refused, and the error of that one.
 
         The error is raised when the document's turn comes. The documents behind it are only counted.
         """

@@ -22,7 +22,7 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import OpenTransport
 from couchmodel._embedded.server.connections import Connections
 from couchmodel._embedded.server.exchange import Client
-from couchmodel._embedded.server.handlers.server import pages
+from couchmodel._embedded.server.handlers.server import web_interface
 from couchmodel._embedded.server.origins import check_host, check_origin
 from couchmodel._embedded.server.responses import error_answer
 from couchmodel._embedded.server.router import Router
@@ -92,7 +92,7 @@ async def serve(
     if admin is not None:
         effective.admins = {**effective.admins, admin[0]: admin[1]}
     effective.secure_cookies |= tls is not None
-    pages.check_folder(effective.utils)
+    web_interface.check_folder(effective.utils)
     router = Router(store, effective, remote=remote)
     await router.authentication.open()
     # The configured administrators are hashed and the stored ones are loaded by now, so the check below sees them all.
@@ -169,7 +169,7 @@ class _Front:
             return await _send(http, answer)
         client = Client(http.remote or "", http.secure)
         if path == ("_utils",) and self._configuration.utils and not http.path.endswith("/"):
-            return await _send(http, pages.redirect(headers, client))
+            return await _send(http, web_interface.redirect(headers, client))
         largest = self._configuration.max_request_size
         # A body that announces its length is refused before it is read; _read_pieces measures one that does not.
         if (http.content_length or 0) > largest:

@@ -30,6 +30,7 @@ __all__ = [
     "tagged_answer",
 ]
 
+# CouchDB sends `must-revalidate` with all JSON: a cache may keep it, and has to ask whether it is still the same.
 JSON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {"content-type": JSON_TYPE, "cache-control": "must-revalidate"}
 )

@@ -55,6 +55,7 @@ class Route:
         self.before = (_require_database,) if before is None and below_database else before or ()
         self.handlers = handlers
         self.segments, places = _parse_pattern(pattern)
+        # Nearly all arguments are a single segment, which is taken by its index. To slice and join costs more.
         self._single = [(name, place.start) for name, place in places.items() if place.stop == place.start + 1]
         self._joined = [(name, place) for name, place in places.items() if place.stop != place.start + 1]
 

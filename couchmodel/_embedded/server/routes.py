@@ -9,14 +9,15 @@ from typing import Final
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.database import (
     all_docs,
-    bulk,
+    bulk_docs,
+    bulk_get,
     changes,
     database,
     find,
     index,
     partition,
     purge,
-    revisions,
+    revs_diff,
     update,
     view,
 )
@@ -25,11 +26,11 @@ from couchmodel._embedded.server.handlers.server import (
     cluster,
     db_updates,
     node,
-    pages,
     replicator,
     server,
     session,
     unsupported,
+    web_interface,
 )
 from couchmodel._embedded.server.route_tree import Check, Handler, Route, RouteTree
 from couchmodel._wire.messages import Response
@@ -96,7 +97,7 @@ SERVER: Final = (
     Route("/_search_analyze", GET=unsupported.search_analyze, POST=unsupported.search_analyze, allow="POST"),
     Route("/_session", GET=session.get, POST=session.begin, DELETE=session.end, allow="GET,HEAD,POST,DELETE"),
     Route("/_up/**", GET=server.up, allow="GET,HEAD"),
-    Route("/_utils/**", GET=pages.utils, allow="GET,HEAD"),
+    Route("/_utils/**", GET=web_interface.utils, allow="GET,HEAD"),
     Route("/_uuids", GET=server.uuids),
 )
 
@@ -109,8 +110,8 @@ DATABASE: Final = (
         POST=database.create_document,
         allow="DELETE,GET,HEAD,POST",
     ),
-    Route("/{db}/_bulk_docs", POST=bulk.write),
-    Route("/{db}/_bulk_get", POST=revisions.bulk_get),
+    Route("/{db}/_bulk_docs", POST=bulk_docs.write),
+    Route("/{db}/_bulk_get", POST=bulk_get.bulk_get),
     Route("/{db}/_changes", GET=changes.feed, POST=changes.feed, allow="GET,POST,HEAD"),
     Route("/{db}/_compact", POST=database.compact),
     Route("/{db}/_compact/{ddoc}/**", POST=view.compact),
@@ -119,17 +120,18 @@ DATABASE: Final = (
     Route("/{db}/_ensure_full_commit", POST=database.ensure_full_commit),
     Route("/{db}/_local_docs", GET=all_docs.list_documents, POST=all_docs.list_documents, allow="GET,HEAD,POST"),
     Route("/{db}/_local_docs/queries", POST=all_docs.list_queries),
-    Route("/{db}/_missing_revs", POST=revisions.missing_revisions),
+    Route("/{db}/_missing_revs", POST=revs_diff.missing_revisions),
     Route("/{db}/_nouveau_cleanup", POST=view.clean_up),
     Route("/{db}/_purge", POST=purge.purge),
     Route("/{db}/_purged_infos", GET=purge.infos),
     Route("/{db}/_purged_infos_limit", GET=database.limit, PUT=database.set_limit),
-    Route("/{db}/_revs_diff", POST=revisions.revisions_difference),
+    Route("/{db}/_revs_diff", POST=revs_diff.revisions_difference),
     Route("/{db}/_revs_limit", PUT=database.set_limit, GET=database.limit),
     Route("/{db}/_search_cleanup", POST=unsupported.search_cleanup),
     Route("/{db}/_security", PUT=database.set_security, GET=database.security),
     Route("/{db}/_shards", GET=cluster.shards),
     Route("/{db}/_shards/{id}", GET=cluster.shard_of_document),
+    # Else these paths would be taken for attachments of a document of that name.
     Route("/{db}/_shards/{id}/**", GET=_missing),
     Route("/{db}/_sync_shards", POST=cluster.synchronize),
     Route(
@@ -158,6 +160,7 @@ SHARED: Final = (
     Route("/{db}/_design/{ddoc}/_update/{function}/{document=**}", ANY=update.update),
     Route("/{db}/_design/{ddoc}/_view/{view}", GET=view.list_rows, POST=view.list_rows, allow="GET,POST,HEAD"),
     Route("/{db}/_design/{ddoc}/_view/{view}/queries", POST=view.list_queries),
+    # CouchDB knows the path, and no method for it: 405 with this header.
     Route("/{db}/_design/{ddoc}/_view/", allow="GET,POST,HEAD"),
     Route("/{db}/_design/{ddoc}/_view/**", allow="GET,POST,HEAD"),
     *(

@@ -276,12 +276,12 @@ class _RankedValues:
             self._values.setdefault(sort_key(value), value)
         # Only between batches, since a sort for each row would cost more than the memory of one batch.
         if len(self._values) > self._size:
-            self._values = dict(self._ranked())
+            self._values = dict(self._best_values())
 
     def result(self) -> list[Any]:
-        return [value for _, value in self._ranked()]
+        return [value for _, value in self._best_values()]
 
-    def _ranked(self) -> list[tuple[bytes, Any]]:
+    def _best_values(self) -> list[tuple[bytes, Any]]:
         keys = sorted(self._values, reverse=self._descending)[: self._size]
         return [(key, self._values[key]) for key in keys]
 

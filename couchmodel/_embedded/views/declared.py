@@ -167,6 +167,7 @@ def _list_key(keys: list[_Read], each: int | None) -> Callable[[dict[str, Any]],
         elements = key[each]
         if type(elements) is not list:
             return []
+        # So that the other items are converted once, and not for each element.
         key[each] = None
         plain = list(map(from_javascript, key))
         return [[*plain[:each], from_javascript(element), *plain[each + 1 :]] for element in elements]
@@ -182,6 +183,7 @@ def _value_text(value: _Read | None, *, numbers: bool, linked: bool) -> Callable
 
     def text(document: dict[str, Any]) -> bytes | None:
         found = read(document)
+        # By exact type, since bool is a subclass of int. Such a number is written alike in both languages.
         if type(found) is int and -_SAFE <= found <= _SAFE:
             return b"%d" % found
         if found is _MISSING or (numbers and not _is_finite(found)):

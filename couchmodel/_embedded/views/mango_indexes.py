@@ -87,6 +87,7 @@ def _read_catalogue(connection: Connection, database: Database, ids: Sequence[st
         if len(text) > limits.INLINE_DESIGN_BYTES:
             require_thread()
         body = decode(text)
+        # Views of other languages are no indexes of Mango.
         if body.get("language") == QUERY:
             designs[id] = parse_design(id, body, partitioned=database.partitioned)
             indexes += indexes_of(designs[id])
@@ -101,6 +102,8 @@ def indexes_of(design: Design) -> Iterator[Index]:
     for name, view in views.items():
         try:
             yield _parse_index(design, name, view["map"])
+        # Anybody may write a design document of this language by hand. One that is broken must not stop the queries of
+        # all others.
         except (BadRequestError, KeyError, TypeError, AttributeError):
             continue
 
@@ -146,6 +149,7 @@ def parse_definition(body: Mapping[str, Any]) -> Definition:
     if design is None:
         design = automatic
     if not design.startswith("_design/"):
+        # `mango_idx:new` takes the name with and without the prefix.
         design = f"_design/{design}"
     return Definition(design, automatic if name is None else name, view, options["partitioned"])
 

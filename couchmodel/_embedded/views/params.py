@@ -141,6 +141,7 @@ def validate_listing(query: ViewQuery) -> None:
     _validate_grouping(query, reduced=False)
 
 
+# The checks come in the order of `couch_mrview_util:validate_args`: the first that fails is what the client is told.
 def _validate_grouping(query: ViewQuery, reduced: bool) -> None:
     if query.group is False and (query.group_level or 0) > 0:
         raise _query_error("Can't specify group=false and group_level>0 at the same time")
@@ -159,6 +160,7 @@ def _validate_keys(query: ViewQuery, reduced: bool) -> None:
     if not isinstance(query.keys, list):
         raise _query_error("`keys` must be an array of strings.")
     bounds = [bound for bound in (query.start, query.end) if bound is not NOT_GIVEN]
+    # `{[Key], Key, Key}` in `couch_mrview_util:validate_args`: a range that is the only key.
     if query.keys and bounds and bounds != query.keys * 2:
         raise _query_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
 
@@ -204,6 +206,7 @@ def _read_key(key: Any) -> dict[str, Any]:
 
 def _read_keys(keys: Any) -> dict[str, Any]:
     """Read ``keys``. A single key becomes a range, to which fewer restrictions apply."""
+    # As `couch_mrview_http:parse_param` does. So `keys=[1]` may stand beside `group_level`, and `keys=[1,2]` may not.
     if isinstance(keys, list) and len(keys) == 1:
         return _read_key(keys[0])
     return {"keys": keys}
@@ -225,12 +228,14 @@ def _read_limit(value: Any) -> int:
 
 
 def _read_number(value: Any) -> int:
+    # Erlang's integers have no end. A larger number than a database has rows means the same.
     return min(_read_integer(value), limits.LARGEST_NUMBER)
 
 
 def _read_integer(value: Any) -> int:
     """Read an integer that is not negative, in decimal digits with an optional sign."""
     if isinstance(value, _ParameterText) and _INTEGER.fullmatch(value):
+        # Erlang's `list_to_integer` takes signs and leading zeros, and -0 is 0.
         number = -1 if value[0] == "-" and value.strip("-0") else parse_digits(value.lstrip("+-"))
     elif type(value) is int:
         number = value

@@ -71,7 +71,7 @@ class Span(NamedTuple):
     descending: bool = False
 
     def before(self) -> "Span | None":
-        """Return the span of all rows that come before it in its direction, or None if there are none."""
+        """Return the span of all rows before this span, in its direction, or None if it begins at the first row."""
         if self.start is None:
             return None
         return Span(end=self.start, includes_end=False, descending=self.descending)
@@ -108,6 +108,7 @@ def read_rows(
     Rows of one document with the same key come in the order of their positions in both directions.
     """
     condition, values = _condition(span, after)
+    # As CouchDB: the rows of one document with one key keep their order when a view is read backwards.
     order = "key DESC, id DESC, position" if span.descending else "key, id, position"
     rows = connection.execute(
         "SELECT key, id, position, emitted, value FROM view_row WHERE view_index = ? AND view = ?"
@@ -149,9 +150,10 @@ def read_figures(connection: Connection, index: int, view: int, span: Span) -> F
 
 
 def has_strings(connection: Connection, index: int, view: int, span: Span) -> bool:
-    """Return True if a value of a span is a string. Its JSON comes before that of all other values."""
+    """Return True if a value of a span is a string. Values are compared as JSON, where a quotation mark sorts first."""
     condition, values = _condition(span, None)
     found = connection.execute(
+        # The first characters of JSON values: `"` is 22, `-` is 2d, and digits, literals, `[` and `{` come after it.
         f"SELECT 1 FROM view_row WHERE view_index = ? AND view = ?{condition} AND value < x'2d' LIMIT 1",
         (index, view, *values),
     )
@@ -175,6 +177,7 @@ def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
     low, high = ("<=", ">") if span.descending else (">=", "<")
     start = span.start if after is None else after[:2]
     if start is not None:
+        # A row value, which SQLite finds in the primary key by one search.
         conditions.append(f" AND (key, id) {low} (?, ?)")
         values += start
     if after is not None:

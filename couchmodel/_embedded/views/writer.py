@@ -197,14 +197,14 @@ def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Sequen
     places: list[bytes] = []
     prefix = partition_prefix(changed.id.partition(":")[0]) if design.partitioned else b""
     for view, emitted in zip(design.views, mapped, strict=True):
-        order = view.order
+        order, place = view.order, view.place
         keyed = [(prefix + order(value), value, text) for value, text in emitted]
         if len(keyed) > 1 and len({key for key, _, _ in keyed}) < len(keyed):
             keyed.sort(key=_erlang_order)
         for position, (key, value, text) in enumerate(keyed):
-            rows.append((view.place, key, changed.id, position, encode(value), text))
+            rows.append((place, key, changed.id, position, encode(value), text))
             # The id is not packed: it is that of the document.
-            places += (_HEAD.pack(view.place, position, len(key)), key)
+            places += (_HEAD.pack(place, position, len(key)), key)
     return DocumentRows(changed.number, rows, b"".join(places))
 
 
@@ -305,8 +305,8 @@ def _insert(connection: Connection, index: int, written: Iterable[DocumentRows])
 
 def _by_view(rows: Iterable[tuple[Any, ...]]) -> Places:
     places: defaultdict[int, list[tuple[bytes, str]]] = defaultdict(list)
-    for view, key, id, *_ in rows:
-        places[view].append((key, id))
+    for row in rows:
+        places[row[0]].append(row[1:3])
     return places
 
 
@@ -314,8 +314,8 @@ def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[
     """Insert rows of an index into a table, many by one statement, since each statement waits for the GIL."""
     whole = len(rows) - len(rows) % limits.BUILD_ROWS
     for start in range(0, whole, limits.BUILD_ROWS):
-        values = chain.from_iterable((index, *row) for row in rows[start : start + limits.BUILD_ROWS])
-        connection.execute(_insert_statement(table, len(rows[0]), limits.BUILD_ROWS), tuple(values))
+        values = chain.from_iterable(rows[start : start + limits.BUILD_ROWS])
+        connection.execute(_insert_statement(table, len(rows[0]), limits.BUILD_ROWS), (index, *values))
     if whole < len(rows):
         one = _insert_statement(table, len(rows[0]), 1)
         connection.executemany(one, ((index, *row) for row in rows[whole:]))
@@ -323,5 +323,5 @@ def _insert_many(connection: Connection, table: str, index: int, rows: Sequence[
 
 @cache
 def _insert_statement(table: str, columns: int, rows: int) -> str:
-    row = f"(?, {', '.join('?' * columns)})"
+    row = f"(?1, {', '.join('?' * columns)})"  # the first parameter is the index, in every row
     return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"

@@ -1,5 +1,6 @@
 """The attachments of a document, as its fields return them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args, overload
@@ -30,6 +31,9 @@ E = TypeVar("E", bound=BaseModel)
 
 _CHUNK_BYTES = 64 * 1024
 """The most bytes of a piece of a stream, unless another number is asked for."""
+
+_SHORT_BYTES = 64 * 1024
+"""The most bytes that are decoded in the event loop."""
 
 
 class AttachmentRepository(Protocol):
@@ -130,12 +134,12 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         """The number of the revision in which the attachment was stored; None if it is not stored."""
         return self._stub.get("revpos") if self._assigned is _NONE else None
 
-    def info(self) -> JSONObject | None:
+    def info(self) -> AttachmentInfo | None:
         """Return what a dump of the document shows of the attachment; None if there is none."""
         if not self:
             return None
-        shown = {"content_type": self.content_type, "length": self.length, "digest": self.digest}
-        return {**shown, "url": attachment_url(self._document, self._name)}
+        url = attachment_url(self._document, self._name)
+        return AttachmentInfo(content_type=self.content_type, length=self.length, digest=self.digest, url=url)
 
     async def exists(self) -> bool:
         """Return True if the attachment is stored now. Asks the server."""
@@ -148,11 +152,10 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         they did not arrive as they are stored.
         """
         data = b"".join([piece async for piece in self.stream()])
-        try:
-            value: T = self.__codec__.decode(data, self.content_type or self._attachment.content_type or "", self._kind)
-        except ValueError as error:
-            raise AttachmentError(f"{self._label} cannot be read: {error}") from error
-        return value
+        kind = self.content_type or self._attachment.content_type or ""
+        if len(data) <= _SHORT_BYTES:
+            return self._decode(data, kind)
+        return await asyncio.to_thread(self._decode, data, kind)
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from ``start`` up to, but not including, ``stop``, and ask for these bytes only.
@@ -160,24 +163,23 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         Raises NotFoundError; ConfigurationError if ``start`` is negative or behind ``stop``; RangeNotSatisfiableError
         if the attachment ends before ``start``.
         """
-        if not 0 <= start <= stop:
-            raise ConfigurationError(f"there are no bytes from {start} up to {stop}: give 0 <= start <= stop")
-        if start == stop:
-            return b""
-        if self._assigned is not _NONE:
-            return b"".join([piece async for piece in self.stream()])[start:stop]
-        self._require_known()
-        return await self._attachment.fetch(start, stop)
+        return b"".join([piece async for piece in self.stream(start=start, stop=stop)])
 
-    def stream(self, chunk_size: int = _CHUNK_BYTES) -> AsyncIterator[bytes]:
+    def stream(
+        self, chunk_size: int = _CHUNK_BYTES, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
         """Yield the bytes as they arrive, in pieces of at most ``chunk_size`` bytes.
 
-        Raises NotFoundError at once if there is no attachment, and the errors of :meth:`fetch`, some only at the end.
+        ``start`` and ``stop`` are those of a range, as for :meth:`read`. A download whose connection breaks goes on
+        over another one. Raises NotFoundError at once if there is no attachment, and the errors of :meth:`fetch` and
+        :meth:`read`, some only at the end.
         """
         if not isinstance(chunk_size, int) or chunk_size < 1:
             raise ConfigurationError(f"chunk_size is a number of bytes from 1, not {chunk_size!r}")
+        if start < 0 or (stop is not None and stop < start):
+            raise ConfigurationError(f"there are no bytes from {start} up to {stop}: give 0 <= start <= stop")
         self._require_known()
-        return self._stream(chunk_size)
+        return self._stream(chunk_size, start, stop)
 
     async def save(self, data: Any, content_type: str | None = None) -> None:
         """Store the attachment, which makes a new revision of its document. Unsaved changes of that stay unsaved.
@@ -190,7 +192,8 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         document is not stored.
         """
         self._require_stored("save")
-        file = self._make_file(data, content_type)
+        # In a thread, as a picture takes long to be written.
+        file = await asyncio.to_thread(self._make_file, data, content_type)
         await file.find_type(self._label)
         kind = file.content_type or ""
         self._field.check_type(kind, self._label)
@@ -269,11 +272,22 @@ class AttachmentBase(_AttachmentType, Generic[T]):
         except AttachmentError:
             return self._encode(data, content_type)
 
+    def _decode(self, data: bytes, content_type: str) -> T:
+        try:
+            value: T = self.__codec__.decode(data, content_type, self._kind)
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise AttachmentError(f"{self._label} cannot be read: {error}") from error
+        return value
+
     def _encode(self, value: Any, content_type: str | None) -> File:
         declared = [each for each in self._field.content_types if "*" not in each]
         kind = content_type or (declared[0] if len(declared) == 1 else self.__codec__.default_type)
         try:
             return File(self.__codec__.encode(value, kind, self._kind), kind)
+        except ConfigurationError:
+            raise
         except ValueError as error:
             raise AttachmentError(f"{self._label}: {error}") from error
 
@@ -290,21 +304,23 @@ class AttachmentBase(_AttachmentType, Generic[T]):
                 f" {self._field.field_name!r}, or assign a File(…) and save both together"
             )
 
-    async def _stream(self, chunk_size: int) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._pieces()) as pieces:
+    async def _stream(self, chunk_size: int, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        if start == stop:
+            return
+        async with aclosing(self._pieces(start, stop)) as pieces:
             async for piece in pieces:
                 if len(piece) <= chunk_size:
                     yield piece
                 else:
-                    for start in range(0, len(piece), chunk_size):
-                        yield piece[start : start + chunk_size]
+                    for position in range(0, len(piece), chunk_size):
+                        yield piece[position : position + chunk_size]
 
-    async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        if isinstance(file := self._assigned, File):
-            await settle(file, self._document, self._name)
-            source: Any = file.pieces(self._label)
+    async def _pieces(self, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        if not isinstance(file := self._assigned, File):
+            source = self._attachment.stream(start, stop, resume=True)
         else:
-            source = self._attachment.stream()
+            await settle(file, self._document, self._name)
+            source = _cut(file.pieces(self._label), start, stop)
         async with aclosing(source) as pieces:
             async for piece in pieces:
                 yield piece
@@ -382,7 +398,12 @@ class Attachments(_AttachmentType, Mapping[str, Attachment]):
 
     def __getitem__(self, name: str) -> Attachment:
         stored = f"{self._prefix}{name}"
-        if is_bad_name(stored) or not name or owner_of(type(self._document), stored) is not self._field:
+        if (
+            not isinstance(name, str)
+            or not name
+            or is_bad_name(stored)
+            or owner_of(type(self._document), stored) is not self._field
+        ):
             label = label_of(self._document, self._field, stored)
             raise AttachmentError(f"{label} cannot have this name, which is reserved, a path, or another field's")
         return Attachment(self._document, self._field, stored, self._find)
@@ -420,7 +441,7 @@ class Attachments(_AttachmentType, Mapping[str, Attachment]):
         name = self._field.field_name
         raise AttachmentError(f"attachments {name!r} of {self._document.id!r} are assigned one by one: {name}['…'] = …")
 
-    def info(self) -> JSONObject:
+    def info(self) -> dict[str, AttachmentInfo | None]:
         """Return what a dump of the document shows of each attachment."""
         return {name: self[name].info() for name in self}
 
@@ -455,6 +476,17 @@ async def settle(file: File, document: Any, name: str) -> None:
     if field is not None:
         field.check_type(file.content_type or "", label)
         field.check_size(file.length or 0, label)
+
+
+async def _cut(pieces: AsyncGenerator[bytes, None], start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a content from ``start`` up to, but not including, ``stop``."""
+    position = 0
+    async with aclosing(pieces):
+        async for piece in pieces:
+            end = None if stop is None else max(0, stop - position)  # a negative index would count from behind
+            if kept := piece[max(0, start - position) : end]:
+                yield kept
+            position += len(piece)
 
 
 class _AttachmentOwner:

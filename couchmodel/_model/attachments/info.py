@@ -11,13 +11,13 @@ __all__ = ["AttachmentInfo", "attachment_url", "describe"]
 
 
 class AttachmentInfo(BaseModel):
-    """What is known of a stored attachment.
+    """What is known of an attachment. Type and length of a file that is not saved yet may be unknown.
 
     ``url`` is its path below the address at which files are served: database, document and name.
     """
 
-    content_type: str
-    length: int
+    content_type: str | None
+    length: int | None
     digest: str | None
     url: str | None
 

@@ -13,6 +13,9 @@ __all__ = ["read_into_spool"]
 _SHORT_BYTES: Final = 1024 * 1024
 """Up to so many bytes are kept in memory, more in a temporary file."""
 
+_FLUSH_BYTES: Final = 128 * 1024
+"""The bytes that are written to the file at a time."""
+
 
 class Spool:
     """A content that was read, in memory or in a temporary file, which ends with this object."""
@@ -33,7 +36,7 @@ class Spool:
             async for piece in pieces:
                 length += len(piece)
                 self._bytes += piece
-                if len(self._bytes) > _SHORT_BYTES:
+                if len(self._bytes) > (_SHORT_BYTES if self._file is None else _FLUSH_BYTES):
                     await self._flush()
         except BaseException:
             self._bytes.clear()

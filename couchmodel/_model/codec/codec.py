@@ -21,10 +21,11 @@ from couchmodel._model.codec.unwritable import find_unwritable
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import stored_name
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.change_marks import CHANGE_MEMBER, make_mark, needs_marks
 from couchmodel._model.schema.ids import render_id
-from couchmodel._model.schema.tombstones import REMARKS_MEMBER
-from couchmodel._model.schema.versions import VERSION_MEMBER, version_of
+from couchmodel._model.schema.kinds import kind_of
+from couchmodel._model.schema.members.change_marks import CHANGE_MEMBER, make_mark, needs_marks
+from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, version_of
 from couchmodel._wire.equality import json_equal
 from couchmodel._wire.messages import EMPTY, decode, encode
 from couchmodel.errors import ConfigurationError, DocumentError
@@ -148,6 +149,7 @@ def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
     """Record that ``body``, which was sent, is stored as revision ``rev``."""
     state.set_rev(document, rev)
     state.note_sent_body(document, body, rev)
+    state.forget_unanswered(document)
 
 
 def note_deleted(document: DocumentModel) -> None:
@@ -165,7 +167,7 @@ def newer_version(document: DocumentModel | None) -> int | None:
 
 
 def _newer_version(model: type[DocumentModel], stored: Mapping[str, Any]) -> int | None:
-    kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field, ""), model)
+    kind = kind_of(model, form_of(model).kinds, stored)
     declared, found = kind.__declared__, version_of(stored) or 1
     if declared.version == 1:  # the member may belong to a field
         names = [stored_name(name, info) for name, info in kind.__pydantic_fields__.items()]
@@ -272,7 +274,7 @@ def _load_declared_members(model: type[M], body: bytes, error: ValidationError) 
     if not all(each["type"] == "extra_forbidden" or _is_couchdb_member(each["loc"]) for each in found):
         _raise_load_error(model, body, error)
     stored = decode(body)
-    kind = form_of(model).kinds.get(stored.get(model.__declared__.type_field), model)
+    kind = kind_of(model, form_of(model).kinds, stored)
     bare = {name: value for name, value in stored.items() if not _is_foreign(kind, name)}
     try:
         return form_of(kind).validate_fields(encode(bare))  # type: ignore[no-any-return]

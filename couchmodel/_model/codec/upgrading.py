@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.versions import VERSION_MEMBER, Upgrade, upgrades_of, version_of
+from couchmodel._model.schema.kinds import kind_of
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, Upgrade, upgrades_of, version_of
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError
 
@@ -36,8 +37,7 @@ class _Upgrading:
         self._model = model
         self._kinds = kinds
         self._upgrades = upgrades
-        self._type_field = model.__declared__.type_field
-        type_name = re.escape(encode(self._type_field))
+        type_name = re.escape(encode(model.__declared__.type_field))
         # Most documents are of the newest version, and begin as a save writes them. They need not be parsed here.
         self._head = re.compile(
             rb'\{"_id":%b(?:,"_rev":%b)?(?:,%b:(%b))?,"%b":(\d+)[,}]'
@@ -59,8 +59,8 @@ class _Upgrading:
             stored = decode(body)
         except ValueError:  # its validation says what is wrong
             return body
-        kind = self._kinds.get(stored.get(self._type_field), self._model) if self._kinds else self._model
-        if kind not in self._upgrades:
+        kind = kind_of(self._model, self._kinds, stored) if isinstance(stored, dict) else None
+        if kind is None or kind not in self._upgrades:
             return body
         version = version_of(stored)
         if version is None:

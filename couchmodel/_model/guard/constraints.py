@@ -12,7 +12,7 @@ from couchmodel._model.codec.forms import form_of
 from couchmodel._model.codec.rules import EXACT, OWN_SERIALIZATIONS, adapt_schema
 from couchmodel._model.guard import scalars
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.versions import VERSION_MEMBER
+from couchmodel._model.schema.members.versions import VERSION_MEMBER
 from couchmodel.types import JSONObject
 
 __all__ = ["Constraints", "constraints_of"]
@@ -70,6 +70,7 @@ class _Reader:
         self._rules["document"] = _ANYTHING
         self._collect(schema)
         root = schema
+        # pydantic moves a schema that is used twice, or within itself, into a list of definitions.
         while root["type"] in ("definitions", "definition-ref"):
             root = root["schema"] if root["type"] == "definitions" else self._definitions[root["schema_ref"]]
         self._rules["document"] = self._read_root(root)
@@ -183,6 +184,7 @@ class _Reader:
         self._path.append("0")
         inner = self.read(schema.get("items_schema", {"type": "any"}))
         self._path.pop()
+        # A set is stored as a list, and JSON has no rule for different elements.
         if schema["type"] in ("set", "frozenset") and schema.get("min_length"):
             self._miss("an element that a set has twice counts twice for min_length")
         return {"is": "list", **_without_anything("items", inner), **_size(schema)}
@@ -220,9 +222,11 @@ class _Reader:
         return self._miss("its names are not guarded, since JSON has texts only there")
 
     def read_union(self, schema: Any) -> JSONObject:
+        # In a union, pydantic tries each type strictly first, so a number is not read from a text there.
         before, self._is_in_union = self._is_in_union, True
         choices = [self.read(each[0] if isinstance(each, tuple) else each) for each in schema["choices"]]
         self._is_in_union = before
+        # One type that is not known lets any value through, so the others need no check.
         return _ANYTHING if _ANYTHING in choices else {"is": "union", "choices": choices}
 
     def read_tagged_union(self, schema: Any) -> JSONObject:

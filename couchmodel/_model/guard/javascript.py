@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from couchmodel._wire.bucket_ids import BUCKET_PREFIX
 from couchmodel._wire.guards import MEMBER, PROBE_PREFIX, digest_of, probe_of
 from couchmodel.types import JSONObject
 
 __all__ = ["design_of", "write_function"]
 
+# Only the checks that a model needs are put together, so that the function stays short enough to be read in Fauxton.
 _HEAD: Final = """\
 function (newDoc, oldDoc, userCtx, secObj) {
   // The guard of the model %(model)s. couchmodel has written it, and writes it anew when the model changes.
@@ -190,6 +192,7 @@ _TAIL: Final = """\
   var probe = %(probe)s;
   if (newDoc._id.indexOf(probe) === 0) { throw {forbidden: probe + " is in force"}; }
   if (newDoc._deleted || newDoc._id.indexOf("_design/") === 0) { return; }
+  if (newDoc._id.indexOf(%(bucket)s) === 0) { return; }
 %(applies)s  var found = check(rules.document, newDoc);
   if (found) { throw {forbidden: (found.path.join(".") || "document") + ": " + found.reason}; }
 }
@@ -218,7 +221,7 @@ def write_function(declaration: JSONObject) -> str:
         parts.append(_SIZE)
     checks = ",\n".join(text for kind, text in _CHECKS.items() if kind in used)
     parts += [f"  var checks = {{\n{checks}\n  }};\n", f"  var rules = {_write(rules, '  ')};\n"]
-    own = {"probe": _text(probe), "applies": _applies(declaration)}
+    own = {"probe": _text(probe), "bucket": _text(BUCKET_PREFIX), "applies": _applies(declaration)}
     return "\n".join([*parts, _TAIL % own])
 
 
@@ -231,6 +234,7 @@ def _kinds(rule: Any) -> Iterator[str]:
         if isinstance(rule.get("is"), str):
             yield rule["is"]
         for key, value in rule.items():
+            # The values of a choice and the operands of bounds are data, in which a member `is` means nothing.
             if key not in ("values", "bounds") or isinstance(value, dict):
                 yield from _kinds(value)
 
@@ -248,6 +252,7 @@ def _applies(declaration: JSONObject) -> str:
 def _write(value: Any, indent: str) -> str:
     """Return a rule as JavaScript, in lines of a bearable length, with its patterns as literals."""
     line = _inline(value)
+    # The lines are for people who look at the design document. Nothing else depends on their length.
     if len(line) + len(indent) <= 110 or not isinstance(value, (dict, list)) or not value:
         return line
     inner = indent + "  "

@@ -43,7 +43,7 @@ class UnportableError(ValueError):
 
 
 class PortablePattern(NamedTuple):
-    """A pattern for the text rule of a guard, and whether some texts are left alone: those of other characters."""
+    """A pattern for the text rule of a guard. ``is_partial`` says that texts with some characters are not checked."""
 
     rule: JSONObject
     is_partial: bool
@@ -58,6 +58,7 @@ def portable_pattern(pattern: str | re.Pattern[str], *, is_python: bool) -> Port
     source = pattern if isinstance(pattern, str) else pattern.pattern
     if not isinstance(source, str):
         raise UnportableError("it is of bytes")
+    # JavaScript has other flags, and 1.8.5 none of those for Unicode.
     if isinstance(pattern, re.Pattern) and pattern.flags != re.UNICODE:
         raise UnportableError("it has flags")
     found = _OTHER_IN_RUST.search(source)
@@ -121,9 +122,11 @@ class _Writer:
 
     def _place(self, place: Any) -> str:
         match place:
+            # Without the flag for many lines, `^` is only at the beginning, in all engines.
             case names.AT_BEGINNING | names.AT_BEGINNING_STRING:
                 return "^"
             case names.AT_END:
+                # A text that ends with a newline passes in Python, so it is not refused here.
                 self.is_partial |= self._ends_before_newline
                 return _END
             case names.AT_BOUNDARY | names.AT_NON_BOUNDARY:

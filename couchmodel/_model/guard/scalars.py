@@ -31,7 +31,7 @@ _SAID: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "les
 
 
 class Found(NamedTuple):
-    """A rule, and what it lacks."""
+    """A rule for a type, and the constraints of the type that the rule cannot express."""
 
     rule: JSONObject
     missing: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def _int(schema: Any) -> Found:
             continue
         if abs(bound) >= LARGEST_EXACT:
             missing.append(f"{kind} is guarded with the precision of JavaScript, of 53 bits")
-        bounds.append([*_rounded(kind, bound), f"{words} {bound}"])
+        bounds.append([*_round_bound(kind, bound), f"{words} {bound}"])
     factor = schema.get("multiple_of")
     if factor is not None and abs(factor) <= LARGEST_EXACT:
         bounds.append(["multiple", factor, f"a multiple of {factor}"])
@@ -97,6 +97,8 @@ def _decimal(schema: Any) -> Found:
         if bound is None:
             continue
         double = float(bound)
+        # Where no double equals the bound, a value beside it may be stored as the double nearest to both. So equal
+        # passes.
         is_exact = Decimal(repr(double)) == Decimal(bound)
         strict = kind in ("gt", "lt") and is_exact
         bounds.append([kind if strict else kind[0] + "e", _plain(double), f"{words} {bound}"])
@@ -110,7 +112,7 @@ def _duration(schema: Any) -> Found:
     return Found({"is": "number", "bounds": bounds}, tuple(missing))
 
 
-def _rounded(kind: str, bound: Any) -> tuple[str, Any]:
+def _round_bound(kind: str, bound: Any) -> tuple[str, Any]:
     """Return a bound as JavaScript has it. Beyond 53 bits, a number may be rounded to the bound itself."""
     if abs(bound) < LARGEST_EXACT:
         return kind, _plain(bound)

@@ -17,6 +17,7 @@ class Sum:
     def add(self, value: Any) -> None:
         """Add a value. Raises TypeError for what is no number and no duration."""
         _check_number(value)
+        # Not from 0 on, to which no duration can be added.
         self._total = value if self._total is None else self._total + value
 
     def result(self) -> Any:

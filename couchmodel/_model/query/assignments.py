@@ -56,6 +56,7 @@ def assign(document: DocumentModel, assignments: Iterable[Assignment]) -> None:
 
 
 def _assign_all(document: DocumentModel, values: Sequence[tuple[tuple[str, ...], Any]]) -> None:
+    # A deep copy, so that the document is as it was if a later value does not fit.
     changed = document.model_copy(deep=True)
     if len(values) > 1:  # a rule of the whole model may hold only when all of them are assigned
         for names, value in values:

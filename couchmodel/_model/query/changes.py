@@ -102,7 +102,7 @@ async def _change(
 
 
 def _split(failed: Iterable[tuple[str, CouchModelError]], *, is_last: bool) -> tuple[list[str], list[CouchModelError]]:
-    """Return the ids of what is to be tried again, as it has changed meanwhile, and the errors of the rest."""
+    """Return the ids of documents to try again, because they have changed meanwhile, and the errors of the others."""
     again: list[str] = []
     errors: list[CouchModelError] = []
     for each, error in failed:

@@ -17,7 +17,7 @@ _BOUNDS: Final = frozenset({"$eq", "$gt", "$gte", "$lt", "$lte"})
 
 
 def separate_id_bounds(selector: JSONObject) -> JSONObject:
-    """Return the selector, with bounds of ids apart if CouchDB might compare them in another order than that of ids."""
+    """Return an equal selector whose bounds of ids CouchDB compares in the order of ids."""
     parts = list(_parts(selector))
     bounds = [bound for part in parts if (bound := _bound(part)) is not None]
     if all(_have_one_order(*pair) for pair in combinations(bounds, 2)):

@@ -10,6 +10,7 @@
   So a partial index is used only if the query implies it, and is then named.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -24,16 +25,29 @@ from couchmodel._wire.messages import encode
 from couchmodel.errors import ConfigurationError, QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["INDEX_DESIGN_PREFIX", "ChosenIndex", "ModelIndex", "choose_index", "indexable_paths", "model_indexes"]
+__all__ = [
+    "INDEX_DESIGN_PREFIX",
+    "ChosenIndex",
+    "ModelIndex",
+    "advise_index",
+    "choose_index",
+    "indexable_paths",
+    "model_indexes",
+    "warn_of_scan",
+]
 
 INDEX_DESIGN_PREFIX: Final = "couchmodel-index-"
+
+_log: Final = logging.getLogger("couchmodel.query")
+_warned: Final[set[tuple[type, str]]] = set()
+"""The models and advices of which a warning was logged: one is enough, a query may be sent a thousand times."""
 
 _RANGES: Final = frozenset({"$eq", "$gt", "$gte", "$lt", "$lte", "$beginsWith"})
 _INDEXABLE: Final = _RANGES | {"$exists"}
 
 
 class ModelIndex(NamedTuple):
-    """An index of a model as it is stored. ``where`` is the selector of a partial index, empty for any other.
+    """An index of a model, in the form that is stored. ``where`` is the selector of a partial index, else empty.
 
     ``design`` is the name of its design document: a digest of what the index is, so that equal indexes of two models
     are one, and a changed index does not replace the one that other programs still use.
@@ -83,6 +97,7 @@ def _stored_index(model: Any, name: str, paths: tuple[str, ...], where: Any) -> 
             selector = build_selector([where if isinstance(where, Mapping) else where(model)], model=model)
         except (QueryError, AttributeError) as error:
             raise ConfigurationError(f"{model.__name__}: where= of the index {name!r}: {error}") from None
+    # The name of the model is left out, so that two models share an index.
     digest = blake2b(encode([name, list(paths), selector]), digest_size=8).hexdigest()
     return ModelIndex(name, f"{INDEX_DESIGN_PREFIX}{digest}", paths, selector)
 
@@ -109,6 +124,7 @@ def choose_index(
     if not indexes:
         return None
     sort = [ordering.path for ordering in order]
+    # Three questions about a path: must it be there, has it one value, has it a range.
     present, fixed, ranged = required_paths(selector), _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
     stored = _stored_paths.get(model)
     if stored is None:
@@ -116,10 +132,12 @@ def choose_index(
     found = []
     for index in indexes:
         missing = tuple(path for path in index.paths if path not in present and path not in sort and path != "_id")
-        count = _leading(index.paths, fixed)
+        count = _count_leading(index.paths, fixed)
+        # The first column with a range still narrows what is read. Columns behind it do not.
         used = count + (index.paths[count : count + 1] != () and index.paths[count] in ranged)
         is_usable = stored.issuperset(missing) and _has_order(index.paths, sort, fixed)
         is_usable = is_usable and not (for_pages and "_id" in index.paths)
+        # An index that neither narrows nor sorts reads as much as a scan, and reads it in another order.
         if is_usable and (used or sort or index.where) and implies(selector, index.where):
             found.append(_Candidate(index, missing, count, used))
     if not found:
@@ -140,12 +158,12 @@ def _couchdb_choice(usable: Iterable[ModelIndex], compared: set[str]) -> ModelIn
     """Return the index that CouchDB prefers for a query with conditions on the paths ``compared``."""
     return min(
         usable,
-        key=lambda each: (-_leading(each.paths, compared), len(each.paths), each.design, each.name),
+        key=lambda each: (-_count_leading(each.paths, compared), len(each.paths), each.design, each.name),
         default=None,
     )
 
 
-def _leading(paths: Sequence[str], wanted: set[str]) -> int:
+def _count_leading(paths: Sequence[str], wanted: set[str]) -> int:
     return next((place for place, path in enumerate(paths) if path not in wanted), len(paths))
 
 
@@ -177,7 +195,7 @@ def required_paths(selector: Mapping[str, Any]) -> set[str]:
 
 
 def indexable_paths(selector: Mapping[str, Any]) -> list[str]:
-    """Return the paths on which an index would help a query, those of one value first."""
+    """Return the paths on which an index would help a query: first those compared by ``$eq``, then those of ranges."""
     fixed, ranged = _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
     return [*sorted(fixed), *sorted(ranged - fixed)]
 
@@ -199,3 +217,31 @@ def _paths_with(selector: Mapping[str, Any], operators: Iterable[str]) -> set[st
 def _is_plain(condition: Any) -> bool:
     """Return True for a value or for operators; False for the conditions of an embedded object's members."""
     return not isinstance(condition, Mapping) or all(str(name).startswith("$") for name in condition)
+
+
+# --- queries that no index serves
+
+
+def warn_of_scan(model: type, selector: Mapping[str, Any], order: Sequence[Ordering]) -> None:
+    """Log a warning of a query that has read all documents, once for each model and advice."""
+    advice = advise_index(model, selector, order)
+    if (model, advice) not in _warned:
+        _warned.add((model, advice))
+        _log.warning("a query of %s reads all documents of its database: %s", model.__name__, advice)
+
+
+def advise_index(model: type, selector: Mapping[str, Any], order: Sequence[Ordering]) -> str:
+    """Return the advice for a query that no index serves: the index to declare."""
+    own = _type_field(model)
+    paths = [path for path in indexable_paths(selector) if path not in ("_id", own)]
+    paths += [ordering.path for ordering in order if ordering.path not in ("_id", *paths)]
+    if not paths:
+        return "no index serves its conditions, so keep it to few documents, or declare a View"
+    said = ", ".join(map(repr, paths[:4]))
+    return f"declare Index({said}) on {model.__name__} and call apply()"
+
+
+def _type_field(model: Any) -> str | None:
+    declared = model.__declared__
+    field: str = declared.type_field
+    return field if declared.type is not None else None

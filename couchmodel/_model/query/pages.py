@@ -13,17 +13,20 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from couchmodel._model.query.indexes import ChosenIndex, advise_index, choose_index
 from couchmodel._model.query.selector import all_of
 from couchmodel._model.schema.expressions.places import Ordering
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["Page", "continue_after", "read_token", "write_token"]
+__all__ = ["Page", "continue_after", "page_order", "read_token", "write_token"]
 
 T = TypeVar("T")
 
 _DIGEST_BYTES: Final = 9
+
+_BY_ID: Final = Ordering("_id")
 
 
 class Page(BaseModel, Generic[T]):
@@ -31,6 +34,28 @@ class Page(BaseModel, Generic[T]):
 
     items: list[T]
     next: str | None = None
+
+
+def page_order(
+    model: Any, selector: JSONObject, orderings: Sequence[Ordering]
+) -> tuple[tuple[Ordering, ...], ChosenIndex | None]:
+    """Return the order of a query's pages, and the index that has it.
+
+    It is the order of all columns of the index from the first of the sort on, and of the ids at the end: so each
+    document has a place of its own. Raises QueryError if no index has such an order.
+    """
+    if orderings and orderings[0].path == "_id":
+        return tuple(orderings[:1]), None
+    if any(ordering.path == "_id" for ordering in orderings):
+        raise QueryError("pages have the order of the ids after that of the sort: leave out `id` behind other fields")
+    chosen = choose_index(model, selector, orderings, for_pages=True)
+    if chosen is None:
+        if orderings:
+            raise QueryError(f"pages in this order need an index: {advise_index(model, selector, orderings)}")
+        return (_BY_ID,), None
+    first, direction = orderings[0] if orderings else (chosen.index.paths[0], "asc")
+    columns = chosen.index.paths[chosen.index.paths.index(first) :]
+    return tuple(Ordering(path, direction) for path in dict.fromkeys((*columns, "_id"))), chosen
 
 
 def write_token(query: Any, position: Sequence[Any]) -> str:

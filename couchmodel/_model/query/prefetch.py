@@ -87,11 +87,13 @@ async def fetch_links(
 async def _fetch_levels(documents: Sequence[Any], levels: Sequence[Sequence[_Field]], source: LinkedSource) -> None:
     for level in levels:
         found = [(field, link) for field in level for document in documents for link in _links(document, field)]
+        # A dictionary, because it keeps the order and has each document once.
         wanted = dict.fromkeys((field.target, link.id) for field, link in found if link.document is None)
         fetched = await source.linked_documents(wanted) if wanted else {}
         for field, link in found:
             if link.document is None and (document := fetched.get((field.target, link.id))) is not None:
                 link.note_document(document)
+        # By identity: a document that several links lead to is one object, and its links are followed once.
         documents = list({id(link.document): link.document for _, link in found if link.document is not None}.values())
 
 

@@ -1,28 +1,27 @@
 """Queries as values: conditions, an order and limits. A query is sent when its results are asked for."""
 
-import re
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Final, Generic, Literal, Self, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
 from couchmodel._model.query import changes, pages
 from couchmodel._model.query.aggregates import Average, Largest, Smallest, Sum
 from couchmodel._model.query.id_bounds import separate_id_bounds
-from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths
+from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths, warn_of_scan
 from couchmodel._model.query.ordering import read_order
 from couchmodel._model.query.pages import Page
-from couchmodel._model.query.prefetch import LinkedSource, fetch_links, prefetch, require_links
+from couchmodel._model.query.prefetch import fetch_links, prefetch, require_links
 from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
-from couchmodel._model.query.scans import advise_index, warn_of_scan
 from couchmodel._model.query.selector import all_of, build_selector
+from couchmodel._model.query.source import DocumentSource
 from couchmodel._model.schema.expressions.conditions import Comparison, Condition, require_condition
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression
-from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, place_of
+from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, place_of, split_path
 from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError
@@ -40,34 +39,8 @@ D = TypeVar("D", Decimal, timedelta)
 
 OnInvalid = Literal["raise", "skip", "collect"]
 
-_BY_ID: Final = Ordering("_id")
 _NO_INDEX: Final = "No matching index found"
 """The beginning of CouchDB's warning of a query that reads all documents."""
-
-
-class DocumentSource(changes.DocumentStore, LinkedSource, Protocol):
-    """A source of documents that answers queries: the repository of a model."""
-
-    model: Any
-
-    @property
-    def kind(self) -> JSONObject:
-        """The selector of the source's own documents among others; empty if there are no others."""
-        ...
-
-    def load(self, row: bytes) -> Any:
-        """Return the document of a JSON text. Raises DocumentError if it does not fit the model."""
-        ...
-
-    def rows(
-        self, body: JSONObject, limit: int | None, on_end: Callable[[JSONObject], None] | None = None
-    ) -> AsyncGenerator[list[bytes], None]:
-        """Yield the documents that a body of ``_find`` asks for, all or at most ``limit``, as JSON texts in batches."""
-        ...
-
-    async def explain(self, body: JSONObject) -> JSONObject:
-        """Return the answer of ``_explain``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +191,8 @@ class Query(Generic[T]):
         found = await self.limit(_at_most(2, self.max_count)).to_list()
         if len(found) > 1:
             raise MultipleFoundError(
-                f"several documents of {self._name} match {self._said()}: add conditions, or take one with limit(1)"
+                f"several documents of {self._name} match {self._describe_conditions()}:"
+                " add conditions, or take one with limit(1)"
             )
         return found[0] if found else None
 
@@ -226,7 +200,7 @@ class Query(Generic[T]):
         """Return the only result. Raises NotFoundError if there is none, MultipleFoundError if there are several."""
         found = await self.limit(_at_most(2, self.max_count)).to_list()
         if not found:
-            raise NotFoundError(f"no document of {self._name} matches {self._said()}")
+            raise NotFoundError(f"no document of {self._name} matches {self._describe_conditions()}")
         if len(found) > 1:
             return (await self.one_or_none()) or found[0]
         return found[0]
@@ -252,9 +226,10 @@ class Query(Generic[T]):
         if self.max_count is not None or self.skip_count:
             raise QueryError("a query with a limit or a skip has no pages: the size of a page is its limit")
         self.errors.clear()
-        order, chosen = self._page_order()
+        selector = self.selector()
+        order, chosen = pages.page_order(self.source.model, selector, self.orderings)
         query = replace(self, orderings=order[:-1] or order)
-        key = [query.selector(), [list(each) for each in order]]
+        key = [selector, [list(each) for each in order]]
         body = query.body(chosen)
         if chosen is not None:  # another index may have more columns, and so another order
             body["use_index"] = [chosen.index.design, chosen.index.name]
@@ -268,7 +243,7 @@ class Query(Generic[T]):
         if len(rows) > size:
             rows.pop()
             last = decode(rows[-1])
-            token = pages.write_token(key, [member_at(last, _names(each.path)) for each in order])
+            token = pages.write_token(key, [member_at(last, split_path(each.path)) for each in order])
         items = self._read_all(rows)
         await fetch_links(items, self.source.model, self.links, self.source)
         return Page(items=items, next=token)
@@ -340,7 +315,7 @@ class Query(Generic[T]):
 
     async def stubs(self) -> list[JSONObject]:
         """Return the members of each document of the query that its deletion has: its id, its revision and its type."""
-        fields = ["_id", "_rev", *self.source.kind]
+        fields = list(dict.fromkeys(["_id", "_rev", *self.source.kind]))
         rows = self._rows({**self.body(), "fields": fields}, self.max_count)
         return [decode(row) async for batch in rows for row in batch]
 
@@ -384,28 +359,6 @@ class Query(Generic[T]):
     def _index(self, selector: JSONObject) -> ChosenIndex | None:
         return choose_index(self.source.model, selector, self.orderings)
 
-    def _page_order(self) -> tuple[tuple[Ordering, ...], ChosenIndex | None]:
-        """Return the order of pages, and the index that has it.
-
-        It is the order of all columns of the index from the first of the sort on, and of the ids at the end: so each
-        document has a place of its own.
-        """
-        if self.orderings and self.orderings[0].path == "_id":
-            return self.orderings[:1], None
-        if any(ordering.path == "_id" for ordering in self.orderings):
-            raise QueryError(
-                "pages have the order of the ids after that of the sort: leave out `id` behind other fields"
-            )
-        chosen = choose_index(self.source.model, self.selector(), self.orderings, for_pages=True)
-        if chosen is None:
-            if self.orderings:
-                advice = advise_index(self.source.model, self.selector(), self.orderings)
-                raise QueryError(f"pages in this order need an index: {advice}")
-            return (_BY_ID,), None
-        first, direction = self.orderings[0] if self.orderings else (chosen.index.paths[0], "asc")
-        columns = chosen.index.paths[chosen.index.paths.index(first) :]
-        return tuple(Ordering(path, direction) for path in dict.fromkeys((*columns, "_id"))), chosen
-
     def _rows(self, body: JSONObject, limit: int | None) -> AsyncGenerator[list[bytes], None]:
         return self.source.rows(body, limit, self._note_answer)
 
@@ -443,13 +396,8 @@ class Query(Generic[T]):
         name: str = self.source.model.__name__
         return name
 
-    def _said(self) -> str:
+    def _describe_conditions(self) -> str:
         return " and ".join(map(repr, self.conditions)) or "the query, which has no condition"
-
-
-def _names(path: str) -> list[str]:
-    """Return the names of a path in Mango's notation."""
-    return [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"(?:\\.|[^.\\])+", path)]
 
 
 def _at_most(count: int, max_count: int | None) -> int:

@@ -1,4 +1,4 @@
-"""What a row of an answer becomes: a document, a model of some of its fields, or the values of fields."""
+"""Read the rows of an answer: as documents, as models of some of their fields, or as values of fields."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -31,7 +31,7 @@ class RowReader(Protocol[T_co]):
         ...
 
     def read(self, row: bytes) -> T_co:
-        """Return what a row becomes. Raises DocumentError if a value does not fit its field."""
+        """Return the result of a row. Raises DocumentError if a value does not fit its field."""
         ...
 
 

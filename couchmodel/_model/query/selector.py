@@ -21,6 +21,7 @@ from couchmodel.types import JSONObject
 __all__ = ["all_of", "build_selector", "check_root"]
 
 
+# As `mango_selector:norm_negations` rewrites them. Each pair fails for a missing member alike.
 _NEGATIONS: Final = {"$eq": "$ne", "$ne": "$eq", "$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
 
 
@@ -91,6 +92,7 @@ def _comparison_selector(condition: Comparison) -> JSONObject:
             return {"$or": [others, _is_none(path)]}
         return {"$and": [others, {path: {"$ne": None}} if path else {"$ne": None}]}
     encoded = _encode_operand(place, operator, operand)
+    # Mango has no operator of this name.
     if operator == "$anyOf":
         return {path: {"$elemMatch": {"$in": encoded}}}
     # An element itself, in a condition on the elements of a list, has no path.

@@ -69,6 +69,7 @@ def element_type(annotation: Any, place: int | None = None) -> Any:
     arguments = [each for each in get_args(kind) if each is not ...]
     if place is not None and origin is tuple and len(arguments) == len(get_args(kind)):
         return arguments[place] if -1 < place < len(arguments) else Any
+    # By their text, since not all types can be compared or hashed.
     return arguments[0] if len(set(map(str, arguments))) == 1 else Any
 
 
@@ -106,6 +107,7 @@ def _fields_of_union(union: Any) -> Mapping[str, FieldInfo] | None:
             first = fields.setdefault(name, info)
             if first.annotation != info.annotation and stored_name(name, first) == stored_name(name, info):
                 both: Any = Union[first.annotation, info.annotation]  # noqa: UP007 - made when the program runs
+                # Of different stored names there is no common one: then the first model's counts.
                 fields[name] = FieldInfo(annotation=both, serialization_alias=stored_name(name, info))
     return fields
 
@@ -142,6 +144,7 @@ def class_annotation(owner: type, name: str) -> Any:
 def complete(model: type[BaseModel]) -> None:
     """Resolve the forward references of a model, if the names that they refer to are defined by now."""
     if not model.__pydantic_complete__:
+        # A class that is not defined yet is tried again at the next use.
         model.model_rebuild(raise_errors=False, _types_namespace=_local_names())
 
 
@@ -166,6 +169,7 @@ def _local_names() -> dict[str, Any]:
     """Return the names that are visible to the user's code that led here."""
     frame = inspect.currentframe()
     while (
+        # As pydantic does, but past our own metaclass: its frame knows none of the user's names.
         frame is not None and frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("couchmodel.")
     ):
         frame = frame.f_back

@@ -46,7 +46,7 @@ _STORED_FIELDS: Final[dict[str, FieldExpression[str]]] = {
 
 
 class ComputedProperty(property):
-    """The property of a computed field. On the class it raises an error, since nothing of it is stored to be found."""
+    """The property of a computed field. On the class it raises an error: it is not stored, so no query can find it."""
 
     def __init__(self, name: str, wrapped: property) -> None:
         super().__init__(wrapped.fget, wrapped.fset, wrapped.fdel, wrapped.__doc__)
@@ -165,6 +165,8 @@ class ModelMeta(ModelMetaclass):
     if not TYPE_CHECKING:
 
         def __getattr__(cls, name: str) -> Any:
+            # pydantic asks for attributes while it makes the class, and must not find fields of a base class as
+            # defaults.
             if name.startswith("_") or is_building_class.get():
                 return super().__getattr__(name)
             if name in cls.__dict__.get("__pydantic_fields__", ()):
@@ -195,6 +197,7 @@ def _finish_fields(model: Any) -> None:
         if info is not None and info.validation_alias != AliasChoices(f"_{name}", name):
             # All three, so that a generator of aliases finds none to fill in.
             info.alias, info.validation_alias, info.serialization_alias = name, AliasChoices(f"_{name}", name), name
+            # pydantic's mark of an alias that no generator replaces.
             info.alias_priority = 2
             changed = True
     template = model.__declared__.id
@@ -256,7 +259,7 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         return found
 
     def __eq__(self, other: object) -> bool:
-        """Compare the fields of two documents, but for ``rev``: a document stays what it is when it is saved.
+        """Compare the fields of two documents without ``rev``, so that a save leaves a document equal to its copies.
 
         Attachments are not compared, as their bytes are not here.
         """

@@ -1,4 +1,4 @@
-"""Checks of a model's class when it is made. Mistakes that would show later are told at once."""
+"""Check a model's class when it is made, so that mistakes raise an error there and not at the first save."""
 
 import warnings
 from types import NoneType, UnionType
@@ -8,9 +8,9 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel
 
 from couchmodel._model.schema.annotations import bare_type, holds_several, input_names, is_attachment, stored_name
 from couchmodel._model.schema.attachments import AttachmentField, attachment_fields, is_bad_name
-from couchmodel._model.schema.change_marks import CHANGE_MEMBER, needs_marks
-from couchmodel._model.schema.tombstones import REMARKS_MEMBER
-from couchmodel._model.schema.versions import VERSION_MEMBER, check_upgrades
+from couchmodel._model.schema.members.change_marks import CHANGE_MEMBER, needs_marks
+from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
+from couchmodel._model.schema.members.versions import VERSION_MEMBER, check_upgrades
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["check_class"]
@@ -43,10 +43,12 @@ def _check_fields_attribute(model: Any) -> None:
 
 
 def _check_name(model: Any, name: str) -> None:
+    # pydantic only warns of a field that hides a method. Without save() or find() a model would not work.
     if any(name in vars(base) for base in model.__mro__ if "__verbs__" in vars(base)):
         hint = f'{name}_: … = Field(alias="{name}")'
         raise ConfigurationError(f"{model.__name__}.{name} would hide the method {name}(): write `{hint}`")
     declared_here = name in vars(model).get("__annotations__", {})
+    # A subclass that inherits the field is not warned of again.
     if declared_here and (hasattr(BaseModel, name) or hasattr(type(model), name)):
         warnings.warn(
             f"{model.__name__}.{name} is an attribute of every model, so in queries the field is"
@@ -91,6 +93,7 @@ def _check_own_fields(model: Any) -> None:
             f"{model.__name__}.id is of {said}, and the ids of CouchDB are text: declare another field of"
             f' {said}, such as `number`, and make the id of it with `id="{{number}}"`'
         )
+    # A field of that name would get CouchDB's revision at each load.
     if "rev" in fields and bare_type(fields["rev"].annotation) is not str:
         raise ConfigurationError(
             f"{model.__name__}.rev is the revision that CouchDB assigns, of `str | None`: give your field another name,"
@@ -133,6 +136,7 @@ def _check_stored_names(model: Any) -> None:
     declared = model.__declared__
     taken = _own_names(model)
     for name, info in model.__pydantic_fields__.items():
+        # The id and the revision are stored as `_id` and `_rev`, and attachments have names of their own.
         if name in _OWN or is_attachment(info.annotation):
             continue
         stored = stored_name(name, info)

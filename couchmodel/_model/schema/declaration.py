@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import ConfigDict
 
 from couchmodel._model.schema.fields import Index
+from couchmodel._model.schema.members.versions import VERSION_MEMBER
 from couchmodel._model.schema.suggestions import nearest
-from couchmodel._model.schema.versions import VERSION_MEMBER
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["Declaration", "Security", "check_settings", "declare"]
@@ -67,6 +67,7 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
     ``options`` are the keywords that nobody knows. Raises ConfigurationError for the first of them, and for a value of
     the wrong type.
     """
+    # Python's own error for an unknown keyword does not name it.
     for name in options:
         known = [*_KEYWORDS, *ConfigDict.__annotations__]
         raise ConfigurationError(f"{model.__name__}: there is no class keyword {name!r}{nearest(name, known)}")
@@ -96,6 +97,7 @@ def _check_values(model: Any, given: Mapping[str, Any]) -> None:
     if not isinstance(given.get("guard", False), bool):
         raise ConfigurationError(f"{model.__name__}: guard is True or False, not {given['guard']!r}")
     type_field = given.get("type_field", "type")
+    # The name stands in selectors and in map functions, where these characters have a meaning of their own.
     if type_field.startswith(("_", "$")) or "." in type_field or "\\" in type_field or type_field in ("id", "rev"):
         raise ConfigurationError(
             f"{model.__name__}: type_field={type_field!r} is no name for the member: write a word, as in"

@@ -42,6 +42,7 @@ _NONE: Final = StorageOptions()
 
 def storage_options(info: FieldInfo) -> StorageOptions:
     """Return the storage options of a field. Those of its default come before those inside its annotation."""
+    # pydantic keeps metadata that it does not know, and merges those of `Annotated` and of the default into one list.
     for each in info.metadata:
         if isinstance(each, StorageOptions):
             return each
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
         """
 
 else:
+    # `extra` is where pydantic collects unknown options, of which it only warns.
     _OPTIONS: Final = frozenset(inspect.signature(pydantic.Field).parameters) - {"extra"}
     _OWN_OPTIONS: Final = [each.name for each in fields(StorageOptions)]
 

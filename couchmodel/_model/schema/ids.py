@@ -16,7 +16,7 @@ __all__ = ["TemplateError", "fields_of_template", "id_factory", "new_id", "rende
 
 
 class TemplateError(ValueError):
-    """No id can be made of the value of a field. ``field`` is its name, ``value`` is its value as it is stored."""
+    """An id template has a field whose value cannot stand in an id. ``value`` is the stored form of the value."""
 
     def __init__(self, field: str, value: object, reason: str) -> None:
         super().__init__(f"{field} is {value!r}, and {reason}")

@@ -1,15 +1,16 @@
 """The kinds of a model: the model and its subclasses, by the types that mark their documents."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from couchmodel._wire.bucket_ids import OUTSIDE_BUCKETS
 from couchmodel.errors import ConfigurationError
 from couchmodel.types import JSONObject
 
 if TYPE_CHECKING:
     from couchmodel._model.schema.base import DocumentModel
 
-__all__ = ["kind_selector", "kinds_of", "qualified_name"]
+__all__ = ["kind_of", "kind_selector", "kinds_of", "qualified_name"]
 
 
 def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"]:
@@ -24,6 +25,7 @@ def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"
     found[model.__declared__.type] = model
     for kind in _subclasses(model):
         declared = kind.__declared__
+        # A subclass without a type of its own stores its documents as its base does.
         if declared.type is None or declared.type == _inherited_type(kind):
             continue
         before = found.get(declared.type)
@@ -35,11 +37,19 @@ def kinds_of(model: "type[DocumentModel]") -> Mapping[str, "type[DocumentModel]"
     return found
 
 
+def kind_of(
+    model: "type[DocumentModel]", kinds: "Mapping[str, type[DocumentModel]]", stored: Mapping[str, Any]
+) -> "type[DocumentModel]":
+    """Return the class of a stored document by its type; the model itself if none of ``kinds`` has that type."""
+    name = stored.get(model.__declared__.type_field)
+    return kinds.get(name, model) if isinstance(name, str) else model
+
+
 def kind_selector(model: "type[DocumentModel]", types: Iterable[str]) -> JSONObject:
-    """Return the Mango selector of the documents of some types of a model; an empty one for a model without a type."""
+    """Return the Mango selector of the documents of some types of a model; all but buckets' without a type."""
     found = list(types)
     if not found:
-        return {}
+        return dict(OUTSIDE_BUCKETS)
     return {model.__declared__.type_field: found[0] if len(found) == 1 else {"$in": found}}
 
 

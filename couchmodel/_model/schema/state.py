@@ -15,6 +15,7 @@ __all__ = [
     "copy_files",
     "copy_state",
     "forget_files",
+    "forget_unanswered",
     "note_sent_body",
     "note_unanswered",
     "repository",
@@ -85,6 +86,12 @@ def note_unanswered(document: object, body: bytes) -> None:
     _set_slot(document, "__unanswered__", (*unanswered_bodies(document), body))
 
 
+def forget_unanswered(document: object) -> None:
+    """Forget the texts that got no answer, as a later one is stored."""
+    if unanswered_bodies(document):
+        _set_slot(document, "__unanswered__", ())
+
+
 def unanswered_bodies(document: object) -> tuple[bytes, ...]:
     """Return the JSON texts that were sent and got no answer."""
     return _slot(document, "__unanswered__") or ()
@@ -96,7 +103,7 @@ def repository(document: object) -> Any:
 
 
 def set_repository(document: object, repository: object) -> None:
-    """Set the repository that the document came from, which is the one that stores it."""
+    """Set the repository that a document came from. Saves go there."""
     _set_slot(document, "__repository__", repository)
 
 

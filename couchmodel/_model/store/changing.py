@@ -9,7 +9,7 @@ from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition, require_condition
 from couchmodel._model.schema.kinds import kind_selector
-from couchmodel._model.store.chunks import Chunks, Source, require_iterable
+from couchmodel._model.store.chunks import Source, read_chunks, require_iterable
 from couchmodel._model.store.deletions.purges import IDS, ForgetReport, note_replicas, purge_documents
 from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed, open_feed
@@ -43,7 +43,7 @@ class ChangingDocuments(ManyDocuments[M]):
 
         ``since`` is the ``seq`` of a change; ``"0"`` is the beginning, ``"now"`` the end. With ``live`` the feed goes
         on until the caller leaves it, also over lost connections; else it ends with the changes so far. Every change is
-        given at least once, and in order.
+        given at least once, and in order within each shard of the database.
 
         Conditions are tested by CouchDB on the stored document. A tombstone meets them only if it has kept the
         document, as those of :class:`SoftDelete` do. Deletions by other programs have no type, so a model with a type
@@ -79,7 +79,7 @@ class ChangingDocuments(ManyDocuments[M]):
         Raises ConflictError if another consumer of the same name moves the position; and the errors of
         :meth:`changes`.
         """
-        position = Position(self.database, name)
+        position = Position(self.database, self.model.__declared__.type, name)
         try:
             start = await position.read()
         except NotFoundError as error:
@@ -128,7 +128,7 @@ class ChangingDocuments(ManyDocuments[M]):
         require_iterable("forget", ids, "ids, as in ['pie', 'soup']")
         report = ForgetReport()
         try:
-            async with aclosing(Chunks(ids).read()) as chunks:
+            async with aclosing(read_chunks(ids)) as chunks:
                 async for chunk in chunks:
                     for id in chunk:
                         self._path(id)

@@ -1,13 +1,12 @@
 """The documents of a model, many of them together: loaded, saved and deleted with few requests."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from couchmodel._model.attachments.inline import InlineFiles
 from couchmodel._model.codec import codec
-from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import (
     BulkResult,
@@ -18,24 +17,32 @@ from couchmodel._model.store.bulk import (
     Progress,
     Refused,
     SaveReport,
-    document_bodies,
     in_order,
 )
-from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
-from couchmodel._model.store.documents import StoredDocuments
-from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before, run_hooks
+from couchmodel._model.store.chunks import (
+    CHUNK,
+    Source,
+    keep_collections,
+    read_chunks,
+    refuse_repeated,
+    require_iterable,
+)
+from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
+from couchmodel._model.store.writes import DocumentWrites
 from couchmodel._wire.messages import EMPTY, encode
 from couchmodel._wire.turns import give_turn, turn_is_due
-from couchmodel.engine.bulk import write_in_batches
-from couchmodel.errors import ConfigurationError, CouchModelError, NotFoundError, QueryError, TransportError
-from couchmodel.types import BulkRow
+from couchmodel.errors import (
+    ConfigurationError,
+    CouchModelError,
+    QueryError,
+)
 
 __all__ = ["ManyDocuments"]
 
 M = TypeVar("M", bound=DocumentModel)
 
 
-class ManyDocuments(StoredDocuments[M], ABC):
+class ManyDocuments(DocumentWrites[M], ABC):
     """The documents of ``model`` in ``database``, which are also loaded, saved and deleted in bulk."""
 
     async def get_many(self, ids: Source[str], *, on_progress: OnProgress | None = None) -> list[M | None]:
@@ -59,21 +66,13 @@ class ManyDocuments(StoredDocuments[M], ABC):
         if isinstance(ids, str):
             raise QueryError(f"get_many() takes several ids, as in [{ids!r}], not a text")
         require_iterable("get_many", ids, "ids")
-        async with aclosing(Chunks(ids).read()) as chunks:
+        async with aclosing(read_chunks(ids)) as chunks:
             async for wanted in chunks:
                 for each in wanted:
                     self._path(each)
                 async with aclosing(self._bodies(wanted)) as bodies:
                     async for body in bodies:
                         yield None if body is None else self.load(body)
-
-    async def _bodies(self, ids: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
-        try:
-            async with aclosing(document_bodies(self.database, ids)) as bodies:
-                async for body in bodies:
-                    yield body
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
 
     async def save_all(
         self, documents: Source[M], *, on_error: OnError = "raise", on_progress: OnProgress | None = None
@@ -99,17 +98,17 @@ class ManyDocuments(StoredDocuments[M], ABC):
         require_iterable("save_all", documents)
         report: SaveReport[M] = SaveReport()
         seen, progress = set[int](), Progress(on_progress)
-        source = Chunks(documents, keep_collections=True)
-        async with aclosing(source.read()) as chunks:
+        async with aclosing(keep_collections(documents, _size_of)) as chunks:
             async for chunk in chunks:
                 for document in chunk:
                     self._check_model(document)
                 refuse_repeated("save_all", chunk, seen)
-                refused, size = await self._save_chunk(chunk, on_error, progress)
-                source.note_size(len(chunk), size)
+                refused = await self._save_chunk(chunk, on_error, progress)
+                await self._complete_conflicts(refused)
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
                 report.refused.extend(refused)
+        report.accepted.extend(progress.accepted)
         if on_error == "raise":
             report.raise_for_errors()
         return report
@@ -132,12 +131,13 @@ class ManyDocuments(StoredDocuments[M], ABC):
         self._check_remarks(self.model, remarks)
         report: DeleteReport[M] = DeleteReport()
         seen, progress = set[int](), Progress(on_progress)
-        async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
+        async with aclosing(keep_collections(documents)) as chunks:
             async for chunk in chunks:
                 for document in chunk:
                     self._check_model(document)
                 refuse_repeated("delete_all", chunk, seen)
                 refused = await self._delete_chunk(chunk, on_error, progress, remarks)
+                await self._complete_conflicts(refused)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -158,31 +158,30 @@ class ManyDocuments(StoredDocuments[M], ABC):
         Raises ConfigurationError if an object comes twice in a chunk, before the chunk is sent.
         """
         require_iterable("bulk", documents)
-        source, progress = Chunks(documents), Progress(on_progress)
-        async with aclosing(source.read()) as chunks:
+        progress = Progress(on_progress)
+        async with aclosing(read_chunks(documents, _size_of)) as chunks:
             async for chunk in chunks:
                 deleted = [each.document for each in chunk if isinstance(each, Delete)]
                 saved = [each for each in chunk if not isinstance(each, Delete)]
                 for document in (*saved, *deleted):
                     self._check_model(document)
                 refuse_repeated("bulk", (*saved, *deleted), set())
-                refused, size = await self._save_chunk(saved, "collect", progress)
-                source.note_size(len(chunk), size)
+                refused = await self._save_chunk(saved, "collect", progress)
                 refused += await self._delete_chunk(deleted, "collect", progress)
+                await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
+                accepted = {id(document) for document in progress.accepted}
+                progress.accepted.clear()
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
-                    yield BulkResult(document, errors.get(id(document)))
+                    yield BulkResult(document, errors.get(id(document)), id(document) in accepted)
 
     async def save_each(self, documents: Sequence[M]) -> Refused[M]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
-        refused, _ = await self._save_chunk(documents, "raise", Progress())
-        return refused
+        return await self._save_chunk(documents, "raise", Progress())
 
-    async def _save_chunk(
-        self, documents: Sequence[M], on_error: OnError, progress: Progress
-    ) -> tuple[Refused[M], int]:
-        """Store documents. Return those that were refused, in their order, and the number of bytes that were sent."""
+    async def _save_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
+        """Store documents, and return those that were refused, in their order."""
         kinds = {type(document) for document in documents}
         single = {kind for kind in kinds if overrides(kind, "save")}
         together = [each for each in documents if type(each) not in single] if single else documents
@@ -197,7 +196,7 @@ class ManyDocuments(StoredDocuments[M], ABC):
         await self._run_after("after_save", sent, refused)
         refused += await self._write_one_by_one(files.large, progress)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
-        return in_order(refused, documents), sum(len(body) for _, body in sent)
+        return in_order(refused, documents)
 
     async def _bodies_of(
         self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None, files: InlineFiles
@@ -295,65 +294,10 @@ class ManyDocuments(StoredDocuments[M], ABC):
         Raises DocumentError if a link refuses the deletion.
         """
 
-    async def _write_many(
-        self,
-        sent: Sequence[tuple[M, bytes]],
-        progress: Progress | None = None,
-        note_row: Callable[[BulkRow, M, bytes], CouchModelError | None] | None = None,
-    ) -> Refused[M]:
-        """Send documents with their texts, and return those that were refused.
 
-        ``note_row`` records CouchDB's row for a document, and returns the error if there is one.
-        """
-        note_row = note_row or self._note_row
-        refused: Refused[M] = []
-        unsettled = iter(sent)
-        try:
-            # The result of each request is recorded before the next one, which may fail.
-            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
-                for row in rows:
-                    document, body = next(unsettled)
-                    if error := note_row(row, document, body):
-                        refused.append((document, error))
-                if progress is not None:
-                    progress.add(len(rows))
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
-        return refused
-
-    async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
-        """Run the hooks of an event for the documents that were sent and not refused."""
-        if has_hooks({type(document) for document, _ in sent}, event):
-            failed = {id(document) for document, _ in refused}
-            for document, _ in sent:
-                if id(document) not in failed:
-                    await run_hooks(document, event)
-
-    async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
-        """Save documents with their files, each by a request of its own, and return those that were refused."""
-        refused: Refused[M] = []
-        for document in documents:
-            try:
-                await self.send(document)
-            except TransportError:
-                raise
-            except CouchModelError as error:
-                refused.append((document, error))
-            progress.add(1)
-        return refused
-
-    async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
-        """Save or delete documents by the method of their class, and return those that were refused."""
-        refused: Refused[M] = []
-        for document in documents:
-            repository = state.repository(document)
-            state.set_repository(document, self)
-            try:
-                await getattr(document, verb)()
-            except BaseException as error:
-                state.set_repository(document, repository)
-                if not isinstance(error, CouchModelError) or isinstance(error, TransportError):
-                    raise
-                refused.append((document, error))
-            progress.add(1)
-        return refused
+def _size_of(document: object) -> int:
+    """Return the bytes of a document as it is stored; 0 for what cannot be stored, or is to be deleted."""
+    try:
+        return len(codec.dump(document)) if isinstance(document, DocumentModel) else 0
+    except CouchModelError:
+        return 0

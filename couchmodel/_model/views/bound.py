@@ -65,7 +65,7 @@ class BoundView(Generic[M, A, V, T]):
         return f"<view {self._model.__name__}.{self._name}>"
 
     def within(self, source: Any) -> "BoundView[M, A, V, T]":
-        """Return the view in another database, that of a repository of the model."""
+        """Return the same view in the database of another repository of the model."""
         return BoundView(self._model, self._name, source)
 
     async def rows(
@@ -130,6 +130,7 @@ class BoundView(Generic[M, A, V, T]):
         """
         view = self._definition
         repository = self._bound.repository_of(model)
+        # `include_docs` follows the member `_id` of a value within one database only.
         if not is_link(view) or repository.path != getattr(self._bound, "path", None):
             raise QueryError(f"{view.where} has no links to {model.__name__} as its values, in the same database")
         span = make_range(view, key=key, start=start, end=end, prefix=prefix, descending=descending)
@@ -197,7 +198,7 @@ class BoundView(Generic[M, A, V, T]):
                 yield read(text)
 
     async def total(self, *, key: Any = UNSET, start: Any = UNSET, end: Any = UNSET, prefix: Any = UNSET) -> T | None:
-        """Return what all rows, or those of a range, are reduced to; None if there are none.
+        """Return the reduction of all rows, or of a range of them; None if there are no rows.
 
         Raises QueryError if the view is not reduced, and as :meth:`rows` does.
         """
@@ -240,7 +241,10 @@ class BoundView(Generic[M, A, V, T]):
         params: JSONObject = {"reduce": False}
         if begin is not None:
             last_key, last_id, given = begin
+            # CouchDB has `startkey_docid` for this. It begins at the last row itself, so as many rows are asked for
+            # again and dropped.
             params |= {"startkey": last_key, "startkey_docid": last_id}
+            # CouchDB takes `key` for both ends, so it would take the place of `startkey`.
             if "key" in span.params:
                 span = Range({**_without_key(span.params), "endkey": last_key}, span.prefix)
         async with aclosing(self._texts(span, params, size + 1 + given)) as texts:
@@ -257,6 +261,7 @@ class BoundView(Generic[M, A, V, T]):
                 and json_equal(last["key"], begin[0])
                 and last["id"] == begin[1]
             ):
+                # All rows of this page are those of one document with one key, as were the last of the page before.
                 count += given
             token = write_token(query, [last["key"], last["id"], count])
         return Page(items=list(map(row_decoder(view), rows)), next=token)
@@ -286,6 +291,8 @@ class BoundView(Generic[M, A, V, T]):
             return
         view, left = self._definition, limit
         asked = {**span.params, **params}
+        # A prefix of text is a range that may have a few rows too many, which are left out here. So the limit is
+        # counted here, too.
         if limit is not None and span.prefix is None:
             asked["limit"] = limit
         async with aclosing(self._bound.view_rows(view.design, view.name, asked)) as batches:

@@ -7,6 +7,7 @@ not hold, and neither does its negation, as in Mango.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from couchmodel._model.schema.expressions.places import split_path
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["parse_where"]
@@ -42,7 +43,7 @@ def _member(name: str, value: Any, path: tuple[str, ...]) -> Condition:
             return _negate(_members(value, path))
     if name.startswith("$"):
         return _comparison(name, value, path)
-    inside = (*path, *_split(name))
+    inside = (*path, *split_path(name))
     return _members(value, inside) if isinstance(value, Mapping) else _comparison("$eq", value, inside)
 
 
@@ -50,6 +51,7 @@ def _comparison(operator: str, operand: Any, path: tuple[str, ...]) -> Condition
     where = ".".join(path)
     if not path:
         raise ConfigurationError(f"where: {operator} needs a field before it")
+    # JavaScript's `undefined` is a member that is not there.
     if operator == "$exists" and isinstance(operand, bool):
         return ["exists", list(path)] if operand else ["not", ["exists", list(path)]]
     if operator in ("$in", "$nin") and isinstance(operand, list):
@@ -93,17 +95,3 @@ def _negate(condition: Condition) -> Condition:
             return ["not", condition]
         case _:
             return ["all", [["exists", condition[1]], ["not", condition]]]
-
-
-def _split(path: str) -> tuple[str, ...]:
-    r"""Return the names of a path in Mango's notation, in which a dot inside a name is written ``\.``."""
-    names, name, escaped = list[str](), "", False
-    for character in path:
-        if escaped or character not in "\\.":
-            name, escaped = name + character, False
-        elif character == "\\":
-            escaped = True
-        else:
-            names.append(name)
-            name = ""
-    return (*names, name)

@@ -89,6 +89,7 @@ def _reader(view: ViewDefinition, kind: str, members: Callable[[], dict[str, Any
     if found is None:
         row: Any = TypedDict("Row", members())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
         schema = adapt_schema(TypeAdapter(row).core_schema, view.where, FAST)
+        # With prebuilt ones, embedded models would be read by their own validators, and not as they are stored.
         found = view.readers[kind] = SchemaValidator(schema, STORED_CONFIG, _use_prebuilt=False).validate_json
     return found
 

@@ -1,4 +1,4 @@
-"""The views of a model, as they are stored: design documents, and what their keys and values are."""
+"""The definitions of a model's views, and the design documents that they are stored as."""
 
 import hashlib
 import json
@@ -73,6 +73,7 @@ _defined: Final[WeakKeyDictionary[type, tuple[Any, dict[str, ViewDefinition]]]] 
 def _definitions(model: Any) -> dict[str, ViewDefinition]:
     kinds = tuple(form_of(model).kinds)
     found = _defined.get(model)
+    # A subclass that is defined later adds its type to the condition of the views.
     if found is None or found[0] != kinds:
         views = {name: _define(model, name, view) for name, view in declared_views(model).items()}
         found = _defined[model] = (kinds, _with_designs(model, views))
@@ -103,6 +104,8 @@ def _with_designs(model: Any, views: Mapping[str, ViewDefinition]) -> dict[str, 
     for is_declared in (True, False):
         some = {name: view for name, view in views.items() if view.is_declared == is_declared}
         text = json.dumps({name: view.stored for name, view in some.items()}, sort_keys=True)
+        # A changed view gets a design document of another name, so programs of the old version keep theirs while they
+        # run.
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         design = f"couchmodel-{model.__declared__.type or model.__name__}{VIEW_DESIGNS}{digest}"
         named.update({name: replace(view, design=design) for name, view in some.items()})
@@ -140,6 +143,7 @@ def _define_fields(model: Any, name: str, view: ViewDeclaration) -> ViewDefiniti
     types = check_types(model, name, keys, value, str(view.reduce or ""), is_tuple=view.is_tuple)
     javascript = write_map(declaration)
     declaration["digest"] = declaration_digest(declaration, javascript)
+    # Every view is reduced, so that `distinct` can ask for its groups. Counting costs CouchDB next to nothing.
     reduce = str(view.reduce or "_count")
     stored = {"map": javascript, "reduce": reduce, DECLARATION: declaration}
     return ViewDefinition(

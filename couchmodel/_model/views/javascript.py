@@ -78,6 +78,7 @@ def _read_into(variable: str, path: Sequence[str]) -> str:
 
 def _read(path: Sequence[str]) -> str:
     """Return the expression that reads a member, or is undefined."""
+    # The common case is written short, so that people can read the functions.
     if len(path) == 1 and path[0] not in _INHERITED and not path[0].startswith("__"):
         return f"doc[{_text(path[0])}]"
     return f"read({_text(path)})"
@@ -88,6 +89,7 @@ def _read_value(declaration: Mapping[str, Any]) -> list[str]:
         return []
     lines = [_read_into("value", declaration["value"])]
     if declaration["numbers"]:
+        # CouchDB's `_sum` and `_stats` end the whole query at a value that is no number.
         lines.append('  if (typeof value !== "number" || !isFinite(value)) { return; }')
     return lines
 
@@ -95,6 +97,7 @@ def _read_value(declaration: Mapping[str, Any]) -> list[str]:
 def _emitted_value(declaration: Mapping[str, Any]) -> str:
     if declaration["value"] is None:
         return "null"
+    # CouchDB's join: with `include_docs`, the member `_id` of a value names the document to include.
     return 'typeof value === "string" ? {_id: value} : value' if declaration["linked"] else "value"
 
 

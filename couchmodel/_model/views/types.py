@@ -107,6 +107,7 @@ def _fits(found: Any, declared: Any, *, is_value: bool = False) -> bool:
         return all(any(_fits(each, other) for other in theirs) for each in ours)
     if get_origin(found) is not None and get_origin(found) is get_origin(declared):
         return all(map(_fits, get_args(found), get_args(declared)))
+    # As type checkers accept it (PEP 484).
     if found is int and declared is float:
         return True
     return isinstance(found, type) and isinstance(declared, type) and declared is str and issubclass(found, str)

@@ -26,7 +26,7 @@ Where = Mapping[str, Any] | Callable[[Any], Condition]
 
 
 class View(ViewDeclaration, Generic[A, V, T]):
-    """A view of a model: the types of its keys, of its values, and of what it is reduced to.
+    """A view of a model, typed by its keys, its values and its reductions.
 
     ``by_author: ClassVar[View[tuple[str, date], int, Stats]] = View(key=("author", "published"), value="pages",
     reduce="_stats")`` declares one by fields. A document that lacks one of the fields has no row.

@@ -34,7 +34,7 @@ _PARSED_PARAMS: Final = frozenset({"feed", "limit", "heartbeat", "timeout", "doc
 
 
 class FeedPosition:
-    """The last sequence that a feed has reached, and the rest of its limit."""
+    """The last sequence that a feed has reached, and the number of changes until its limit."""
 
     def __init__(self, since: str | None, limit: int | None) -> None:
         self.last_seq = since

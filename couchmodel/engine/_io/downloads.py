@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from couchmodel._wire.contents import ContentDecoder, digest_of, is_stored_plain, plain_length
 from couchmodel._wire.messages import EMPTY, Request, Response, Stream, request_target
+from couchmodel.engine._io.resuming import ResumedStream
 from couchmodel.engine._io.session import Session
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
@@ -103,10 +104,13 @@ async def open_attachment(
     stop: int | None = None,
     known_digest: str | None = None,
     rev: str | None = None,
+    *,
+    resume: bool = False,
 ) -> Download | None:
     """Request an attachment or a range of it, and return its download; None if its digest is still ``known_digest``.
 
-    ``rev`` is the revision of the document that has the attachment; by default the current one. Raises NotFoundError;
+    ``rev`` is the revision of the document that has the attachment; by default the current one. With ``resume``, the
+    download goes on over another connection if one breaks. Raises NotFoundError;
     RangeNotSatisfiableError; ConfigurationError if ``stop`` is not after ``start``.
     """
     headers = {"accept": "*/*", "accept-encoding": "gzip"}  # the bytes as they are stored, which the digest is of
@@ -116,10 +120,13 @@ async def open_attachment(
     if known_digest is not None:
         headers["if-none-match"] = f'"{known_digest.removeprefix("md5-")}"'
     query = EMPTY if rev is None else {"rev": rev}
-    response = await session.send(Request("GET", path, query, headers, stream=True))
+    request = Request("GET", path, query, headers, stream=True)
+    response = await session.send(request)
     if response.status == 304:
         await response.collect()
         return None
+    if resume and response.stream is not None:
+        response.stream = ResumedStream(session, request, response, response.stream).pieces()
     return Download(path, response, start, stop)
 
 

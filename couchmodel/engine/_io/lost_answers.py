@@ -63,9 +63,7 @@ async def find_own_writes(session: Session, database: tuple[str, ...], bodies: S
 def _is_made_by(sent: JSONObject, leaf: JSONObject) -> bool:
     start, ids = leaf["_revisions"]["start"], leaf["_revisions"]["ids"]
     parent = f"{start - 1}-{ids[1]}" if len(ids) > 1 else None
-    if sent.get("_rev") not in (None, parent) or bool(sent.get("_deleted")) != bool(leaf.get("_deleted")):
-        return False
-    return json_equal(_content(leaf), _content(sent))
+    return sent.get("_rev") in (None, parent) and json_equal(_content(leaf), _content(sent))
 
 
 def _follows(stored: JSONObject, base: str | None) -> bool:
@@ -81,4 +79,5 @@ def _content(document: JSONObject) -> JSONObject:
     """Return the content of a revision for comparison: its members, and its attachments by their digests."""
     attachments: Any = document.get("_attachments") or {}
     digests = {name: stub.get("digest", stub) for name, stub in attachments.items()}
-    return {name: value for name, value in document.items() if not name.startswith("_")} | {"_attachments": digests}
+    members = {name: value for name, value in document.items() if not name.startswith("_")}
+    return {**members, "_attachments": digests, "_deleted": bool(document.get("_deleted"))}

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import io
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, TypeAlias
@@ -19,7 +19,25 @@ from couchmodel.errors import ConfigurationError
 
 __all__ = ["CHUNK_BYTES", "Content", "Source", "open_source"]
 
-Content: TypeAlias = Buffer | AsyncIterable[bytes] | IO[bytes] | PathLike[str]
+
+class AsyncFile(Protocol):
+    """A file that is read asynchronously, such as Starlette's ``UploadFile``."""
+
+    def read(self, size: int = ..., /) -> Awaitable[bytes]:
+        """Return the next bytes, at most ``size``; none at the end."""
+        ...
+
+
+class FormFile(Protocol):
+    """A field of a form that holds a file, such as aiohttp's ``FileField``."""
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The file."""
+        ...
+
+
+Content: TypeAlias = Buffer | AsyncIterable[bytes] | IO[bytes] | PathLike[str] | AsyncFile | FormFile
 """The content of an attachment: bytes or another buffer, an open file, the path of a file, an async iterator of bytes.
 
 Uploads of web frameworks are contents as well: Starlette's ``UploadFile``, and the parts and file fields of aiohttp.
@@ -77,6 +95,9 @@ class _BufferSource:
         self.is_repeatable = True
         self.is_text = False
         self._view = view
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_source, (bytes(self._view),)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         for start in range(0, len(self._view), CHUNK_BYTES):

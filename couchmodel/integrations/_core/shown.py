@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
+from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.model import CouchModel
 from couchmodel._model.schema.annotations import holds_several
 from couchmodel._model.schema.attachments import attachment_fields
@@ -44,6 +45,6 @@ def _show_attachments(document: CouchModel, url: str | None) -> dict[str, Any]:
     return shown
 
 
-def _located(info: Any, url: str | None) -> Any:
+def _located(info: AttachmentInfo | None, url: str | None) -> Any:
     """Return what is known of an attachment, with its address in the API instead of the one in the store."""
-    return None if info is None else {**info, "url": url}
+    return None if info is None else {**info.model_dump(), "url": url}

@@ -109,8 +109,7 @@ async def download(call: Call, document: CouchModel, attachment: Any, name: str)
     if call.method == "HEAD" or start == stop:
         body: Any = b""
     else:
-        pieces = attachment._attachment.stream(*found) if found else attachment.stream()  # noqa: SLF001
-        body = await _begun(pieces)
+        body = await _begun(attachment.stream(start=start, stop=None if found is None else stop))
     return Answer(200 if found is None else 206, body, headers, attachment.content_type)
 
 

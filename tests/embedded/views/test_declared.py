@@ -34,10 +34,16 @@ DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=5)
 PATHS = st.lists(NAMES, min_size=1, max_size=2)
 SIMPLE = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=2) | st.sampled_from([0.5, -1.5])
 ORDERS = st.sampled_from(["<", "<=", ">", ">="])
+
+
+def as_list(parts: tuple[Any, ...]) -> list[Any]:
+    return list(parts)
+
+
 CONDITIONS = st.recursive(
-    st.tuples(st.just("in"), PATHS, st.lists(SIMPLE, max_size=3)).map(list)
-    | st.tuples(st.just("exists"), PATHS).map(list)
-    | st.tuples(ORDERS, PATHS, st.text(max_size=2) | st.integers(-3, 2**53)).map(list),
+    st.tuples(st.just("in"), PATHS, st.lists(SIMPLE, max_size=3)).map(as_list)
+    | st.tuples(st.just("exists"), PATHS).map(as_list)
+    | st.tuples(ORDERS, PATHS, st.text(max_size=2) | st.integers(-3, 2**53)).map(as_list),
     lambda inner: (
         st.lists(inner, max_size=2).map(lambda parts: ["all", parts])
         | st.lists(inner, max_size=2).map(lambda parts: ["any", parts])

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +18,10 @@ from couchmodel import (
     ResponseError,
     TransportError,
 )
+from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Attachment, CouchDB, Database, Document
+from couchmodel.engine._io import resuming
 from couchmodel.errors import RangeNotSatisfiableError
 from couchmodel.types import JSONObject
 from tests.engine.requests import call
@@ -360,3 +363,49 @@ async def test_the_attachments_of_a_tombstone_are_not_taken_up_again(database: D
     assert (await call(database, "GET", "_changes"))["results"][0]["changes"] == [{"rev": last}]
     new = await call(database, "PUT", "a", {"_attachments": content})
     assert new["rev"].startswith("3-")
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "stop"),
+    [("image/png", 0, None), ("image/png", 1000, 900_000), ("text/plain", 0, None)],
+    ids=["plain", "range", "packed"],
+)
+async def test_a_download_that_is_cut_goes_on_where_it_broke_off(
+    pie: Document, database: Database, cutting: Callable[[int, int], str], kind: str, start: int, stop: int | None
+) -> None:
+    content = random.Random(1).randbytes(1_000_000 if kind == "image/png" else 310_000)
+    await pie.attachment("x").save(content, kind)
+    async with CouchDB(cutting(10**9, 300_000)) as couch:
+        stream = Document(couch.database(database.id), "pie").attachment("x").stream(start, stop, resume=True)
+        pieces = [await anext(stream)]
+        if kind == "text/plain":  # CouchDB sends what it has packed from the beginning again
+            cutting(10**9, 10**9)
+        pieces += [piece async for piece in stream]
+    assert b"".join(pieces) == content[start:stop]
+
+
+async def test_a_download_does_not_go_on_with_another_content(
+    pie: Document, database: Database, cutting: Callable[[int, int], str]
+) -> None:
+    await pie.attachment("x").save(PNG * 4, "image/png")
+    async with CouchDB(cutting(10**9, 300_000)) as couch:
+        pieces = Document(couch.database(database.id), "pie").attachment("x").stream(resume=True)
+        await anext(pieces)
+        await pie.attachment("x").save(PNG * 5, "image/png")
+        with pytest.raises(ProtocolError, match=r"'x' of .*pie was replaced after .* bytes"):
+            async for _ in pieces:
+                pass
+
+
+async def test_a_download_that_breaks_again_and_again_is_an_error(
+    pie: Document, database: Database, cutting: Callable[[int, int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "_BACKOFF", Backoff(0))
+    await pie.attachment("x").save(PNG * 4, "image/png")
+    async with CouchDB(cutting(10**9, 300_000)) as couch:
+        pieces = Document(couch.database(database.id), "pie").attachment("x").stream(resume=True)
+        await anext(pieces)
+        cutting(10**9, 100)
+        with pytest.raises(TransportError, match=r"GET /.*/pie/x"):
+            async for _ in pieces:
+                pass

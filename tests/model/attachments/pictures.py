@@ -32,7 +32,7 @@ class Picture(CouchModel, database="pictures"):
     notes: TextAttachment = attachment()
     exif: JSONAttachment[Exif] = attachment()
     sizes: Attachments = attachment(prefix="sizes/", content_types=["image/PNG", "image/jpeg"])
-    others: Attachments = attachment(max_size=100)
+    others: Attachments = attachment()
 
 
 async def in_pieces(data: bytes = PNG, size: int = 1000) -> AsyncIterator[bytes]:

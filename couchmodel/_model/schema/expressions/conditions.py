@@ -94,7 +94,7 @@ class ElementCondition(Condition):
 
 
 class SelectorCondition(Condition):
-    """A condition that is written as a selector of Mango, and sent as it is."""
+    """A condition that the user has written as a selector of Mango. It is sent unchanged."""
 
     __slots__ = ("selector",)
 

@@ -11,7 +11,7 @@ _TOP = {"id": "_id", "rev": "_rev"}
 
 
 class UnknownPathError(Exception):
-    """A path names no field. The text says which part of it, and the nearest field."""
+    """A path names no field. The message says which part of the path, and the nearest field."""
 
 
 def stored_path(model: Any, path: str) -> tuple[str, ...]:

@@ -3,12 +3,26 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["Assignment", "Ordering", "Place", "Placed", "mango_path", "place_of"]
+__all__ = ["Assignment", "Ordering", "Place", "Placed", "mango_path", "place_of", "split_path"]
 
 
 def mango_path(names: Iterable[str]) -> str:
     """Return the path of names in Mango's notation, with dots and backslashes inside a name escaped."""
     return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    r"""Return the names of a path in Mango's notation, in which a dot inside a name is written ``\.``."""
+    names, name, escaped = list[str](), "", False
+    for character in path:
+        if escaped or character not in "\\.":
+            name, escaped = name + character, False
+        elif character == "\\":
+            escaped = True
+        else:
+            names.append(name)
+            name = ""
+    return (*names, name)
 
 
 class Place(NamedTuple):

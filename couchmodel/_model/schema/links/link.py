@@ -81,6 +81,7 @@ class LinkTarget:
             return value if value.target == self else Link(self, value.id_or_none, value.document)
         if value is None and self.is_optional:
             return Link(self)
+        # An underscore begins the names of CouchDB's own documents.
         if isinstance(value, str) and value and not value.startswith("_"):
             return Link(self, value)
         if hasattr(type(value), "__declared__"):
@@ -118,6 +119,7 @@ def _find_model(name: str, module: str, owner: Any) -> Any:
     if found in _models:
         return found
 
+    # Two modules may have models of one name. A name without a module means the one that a reader would expect.
     def nearness(model: Any) -> tuple[bool, bool, int, int]:
         pairs = zip(model.__module__.split("."), module.split("."), strict=False)
         shared = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
@@ -251,7 +253,8 @@ class LinkExpression(FieldExpression[Any], Generic[M]):
         return Comparison(self._place, "$elemMatch" if self.is_list else "$eq", self._operand(other))
 
     def __ne__(self, other: "M | Link[Any] | str | None") -> Condition:  # type: ignore[override]
-        """Return the condition that the link leads to another document, or that none of several links leads to it."""
+        """Return the condition that a link does not lead to this document. Of several links, none does."""
+        # For a list `$ne` compares the whole list, so the negation of "one of them is" is needed.
         return Negation(self == other) if self.is_list else Comparison(self._place, "$ne", self._operand(other))
 
     def in_(self, values: "Iterable[M | Link[Any] | str]") -> Condition:
@@ -354,6 +357,7 @@ class Link(Generic[L]):
         link.note_repository(self._repository)
         return link
 
+    # Without the document and the repository: a pickle must not carry a connection.
     def __reduce__(self) -> Any:
         return type(self), (self.target, self.id_or_none)
 
@@ -386,6 +390,7 @@ async def _load(link: Any, repository: Any) -> Any:
     if link.document is not None or not link:
         return link.document
     model = link.target.model
+    # A document outlives its connection. Then the link is loaded from the database that its model is bound to now.
     if repository is None or repository.session.is_closed:
         repository = model.repository()
     elif repository.model is not model:

@@ -99,7 +99,7 @@ async def _read_leaves(source: DocumentSource, ids: Sequence[str]) -> dict[str, 
 def _is_own(model: Any, stored: JSONObject) -> bool:
     """Return True if a document is one of the model's. A tombstone of another program may have lost its type."""
     kinds, type_field = form_of(model).kinds, model.__declared__.type_field
-    if not kinds or stored.get(type_field) in kinds:
+    if not kinds or stored.get(type_field) in list(kinds):  # a list, as the type of other documents may be anything
         return True
     return bool(stored.get("_deleted")) and type_field not in stored
 

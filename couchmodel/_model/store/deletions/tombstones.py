@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from couchmodel._model.query.selector import all_of
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.tombstones import REMARKS_MEMBER
+from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
 from couchmodel._model.store.feeds.changes import OnInvalid, load_deleted
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database, Session

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
 
 from couchmodel._model.codec import codec
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.schema.tombstones import REMARKS_MEMBER
+from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
 from couchmodel._wire.messages import encode
 from couchmodel.engine import Database
 from couchmodel.engine.change_events import BaseChangeEvent

@@ -6,6 +6,7 @@ the one that this consumer has read or written last.
 
 import secrets
 from typing import Any
+from urllib.parse import quote
 
 from couchmodel._wire.messages import Request, encode
 from couchmodel._wire.reasons import NO_DATABASE
@@ -19,13 +20,16 @@ __all__ = ["Position"]
 class Position:
     """The position of one run of a consumer."""
 
-    def __init__(self, database: Database, name: str) -> None:
-        """Raises ConfigurationError for a name that is no text."""
+    def __init__(self, database: Database, type: str | None, name: str) -> None:
+        """``type`` is that of the documents: models of one database may have consumers of one name.
+
+        Raises ConfigurationError for a name that is no text.
+        """
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"the name of a consumer is a text, such as 'mailer', not {name!r}")
         self._database = database
         self._name = name
-        self._path = (*database.path, "_local", f"couchmodel-consumer-{name}")
+        self._path = (*database.path, "_local", f"couchmodel-consumer:{quote(type or '', safe='')}:{name}")
         self._run = secrets.token_hex(8)
         self._known: list[JSONObject] = [{}]
         """What may be stored, unless another consumer has written it: a write may have been carried out unanswered."""

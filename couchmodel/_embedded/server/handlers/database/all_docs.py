@@ -56,6 +56,7 @@ async def _parse_request(request: Request) -> view_queries.ViewQuery:
     """Parse the members of the body and the parameters. A parameter overrides a member."""
     body = await json_object(request) if request.method == "POST" else {}
     if request.method == "POST":
+        # `chttpd_db:db_req` looks at `keys` before all else, and at a parameter only in a GET.
         keys, place = body.get("keys", NOT_GIVEN), "body member"
     else:
         text = request.query.get("keys")
@@ -79,6 +80,7 @@ def _partition_query(database: Database, request: Request, query: Query) -> Quer
     if not database.partitioned:
         raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
     check_partition(name)
+    # The semicolon is the character after the colon, so these bounds hold the ids of the partition and no other.
     return query.within(f"{name}:", f"{name};")
 
 
@@ -87,6 +89,7 @@ async def _result_pieces(
 ) -> AsyncGenerator[bytes, None]:
     separator = b'{"results":[\n'
     for query in queries:
+        # One query after the other: their results have to come in order, and there is one reading thread.
         first = await store.read_in_thread(all_docs.first_batch, database.number, space, query)
         yield separator
         async for piece in array_pieces(first.head, _batches(store, database, space, first.batch), b"\n]}"):

@@ -239,7 +239,7 @@ async def _parse_request(exchange: Exchange) -> ChangesQuery:
         descending=parameters.get("descending") == "true",
         all_leaves=changes.parse_style(parameters.get("style", "main_only")),
         include_docs=parameters.get("include_docs") == "true",
-        wishes=ReadOptions(**flags),
+        options=ReadOptions(**flags),
         filter=await _parse_filter(exchange, text),
     )
 

@@ -43,6 +43,7 @@ _log = logging.getLogger("couchmodel.embedded")
 SYSTEM: Final = ("_users", "_replicator", "_global_changes")
 """Databases whose names may begin with an underscore."""
 
+# `?DBNAME_REGEX` of `couch_db.hrl`.
 _NAME: Final = re.compile(r"[a-z][a-z0-9_$()+/-]*")
 _LIMITS: Final = {"_revs_limit": "revs_limit", "_purged_infos_limit": "purged_infos_limit"}
 
@@ -60,6 +61,7 @@ async def create(exchange: Exchange) -> Response:
     if len(name) > limits.DATABASE_NAME_BYTES:
         reason = f"Database name is longer than {limits.DATABASE_NAME_BYTES} bytes"
         raise BadRequestError(reason, code="database_name_too_long")
+    # Their ids have no partitions.
     if partitioned and name in SYSTEM:
         raise BadRequestError("Cannot partition a system database")
     await exchange.store.create_database(name, shards=shards, partitioned=partitioned)
@@ -139,6 +141,7 @@ async def set_limit(exchange: Exchange) -> Response:
     exchange.database.security.require_admin(exchange.user)
     value = await json_body(exchange.request)
     name = _LIMITS[exchange.request.path[1]]
+    # By exact type, because True is an int in Python.
     if type(value) is not int or not 1 <= value <= limits.LARGEST_NUMBER:
         raise BadRequestError(f"`{name}` must be positive integer")
     await exchange.store.write(_write_setting, exchange.database.number, name, value)
@@ -184,6 +187,7 @@ def _parse_shape(query: Mapping[str, str]) -> tuple[int, bool]:
 
     Raises BadRequestError if a parameter is invalid.
     """
+    # The number of shards has no effect, but clients read it back from `GET /{db}`.
     shards, _copies = (_positive_integer(name, query.get(name, default)) for name, default in (("q", "2"), ("n", "1")))
     if "placement" in query:
         _check_placement(query["placement"])
@@ -221,6 +225,7 @@ def describe(connection: Connection, database: Database) -> dict[str, Any]:
     return {
         "instance_start_time": str(database.created),
         "db_name": database.name,
+        # The store has one node, which has each of its databases once, so it is all that a quorum needs.
         "purge_seq": database.sequence(purge_seq),
         "update_seq": database.sequence(update_seq),
         "sizes": read_sizes(connection, database, count, update_seq)._asdict(),

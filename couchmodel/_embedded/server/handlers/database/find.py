@@ -52,6 +52,7 @@ async def find(exchange: Exchange) -> Response:
 
 async def _answer(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
     options, plan, covered, started, small = query
+    # CouchDB's answer to a query that it does not run has neither a bookmark nor statistics.
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
     if options.partition and not database.partitioned:
@@ -160,6 +161,7 @@ def _parse_query_options(partition: str, text: bytes) -> Options:
     body = parse_query(text)
     if not partition:
         return parse_options(body)
+    # The path names the partition. A body may repeat it, as some clients do.
     if body.get("partition", partition) != partition:
         raise BadRequestError("The query is put to another partition.", code="bad_partition")
     return parse_options({**body, "partition": partition})
@@ -257,6 +259,8 @@ class _FindAnswer:
         if self._options.execution_stats:
             members["execution_stats"] = {
                 "total_keys_examined": self._total.keys,
+                # With `r` above 1 CouchDB reads each document from several nodes, and counts it elsewhere
+                # (`mango_execution_stats`).
                 "total_docs_examined": 0 if self._options.r > 1 else self._total.documents,
                 "total_quorum_docs_examined": self._total.documents if self._options.r > 1 else 0,
                 "results_returned": self._total.returned,
@@ -265,11 +269,13 @@ class _FindAnswer:
         warnings = [*_index_warnings(self._plan), *_scan_warnings(self._total)]
         if warnings:
             members["warning"] = "\n".join(warnings)
+        # The members that CouchDB writes behind the documents: all that is known only at the end.
         # An answer without documents has not been begun yet.
         begin = b"" if self._total.returned else self._separator
         return begin + b"\n],\n" + encode(members)[1:] + b"\n"
 
     def _bookmark(self) -> str:
+        # A page without documents ends where it began, so a client that goes on asks the same again.
         return self._options.bookmark or "nil" if self._last is None else pack_bookmark(self._last)
 
 

@@ -34,6 +34,7 @@ __all__ = ["check_user", "create", "delete", "delete_many", "list_indexes"]
 def check_user(exchange: Exchange) -> None:
     """Raise UnauthorizedError or ForbiddenError if the user may not do this to the indexes of the database."""
     security = exchange.database.security
+    # As for design documents, which hold the indexes: all members read them, only administrators write them.
     if exchange.request.method != "GET":
         security.require_admin(exchange.user)
 
@@ -65,6 +66,7 @@ async def list_indexes(exchange: Exchange) -> Response:
 async def delete(exchange: Exchange) -> Response:
     """Answer ``DELETE /{db}/_index/{ddoc}/{type}/{name}``."""
     database, arguments = exchange.database, exchange.arguments
+    # The other types are those of Lucene, whose indexes a store does not have.
     if arguments["type"] != "json":
         raise NotFoundError("missing")
     id, name = _design_id(arguments["ddoc"]), arguments["name"]
@@ -97,6 +99,7 @@ def _integer_parameter(request: Request, name: str, default: int, *, lowest: int
     text = request.query.get(name)
     if text is None:
         return default
+    # CouchDB does not catch this error, so its status is 500.
     if not (text.isascii() and text.isdigit()) or parse_digits(text) < lowest:
         reason = "Index parameter ranges: limit > 1, skip > 0"
         raise BadRequestError(reason, code="invalid_list_index_params", status=500)
@@ -106,6 +109,7 @@ def _integer_parameter(request: Request, name: str, default: int, *, lowest: int
 def _create_index(connection: Connection, database_id: int, definition: Definition) -> str:
     design, rev = _read_design(connection, database_id, definition.design)
     changed = add_index(design, definition)
+    # The revision of the design document stays, and so does its index.
     if changed == design:
         return "exists"
     _write_design(connection, database_id, definition.design, changed, rev)
@@ -138,6 +142,7 @@ def _read_design(connection: Connection, database_id: int, id: str) -> tuple[dic
 
 def _write_design(connection: Connection, database_id: int, id: str, body: dict[str, Any], rev: Rev | None) -> None:
     edit = parse_document(body, id=id)
+    # Read in this transaction, so it cannot conflict.
     edit.path = [rev] if rev else []
     writing = WriteBatch(connection, database_id)
     writing.edit(edit)

@@ -142,7 +142,7 @@ def _gzip_answer(store: Store, request: Request, attachment: Attachment, headers
 
 
 def _byte_ranges_answer(store: Store, attachment: Attachment, ranges: Sequence[Range]) -> Response:
-    """Return the response with several ranges, or none. CouchDB sends no other header with them."""
+    """Return the ``multipart/byteranges`` response to several ranges. As in CouchDB, it has no other header."""
     boundary = secrets.token_hex(16)
     headers = {"content-type": f'multipart/byteranges; boundary="{boundary}"'}
     return Response(206, headers, stream=_byte_ranges_pieces(store, attachment, ranges, boundary.encode()))

@@ -65,6 +65,7 @@ async def get(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/{id}``."""
     store, database = exchange.store, exchange.database
     request, id = exchange.request, exchange.arguments["id"]
+    # CouchDB has one revision of a local document, and lets the parameters of others have no effect on it.
     if id.startswith(_LOCAL) and "open_revs" not in request.query and "rev" not in request.query:
         return await _get_local(store, database, request, id)
     if request.query:
@@ -110,6 +111,7 @@ async def _put(exchange: Exchange, edit: Edit) -> Response:
     if replicated and not edit.path:
         reason = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified"
         raise BadRequestError(reason)
+    # A PUT with `_deleted` deletes, and nothing is created.
     status = 200 if edit.deleted else 201
     if requests_write_quorum(request.query) and not replicated:
         status = 202
@@ -134,6 +136,7 @@ async def delete(exchange: Exchange) -> Response:
 async def copy(exchange: Exchange) -> Response:
     """Answer ``COPY /{db}/{id}``."""
     database, request = exchange.database, exchange.request
+    # `rev` and `If-Match` of a COPY are about its source. The target's revision stands in the Destination.
     source = expected_revision(request.query, request.headers)
     target_id, target_rev = _parse_destination(request)
     validate_id(target_id)
@@ -153,7 +156,7 @@ async def redirect(exchange: Exchange) -> Response:
 
 
 async def write_revision(exchange: Exchange, edit: Edit, *, replicated: bool = False) -> str:
-    """Write one revision, and return its id. ``replicated`` stores it as it is, as ``new_edits=false`` asks.
+    """Write one revision, and return its id. ``replicated`` keeps the revision id that it has (``new_edits=false``).
 
     Raises UnauthorizedError or ForbiddenError if the user may not write it, and ConflictError if it conflicts.
     """
@@ -236,6 +239,7 @@ def _parse_destination(request: Request) -> tuple[str, Rev | None]:
     header = request.headers.get("destination")
     if header is None:
         raise BadRequestError("Destination header is mandatory for COPY.")
+    # As `couch_httpd_db:parse_copy_destination_header`.
     if "://" in header:
         raise BadRequestError("Destination URL must be relative.")
     path, query = parse_target(header.replace("/", "%2F"))  # slashes belong to the id
@@ -265,6 +269,7 @@ def _copy_job(
 ) -> str:
     source = _load_source(connection, database_id, source_id, source_rev)
     edit = read_document(source.text, id=id)
+    # The copy continues the target's revision, and has none of the source's history.
     edit.path = [rev] if rev else []
     edit.attachments = list(source.attachments)
     edit.deleted = source.deleted

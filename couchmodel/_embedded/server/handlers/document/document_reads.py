@@ -44,14 +44,14 @@ async def get(exchange: Exchange) -> Response:
     """Answer ``GET /{db}/{id}`` with parameters."""
     store, request, id = exchange.store, exchange.request, exchange.arguments["id"]
     query = request.query
-    wishes = _parse_flags(request)
+    options = _parse_flags(request)
     if "atts_since" in query:
-        wishes = wishes._replace(attachments=True, atts_since=await _parse_revision_list(query["atts_since"]))
+        options = options._replace(attachments=True, atts_since=await _parse_revision_list(query["atts_since"]))
     revs = await _parse_open_revs(query["open_revs"]) if "open_revs" in query else []
     if revs is None or revs:  # for an empty list CouchDB sends the winner
-        return await _get_revisions(store, exchange.database, request, id, revs, wishes)
-    wishes = _follow_if_accepted(request, wishes, RELATED)
-    opened = await _open_revision(store, exchange.database, request, id, wishes)
+        return await _get_revisions(store, exchange.database, request, id, revs, options)
+    options = _follow_if_accepted(request, options, RELATED)
+    opened = await _open_revision(store, exchange.database, request, id, options)
     tag = f'"{opened.rev}"'
     # Metadata may change while the revision stays the same, so its id is no ETag then.
     if not opened.has_meta and has_current_etag(request.headers, tag):
@@ -65,7 +65,7 @@ async def get(exchange: Exchange) -> Response:
 
 
 def _parse_flags(request: Request) -> ReadOptions:
-    """Return the wishes that boolean parameters of the query express."""
+    """Return the options that are boolean parameters of the query."""
     query = request.query
     asked: dict[str, Any] = {name: True for name in FLAGS if query.get(name) == "true"}
     if query.get("meta") == "true":
@@ -74,44 +74,44 @@ def _parse_flags(request: Request) -> ReadOptions:
 
 
 async def _open_revision(
-    store: Store, database: Database, request: Request, id: str, wishes: ReadOptions
+    store: Store, database: Database, request: Request, id: str, options: ReadOptions
 ) -> AnsweredRevision:
     query = request.query
     rev = Rev.parse(query["rev"]) if "rev" in query else None
     # Attachments may be large, and may be put into the document's JSON here, so the read runs on a thread.
-    read = store.read_in_thread if wishes.attachments else store.read
+    read = store.read_in_thread if options.attachments else store.read
     if rev is None or query.get("latest") == "true":  # CouchDB's reading of `latest`: the winner
-        return await read(open_winner, database.number, id, wishes)
-    (found,) = await read(open_revisions, database.number, id, [rev], wishes, False)
+        return await read(open_winner, database.number, id, options)
+    (found,) = await read(open_revisions, database.number, id, [rev], options, False)
     if isinstance(found, Rev):
         raise NotFoundError("missing")
     return found
 
 
-def _follow_if_accepted(request: Request, wishes: ReadOptions, media_type: str) -> ReadOptions:
-    """Return wishes by which attachments follow the document, if the client accepts a multipart body.
+def _follow_if_accepted(request: Request, options: ReadOptions, media_type: str) -> ReadOptions:
+    """Let attachments follow the document, if the client accepts a multipart body.
 
     Their parts are sent as stored, maybe as gzip, so the document then has to state their encoding.
     """
-    if wishes.attachments and accepts(request.headers, media_type):
-        return wishes._replace(follows=True, att_encoding_info=True)
-    return wishes
+    if options.attachments and accepts(request.headers, media_type):
+        return options._replace(follows=True, att_encoding_info=True)
+    return options
 
 
 # --- several revisions
 
 
 async def _get_revisions(
-    store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, wishes: ReadOptions
+    store: Store, database: Database, request: Request, id: str, revs: Sequence[Rev] | None, options: ReadOptions
 ) -> Response:
     is_mixed = accepts(request.headers, MIXED)
     # Stored bytes follow the documents, so their encoding has to be stated, and empty parts have to be avoided: see
     # ``ReadOptions``.
     if is_mixed:
-        wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
+        options = options._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
     latest = request.query.get("latest") == "true"
-    read = store.read_in_thread if wishes.attachments else store.read
-    open_all = bind(open_revisions, database.number, id, revs, wishes, latest)
+    read = store.read_in_thread if options.attachments else store.read
+    open_all = bind(open_revisions, database.number, id, revs, options, latest)
     if not is_mixed:
         text = await read(lambda connection: _revisions_array(_require_found(open_all(connection), revs)))
         return Response(200, JSON_HEADERS, text)

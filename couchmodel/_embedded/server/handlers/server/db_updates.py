@@ -67,6 +67,7 @@ def _check_parameters(query: Any) -> dict[str, str]:
     """
     parameters = dict(query)
     heartbeat = parameters.get("heartbeat")
+    # `global_changes_httpd` parses these by itself, and not as the feed of a database does.
     if heartbeat == "false":
         del parameters["heartbeat"]
     for name in _NUMBERS:
@@ -132,6 +133,7 @@ def _rows(batch: ChangesBatch, database: Database) -> list[bytes]:
 def _row(change: Change, database: Database) -> bytes | None:
     """Return the row for a document's change, or None if the document reports no event, as a design document."""
     event, separator, name = str(decode(change.text)["id"]).partition(":")
+    # The names of design documents have no colon behind a type of event.
     if not separator:
         return None
     return b'%b,"seq":%b}' % (encode({"db_name": name, "type": event})[:-1], change.sequence)

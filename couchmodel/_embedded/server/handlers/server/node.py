@@ -77,6 +77,7 @@ async def post(exchange: Exchange) -> Response:
 def _check_node(path: tuple[str, ...]) -> None:
     if len(path) < 2:
         raise BadRequestError("Incomplete path to _node request")
+    # What `chttpd_node` answers for a node that it cannot reach.
     if path[1] not in ("_local", NODE):
         raise PreconditionFailedError(f"{path[1]} is down", code="nodedown")
 
@@ -94,6 +95,7 @@ def _admin_name(request: Request) -> str:
     """Return the name of the administrator whom a request changes. Raises ResponseError for anything else."""
     _check_node(request.path)
     keys = _config_keys(request.path) if len(request.path) > 2 else ()
+    # CouchDB has no handler for PUT and DELETE above a single key.
     if len(keys) != 2:
         raise MethodNotAllowedError("Only GET allowed")
     if keys[0] != ADMINS:
@@ -123,6 +125,7 @@ async def _sections(authentication: Authentication) -> dict[str, dict[str, str]]
         },
         "chttpd_auth": {
             "authentication_db": "_users",
+            # CouchDB's names and texts, as Fauxton and other clients read them.
             "hash_algorithms": "sha256, sha",
             "iterations": str(limits.PASSWORD_ROUNDS),
             "pbkdf2_prf": PRF,

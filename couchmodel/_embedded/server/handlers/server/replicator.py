@@ -49,6 +49,7 @@ async def replicate(exchange: Exchange) -> Response:
 
 
 async def _cancel(replicator: Replicator, user: User, body: dict[str, Any]) -> Response:
+    # By its id, or by a body that describes the same replication, whose id is computed.
     given_id = next((body[name] for name in ("_local_id", "replication_id", "id") if name in body), None)
     id = str(given_id) if given_id is not None else await replicator.id(parse_replication_request(body), user)
     await replicator.cancel(id, user)
@@ -87,6 +88,8 @@ async def scheduler(exchange: Exchange) -> Response:
             return await _list_documents(replicator, request)
         case ("docs", "_replicator", id):
             return await _show_document(replicator, id)
+        # CouchDB also runs replications of databases whose name ends with `/_replicator`. One that exists here is not
+        # run, and one that does not exist is 404.
         case ("docs", *name, _) if name and name[-1] == "_replicator":
             replicator.store.database("/".join(name))
             raise _no_other_database()
@@ -95,6 +98,7 @@ async def scheduler(exchange: Exchange) -> Response:
             raise _no_other_database()
         case ("docs", *_):
             raise BadRequestError("Invalid path")
+    # Without a reason, as `couch_replicator_httpd` answers.
     return json_answer(404, {"error": "not found"})
 
 
@@ -131,7 +135,7 @@ async def _show_document(replicator: Replicator, id: str) -> Response:
 
 
 def _document_status(replicator: Replicator, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the status of a document's replication: that of its job, or the one stored in the document."""
+    """Return the status of a document's replication: of its job if there is one, else as stored in the document."""
     job, state = replicator.job_of(body["_id"]), body.get("_replication_state")
     if job is not None and state is None:
         return job.docs_row(REPLICATOR)
@@ -141,6 +145,7 @@ def _document_status(replicator: Replicator, body: dict[str, Any]) -> dict[str, 
         "database": REPLICATOR,
         "doc_id": body["_id"],
         "id": None,
+        # A document that was never run, or whose run has ended: CouchDB shows its last state without a job.
         **replicator.names(body),
         "state": state or "initializing",
         "error_count": 1 if state == "failed" else 0,

@@ -32,6 +32,7 @@ async def welcome(exchange: Exchange) -> Response:
             "couchdb": "Welcome",
             "version": VERSION,
             "uuid": exchange.store.uuid,
+            # Those of CouchDB's features that the store has, and not `search` or `nouveau`.
             "features": ["partitioned", "scheduler"],
             "vendor": {"name": "couchmodel"},
         },
@@ -50,6 +51,7 @@ async def uuids(exchange: Exchange) -> Response:
         raise BadRequestError("count must be a positive integer")
     if parse_digits(count) > limits.UUIDS:
         raise BadRequestError("count parameter too large")
+    # As `couch_httpd_misc_handlers:handle_uuids_req`.
     headers = {**_UNCACHED, "etag": f'"{secrets.token_hex(16)}"'}
     return json_answer(200, {"uuids": [exchange.store.uuids.next() for _ in range(parse_digits(count))]}, headers)
 
@@ -118,11 +120,13 @@ def _database_names(store: Store, request: Request) -> list[str]:
         if not isinstance(keys, list):
             raise BadRequestError("`keys` parameter must be an array.")
         return [name for name in keys if isinstance(name, str) and name in store.databases]
+    # `chttpd_misc:handle_all_dbs_req` reads the parameters of a view: a name is the id of a document in `_dbs`.
     key = query.get("key")
     low = _parse_bound(key or query.get("startkey", query.get("start_key")))
     high = _parse_bound(key or query.get("endkey", query.get("end_key")))
     descending = parse_boolean("descending", query.get("descending", "false"))
     if descending:
+        # A descending range begins at its high end, as in `_all_docs`.
         low, high = high, low
     names = sorted(
         (name for name in store.databases if (low is None or low <= name) and (high is None or name <= high)),

@@ -1,4 +1,4 @@
-"""The endpoints that replicators use: ``_revs_diff``, ``_missing_revs`` and ``_bulk_get``."""
+"""The endpoint ``_bulk_get``: many revisions at once, as JSON or with their attachments as a multipart body."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -11,15 +11,13 @@ from pydantic_core import to_json
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import validate_id
 from couchmodel._embedded.documents.reader import AnsweredRevision, ReadOptions
-from couchmodel._embedded.json.parse import parse_object
-from couchmodel._embedded.queries import revisions as replication
-from couchmodel._embedded.queries.revisions import BulkGetResult, Difference
-from couchmodel._embedded.rules.params import accepts, require_json_type
-from couchmodel._embedded.rules.partitions import check_id, require_partition
+from couchmodel._embedded.queries.bulk_get import BulkGetResult, open_requested, parse_requested, result_json
+from couchmodel._embedded.rules.params import accepts
+from couchmodel._embedded.rules.partitions import check_id
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.document_reads import MISSING_PART_TYPE, bundle_document
-from couchmodel._embedded.server.request_body import json_object, parsed_body, read_text
-from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces, json_answer
+from couchmodel._embedded.server.request_body import json_object
+from couchmodel._embedded.server.responses import JSON_HEADERS, array_pieces
 from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
@@ -27,29 +25,11 @@ from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response
 from couchmodel._wire.multipart import MIXED, RELATED, MultipartMixed
 from couchmodel.errors import BadRequestError
 
-__all__ = ["bulk_get", "missing_revisions", "revisions_difference"]
+__all__ = ["bulk_get"]
 
 _REFUSED_PARAMETERS: Final = ("open_revs", "new_edits", "w", "rev", "atts_since")
 _FLAGS: Final = ("revs", "attachments", "att_encoding_info")
 """Parameters of ``_bulk_get`` that become members of ReadOptions."""
-
-
-async def revisions_difference(exchange: Exchange) -> Response:
-    """Answer ``POST /{db}/_revs_diff``."""
-
-    def members(found: dict[str, Difference]) -> dict[str, Any]:
-        return {id: _difference_row(difference) for id, difference in found.items()}
-
-    return await _answer_differences(exchange.store, exchange.database, exchange.request, members)
-
-
-async def missing_revisions(exchange: Exchange) -> Response:
-    """Answer ``POST /{db}/_missing_revs``."""
-
-    def members(found: dict[str, Difference]) -> dict[str, Any]:
-        return {"missing_revs": {id: difference.missing for id, difference in found.items()}}
-
-    return await _answer_differences(exchange.store, exchange.database, exchange.request, members)
 
 
 async def bulk_get(exchange: Exchange) -> Response:
@@ -58,45 +38,23 @@ async def bulk_get(exchange: Exchange) -> Response:
     documents = (await json_object(request)).get("docs")
     if not isinstance(documents, list):
         raise BadRequestError("Missing JSON list of 'docs'.")
+    # Each document of the body has its own (`chttpd_db:bulk_get_parse_doc_query`).
     for name in _REFUSED_PARAMETERS:
         if name in request.query:
             raise BadRequestError(f'"{name}" query parameter is not acceptable')
     check = _check_partitioned_id if database.partitioned else validate_id
     flags: dict[str, Any] = {name: True for name in _FLAGS if request.query.get(name) == "true"}
-    wishes = ReadOptions(**flags)
+    options = ReadOptions(**flags)
     latest = request.query.get("latest") == "true"
     kind = _multipart_type(request)
     if kind is None:
-        rows = _row_batches(_read_batches(store, database, documents, check, wishes, latest))
+        rows = _row_batches(_read_batches(store, database, documents, check, options, latest))
         return Response(200, JSON_HEADERS, stream=array_pieces(b'{"results":[', rows, b"\n]}\n"))
     mixed = MultipartMixed(kind)
-    wishes = wishes._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
-    batches = _read_batches(store, database, documents, check, wishes, latest)
+    options = options._replace(attachments=True, follows=True, whole_empty=True, att_encoding_info=True)
+    batches = _read_batches(store, database, documents, check, options, latest)
     headers = {**JSON_HEADERS, "content-type": mixed.content_type}
     return Response(200, headers, stream=_multipart_pieces(store, mixed, batches) if documents else None)
-
-
-async def _answer_differences(
-    store: Store, database: Database, request: Request, members: Callable[[dict[str, Difference]], dict[str, Any]]
-) -> Response:
-    """Answer with the revisions of the request that the database lacks.
-
-    ``members`` makes the members of the answer from them.
-    """
-    require_json_type(request)
-    async with parsed_body(await read_text(request), parse_object) as body:
-        count = sum(len(revs) for revs in body.values() if isinstance(revs, list))
-        few = max(len(body), count) <= limits.INLINE_REVISIONS
-
-        # The answer is encoded in the reading job: it may be too large for the event loop.
-        def answer(connection: Connection) -> Response:
-            replication.check_revisions(body)
-            if database.partitioned:
-                for id in body:
-                    require_partition(id)
-            return json_answer(200, members(replication.differences(connection, database.number, body)))
-
-        return await (store.read if few else store.read_in_thread)(answer)
 
 
 def _check_partitioned_id(id: Any) -> None:
@@ -108,13 +66,6 @@ def _error_part(error: Mapping[str, Any]) -> Mapping[str, Any]:
     if error["reason"] != "missing" or error["rev"] == "undefined":
         return error
     return {name: value for name, value in error.items() if name != "id"}
-
-
-def _difference_row(difference: Difference) -> dict[str, Any]:
-    row = {"missing": difference.missing}
-    if difference.possible_ancestors:
-        row["possible_ancestors"] = difference.possible_ancestors
-    return row
 
 
 def _multipart_type(request: Request) -> str | None:
@@ -132,12 +83,12 @@ async def _read_batches(
     database: Database,
     documents: Sequence[Any],
     check: Callable[[Any], object],
-    wishes: ReadOptions,
+    options: ReadOptions,
     latest: bool,
 ) -> AsyncGenerator[list[BulkGetResult], None]:
     def open_some(connection: Connection, some: Sequence[Any]) -> list[BulkGetResult]:
-        requested = [replication.parse_requested(member, check) for member in some]
-        return replication.open_requested(connection, database.number, requested, wishes, latest)
+        requested = [parse_requested(member, check) for member in some]
+        return open_requested(connection, database.number, requested, options, latest)
 
     read = store.read if len(documents) <= limits.INLINE_REVISIONS else store.read_in_thread
     while documents:
@@ -147,7 +98,7 @@ async def _read_batches(
 
 
 def _rows_json(results: Sequence[BulkGetResult]) -> list[bytes]:
-    return [replication.result_json(result) for result in results]
+    return [result_json(result) for result in results]
 
 
 async def _row_batches(batches: AsyncIterator[list[BulkGetResult]]) -> AsyncGenerator[list[bytes], None]:
@@ -169,6 +120,8 @@ async def _multipart_pieces(
                     yield mixed.part_head(MISSING_PART_TYPE) + to_json(_error_part(document))
                     continue
                 whole = bundle_document(store, document)
+                # CouchDB names only parts that are multipart bodies themselves: a plain one has its id and revision in
+                # its JSON.
                 names = {"X-Doc-Id": quote(id, safe="/: "), "X-Rev-Id": document.rev} if document.follow else EMPTY
                 yield mixed.part_head(whole.content_type, names)
                 async for piece in whole.pieces:

@@ -1,0 +1,171 @@
+"""Writes of many documents of a model, and what becomes of each of them."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import TypeVar
+
+from couchmodel._model.codec import codec
+from couchmodel._model.schema import state
+from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.store.bulk import Progress, Refused, document_bodies
+from couchmodel._model.store.documents import StoredDocuments
+from couchmodel._model.store.hooked import has_hooks, run_hooks
+from couchmodel._model.store.revisions.basis import Basis
+from couchmodel._model.store.revisions.doubt import find_own
+from couchmodel._model.store.settled_rows import Accepted, settle_accepted
+from couchmodel._wire.messages import encode
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
+from couchmodel.engine.bulk import write_in_batches
+from couchmodel.errors import (
+    ConflictError,
+    CouchModelError,
+    DocumentError,
+    NotFoundError,
+    ResponseError,
+    TransportError,
+)
+from couchmodel.types import BulkRow
+
+__all__ = ["DocumentWrites"]
+
+M = TypeVar("M", bound=DocumentModel)
+
+
+class DocumentWrites(StoredDocuments[M]):
+    """The documents of ``model`` in ``database``, with the steps of which bulk writes are made."""
+
+    async def _bodies(self, ids: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
+        try:
+            async with aclosing(document_bodies(self.database, ids)) as bodies:
+                async for body in bodies:
+                    yield body
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+
+    async def _complete_conflicts(self, refused: Refused[M]) -> None:
+        """Give conflicts the versions of their documents that are stored now, which are read together."""
+        conflicts = [(document, error) for document, error in refused if isinstance(error, ConflictError)]
+        unread = iter(conflicts)
+        # The results are worth more than these versions, so a failure to read them is not raised.
+        with suppress(TransportError, ResponseError):
+            async with aclosing(self._bodies([document.id for document, _ in conflicts])) as bodies:
+                async for body in bodies:
+                    self._note_stored_version(*next(unread), body)
+
+    def _note_stored_version(self, document: M, error: ConflictError, body: bytes | None) -> None:
+        try:
+            theirs = None if body is None else self.load(body)
+        except DocumentError as misfit:
+            error.hint = f"what is stored now does not fit the model: {misfit}"
+        else:
+            self._note_versions(error, document, theirs)
+
+    async def _write_many(
+        self,
+        sent: Sequence[tuple[M, bytes]],
+        progress: Progress | None = None,
+        note_row: Callable[[BulkRow, M, bytes], CouchModelError | None] | None = None,
+    ) -> Refused[M]:
+        """Send documents with their texts, and return those that were refused.
+
+        ``note_row`` records CouchDB's row for a document, and returns the error if there is one. A write of an earlier
+        attempt that got no answer, but was carried out, is recognized.
+        """
+        note_row, progress = note_row or self._note_row, progress or Progress()
+        refused: Refused[M] = []
+        accepted: list[Accepted[M]] = []
+        unsettled = iter(sent)
+        try:
+            # The result of each request is recorded before the next one, which may fail.
+            async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
+                for row in rows:
+                    document, body = next(unsettled)
+                    if "accepted" in row:
+                        accepted.append(Accepted(document, Basis.of(document), body, row["rev"]))
+                    if error := note_row(row, document, body):
+                        refused.append((document, error))
+                progress.add(len(rows))
+        except NotFoundError as error:
+            raise self._with_hint(error) from None
+        except NO_ANSWER_ERRORS as error:
+            if may_be_carried_out(error):
+                for document, body in unsettled:
+                    state.note_unanswered(document, body)
+            raise
+        if accepted:
+            settled = await settle_accepted(self, accepted)
+            refused += settled
+            failed = {id(document) for document, _ in settled}
+            progress.accepted += [each.document for each in accepted if id(each.document) not in failed]
+        return await self._settle_own(refused, note_row)
+
+    async def _settle_own(
+        self, refused: Refused[M], note_row: Callable[[BulkRow, M, bytes], CouchModelError | None]
+    ) -> Refused[M]:
+        """Record what earlier attempts have stored, save what has changed since, and return the others."""
+        conflicts = [document for document, error in refused if isinstance(error, ConflictError)]
+        tried = [(document, body) for document in conflicts for body in state.unanswered_bodies(document)]
+        if not tried:
+            return refused
+        found = await find_own_writes(self.session, self.path, [body for _, body in tried])
+        own: set[int] = set()
+        changed: list[tuple[M, bytes]] = []
+        for (document, body), rev in zip(tried, found, strict=True):
+            if rev is not None and id(document) not in own:
+                own.add(id(document))
+                note_row({"id": document.id, "ok": True, "rev": rev}, document, body)
+                if document.rev is not None and (rest := codec.body_to_send(document)) is not None:
+                    changed.append((document, rest))
+        for document in conflicts:
+            if id(document) not in own and await self._find_below(document):
+                own.add(id(document))
+                if (rest := codec.body_to_send(document)) is not None:
+                    changed.append((document, rest))
+        left = [(document, error) for document, error in refused if id(document) not in own]
+        return left + await self._write_many(changed) if changed else left
+
+    async def _find_below(self, document: M) -> bool:
+        """Return True if an earlier attempt is stored below later changes of others, and record it."""
+        found = await find_own(self, document)
+        if found is None:
+            return False
+        self.note_saved(document, encode(found[0].stored), found[0].rev)
+        return True
+
+    async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
+        """Run the hooks of an event for the documents that were sent and not refused."""
+        if has_hooks({type(document) for document, _ in sent}, event):
+            failed = {id(document) for document, _ in refused}
+            for document, _ in sent:
+                if id(document) not in failed:
+                    await run_hooks(document, event)
+
+    async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
+        """Save documents with their files, each by a request of its own, and return those that were refused."""
+        refused: Refused[M] = []
+        for document in documents:
+            try:
+                result = await self.send(document)
+                progress.accepted += [document] if result.is_accepted else []
+            except TransportError:
+                raise
+            except CouchModelError as error:
+                refused.append((document, error))
+            progress.add(1)
+        return refused
+
+    async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
+        """Save or delete documents by the method of their class, and return those that were refused."""
+        refused: Refused[M] = []
+        for document in documents:
+            repository = state.repository(document)
+            state.set_repository(document, self)
+            try:
+                await getattr(document, verb)()
+            except BaseException as error:
+                state.set_repository(document, repository)
+                if not isinstance(error, CouchModelError) or isinstance(error, TransportError):
+                    raise
+                refused.append((document, error))
+            progress.add(1)
+        return refused

@@ -1,0 +1,59 @@
+"""What a browser sends when a recipe is saved, and what the model says to it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from couchmodel import AttachmentError
+
+from .fields import FIELDS, values_of
+from .models import Recipe
+
+
+class RecipeForm:
+    """A form that was sent. ``texts`` are shown again if something does not fit, with ``errors`` beside them."""
+
+    def __init__(self, sent: FormData) -> None:
+        self.rev = _text(sent, "rev")
+        self.texts = {name: _chosen_text(sent, name) for name in FIELDS}
+        self.values = values_of(self.texts)
+        self.errors = _errors(self.values)
+        photo = sent.get("photo")
+        self.photo = photo if isinstance(photo, UploadFile) and photo.filename else None
+
+
+def errors_by_field(errors: Iterable[Any]) -> dict[str, str]:
+    """Return pydantic's messages by the names of the fields. Those of a list name the place."""
+    found: dict[str, str] = {}
+    for error in errors:
+        name, *place = error["loc"]
+        message = f"Number {place[0] + 1}: {error['msg']}." if place else f"{error['msg']}."
+        found[name] = f"{found[name]} {message}" if name in found else message
+    return found
+
+
+def photo_error(recipe: Recipe, error: AttachmentError) -> str:
+    """Return what the model says of a photo, without the name of the document, which visitors do not know."""
+    said = str(error).replace(f"attachment 'photo' of {recipe.id!r}", "The photo")
+    return f"{said.rstrip('.')}."
+
+
+def _errors(values: dict[str, object]) -> dict[str, str]:
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        return errors_by_field(error.errors())
+    return {}
+
+
+def _text(sent: FormData, name: str) -> str:
+    value = sent.get(name, "")
+    return value.replace("\r\n", "\n") if isinstance(value, str) else ""
+
+
+def _chosen_text(sent: FormData, name: str) -> str:
+    """Return the text of a field; on the page of a conflict, that of the version which was picked."""
+    picked = _text(sent, f"pick-{name}")
+    return _text(sent, f"{picked}-{name}" if picked else name)
