@@ -56,6 +56,7 @@ def show_save_conflict(request: Request, conflict: ConflictError) -> Response:
         action=f"/recipes/{theirs.id}/edit",
         **_compare(conflict.base, versions, conflict.fields, conflict.merged(prefer="mine")),
         recipe=theirs,
+        has_two_photos="photo" in conflict.fields,
     )
 
 

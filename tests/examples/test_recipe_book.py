@@ -94,6 +94,15 @@ def test_a_wrong_password_is_answered_with_words(visitor: TestClient) -> None:
     assert "do not belong together" in answer.text
 
 
+def test_an_account_that_may_not_write_is_not_signed_in(visitor: TestClient) -> None:
+    assert visitor.portal
+    visitor.portal.call(lambda: app.state.couch.users.create("eve", "pears"))
+    answer = visitor.post("/sign-in", data={"name": "eve", "password": "pears"})
+    assert answer.status_code == 403
+    assert "may not write" in answer.text
+    assert visitor.post("/api/recipes", json={"title": "Pie"}).status_code == 401
+
+
 def test_the_model_speaks_beside_the_fields(writer: TestClient) -> None:
     sent = {"title": "x" * 81, "servings": "many", "tags": f"good, {'y' * 25}", "steps": "Stir.\r\nWait."}
     answer = writer.post("/recipes/new", data=sent)
