@@ -43,7 +43,7 @@ from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
-from couchmodel._model.store.plan import Plan
+from couchmodel._model.store.plans.plan import Plan
 from couchmodel._model.store.repository import Repository
 from couchmodel._model.views.results import Group, Stats, ViewRow
 from couchmodel._model.views.view import View

@@ -26,8 +26,8 @@ from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
 from couchmodel._model.store.edits import save_merged
 from couchmodel._model.store.feeds.changes import ChangeFeed
-from couchmodel._model.store.guard_plan import guard_notes
-from couchmodel._model.store.plan import (
+from couchmodel._model.store.plans.guards import guard_notes
+from couchmodel._model.store.plans.plan import (
     Plan,
     apply_steps,
     check_together,

@@ -24,7 +24,7 @@ from couchmodel._model.store.edits import Turn, save_merged
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
-from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.plans.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
