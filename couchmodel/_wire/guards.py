@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from couchmodel._wire.bucket_ids import BUCKET_PREFIX
 from couchmodel._wire.guard_rules import NamedChecks, TooComplexError, compile_rule, is_number
 from couchmodel.types import JSONObject
 
@@ -71,12 +72,12 @@ class Guard:
     def find_breach(self, id: str, document: Mapping[str, Any], *, deleted: bool = False) -> str | None:
         """Return what is wrong with a document, as in ``"rating: has to be at most 5"``; None if it passes.
 
-        A deletion passes, as does a document of another type or another version of the schema.
+        A deletion passes, as does a document of another type or another version of the schema, or of a bucket.
         """
         # Before deletions pass, since a probe is one.
         if id.startswith(self._probe):
             return f"{self._probe} is in force"
-        if deleted or id.startswith("_design/") or not self.concerns(document):
+        if deleted or id.startswith(("_design/", BUCKET_PREFIX)) or not self.concerns(document):
             return None
         self._checks.begin()
         try:

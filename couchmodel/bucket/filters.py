@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from couchmodel._wire.messages import encode
+from couchmodel.bucket.layout import FILE_MEMBER
 from couchmodel.bucket.times import utc_text
 from couchmodel.types import JSONObject
 
@@ -32,7 +33,7 @@ def _part(name: str, value: Any) -> JSONObject:
         return {name: [make_selector(each) for each in value]}
     if name == "$not":
         return {name: make_selector(value)}
-    path = f"file.{name}"
+    path = f"{FILE_MEMBER}.{name}"
     if value is None:
         return {"$or": [{path: None}, {path: {"$exists": False}}]}
     if isinstance(value, Mapping) and value and all(str(operator).startswith("$") for operator in value):

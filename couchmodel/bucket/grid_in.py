@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self
 
 from couchmodel.bucket.content_writer import Content, ContentWriter
+from couchmodel.bucket.layout import CONTENT_MEMBER, FILE_MEMBER
 from couchmodel.bucket.metadata import M, Metadata
 from couchmodel.bucket.sources import is_buffer, read_source
 from couchmodel.bucket.storage import Storage
@@ -223,7 +224,7 @@ class GridIn(Generic[M]):
 
     async def _store(self, content: Content) -> None:
         members: JSONObject = {**self._members, "length": content.length, "uploadDate": utc_text(next_upload_date())}
-        document = {"file": members, "content": content.member}
+        document = {FILE_MEMBER: members, CONTENT_MEMBER: content.member}
         await self._storage.create(self.id, document, content.data, content.digest)
         await self._writer.remove_surplus()
         count = content.member["parts"]

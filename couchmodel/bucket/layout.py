@@ -2,12 +2,12 @@
 
 A file has one document, ``couchmodel.bucket:NAME/file/ID``::
 
-    {"file": {"_id": "ID", "filename": "song.ogg", "length": 600000, "chunkSize": 261120, "uploadDate": "2026-…Z"},
-     "content": {"upload": "5f…", "part_bytes": 2097152, "parts": 0, "checksums": "9ae0…", "sha256": "…"}}
+    {"bucket_file": {"_id": "ID", "filename": "song.ogg", "length": 600000, "chunkSize": 261120, "uploadDate": "2026…"},
+     "bucket_content": {"upload": "5f…", "part_bytes": 2097152, "parts": 0, "checksums": "9ae0…", "sha256": "…"}}
 
-``file`` has the members of GridFS. A content of up to 2 MiB is the attachment ``content`` of this document, so a small
-file is one document, stored by one request. A larger content is cut into parts of 2 MiB, each the attachment of a
-document ``couchmodel.bucket:NAME/part/ID/UPLOAD/00000000``. They are stored first, and the document of the file last.
+``bucket_file`` has the members of GridFS. A content of up to 2 MiB is the attachment ``content`` of this document, so
+a small file is one document, stored by one request. A larger content is cut into parts of 2 MiB, each the attachment of
+a document ``couchmodel.bucket:NAME/part/ID/UPLOAD/00000000``. They are stored first, and the document of the file last.
 
 ``checksums`` has a CRC-32 of eight hexadecimal digits for each part.
 """
@@ -15,12 +15,32 @@ document ``couchmodel.bucket:NAME/part/ID/UPLOAD/00000000``. They are stored fir
 from typing import Any, Final
 from urllib.parse import quote
 
+from couchmodel._wire.bucket_ids import BUCKET_PREFIX
 from couchmodel.types import JSONObject
 
-__all__ = ["CONTENT", "CONTENT_TYPE", "ID_PREFIX", "PART_BYTES", "Layout", "StoredFile"]
+__all__ = [
+    "CLAIM_MEMBER",
+    "CONTENT",
+    "CONTENT_MEMBER",
+    "CONTENT_TYPE",
+    "FILE_MEMBER",
+    "PART_BYTES",
+    "PART_MEMBER",
+    "Layout",
+    "StoredFile",
+]
 
-ID_PREFIX: Final = "couchmodel.bucket:"
-"""The beginning of the ids of all documents of buckets. In a partitioned database it is their partition."""
+FILE_MEMBER: Final = "bucket_file"
+"""The member with the members of a file. Its name is none that a view of a model is about."""
+
+CONTENT_MEMBER: Final = "bucket_content"
+"""The member that says how the content of a file is stored."""
+
+CLAIM_MEMBER: Final = "bucket_claim"
+"""The member of a document that takes the id of a file for a sweep: the time."""
+
+PART_MEMBER: Final = "bucket_part"
+"""The member of a part that says who has stored it, and when."""
 
 CONTENT: Final = "content"
 """The name of the attachment that has a part, or a whole content."""
@@ -38,7 +58,7 @@ class Layout:
     """The ids of the documents of one bucket."""
 
     def __init__(self, bucket_name: str) -> None:
-        bucket = ID_PREFIX + quote(bucket_name, safe="")
+        bucket = BUCKET_PREFIX + quote(bucket_name, safe="")
         self.files = f"{bucket}/file/"
         """The beginning of the ids of documents of files."""
         self.parts = f"{bucket}/part/"
@@ -58,8 +78,8 @@ class StoredFile:
 
     def __init__(self, document: JSONObject) -> None:
         self.document = document
-        self.members: dict[str, Any] = document["file"]
-        self._content: dict[str, Any] = document["content"]
+        self.members: dict[str, Any] = document[FILE_MEMBER]
+        self._content: dict[str, Any] = document[CONTENT_MEMBER]
 
     @property
     def id(self) -> str:

@@ -9,7 +9,16 @@ from typing import Final, cast
 from couchmodel._wire.contents import digest_of
 from couchmodel._wire.messages import JSON_TYPE, Request, document_path, encode
 from couchmodel._wire.multipart import AttachmentPart, MultipartRelated
-from couchmodel.bucket.layout import CONTENT, CONTENT_TYPE, Layout, StoredFile
+from couchmodel.bucket.layout import (
+    CLAIM_MEMBER,
+    CONTENT,
+    CONTENT_MEMBER,
+    CONTENT_TYPE,
+    FILE_MEMBER,
+    PART_MEMBER,
+    Layout,
+    StoredFile,
+)
 from couchmodel.bucket.times import now, utc_text
 from couchmodel.engine import Database, Document
 from couchmodel.engine.bulk import write_documents
@@ -37,7 +46,7 @@ _ATTEMPTS: Final = 3
 """How often a part is sent at most, if no answer comes."""
 
 _DELETED_AT_ONCE: Final = 500
-_INDEX: Final[JSONObject] = {"fields": ["file.filename", "file.uploadDate"]}
+_INDEX: Final[JSONObject] = {"fields": [f"{FILE_MEMBER}.filename", f"{FILE_MEMBER}.uploadDate"]}
 _HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity"}
 
 
@@ -92,7 +101,7 @@ class Storage:
         """Set members of a stored file, and return it. Raises NoFile."""
         while True:
             document = await self._load_document(file_id)
-            document["file"] = {**document["file"], **changes}
+            document[FILE_MEMBER] = {**document[FILE_MEMBER], **changes}
             try:
                 await document.save()
             except ConflictError:
@@ -122,17 +131,17 @@ class Storage:
     async def _own_file(self, file_id: str, document: JSONObject) -> str | None:
         """Return the revision of the stored file if the same upload has stored it with the same content."""
         stored = await self._find_document(file_id)
-        return None if stored is None or stored.get("content") != document["content"] else stored.rev
+        return None if stored is None or stored.get(CONTENT_MEMBER) != document[CONTENT_MEMBER] else stored.rev
 
     async def _taken_error(self, file_id: str) -> BucketError:
         document = await self._find_document(file_id)
-        if document is not None and "claim" in document:
+        if document is not None and CLAIM_MEMBER in document:
             return CorruptGridFile(f"parts of the file {file_id!r} are being removed by a sweep: upload it again")
         return FileExists(f"the bucket {self.name!r} has a file {file_id!r} already")
 
     async def _load_document(self, file_id: str) -> Document:
         document = await self._find_document(file_id)
-        if document is None or "file" not in document:
+        if document is None or FILE_MEMBER not in document:
             raise NoFile(f"the bucket {self.name!r} has no file {file_id!r}")
         return document
 
@@ -154,7 +163,7 @@ class Storage:
         ``process`` is the process that alone works on the upload; empty if another one may resume it.
         """
         path = self._path(self.layout.part(file_id, upload, number))
-        document = {"process": process, "stored_at": utc_text(now())}
+        document: JSONObject = {PART_MEMBER: {"process": process, "stored_at": utc_text(now())}}
         for attempt in range(_ATTEMPTS):
             try:
                 await self._put(path, document, data, digest)
@@ -226,9 +235,9 @@ class Storage:
             yield _document_id(row)
 
     async def part_info(self, id: str) -> JSONObject | None:
-        """Return the document of a part, without its content; None if it is gone."""
+        """Return who has stored a part, and when; None if it is gone."""
         try:
-            return dict((await self.database.get(id)).items())
+            return cast(JSONObject, (await self.database.get(id))[PART_MEMBER])
         except NotFoundError:
             return None
 
@@ -236,19 +245,19 @@ class Storage:
         """Return the names of the uploads that have stored these files, as far as the files exist."""
         rows = self.database.all_docs.rows([self.layout.files + each for each in file_ids], include_docs=True)
         documents = [row.get("doc") async for row in rows] if file_ids else []
-        return {each["content"]["upload"] for each in documents if each and "content" in each}
+        return {each[CONTENT_MEMBER]["upload"] for each in documents if each and CONTENT_MEMBER in each}
 
     async def claim(self, file_id: str, upload: str) -> "Claim | None":
         """Take the id of a file, so that this upload cannot be completed.
 
         Return None if the upload has been completed, or if another sweep has taken the id.
         """
-        document = Document(self.database, self.layout.files + file_id, {"claim": utc_text(now())})
+        document = Document(self.database, self.layout.files + file_id, {CLAIM_MEMBER: utc_text(now())})
         try:
             await document.save()
         except ConflictError:
             found = await self._find_document(file_id)
-            is_of_other = found is not None and found.get("content", {}).get("upload", upload) != upload
+            is_of_other = found is not None and found.get(CONTENT_MEMBER, {}).get("upload", upload) != upload
             # A file of another upload has the id, so this one cannot be completed.
             return Claim(None) if is_of_other else None
         return Claim(document)
@@ -256,7 +265,7 @@ class Storage:
     async def release_claims(self, before: datetime) -> None:
         """Delete the claims of sweeps that were killed."""
         start = self.layout.files
-        selector = {"_id": {"$gte": start, "$lt": f"{start[:-1]}0"}, "claim": {"$lt": utc_text(before)}}
+        selector = {"_id": {"$gte": start, "$lt": f"{start[:-1]}0"}, CLAIM_MEMBER: {"$lt": utc_text(before)}}
         async for document in self.database.find(selector):
             await Claim(document).release()
 
@@ -287,7 +296,7 @@ class Storage:
     def _scope(self) -> JSONObject:
         """Return the selector of all files of the bucket. It names all columns of the index, so CouchDB may use it."""
         start = self.layout.files
-        return {"_id": {"$gte": start, "$lt": f"{start[:-1]}0"}, "file.uploadDate": {"$gt": None}}
+        return {"_id": {"$gte": start, "$lt": f"{start[:-1]}0"}, f"{FILE_MEMBER}.uploadDate": {"$gt": None}}
 
     def _path(self, document_id: str) -> tuple[str, ...]:
         return document_path(self.database.path, document_id)

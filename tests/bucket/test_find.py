@@ -311,5 +311,5 @@ async def test_files_are_found_without_the_right_to_create_an_index(
 
 async def test_a_name_is_looked_up_by_an_index(bucket: Bucket, database: Database) -> None:
     await upload(bucket, b"first", name="f")
-    selector = {"$and": [bucket._storage._scope(), {"file.filename": {"$eq": "f"}}]}
+    selector = {"$and": [bucket._storage._scope(), {"bucket_file.filename": {"$eq": "f"}}]}
     assert (await database.explain(selector))["index"]["name"] == "files-by-name"

@@ -284,7 +284,7 @@ async def test_damage_extra_empty_piece_is_ignored(bucket: Bucket, database: Dat
 async def test_damage_missing_length_counts_as_zero(bucket: Bucket, database: Database) -> None:
     file_id = (await upload(bucket))._id
     (document,) = [document async for document in database.docs() if "/file/" in document.id]
-    del document["file"]["length"]
+    del document["bucket_file"]["length"]
     await document.save()
     file = await bucket.open_download_stream(file_id)
     assert (file.length, await file.read()) == (0, b"")

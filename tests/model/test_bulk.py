@@ -169,10 +169,12 @@ async def test_a_bulk_write_holds_two_chunks_at_most(notes: Repository[Note]) ->
 
 
 async def test_chunks_of_large_documents_are_shorter(notes: Repository[Note], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "_MAX_BYTES", 4_000)
+    monkeypatch.setattr(chunks, "_MAX_BYTES", 5_000)
+    monkeypatch.setattr(chunks, "_SAMPLE", 2)
     seen: list[int] = []
-    await notes.save_all((Note(text="x" * 1_000) for _ in range(16)), on_progress=seen.append)
-    assert seen == [10, 13, 16]
+    sizes = [1_000] * 10 + [9_000] * 2 + [10] * 3
+    await notes.save_all((Note(text="x" * size) for size in sizes), on_progress=seen.append)
+    assert seen == [5, 10, 11, 12, 15]
 
 
 async def test_a_caller_that_stops_leaves_the_rest_unwritten(notes: Repository[Note]) -> None:
@@ -488,7 +490,7 @@ async def test_documents_whose_answer_was_lost_can_be_saved_again(
     with pytest.raises(type(error)):
         await notes.save_all(documents)
     assert [document.rev for document in documents] == [None] * 4
-    documents[1].text = "changed since"
+    documents[1].text = documents[2].text = "changed since"
     other = await notes.get("n002")
     await other.update(text="theirs")
     report = await notes.save_all(documents, on_error="collect")

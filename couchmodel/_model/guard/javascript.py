@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from couchmodel._wire.bucket_ids import BUCKET_PREFIX
 from couchmodel._wire.guards import MEMBER, PROBE_PREFIX, digest_of, probe_of
 from couchmodel.types import JSONObject
 
@@ -191,6 +192,7 @@ _TAIL: Final = """\
   var probe = %(probe)s;
   if (newDoc._id.indexOf(probe) === 0) { throw {forbidden: probe + " is in force"}; }
   if (newDoc._deleted || newDoc._id.indexOf("_design/") === 0) { return; }
+  if (newDoc._id.indexOf(%(bucket)s) === 0) { return; }
 %(applies)s  var found = check(rules.document, newDoc);
   if (found) { throw {forbidden: (found.path.join(".") || "document") + ": " + found.reason}; }
 }
@@ -219,7 +221,7 @@ def write_function(declaration: JSONObject) -> str:
         parts.append(_SIZE)
     checks = ",\n".join(text for kind, text in _CHECKS.items() if kind in used)
     parts += [f"  var checks = {{\n{checks}\n  }};\n", f"  var rules = {_write(rules, '  ')};\n"]
-    own = {"probe": _text(probe), "applies": _applies(declaration)}
+    own = {"probe": _text(probe), "bucket": _text(BUCKET_PREFIX), "applies": _applies(declaration)}
     return "\n".join([*parts, _TAIL % own])
 
 

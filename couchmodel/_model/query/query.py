@@ -315,7 +315,7 @@ class Query(Generic[T]):
 
     async def stubs(self) -> list[JSONObject]:
         """Return the members of each document of the query that its deletion has: its id, its revision and its type."""
-        fields = ["_id", "_rev", *self.source.kind]
+        fields = list(dict.fromkeys(["_id", "_rev", *self.source.kind]))
         rows = self._rows({**self.body(), "fields": fields}, self.max_count)
         return [decode(row) async for batch in rows for row in batch]
 

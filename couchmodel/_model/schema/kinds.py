@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from couchmodel._wire.bucket_ids import OUTSIDE_BUCKETS
 from couchmodel.errors import ConfigurationError
 from couchmodel.types import JSONObject
 
@@ -45,10 +46,10 @@ def kind_of(
 
 
 def kind_selector(model: "type[DocumentModel]", types: Iterable[str]) -> JSONObject:
-    """Return the Mango selector of the documents of some types of a model; an empty one for a model without a type."""
+    """Return the Mango selector of the documents of some types of a model; all but buckets' without a type."""
     found = list(types)
     if not found:
-        return {}
+        return dict(OUTSIDE_BUCKETS)
     return {model.__declared__.type_field: found[0] if len(found) == 1 else {"$in": found}}
 
 

@@ -9,7 +9,7 @@ from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition, require_condition
 from couchmodel._model.schema.kinds import kind_selector
-from couchmodel._model.store.chunks import Chunks, Source, require_iterable
+from couchmodel._model.store.chunks import Source, read_chunks, require_iterable
 from couchmodel._model.store.deletions.purges import IDS, ForgetReport, note_replicas, purge_documents
 from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed, open_feed
@@ -128,7 +128,7 @@ class ChangingDocuments(ManyDocuments[M]):
         require_iterable("forget", ids, "ids, as in ['pie', 'soup']")
         report = ForgetReport()
         try:
-            async with aclosing(Chunks(ids).read()) as chunks:
+            async with aclosing(read_chunks(ids)) as chunks:
                 async for chunk in chunks:
                     for id in chunk:
                         self._path(id)

@@ -1,15 +1,15 @@
 """Iterables of any length, read in chunks, so that one chunk of them is in memory."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["CHUNK", "Chunks", "Source", "refuse_repeated", "require_iterable"]
+__all__ = ["CHUNK", "Source", "keep_collections", "read_chunks", "refuse_repeated", "require_iterable"]
 
 T = TypeVar("T")
 
@@ -22,34 +22,39 @@ CHUNK: Final = 1_000
 _MAX_BYTES: Final = 8 * 1024 * 1024
 """The bytes of a chunk of documents, about."""
 
+_SAMPLE: Final = 16
+"""One of so many items is measured."""
 
-class Chunks(Generic[T]):
-    """The items of an iterable in lists of at most ``CHUNK`` items.
 
-    With ``keep_collections``, the items of a collection are one list, because they are in memory already.
+async def read_chunks(source: Source[T], size_of: Callable[[T], int] = lambda _: 0) -> AsyncGenerator[list[T], None]:
+    """Yield the items of an iterable in lists of at most ``CHUNK`` items, and of about 8 MB.
+
+    ``size_of`` returns the bytes of an item. It is asked for one of ``_SAMPLE`` items, since that takes time.
     """
+    chunk: list[T] = []
+    size = 0
+    async with aclosing(_each(source)) as items:
+        async for item in items:
+            if len(chunk) % _SAMPLE == 0:
+                size += size_of(item) * _SAMPLE
+            chunk.append(item)
+            if len(chunk) >= CHUNK or size > _MAX_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    if chunk:
+        yield chunk
 
-    def __init__(self, source: Source[T], *, keep_collections: bool = False) -> None:
-        self._first: list[T] = []
-        self._rest: Source[T] = source
-        if keep_collections and isinstance(source, Collection):
-            self._first, self._rest = list(source), ()
-        self._length = CHUNK
 
-    def note_size(self, count: int, size: int) -> None:
-        """Let the next lists be shorter, if the ``count`` items of this one have so many bytes."""
-        self._length = max(1, min(CHUNK, _MAX_BYTES * count // max(size, 1)))
-
-    async def read(self) -> AsyncGenerator[list[T], None]:
-        """Yield the lists."""
-        chunk, self._first = self._first, []
-        async with aclosing(_each(self._rest)) as items:
-            async for item in items:
-                chunk.append(item)
-                if len(chunk) >= self._length:
-                    yield chunk
-                    chunk = []
-        if chunk:
+async def keep_collections(
+    source: Source[T], size_of: Callable[[T], int] = lambda _: 0
+) -> AsyncGenerator[list[T], None]:
+    """Yield lists as :func:`read_chunks` does, but a collection as one list, because it is in memory already."""
+    if isinstance(source, Collection):
+        if source:
+            yield list(source)
+        return
+    async with aclosing(read_chunks(source, size_of)) as chunks:
+        async for chunk in chunks:
             yield chunk
 
 

@@ -19,7 +19,14 @@ from couchmodel._model.store.bulk import (
     SaveReport,
     in_order,
 )
-from couchmodel._model.store.chunks import CHUNK, Chunks, Source, refuse_repeated, require_iterable
+from couchmodel._model.store.chunks import (
+    CHUNK,
+    Source,
+    keep_collections,
+    read_chunks,
+    refuse_repeated,
+    require_iterable,
+)
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
 from couchmodel._model.store.writes import DocumentWrites
 from couchmodel._wire.messages import EMPTY, encode
@@ -59,7 +66,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         if isinstance(ids, str):
             raise QueryError(f"get_many() takes several ids, as in [{ids!r}], not a text")
         require_iterable("get_many", ids, "ids")
-        async with aclosing(Chunks(ids).read()) as chunks:
+        async with aclosing(read_chunks(ids)) as chunks:
             async for wanted in chunks:
                 for each in wanted:
                     self._path(each)
@@ -91,18 +98,17 @@ class ManyDocuments(DocumentWrites[M], ABC):
         require_iterable("save_all", documents)
         report: SaveReport[M] = SaveReport()
         seen, progress = set[int](), Progress(on_progress)
-        source = Chunks(documents, keep_collections=True)
-        async with aclosing(source.read()) as chunks:
+        async with aclosing(keep_collections(documents, _size_of)) as chunks:
             async for chunk in chunks:
                 for document in chunk:
                     self._check_model(document)
                 refuse_repeated("save_all", chunk, seen)
-                refused, size = await self._save_chunk(chunk, on_error, progress)
+                refused = await self._save_chunk(chunk, on_error, progress)
                 await self._complete_conflicts(refused)
-                source.note_size(len(chunk), size)
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
                 report.refused.extend(refused)
+        report.accepted.extend(progress.accepted)
         if on_error == "raise":
             report.raise_for_errors()
         return report
@@ -125,7 +131,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         self._check_remarks(self.model, remarks)
         report: DeleteReport[M] = DeleteReport()
         seen, progress = set[int](), Progress(on_progress)
-        async with aclosing(Chunks(documents, keep_collections=True).read()) as chunks:
+        async with aclosing(keep_collections(documents)) as chunks:
             async for chunk in chunks:
                 for document in chunk:
                     self._check_model(document)
@@ -152,32 +158,30 @@ class ManyDocuments(DocumentWrites[M], ABC):
         Raises ConfigurationError if an object comes twice in a chunk, before the chunk is sent.
         """
         require_iterable("bulk", documents)
-        source, progress = Chunks(documents), Progress(on_progress)
-        async with aclosing(source.read()) as chunks:
+        progress = Progress(on_progress)
+        async with aclosing(read_chunks(documents, _size_of)) as chunks:
             async for chunk in chunks:
                 deleted = [each.document for each in chunk if isinstance(each, Delete)]
                 saved = [each for each in chunk if not isinstance(each, Delete)]
                 for document in (*saved, *deleted):
                     self._check_model(document)
                 refuse_repeated("bulk", (*saved, *deleted), set())
-                refused, size = await self._save_chunk(saved, "collect", progress)
-                source.note_size(len(chunk), size)
+                refused = await self._save_chunk(saved, "collect", progress)
                 refused += await self._delete_chunk(deleted, "collect", progress)
                 await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
+                accepted = {id(document) for document in progress.accepted}
+                progress.accepted.clear()
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
-                    yield BulkResult(document, errors.get(id(document)))
+                    yield BulkResult(document, errors.get(id(document)), id(document) in accepted)
 
     async def save_each(self, documents: Sequence[M]) -> Refused[M]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
-        refused, _ = await self._save_chunk(documents, "raise", Progress())
-        return refused
+        return await self._save_chunk(documents, "raise", Progress())
 
-    async def _save_chunk(
-        self, documents: Sequence[M], on_error: OnError, progress: Progress
-    ) -> tuple[Refused[M], int]:
-        """Store documents. Return those that were refused, in their order, and the number of bytes that were sent."""
+    async def _save_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
+        """Store documents, and return those that were refused, in their order."""
         kinds = {type(document) for document in documents}
         single = {kind for kind in kinds if overrides(kind, "save")}
         together = [each for each in documents if type(each) not in single] if single else documents
@@ -192,7 +196,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         await self._run_after("after_save", sent, refused)
         refused += await self._write_one_by_one(files.large, progress)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
-        return in_order(refused, documents), sum(len(body) for _, body in sent)
+        return in_order(refused, documents)
 
     async def _bodies_of(
         self, documents: Sequence[M], kinds: set[type[M]], refused: Refused[M] | None, files: InlineFiles
@@ -289,3 +293,11 @@ class ManyDocuments(DocumentWrites[M], ABC):
 
         Raises DocumentError if a link refuses the deletion.
         """
+
+
+def _size_of(document: object) -> int:
+    """Return the bytes of a document as it is stored; 0 for what cannot be stored, or is to be deleted."""
+    try:
+        return len(codec.dump(document)) if isinstance(document, DocumentModel) else 0
+    except CouchModelError:
+        return 0

@@ -18,6 +18,9 @@ function show(html, { keepFile = null } = {}) {
 
 // --- Forms: sent by the script, so that a photo that was chosen is not lost if something else does not fit.
 
+/** The statuses of answers that contain the form again. Another one leaves the form as it is. */
+const FORMS = [409, 422, 503];
+
 /** Puts a file that was chosen into the new form. A page cannot do that by HTML. */
 function restoreFile(input) {
   const place = main.querySelector('input[type="file"]') ?? main.querySelector("[data-keep]");
@@ -58,7 +61,7 @@ document.addEventListener("submit", async (event) => {
   submitter.disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
-    if (answer.status >= 500 && !answer.headers.get("content-type")?.startsWith("text/html")) throw new Error();
+    if (!answer.redirected && !FORMS.includes(answer.status)) throw new Error(`status ${answer.status}`);
     const html = await answer.text();
     if (answer.redirected) window.history.pushState(null, "", answer.url);
     show(html, { keepFile: answer.redirected ? null : form.querySelector('input[type="file"]') });
