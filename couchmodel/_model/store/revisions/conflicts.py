@@ -7,8 +7,9 @@ on two servers at the same time write the same revision, which is no conflict.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from couchmodel._model.attachments.versions import attachments_of, stubs_to_send
@@ -38,6 +39,8 @@ _ATTEMPTS: Final = 10
 """How often a resolution is tried while the versions change."""
 
 _BACKOFF: Final = Backoff(0.01, longest=0.5, jitter=True)
+
+_NONE_KNOWN: Final[Mapping[str, JSONObject]] = MappingProxyType({})
 
 _INDEX: Final = "couchmodel-conflicts"
 """The design document of the index of documents with conflicts. It is made when it is first asked for."""
@@ -98,14 +101,19 @@ async def resolve_conflict(source: VersionSource, document: Any, values: Iterabl
 
 
 async def merge_leaves(
-    source: VersionSource, history: History, revs: Sequence[str], assignments: Sequence[Any] = ()
+    source: VersionSource,
+    history: History,
+    revs: Sequence[str],
+    assignments: Sequence[Any] = (),
+    bases: Mapping[str, JSONObject] = _NONE_KNOWN,
 ) -> None:
     """Merge leaves of a document, and store the result on top of the first of them, in place of all.
 
+    ``bases`` are revisions whose content the caller knows, as in :func:`merge_versions`.
     Raises ConflictError if a field clashes that ``assignments`` do not set: nothing is stored then.
     """
     _check_schemas([load_version(source, history[rev]) for rev in revs])
-    merge = await merge_versions(source, history, revs)
+    merge = await merge_versions(source, history, revs, bases)
     settled = {assignment.place.path for assignment in assignments}
     left = {path for path in merge.clashes if not any(path == each or path.startswith(f"{each}.") for each in settled)}
     if left:

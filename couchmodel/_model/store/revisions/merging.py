@@ -37,14 +37,18 @@ def load_version(source: VersionSource, version: JSONObject) -> Any:
     return source.load(encode({name: value for name, value in version.items() if name != "_revisions"}))
 
 
-async def merge_versions(source: VersionSource, history: History, revs: Sequence[str]) -> Merge:
+async def merge_versions(
+    source: VersionSource, history: History, revs: Sequence[str], bases: Mapping[str, JSONObject]
+) -> Merge:
     """Merge the leaves ``revs`` into the first of them, in the order of their ids.
+
+    ``bases`` are revisions whose content the caller knows: the store may have compacted it away.
 
     The base of each merge is what both sides hold. A field clashes if both have changed it and it has no policy, or if
     the store does not have the base any more.
     """
     revs = [revs[0], *sorted(revs[1:])]
-    known = {rev: history[rev] for rev in revs}
+    known = {**bases, **{rev: history[rev] for rev in revs}}
     missing = _bases(history, revs) - known.keys()
     known |= await read_revisions(source.database, known[revs[0]]["_id"], sorted(missing))
     return _Versions(source, history, known).merge(revs)
