@@ -490,7 +490,7 @@ async def test_documents_whose_answer_was_lost_can_be_saved_again(
     with pytest.raises(type(error)):
         await notes.save_all(documents)
     assert [document.rev for document in documents] == [None] * 4
-    documents[1].text = "changed since"
+    documents[1].text = documents[2].text = "changed since"
     other = await notes.get("n002")
     await other.update(text="theirs")
     report = await notes.save_all(documents, on_error="collect")

@@ -346,9 +346,11 @@ async def test_a_conflict_behind_a_save_that_was_cancelled_is_one(
     theirs = await recipes.get("pie")
     theirs.title = "theirs"
     await theirs.save()
+    await pie.save()  # what it has to store is stored, before their change
+    pie.title = "mine"
     with pytest.raises(ConflictError) as caught:
         await pie.save()
-    assert caught.value.theirs == theirs
+    assert (caught.value.base.title, caught.value.theirs) == ("x", theirs)
 
 
 async def test_an_id_that_is_taken_is_told_by_the_first_save(recipes: type[Recipe]) -> None:

@@ -12,8 +12,10 @@ from couchmodel import (
     ConflictError,
     Connection,
     CouchModel,
+    CouchModelError,
     DocumentError,
     Field,
+    ForbiddenError,
     Mapped,
     Repository,
     View,
@@ -193,6 +195,21 @@ async def test_a_migration_looks_again_at_what_an_old_program_changes_meanwhile(
     report = await items.migrate()
     assert (report.upgraded, report.failed) == (2, [])
     assert (await items.database["1"]).json["amount"] == 5
+
+
+@pytest.mark.parametrize("error", [ForbiddenError("a rule"), ConflictError("changed")])
+async def test_a_migration_names_what_the_database_refuses_and_goes_on(
+    items: Repository[Item], monkeypatch: pytest.MonkeyPatch, error: CouchModelError
+) -> None:
+    write = items._write_many
+
+    async def refuse_first(sent: list[tuple[Item, bytes]]) -> Any:
+        refused = [(document, error) for document, _ in sent if document.id == "1"]
+        return refused + await write([each for each in sent if each[0].id != "1"])
+
+    monkeypatch.setattr(items, "_write_many", refuse_first)
+    report = await items.migrate()
+    assert (report.upgraded, report.failed, report.errors) == (1, ["1"], [error])
 
 
 async def test_a_plan_counts_the_documents_of_older_versions(items: Repository[Item], couch: Connection) -> None:

@@ -149,6 +149,7 @@ def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
     """Record that ``body``, which was sent, is stored as revision ``rev``."""
     state.set_rev(document, rev)
     state.note_sent_body(document, body, rev)
+    state.forget_unanswered(document)
 
 
 def note_deleted(document: DocumentModel) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from couchmodel._model.attachments.merge import merge_files
@@ -21,11 +21,19 @@ __all__ = ["Turn", "add_merge", "save_merged"]
 _ATTEMPTS: Final = 30
 """How often a save is tried that others come before."""
 
-_BACKOFF: Final = Backoff(0.01, longest=1.0, jitter=True)
+_BACKOFF: Final = Backoff(1.0, longest=32.0, jitter=True)
+"""The wait before a save is tried again, as a multiple of the time that the last try has taken."""
+
+_LONGEST_WAIT: Final = 5.0
 
 
-class _Saver(Protocol):
-    async def save(self, document: Any) -> None: ...
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _Saver(Protocol[R_co]):
+    async def save_once(self, document: Any) -> R_co: ...
+
+    async def complete_conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
 
 
 def add_merge(error: ConflictError) -> None:
@@ -64,22 +72,28 @@ def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
     return merged
 
 
-async def save_merged(saver: _Saver, document: Any) -> None:
-    """Store a document. If others have stored another revision meanwhile, merge with it and try again.
+async def save_merged(saver: _Saver[R_co], document: Any) -> R_co:
+    """Store a document, and return what the save returns.
+
+    If others have stored another revision meanwhile, merge with it and try again.
 
     Raises ConflictError if a field clashes, or if others come before too often; DocumentError if the merged document
     does not fit its model.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    clock = asyncio.get_running_loop().time
+    attempt = 0
+    while True:
+        attempt, begun = attempt + 1, clock()
         try:
-            await saver.save(document)
+            return await saver.save_once(document)
         except ConflictError as error:
-            if error.fields or error.theirs is None or error.base is None or attempt == _ATTEMPTS:
-                raise
-            _rebase(document, error)
-        else:
-            return
-        await asyncio.sleep(_BACKOFF.wait(attempt))
+            # The wait comes before the read, so that what is merged is not old again when it is sent.
+            if attempt > 1:
+                await asyncio.sleep(min(_LONGEST_WAIT, _BACKOFF.wait(attempt - 1) * (clock() - begun)))
+            conflict = await saver.complete_conflict(error, document)
+            if conflict.fields or conflict.theirs is None or conflict.base is None or attempt == _ATTEMPTS:
+                raise conflict from None
+            _rebase(document, conflict)
 
 
 def _rebase(document: Any, error: ConflictError) -> None:

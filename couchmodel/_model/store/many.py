@@ -108,6 +108,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
                 report.refused.extend(refused)
+        report.accepted.extend(progress.accepted)
         if on_error == "raise":
             report.raise_for_errors()
         return report
@@ -169,9 +170,11 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 refused += await self._delete_chunk(deleted, "collect", progress)
                 await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
+                accepted = {id(document) for document in progress.accepted}
+                progress.accepted.clear()
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
-                    yield BulkResult(document, errors.get(id(document)))
+                    yield BulkResult(document, errors.get(id(document)), id(document) in accepted)
 
     async def save_each(self, documents: Sequence[M]) -> Refused[M]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""

@@ -24,8 +24,9 @@ from couchmodel._model.store.edits import Turn, save_merged
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
-from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.plans.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.revisions.doubt import send_deletion
 from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.views.bound import BoundView
@@ -76,11 +77,10 @@ class Repository(ChangingDocuments[M]):
         await run_before(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
         await delete_linked(self, type(document), document.id, rev)
+        query = {"rev": rev} if tombstone is None else EMPTY
+        request = Request("DELETE" if tombstone is None else "PUT", path, query, body=tombstone)
         try:
-            if tombstone is None:
-                await self.session.send(Request("DELETE", path, {"rev": rev}))
-            else:
-                await self.session.send(Request("PUT", path, body=tombstone))
+            await send_deletion(self, document, request)
         except ConflictError as error:
             raise await self.complete_conflict(error, document) from None
         except NotFoundError as error:

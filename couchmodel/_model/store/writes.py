@@ -10,6 +10,10 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import has_hooks, run_hooks
+from couchmodel._model.store.revisions.basis import Basis
+from couchmodel._model.store.revisions.doubt import find_own
+from couchmodel._model.store.settled_rows import Accepted, settle_accepted
+from couchmodel._wire.messages import encode
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
 from couchmodel.errors import (
@@ -67,18 +71,20 @@ class DocumentWrites(StoredDocuments[M]):
         ``note_row`` records CouchDB's row for a document, and returns the error if there is one. A write of an earlier
         attempt that got no answer, but was carried out, is recognized.
         """
-        note_row = note_row or self._note_row
+        note_row, progress = note_row or self._note_row, progress or Progress()
         refused: Refused[M] = []
+        accepted: list[Accepted[M]] = []
         unsettled = iter(sent)
         try:
             # The result of each request is recorded before the next one, which may fail.
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
                 for row in rows:
                     document, body = next(unsettled)
+                    if "accepted" in row:
+                        accepted.append(Accepted(document, Basis.of(document), body, row["rev"]))
                     if error := note_row(row, document, body):
                         refused.append((document, error))
-                if progress is not None:
-                    progress.add(len(rows))
+                progress.add(len(rows))
         except NotFoundError as error:
             raise self._with_hint(error) from None
         except NO_ANSWER_ERRORS as error:
@@ -86,6 +92,11 @@ class DocumentWrites(StoredDocuments[M]):
                 for document, body in unsettled:
                     state.note_unanswered(document, body)
             raise
+        if accepted:
+            settled = await settle_accepted(self, accepted)
+            refused += settled
+            failed = {id(document) for document, _ in settled}
+            progress.accepted += [each.document for each in accepted if id(each.document) not in failed]
         return await self._settle_own(refused, note_row)
 
     async def _settle_own(
@@ -105,8 +116,21 @@ class DocumentWrites(StoredDocuments[M]):
                 note_row({"id": document.id, "ok": True, "rev": rev}, document, body)
                 if document.rev is not None and (rest := codec.body_to_send(document)) is not None:
                     changed.append((document, rest))
+        for document in conflicts:
+            if id(document) not in own and await self._find_below(document):
+                own.add(id(document))
+                if (rest := codec.body_to_send(document)) is not None:
+                    changed.append((document, rest))
         left = [(document, error) for document, error in refused if id(document) not in own]
         return left + await self._write_many(changed) if changed else left
+
+    async def _find_below(self, document: M) -> bool:
+        """Return True if an earlier attempt is stored below later changes of others, and record it."""
+        found = await find_own(self, document)
+        if found is None:
+            return False
+        self.note_saved(document, encode(found[0].stored), found[0].rev)
+        return True
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
         """Run the hooks of an event for the documents that were sent and not refused."""
@@ -121,7 +145,8 @@ class DocumentWrites(StoredDocuments[M]):
         refused: Refused[M] = []
         for document in documents:
             try:
-                await self.send(document)
+                result = await self.send(document)
+                progress.accepted += [document] if result.is_accepted else []
             except TransportError:
                 raise
             except CouchModelError as error:
