@@ -95,7 +95,7 @@ async def _change(request: Request, id: str, form: RecipeForm, user: str) -> Res
 async def _store(recipe: Recipe, form: RecipeForm, user: str) -> None:
     """Store what a form says. What others have changed since is merged, and raises ConflictError if it clashes."""
     if form.photo:
-        recipe.photo = File(form.photo.file, form.photo.content_type)
+        recipe.photo = File(form.photo)
     await recipe.update(**form.values, changed_by=user)
 
 

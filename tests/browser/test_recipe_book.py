@@ -113,6 +113,24 @@ def test_versions_that_clash_are_shown_side_by_side_and_merged_by_field(visit: V
     expect(ada.get_by_alt_text("Small dumplings")).to_be_visible()
 
 
+def test_of_two_new_photos_one_is_picked(visit: Visits, photo: Path) -> None:
+    ada, ben = visit(user="ada"), visit(user="ben")
+    address = write(ada, "Paella")
+    for page in (ada, ben):
+        page.goto(f"{address}/edit")
+    ben.get_by_label("Photo").set_input_files(photo.with_name("curry.jpg"))
+    save(ben)
+    expect(ben.get_by_alt_text("Paella")).to_be_visible()
+    ada.get_by_label("Photo").set_input_files(photo)
+    save(ada)
+    expect(ada.get_by_alt_text("Preview of soup.jpg")).to_be_visible()
+    ada.get_by_role("group", name="Photo").locator("label").last.click()
+    save(ada)
+    expect(ada.get_by_alt_text("Paella")).to_be_visible()
+    stored = ada.request.get(ada.url.replace("/recipes", "/api/recipes") + "/photo")
+    assert stored.body() == photo.with_name("curry.jpg").read_bytes()
+
+
 def test_changes_of_different_fields_are_merged_without_a_question(visit: Visits) -> None:
     ada, ben = visit(user="ada"), visit(user="ben")
     address = write(ada, "Polenta")

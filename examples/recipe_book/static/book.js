@@ -21,6 +21,8 @@ function show(html, { keepFile = null } = {}) {
 /** The statuses of answers that contain the form again. Another one leaves the form as it is. */
 const FORMS = [409, 422, 503];
 
+let sending = false;
+
 /** Puts a file that was chosen into the new form. A page cannot do that by HTML. */
 function restoreFile(input) {
   const place = main.querySelector('input[type="file"]') ?? main.querySelector("[data-keep]");
@@ -59,6 +61,7 @@ document.addEventListener("submit", async (event) => {
   if (!form.matches("[data-send]") || submitter?.hasAttribute("formaction")) return;
   event.preventDefault();
   submitter.disabled = true;
+  sending = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
     if (!answer.redirected && !FORMS.includes(answer.status)) throw new Error(`status ${answer.status}`);
@@ -70,8 +73,9 @@ document.addEventListener("submit", async (event) => {
     (main.querySelector('[aria-invalid="true"]') ?? main).focus({ preventScroll: true });
   } catch {
     submitter.disabled = false;
-    window.alert("The book cannot be reached. Your text is still here: try again in a moment.");
+    window.alert("The book does not take it now. Your text is still here: try again in a moment.");
   }
+  sending = false;
 });
 
 document.addEventListener("change", ({ target }) => {
@@ -117,6 +121,7 @@ async function refresh() {
 }
 
 function hear({ id, rev, deleted, by }) {
+  if (sending) return; // it is most likely the change of this page
   const { live, editing, rev: known } = main.dataset;
   if (live === "list" || live === id) refresh();
   if (editing === id && rev !== known) warn(deleted, by);
