@@ -257,7 +257,7 @@ class ConflictError(ResponseError, KeyError):
         return self._merge(prefer)
 
     def set_merge(self, merge: Callable[[Any], Any]) -> None:
-        """Set the function that merges the two versions, given the side that clashes take."""
+        """Set the function that merges the two versions. Its argument is the side that wins where both have changed."""
         self._merge = merge
 
 
