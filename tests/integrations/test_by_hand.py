@@ -63,6 +63,10 @@ def make_app() -> FastAPI:
     async def read_photo(dish: Found[Dish]) -> StreamingResponse:
         return StreamingResponse(dish.photo.stream(), media_type=dish.photo.content_type)
 
+    return app
+
+
+def add_failures(app: FastAPI) -> None:
     @app.get("/tea")
     async def tea() -> None:
         raise HTTPException(418, {"pot": "short"}, {"x-pot": "short"})
@@ -75,10 +79,9 @@ def make_app() -> FastAPI:
     async def wrong() -> None:
         Dish(title="", rating=99)
 
-    return app
-
 
 APP = make_app()
+add_failures(APP)
 
 
 @pytest.fixture
