@@ -528,3 +528,34 @@ async def test_documents_whose_deletion_got_no_answer_can_be_deleted_again(
     assert (report.deleted, [document.rev for document in documents]) == (documents, [None] * 3)
     await notes.save_all(documents)
     assert len(await names(notes)) == 3
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_a_deletion_is_not_taken_for_a_save_that_got_no_answer(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(2)
+    await notes.save_all(documents)
+    for document in documents:
+        document.text = "new"
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await notes.save_all(documents)
+    report = await notes.delete_all(documents, on_error="collect")
+    assert (len(report.deleted), await names(notes)) == (2, [])
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_a_save_is_not_taken_for_a_deletion_that_got_no_answer(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(2)
+    await notes.save_all(documents)
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await notes.delete_all(documents)
+    for document in documents:
+        document.text = "new"
+    report = await notes.save_all(documents, on_error="collect")
+    stored = await names(notes)
+    assert [document.id for document in report.saved] == stored

@@ -1,6 +1,7 @@
 """Soft deletion: tombstones that keep their document, with remarks, and documents that are restored from them."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import new_class
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from couchmodel import (
     Link,
     Mapped,
     NotFoundError,
+    ProtocolError,
     Repository,
     SoftDelete,
     Timestamps,
@@ -46,6 +48,10 @@ class Tool(Item, type="tool"):
 
 
 class Plain(CouchModel, type="plain"):
+    name: Mapped[str] = Field(default="")
+
+
+class Untyped(CouchModel):
     name: Mapped[str] = Field(default="")
 
 
@@ -210,6 +216,24 @@ async def test_a_deletion_of_another_revision_is_a_conflict(items: Repository[It
         await second.delete(reason="old")
     assert (caught.value.mine, caught.value.theirs.amount) == (second, 8)
     assert await deleted(items) == {}
+
+
+@pytest.mark.parametrize("model", [Item, Plain, Untyped])
+@pytest.mark.parametrize("error", [ProtocolError("cut off"), asyncio.CancelledError()])
+async def test_a_deletion_that_got_no_answer_can_be_repeated(
+    database: Database, lost: Callable[[BaseException], None], model: type[CouchModel], error: BaseException
+) -> None:
+    documents = Repository(model, database)
+    document, other = model(id="a"), model(id="b")
+    await documents.save_all([document, other])
+    lost(error)
+    with pytest.raises(type(error)):
+        await documents.delete(document)
+    await documents.delete(document)
+    assert (document.rev, await documents.get_or_none("a")) == (None, None)
+    await (await documents.get("b")).delete()
+    with pytest.raises(NotFoundError, match="deleted"):
+        await documents.delete(other)
 
 
 async def test_an_upgraded_document_is_kept_in_the_newest_version(database: Database) -> None:

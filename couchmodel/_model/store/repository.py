@@ -9,6 +9,7 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.indexes import advise_index
 from couchmodel._model.query.query import Query
+from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
@@ -28,8 +29,11 @@ from couchmodel._model.store.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
+from couchmodel._model.store.writes import deletion_left
 from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import EMPTY, Request, document_path, encode
+from couchmodel._wire.reasons import NO_DATABASE
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, may_be_carried_out
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
@@ -76,17 +80,32 @@ class Repository(ChangingDocuments[M]):
         await run_before(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
         await delete_linked(self, type(document), document.id, rev)
+        is_bare = document.__declared__.type is None and not document.__keeps_deleted__
+        request = Request("DELETE", path, {"rev": rev}) if is_bare else Request("PUT", path, body=tombstone)
         try:
-            if tombstone is None:
-                await self.session.send(Request("DELETE", path, {"rev": rev}))
-            else:
-                await self.session.send(Request("PUT", path, body=tombstone))
-        except ConflictError as error:
-            raise await self.complete_conflict(error, document) from None
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
+            await self.session.send(request)
+        except NO_ANSWER_ERRORS as error:
+            if may_be_carried_out(error):
+                state.note_unanswered(document, tombstone)
+            raise
+        except (ConflictError, NotFoundError) as error:
+            await self._settle_deletion(document, remarks, error)
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
+
+    async def _settle_deletion(
+        self, document: M, remarks: Mapping[str, Any], error: ConflictError | NotFoundError
+    ) -> None:
+        """Return if an earlier attempt, or another one now, has deleted a document. Else raise the error."""
+        if isinstance(error, NotFoundError) and error.reason == NO_DATABASE:
+            raise self._with_hint(error) from None
+        if not await self._settle_own([(document, error)], self._note_deleted_row, partial(deletion_left, remarks)):
+            return
+        if isinstance(error, ConflictError):
+            await self.complete_conflict(error, document)
+            if error.theirs is None:
+                raise NotFoundError("deleted", method=error.method, path=error.path) from None
+        raise error from None
 
     async def delete_each(
         self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any] = EMPTY

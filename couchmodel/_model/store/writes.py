@@ -1,8 +1,8 @@
 """Writes of many documents of a model, and what becomes of each of them."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
@@ -10,6 +10,7 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import has_hooks, run_hooks
+from couchmodel._wire.messages import decode
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
 from couchmodel.errors import (
@@ -22,9 +23,11 @@ from couchmodel.errors import (
 )
 from couchmodel.types import BulkRow
 
-__all__ = ["DocumentWrites"]
+__all__ = ["DocumentWrites", "deletion_left"]
 
 M = TypeVar("M", bound=DocumentModel)
+
+NoteRow = Callable[[BulkRow, M, bytes], CouchModelError | None]
 
 
 class DocumentWrites(StoredDocuments[M]):
@@ -60,12 +63,14 @@ class DocumentWrites(StoredDocuments[M]):
         self,
         sent: Sequence[tuple[M, bytes]],
         progress: Progress | None = None,
-        note_row: Callable[[BulkRow, M, bytes], CouchModelError | None] | None = None,
+        note_row: NoteRow[M] | None = None,
+        body_of: Callable[[M], bytes | None] = codec.body_to_send,
     ) -> Refused[M]:
         """Send documents with their texts, and return those that were refused.
 
         ``note_row`` records CouchDB's row for a document, and returns the error if there is one. A write of an earlier
-        attempt that got no answer, but was carried out, is recognized.
+        attempt that got no answer, but was carried out, is recognized. ``body_of`` returns the text that is to be sent
+        after that, if any.
         """
         note_row = note_row or self._note_row
         refused: Refused[M] = []
@@ -86,13 +91,13 @@ class DocumentWrites(StoredDocuments[M]):
                 for document, body in unsettled:
                     state.note_unanswered(document, body)
             raise
-        return await self._settle_own(refused, note_row)
+        return await self._settle_own(refused, note_row, body_of)
 
     async def _settle_own(
-        self, refused: Refused[M], note_row: Callable[[BulkRow, M, bytes], CouchModelError | None]
+        self, refused: Refused[M], note_row: NoteRow[M], body_of: Callable[[M], bytes | None]
     ) -> Refused[M]:
-        """Record what earlier attempts have stored, save what has changed since, and return the others."""
-        conflicts = [document for document, error in refused if isinstance(error, ConflictError)]
+        """Record what earlier attempts have stored or deleted, write what is left to write, and return the others."""
+        conflicts = [document for document, error in refused if isinstance(error, (ConflictError, NotFoundError))]
         tried = [(document, body) for document in conflicts for body in state.unanswered_bodies(document)]
         if not tried:
             return refused
@@ -102,11 +107,15 @@ class DocumentWrites(StoredDocuments[M]):
         for (document, body), rev in zip(tried, found, strict=True):
             if rev is not None and id(document) not in own:
                 own.add(id(document))
-                note_row({"id": document.id, "ok": True, "rev": rev}, document, body)
-                if document.rev is not None and (rest := codec.body_to_send(document)) is not None:
+                # An attempt to save may come before one to delete, and the other way round.
+                if decode(body).get("_deleted"):
+                    codec.note_deleted(document)
+                else:
+                    self._note_saved(document, body, rev)
+                if (rest := body_of(document)) is not None:
                     changed.append((document, rest))
         left = [(document, error) for document, error in refused if id(document) not in own]
-        return left + await self._write_many(changed) if changed else left
+        return left + await self._write_many(changed, None, note_row, body_of) if changed else left
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
         """Run the hooks of an event for the documents that were sent and not refused."""
@@ -144,3 +153,8 @@ class DocumentWrites(StoredDocuments[M]):
                 refused.append((document, error))
             progress.add(1)
         return refused
+
+
+def deletion_left(remarks: Mapping[str, Any], document: DocumentModel) -> bytes | None:
+    """Return the text of the deletion of a document; None if it is deleted by now."""
+    return None if document.rev is None else codec.tombstone(document, remarks)
