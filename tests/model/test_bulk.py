@@ -404,6 +404,16 @@ async def test_a_save_of_the_models_own_is_used(notes: Repository[Note]) -> None
     assert [(each.rank, each.text) for each in await careful.find()] == [(3, "x"), (3, "x")]
 
 
+async def test_a_save_of_the_models_own_is_used_by_edits(notes: Repository[Note]) -> None:
+    careful = Repository(Careful, notes.database)
+    await careful.get_or_create(Careful(id="a"))
+    async with careful.edit("a") as document:
+        document.text = "x"
+    assert document.rank == 2
+    await document.update(text="y")
+    assert [each.rank for each in await careful.find()] == [3]
+
+
 async def test_a_delete_of_the_models_own_is_used(notes: Repository[Note]) -> None:
     careful = Repository(Careful, notes.database)
     for delete in (careful.delete_all, lambda _: careful.find().delete()):

@@ -189,10 +189,28 @@ async def test_a_class_may_have_a_deletion_of_its_own(database: Database) -> Non
             await super().delete(**remarks, by="ada")
 
     signed = Repository(Signed, database)
-    await signed.save_all([Signed(id="a"), Signed(id="b")])
+    await signed.save_all([Signed(id="a"), Signed(id="b"), Signed(id="c")])
     await (await signed.get("a")).delete(reason="old")
+    await signed.delete_all([await signed.get("b")], remarks={"reason": "older"})
     assert await signed.find().delete() == 1
-    assert await deleted(signed) == {"a": {"reason": "old", "by": "ada"}, "b": {"by": "ada"}}
+    assert await deleted(signed) == {
+        "a": {"reason": "old", "by": "ada"},
+        "b": {"reason": "older", "by": "ada"},
+        "c": {"by": "ada"},
+    }
+
+
+async def test_a_deletion_of_its_own_is_used_by_rules_of_links(database: Database) -> None:
+    class Marked(Box, type="marked"):
+        async def delete(self, /, **remarks: Any) -> None:
+            await super().delete(**remarks, by="rule")
+
+    shelves, marked = Repository(Shelf, database), Repository(Marked, database)
+    shelf = Shelf(id="s")
+    await shelves.save(shelf)
+    await marked.save(Marked(id="m", shelf=shelf))
+    await shelves.delete(shelf)
+    assert await deleted(marked) == {"m": {"by": "rule"}}
 
 
 async def test_hooks_run_around_it(database: Database) -> None:

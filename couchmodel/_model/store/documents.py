@@ -12,7 +12,7 @@ from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import Refused
 from couchmodel._model.store.edits import add_merge
-from couchmodel._model.store.hooked import prepare, run_hooks
+from couchmodel._model.store.hooked import call_verb, prepare, run_hooks
 from couchmodel._model.store.overwriting import save_over
 from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
@@ -89,7 +89,7 @@ class StoredDocuments(Generic[M]):
         if found is not None:
             return found
         try:
-            await self.save(document)
+            await call_verb("save", document, self)
         except ConflictError:
             return await self.get(document.id)
         return document

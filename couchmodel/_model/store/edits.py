@@ -13,6 +13,7 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import changed_fields
 from couchmodel._model.codec.three_way import UNKNOWN, Side, merge_documents
 from couchmodel._model.schema import state
+from couchmodel._model.store.hooked import call_verb
 from couchmodel._retry import Backoff
 from couchmodel.errors import ConfigurationError, ConflictError
 
@@ -72,7 +73,7 @@ async def save_merged(saver: _Saver, document: Any) -> None:
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            await saver.save(document)
+            await call_verb("save", document, saver)
         except ConflictError as error:
             if error.fields or error.theirs is None or error.base is None or attempt == _ATTEMPTS:
                 raise

@@ -253,7 +253,8 @@ class ManyDocuments(DocumentWrites[M], ABC):
         progress.add(len(refused))
         refused += await self._write_many(doomed, progress, self._note_deleted_row, partial(deletion_left, remarks))
         await self._run_after("after_delete", doomed, refused)
-        refused += await self._write_by_class("delete", [each for each in documents if type(each) in single], progress)
+        by_class = [each for each in documents if type(each) in single]
+        refused += await self._write_by_class("delete", by_class, progress, remarks)
         return in_order(refused, documents)
 
     async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:

@@ -9,8 +9,8 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
-from couchmodel._model.store.hooked import has_hooks, run_hooks
-from couchmodel._wire.messages import decode
+from couchmodel._model.store.hooked import call_verb, has_hooks, run_hooks
+from couchmodel._wire.messages import EMPTY, decode
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
 from couchmodel.errors import (
@@ -138,18 +138,17 @@ class DocumentWrites(StoredDocuments[M]):
             progress.add(1)
         return refused
 
-    async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
+    async def _write_by_class(
+        self, verb: str, documents: Sequence[M], progress: Progress, remarks: Mapping[str, Any] = EMPTY
+    ) -> Refused[M]:
         """Save or delete documents by the method of their class, and return those that were refused."""
         refused: Refused[M] = []
         for document in documents:
-            repository = state.repository(document)
-            state.set_repository(document, self)
             try:
-                await getattr(document, verb)()
-            except BaseException as error:
-                state.set_repository(document, repository)
-                if not isinstance(error, CouchModelError) or isinstance(error, TransportError):
-                    raise
+                await call_verb(verb, document, self, **remarks)
+            except TransportError:
+                raise
+            except CouchModelError as error:
                 refused.append((document, error))
             progress.add(1)
         return refused
