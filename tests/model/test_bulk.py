@@ -199,6 +199,14 @@ async def test_what_is_no_iterable_of_documents_is_refused(notes: Repository[Not
 # --- a result for each document
 
 
+async def test_another_way_with_errors_is_refused(notes: Repository[Note]) -> None:
+    wrong: Any = "skip"
+    for write in (notes.save_all, notes.delete_all):
+        with pytest.raises(ConfigurationError, match="on_error is 'raise' or 'collect', not 'skip'"):
+            await write(make(1), on_error=wrong)
+    assert await names(notes) == []
+
+
 async def test_each_document_of_a_bulk_write_has_its_result(notes: Repository[Note]) -> None:
     old, stale = Note(id="old"), Note(id="stale")
     await notes.save_all([old, stale])

@@ -22,6 +22,7 @@ from couchmodel import (
     Mapped,
     NotFoundError,
     ProtocolError,
+    QueryError,
     Repository,
     SoftDelete,
     Timestamps,
@@ -296,6 +297,22 @@ async def test_a_tombstone_that_does_not_fit_is_told_or_left_out(items: Reposito
     assert [each.id async for each in items.deleted(on_invalid="skip")] == ["b"]
 
 
+@pytest.mark.parametrize("remarks", ["broken", 5, ["broken"]])
+async def test_remarks_that_another_program_wrote_as_no_object_are_a_misfit(
+    items: Repository[Item], remarks: Any
+) -> None:
+    await (await items.get("nails")).delete(reason="old")
+    odd = encode({"_deleted": True, "type": "item", "deletion_remarks": remarks})
+    await items.database.session.send(Request("PUT", (*items.database.path, "odd"), body=odd))
+    with pytest.raises(DocumentError, match="the tombstone of Item 'odd' cannot be read"):
+        await deleted(items)
+    assert [each.id async for each in items.deleted(on_invalid="skip")] == ["nails"]
+    assert (await items.restore("odd")).name == ""
+    wrong: Any = "ignore"
+    with pytest.raises(QueryError, match="on_invalid is 'raise' or 'skip', not 'ignore'"):
+        await anext(items.deleted(on_invalid=wrong))
+
+
 async def test_a_model_that_allows_more_members_does_not_see_the_remarks(database: Database) -> None:
     class Open(SoftDelete, CouchModel):
         model_config = ConfigDict(extra="allow")
@@ -403,6 +420,11 @@ async def test_the_tombstone_that_has_kept_the_document_is_found_among_those_of_
 def test_soft_deletion_stands_first() -> None:
     with pytest.raises(ConfigurationError, match=r"class Wrong\(SoftDelete, CouchModel\)"):
         new_class("Wrong", (CouchModel, SoftDelete))
+
+
+def test_soft_deletion_is_no_model_by_itself() -> None:
+    with pytest.raises(ConfigurationError, match=r"class Wrong\(SoftDelete, CouchModel, …\)"):
+        new_class("Wrong", (SoftDelete,), {"database": "tools"})
 
 
 def test_the_name_of_the_remarks_is_taken() -> None:

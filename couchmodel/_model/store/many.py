@@ -18,6 +18,7 @@ from couchmodel._model.store.bulk import (
     Progress,
     Refused,
     SaveReport,
+    check_on_error,
     in_order,
 )
 from couchmodel._model.store.chunks import (
@@ -97,6 +98,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         Raises ConfigurationError if an object comes twice, before its chunk is sent.
         """
         require_iterable("save_all", documents)
+        check_on_error(on_error)
         report: SaveReport[M] = SaveReport()
         seen, progress = set[int](), Progress(on_progress)
         async with aclosing(keep_collections(documents, _size_of)) as chunks:
@@ -128,6 +130,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         Documents of a class that has its own ``delete`` are deleted by it, one by one.
         """
         require_iterable("delete_all", documents)
+        check_on_error(on_error)
         self._check_remarks(self.model, remarks)
         report: DeleteReport[M] = DeleteReport()
         seen, progress = set[int](), Progress(on_progress)
