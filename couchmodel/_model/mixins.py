@@ -51,9 +51,8 @@ class SoftDelete:
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a class in which another base class comes first, and one that has no other."""
         if keywords and not issubclass(cls, CouchModel):
-            raise ConfigurationError(
-                f"{cls.__name__}: SoftDelete is no model by itself: write class {cls.__name__}(SoftDelete, CouchModel, …)"
-            )
+            advice = f"write class {cls.__name__}(SoftDelete, CouchModel, …)"
+            raise ConfigurationError(f"{cls.__name__}: SoftDelete is no model by itself: {advice}")
         super().__init_subclass__(**keywords)
         owner = next(kind for kind in cls.__mro__ if "delete" in vars(kind))
         if owner is CouchModel:

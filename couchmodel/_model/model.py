@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from couchmodel._model.attachments.fields import attachment_of
 from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
 from couchmodel._model.codec.codec import adopt
-from couchmodel._model.codec.duplicates import duplicate
+from couchmodel._model.codec.duplicates import duplicate, snapshot
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
@@ -222,11 +222,11 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         document cannot be stored with it. Raises DocumentError then, and for an unknown field; ConflictError if a field
         clashes; and what :meth:`save` raises.
         """
-        before = self.model_copy(deep=True)
-        if patch is not None:
-            assign_patch(self, patch)
-        assign_names(self, values)
+        before = snapshot(self)
         try:
+            if patch is not None:
+                assign_patch(self, patch)
+            assign_names(self, values)
             await save_merged(self._find_repository(), self)
         except DocumentError:
             adopt(self, before)

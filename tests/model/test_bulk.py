@@ -25,6 +25,7 @@ from couchmodel import (
     QueryError,
     Repository,
     SoftDelete,
+    after_delete,
     after_save,
     before_delete,
     before_save,
@@ -459,6 +460,27 @@ async def test_hooks_run_after_a_save_for_what_was_stored(notes: Repository[Note
     await notes.save(Note(id="b"))
     await Repository(Told, notes.database).save_all([Told(id="a"), Told(id="b")], on_error="collect")
     assert told == ["a"]
+
+
+async def test_a_hook_that_raises_after_a_write_keeps_no_other_document_from_its_hooks(notes: Repository[Note]) -> None:
+    told: list[str] = []
+
+    class Told(Note):
+        @after_save
+        @after_delete
+        def tell(self) -> None:
+            told.append(self.id)
+            if self.id in "bc":
+                raise ValueError(f"no mail for {self.id}")
+
+    documents = [Told(id=id) for id in "abcd"]
+    repository = Repository(Told, notes.database)
+    for write in (repository.save_all, repository.delete_all):
+        with pytest.raises(ValueError, match="no mail for b"):
+            await write(documents, on_error="collect")
+        assert told == list("abcd")
+        told.clear()
+    assert await names(notes) == []
 
 
 # --- tombstones that keep their document

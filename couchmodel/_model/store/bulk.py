@@ -31,6 +31,7 @@ M = TypeVar("M")
 
 OnError = Literal["raise", "collect"]
 
+
 def check_on_error(on_error: object) -> None:
     """Raise ConfigurationError for another value than those of ``OnError``."""
     if on_error not in get_args(OnError):

@@ -5,6 +5,7 @@ from typing import Any
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import is_changed
+from couchmodel._model.codec.duplicates import snapshot
 from couchmodel._model.schema import state
 from couchmodel._model.schema.hooks import hooks_of, run_hooks
 
@@ -26,7 +27,7 @@ async def run_before(document: Any, *events: str) -> Any:
     """Run the hooks of events that come before a write, and return as :func:`prepare` does."""
     if not has_hooks([type(document)], *events):
         return None
-    before = document.model_copy(deep=True)
+    before = snapshot(document)
     try:
         for event in events:
             await run_hooks(document, event)

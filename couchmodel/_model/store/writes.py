@@ -118,12 +118,23 @@ class DocumentWrites(StoredDocuments[M]):
         return left + await self._write_many(changed, None, note_row, body_of) if changed else left
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
-        """Run the hooks of an event for the documents that were sent and not refused."""
-        if has_hooks({type(document) for document, _ in sent}, event):
-            failed = {id(document) for document, _ in refused}
-            for document, _ in sent:
-                if id(document) not in failed:
+        """Run the hooks of an event for the documents that were sent and not refused.
+
+        They are stored or deleted by now, so one whose hook raises keeps no other from its hook. The first error is
+        raised at the end.
+        """
+        if not has_hooks({type(document) for document, _ in sent}, event):
+            return
+        failed = {id(document) for document, _ in refused}
+        errors: list[Exception] = []
+        for document, _ in sent:
+            if id(document) not in failed:
+                try:
                     await run_hooks(document, event)
+                except Exception as error:  # noqa: BLE001 - it is raised below
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
         """Save documents with their files, each by a request of its own, and return those that were refused."""
