@@ -43,11 +43,13 @@ from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed
 from couchmodel._model.store.migration import MigrationReport
-from couchmodel._model.store.plan import Plan
+from couchmodel._model.store.plans.plan import Plan
 from couchmodel._model.store.repository import Repository
+from couchmodel._model.store.revisions.doubt import SaveResult
 from couchmodel._model.views.results import Group, Stats, ViewRow
 from couchmodel._model.views.view import View
 from couchmodel.errors import (
+    AcceptedError,
     AttachmentError,
     BadRequestError,
     BucketError,
@@ -89,6 +91,7 @@ from couchmodel.errors import (
 )
 
 __all__ = [
+    "AcceptedError",
     "Assignment",
     "Attachment",
     "AttachmentBase",
@@ -152,6 +155,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseError",
     "SaveReport",
+    "SaveResult",
     "Security",
     "ServerError",
     "SoftDelete",

@@ -32,6 +32,7 @@
     │       ├── UnavailableError      503
     │       └── StorageFullError      507
     ├── ReplicationError              a replication by a server has failed
+    ├── AcceptedError                 a write is stored by less than a majority of a cluster's nodes
     ├── DocumentError                 a document and its model disagree
     ├── AttachmentError               an attachment breaks the rules of its field
     ├── BucketError                   a bucket cannot do what was asked
@@ -52,6 +53,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 __all__ = [
+    "AcceptedError",
     "AttachmentError",
     "BadRequestError",
     "BucketError",
@@ -255,7 +257,7 @@ class ConflictError(ResponseError, KeyError):
         return self._merge(prefer)
 
     def set_merge(self, merge: Callable[[Any], Any]) -> None:
-        """Set the function that merges the two versions, given the side that clashes take."""
+        """Set the function that merges the two versions. Its argument is the side that wins where both have changed."""
         self._merge = merge
 
 
@@ -340,6 +342,21 @@ class ReplicationError(CouchModelError):
         self.state = state
 
 
+class AcceptedError(CouchModelError):
+    """A write is stored by less than a majority of the nodes of a cluster, so another one may come out above it.
+
+    ``document_id`` is the id of the document, and ``rev`` the revision that was accepted.
+    """
+
+    def __init__(self, message: str, *, document_id: str, rev: str) -> None:
+        super().__init__(message)
+        self.document_id = document_id
+        self.rev = rev
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_accepted_error, (str(self), self.document_id, self.rev)
+
+
 class DocumentError(CouchModelError, ValueError):
     """A document and its model disagree, or the model holds a value that JSON cannot carry.
 
@@ -410,6 +427,10 @@ def _rebuild_document_error(
     message: str, model: str, document_id: str | None, errors: Sequence[dict[str, Any]]
 ) -> DocumentError:
     return DocumentError(message, model=model, document_id=document_id, errors=errors)
+
+
+def _rebuild_accepted_error(message: str, document_id: str, rev: str) -> AcceptedError:
+    return AcceptedError(message, document_id=document_id, rev=rev)
 
 
 _BY_STATUS: dict[int, type[ResponseError]] = {

@@ -57,19 +57,27 @@ class DatabaseInfo(TypedDict):
 
 
 class WriteAnswer(TypedDict):
-    """The answer to a write of one document or attachment."""
+    """The answer to a write of one document or attachment.
+
+    ``accepted`` is true if its status is 202: less than a majority of a cluster's nodes have stored the write so far.
+    """
 
     ok: bool
     id: str
     rev: str
+    accepted: NotRequired[bool]
 
 
 class BulkRow(TypedDict):
-    """One row of ``POST /{db}/_bulk_docs``: either ``ok`` and ``rev``, or ``error`` and ``reason``."""
+    """One row of ``POST /{db}/_bulk_docs``: either ``ok`` and ``rev``, or ``error`` and ``reason``.
+
+    ``accepted`` is true if less than a majority of a cluster's nodes have stored the document so far.
+    """
 
     id: str
     ok: NotRequired[bool]
     rev: NotRequired[str]
+    accepted: NotRequired[bool]
     error: NotRequired[str]
     reason: NotRequired[str]
 

@@ -24,10 +24,10 @@ from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
-from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.edits import refused_merge, save_edited
 from couchmodel._model.store.feeds.changes import ChangeFeed
-from couchmodel._model.store.guard_plan import guard_notes
-from couchmodel._model.store.plan import (
+from couchmodel._model.store.plans.guards import guard_notes
+from couchmodel._model.store.plans.plan import (
     Plan,
     apply_steps,
     check_together,
@@ -37,8 +37,10 @@ from couchmodel._model.store.plan import (
     plan_pruning,
 )
 from couchmodel._model.store.repository import Repository
+from couchmodel._model.store.revisions.doubt import OnAccepted, set_on_accepted
 from couchmodel._model.store.strictness import be_strict
 from couchmodel._model.views.definition import check_views
+from couchmodel._wire.messages import Transport
 from couchmodel.engine import CouchDB, Database
 from couchmodel.errors import ConfigurationError, DocumentError
 
@@ -227,10 +229,11 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
             if patch is not None:
                 assign_patch(self, patch)
             assign_names(self, values)
-            await save_merged(self._find_repository(), self)
-        except DocumentError:
+            await save_edited(self._find_repository(), self)
+        except DocumentError as error:
+            is_merged = self.rev != before.rev
             adopt(self, before)
-            raise
+            raise (refused_merge(error) if is_merged else error) from None
 
     async def refresh(self) -> None:
         """Load the stored revision into this document, and drop its unsaved changes.
@@ -304,7 +307,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
 class Connection(CouchDB):
     """The client of a server, to which models are bound while its context is open."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str | Transport, **options: Any) -> None:
         super().__init__(url, **options)
         self._applied: dict[str, type[CouchModel]] = {}
 
@@ -382,16 +385,21 @@ def _by_name(models: Iterable[type[CouchModel]]) -> dict[str, type[CouchModel]]:
     return {qualified_name(model): model for model in models}
 
 
-def connect(url: str | None = None, *, strict: bool = False, **options: Any) -> Connection:
+def connect(
+    url: str | None = None, *, strict: bool = False, on_accepted: OnAccepted = "settle", **options: Any
+) -> Connection:
     """Return a connection to a CouchDB, for ``async with``. All models of the process are bound to it while it is open.
 
     ``url`` is ``http://user:password@host:5984`` or ``https://…`` for a server, ``sqlite:FILE`` for an embedded store
     in a file, ``memory:`` for an embedded store that ends with the process. The default is the value of the environment
     variable ``COUCHMODEL_URL``, else ``sqlite:couchmodel.db``. With ``strict``, a query of a model that no index serves
-    raises NoIndexError, where else a warning is logged once. ``options`` are those of
-    :class:`couchmodel.engine.CouchDB`. Sends nothing yet. Raises ConfigurationError if the URL has no known form.
+    raises NoIndexError, where else a warning is logged once. ``on_accepted`` is for writes of models that less than a
+    majority of a cluster's nodes have stored: they are settled by reading again, raise AcceptedError, or are ignored.
+    ``options`` are those of :class:`couchmodel.engine.CouchDB`. Sends nothing yet. Raises ConfigurationError if the URL
+    has no known form.
     """
     connection = Connection(url or default_url(), **options)
     if strict:
         be_strict(connection.session)
+    set_on_accepted(connection.session, on_accepted)
     return connection

@@ -224,7 +224,7 @@ class Transfer:
         return await self._target.refuses_all(error)
 
     async def _try_write(self, is_one: bool, write: Callable[..., Awaitable[_T]], *given: Any) -> _T:
-        """Return the result of a write. If it ``is_one`` document, try again after errors that may pass."""
+        """Return the result of a write. A write of one document (``is_one``) is repeated after temporary errors."""
 
         def is_temporary(error: BaseException) -> bool:
             # The peer has sent a bulk request again already after a lost answer.

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from couchmodel._embedded.server.router import Router
 from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
-from couchmodel._wire.messages import EMPTY, Request, Response
+from couchmodel._wire.messages import EMPTY, Request, Response, Transport
 from couchmodel.errors import TransportError
 from couchmodel.transports.credentials import Credentials, send_authenticated
 from couchmodel.transports.http import HTTPTransport
@@ -49,6 +49,13 @@ class EmbeddedTransport:
             await response.collect()
         return response
 
+    def for_users(self) -> Transport:
+        """Return a transport to this store whose requests are those of the users that their headers name.
+
+        A request without credentials is that of nobody, even if the store has no administrators.
+        """
+        return _TransportOfUsers(self._router)
+
     async def close(self) -> None:
         """Finish the writes that are queued, and close the file."""
         await self._router.close()
@@ -71,6 +78,25 @@ class EmbeddedTransport:
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+class _TransportOfUsers:
+    """A transport to a store that another transport has opened."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def send(self, request: Request) -> Response:
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            request.body = _EmbeddedRequestStream(body)
+        response = await self._router.authenticate_and_answer(request, is_party=False)
+        if response.stream is not None and not request.stream:
+            await response.collect()
+        return response
+
+    async def close(self) -> None:
+        """Do nothing: the store is closed by the transport that has opened it."""
 
 
 class _EmbeddedRequestStream(RequestStream):

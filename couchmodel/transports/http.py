@@ -1,6 +1,7 @@
 """The transport over HTTP, with aiohttp. No other module sees aiohttp's client and its exceptions."""
 
 import asyncio
+import copy
 import inspect
 import logging
 import os
@@ -87,7 +88,8 @@ class HTTPTransport:
         self.url, from_url = split_credentials(url)
         login = (user, password) if user or password else from_url or (None, None)
         self._auth = credentials_of(*login, cookie, auth)
-        self._headers = {**(headers or {}), **(self._auth.static_headers if self._auth else EMPTY)}
+        self._plain_headers = dict(headers or {})
+        self._headers = {**self._plain_headers, **(self._auth.static_headers if self._auth else EMPTY)}
         self._policy = _check_policy(_pop_patience(options) if "patience" in options else retry_policy)
         self._options = _session_options(options, self._policy)
         self._middlewares = (*self._options.get("middlewares", ()), _send_once)
@@ -98,6 +100,7 @@ class HTTPTransport:
             raise ConfigurationError(f"connections={connections!r} must be a whole number, 1 or more")
         self._connections = connections
         self._retries = Retries(self._policy)
+        self._users: HTTPTransport | None = None
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
         self._open_streams: WeakSet[_ResponseStream] = WeakSet()
 
@@ -113,8 +116,21 @@ class HTTPTransport:
             return await self._send_within(self._policy.total, request)
         return await self._send(request)
 
+    def for_users(self) -> "HTTPTransport":
+        """Return a transport to the same server, with connections of its own and without credentials.
+
+        Its requests are those of the users that their headers name. It is made once, and closed with this one.
+        """
+        if self._users is None:
+            self._users = other = copy.copy(self)
+            own = {"_retries": Retries(self._policy), "_sessions": WeakKeyDictionary(), "_open_streams": WeakSet()}
+            vars(other).update(own, _auth=None, _headers=self._plain_headers)
+        return self._users
+
     async def close(self) -> None:
         """Close the connections of the running loop."""
+        if self._users is not None:
+            await self._users.close()
         loop = asyncio.get_running_loop()
         # aiohttp does not wake a task that waits for more of an answer.
         for stream in [stream for stream in self._open_streams if stream.loop is loop]:

@@ -40,8 +40,15 @@ async def start_store(file: str, port: int, page_port: int, password: str) -> tu
     return process, line.split()[-1]
 
 
+def listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise SystemExit(f"recipe_book: {error}; give another --port, or 0 for a free one") from None
+
+
 async def run(arguments: argparse.Namespace) -> None:
-    with socket.create_server((HOST, arguments.port)) as listener:
+    with listen(arguments.port) as listener:
         port = listener.getsockname()[1]
         password = secrets.token_urlsafe()
         store, url = await start_store(arguments.file, arguments.sync_port, port, password)
@@ -52,7 +59,8 @@ async def run(arguments: argparse.Namespace) -> None:
             print(f"The recipe book is at http://{HOST}:{port}", flush=True)
             await uvicorn.Server(config).serve(sockets=[listener])
         finally:
-            store.terminate()
+            with suppress(ProcessLookupError):  # Ctrl-C ends both
+                store.terminate()
             await store.wait()
 
 

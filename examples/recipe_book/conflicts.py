@@ -64,26 +64,39 @@ async def resolve(request: Request, id: str, user: User) -> Response:
     """Merge the versions that replication has brought. What clashes is picked on a page."""
     repository = Recipe.repository()
     recipe = await Recipe.get(id)
+    versions = [recipe, *await repository.conflicts(recipe)]
+    keys = [f"version{number}" for number in range(len(versions))]
     async with request.form() as sent:
         form = RecipeForm(sent)
         picked = [name for name in FIELDS if f"pick-{name}" in sent]
-    versions = [recipe, *await repository.conflicts(recipe)]
+        picked_photo = sent.get("pick-photo")
     try:
-        by = Recipe.changed_by.set(user)
-        await repository.resolve(recipe, by, *(Recipe.fields[name].set(form.values[name]) for name in picked))
+        if picked_photo in keys:
+            await _keep_photo(versions[keys.index(picked_photo)], versions, {**form.values, "changed_by": user})
+        else:
+            texts = [Recipe.fields[name].set(form.values[name]) for name in picked]
+            await repository.resolve(recipe, Recipe.changed_by.set(user), *texts)
     except ConflictError as conflict:
-        named = {f"version{n}": (_label(version), version) for n, version in enumerate(versions)}
+        named = {key: (_label(version), version) for key, version in zip(keys, versions, strict=True)}
         return page(
             request,
             "conflict.html",
             status=409,
             explanation="This recipe was changed in two places that did not know of each other.",
             action=f"/recipes/{id}/resolve",
-            **_compare(conflict.base, named, conflict.fields, conflict.theirs),
+            **_compare(conflict.base, named, conflict.fields, conflict.theirs or recipe),
             recipe=recipe,
         )
     say(request, "The versions are one recipe again.")
     return go_to(f"/recipes/{id}")
+
+
+async def _keep_photo(kept: Recipe, versions: list[Recipe], values: dict[str, object]) -> None:
+    """Store the picked texts in the version whose photo was picked, and delete the other versions."""
+    await kept.update(**values)
+    for version in versions:
+        if version is not kept:
+            await version.delete()
 
 
 def _label(version: Recipe) -> str:
@@ -107,4 +120,6 @@ def _compare(
             changed = [label for key, (label, _) in versions.items() if texts[key][name] != before.get(name)]
             origin = "" if after[name] == before.get(name) else " and ".join(changed)
             agreed.append(Merged(field, after[name], origin))
-    return {"clashes": clashes, "agreed": agreed, "merged": [each for each in agreed if each.origin]}
+    photos = [Choice(key, label, "") for key, (label, _) in versions.items()] if "photo" in clashing else []
+    merged_fields = [each for each in agreed if each.origin]
+    return {"clashes": clashes, "agreed": agreed, "merged": merged_fields, "photos": photos}

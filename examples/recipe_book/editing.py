@@ -10,8 +10,7 @@ from couchmodel import AttachmentError, ConflictError, File, NotFoundError, Tran
 from .conflicts import show_save_conflict
 from .fields import FIELDS, texts_of
 from .forms import RecipeForm, photo_error
-from .live import current_sequence
-from .models import Recipe
+from .models import Recipe, current_sequence
 from .web import User, go_to, page, say
 
 router = APIRouter()
@@ -95,7 +94,7 @@ async def _change(request: Request, id: str, form: RecipeForm, user: str) -> Res
 async def _store(recipe: Recipe, form: RecipeForm, user: str) -> None:
     """Store what a form says. What others have changed since is merged, and raises ConflictError if it clashes."""
     if form.photo:
-        recipe.photo = File(form.photo.file, form.photo.content_type)
+        recipe.photo = File(form.photo)
     await recipe.update(**form.values, changed_by=user)
 
 

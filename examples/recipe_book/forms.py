@@ -20,7 +20,7 @@ class RecipeForm:
         self.texts = {name: _chosen_text(sent, name) for name in FIELDS}
         self.values = values_of(self.texts)
         self.errors = _errors(self.values)
-        photo = sent.get("photo")
+        photo = sent.get("photo") if _text(sent, "pick-photo") != "theirs" else None
         self.photo = photo if isinstance(photo, UploadFile) and photo.filename else None
 
 

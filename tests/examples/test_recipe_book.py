@@ -1,7 +1,10 @@
 """The pages of the recipe book on the embedded store: what they answer, also to odd requests."""
 
+import base64
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,7 +13,9 @@ from couchmodel import ConnectError
 from couchmodel.engine import Session
 from couchmodel.transports import Request, Response
 from examples.recipe_book.app import app
+from examples.recipe_book.models import Recipe
 
+SAMPLES = Path(__file__).parents[2] / "examples" / "recipe_book" / "sample_data"
 FULL = {"title": "Pie", "servings": "4", "rating": "3", "minutes": ""}
 
 
@@ -94,6 +99,15 @@ def test_a_wrong_password_is_answered_with_words(visitor: TestClient) -> None:
     assert "do not belong together" in answer.text
 
 
+def test_an_account_that_may_not_write_is_not_signed_in(visitor: TestClient) -> None:
+    assert visitor.portal
+    visitor.portal.call(lambda: app.state.couch.users.create("eve", "pears"))
+    answer = visitor.post("/sign-in", data={"name": "eve", "password": "pears"})
+    assert answer.status_code == 403
+    assert "may not write" in answer.text
+    assert visitor.post("/api/recipes", json={"title": "Pie"}).status_code == 401
+
+
 def test_the_model_speaks_beside_the_fields(writer: TestClient) -> None:
     sent = {"title": "x" * 81, "servings": "many", "tags": f"good, {'y' * 25}", "steps": "Stir.\r\nWait."}
     answer = writer.post("/recipes/new", data=sent)
@@ -152,6 +166,44 @@ def test_texts_are_kept_when_the_store_is_down(writer: TestClient, monkeypatch: 
         assert answer.status_code == 503
         assert 'value="Pie"' in answer.text
     assert writer.get("/").status_code == 503
+
+
+async def replicate_version(id: str, parent: str, title: str, photo: bytes) -> None:
+    """Store another version of a recipe on top of a revision, as a replication does."""
+    database = Recipe.repository().database
+    number, digest = parent.split("-")
+    picture = {"content_type": "image/jpeg", "data": base64.b64encode(photo).decode()}
+    body = {
+        **((await database.get(id)).data or {}),
+        "title": title,
+        "_rev": f"{int(number) + 1}-{'f' * 32}",
+        "_revisions": {"start": int(number) + 1, "ids": ["f" * 32, digest]},
+        "_attachments": {"photo": picture, "thumbnail": picture},
+    }
+    documents = json.dumps({"docs": [body], "new_edits": False}).encode()
+    await database.session.send(Request("POST", (*database.path, "_bulk_docs"), body=documents))
+
+
+@pytest.mark.parametrize("picked", ["version0", "version1"])
+def test_of_two_photos_that_replication_has_brought_one_is_picked(picked: str, writer: TestClient) -> None:
+    photos = [(SAMPLES / name).read_bytes() for name in ("pie.jpg", "bread.jpg", "curry.jpg")]
+    path = writer.post("/recipes/new", data=FULL, files={"photo": ("a.jpg", photos[0], "image/jpeg")}).url.path
+    id = path.rpartition("/")[2]
+    first = revision(writer, id)
+    form = {**FULL, "rev": first, "title": "Near pie"}
+    writer.post(f"{path}/edit", data=form, files={"photo": ("a.jpg", photos[1], "image/jpeg")})
+    assert writer.portal
+    writer.portal.call(replicate_version, id, first, "Far pie", photos[2])
+    asked = writer.post(f"{path}/resolve")
+    assert asked.status_code == 409
+    shown = writer.get(f"/api{path}/photo").content
+    kept = shown if picked == "version0" else next(photo for photo in photos[1:] if photo != shown)
+    picks = {**FULL, "pick-title": "own", "own-title": "Our pie", "pick-photo": picked}
+    page = writer.post(f"{path}/resolve", data=picks)
+    assert (page.status_code, page.url.path) == (200, path)
+    assert "Our pie" in page.text
+    assert "Merge them" not in page.text
+    assert writer.get(f"/api{path}/photo").content == kept
 
 
 def test_other_programs_write_by_json(writer: TestClient) -> None:

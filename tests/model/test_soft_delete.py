@@ -21,7 +21,6 @@ from couchmodel import (
     Link,
     Mapped,
     NotFoundError,
-    ProtocolError,
     QueryError,
     Repository,
     SoftDelete,
@@ -238,15 +237,14 @@ async def test_a_deletion_of_another_revision_is_a_conflict(items: Repository[It
 
 
 @pytest.mark.parametrize("model", [Item, Plain, Untyped])
-@pytest.mark.parametrize("error", [ProtocolError("cut off"), asyncio.CancelledError()])
-async def test_a_deletion_that_got_no_answer_can_be_repeated(
-    database: Database, lost: Callable[[BaseException], None], model: type[CouchModel], error: BaseException
+async def test_a_deletion_that_was_cancelled_can_be_repeated(
+    database: Database, lost: Callable[[BaseException], None], model: type[CouchModel]
 ) -> None:
     documents = Repository(model, database)
     document, other = model(id="a"), model(id="b")
     await documents.save_all([document, other])
-    lost(error)
-    with pytest.raises(type(error)):
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
         await documents.delete(document)
     await documents.delete(document)
     assert (document.rev, await documents.get_or_none("a")) == (None, None)

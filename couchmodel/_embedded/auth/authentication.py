@@ -29,7 +29,7 @@ from couchmodel._wire.messages import Request, decode, encode, is_valid_unicode
 from couchmodel._wire.users import ANONYMOUS, User
 from couchmodel.errors import BadRequestError, ForbiddenError, UnauthorizedError
 
-__all__ = ["Authentication", "Identity"]
+__all__ = ["PARTY", "Authentication", "Identity"]
 
 PARTY: Final = User(None, ("_admin",), "default")
 """The user of an anonymous request to a server without administrators: CouchDB's "admin party"."""

@@ -169,6 +169,7 @@ def validate_attachment_name(name: str) -> str:
 def _read_special(special: dict[str, Any], edit: Edit) -> None:
     """Read the members that begin with an underscore into the edit. Raises BadRequestError for an unknown one."""
     for name, value in special.items():
+        # The members are those of `couch_doc:transfer_fields`, and so are the words of the errors.
         reader = _SPECIAL_READERS.get(name)
         if reader is None:
             raise _bad_special_member(name)

@@ -344,6 +344,7 @@ def _function_error(error: ResponseError, function: ValidationFunction) -> Respo
 def _error_of_thrown(thrown: object) -> ResponseError:
     """Return the error that CouchDB answers for a value that a validation function throws."""
     match thrown:
+        # The clauses of `couch_query_servers:validate_doc_update`.
         case {"forbidden": reason, **others} if not others:
             return ForbiddenError(reason)
         case {"unauthorized": reason, **others} if not others:

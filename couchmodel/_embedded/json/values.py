@@ -26,7 +26,7 @@ def decode_large(text: bytes, most: float = math.inf, what: str = "a body", code
 
 
 def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
-    """Parse a stored document. A large document has only the members ``names`` in the end, all if it is None."""
+    """Parse a stored document. Of a large one, only the members ``names`` are kept; all if it is None."""
     if not is_large(text):
         document: dict[str, Any] = decode(text)
         return document

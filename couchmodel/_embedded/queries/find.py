@@ -88,8 +88,8 @@ class Search:
 class Statistics:
     """The numbers of rows and documents that a search has examined.
 
-    They follow CouchDB, whose shards send their counts along with their rows. The coordinator drops design documents,
-    and with each the counts since the row before.
+    They are CouchDB's: a shard sends its counts with each row, and the coordinator drops the rows of design documents
+    together with their counts (``mango_cursor_view.erl``).
     """
 
     keys: int = 0

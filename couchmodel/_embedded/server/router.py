@@ -6,7 +6,7 @@ this library's errors is a fault of the store: it is logged, and the response is
 
 import logging
 
-from couchmodel._embedded.auth.authentication import Authentication
+from couchmodel._embedded.auth.authentication import PARTY, Authentication
 from couchmodel._embedded.maintenance.global_changes import GlobalChangesRecorder
 from couchmodel._embedded.replicator.endpoints import OpenTransport
 from couchmodel._embedded.replicator.scheduler import REPLICATOR, Replicator
@@ -20,7 +20,7 @@ from couchmodel._embedded.settings import Configuration
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request, Response, is_valid_unicode
 from couchmodel._wire.turns import give_turn, turn_is_due
-from couchmodel._wire.users import ADMIN, User
+from couchmodel._wire.users import ADMIN, ANONYMOUS, User
 from couchmodel.errors import ResponseError, ServerError, TransportError
 
 __all__ = ["Router"]
@@ -53,14 +53,20 @@ class Router:
         """End the replications. The store stays open."""
         await self.replicator.close()
 
-    async def authenticate_and_answer(self, request: Request, client: Client = IN_PROCESS) -> Response:
+    async def authenticate_and_answer(
+        self, request: Request, client: Client = IN_PROCESS, *, is_party: bool = True
+    ) -> Response:
         """Answer a request as the user that its headers name.
+
+        If a store has no administrators, a request without credentials has their rights, unless ``is_party`` is False.
 
         Raises StoreFileError if the store cannot be opened.
         """
         cookie = None
         try:
             user, cookie = await self.authentication.identify(request, client.address)
+            if user is PARTY and not is_party:
+                user = ANONYMOUS
         except ResponseError as error:
             answer = error_answer(error)
         except TransportError:

@@ -137,7 +137,7 @@ class Figures(NamedTuple):
 
 
 def read_figures(connection: Connection, index: int, view: int, span: Span) -> Figures:
-    """Return the figures of a span, which has rows."""
+    """Return the figures of a span that has at least one row."""
     condition, values = _condition(span, None)
     found = connection.execute(
         "SELECT count(*), total(number), min(number), max(number), total(number * number), max(value)"

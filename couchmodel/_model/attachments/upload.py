@@ -13,8 +13,9 @@ from couchmodel._wire.messages import Request, decode, encode
 from couchmodel.engine import Session, Upload
 from couchmodel.engine.multipart import write_document
 from couchmodel.errors import AttachmentError
+from couchmodel.types import WriteAnswer
 
-__all__ = ["check_required", "prepare_files", "send_with_files"]
+__all__ = ["check_required", "prepare_files", "send_with_files", "with_expected_stubs"]
 
 
 async def prepare_files(document: Any) -> Mapping[str, File | None]:
@@ -42,13 +43,25 @@ def check_required(document: Any) -> None:
             field.check_size(attachment.length or 0, label)
 
 
+def with_expected_stubs(body: bytes, files: Mapping[str, File | None]) -> bytes:
+    """Return the text of a document with the stubs that it will have when it is stored with files, as far as known."""
+    if not files:
+        return body
+    members = decode(body)
+    stubs = {name: stub for name, stub in members.pop("_attachments", {}).items() if name not in files}
+    stubs |= {name: {"length": file.length} for name, file in files.items() if file is not None}
+    return encode({**members, "_attachments": stubs})
+
+
 async def send_with_files(
     session: Session, path: tuple[str, ...], document: Any, body: bytes, files: Mapping[str, File | None]
-) -> tuple[bytes, str]:
-    """Store a document together with files, and return its JSON text with the stubs that it has now, and its revision.
+) -> tuple[bytes, WriteAnswer]:
+    """Store a document together with files, and return its text with the stubs that it has now, and CouchDB's answer.
 
     Raises the errors of ``write_document``.
     """
+    if not files:
+        return body, await session.json(Request("PUT", path, body=body))
     members = decode(body)
     stubs = {name: stub for name, stub in members.pop("_attachments", {}).items() if name not in files}
     if stubs:
@@ -61,7 +74,7 @@ async def send_with_files(
         answer = await session.json(Request("PUT", path, body=encode(members)))
     set_stubs(document, stubs)
     state.forget_files(document, files)
-    return encode(members), answer["rev"]
+    return encode(members), answer
 
 
 def _upload_of(document: Any, name: str, file: File) -> Upload:

@@ -149,12 +149,14 @@ def note_stored(document: DocumentModel, body: bytes, rev: str) -> None:
     """Record that ``body``, which was sent, is stored as revision ``rev``."""
     state.set_rev(document, rev)
     state.note_sent_body(document, body, rev)
+    state.forget_unanswered(document)
 
 
 def note_deleted(document: DocumentModel) -> None:
     """Record that the document and its attachments were deleted."""
     state.set_rev(document, None)
     state.set_stored_body(document, None)
+    state.forget_unanswered(document)
     for name in form_of(type(document)).attachments:
         vars(document)[name] = None
 

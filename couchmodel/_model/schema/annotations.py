@@ -113,7 +113,7 @@ def _fields_of_union(union: Any) -> Mapping[str, FieldInfo] | None:
 
 
 def _required(hint: Any) -> Any:
-    """Return the type of a member of a typed dictionary."""
+    """Return the type of a member of a typed dictionary, without ``Required``, ``NotRequired`` and ``ReadOnly``."""
     return _required(get_args(hint)[0]) if get_origin(hint) in (Required, NotRequired, ReadOnly) else hint
 
 

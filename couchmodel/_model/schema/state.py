@@ -15,6 +15,7 @@ __all__ = [
     "copy_files",
     "copy_state",
     "forget_files",
+    "forget_unanswered",
     "note_sent_body",
     "note_unanswered",
     "repository",
@@ -83,6 +84,12 @@ def set_id(document: object, id: str) -> None:
 def note_unanswered(document: object, body: bytes) -> None:
     """Record a JSON text that was sent and got no answer."""
     _set_slot(document, "__unanswered__", (*unanswered_bodies(document), body))
+
+
+def forget_unanswered(document: object) -> None:
+    """Forget the texts that got no answer, as a later one is stored."""
+    if unanswered_bodies(document):
+        _set_slot(document, "__unanswered__", ())
 
 
 def unanswered_bodies(document: object) -> tuple[bytes, ...]:

@@ -12,6 +12,7 @@ from couchmodel.errors import ConfigurationError
 __all__ = [
     "DEFAULT_URL",
     "bind",
+    "bound_server",
     "database_of",
     "declare_database",
     "default_url",
@@ -55,6 +56,12 @@ def using(target: CouchDB | Database) -> Generator[None]:
         yield
     finally:
         _override.reset(token)
+
+
+def bound_server() -> CouchDB | None:
+    """Return the server that models are bound to by :func:`using` or by an open connection; None if there is none."""
+    target = _override.get()
+    return target if isinstance(target, CouchDB) else _connections[-1] if _connections else None
 
 
 def overriding_database() -> Database | None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from couchmodel._model.store.chunks import CHUNK
 from couchmodel._wire.messages import Request, encode
@@ -43,11 +43,15 @@ OnProgress = Callable[[int], object]
 
 
 class Progress:
-    """The count of the documents that are done, which a function of the caller is told, if there is one."""
+    """The count of the documents that are done, which a function of the caller is told, if there is one.
+
+    ``accepted`` are those that less than a majority of a cluster's nodes have stored so far.
+    """
 
     def __init__(self, report: OnProgress | None = None) -> None:
         self._report = report
         self._done = 0
+        self.accepted: list[Any] = []
 
     def add(self, count: int) -> None:
         """Add to the count. An exception of the caller's function passes."""
@@ -62,10 +66,14 @@ Refused = list[tuple[M, CouchModelError]]
 
 @dataclass(frozen=True, slots=True)
 class SaveReport(Generic[M]):
-    """The documents that are stored now, unchanged ones among them, and those that were refused, with their errors."""
+    """The documents that are stored now, unchanged ones among them, and those that were refused, with their errors.
+
+    ``accepted`` are those of the saved ones that less than a majority of a cluster's nodes have stored so far.
+    """
 
     saved: list[M] = field(default_factory=list)
     refused: Refused[M] = field(default_factory=list)
+    accepted: list[M] = field(default_factory=list)
 
     def raise_for_errors(self) -> None:
         """Raise BulkError, with an error for each document that was refused, if there are any."""
@@ -93,10 +101,14 @@ class Delete(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class BulkResult(Generic[M]):
-    """What became of a document of :meth:`Repository.bulk`. ``error`` is None if it was stored or deleted."""
+    """What became of a document of :meth:`Repository.bulk`. ``error`` is None if it was stored or deleted.
+
+    ``is_accepted`` is true if less than a majority of a cluster's nodes have stored that so far.
+    """
 
     document: M
     error: CouchModelError | None = None
+    is_accepted: bool = False
 
 
 def _raise_refused(refused: Refused[M], count: int) -> None:

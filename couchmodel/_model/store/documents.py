@@ -1,9 +1,15 @@
 """The documents of a model in a database: loaded and saved, one by one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
-from couchmodel._model.attachments.upload import check_required, prepare_files, send_with_files
+from couchmodel._model.attachments.stubs import set_stubs, stored_stubs
+from couchmodel._model.attachments.upload import (
+    check_required,
+    prepare_files,
+    send_with_files,
+    with_expected_stubs,
+)
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import rollback
 from couchmodel._model.schema import state
@@ -11,13 +17,14 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import Refused
-from couchmodel._model.store.edits import add_merge
+from couchmodel._model.store.edits import add_merge, save_merged
 from couchmodel._model.store.hooked import call_verb, prepare, run_hooks
 from couchmodel._model.store.overwriting import save_over
+from couchmodel._model.store.revisions.basis import Basis
+from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, Sent, send_write, settle_write
 from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel._wire.reasons import NO_DATABASE
 from couchmodel.engine import Database
-from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_write, may_be_carried_out
 from couchmodel.engine.bulk import row_error
 from couchmodel.errors import (
     BadRequestError,
@@ -94,7 +101,7 @@ class StoredDocuments(Generic[M]):
             return await self.get(document.id)
         return document
 
-    async def save(self, document: M, *, force: bool = False) -> None:
+    async def save(self, document: M, *, force: bool = False) -> SaveResult:
         """Store a document. Sends nothing if nothing has changed since it was loaded or saved.
 
         Files that were assigned to its attachments are stored with it, in one revision.
@@ -103,51 +110,78 @@ class StoredDocuments(Generic[M]):
         document that does not fit the model. Members that the model does not know, and attachments, are those that are
         stored. Other versions that replication has left stay.
 
-        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now;
-        DocumentError, before anything is stored, if the document does not fit its model; AttachmentError if a file
-        cannot be read or breaks the rules of its field; ConfigurationError if it comes from another database. An
-        earlier save that was cancelled, or whose answer was lost, is no conflict if the server carried it out.
+        A write whose answer was lost or was cancelled earlier, or that less than a majority of a cluster's nodes have
+        accepted, is settled by reading again. If others have stored another revision at the same time on other nodes,
+        both are merged by the policies of the fields, and the document has the merged values then.
+
+        Raises ConflictError, with ``base``, ``mine`` and ``theirs``, if another revision is stored by now, or if a
+        field clashes in such a merge; DocumentError, before anything is stored, if the document does not fit its model;
+        AttachmentError if a file cannot be read or breaks the rules of its field; ConfigurationError if it comes from
+        another database; TransportError if no answer came, and the write is not stored so far. What is not stored
+        leaves the document as it was.
         """
         self._check_model(document)
         if force:
             self._check_repository(document)
             self._path_of(document)
-            await save_over(self, document)
-            return
+            return await save_over(self, document)
+        await self._prepare(document)
+        return await self.send(document)
+
+    async def send(self, document: M, body: bytes | None = None) -> SaveResult:
+        """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
+        try:
+            return await self._send_once(document, body)
+        except ForkError:
+            return await save_merged(self, document)
+        except ConflictError as error:
+            raise await self.complete_conflict(error, document) from None
+
+    async def save_once(self, document: M) -> SaveResult:
+        """Store a document as :meth:`save` does. A ConflictError is not completed, so that a caller can wait first."""
+        self._check_model(document)
+        await self._prepare(document)
+        return await self._send_once(document)
+
+    async def _prepare(self, document: M) -> None:
         await self._load_bases([document])
         await prepare(document)
-        await self.send(document)
 
-    async def send(self, document: M, body: bytes | None = None) -> None:
-        """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
+    async def _send_once(self, document: M, body: bytes | None = None) -> SaveResult:
         path = self._path_of(document)
         files = await prepare_files(document)
         body = body or codec.body_to_send(document) or (state.stored_body(document) if files else None)
         if body is None:
-            return
+            return SaveResult(is_sent=False)
         check_required(document)
+        before = Basis.of(document)
         try:
-            if files:
-                stored, rev = await send_with_files(self.session, path, document, body, files)
-            else:
-                stored, rev = body, (await self.session.json(Request("PUT", path, body=body)))["rev"]
-        except NO_ANSWER_ERRORS as error:
-            if may_be_carried_out(error):
-                state.note_unanswered(document, body)
-            raise
-        except ConflictError as error:
-            own = await find_own_write(self.session, path, state.unanswered_bodies(document))
-            if own is None:
-                raise await self.complete_conflict(error, document) from None
-            # The stored revision is the document's own. What was changed after it was sent is saved now.
-            self._note_saved(document, *own)
-            await run_hooks(document, "after_save")
-            await self.save(document)
+            sent = await send_write(
+                self,
+                document,
+                with_expected_stubs(body, files),
+                lambda: send_with_files(self.session, path, document, body, files),
+            )
         except NotFoundError as error:
             raise self._with_hint(error) from None
-        else:
-            self._note_saved(document, stored, rev)
-            await run_hooks(document, "after_save")
+        self.note_saved(document, sent.body, sent.rev)
+        if sent.is_found:
+            set_stubs(document, stored_stubs(document))
+            state.forget_files(document, {} if sent.is_earlier else files)
+        if sent.is_in_doubt:
+            await self._settle(document, before, sent, files)
+        await run_hooks(document, "after_save")
+        if sent.is_earlier:  # what was changed after an earlier attempt was sent is saved now
+            await self.save_once(document)
+        return SaveResult(is_accepted=sent.is_accepted)
+
+    async def _settle(self, document: M, before: Basis, sent: Sent, files: Mapping[str, Any]) -> None:
+        try:
+            await settle_write(self, document, before, sent)
+        except ForkError:
+            for name, file in files.items():
+                state.set_file(document, name, file)
+            raise
 
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.
@@ -212,14 +246,15 @@ class StoredDocuments(Generic[M]):
             )
         return document_path(self.path, id)
 
-    def _note_saved(self, document: M, body: bytes, rev: str) -> None:
+    def note_saved(self, document: M, body: bytes, rev: str) -> None:
+        """Record that a text is stored as this revision of a document."""
         codec.note_stored(document, body, rev)
         state.set_repository(document, self)
 
     def _note_row(self, row: BulkRow, document: M, body: bytes) -> CouchModelError | None:
         """Record CouchDB's row for a document of a bulk write. Return the error if the document was refused."""
         if "rev" in row:
-            self._note_saved(document, body, row["rev"])
+            self.note_saved(document, body, row["rev"])
             return None
         return self._row_error(row, document)
 

@@ -1,11 +1,11 @@
 """Edits: read a document, change it, and save it. What others have changed meanwhile is merged."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from couchmodel._model.attachments.merge import merge_files
@@ -13,20 +13,28 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import changed_fields
 from couchmodel._model.codec.three_way import UNKNOWN, Side, merge_documents
 from couchmodel._model.schema import state
-from couchmodel._model.store.hooked import call_verb
+from couchmodel._model.store.hooked import call_verb, overrides
 from couchmodel._retry import Backoff
-from couchmodel.errors import ConfigurationError, ConflictError
+from couchmodel.errors import ConfigurationError, ConflictError, DocumentError
 
-__all__ = ["Turn", "add_merge", "save_merged"]
+__all__ = ["Turn", "add_merge", "refused_merge", "save_edited", "save_merged"]
 
 _ATTEMPTS: Final = 30
 """How often a save is tried that others come before."""
 
-_BACKOFF: Final = Backoff(0.01, longest=1.0, jitter=True)
+_BACKOFF: Final = Backoff(1.0, longest=32.0, jitter=True)
+"""The wait before a save is tried again, as a multiple of the time that the last try has taken."""
+
+_LONGEST_WAIT: Final = 5.0
 
 
-class _Saver(Protocol):
-    async def save(self, document: Any) -> None: ...
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _Saver(Protocol[R_co]):
+    async def save_once(self, document: Any) -> R_co: ...
+
+    async def complete_conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
 
 
 def add_merge(error: ConflictError) -> None:
@@ -65,27 +73,47 @@ def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
     return merged
 
 
-async def save_merged(saver: _Saver, document: Any) -> None:
-    """Store a document. If others have stored another revision meanwhile, merge with it and try again.
+async def save_edited(saver: _Saver[Any], document: Any) -> Any:
+    """Store a document as :func:`save_merged` does, by the ``save`` of its class if that has its own."""
+    if overrides(type(document), "save"):
+        return await save_merged(saver, document, lambda each: call_verb("save", each, saver))
+    return await save_merged(saver, document)
+
+
+async def save_merged(saver: _Saver[R_co], document: Any, save: Callable[[Any], Awaitable[R_co]] | None = None) -> R_co:
+    """Store a document, by ``save`` if that is given, and return what the save returns.
+
+    If others have stored another revision meanwhile, merge with it and try again.
 
     Raises ConflictError if a field clashes, or if others come before too often; DocumentError if the merged document
     does not fit its model.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    clock = asyncio.get_running_loop().time
+    save = save or saver.save_once
+    attempt = 0
+    while True:
+        attempt, begun = attempt + 1, clock()
         try:
-            await call_verb("save", document, saver)
+            return await save(document)
         except ConflictError as error:
-            if error.fields or error.theirs is None or error.base is None or attempt == _ATTEMPTS:
-                raise
-            _rebase(document, error)
-        else:
-            return
-        await asyncio.sleep(_BACKOFF.wait(attempt))
+            # The wait comes before the read, so that what is merged is not old again when it is sent.
+            if attempt > 1:
+                await asyncio.sleep(min(_LONGEST_WAIT, _BACKOFF.wait(attempt - 1) * (clock() - begun)))
+            conflict = await saver.complete_conflict(error, document)
+            if conflict.fields or conflict.theirs is None or conflict.base is None or attempt == _ATTEMPTS:
+                raise conflict from None
+            _rebase(document, conflict)
 
 
 def _rebase(document: Any, error: ConflictError) -> None:
     """Make a document one of the stored revision, with the changes of both sides."""
     codec.adopt(document, error.merged(prefer="mine"))
+
+
+def refused_merge(error: DocumentError) -> DocumentError:
+    """Return the error of a document that does not fit its model after a merge, which says that it was merged."""
+    message = f"{error}\n  These values are your changes, merged with those that others have stored meanwhile."
+    return DocumentError(message, model=error.model, document_id=error.document_id, errors=error.errors)
 
 
 class Turn:

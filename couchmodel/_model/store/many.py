@@ -111,6 +111,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
                 report.refused.extend(refused)
+        report.accepted.extend(progress.accepted)
         if on_error == "raise":
             report.raise_for_errors()
         return report
@@ -173,9 +174,11 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 refused += await self._delete_chunk(deleted, "collect", progress)
                 await self._complete_conflicts(refused)
                 errors = {id(document): error for document, error in refused}
+                accepted = {id(document) for document in progress.accepted}
+                progress.accepted.clear()
                 for each in chunk:
                     document = each.document if isinstance(each, Delete) else each
-                    yield BulkResult(document, errors.get(id(document)))
+                    yield BulkResult(document, errors.get(id(document)), id(document) in accepted)
 
     async def save_each(self, documents: Sequence[M]) -> Refused[M]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
@@ -216,14 +219,17 @@ class ManyDocuments(DocumentWrites[M], ABC):
             for document in documents:
                 if failed and id(document) in failed:
                     continue
+                copy = None
                 try:
                     if type(document) in hooked:
-                        before.append((document, await prepare(document)))
+                        copy = await prepare(document)
+                        before.append((document, copy))
                     self._path_of(document)  # refuses bad ids before anything is sent
                     body = await files.body_of(document)
                 except CouchModelError as error:
                     if refused is None:
                         raise
+                    restore_all([(document, copy)])
                     refused.append((document, error))
                     continue
                 if body is not None:

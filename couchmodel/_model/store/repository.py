@@ -21,12 +21,13 @@ from couchmodel._model.store.bulk import (
 )
 from couchmodel._model.store.changing import ChangingDocuments
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.edits import Turn, save_merged
+from couchmodel._model.store.edits import Turn, refused_merge, save_edited
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
-from couchmodel._model.store.plan import apply_steps, plan_model
+from couchmodel._model.store.plans.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
+from couchmodel._model.store.revisions.doubt import send_deletion
 from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.store.writes import deletion_left
@@ -83,7 +84,7 @@ class Repository(ChangingDocuments[M]):
         is_bare = document.__declared__.type is None and not document.__keeps_deleted__
         request = Request("DELETE", path, {"rev": rev}) if is_bare else Request("PUT", path, body=tombstone)
         try:
-            await self.session.send(request)
+            await send_deletion(self, document, request)
         except NO_ANSWER_ERRORS as error:
             if may_be_carried_out(error):
                 state.note_unanswered(document, tombstone)
@@ -152,9 +153,14 @@ class Repository(ChangingDocuments[M]):
         """
         async with _turn.of(self.session, self.path, id):
             document = await self.get(id)
+            rev = document.rev
             yield document
-            if document.rev is not None:  # it was not deleted in the block
-                await save_merged(self, document)
+            if document.rev is None:  # it was deleted in the block
+                return
+            try:
+                await save_edited(self, document)
+            except DocumentError as error:
+                raise (error if document.rev == rev else refused_merge(error)) from None
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"

@@ -10,7 +10,10 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import call_verb, has_hooks, run_hooks
-from couchmodel._wire.messages import EMPTY, decode
+from couchmodel._model.store.revisions.basis import Basis
+from couchmodel._model.store.revisions.doubt import find_own
+from couchmodel._model.store.settled_rows import Accepted, settle_accepted
+from couchmodel._wire.messages import EMPTY, decode, encode
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
 from couchmodel.errors import (
@@ -72,18 +75,20 @@ class DocumentWrites(StoredDocuments[M]):
         attempt that got no answer, but was carried out, is recognized. ``body_of`` returns the text that is to be sent
         after that, if any.
         """
-        note_row = note_row or self._note_row
+        note_row, progress = note_row or self._note_row, progress or Progress()
         refused: Refused[M] = []
+        accepted: list[Accepted[M]] = []
         unsettled = iter(sent)
         try:
             # The result of each request is recorded before the next one, which may fail.
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
                 for row in rows:
                     document, body = next(unsettled)
+                    if "accepted" in row:
+                        accepted.append(Accepted(document, Basis.of(document), body, row["rev"]))
                     if error := note_row(row, document, body):
                         refused.append((document, error))
-                if progress is not None:
-                    progress.add(len(rows))
+                progress.add(len(rows))
         except NotFoundError as error:
             raise self._with_hint(error) from None
         except NO_ANSWER_ERRORS as error:
@@ -91,6 +96,11 @@ class DocumentWrites(StoredDocuments[M]):
                 for document, body in unsettled:
                     state.note_unanswered(document, body)
             raise
+        if accepted:
+            settled = await settle_accepted(self, accepted)
+            refused += settled
+            failed = {id(document) for document, _ in settled}
+            progress.accepted += [each.document for each in accepted if id(each.document) not in failed]
         return await self._settle_own(refused, note_row, body_of)
 
     async def _settle_own(
@@ -103,19 +113,25 @@ class DocumentWrites(StoredDocuments[M]):
             return refused
         found = await find_own_writes(self.session, self.path, [body for _, body in tried])
         own: set[int] = set()
-        changed: list[tuple[M, bytes]] = []
         for (document, body), rev in zip(tried, found, strict=True):
             if rev is not None and id(document) not in own:
                 own.add(id(document))
-                # An attempt to save may come before one to delete, and the other way round.
-                if decode(body).get("_deleted"):
-                    codec.note_deleted(document)
-                else:
-                    self._note_saved(document, body, rev)
-                if (rest := body_of(document)) is not None:
-                    changed.append((document, rest))
+                self._note_own(document, body, rev)
+        for document in conflicts:
+            if id(document) not in own and (below := await find_own(self, document)) is not None:
+                own.add(id(document))
+                self._note_own(document, encode(below[0].stored), below[0].rev)
+        rest = [(document, body_of(document)) for document in conflicts if id(document) in own]
+        changed = [(document, body) for document, body in rest if body is not None]
         left = [(document, error) for document, error in refused if id(document) not in own]
         return left + await self._write_many(changed, None, note_row, body_of) if changed else left
+
+    def _note_own(self, document: M, body: bytes, rev: str) -> None:
+        """Record an earlier attempt that was carried out. It may have been a save or a deletion."""
+        if decode(body).get("_deleted"):
+            codec.note_deleted(document)
+        else:
+            self.note_saved(document, body, rev)
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
         """Run the hooks of an event for the documents that were sent and not refused.
@@ -141,7 +157,8 @@ class DocumentWrites(StoredDocuments[M]):
         refused: Refused[M] = []
         for document in documents:
             try:
-                await self.send(document)
+                result = await self.send(document)
+                progress.accepted += [document] if result.is_accepted else []
             except TransportError:
                 raise
             except CouchModelError as error:

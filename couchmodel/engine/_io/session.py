@@ -69,8 +69,15 @@ class Session:
         return response
 
     async def json(self, request: Request) -> Any:
-        """Send a request and return the decoded JSON of its answer. Raises ProtocolError if that is not JSON."""
-        return decode_answer(request, await self.send(request))
+        """Send a request and return the decoded JSON of its answer. Raises ProtocolError if that is not JSON.
+
+        The answer to a write has the member ``accepted`` if its status is 202, as the rows of a bulk write have it.
+        """
+        response = await self.send(request)
+        answer = decode_answer(request, response)
+        if response.status == 202 and isinstance(answer, dict):
+            answer["accepted"] = True
+        return answer
 
     async def get(self, path: tuple[str, ...], query: Mapping[str, str] = EMPTY) -> Any:
         """Send a GET and return the decoded JSON of its answer."""

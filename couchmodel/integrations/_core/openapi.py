@@ -1,37 +1,32 @@
 """The description of the operations on documents in OpenAPI."""
 
-from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from couchmodel._model.schema.attachments import AttachmentField
+from couchmodel._model.schema.attachments import attachment_fields
+from couchmodel.integrations._core.events import EVENT_STREAM_TYPE
 from couchmodel.integrations._core.filters import Filter, ListOptions
-from couchmodel.integrations._core.messages import JSON_TYPE, MERGE_PATCH_TYPE
+from couchmodel.integrations._core.messages import MERGE_PATCH_TYPE
+from couchmodel.integrations._core.operations import Operation
+from couchmodel.integrations._core.resource import Resource
 
-__all__ = [
-    "describe_answers",
-    "describe_list",
-    "describe_write",
-    "header_parameters",
-    "problem_statuses",
-    "upload_body",
-]
+__all__ = ["answers", "describe", "problem_statuses"]
 
 _TEXT: Final = {"type": "string"}
+_BYTES: Final = {"type": "string", "format": "binary"}
 
 _STATUSES: Final[dict[str, tuple[int, ...]]] = {
     "create": (400, 409, 413, 415, 422, 503),
     "list": (400, 404, 422, 503),
-    "read": (404, 503),
+    "changes": (400, 404, 503),
+    "read": (404, 422, 503),
     "replace": (400, 404, 409, 412, 413, 415, 422, 503),
     "patch": (400, 404, 409, 412, 413, 415, 422, 503),
     "delete": (404, 409, 412, 422, 503),
     "upload": (404, 409, 412, 413, 415, 422, 503),
-    "download": (404, 416, 503),
-    "delete_attachment": (404, 409, 412, 503),
-    "changes": (400, 404, 503),
+    "download": (404, 416, 422, 503),
+    "delete_attachment": (404, 409, 412, 422, 503),
 }
 """The statuses of the problems that an operation may end in."""
 
@@ -39,28 +34,74 @@ _WRITES: Final = frozenset({"replace", "patch", "delete", "upload", "delete_atta
 """The operations on a document that exists."""
 
 
-def problem_statuses(operation: str, *, if_match_required: bool) -> list[int]:
+def problem_statuses(operation: Operation, resource: Resource[Any]) -> list[int]:
     """Return the statuses of the problems that an operation may end in."""
-    return [*_STATUSES[operation], *([428] if if_match_required and operation in _WRITES else [])]
+    is_conditional = resource.if_match_required and operation.name in _WRITES
+    return [*_STATUSES[operation.name], *([428] if is_conditional else [])]
 
 
-def header_parameters(operation: str, *, if_match_required: bool) -> list[dict[str, Any]]:
-    """Return the headers that an operation takes."""
-    if operation in _WRITES:
+def answers(operation: Operation, resource: Resource[Any]) -> dict[int, dict[str, Any]]:
+    """Return the answers of an operation that are no problems, without the documents and lists."""
+    match operation.name:
+        case "read":
+            return {304: {"description": "The client has the document."}}
+        case "replace":
+            return {201: {"description": "The document is new."}}
+        case "upload":
+            return {201: {"description": "The attachment is new."}}
+        case "download":
+            content = _contents(operation, resource)
+            return {
+                200: {"description": "The content.", "content": content},
+                206: {"description": "The range.", "content": content},
+                304: {"description": "The client has the content."},
+            }
+        case "changes":
+            return {200: {"description": "Server-sent events.", "content": {EVENT_STREAM_TYPE: {"schema": _TEXT}}}}
+    return {}
+
+
+def describe(operation: Operation, resource: Resource[Any]) -> dict[str, Any]:
+    """Return the parameters of an operation, and what is to be said of its body."""
+    parameters = _header_parameters(operation, resource)
+    described: dict[str, Any] = {"parameters": parameters}
+    match operation.name:
+        case "list":
+            parameters += _list_parameters(resource.options)
+        case "changes":
+            parameters.append(_parameter("since", _TEXT, "The id of the event before the first one."))
+        case "patch":
+            said = "A JSON merge patch (RFC 7396): only the members that are to be changed."
+            content = {MERGE_PATCH_TYPE: {"schema": {"type": "object"}}}
+            described["requestBody"] = {"description": said, "content": content}
+        case "upload":
+            field = attachment_fields(resource.model)[operation.attachment or ""]
+            limit = "" if field.max_size is None else f" At most {field.max_size:,} bytes."
+            content = _contents(operation, resource)
+            described["requestBody"] = {"required": True, "description": f"The content.{limit}", "content": content}
+    return described
+
+
+def _contents(operation: Operation, resource: Resource[Any]) -> dict[str, Any]:
+    field = attachment_fields(resource.model)[operation.attachment or ""]
+    return {kind: {"schema": _BYTES} for kind in field.content_types or ("*/*",)}
+
+
+def _header_parameters(operation: Operation, resource: Resource[Any]) -> list[dict[str, Any]]:
+    if operation.name in _WRITES:
         said = "The entity tag of the revision that is to be changed."
-        return [_parameter("If-Match", _TEXT, said, where="header", required=if_match_required)]
-    if operation in ("read", "download"):
-        found = [_parameter("If-None-Match", _TEXT, "The entity tag that the client has.", where="header")]
-        if operation == "download":
-            found.append(_parameter("Range", _TEXT, "A range of bytes, such as `bytes=0-999`.", where="header"))
-        return found
-    if operation == "changes":
-        return [_parameter("Last-Event-ID", _TEXT, "The id of the last event that has arrived.", where="header")]
-    return []
+        return [_parameter("If-Match", _TEXT, said, where="header", required=resource.if_match_required)]
+    found = []
+    if operation.name in ("read", "download"):
+        found.append(_parameter("If-None-Match", _TEXT, "The entity tag that the client has.", where="header"))
+    if operation.name == "download":
+        found.append(_parameter("Range", _TEXT, "A range of bytes, such as `bytes=0-999`.", where="header"))
+    if operation.name == "changes":
+        found.append(_parameter("Last-Event-ID", _TEXT, "The id of the last event that has arrived.", where="header"))
+    return found
 
 
-def describe_list(options: ListOptions) -> list[dict[str, Any]]:
-    """Return the query parameters of a list."""
+def _list_parameters(options: ListOptions) -> list[dict[str, Any]]:
     found = [_describe_filter(each) for each in options.filters.values()]
     if options.sorts:
         found.append(_parameter("sort", {"type": "string", "enum": options.orders}, "The order; `-` is descending."))
@@ -90,45 +131,3 @@ def _parameter(
     name: str, schema: dict[str, Any], description: str, *, where: str = "query", required: bool = False
 ) -> dict[str, Any]:
     return {"name": name, "in": where, "required": required, "schema": schema, "description": description}
-
-
-def describe_write(operation: str) -> dict[str, Any]:
-    """Return what is to be added to the description of the body of an operation."""
-    if operation != "patch":
-        return {}
-    said = "A JSON merge patch (RFC 7396): only the members that are to be changed."
-    return {"requestBody": {"description": said, "content": {MERGE_PATCH_TYPE: {"schema": {"type": "object"}}}}}
-
-
-def upload_body(field: AttachmentField) -> dict[str, Any]:
-    """Return the description of the body of an upload."""
-    kinds: Iterable[str] = field.content_types or ("*/*",)
-    limit = f" At most {field.max_size:,} bytes." if field.max_size is not None else ""
-    return {
-        "requestBody": {
-            "required": True,
-            "description": f"The content.{limit}",
-            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds},
-        }
-    }
-
-
-def describe_answers(operation: str, field: AttachmentField | None = None) -> dict[int, dict[str, Any]]:
-    """Return the answers of an operation that are no problems and not its usual one."""
-    found: dict[int, dict[str, Any]] = {}
-    match operation:
-        case "read":
-            found[304] = {"description": "The client has the document."}
-        case "replace":
-            found[201] = {"description": HTTPStatus(201).phrase, "content": {JSON_TYPE: {}}}
-        case "upload":
-            found[201] = {"description": "The attachment is stored; there was none."}
-        case "download" if field is not None:
-            kinds: Iterable[str] = field.content_types or ("*/*",)
-            content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
-            found[200] = {"description": "The content.", "content": content}
-            found[206] = {"description": "The range.", "content": content}
-            found[304] = {"description": "The client has the content."}
-        case "changes":
-            found[200] = {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": _TEXT}}}
-    return found

@@ -14,6 +14,7 @@ from couchmodel._model.schema.attachments import attachment_fields
 from couchmodel._model.store.repository import Repository
 from couchmodel.errors import ConflictError, NotFoundError
 from couchmodel.integrations._core.conditions import check_if_match, entity_tag, is_unchanged, require_if_match
+from couchmodel.integrations._core.events import EVENT_STREAM_TYPE, change_events, find_sequence
 from couchmodel.integrations._core.filters import ListOptions
 from couchmodel.integrations._core.ids import reason_against_id
 from couchmodel.integrations._core.members import hidden_fields, read_create, takes_ids
@@ -22,7 +23,7 @@ from couchmodel.integrations._core.problems import ProblemError, field_errors, i
 from couchmodel.integrations._core.shown import show, show_json
 from couchmodel.integrations._core.uploads import attachment_at, download, upload
 
-__all__ = ["Resource", "check_current", "check_unchanged", "find_document"]
+__all__ = ["Resource", "check_found", "find_document"]
 
 M = TypeVar("M", bound=CouchModel)
 
@@ -61,6 +62,14 @@ def check_current(
         raise _stale(document, url)
 
 
+def check_found(method: str, headers: Mapping[str, str], document: CouchModel, *, if_match_required: bool) -> None:
+    """Check the conditions of a request for a document. Raises ProblemError 304, 412 or 428."""
+    if method in ("GET", "HEAD"):
+        check_unchanged(headers, document)
+    else:
+        check_current(headers, document, is_required=if_match_required)
+
+
 def _missing(repository: Repository[Any], id: str) -> ProblemError:
     return ProblemError(404, f"{repository.model.__name__} {id!r} does not exist.")
 
@@ -76,7 +85,7 @@ class Resource(Generic[M]):
     def __init__(self, model: type[M], options: ListOptions, *, if_match_required: bool = False) -> None:
         self.model = model
         self.options = options
-        self._if_match_required = if_match_required
+        self.if_match_required = if_match_required
 
     async def create(self, call: Call, repository: Repository[M], document: M) -> Answer:
         """Store a new document."""
@@ -84,6 +93,19 @@ class Resource(Generic[M]):
         await document.save()
         url = f"{call.url()}/{quote(document.id, safe='')}"
         return self._shown(201, document, url, {"location": url})
+
+    async def changes(self, call: Call, repository: Repository[M]) -> Answer:
+        """Return the changes of documents as server-sent events.
+
+        They begin behind the event that a client has got last, or behind the sequence ``since`` of the query; without
+        either, with the next change.
+        """
+        query = dict(call.query)
+        since = call.headers.get("last-event-id") or query.get("since") or "now"
+        sequence = await find_sequence(repository, since)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        events = change_events(repository, sequence, call.url(1))
+        return Answer(200, events, headers, EVENT_STREAM_TYPE)
 
     async def read(self, call: Call, repository: Repository[M], id: str) -> Answer:
         """Return a document."""
@@ -172,7 +194,7 @@ class Resource(Generic[M]):
         document = await find_document(repository, id)
         return await download(call, document, attachment_at(document, field, name), name or field)
 
-    async def delete_attachment(
+    async def remove(
         self, call: Call, repository: Repository[M], field: str, id: str, name: str | None = None
     ) -> Answer:
         """Delete an attachment of a document."""
@@ -197,7 +219,7 @@ class Resource(Generic[M]):
         return Answer(status, show_json(document, url), {"etag": entity_tag(document.rev), **headers}, JSON_TYPE)
 
     def _check_current(self, call: Call, document: M, levels: int = 0) -> None:
-        check_current(call.headers, document, call.url(levels), is_required=self._if_match_required)
+        check_current(call.headers, document, call.url(levels), is_required=self.if_match_required)
 
     def _settle(self, call: Call, error: ConflictError, attempt: int) -> None:
         """Return if a write is to be tried again. Raises the error, or ProblemError 412 if it has a condition."""

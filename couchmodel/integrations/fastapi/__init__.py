@@ -5,19 +5,21 @@ try:
 except ImportError as error:
     raise ImportError("couchmodel.integrations.fastapi needs an extra: pip install 'couchmodel[fastapi]'") from error
 
+from couchmodel.integrations._core.operations import OperationName
 from couchmodel.integrations.fastapi.dependencies import Found, Session, found
 from couchmodel.integrations.fastapi.errors import add_problem_details
 from couchmodel.integrations.fastapi.faces import Create, Patch, Read
-from couchmodel.integrations.fastapi.router import Operation, crud_router
-from couchmodel.integrations.starlette import lifespan
+from couchmodel.integrations.fastapi.router import crud_router
+from couchmodel.integrations.starlette import UserSessions, lifespan
 
 __all__ = [
     "Create",
     "Found",
-    "Operation",
+    "OperationName",
     "Patch",
     "Read",
     "Session",
+    "UserSessions",
     "add_problem_details",
     "crud_router",
     "found",

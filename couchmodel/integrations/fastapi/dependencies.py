@@ -9,22 +9,22 @@ from couchmodel._model.model import Connection, CouchModel
 from couchmodel._model.store.repository import Repository
 from couchmodel.integrations._core.conditions import entity_tag
 from couchmodel.integrations._core.problems import ProblemError
-from couchmodel.integrations._core.resource import check_current, check_unchanged, find_document
+from couchmodel.integrations._core.resource import check_found, find_document
 from couchmodel.integrations.fastapi.faces import require_model
-from couchmodel.integrations.starlette import HTTPProblem
+from couchmodel.integrations.starlette import HTTPProblem, session
 
 __all__ = ["Found", "Session", "found"]
 
 M = TypeVar("M", bound=CouchModel)
 
 
-def find_session(request: Request) -> Connection:
-    couch: Connection = request.app.state.couch
-    return couch
+async def find_session(request: Request) -> Connection:
+    """Return the connection for a request."""
+    return session(request)
 
 
 Session = Annotated[Connection, Depends(find_session)]
-"""The connection of the application: ``couch: Session``."""
+"""The connection for a request, of its user or of the application: ``couch: Session``."""
 
 
 def found(
@@ -45,13 +45,11 @@ def found(
     async def find(request: Request, response: Response, id: str, repository: Any = get_repository) -> M:
         try:
             document: M = await find_document(repository, id)
-            if request.method in ("GET", "HEAD"):
-                check_unchanged(request.headers, document)
-                response.headers["etag"] = entity_tag(document.rev)
-            else:
-                check_current(request.headers, document, is_required=if_match_required)
+            check_found(request.method, request.headers, document, if_match_required=if_match_required)
         except ProblemError as problem:
             raise HTTPProblem(problem) from None
+        if request.method in ("GET", "HEAD"):
+            response.headers["etag"] = entity_tag(document.rev)
         return document
 
     return find

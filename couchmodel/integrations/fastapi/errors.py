@@ -8,9 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from couchmodel.errors import CouchModelError
+from couchmodel.integrations._core.messages import MERGE_PATCH_TYPE, read_json_body
 from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid, problem_of
 from couchmodel.integrations.starlette import add_problem_details as add_starlette_details
-from couchmodel.integrations.starlette import problem_response
+from couchmodel.integrations.starlette import call_of, problem_response
 
 __all__ = ["ProblemRoute", "add_problem_details"]
 
@@ -43,6 +44,8 @@ class ProblemRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             try:
+                if self.body_field is not None:  # FastAPI would read a body of any size
+                    vars(request)["_body"] = await read_json_body(call_of(request), MERGE_PATCH_TYPE)
                 response: Response = await handler(request)
             except RequestValidationError as error:
                 return problem_response(_validation_problem(error))

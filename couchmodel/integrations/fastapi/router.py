@@ -1,34 +1,23 @@
 """The router that creates, reads, lists, changes and deletes the documents of a model."""
 
 import inspect
-import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.params import Depends as Dependency
 
 from couchmodel._model.model import CouchModel
-from couchmodel._model.schema.annotations import holds_several
-from couchmodel._model.schema.attachments import attachment_fields
 from couchmodel.integrations._core import openapi
 from couchmodel.integrations._core.faces import page_of
-from couchmodel.integrations._core.filters import list_options
-from couchmodel.integrations._core.messages import Answer, Call
+from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of
 from couchmodel.integrations._core.problems import Problem
 from couchmodel.integrations._core.resource import Resource
 from couchmodel.integrations.fastapi.errors import ProblemRoute
 from couchmodel.integrations.fastapi.faces import Create, Patch, Read, ReplaceSchema
 from couchmodel.integrations.starlette import call_of, response_of
 
-__all__ = ["Operation", "crud_router"]
-
-Operation = Literal[
-    "create", "list", "read", "replace", "patch", "delete", "upload", "download", "delete_attachment", "changes"
-]
-"""A route of :func:`crud_router`."""
+__all__ = ["crud_router"]
 
 
 class _ProblemContent(dict[str, Any]):
@@ -45,8 +34,8 @@ def crud_router(
     sorts: Iterable[str] | None = None,
     size: int = 20,
     max_size: int = 100,
-    exclude: Collection[Operation] = (),
-    guards: Mapping[Operation, Sequence[Dependency]] | None = None,
+    exclude: Collection[OperationName] = (),
+    guards: Mapping[OperationName, Sequence[Dependency]] | None = None,
     repository: Callable[..., Any] | None = None,
     if_match_required: bool = False,
     **options: Any,
@@ -62,59 +51,14 @@ def crud_router(
 
     Raises ConfigurationError for a field that does not exist or that clients may not read.
     """
-    resource = Resource(model, list_options(model, filters, sorts, size, max_size), if_match_required=if_match_required)
+    resource = make_resource(
+        model, filters=filters, sorts=sorts, size=size, max_size=max_size, if_match_required=if_match_required
+    )
     router = APIRouter(route_class=ProblemRoute, **options)
-    routes = _Routes(router, resource, repository, guards or {}, if_match_required=if_match_required)
-    for route in _routes_of(resource):
-        if route.operation not in exclude:
-            routes.add(route)
+    routes = _Routes(router, resource, repository, guards or {})
+    for operation in operations_of(resource, exclude):
+        routes.add(operation)
     return router
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """One route of a router: what it does, and what describes it."""
-
-    operation: Operation
-    method: str
-    path: str
-    summary: str
-    run: Callable[..., Awaitable[Answer]]
-    status: int = 200
-    answer: Any = None
-    body: Any = None
-    attachment: str | None = None
-
-
-def _routes_of(resource: Resource[Any]) -> Iterator[_Route]:
-    model: Any = resource.model
-    name, one = model.__name__, "/{id}"
-    faces: Any = Read, Create, Patch
-    read, create, patch = (face[model] for face in faces)
-    replace = Annotated[Any, ReplaceSchema(model), Body()]
-    yield _Route("create", "POST", "", f"Create a {name}", resource.create, 201, read, create)
-    yield _Route("list", "GET", "", f"List documents of {name}", resource.list, 200, page_of(model))
-    yield _Route("read", "GET", one, f"Read a {name}", resource.read, 200, read)
-    yield _Route("replace", "PUT", one, f"Replace a {name}", resource.replace, 200, read, replace)
-    yield _Route("patch", "PATCH", one, f"Change a {name}", resource.patch, 200, read, patch)
-    yield _Route("delete", "DELETE", one, f"Delete a {name}", resource.delete, 204)
-    for each in attachment_fields(model):
-        several = holds_several(model.__pydantic_fields__[each].annotation)
-        place = f"{one}/{each}" + ("/{name}" if several else "")
-        upload, download, delete = (
-            partial(_with_field, run, each) for run in (resource.upload, resource.download, resource.delete_attachment)
-        )
-        yield _Route("upload", "PUT", place, f"Store the {each} of a {name}", upload, 204, attachment=each)
-        yield _Route("download", "GET", place, f"Read the {each} of a {name}", download, attachment=each)
-        yield _Route(
-            "delete_attachment", "DELETE", place, f"Delete the {each} of a {name}", delete, 204, attachment=each
-        )
-
-
-async def _with_field(
-    run: Callable[..., Awaitable[Answer]], field: str, call: Call, repository: Any, *inputs: Any
-) -> Answer:
-    return await run(call, repository, field, *inputs)
 
 
 class _Routes:
@@ -125,69 +69,65 @@ class _Routes:
         router: APIRouter,
         resource: Resource[Any],
         repository: Callable[..., Any] | None,
-        guards: Mapping[Operation, Sequence[Dependency]],
-        *,
-        if_match_required: bool,
+        guards: Mapping[OperationName, Sequence[Dependency]],
     ) -> None:
+        model: Any = resource.model
+        faces: Any = Read, Create, Patch
+        read, create, patch = (face[model] for face in faces)
         self._router = router
         self._resource = resource
         self._repository = repository
         self._guards = guards
-        self._if_match_required = if_match_required
+        self._bodies = {"create": create, "patch": patch, "replace": Annotated[Any, ReplaceSchema(model), Body()]}
+        self._answers = {**dict.fromkeys(("create", "read", "replace", "patch"), read), "list": page_of(model)}
 
-    def add(self, route: _Route) -> None:
-        """Add a route, and one of HEAD for one of GET."""
-        endpoint = self._endpoint(route)
+    def add(self, operation: Operation) -> None:
+        """Add the route of an operation, and one of HEAD if it reads."""
+        endpoint, parts = (
+            self._endpoint(operation),
+            (operation.name, self._resource.model.__name__, operation.attachment),
+        )
         described: dict[str, Any] = {
-            "name": f"{route.operation}_{self._resource.model.__name__}"
-            + (f"_{route.attachment}" if route.attachment else ""),
-            "summary": route.summary,
-            "status_code": route.status,
-            "dependencies": list(self._guards.get(route.operation, ())),
-            "response_model": route.answer,
-            "responses": self._responses(route),
-            "openapi_extra": self._extra(route),
+            "name": "_".join(filter(None, parts)),
+            "summary": operation.summary,
+            "status_code": operation.status,
+            "dependencies": list(self._guards.get(operation.name, ())),
+            "response_model": self._answers.get(operation.name),
+            "responses": self._responses(operation),
+            "openapi_extra": openapi.describe(operation, self._resource),
         }
-        if route.answer is None:
+        if operation.name not in self._answers:
             described["response_class"] = Response
-        self._router.add_api_route(route.path, endpoint, methods=[route.method], **described)
-        if route.method == "GET" and route.operation != "changes":
-            self._router.add_api_route(route.path, endpoint, methods=["HEAD"], include_in_schema=False, **described)
+        self._router.add_api_route(operation.path, endpoint, methods=[operation.method], **described)
+        if operation.method == "GET" and operation.name != "changes":
+            self._router.add_api_route(operation.path, endpoint, methods=["HEAD"], include_in_schema=False, **described)
 
-    def _endpoint(self, route: _Route) -> Callable[..., Awaitable[Response]]:
-        model, run = self._resource.model, route.run
-        names = re.findall(r"{(\w+)}", route.path) + (["body"] if route.body is not None else [])
+    def _endpoint(self, operation: Operation) -> Callable[..., Awaitable[Response]]:
+        model, run = self._resource.model, operation.run
+        names = [*operation.parameters, *(["body"] if operation.body else [])]
 
         async def endpoint(request: Request, repository: Any = None, **inputs: Any) -> Response:
             target = model.repository() if repository is None else repository
             return response_of(await run(call_of(request), target, *[inputs[name] for name in names]))
 
-        kinds = {"id": str, "name": str, "body": route.body}
         parameters = [_parameter("request", Request)]
         if self._repository is not None:
             parameters.append(_parameter("repository", Annotated[Any, Depends(self._repository)]))
-        parameters += [_parameter(name, kinds[name]) for name in names]
+        parameters += [_parameter(name, str) for name in operation.parameters]
+        if operation.body:
+            parameters.append(_parameter("body", self._bodies[operation.body]))
         signature: Any = inspect.Signature(parameters)
         endpoint.__signature__ = signature  # type: ignore[attr-defined]
         return endpoint
 
-    def _responses(self, route: _Route) -> dict[int | str, dict[str, Any]]:
+    def _responses(self, operation: Operation) -> dict[int | str, dict[str, Any]]:
         found: dict[int | str, dict[str, Any]] = {}
-        field = None if route.attachment is None else attachment_fields(self._resource.model)[route.attachment]
-        for status, answer in openapi.describe_answers(route.operation, field).items():
-            found[status] = {**answer, "model": route.answer} if status == 201 and route.answer else answer
-        for status in openapi.problem_statuses(route.operation, if_match_required=self._if_match_required):
+        for status, answer in openapi.answers(operation, self._resource).items():
+            is_document = status == 201 and operation.name == "replace"
+            found[status] = {**answer, "model": self._answers["replace"]} if is_document else answer
+        for status in openapi.problem_statuses(operation, self._resource):
             found[status] = {"model": Problem, "content": _ProblemContent()}
         return found
-
-    def _extra(self, route: _Route) -> dict[str, Any]:
-        parameters = openapi.header_parameters(route.operation, if_match_required=self._if_match_required)
-        extra = openapi.describe_write(route.operation)
-        if route.operation == "list":
-            parameters += openapi.describe_list(self._resource.options)
-        if route.operation == "upload" and route.attachment is not None:
-            extra = openapi.upload_body(attachment_fields(self._resource.model)[route.attachment])
-        return {**extra, "parameters": parameters}
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

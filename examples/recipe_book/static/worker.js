@@ -24,8 +24,8 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (origin !== self.location.origin || request.method !== "GET") return;
-  if (request.mode === "navigate") event.respondWith(fetch(request).catch(() => caches.match(PAGE)));
-  else if (PARTS.includes(pathname)) event.respondWith(newest(request, pathname));
+  if (PARTS.includes(pathname)) event.respondWith(newest(request, pathname));
+  else if (request.mode === "navigate") event.respondWith(fetch(request).catch(() => caches.match(PAGE)));
 });
 
 async function keep() {

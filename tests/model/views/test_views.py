@@ -19,7 +19,7 @@ from couchmodel import (
 from couchmodel._embedded.javascript import design_schema
 from couchmodel._embedded.javascript import engine as javascript
 from couchmodel._embedded.javascript.engine import is_available
-from couchmodel._model.store.view_plan import plan_views
+from couchmodel._model.store.plans.views import plan_views
 from couchmodel._model.views.definition import design_documents
 from couchmodel.engine import Database
 from tests.model.views.models import Author, Book, Novel, Scripted, Shape

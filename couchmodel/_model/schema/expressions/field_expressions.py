@@ -261,7 +261,7 @@ class ListExpression(FieldExpression[list[E]], Generic[E]):
 
 
 class ModelExpression(FieldExpression[E], Generic[E]):
-    """An embedded model as an attribute of the class. Its fields come before the methods of an expression."""
+    """An embedded model as an attribute of the class. A field hides a method of expressions that has its name."""
 
     __slots__ = ()
 

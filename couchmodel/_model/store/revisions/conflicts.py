@@ -7,19 +7,22 @@ on two servers at the same time write the same revision, which is no conflict.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from couchmodel._model.attachments.versions import attachments_of, stubs_to_send
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import is_changed
 from couchmodel._model.codec.three_way import UNKNOWN
 from couchmodel._model.query.assignments import assign, check_assignments
 from couchmodel._model.query.selector import all_of
+from couchmodel._model.schema import state
 from couchmodel._model.store.revisions.history import History, read_history, write_merge
 from couchmodel._model.store.revisions.merging import Merge, VersionSource, load_version, merge_versions
 from couchmodel._retry import Backoff
-from couchmodel._wire.messages import decode, encode
+from couchmodel._wire.messages import decode, document_path, encode
 from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
@@ -36,6 +39,8 @@ _ATTEMPTS: Final = 10
 """How often a resolution is tried while the versions change."""
 
 _BACKOFF: Final = Backoff(0.01, longest=0.5, jitter=True)
+
+_NONE_KNOWN: Final[Mapping[str, JSONObject]] = MappingProxyType({})
 
 _INDEX: Final = "couchmodel-conflicts"
 """The design document of the index of documents with conflicts. It is made when it is first asked for."""
@@ -96,27 +101,42 @@ async def resolve_conflict(source: VersionSource, document: Any, values: Iterabl
 
 
 async def merge_leaves(
-    source: VersionSource, history: History, revs: Sequence[str], assignments: Sequence[Any] = ()
+    source: VersionSource,
+    history: History,
+    revs: Sequence[str],
+    assignments: Sequence[Any] = (),
+    bases: Mapping[str, JSONObject] = _NONE_KNOWN,
 ) -> None:
     """Merge leaves of a document, and store the result on top of the first of them, in place of all.
 
+    ``bases`` are revisions whose content the caller knows, as in :func:`merge_versions`.
     Raises ConflictError if a field clashes that ``assignments`` do not set: nothing is stored then.
     """
     _check_schemas([load_version(source, history[rev]) for rev in revs])
-    merge = await merge_versions(source, history, revs)
+    merge = await merge_versions(source, history, revs, bases)
     settled = {assignment.place.path for assignment in assignments}
     left = {path for path in merge.clashes if not any(path == each or path.startswith(f"{each}.") for each in settled)}
     if left:
         raise _clash(merge, left)
     if assignments:
         assign(merge.document, assignments)
-    body = codec.body_to_send(merge.document, is_change=False)
+    content = await _content_of(source, history[revs[0]], merge)
     type_field = source.model.__declared__.type_field
     # A node that lacks a version cannot store its attachments. It gets the version soon: try again.
     with suppress(PreconditionFailedError):
-        await write_merge(
-            source.database, history, revs[0], revs[1:], None if body is None else decode(body), type_field
-        )
+        await write_merge(source.database, history, revs[0], revs[1:], content, type_field)
+
+
+async def _content_of(source: VersionSource, shown: JSONObject, merge: Merge) -> JSONObject | None:
+    """Return the members of a merge on top of the version ``shown``; None if that is the merge already."""
+    body = codec.body_to_send(merge.document, is_change=False)
+    if body is None and merge.attachments == attachments_of(shown):
+        return None
+    content: JSONObject = decode(body or state.stored_body(merge.document) or b"{}")
+    path = document_path(source.database.path, merge.document.id)
+    stubs = await stubs_to_send(source.database.session, path, shown["_rev"], merge.attachments)
+    content.pop("_attachments", None)
+    return {**content, "_attachments": stubs} if stubs else content
 
 
 def _check_schemas(versions: Sequence[Any]) -> None:
@@ -134,7 +154,8 @@ def _clash(merge: Merge, fields: set[str]) -> ConflictError:
     document = merge.document
     error = ConflictError(
         f"the versions of {document.id!r} differ in {', '.join(sorted(fields))}",
-        hint="say what is to be stored, as in resolve(recipe, Recipe.title.set(…))",
+        hint="say what is to be stored, as in resolve(recipe, Recipe.title.set(…)); of clashing attachments, delete"
+        " the version whose files are not wanted",
     )
     error.document_id, error.fields, error.theirs = document.id, fields, document
     error.base = None if merge.base is UNKNOWN else merge.base

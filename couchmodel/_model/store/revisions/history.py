@@ -17,7 +17,7 @@ from couchmodel.engine.bulk import row_error
 from couchmodel.errors import NotFoundError
 from couchmodel.types import JSONObject
 
-__all__ = ["History", "read_history", "read_revisions", "write_merge"]
+__all__ = ["History", "end_version", "read_history", "read_revisions", "write_merge"]
 
 _ALL_NODES: Final = {"r": "1000"}
 """The parameter that lets a read wait for every node that has the document. A node that is down is not waited for."""
@@ -36,7 +36,7 @@ class History:
             path = _path_of(leaf)
             for child, parent in zip(path, [*path[1:], None], strict=True):
                 self._parents.setdefault(child, set()).update({parent} if parent else ())
-            if _MERGED_INTO in leaf and leaf.get("_deleted"):
+            if leaf.get("_deleted") and leaf.get(_MERGED_INTO):
                 self._parents.setdefault(leaf[_MERGED_INTO], set()).update(path[1:2])
 
     def __contains__(self, rev: object) -> bool:
@@ -51,9 +51,22 @@ class History:
         live = [rev for rev, leaf in self._leaves.items() if not leaf.get("_deleted")]
         return sorted(live, key=lambda rev: (_generation(rev), rev), reverse=True)
 
+    def is_deleted(self, rev: str | None) -> bool:
+        """Return True if somebody has deleted a revision, other than by ending it for the sake of another version."""
+        leaves = [self._leaves.get(each, {}) for each in self.children(rev)] if rev else []
+        return any(leaf.get("_deleted") and _MERGED_INTO not in leaf for leaf in leaves)
+
     def children(self, rev: str | None) -> list[str]:
         """Return the revisions that follow a revision; those without a parent for None."""
         return [each for each, parents in self._parents.items() if (rev in parents if rev else not parents)]
+
+    def extended(self, rev: str, by: str) -> "History":
+        """Return the history after a leaf was stored again, with the same content, as the revision ``by``."""
+        version = self._leaves[rev]
+        start, _, id = by.partition("-")
+        revisions = {"start": int(start), "ids": [id, *version["_revisions"]["ids"]]}
+        others = [leaf for each, leaf in self._leaves.items() if each != rev]
+        return History([{**version, "_rev": by, "_revisions": revisions}, *others])
 
     def held_by(self, rev: str) -> set[str]:
         """Return the revisions whose changes a revision holds, itself among them."""
@@ -108,9 +121,10 @@ async def write_merge(
     await _write_revisions(database, documents)
 
 
-async def end_version(database: Database, version: JSONObject) -> None:
-    """Delete a version. Its changes are in no other one."""
-    await _write_revisions(database, [_successor(version, [], {"_deleted": True})])
+async def end_version(database: Database, version: JSONObject, type_field: str) -> None:
+    """End a version whose changes are in no other one. The tombstone has a mark, since it is no deletion."""
+    kept = {name: value for name, value in version.items() if name == type_field}
+    await _write_revisions(database, [_successor(version, [], {**kept, "_deleted": True, _MERGED_INTO: None})])
 
 
 async def _write_revisions(database: Database, documents: Sequence[JSONObject]) -> None:

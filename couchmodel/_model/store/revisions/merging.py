@@ -1,9 +1,10 @@
 """Merges of several versions of a document, by the policies of its fields."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Final, NamedTuple, Protocol
 
+from couchmodel._model.attachments.versions import VersionAttachment, attachments_of, merge_attachments
 from couchmodel._model.codec.three_way import UNKNOWN, merge_documents
 from couchmodel._model.store.revisions.history import History, read_revisions
 from couchmodel._wire.messages import encode
@@ -28,6 +29,7 @@ class Merge(NamedTuple):
     document: Any
     clashes: set[str]
     base: Any
+    attachments: Mapping[str, VersionAttachment]
 
 
 def load_version(source: VersionSource, version: JSONObject) -> Any:
@@ -35,14 +37,18 @@ def load_version(source: VersionSource, version: JSONObject) -> Any:
     return source.load(encode({name: value for name, value in version.items() if name != "_revisions"}))
 
 
-async def merge_versions(source: VersionSource, history: History, revs: Sequence[str]) -> Merge:
+async def merge_versions(
+    source: VersionSource, history: History, revs: Sequence[str], bases: Mapping[str, JSONObject]
+) -> Merge:
     """Merge the leaves ``revs`` into the first of them, in the order of their ids.
+
+    ``bases`` are revisions whose content the caller knows: the store may have compacted it away.
 
     The base of each merge is what both sides hold. A field clashes if both have changed it and it has no policy, or if
     the store does not have the base any more.
     """
     revs = [revs[0], *sorted(revs[1:])]
-    known = {rev: history[rev] for rev in revs}
+    known = {**bases, **{rev: history[rev] for rev in revs}}
     missing = _bases(history, revs) - known.keys()
     known |= await read_revisions(source.database, known[revs[0]]["_id"], sorted(missing))
     return _Versions(source, history, known).merge(revs)
@@ -83,18 +89,26 @@ class _Versions:
 
     def merge(self, revs: list[str]) -> Merge:
         """Merge revisions into the first one."""
-        merged = Merge(load_version(self._source, self._known[revs[0]]), set(), UNKNOWN)
+        first = self._known[revs[0]]
+        merged = Merge(load_version(self._source, first), set(), UNKNOWN, attachments_of(first))
         return reduce(lambda so_far, step: self._add(so_far, *step), _fold(self._history, revs), merged)
 
     def _add(self, merged: Merge, rev: str, bases: list[str]) -> Merge:
-        document, base = merged.document, self._base(bases)
-        values, extra, clashes = merge_documents(base, load_version(self._source, self._known[rev]), document)
+        document, version, common = merged.document, self._known[rev], self._base(bases)
+        base = UNKNOWN if common is None else common.document
+        values, extra, clashes = merge_documents(base, load_version(self._source, version), document)
         vars(document).update(values)
         object.__setattr__(document, "__pydantic_extra__", extra)
-        return Merge(document, merged.clashes | clashes, base)
+        attachments, others = merge_attachments(
+            type(document), common and common.attachments, merged.attachments, attachments_of(version)
+        )
+        return Merge(document, merged.clashes | clashes | others, base, attachments)
 
-    def _base(self, revs: list[str]) -> Any:
-        """Return the merge of the revisions that both sides hold. Mostly there is one, their common ancestor."""
+    def _base(self, revs: list[str]) -> Merge | None:
+        """Return the merge of the revisions that both sides hold; None if the store does not have it.
+
+        Mostly there is one revision, their common ancestor.
+        """
         if not revs or any(self._known.get(rev, _GONE).get("_deleted") for rev in revs):
-            return UNKNOWN
-        return self.merge(revs).document
+            return None
+        return self.merge(revs)

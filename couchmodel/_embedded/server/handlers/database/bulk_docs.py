@@ -67,7 +67,7 @@ async def _answer(status: int, rows: list[bytes]) -> Response:
 
 
 def _is_only_accepted(request: Request, body: dict[str, Any]) -> bool:
-    """Apply :func:`requests_write_quorum` to the request. ``w`` may also be a member of the body here."""
+    """Return True if the answer is 202: see :func:`requests_write_quorum`. Here ``w`` may also be in the body."""
     parameters = {"w": str(body["w"])} if "w" in body else request.query
     return requests_write_quorum(parameters)
 

@@ -139,7 +139,7 @@ def _parse_revisions(text: bytes) -> list[Rev]:
 
 
 def _require_found(found: list[AnsweredRevision | Rev], revs: Sequence[Rev] | None) -> list[AnsweredRevision | Rev]:
-    """Return the revisions found. Raises NotFoundError if all of them were asked for and there is none."""
+    """Return the revisions. Raises NotFoundError if the request was for all leaves, and there is none."""
     if not found and revs is None:
         raise NotFoundError("missing")
     return found

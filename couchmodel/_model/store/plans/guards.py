@@ -12,7 +12,7 @@ from couchmodel._model.guard.javascript import design_of
 from couchmodel._model.guard.probe import is_answer_of, probe_for
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.kinds import kind_selector, kinds_of
-from couchmodel._model.store.steps import Step
+from couchmodel._model.store.plans.steps import Step
 from couchmodel._wire.guards import DESIGN_PREFIX, MEMBER, Guard
 from couchmodel._wire.messages import Request, decode, encode
 from couchmodel.engine import Database

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.steps import Step, wait_until_built
+from couchmodel._model.store.plans.steps import Step, wait_until_built
 from couchmodel._model.views.definition import VIEW_DESIGNS, design_documents
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database

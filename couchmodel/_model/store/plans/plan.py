@@ -12,9 +12,9 @@ from couchmodel._model.schema.declaration import Security
 from couchmodel._model.schema.kinds import kind_selector, kinds_of, qualified_name
 from couchmodel._model.schema.members.versions import VERSION_MEMBER, upgrades_of
 from couchmodel._model.store.binding import declare_database
-from couchmodel._model.store.guard_plan import plan_guards
-from couchmodel._model.store.steps import Step, wait_until_built
-from couchmodel._model.store.view_plan import plan_view_pruning, plan_views
+from couchmodel._model.store.plans.guards import plan_guards
+from couchmodel._model.store.plans.steps import Step, wait_until_built
+from couchmodel._model.store.plans.views import plan_view_pruning, plan_views
 from couchmodel._retry import Backoff, retry
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database

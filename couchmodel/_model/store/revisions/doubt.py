@@ -1,0 +1,363 @@
+"""Writes whose outcome is in doubt, settled by reading again.
+
+A write is in doubt if its answer was lost, if the answer is 202, and if it is 412 ``missing_stub``. A node of a cluster
+answers 202 (accepted) if less than a majority of the nodes have stored the write: because nodes are down, or because
+others have stored another write of the same document. Then there is a fork, which nobody else reports. A node answers
+412 ``missing_stub`` if another node lacks an attachment, also after the write was stored.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal, NamedTuple, get_args
+from weakref import WeakKeyDictionary
+
+from couchmodel._model.codec import codec
+from couchmodel._model.codec.changes import is_changed
+from couchmodel._model.schema import state
+from couchmodel._model.store.revisions.basis import Basis
+from couchmodel._model.store.revisions.conflicts import merge_leaves
+from couchmodel._model.store.revisions.history import (
+    History,
+    end_version,
+    read_history,
+    read_revisions,
+    write_merge,
+)
+from couchmodel._model.store.revisions.merging import VersionSource, load_version
+from couchmodel._retry import Backoff, retry
+from couchmodel._wire.equality import json_equal
+from couchmodel._wire.messages import Request, decode, document_path, encode
+from couchmodel.engine import Session
+from couchmodel.engine._io.lost_answers import may_be_carried_out
+from couchmodel.errors import (
+    AcceptedError,
+    ConfigurationError,
+    ConflictError,
+    CouchModelError,
+    PreconditionFailedError,
+    TransportError,
+)
+from couchmodel.types import JSONObject, WriteAnswer
+
+__all__ = [
+    "ForkError",
+    "OnAccepted",
+    "SaveResult",
+    "Sent",
+    "Write",
+    "find_own",
+    "send_deletion",
+    "send_write",
+    "set_on_accepted",
+    "settle_deletion",
+    "settle_write",
+]
+
+OnAccepted = Literal["settle", "raise", "ignore"]
+
+_ATTEMPTS: Final = 10
+"""How often a write is sent that another node cannot store yet."""
+
+_PATIENCE: Final = 0.3
+_PATIENT_WRITES: Final = 10
+"""The seconds in which another writer may end a fork: so many, or as long as so many writes take."""
+
+_TRIES: Final = 30
+"""How often a merge is tried while others go on to write."""
+
+_BACKOFF: Final = Backoff(0.02, longest=0.5, jitter=True)
+
+_on_accepted: Final[WeakKeyDictionary[Session, OnAccepted]] = WeakKeyDictionary()
+"""What the sessions do about accepted writes. Those that are not here settle them."""
+
+
+class SaveResult(NamedTuple):
+    """What a save did: whether it sent something, and whether less than a majority of the nodes have it so far."""
+
+    is_sent: bool = True
+    is_accepted: bool = False
+
+
+class ForkError(ConflictError):
+    """Another version was stored on other nodes at the same time, and is left: a merge with it may be tried."""
+
+
+class Sent(NamedTuple):
+    """A write that is stored on a node: its text, its revision, and how long it took.
+
+    If ``is_in_doubt``, other nodes may have stored another one. If ``is_found``, it got no answer; ``is_earlier`` if it
+    is the write of an earlier save then.
+    """
+
+    body: bytes
+    rev: str
+    seconds: float
+    is_accepted: bool = False
+    is_in_doubt: bool = False
+    is_found: bool = False
+    is_earlier: bool = False
+
+
+Write = Callable[[], Awaitable[tuple[bytes, WriteAnswer]]]
+"""A function that sends a write, and returns the text of the document as it is stored, and CouchDB's answer."""
+
+
+def set_on_accepted(session: Session, choice: OnAccepted) -> None:
+    """Set what the session does about writes that are accepted only. Raises ConfigurationError for no such choice."""
+    if choice not in get_args(OnAccepted):
+        raise ConfigurationError(f"on_accepted={choice!r}: it is one of {', '.join(get_args(OnAccepted))}")
+    _on_accepted[session] = choice
+
+
+async def send_write(source: VersionSource, document: Any, body: bytes, write: Write) -> Sent:
+    """Send a document, and return the write that is stored: this one, or an earlier one that got no answer.
+
+    ``body`` is the text by which the write is found if its answer is lost. Raises ConflictError if another revision is
+    stored by now, and a TransportError if the write is not found, so that it may still be carried out.
+    """
+    try:
+        return await _send(source, document, body, write)
+    except PreconditionFailedError as error:
+        if not _is_missing_stub(error):
+            raise
+    # The other node gets the attachment soon.
+    return await retry(
+        lambda: _send(source, document, body, write),
+        attempts=_ATTEMPTS,
+        backoff=_BACKOFF,
+        is_temporary_error=_is_missing_stub,
+    )
+
+
+async def _send(source: VersionSource, document: Any, body: bytes, write: Write) -> Sent:
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    try:
+        stored, answer = await write()
+    except asyncio.CancelledError:
+        state.note_unanswered(document, body)
+        raise
+    except (ConflictError, PreconditionFailedError, TransportError) as error:
+        if not _may_be_stored(error):
+            raise
+        if not isinstance(error, ConflictError):
+            state.note_unanswered(document, body)
+        found = await find_own(source, document)
+        if found is None:
+            raise
+        own, is_in_doubt = found
+        text = encode(own.stored)
+        is_earlier = own.sent != body
+        return Sent(text, own.rev, clock() - begun, False, is_in_doubt, is_found=True, is_earlier=is_earlier)
+    accepted = bool(answer.get("accepted"))
+    return Sent(stored, answer["rev"], clock() - begun, accepted, accepted)
+
+
+def _may_be_stored(error: CouchModelError) -> bool:
+    """Return True if a write may be stored that ended with this error, or an earlier attempt of it."""
+    if isinstance(error, TransportError):
+        return may_be_carried_out(error)
+    return isinstance(error, ConflictError) or _is_missing_stub(error)
+
+
+def _is_missing_stub(error: BaseException) -> bool:
+    return isinstance(error, PreconditionFailedError) and error.code == "missing_stub"
+
+
+class OwnWrite(NamedTuple):
+    """A write that got no answer and is stored: the text that was sent, and the revision that is stored."""
+
+    sent: bytes
+    stored: JSONObject
+
+    @property
+    def rev(self) -> str:
+        """The id of the revision."""
+        return str(self.stored["_rev"])
+
+
+async def find_own(source: VersionSource, document: Any) -> tuple[OwnWrite, bool] | None:
+    """Return the write of a document that got no answer and is stored all the same; None if there is none.
+
+    It comes with True if the document has other versions beside it.
+    """
+    sent = {body: decode(body) for body in state.unanswered_bodies(document)}
+    if not sent:
+        return None
+    with suppress(CouchModelError):  # the caller's error says more than that of this search
+        history = await read_history(source.database, document.id)
+        candidates = {body: _successors(history, each.get("_rev")) for body, each in sent.items()}
+        wanted = sorted({rev for revs in candidates.values() for rev in revs})
+        found = await read_revisions(source.database, document.id, wanted)
+        for body, revs in candidates.items():
+            for rev in revs:
+                if rev in found and _is_same_content(found[rev], sent[body]):
+                    return OwnWrite(body, found[rev]), len(history.live) > 1
+    return None
+
+
+def _successors(history: History, rev: str | None) -> list[str]:
+    """Return the revisions that a write on top of a revision may have made; None stands for a document that was new."""
+    successors = history.children(rev)
+    return successors if rev else [*successors, *history.live]  # a deleted document may be made anew
+
+
+def _is_same_content(stored: JSONObject, sent: JSONObject) -> bool:
+    """Return True if a revision may be a text that was sent. Stubs are compared as far as both are known."""
+    one, other = (each.get("_attachments") or {} for each in (stored, sent))
+    if one.keys() != other.keys():
+        return False
+    for name, member in itertools.product(one, ("digest", "length")):
+        known = {stubs[name].get(member) for stubs in (one, other)} - {None}
+        if len(known) > 1:
+            return False
+    return json_equal(*({key: value for key, value in each.items() if key[0] != "_"} for each in (stored, sent)))
+
+
+async def settle_write(source: VersionSource, document: Any, before: Basis, sent: Sent) -> None:
+    """Settle a write of a document that has its revision by now. ``before`` is the state before the write.
+
+    If there is a fork, either its own version is ended and ForkError raised, so that the caller can try again with what
+    others have stored, and the document is as before the write; or their versions are merged into its own one, whose
+    values the document has then. Of two writers who see a fork, exactly one may end a version, or the document would be
+    deleted. So it is the one whose version CouchDB does not show. If the other version does not end, its write was
+    stored by a majority of the nodes, and its writer does not know of the fork. A change gives way to a deletion.
+
+    Raises AcceptedError if the connection is to raise it, and if no node has the write any more.
+    """
+    if sent.is_accepted and not _is_to_settle(source, document, sent.rev):
+        return
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + max(_PATIENCE, _PATIENT_WRITES * sent.seconds)
+    merges = tries = 0
+    for attempt in itertools.count(1):
+        history = await read_history(source.database, document.id)
+        if sent.rev not in history:
+            before.give_to(document)
+            raise _accepted_error(document, sent.rev, "the node that had it cannot be reached: try again")
+        versions = _versions_since(history, before.rev)
+        if sent.rev in versions[1:] or (sent.rev in versions and history.is_deleted(before.rev)):
+            await _end_own(source, document, before, history, sent.rev)
+            return
+        if len(versions) < 2 or tries == _TRIES:
+            if merges and not is_changed(document):
+                codec.adopt(document, load_version(source, history[versions[0]]))
+            return
+        if clock() >= deadline:
+            tries += 1
+            merges += await _merge(source, document, before, history, versions, sent.rev)
+        await asyncio.sleep(_BACKOFF.wait(attempt))
+
+
+async def _end_own(source: VersionSource, document: Any, before: Basis, history: History, own: str) -> None:
+    """End the own version of a fork. Raises ForkError unless another writer has merged it at the same moment."""
+    await end_version(source.database, history[own], source.model.__declared__.type_field)
+    history = await read_history(source.database, document.id)
+    if not any(own in history.held_by(each) for each in history.live):
+        before.give_to(document)
+        raise ForkError("Document update conflict.")
+
+
+async def _merge(
+    source: VersionSource, document: Any, before: Basis, history: History, versions: Sequence[str], own: str
+) -> bool:
+    """Merge other versions into the first one. Return False if somebody has stored a further one meanwhile.
+
+    A merge is written whatever others do, so where many write, it would mostly make another fork. So the version that
+    CouchDB shows is stored again first, which is refused if it is not the last one any more.
+
+    If fields clash, the own version gives way: the content of the other one is stored in its place, and ForkError
+    raised.
+    """
+    database, type_field = source.database, source.model.__declared__.type_field
+    body = encode({name: value for name, value in history[versions[0]].items() if name != "_revisions"})
+    try:
+        answer = await database.session.json(Request("PUT", document_path(database.path, document.id), body=body))
+    except (ConflictError, PreconditionFailedError):
+        return False
+    shown: str = answer["rev"]
+    history = history.extended(versions[0], shown)
+    try:
+        bases = {} if before.rev is None or before.body is None else {before.rev: decode(before.body)}
+        await merge_leaves(source, history, [shown, *versions[1:]], bases=bases)
+    except ConflictError:
+        if own != versions[0]:  # somebody has changed it already
+            return True
+        content = {name: value for name, value in history[versions[1]].items() if name != "_revisions"}
+        # Attachments that the own version does not have cannot be stored. The fork stays then, and `resolve` ends it.
+        with suppress(PreconditionFailedError):
+            await write_merge(database, history, shown, versions[1:2], content, type_field)
+        before.give_to(document)
+        raise ForkError("Document update conflict.") from None
+    return True
+
+
+async def send_deletion(source: VersionSource, document: Any, request: Request) -> None:
+    """Send the deletion of a document, and settle it if its answer is lost, or if it is accepted only.
+
+    Raises ConflictError if another program has changed the document at the same time, or before.
+    """
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    try:
+        answer = await source.database.session.json(request)
+    except TransportError as error:
+        if not may_be_carried_out(error) or not await _is_deleted(source, document):
+            raise
+    else:
+        if not answer.get("accepted") or not _is_to_settle(source, document, answer["rev"]):
+            return
+    await _check_deleted(source, document.id, document.rev, clock() - begun)
+
+
+async def settle_deletion(source: VersionSource, document: Any, before: Basis, sent: Sent) -> None:
+    """Settle a deletion that was accepted only. ``before`` is the state of the document before it.
+
+    Raises ConflictError if another program has changed the document at the same time: the document is as before then.
+    """
+    if _is_to_settle(source, document, sent.rev):
+        try:
+            await _check_deleted(source, document.id, before.rev, sent.seconds)
+        except ConflictError:
+            before.give_to(document)
+            raise
+
+
+async def _check_deleted(source: VersionSource, id: str, rev: str | None, seconds: float) -> None:
+    """Raise ConflictError if a revision that was deleted was also changed, and its writer does not give way."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + max(_PATIENCE, _PATIENT_WRITES * seconds)
+    for attempt in itertools.count(1):
+        if not _versions_since(await read_history(source.database, id), rev):
+            return
+        if clock() >= deadline:
+            raise ConflictError("Document update conflict.")
+        await asyncio.sleep(_BACKOFF.wait(attempt))
+
+
+async def _is_deleted(source: VersionSource, document: Any) -> bool:
+    """Return True if the revision of a document was deleted. The caller's error says more than one of this search."""
+    with suppress(CouchModelError):
+        history = await read_history(source.database, document.id)
+        return history.is_deleted(document.rev)
+    return False
+
+
+def _versions_since(history: History, rev: str | None) -> list[str]:
+    """Return the leaves that hold the changes of a revision; all leaves for None."""
+    return [each for each in history.live if rev is None or rev in history.held_by(each)]
+
+
+def _is_to_settle(source: VersionSource, document: Any, rev: str) -> bool:
+    """Return True if accepted writes are settled. Raises AcceptedError if the connection is to raise that."""
+    choice = _on_accepted.get(source.database.session, "settle")
+    if choice == "raise":
+        raise _accepted_error(document, rev, "look with get_or_none() what is stored")
+    return choice == "settle"
+
+
+def _accepted_error(document: Any, rev: str, advice: str) -> AcceptedError:
+    message = f"less than a majority of the nodes have stored the write of {document.id!r}: {advice}"
+    return AcceptedError(message, document_id=document.id, rev=rev)
