@@ -24,7 +24,7 @@ from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
-from couchmodel._model.store.edits import save_merged
+from couchmodel._model.store.edits import refused_merge, save_merged
 from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.plans.guards import guard_notes
 from couchmodel._model.store.plans.plan import (
@@ -230,9 +230,10 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         assign_names(self, values)
         try:
             await save_merged(self._find_repository(), self)
-        except DocumentError:
+        except DocumentError as error:
+            is_merged = self.rev != before.rev
             adopt(self, before)
-            raise
+            raise (refused_merge(error) if is_merged else error) from None
 
     async def refresh(self) -> None:
         """Load the stored revision into this document, and drop its unsaved changes.

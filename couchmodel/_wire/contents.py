@@ -44,8 +44,12 @@ class ContentDecoder:
     ``length`` counts its plain bytes.
     """
 
-    def __init__(self, encoding: str, digest: str | None, *, is_plain: bool) -> None:
-        """``digest`` is that of the plain bytes if ``is_plain``, else of the bytes that arrive. None skips the check.
+    def __init__(
+        self, encoding: str, expected: str | None, *, is_plain: bool, digest: ContentDigest | None = None
+    ) -> None:
+        """``expected`` is the digest of the plain bytes if ``is_plain``, else of the bytes that arrive.
+
+        None skips the check. ``digest`` is the object that makes the digest, if the caller has one.
 
         Raises ValueError for an encoding that is neither gzip nor none.
         """
@@ -53,9 +57,9 @@ class ContentDecoder:
             raise ValueError(f"it came in the encoding {encoding!r}, which was not requested")
         # A client may have uploaded any gzip, and all of its members are the content.
         self._gzip = GzipDecompressor(_PIECE, multi_member=True) if encoding == "gzip" else None
-        self._expected = digest
+        self._expected = expected
         self._is_plain = is_plain
-        self._digest = ContentDigest()
+        self._digest = ContentDigest() if digest is None else digest
         self.length = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:

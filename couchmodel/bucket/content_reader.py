@@ -44,6 +44,17 @@ class ContentReader:
             offset = 0
         return memoryview(self._block)[offset : offset + most]
 
+    async def check_parts(self, start: int, stop: int) -> None:
+        """Raise CorruptGridFile if a part with bytes from ``start`` to ``stop`` is missing."""
+        file = self._file
+        if not file.part_count or start >= stop:
+            return
+        wanted = range(start // file.part_bytes, -(-stop // file.part_bytes))
+        missing = set(wanted).difference(await self._storage.part_numbers(file.id, file.upload))
+        if missing:
+            first = min(missing) * file.part_bytes
+            raise self._corrupt(first, self._part_end(first), "they are missing, or the file was deleted")
+
     def close(self) -> None:
         """Drop the block, and stop reading ahead."""
         self._block = b""

@@ -229,7 +229,7 @@ class GridIn(Generic[M]):
         await self._writer.remove_surplus()
         count = content.member["parts"]
         # A sweep may have taken a slow upload for one that was given up.
-        if count and await self._storage.count_parts(self.id, self._writer.upload) != count:
+        if count and len(await self._storage.part_numbers(self.id, self._writer.upload)) != count:
             raise CorruptGridFile(f"parts of the file {self.id!r} were removed by a sweep: upload it again")
         self._members = members
 

@@ -167,6 +167,10 @@ class GridOut(Generic[M]):
             wanted -= len(piece)
         return b"".join(pieces)
 
+    async def check_parts(self, start: int = 0, stop: int | None = None) -> None:
+        """Raise CorruptGridFile if a part with bytes from ``start`` up to ``stop`` is missing. Nothing is read."""
+        await self._reader.check_parts(start, self.length if stop is None else min(stop, self.length))
+
     def seek(self, pos: int, whence: int = os.SEEK_SET) -> int:
         """Move to a position, and return it. One behind the end is allowed: nothing is read there.
 

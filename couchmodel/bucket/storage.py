@@ -181,9 +181,9 @@ class Storage:
         documents = {_part_number(row): row.get("doc") or {} async for row in rows}
         return {number: document["_attachments"][CONTENT]["digest"] for number, document in documents.items()}
 
-    async def count_parts(self, file_id: str, upload: str) -> int:
-        """Return the number of stored parts of an upload."""
-        return len([row async for row in self._part_rows(file_id, upload)])
+    async def part_numbers(self, file_id: str, upload: str) -> list[int]:
+        """Return the numbers of the stored parts of an upload, in their order."""
+        return [_part_number(row) async for row in self._part_rows(file_id, upload)]
 
     async def delete_parts(self, file_id: str, upload: str, numbers: Collection[int] | None = None) -> int:
         """Delete the parts of an upload, or those of these numbers, and return how many there were."""

@@ -14,7 +14,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from couchmodel import BadRequestError, NotFoundError, QueryError, TransportError, UnavailableError
 from couchmodel.integrations.fastapi import lifespan
 
-from . import accounts, api, conflicts, editing, history, live, offline, pages
+from . import accounts, api, conflicts, editing, history, offline, pages
 from .models import Recipe
 from .samples import add_samples
 from .web import HERE, page
@@ -41,7 +41,7 @@ app.state.sync_port = SYNC_PORT
 app.add_middleware(SessionMiddleware, secret_key=SECRET, same_site="lax")
 app.mount("/api", api.api)
 app.mount("/static", StaticFiles(directory=HERE / "static"))
-for part in (accounts, offline, live, editing, conflicts, history, pages):
+for part in (accounts, offline, editing, conflicts, history, pages):
     app.include_router(part.router)
 
 

@@ -10,8 +10,7 @@ from couchmodel import AttachmentError, ConflictError, File, NotFoundError, Tran
 from .conflicts import show_save_conflict
 from .fields import FIELDS, texts_of
 from .forms import RecipeForm, photo_error
-from .live import current_sequence
-from .models import Recipe
+from .models import Recipe, current_sequence
 from .web import User, go_to, page, say
 
 router = APIRouter()

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from .fields import FIELDS, FormField, texts_of
-from .live import current_sequence
-from .models import Recipe
+from .models import Recipe, current_sequence
 from .web import User, go_to, page, say
 
 router = APIRouter()

@@ -46,3 +46,9 @@ class Recipe(
         if "photo" in self.changed_fields() and self.photo:
             small = await asyncio.to_thread(shrink, await self.photo.fetch())
             self.thumbnail = File(small, "image/jpeg")
+
+
+async def current_sequence() -> str:
+    """Return the sequence of the last change. A page that is made now wants to hear of the changes after it."""
+    info = await Recipe.repository().database.info()
+    return str(info["update_seq"])

@@ -7,8 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from .live import current_sequence
-from .models import Recipe
+from .models import Recipe, current_sequence
 from .web import page
 
 router = APIRouter()

@@ -185,8 +185,9 @@ def test_an_older_version_comes_back_from_the_history(visit: Visits) -> None:
 
 def test_the_search_finds_titles_by_their_beginning_while_one_types(visit: Visits) -> None:
     page = visit("/", user=None)
-    page.get_by_role("searchbox").press_sequentially("BUTTER")
-    expect(page.locator(".card")).to_have_count(1)
+    for letters in ("BUT", "TER"):
+        page.get_by_role("searchbox").press_sequentially(letters)
+        expect(page.locator(".card")).to_have_count(1)
     expect(page.get_by_role("link", name="Buttermilk pancakes")).to_be_visible()
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.get_by_role("searchbox").fill("nothing begins with this")

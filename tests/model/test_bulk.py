@@ -364,6 +364,21 @@ async def test_a_hook_may_refuse_its_document_alone(notes: Repository[Note]) -> 
     assert [(each.id, each.saves) for each, _ in report.refused] == [("b", 0)]
 
 
+async def test_a_document_that_does_not_fit_after_its_hooks_is_as_it_was(notes: Repository[Note]) -> None:
+    class Greedy(Hooked):
+        @before_save
+        def grow(self) -> None:
+            self.rank = -1 if self.text == "grow" else self.rank
+
+    greedy = Repository(Greedy, notes.database)
+    documents = [Greedy(id="a"), Greedy(id="b", text="grow")]
+    with pytest.raises(DocumentError, match="'b'"):
+        await greedy.save_all(documents)
+    assert [(each.saves, each.rank) for each in documents] == [(0, 0), (0, 0)]
+    await greedy.save_all(documents, on_error="collect")
+    assert [(each.saves, each.rank) for each in documents] == [(1, 0), (0, 0)]
+
+
 async def test_a_hook_that_raises_before_deletions_deletes_nothing(notes: Repository[Note]) -> None:
     hooked = Repository(Hooked, notes.database)
     documents = [Hooked(id="a"), Hooked(id="b", text="kept")]

@@ -242,8 +242,19 @@ async def test_an_edit_that_clashes_says_in_which_fields(stocks: Repository[Stoc
     assert (await stocks.get("nails")).name == "mine"
 
 
+async def test_an_update_whose_merge_breaks_a_rule_leaves_the_document_as_it_was(stocks: Repository[Stock]) -> None:
+    mine = await stocks.get("nails")
+    before = mine.model_copy(deep=True)
+    await (await stocks.get("nails")).update(amount=90)
+    with pytest.raises(DocumentError, match=r"(?s)amount: .* merged with those that others have stored"):
+        await mine.update(amount=mine.amount + 20, name="mine")
+    assert (mine, mine.rev, mine.is_changed) == (before, before.rev, False)
+    await mine.update(name="mine")
+    assert [(each.name, each.amount) for each in [await stocks.get("nails")]] == [("mine", 90)]
+
+
 async def test_a_merge_that_breaks_a_rule_is_refused(stocks: Repository[Stock]) -> None:
-    with pytest.raises(DocumentError, match="amount"):
+    with pytest.raises(DocumentError, match=r"(?s)amount: .* merged with those that others have stored"):
         await edit_against(stocks, 60, amount=80)
     assert (await stocks.get("nails")).amount == 80
 

@@ -1,5 +1,6 @@
 """Iterables of any length, read in chunks, so that one chunk of them is in memory."""
 
+import reprlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
@@ -73,7 +74,7 @@ def require_iterable(verb: str, source: Any, items: str = "documents, as in [pie
     """Raise ConfigurationError unless ``source`` has several items. A text and a document are iterable, but are not."""
     is_one = isinstance(source, (str, bytes, BaseModel, Mapping))
     if is_one or not isinstance(source, (Iterable, AsyncIterable)):
-        said = f"a {type(source).__name__}" if isinstance(source, BaseModel) else repr(source)
+        said = f"a {type(source).__name__}" if isinstance(source, BaseModel) else reprlib.repr(source)
         raise ConfigurationError(f"{verb}() takes several {items}, not {said}")
 
 

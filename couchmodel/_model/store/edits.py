@@ -14,9 +14,9 @@ from couchmodel._model.codec.changes import changed_fields
 from couchmodel._model.codec.three_way import UNKNOWN, Side, merge_documents
 from couchmodel._model.schema import state
 from couchmodel._retry import Backoff
-from couchmodel.errors import ConfigurationError, ConflictError
+from couchmodel.errors import ConfigurationError, ConflictError, DocumentError
 
-__all__ = ["Turn", "add_merge", "save_merged"]
+__all__ = ["Turn", "add_merge", "refused_merge", "save_merged"]
 
 _ATTEMPTS: Final = 30
 """How often a save is tried that others come before."""
@@ -99,6 +99,12 @@ async def save_merged(saver: _Saver[R_co], document: Any) -> R_co:
 def _rebase(document: Any, error: ConflictError) -> None:
     """Make a document one of the stored revision, with the changes of both sides."""
     codec.adopt(document, error.merged(prefer="mine"))
+
+
+def refused_merge(error: DocumentError) -> DocumentError:
+    """Return the error of a document that does not fit its model after a merge, which says that it was merged."""
+    message = f"{error}\n  These values are your changes, merged with those that others have stored meanwhile."
+    return DocumentError(message, model=error.model, document_id=error.document_id, errors=error.errors)
 
 
 class Turn:

@@ -215,14 +215,17 @@ class ManyDocuments(DocumentWrites[M], ABC):
             for document in documents:
                 if failed and id(document) in failed:
                     continue
+                copy = None
                 try:
                     if type(document) in hooked:
-                        before.append((document, await prepare(document)))
+                        copy = await prepare(document)
+                        before.append((document, copy))
                     self._path_of(document)  # refuses bad ids before anything is sent
                     body = await files.body_of(document)
                 except CouchModelError as error:
                     if refused is None:
                         raise
+                    restore_all([(document, copy)])
                     refused.append((document, error))
                     continue
                 if body is not None:

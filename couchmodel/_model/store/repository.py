@@ -20,7 +20,7 @@ from couchmodel._model.store.bulk import (
 )
 from couchmodel._model.store.changing import ChangingDocuments
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.edits import Turn, save_merged
+from couchmodel._model.store.edits import Turn, refused_merge, save_merged
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
@@ -133,9 +133,14 @@ class Repository(ChangingDocuments[M]):
         """
         async with _turn.of(self.session, self.path, id):
             document = await self.get(id)
+            rev = document.rev
             yield document
-            if document.rev is not None:  # it was not deleted in the block
+            if document.rev is None:  # it was deleted in the block
+                return
+            try:
                 await save_merged(self, document)
+            except DocumentError as error:
+                raise (error if document.rev == rev else refused_merge(error)) from None
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"

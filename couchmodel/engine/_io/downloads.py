@@ -7,6 +7,7 @@ from couchmodel._wire.contents import ContentDecoder, digest_of, is_stored_plain
 from couchmodel._wire.messages import EMPTY, Request, Response, Stream, request_target
 from couchmodel.engine._io.resuming import ResumedStream
 from couchmodel.engine._io.session import Session
+from couchmodel.engine._io.stream_digest import StreamDigest
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
 __all__ = ["Download", "open_attachment"]
@@ -53,9 +54,9 @@ class Download:
             raise self._corrupt_error(f"{count} bytes came of the range {first} to {last}")
 
     async def _read_whole(self, stream: Stream) -> AsyncGenerator[bytes, None]:
-        position = 0
+        position, digest = 0, StreamDigest()
         try:
-            decoder = _make_decoder(self._response)
+            decoder = _make_decoder(self._response, digest)
             async for data in stream:
                 for piece in decoder.feed(data):
                     if kept := self._cut_to_range(piece, position):
@@ -63,6 +64,8 @@ class Download:
                     position += len(piece)
                 if self._stop is not None and position >= self._stop:
                     return  # the rest is not read, so there is nothing to compare the digest with
+                await digest.drain()
+            await digest.complete()
             decoder.finish(self.length)
         except ValueError as error:
             raise self._corrupt_error(str(error)) from None
@@ -136,12 +139,13 @@ def _range_header(start: int, stop: int | None) -> str:
     return f"bytes={start}-{'' if stop is None else stop - 1}"
 
 
-def _make_decoder(response: Response) -> ContentDecoder:
+def _make_decoder(response: Response, digest: StreamDigest) -> ContentDecoder:
     encoding = response.headers.get("content-encoding", "")
     is_plain = is_stored_plain(response.headers)
     # A proxy that packs or unpacks the content changes the bytes that the digest was made of.
     is_as_stored = is_plain is True or (is_plain is False and encoding == "gzip")
-    return ContentDecoder(encoding, digest_of(response.headers) if is_as_stored else None, is_plain=bool(is_plain))
+    expected = digest_of(response.headers) if is_as_stored else None
+    return ContentDecoder(encoding, expected, is_plain=bool(is_plain), digest=digest)
 
 
 async def _single_piece(body: bytes) -> AsyncGenerator[bytes, None]:

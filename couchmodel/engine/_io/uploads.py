@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 
-from couchmodel._wire.contents import ContentDigest
 from couchmodel.engine._io.media_types import DEFAULT_TYPE, type_of_name
 from couchmodel.engine._io.sources import Content, open_source
+from couchmodel.engine._io.stream_digest import StreamDigest
 from couchmodel.errors import ConfigurationError
 
 __all__ = ["Content", "Upload", "UploadSource"]
@@ -42,7 +42,7 @@ class UploadSource:
             raise ConfigurationError(f"the content has {known} bytes, not {length} as length= says")
         self.length = known if length is None else length
         self.content_type = content_type or self._source.content_type or type_of_name(self._source.name) or DEFAULT_TYPE
-        self.digest = ContentDigest()
+        self.digest = StreamDigest()
         self.short_body: bytes | None = None
         """The whole content, if it was short enough to be loaded; else None."""
         self._exhausted = False
@@ -70,10 +70,14 @@ class UploadSource:
             if not isinstance(piece, (bytes, bytearray, memoryview)):
                 kind = type(piece).__name__
                 raise ConfigurationError(f"the content yields {kind} instead of bytes: open a file with mode 'rb'")
+            if not isinstance(piece, bytes):  # the source may fill its buffer again
+                piece = bytes(piece)  # noqa: PLW2901
             self.digest.update(piece)
+            await self.digest.drain()
             if self.length is not None and self.digest.length > self.length:
                 raise ConfigurationError(f"the content has more than {self.length} bytes, which length= says")
             yield piece
+        await self.digest.complete()
         if self.length not in (None, self.digest.length):
             raise ConfigurationError(f"the content has {self.digest.length} bytes, not {self.length} as length= says")
         self._exhausted = True

@@ -2,18 +2,23 @@
 
 const main = document.querySelector("main");
 
-/** Reads a page, and puts its content in the place of the present one. */
+/** Reads a page, and puts its content in the place of the present one. What has the focus keeps it. */
 function show(html, { keepFile = null } = {}) {
   const page = new DOMParser().parseFromString(html, "text/html");
-  const focused = document.activeElement?.id;
+  const { id, value, selectionStart, selectionEnd } = document.activeElement;
   document.title = page.title;
   const fresh = page.querySelector("main");
   for (const { name } of [...main.attributes]) if (name.startsWith("data-")) main.removeAttribute(name);
-  for (const { name, value } of [...fresh.attributes]) main.setAttribute(name, value);
+  for (const { name, value: set } of [...fresh.attributes]) main.setAttribute(name, set);
   main.replaceChildren(...fresh.childNodes);
   document.querySelector("header").replaceWith(page.querySelector("header"));
   if (keepFile?.files.length) restoreFile(keepFile);
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  const focused = id && document.getElementById(id);
+  focused?.focus({ preventScroll: true });
+  if (focused?.matches('[type="search"]')) {
+    focused.value = value;
+    focused.setSelectionRange(selectionStart, selectionEnd);
+  }
 }
 
 // --- Forms: sent by the script, so that a photo that was chosen is not lost if something else does not fit.
@@ -111,28 +116,27 @@ async function refresh() {
   refreshing = new AbortController();
   try {
     const answer = await fetch(window.location.href, { signal: refreshing.signal });
-    const typed = document.getElementById("q")?.value;
-    show(await answer.text());
-    const field = document.getElementById("q");
-    if (field && typed !== undefined && field.value !== typed) field.value = typed;
+    if (answer.status < 500) show(await answer.text());
   } catch (error) {
     if (error.name !== "AbortError" && navigator.onLine) throw error;
   }
 }
 
-function hear({ id, rev, deleted, by }) {
+function hear({ type, data, lastEventId }) {
+  since = lastEventId;
+  const { id, rev, changed_by: by } = JSON.parse(data);
   if (sending) return; // it is most likely the change of this page
   const { live, editing, rev: known } = main.dataset;
   if (live === "list" || live === id) refresh();
-  if (editing === id && rev !== known) warn(deleted, by);
+  if (editing === id && rev !== known) warn(type, by);
 }
 
-function warn(deleted, by) {
+function warn(type, by) {
   const note = document.createElement("div");
   note.className = "note warn";
   note.setAttribute("role", "status");
   const who = by || "Somebody";
-  note.textContent = deleted
+  note.textContent = type === "deleted"
     ? `${who} has deleted this recipe. Your text is still here.`
     : `${who} has saved this recipe meanwhile. When you save, the two versions are merged.`;
   main.querySelector(".note.warn")?.remove();
@@ -153,11 +157,8 @@ function listen() {
   events?.close();
   events = undefined;
   if (document.hidden || !since) return;
-  events = new EventSource(`/events?since=${encodeURIComponent(since)}`);
-  events.addEventListener("message", ({ data, lastEventId }) => {
-    since = lastEventId;
-    hear(JSON.parse(data));
-  });
+  events = new EventSource(`/api/recipes/_changes?since=${encodeURIComponent(since)}`);
+  for (const type of ["changed", "deleted"]) events.addEventListener(type, hear);
 }
 
 document.addEventListener("visibilitychange", listen);
