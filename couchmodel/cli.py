@@ -1,4 +1,7 @@
-"""Run the command ``couchmodel``: serve an embedded store to any CouchDB client, and check, copy or renew its file."""
+"""Run the command ``couchmodel``: serve an embedded store to any CouchDB client, and check, copy or renew its file.
+
+Its commands for buckets are in ``bucket_commands``.
+"""
 
 import asyncio
 import errno
@@ -26,6 +29,8 @@ try:
     import typer
     from rich.console import Console
     from rich.progress import Progress
+
+    from couchmodel.bucket_commands import app as bucket_commands
 except ImportError as error:
     raise SystemExit("the command couchmodel needs an extra: pip install 'couchmodel[cli]'") from error
 
@@ -42,6 +47,7 @@ are long, see ``_serve``.
 """
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(bucket_commands, name="bucket")
 
 
 def _print_version(wanted: bool) -> None:
