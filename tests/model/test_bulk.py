@@ -376,6 +376,8 @@ async def test_a_document_that_does_not_fit_after_its_hooks_is_as_it_was(notes: 
         await greedy.save_all(documents)
     assert [(each.saves, each.rank) for each in documents] == [(0, 0), (0, 0)]
     await greedy.save_all(documents, on_error="collect")
+    with pytest.raises(DocumentError, match="'b'"):
+        await greedy.save(documents[1])
     assert [(each.saves, each.rank) for each in documents] == [(1, 0), (0, 0)]
 
 
