@@ -103,6 +103,13 @@ async def save_merged(saver: _Saver[R_co], document: Any, save: Callable[[Any], 
             if conflict.fields or conflict.theirs is None or conflict.base is None or attempt == _ATTEMPTS:
                 raise conflict from None
             _rebase(document, conflict)
+        except DocumentError as error:
+            if attempt == 1:
+                raise
+            said = (
+                f"{error}\n  it was merged with what others have stored meanwhile, and nothing is stored of the merge"
+            )
+            raise DocumentError(said, model=error.model, document_id=error.document_id, errors=error.errors) from error
 
 
 def _rebase(document: Any, error: ConflictError) -> None:
