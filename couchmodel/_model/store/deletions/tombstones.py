@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from couchmodel._model.query.selector import all_of
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
-from couchmodel._model.store.feeds.changes import OnInvalid, load_deleted
+from couchmodel._model.store.feeds.changes import OnInvalid, check_on_invalid, load_deleted
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database, Session
 from couchmodel.engine._io.downloads import attachment_pieces
@@ -51,18 +51,32 @@ class Tombstone(Generic[M_co]):
 
 async def read_tombstones(source: DocumentSource, on_invalid: OnInvalid) -> AsyncGenerator[Tombstone[Any], None]:
     """Yield the tombstones of a model's documents. The whole feed of changes is read."""
+    check_on_invalid(on_invalid)
     selector = all_of({"_deleted": True, REMARKS_MEMBER: {"$exists": True}}, source.kind)
     async with aclosing(source.database.changes(selector=selector, include_docs=True)) as feed:
         async for event in feed:
             stored = event.get("doc") or {}
             try:
                 document = load_deleted(source, stored)
+                remarks = _remarks_of(source, stored)
             except DocumentError:
                 if on_invalid == "raise":
                     raise
                 continue
             if document is not None:
-                yield Tombstone(event.id, event.rev, document, dict(stored[REMARKS_MEMBER] or {}))
+                yield Tombstone(event.id, event.rev, document, remarks)
+
+
+def _remarks_of(source: DocumentSource, stored: JSONObject) -> dict[str, Any]:
+    """Return the remarks of a tombstone. Raises DocumentError if another program has written something else there."""
+    remarks = stored.get(REMARKS_MEMBER) or {}
+    if isinstance(remarks, dict):
+        return remarks
+    model, id = source.model.__name__, str(stored.get("_id"))
+    said = f"its {REMARKS_MEMBER} are {remarks!r}, and no object"
+    raise DocumentError(
+        f"the tombstone of {model} {id!r} cannot be read: {said}", model=model, document_id=id, errors=[]
+    )
 
 
 async def restore_document(source: DocumentSource, id: str) -> None:
