@@ -133,3 +133,9 @@ async def test_strict_fields_are_read_as_json_is(
         with pytest.raises(DocumentError) as found:
             await event.update(wrong)
         assert found.value.errors[0]["loc"][0] in wrong
+
+
+async def test_a_patch_is_undone_if_a_value_beside_it_does_not_fit(machine: Machine) -> None:
+    with pytest.raises(DocumentError, match="count"):
+        await machine.update({"name": "Mine"}, count="many")
+    assert (machine.title, machine.is_changed) == ("Mill", False)
