@@ -112,3 +112,9 @@ async def test_values_by_name_may_follow(machine: Machine) -> None:
 def test_a_field_is_not_read_only_and_write_only() -> None:
     with pytest.raises(ValueError, match="read_only or write_only"):
         Field(read_only=True, write_only=True)
+
+
+async def test_a_patch_is_undone_if_a_value_beside_it_does_not_fit(machine: Machine) -> None:
+    with pytest.raises(DocumentError, match="count"):
+        await machine.update({"name": "Mine"}, count="many")
+    assert (machine.title, machine.is_changed) == ("Mill", False)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from couchmodel._model.codec.duplicates import snapshot
 from couchmodel._model.codec.forms import write_key
 from couchmodel._model.schema.annotations import input_names, is_attachment
 from couchmodel._model.schema.base import DocumentModel
@@ -26,7 +27,7 @@ def assign_patch(document: DocumentModel, patch: Mapping[str, Any]) -> None:
         _refuse(document, [_error((), "dict_type", "a patch is an object with members to change", patch)])
     if model.model_config.get("frozen"):
         _refuse(document, [_error((), "frozen_instance", "its model is frozen: store a copy", patch)])
-    changed = document.model_copy(deep=True)
+    changed = snapshot(document)
     errors: list[dict[str, Any]] = []
     if len(patch) > 1:  # a rule of the whole model may hold only when all members are assigned
         _Patching([], is_last=False).members(changed, patch, ())

@@ -18,7 +18,7 @@ from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import Refused
 from couchmodel._model.store.edits import add_merge, save_merged
-from couchmodel._model.store.hooked import prepare, restore_all, run_hooks
+from couchmodel._model.store.hooked import call_verb, prepare, restore_all, run_hooks
 from couchmodel._model.store.overwriting import save_over
 from couchmodel._model.store.revisions.basis import Basis
 from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, Sent, send_write, settle_write
@@ -96,7 +96,7 @@ class StoredDocuments(Generic[M]):
         if found is not None:
             return found
         try:
-            await self.save(document)
+            await call_verb("save", document, self)
         except ConflictError:
             return await self.get(document.id)
         return document
