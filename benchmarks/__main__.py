@@ -7,29 +7,26 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import codec, declared_views, embedded, engine, http, mappers, queries, repository, views, writes
+from benchmarks import codec, declared_views, embedded, engine, http, mappers, queries, repository, views, web, writes
 from benchmarks.measure import Row
 
 
 async def _rows() -> AsyncIterator[Row]:
     for row in (*codec.rows(), *mappers.rows()):
         yield row
-    async for row in embedded.rows():
-        yield row
-    async for row in views.rows():
-        yield row
-    async for row in declared_views.rows():
-        yield row
-    async for row in queries.rows():
-        yield row
-    async for row in repository.all_rows():
-        yield row
-    async for row in writes.rows():
-        yield row
-    async for row in http.rows():
-        yield row
-    async for row in engine.rows():
-        yield row
+    for module_rows in (
+        embedded.rows,
+        views.rows,
+        declared_views.rows,
+        queries.rows,
+        repository.all_rows,
+        writes.rows,
+        web.rows,
+        http.rows,
+        engine.rows,
+    ):
+        async for row in module_rows():
+            yield row
 
 
 async def main() -> None:

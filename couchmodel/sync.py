@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from couchmodel._replication.options import ReplicationOptions
+from couchmodel._replication.options import ReplicationOptions, sort_ids
 from couchmodel._replication.peer import Peer
 from couchmodel._replication.replication import Replication
 from couchmodel._retry import Backoff
@@ -284,4 +284,4 @@ def _sorted_ids(doc_ids: Iterable[str] | None) -> tuple[str, ...] | None:
     found = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
     if isinstance(doc_ids, str) or not all(isinstance(each, str) for each in found):
         raise ConfigurationError(f"doc_ids is a list of ids, as in ['apple_pie'], not {doc_ids!r}")
-    return tuple(sorted(found))
+    return sort_ids(found)

@@ -132,7 +132,7 @@ def lost(couch: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseEx
 
     async def lossy(session: Session, request: Request) -> Response:
         response = await send(session, request)
-        if request.method == "PUT" and errors:
+        if request.method in ("PUT", "DELETE") and errors:
             raise errors.pop()
         return response
 

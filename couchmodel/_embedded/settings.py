@@ -10,7 +10,10 @@ from typing import Final
 
 from couchmodel._embedded import limits
 
-__all__ = ["Configuration", "Cors"]
+__all__ = ["NODE", "Configuration", "Cors"]
+
+NODE: Final = "couchmodel@127.0.0.1"
+"""The name of the one node."""
 
 CORS_METHODS: Final = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE")
 """Methods that a page of another origin may use."""

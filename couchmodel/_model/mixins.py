@@ -49,7 +49,10 @@ class SoftDelete:
     __keeps_deleted__: ClassVar[bool] = True
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Refuse a class in which another base class comes first."""
+        """Refuse a class in which another base class comes first, and one that has no other."""
+        if keywords and not issubclass(cls, CouchModel):
+            advice = f"write class {cls.__name__}(SoftDelete, CouchModel, …)"
+            raise ConfigurationError(f"{cls.__name__}: SoftDelete is no model by itself: {advice}")
         super().__init_subclass__(**keywords)
         owner = next(kind for kind in cls.__mro__ if "delete" in vars(kind))
         if owner is CouchModel:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from couchmodel._model.attachments.fields import attachment_of
 from couchmodel._model.codec.changes import changed_fields, is_changed, rollback
 from couchmodel._model.codec.codec import adopt
-from couchmodel._model.codec.duplicates import duplicate
+from couchmodel._model.codec.duplicates import duplicate, snapshot
 from couchmodel._model.codec.forms import check_storable, write_field, write_key
 from couchmodel._model.query.assignments import assign_names
 from couchmodel._model.query.back_links import BackLink
@@ -24,7 +24,7 @@ from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
 from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
 from couchmodel._model.store.chunks import Source
-from couchmodel._model.store.edits import refused_merge, save_merged
+from couchmodel._model.store.edits import refused_merge, save_edited
 from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.plans.guards import guard_notes
 from couchmodel._model.store.plans.plan import (
@@ -224,12 +224,12 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         document cannot be stored with it. Raises DocumentError then, and for an unknown field; ConflictError if a field
         clashes; and what :meth:`save` raises.
         """
-        before = self.model_copy(deep=True)
-        if patch is not None:
-            assign_patch(self, patch)
-        assign_names(self, values)
+        before = snapshot(self)
         try:
-            await save_merged(self._find_repository(), self)
+            if patch is not None:
+                assign_patch(self, patch)
+            assign_names(self, values)
+            await save_edited(self._find_repository(), self)
         except DocumentError as error:
             is_merged = self.rev != before.rev
             adopt(self, before)

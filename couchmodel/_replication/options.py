@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 from couchmodel._wire.messages import encode
 from couchmodel.errors import BadRequestError
 
-__all__ = ["ReplicationCounts", "ReplicationOptions", "parse_options", "replication_id"]
+__all__ = ["ReplicationCounts", "ReplicationOptions", "parse_options", "replication_id", "sort_ids"]
 
 _SELECTION_OPTIONS: Final = ("doc_ids", "filter", "selector")
 """Options that select documents. CouchDB allows one of them."""
@@ -104,14 +104,14 @@ def parse_options(body: Mapping[str, Any]) -> ReplicationOptions:
         raise BadRequestError("parameter `doc_ids` must be an array")
     if "doc_ids" in given:
         # The ids are part of the replication's id, so their order must not matter.
-        given["doc_ids"] = _sort_ids([unquote_plus(id) for id in given["doc_ids"]])
+        given["doc_ids"] = sort_ids([unquote_plus(id) for id in given["doc_ids"]])
     if "checkpoint_interval" in given:
         given["checkpoint_interval"] = _parse_interval("checkpoint_interval", given["checkpoint_interval"])
     known = {each.name: given[each.name] for each in fields(ReplicationOptions) if each.init and each.name in given}
     return ReplicationOptions(**known)
 
 
-def _sort_ids(ids: Sequence[str]) -> tuple[str, ...]:
+def sort_ids(ids: Sequence[str]) -> tuple[str, ...]:
     """Return ids in order, each once.
 
     They are sorted in parts: Python gives no other thread a turn while it sorts a list.

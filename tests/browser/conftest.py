@@ -20,7 +20,9 @@ NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER: Final = "no browser is found: install chromium, or give the path of one in COUCHMODEL_TEST_BROWSER"
 
 
-@pytest.fixture(scope="package")
+# A scope of packages would last to the end of the run here, and Playwright's event loop with it: no other test could
+# start one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """A headless Chromium: the one that is named, that of the system, or Playwright's own."""
     from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415  the tests are skipped without it
@@ -37,7 +39,7 @@ def browser() -> Iterator["Browser"]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def book(browser: "Browser") -> Iterator[str]:
     """The address of a recipe book that runs, with its samples, in memory."""
     command = (sys.executable, "-m", "examples.recipe_book", "memory:", "--port", "0", "--sync-port", "0")

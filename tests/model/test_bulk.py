@@ -25,6 +25,7 @@ from couchmodel import (
     QueryError,
     Repository,
     SoftDelete,
+    after_delete,
     after_save,
     before_delete,
     before_save,
@@ -197,6 +198,14 @@ async def test_what_is_no_iterable_of_documents_is_refused(notes: Repository[Not
 
 
 # --- a result for each document
+
+
+async def test_another_way_with_errors_is_refused(notes: Repository[Note]) -> None:
+    wrong: Any = "skip"
+    for write in (notes.save_all, notes.delete_all):
+        with pytest.raises(ConfigurationError, match="on_error is 'raise' or 'collect', not 'skip'"):
+            await write(make(1), on_error=wrong)
+    assert await names(notes) == []
 
 
 async def test_each_document_of_a_bulk_write_has_its_result(notes: Repository[Note]) -> None:
@@ -376,6 +385,8 @@ async def test_a_document_that_does_not_fit_after_its_hooks_is_as_it_was(notes: 
         await greedy.save_all(documents)
     assert [(each.saves, each.rank) for each in documents] == [(0, 0), (0, 0)]
     await greedy.save_all(documents, on_error="collect")
+    with pytest.raises(DocumentError, match="'b'"):
+        await greedy.save(documents[1])
     assert [(each.saves, each.rank) for each in documents] == [(1, 0), (0, 0)]
 
 
@@ -419,6 +430,16 @@ async def test_a_save_of_the_models_own_is_used(notes: Repository[Note]) -> None
     assert [(each.rank, each.text) for each in await careful.find()] == [(3, "x"), (3, "x")]
 
 
+async def test_a_save_of_the_models_own_is_used_by_edits(notes: Repository[Note]) -> None:
+    careful = Repository(Careful, notes.database)
+    await careful.get_or_create(Careful(id="a"))
+    async with careful.edit("a") as document:
+        document.text = "x"
+    assert document.rank == 2
+    await document.update(text="y")
+    assert [each.rank for each in await careful.find()] == [3]
+
+
 async def test_a_delete_of_the_models_own_is_used(notes: Repository[Note]) -> None:
     careful = Repository(Careful, notes.database)
     for delete in (careful.delete_all, lambda _: careful.find().delete()):
@@ -456,6 +477,27 @@ async def test_hooks_run_after_a_save_for_what_was_stored(notes: Repository[Note
     await notes.save(Note(id="b"))
     await Repository(Told, notes.database).save_all([Told(id="a"), Told(id="b")], on_error="collect")
     assert told == ["a"]
+
+
+async def test_a_hook_that_raises_after_a_write_keeps_no_other_document_from_its_hooks(notes: Repository[Note]) -> None:
+    told: list[str] = []
+
+    class Told(Note):
+        @after_save
+        @after_delete
+        def tell(self) -> None:
+            told.append(self.id)
+            if self.id in "bc":
+                raise ValueError(f"no mail for {self.id}")
+
+    documents = [Told(id=id) for id in "abcd"]
+    repository = Repository(Told, notes.database)
+    for write in (repository.save_all, repository.delete_all):
+        with pytest.raises(ValueError, match="no mail for b"):
+            await write(documents, on_error="collect")
+        assert told == list("abcd")
+        told.clear()
+    assert await names(notes) == []
 
 
 # --- tombstones that keep their document
@@ -543,3 +585,34 @@ async def test_documents_whose_deletion_got_no_answer_can_be_deleted_again(
     assert (report.deleted, [document.rev for document in documents]) == (documents, [None] * 3)
     await notes.save_all(documents)
     assert len(await names(notes)) == 3
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_a_deletion_is_not_taken_for_a_save_that_got_no_answer(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(2)
+    await notes.save_all(documents)
+    for document in documents:
+        document.text = "new"
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await notes.save_all(documents)
+    report = await notes.delete_all(documents, on_error="collect")
+    assert (len(report.deleted), await names(notes)) == (2, [])
+
+
+@pytest.mark.parametrize("error", LOST)
+async def test_a_save_is_not_taken_for_a_deletion_that_got_no_answer(
+    notes: Repository[Note], answers: list[BaseException | None], error: BaseException
+) -> None:
+    documents = make(2)
+    await notes.save_all(documents)
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await notes.delete_all(documents)
+    for document in documents:
+        document.text = "new"
+    report = await notes.save_all(documents, on_error="collect")
+    stored = await names(notes)
+    assert [document.id for document in report.saved] == stored

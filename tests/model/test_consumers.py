@@ -119,6 +119,14 @@ async def test_a_new_consumer_may_begin_later(mails: Repository[Mail]) -> None:
     assert await work(mails, since="0") == "f"
 
 
+async def test_a_consumer_that_begins_now_misses_nothing_after_it_was_stopped(mails: Repository[Mail]) -> None:
+    notes = Notes()
+    for _ in range(2):
+        await mails.consume("later", notes, since="now", live=False)
+        await mails.save(Mail())
+    assert len(notes) == 1
+
+
 async def test_changes_that_are_not_the_models_are_passed_for_good(mails: Repository[Mail]) -> None:
     await work(mails)
     others = Repository(Other, mails.database)

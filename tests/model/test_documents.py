@@ -353,6 +353,29 @@ async def test_a_conflict_behind_a_save_that_was_cancelled_is_one(
     assert (caught.value.base.title, caught.value.theirs) == ("x", theirs)
 
 
+@pytest.mark.parametrize("is_bulk", [False, True])
+async def test_a_change_after_a_save_that_was_cancelled_is_in_conflict_with_what_came_between(
+    recipes: type[Recipe], lost: Callable[[BaseException], None], is_bulk: bool
+) -> None:
+    pie = recipes(id="pie", title="x")
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await pie.save()
+    theirs = await recipes.get("pie")
+    theirs.title = "theirs"
+    await theirs.save()
+    pie.title = "mine"
+    if is_bulk:
+        report = await recipes.save_all([pie], on_error="collect")
+        [(_, error)] = report.refused
+        assert isinstance(error, ConflictError)
+    else:
+        with pytest.raises(ConflictError) as caught:
+            await pie.save()
+        error = caught.value
+    assert (error.fields, error.theirs) == ({"title"}, theirs)
+
+
 async def test_an_id_that_is_taken_is_told_by_the_first_save(recipes: type[Recipe]) -> None:
     await recipes(id="pie", title="x").save()
     with pytest.raises(ConflictError, match=r"document 'pie' exists already: load it with get\(\)") as caught:

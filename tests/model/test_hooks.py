@@ -2,11 +2,15 @@
 
 import asyncio
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
 
 import pytest
+from pydantic import PrivateAttr
 
 from couchmodel import (
     BulkError,
@@ -134,6 +138,29 @@ async def test_a_hook_that_raises_leaves_all_as_it_was(pages: Repository[Page]) 
     with pytest.raises(ValueError, match="it is kept"):
         await pages.delete(kept)
     assert (await pages.get("b")).name == "kept"
+
+
+async def test_a_document_may_have_what_cannot_be_copied(pages: Repository[Page]) -> None:
+    class Locked(Page):
+        _lock: Any = PrivateAttr(default_factory=threading.Lock)
+
+        @cached_property
+        def other_lock(self) -> Any:
+            return threading.Lock()
+
+    locked = Repository(Locked, pages.database)
+    document = Locked(id="a", name="A b")
+    assert document.other_lock
+    await locked.save(document)
+    await document.update(name="C d")
+    await document.update({"views": 5})
+    assert await locked.find().update(Locked.views.set(6)) == 1
+    await document.refresh()
+    assert (document.slug, document.views) == ("c-d", 6)
+    document.name = "bad"
+    with pytest.raises(ValueError, match="a bad name"):
+        await locked.save(document)
+    assert document.slug == "c-d"
 
 
 async def test_no_hook_tells_of_a_save_that_was_refused(pages: Repository[Page]) -> None:

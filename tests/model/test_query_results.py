@@ -264,6 +264,9 @@ async def test_a_document_that_does_not_fit_costs_that_document_only(cakes: Repo
     with pytest.raises(DocumentError, match="bad"):
         await cakes.find(Cake.rating == 5)
     assert len(await cakes.find(Cake.rating == 5, on_invalid="skip")) == 2
+    wrong: Any = "ignore"
+    with pytest.raises(QueryError, match="on_invalid is 'raise', 'skip' or 'collect'"):
+        await cakes.find(on_invalid=wrong)
     query = cakes.find(Cake.rating == 5, on_invalid="collect")
     assert len(await query) == 2
     assert [error.document_id for error in query.errors] == ["bad"]

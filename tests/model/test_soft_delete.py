@@ -1,6 +1,7 @@
 """Soft deletion: tombstones that keep their document, with remarks, and documents that are restored from them."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import new_class
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from couchmodel import (
     Link,
     Mapped,
     NotFoundError,
+    QueryError,
     Repository,
     SoftDelete,
     Timestamps,
@@ -46,6 +48,10 @@ class Tool(Item, type="tool"):
 
 
 class Plain(CouchModel, type="plain"):
+    name: Mapped[str] = Field(default="")
+
+
+class Untyped(CouchModel):
     name: Mapped[str] = Field(default="")
 
 
@@ -183,10 +189,28 @@ async def test_a_class_may_have_a_deletion_of_its_own(database: Database) -> Non
             await super().delete(**remarks, by="ada")
 
     signed = Repository(Signed, database)
-    await signed.save_all([Signed(id="a"), Signed(id="b")])
+    await signed.save_all([Signed(id="a"), Signed(id="b"), Signed(id="c")])
     await (await signed.get("a")).delete(reason="old")
+    await signed.delete_all([await signed.get("b")], remarks={"reason": "older"})
     assert await signed.find().delete() == 1
-    assert await deleted(signed) == {"a": {"reason": "old", "by": "ada"}, "b": {"by": "ada"}}
+    assert await deleted(signed) == {
+        "a": {"reason": "old", "by": "ada"},
+        "b": {"reason": "older", "by": "ada"},
+        "c": {"by": "ada"},
+    }
+
+
+async def test_a_deletion_of_its_own_is_used_by_rules_of_links(database: Database) -> None:
+    class Marked(Box, type="marked"):
+        async def delete(self, /, **remarks: Any) -> None:
+            await super().delete(**remarks, by="rule")
+
+    shelves, marked = Repository(Shelf, database), Repository(Marked, database)
+    shelf = Shelf(id="s")
+    await shelves.save(shelf)
+    await marked.save(Marked(id="m", shelf=shelf))
+    await shelves.delete(shelf)
+    assert await deleted(marked) == {"m": {"by": "rule"}}
 
 
 async def test_hooks_run_around_it(database: Database) -> None:
@@ -210,6 +234,23 @@ async def test_a_deletion_of_another_revision_is_a_conflict(items: Repository[It
         await second.delete(reason="old")
     assert (caught.value.mine, caught.value.theirs.amount) == (second, 8)
     assert await deleted(items) == {}
+
+
+@pytest.mark.parametrize("model", [Item, Plain, Untyped])
+async def test_a_deletion_that_was_cancelled_can_be_repeated(
+    database: Database, lost: Callable[[BaseException], None], model: type[CouchModel]
+) -> None:
+    documents = Repository(model, database)
+    document, other = model(id="a"), model(id="b")
+    await documents.save_all([document, other])
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await documents.delete(document)
+    await documents.delete(document)
+    assert (document.rev, await documents.get_or_none("a")) == (None, None)
+    await (await documents.get("b")).delete()
+    with pytest.raises(NotFoundError, match="deleted"):
+        await documents.delete(other)
 
 
 async def test_an_upgraded_document_is_kept_in_the_newest_version(database: Database) -> None:
@@ -252,6 +293,22 @@ async def test_a_tombstone_that_does_not_fit_is_told_or_left_out(items: Reposito
     with pytest.raises(DocumentError, match="'a'"):
         await deleted(items)
     assert [each.id async for each in items.deleted(on_invalid="skip")] == ["b"]
+
+
+@pytest.mark.parametrize("remarks", ["broken", 5, ["broken"]])
+async def test_remarks_that_another_program_wrote_as_no_object_are_a_misfit(
+    items: Repository[Item], remarks: Any
+) -> None:
+    await (await items.get("nails")).delete(reason="old")
+    odd = encode({"_deleted": True, "type": "item", "deletion_remarks": remarks})
+    await items.database.session.send(Request("PUT", (*items.database.path, "odd"), body=odd))
+    with pytest.raises(DocumentError, match="the tombstone of Item 'odd' cannot be read"):
+        await deleted(items)
+    assert [each.id async for each in items.deleted(on_invalid="skip")] == ["nails"]
+    assert (await items.restore("odd")).name == ""
+    wrong: Any = "ignore"
+    with pytest.raises(QueryError, match="on_invalid is 'raise' or 'skip', not 'ignore'"):
+        await anext(items.deleted(on_invalid=wrong))
 
 
 async def test_a_model_that_allows_more_members_does_not_see_the_remarks(database: Database) -> None:
@@ -361,6 +418,11 @@ async def test_the_tombstone_that_has_kept_the_document_is_found_among_those_of_
 def test_soft_deletion_stands_first() -> None:
     with pytest.raises(ConfigurationError, match=r"class Wrong\(SoftDelete, CouchModel\)"):
         new_class("Wrong", (CouchModel, SoftDelete))
+
+
+def test_soft_deletion_is_no_model_by_itself() -> None:
+    with pytest.raises(ConfigurationError, match=r"class Wrong\(SoftDelete, CouchModel, …\)"):
+        new_class("Wrong", (SoftDelete,), {"database": "tools"})
 
 
 def test_the_name_of_the_remarks_is_taken() -> None:

@@ -5,7 +5,7 @@ The format is that of CouchDB's ``couch_httpd_auth.erl``.
 
 import base64
 import hmac
-import time as clock
+from email.utils import formatdate
 from typing import Final, NamedTuple
 
 from couchmodel.errors import BadRequestError
@@ -72,5 +72,6 @@ def _decode(value: str) -> bytes:
 
 
 def _date(seconds: float) -> str:
-    # With hyphens, as mochiweb writes dates in cookies.
-    return clock.strftime("%a, %d-%b-%Y %H:%M:%S GMT", clock.gmtime(seconds))
+    # With hyphens, as mochiweb writes dates in cookies, and in English, whatever the program's locale is.
+    date = formatdate(seconds, usegmt=True)
+    return f"{date[:7]}-{date[8:11]}-{date[12:]}"

@@ -6,10 +6,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.replicator.endpoints import End, parse_end
+from couchmodel._embedded.settings import NODE
 from couchmodel._replication.filters import filter_code
 from couchmodel._replication.options import ReplicationOptions, parse_options, replication_id
 from couchmodel._replication.peer import Peer
@@ -18,9 +19,7 @@ from couchmodel._retry import Backoff
 from couchmodel._wire.users import User
 from couchmodel.errors import CouchModelError, NotFoundError, ResponseError, UnauthorizedError
 
-__all__ = ["NODE", "Job", "ReplicationRequest", "format_time", "parse_replication_request"]
-
-NODE: Final = "couchmodel@127.0.0.1"
+__all__ = ["Job", "ReplicationRequest", "format_time", "parse_replication_request"]
 
 _numbers = itertools.count(1)
 

@@ -156,6 +156,7 @@ def note_deleted(document: DocumentModel) -> None:
     """Record that the document and its attachments were deleted."""
     state.set_rev(document, None)
     state.set_stored_body(document, None)
+    state.forget_unanswered(document)
     for name in form_of(type(document)).attachments:
         vars(document)[name] = None
 
@@ -213,8 +214,8 @@ def adopt_values(document: M, other: M) -> None:
     state.copy_files(other, document)
 
 
-def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> bytes | None:
-    """Return the text of a deletion that keeps the type, so that feeds of a type see it; None without a type.
+def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> bytes:
+    """Return the text of the deletion of a document. It keeps the type, so that feeds of a type see it.
 
     For a model of :class:`SoftDelete` it keeps all that is stored, and has the remarks. Raises DocumentError for
     remarks that are no JSON.
@@ -228,9 +229,8 @@ def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> by
             return encode({**own, **kept, **own})
         except DocumentError as error:
             raise _unstorable_error(document, f"its deletion has remarks that are no JSON: {error}") from None
-    if document.__declared__.type is None:
-        return None
-    return encode({**_own_members(document), "_deleted": True})
+    own = {"_id": document.id, "_rev": document.rev} if document.__declared__.type is None else _own_members(document)
+    return encode({**own, "_deleted": True})
 
 
 def settle_id(document: DocumentModel) -> None:

@@ -1,5 +1,6 @@
-"""Copies of documents that are documents of their own."""
+"""Copies of documents: as documents of their own, and as what they were before a change."""
 
+from copy import deepcopy
 from typing import TypeVar
 
 from couchmodel._model.codec import codec
@@ -7,7 +8,7 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel.errors import ConfigurationError
 
-__all__ = ["duplicate"]
+__all__ = ["duplicate", "snapshot"]
 
 M = TypeVar("M", bound=DocumentModel)
 
@@ -30,4 +31,18 @@ def duplicate(document: M, id: str | None) -> M:
         raise ConfigurationError(f"{type(document).__name__} makes no ids: say which, as in duplicate(id=…)")
     copy.__pydantic_fields_set__.discard("id")
     state.set_id(copy, fields["id"].get_default(call_default_factory=True, validated_data=vars(copy)))
+    return copy
+
+
+def snapshot(document: M) -> M:
+    """Return a copy of a document that keeps its values while the document is changed.
+
+    Private attributes are shared, and cached properties are left out: they may hold what cannot be copied, such as a
+    lock or a connection.
+    """
+    copy = document.model_copy()
+    values = {name: value for name, value in vars(copy).items() if name in type(document).__pydantic_fields__}
+    values, extra = deepcopy((values, copy.__pydantic_extra__))
+    object.__setattr__(copy, "__dict__", values)
+    object.__setattr__(copy, "__pydantic_extra__", extra)
     return copy

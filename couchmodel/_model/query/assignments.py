@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
+from couchmodel._model.codec.duplicates import snapshot
 from couchmodel._model.codec.forms import write_key
 from couchmodel._model.query.selector import check_root
 from couchmodel._model.schema.annotations import fields_of, stored_name
@@ -57,7 +58,7 @@ def assign(document: DocumentModel, assignments: Iterable[Assignment]) -> None:
 
 def _assign_all(document: DocumentModel, values: Sequence[tuple[tuple[str, ...], Any]]) -> None:
     # A deep copy, so that the document is as it was if a later value does not fit.
-    changed = document.model_copy(deep=True)
+    changed = snapshot(document)
     if len(values) > 1:  # a rule of the whole model may hold only when all of them are assigned
         for names, value in values:
             _assign_one(document, changed, names, value, is_last=False)

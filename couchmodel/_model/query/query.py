@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final, Generic, Literal, Self, TypeVar, cast, overload
+from typing import Any, Final, Generic, Literal, Self, TypeVar, cast, get_args, overload
 
 from pydantic import BaseModel
 
@@ -77,6 +77,10 @@ class Query(Generic[T]):
     links: tuple[LinkExpression[Any], ...] = ()
     on_invalid: OnInvalid = "raise"
     errors: list[DocumentError] = field(default_factory=list, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.on_invalid not in get_args(OnInvalid):
+            raise QueryError(f"on_invalid is 'raise', 'skip' or 'collect', not {self.on_invalid!r}")
 
     # --- other queries
 

@@ -3,14 +3,14 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from couchmodel._model.store.chunks import CHUNK
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
 from couchmodel.engine._io.rows import Rows, document_text
 from couchmodel.engine.bulk import row_error, write_in_batches
-from couchmodel.errors import BulkError, CouchModelError
+from couchmodel.errors import BulkError, ConfigurationError, CouchModelError
 
 __all__ = [
     "BulkResult",
@@ -21,6 +21,7 @@ __all__ = [
     "Progress",
     "Refused",
     "SaveReport",
+    "check_on_error",
     "delete_rows",
     "document_bodies",
     "in_order",
@@ -29,6 +30,13 @@ __all__ = [
 M = TypeVar("M")
 
 OnError = Literal["raise", "collect"]
+
+
+def check_on_error(on_error: object) -> None:
+    """Raise ConfigurationError for another value than those of ``OnError``."""
+    if on_error not in get_args(OnError):
+        raise ConfigurationError(f"on_error is 'raise' or 'collect', not {on_error!r}")
+
 
 OnProgress = Callable[[int], object]
 """A function that is told how many documents are done: stored, deleted, unchanged or refused."""

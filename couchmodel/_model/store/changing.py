@@ -82,6 +82,8 @@ class ChangingDocuments(ManyDocuments[M]):
         position = Position(self.database, self.model.__declared__.type, name)
         try:
             start = await position.read()
+            if start is None and since == "now":
+                start = await position.begin_now()
         except NotFoundError as error:
             raise self._with_hint(error) from None
         feed = self.changes(since=start or since, live=live, on_invalid=on_invalid)

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from couchmodel._model.query.back_links import BackLink, back_links_of
 from couchmodel._model.schema.base import DocumentModel
+from couchmodel._model.store.hooked import call_verb
 from couchmodel.errors import DocumentError
 
 __all__ = ["delete_linked"]
@@ -60,7 +61,7 @@ async def delete_linked(repository: Repository, model: type[DocumentModel], id: 
         for each in waiting[:0:-1]:
             document = await each.repository.get_or_none(each.id)
             if document is not None:  # somebody else may have deleted it
-                await each.repository.delete(document)
+                await call_verb("delete", document, each.repository)
     finally:
         _settled.reset(token)
 

@@ -18,7 +18,7 @@ from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk import Refused
 from couchmodel._model.store.edits import add_merge, save_merged
-from couchmodel._model.store.hooked import prepare, run_hooks
+from couchmodel._model.store.hooked import call_verb, prepare, restore_all, run_hooks
 from couchmodel._model.store.overwriting import save_over
 from couchmodel._model.store.revisions.basis import Basis
 from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, Sent, send_write, settle_write
@@ -96,7 +96,7 @@ class StoredDocuments(Generic[M]):
         if found is not None:
             return found
         try:
-            await self.save(document)
+            await call_verb("save", document, self)
         except ConflictError:
             return await self.get(document.id)
         return document
@@ -125,8 +125,14 @@ class StoredDocuments(Generic[M]):
             self._check_repository(document)
             self._path_of(document)
             return await save_over(self, document)
-        await self._prepare(document)
-        return await self.send(document)
+        rev = document.rev
+        before = await self._prepare(document)
+        try:
+            return await self.send(document)
+        except DocumentError:
+            if document.rev == rev:  # nothing was stored
+                restore_all([(document, before)])
+            raise
 
     async def send(self, document: M, body: bytes | None = None) -> SaveResult:
         """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
@@ -143,9 +149,11 @@ class StoredDocuments(Generic[M]):
         await self._prepare(document)
         return await self._send_once(document)
 
-    async def _prepare(self, document: M) -> None:
+    async def _prepare(self, document: M) -> M | None:
+        """Run the hooks before a save, and return a copy of the document as it was before; None if no hook ran."""
         await self._load_bases([document])
-        await prepare(document)
+        copy: M | None = await prepare(document)
+        return copy
 
     async def _send_once(self, document: M, body: bytes | None = None) -> SaveResult:
         path = self._path_of(document)

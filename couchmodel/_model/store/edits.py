@@ -1,7 +1,7 @@
 """Edits: read a document, change it, and save it. What others have changed meanwhile is merged."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -13,10 +13,11 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import changed_fields
 from couchmodel._model.codec.three_way import UNKNOWN, Side, merge_documents
 from couchmodel._model.schema import state
+from couchmodel._model.store.hooked import call_verb, overrides
 from couchmodel._retry import Backoff
 from couchmodel.errors import ConfigurationError, ConflictError, DocumentError
 
-__all__ = ["Turn", "add_merge", "refused_merge", "save_merged"]
+__all__ = ["Turn", "add_merge", "refused_merge", "save_edited", "save_merged"]
 
 _ATTEMPTS: Final = 30
 """How often a save is tried that others come before."""
@@ -72,8 +73,15 @@ def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
     return merged
 
 
-async def save_merged(saver: _Saver[R_co], document: Any) -> R_co:
-    """Store a document, and return what the save returns.
+async def save_edited(saver: _Saver[Any], document: Any) -> Any:
+    """Store a document as :func:`save_merged` does, by the ``save`` of its class if that has its own."""
+    if overrides(type(document), "save"):
+        return await save_merged(saver, document, lambda each: call_verb("save", each, saver))
+    return await save_merged(saver, document)
+
+
+async def save_merged(saver: _Saver[R_co], document: Any, save: Callable[[Any], Awaitable[R_co]] | None = None) -> R_co:
+    """Store a document, by ``save`` if that is given, and return what the save returns.
 
     If others have stored another revision meanwhile, merge with it and try again.
 
@@ -81,11 +89,12 @@ async def save_merged(saver: _Saver[R_co], document: Any) -> R_co:
     does not fit its model.
     """
     clock = asyncio.get_running_loop().time
+    save = save or saver.save_once
     attempt = 0
     while True:
         attempt, begun = attempt + 1, clock()
         try:
-            return await saver.save_once(document)
+            return await save(document)
         except ConflictError as error:
             # The wait comes before the read, so that what is merged is not old again when it is sent.
             if attempt > 1:
@@ -94,6 +103,13 @@ async def save_merged(saver: _Saver[R_co], document: Any) -> R_co:
             if conflict.fields or conflict.theirs is None or conflict.base is None or attempt == _ATTEMPTS:
                 raise conflict from None
             _rebase(document, conflict)
+        except DocumentError as error:
+            if attempt == 1:
+                raise
+            said = (
+                f"{error}\n  it was merged with what others have stored meanwhile, and nothing is stored of the merge"
+            )
+            raise DocumentError(said, model=error.model, document_id=error.document_id, errors=error.errors) from error
 
 
 def _rebase(document: Any, error: ConflictError) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.changes import is_changed
+from couchmodel._model.codec.duplicates import snapshot
+from couchmodel._model.schema import state
 from couchmodel._model.schema.hooks import hooks_of, run_hooks
 
-__all__ = ["has_hooks", "overrides", "prepare", "restore_all", "run_before", "run_hooks"]
+__all__ = ["call_verb", "has_hooks", "overrides", "prepare", "restore_all", "run_before", "run_hooks"]
 
 
 async def prepare(document: Any) -> Any:
@@ -25,7 +27,7 @@ async def run_before(document: Any, *events: str) -> Any:
     """Run the hooks of events that come before a write, and return as :func:`prepare` does."""
     if not has_hooks([type(document)], *events):
         return None
-    before = document.model_copy(deep=True)
+    before = snapshot(document)
     try:
         for event in events:
             await run_hooks(document, event)
@@ -45,6 +47,23 @@ def restore_all(documents: Iterable[tuple[Any, Any]]) -> None:
 def has_hooks(models: Iterable[type], *events: str) -> bool:
     """Return True if one of the models has a hook of one of the events."""
     return any(hooks_of(model, event) for model in models for event in events)
+
+
+async def call_verb(verb: str, document: Any, repository: Any, **remarks: Any) -> None:
+    """Save or delete a document by the method of its class, if that has its own, else by the repository.
+
+    The document belongs to the repository from then on, unless it is refused.
+    """
+    if not overrides(type(document), verb):
+        await getattr(repository, verb)(document, **remarks)
+        return
+    before = state.repository(document)
+    state.set_repository(document, repository)
+    try:
+        await getattr(document, verb)(**remarks)
+    except BaseException:
+        state.set_repository(document, before)
+        raise
 
 
 def overrides(model: type, verb: str) -> bool:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from couchmodel._model.attachments.inline import InlineFiles
@@ -17,6 +18,7 @@ from couchmodel._model.store.bulk import (
     Progress,
     Refused,
     SaveReport,
+    check_on_error,
     in_order,
 )
 from couchmodel._model.store.chunks import (
@@ -28,8 +30,8 @@ from couchmodel._model.store.chunks import (
     require_iterable,
 )
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
-from couchmodel._model.store.writes import DocumentWrites
-from couchmodel._wire.messages import EMPTY, encode
+from couchmodel._model.store.writes import DocumentWrites, deletion_left
+from couchmodel._wire.messages import EMPTY
 from couchmodel._wire.turns import give_turn, turn_is_due
 from couchmodel.errors import (
     ConfigurationError,
@@ -96,6 +98,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         Raises ConfigurationError if an object comes twice, before its chunk is sent.
         """
         require_iterable("save_all", documents)
+        check_on_error(on_error)
         report: SaveReport[M] = SaveReport()
         seen, progress = set[int](), Progress(on_progress)
         async with aclosing(keep_collections(documents, _size_of)) as chunks:
@@ -128,6 +131,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         Documents of a class that has its own ``delete`` are deleted by it, one by one.
         """
         require_iterable("delete_all", documents)
+        check_on_error(on_error)
         self._check_remarks(self.model, remarks)
         report: DeleteReport[M] = DeleteReport()
         seen, progress = set[int](), Progress(on_progress)
@@ -249,17 +253,17 @@ class ManyDocuments(DocumentWrites[M], ABC):
         await self._load_bases(each for each in ready if each.__keeps_deleted__)
         for document in ready:
             try:
-                rev = self._revision_to_delete(document)
+                rev, body = self._revision_to_delete(document), codec.tombstone(document, remarks)
                 await self._delete_linked(type(document), document.id, rev)
             except CouchModelError as error:
                 refused.append((document, error))
             else:
-                body = codec.tombstone(document, remarks) or encode({"_id": document.id, "_rev": rev, "_deleted": True})
                 doomed.append((document, body))
         progress.add(len(refused))
-        refused += await self._write_many(doomed, progress, self._note_deleted_row)
+        refused += await self._write_many(doomed, progress, self._note_deleted_row, partial(deletion_left, remarks))
         await self._run_after("after_delete", doomed, refused)
-        refused += await self._write_by_class("delete", [each for each in documents if type(each) in single], progress)
+        by_class = [each for each in documents if type(each) in single]
+        refused += await self._write_by_class("delete", by_class, progress, remarks)
         return in_order(refused, documents)
 
     async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:

@@ -9,6 +9,7 @@ from couchmodel._model.codec import codec
 from couchmodel._model.codec.forms import form_of
 from couchmodel._model.query.indexes import advise_index
 from couchmodel._model.query.query import Query
+from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
@@ -20,7 +21,7 @@ from couchmodel._model.store.bulk import (
 )
 from couchmodel._model.store.changing import ChangingDocuments
 from couchmodel._model.store.delete_rules import delete_linked
-from couchmodel._model.store.edits import Turn, refused_merge, save_merged
+from couchmodel._model.store.edits import Turn, refused_merge, save_edited
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
 from couchmodel._model.store.migration import MigrationReport, migrate
@@ -29,8 +30,11 @@ from couchmodel._model.store.revisions.conflicts import conflict_versions, confl
 from couchmodel._model.store.revisions.doubt import send_deletion
 from couchmodel._model.store.revisions.old import old_bodies
 from couchmodel._model.store.strictness import is_strict, strict_body
+from couchmodel._model.store.writes import deletion_left
 from couchmodel._model.views.bound import BoundView
 from couchmodel._wire.messages import EMPTY, Request, document_path, encode
+from couchmodel._wire.reasons import NO_DATABASE
+from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, may_be_carried_out
 from couchmodel.engine._io.parameters import encode_params
 from couchmodel.engine._io.rows import Rows
 from couchmodel.engine.database import find_rows
@@ -77,16 +81,32 @@ class Repository(ChangingDocuments[M]):
         await run_before(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
         await delete_linked(self, type(document), document.id, rev)
-        query = {"rev": rev} if tombstone is None else EMPTY
-        request = Request("DELETE" if tombstone is None else "PUT", path, query, body=tombstone)
+        is_bare = document.__declared__.type is None and not document.__keeps_deleted__
+        request = Request("DELETE", path, {"rev": rev}) if is_bare else Request("PUT", path, body=tombstone)
         try:
             await send_deletion(self, document, request)
-        except ConflictError as error:
-            raise await self.complete_conflict(error, document) from None
-        except NotFoundError as error:
-            raise self._with_hint(error) from None
+        except NO_ANSWER_ERRORS as error:
+            if may_be_carried_out(error):
+                state.note_unanswered(document, tombstone)
+            raise
+        except (ConflictError, NotFoundError) as error:
+            await self._settle_deletion(document, remarks, error)
         codec.note_deleted(document)
         await run_hooks(document, "after_delete")
+
+    async def _settle_deletion(
+        self, document: M, remarks: Mapping[str, Any], error: ConflictError | NotFoundError
+    ) -> None:
+        """Return if an earlier attempt, or another one now, has deleted a document. Else raise the error."""
+        if isinstance(error, NotFoundError) and error.reason == NO_DATABASE:
+            raise self._with_hint(error) from None
+        if not await self._settle_own([(document, error)], self._note_deleted_row, partial(deletion_left, remarks)):
+            return
+        if isinstance(error, ConflictError):
+            await self.complete_conflict(error, document)
+            if error.theirs is None:
+                raise NotFoundError("deleted", method=error.method, path=error.path) from None
+        raise error from None
 
     async def delete_each(
         self, stubs: Sequence[JSONObject], remarks: Mapping[str, Any] = EMPTY
@@ -138,7 +158,7 @@ class Repository(ChangingDocuments[M]):
             if document.rev is None:  # it was deleted in the block
                 return
             try:
-                await save_merged(self, document)
+                await save_edited(self, document)
             except DocumentError as error:
                 raise (error if document.rev == rev else refused_merge(error)) from None
 

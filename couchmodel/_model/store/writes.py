@@ -1,19 +1,19 @@
 """Writes of many documents of a model, and what becomes of each of them."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.store.bulk import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
-from couchmodel._model.store.hooked import has_hooks, run_hooks
+from couchmodel._model.store.hooked import call_verb, has_hooks, run_hooks
 from couchmodel._model.store.revisions.basis import Basis
 from couchmodel._model.store.revisions.doubt import find_own
 from couchmodel._model.store.settled_rows import Accepted, settle_accepted
-from couchmodel._wire.messages import encode
+from couchmodel._wire.messages import EMPTY, decode, encode
 from couchmodel.engine._io.lost_answers import NO_ANSWER_ERRORS, find_own_writes, may_be_carried_out
 from couchmodel.engine.bulk import write_in_batches
 from couchmodel.errors import (
@@ -26,9 +26,11 @@ from couchmodel.errors import (
 )
 from couchmodel.types import BulkRow
 
-__all__ = ["DocumentWrites"]
+__all__ = ["DocumentWrites", "deletion_left"]
 
 M = TypeVar("M", bound=DocumentModel)
+
+NoteRow = Callable[[BulkRow, M, bytes], CouchModelError | None]
 
 
 class DocumentWrites(StoredDocuments[M]):
@@ -64,12 +66,14 @@ class DocumentWrites(StoredDocuments[M]):
         self,
         sent: Sequence[tuple[M, bytes]],
         progress: Progress | None = None,
-        note_row: Callable[[BulkRow, M, bytes], CouchModelError | None] | None = None,
+        note_row: NoteRow[M] | None = None,
+        body_of: Callable[[M], bytes | None] = codec.body_to_send,
     ) -> Refused[M]:
         """Send documents with their texts, and return those that were refused.
 
         ``note_row`` records CouchDB's row for a document, and returns the error if there is one. A write of an earlier
-        attempt that got no answer, but was carried out, is recognized.
+        attempt that got no answer, but was carried out, is recognized. ``body_of`` returns the text that is to be sent
+        after that, if any.
         """
         note_row, progress = note_row or self._note_row, progress or Progress()
         refused: Refused[M] = []
@@ -97,48 +101,56 @@ class DocumentWrites(StoredDocuments[M]):
             refused += settled
             failed = {id(document) for document, _ in settled}
             progress.accepted += [each.document for each in accepted if id(each.document) not in failed]
-        return await self._settle_own(refused, note_row)
+        return await self._settle_own(refused, note_row, body_of)
 
     async def _settle_own(
-        self, refused: Refused[M], note_row: Callable[[BulkRow, M, bytes], CouchModelError | None]
+        self, refused: Refused[M], note_row: NoteRow[M], body_of: Callable[[M], bytes | None]
     ) -> Refused[M]:
-        """Record what earlier attempts have stored, save what has changed since, and return the others."""
-        conflicts = [document for document, error in refused if isinstance(error, ConflictError)]
+        """Record what earlier attempts have stored or deleted, write what is left to write, and return the others."""
+        conflicts = [document for document, error in refused if isinstance(error, (ConflictError, NotFoundError))]
         tried = [(document, body) for document in conflicts for body in state.unanswered_bodies(document)]
         if not tried:
             return refused
         found = await find_own_writes(self.session, self.path, [body for _, body in tried])
         own: set[int] = set()
-        changed: list[tuple[M, bytes]] = []
         for (document, body), rev in zip(tried, found, strict=True):
             if rev is not None and id(document) not in own:
                 own.add(id(document))
-                note_row({"id": document.id, "ok": True, "rev": rev}, document, body)
-                if document.rev is not None and (rest := codec.body_to_send(document)) is not None:
-                    changed.append((document, rest))
+                self._note_own(document, body, rev)
         for document in conflicts:
-            if id(document) not in own and await self._find_below(document):
+            if id(document) not in own and (below := await find_own(self, document)) is not None:
                 own.add(id(document))
-                if (rest := codec.body_to_send(document)) is not None:
-                    changed.append((document, rest))
+                self._note_own(document, encode(below[0].stored), below[0].rev)
+        rest = [(document, body_of(document)) for document in conflicts if id(document) in own]
+        changed = [(document, body) for document, body in rest if body is not None]
         left = [(document, error) for document, error in refused if id(document) not in own]
-        return left + await self._write_many(changed) if changed else left
+        return left + await self._write_many(changed, None, note_row, body_of) if changed else left
 
-    async def _find_below(self, document: M) -> bool:
-        """Return True if an earlier attempt is stored below later changes of others, and record it."""
-        found = await find_own(self, document)
-        if found is None:
-            return False
-        self.note_saved(document, encode(found[0].stored), found[0].rev)
-        return True
+    def _note_own(self, document: M, body: bytes, rev: str) -> None:
+        """Record an earlier attempt that was carried out. It may have been a save or a deletion."""
+        if decode(body).get("_deleted"):
+            codec.note_deleted(document)
+        else:
+            self.note_saved(document, body, rev)
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
-        """Run the hooks of an event for the documents that were sent and not refused."""
-        if has_hooks({type(document) for document, _ in sent}, event):
-            failed = {id(document) for document, _ in refused}
-            for document, _ in sent:
-                if id(document) not in failed:
+        """Run the hooks of an event for the documents that were sent and not refused.
+
+        They are stored or deleted by now, so one whose hook raises keeps no other from its hook. The first error is
+        raised at the end.
+        """
+        if not has_hooks({type(document) for document, _ in sent}, event):
+            return
+        failed = {id(document) for document, _ in refused}
+        errors: list[Exception] = []
+        for document, _ in sent:
+            if id(document) not in failed:
+                try:
                     await run_hooks(document, event)
+                except Exception as error:  # noqa: BLE001 - it is raised below
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
         """Save documents with their files, each by a request of its own, and return those that were refused."""
@@ -154,18 +166,22 @@ class DocumentWrites(StoredDocuments[M]):
             progress.add(1)
         return refused
 
-    async def _write_by_class(self, verb: str, documents: Sequence[M], progress: Progress) -> Refused[M]:
+    async def _write_by_class(
+        self, verb: str, documents: Sequence[M], progress: Progress, remarks: Mapping[str, Any] = EMPTY
+    ) -> Refused[M]:
         """Save or delete documents by the method of their class, and return those that were refused."""
         refused: Refused[M] = []
         for document in documents:
-            repository = state.repository(document)
-            state.set_repository(document, self)
             try:
-                await getattr(document, verb)()
-            except BaseException as error:
-                state.set_repository(document, repository)
-                if not isinstance(error, CouchModelError) or isinstance(error, TransportError):
-                    raise
+                await call_verb(verb, document, self, **remarks)
+            except TransportError:
+                raise
+            except CouchModelError as error:
                 refused.append((document, error))
             progress.add(1)
         return refused
+
+
+def deletion_left(remarks: Mapping[str, Any], document: DocumentModel) -> bytes | None:
+    """Return the text of the deletion of a document; None if it is deleted by now."""
+    return None if document.rev is None else codec.tombstone(document, remarks)

@@ -71,11 +71,12 @@ class Session:
     async def json(self, request: Request) -> Any:
         """Send a request and return the decoded JSON of its answer. Raises ProtocolError if that is not JSON.
 
-        The answer to a write has the member ``accepted`` if its status is 202, as the rows of a bulk write have it.
+        The answer to the write of a document has the member ``accepted`` if its status is 202, as the rows of a bulk
+        write have it.
         """
         response = await self.send(request)
         answer = decode_answer(request, response)
-        if response.status == 202 and isinstance(answer, dict):
+        if response.status == 202 and isinstance(answer, dict) and "rev" in answer:
             answer["accepted"] = True
         return answer
 

@@ -38,7 +38,13 @@ __all__ = ["PROBLEM_TYPE", "FieldProblem", "Problem", "ProblemError", "field_err
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
-_PHRASES: Final = {each.value: each.phrase for each in HTTPStatus}
+_PHRASES: Final = {
+    **{each.value: each.phrase for each in HTTPStatus},
+    # The names of RFC 9110, which Python has from 3.13 on.
+    413: "Content Too Large",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 _SPOKEN: Final = (
     BadRequestError,

@@ -13,7 +13,7 @@ function show(html, { keepFile = null } = {}) {
   main.replaceChildren(...fresh.childNodes);
   document.querySelector("header").replaceWith(page.querySelector("header"));
   if (keepFile?.files.length) restoreFile(keepFile);
-  const focused = id && document.getElementById(id);
+  const focused = id ? document.getElementById(id) : null;
   focused?.focus({ preventScroll: true });
   if (focused?.matches('[type="search"]')) {
     focused.value = value;

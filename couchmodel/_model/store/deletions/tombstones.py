@@ -1,6 +1,6 @@
 """Tombstones that keep the document they delete: read from the feed of changes, and stored again as documents."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -8,10 +8,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from couchmodel._model.query.selector import all_of
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
-from couchmodel._model.store.feeds.changes import OnInvalid, load_deleted
+from couchmodel._model.store.feeds.changes import OnInvalid, check_on_invalid, load_deleted
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database, Session
-from couchmodel.engine._io.downloads import open_attachment
+from couchmodel.engine._io.downloads import attachment_pieces
 from couchmodel.engine._io.uploads import Upload
 from couchmodel.engine.attachment import attachment_path
 from couchmodel.engine.multipart import write_document
@@ -51,18 +51,32 @@ class Tombstone(Generic[M_co]):
 
 async def read_tombstones(source: DocumentSource, on_invalid: OnInvalid) -> AsyncGenerator[Tombstone[Any], None]:
     """Yield the tombstones of a model's documents. The whole feed of changes is read."""
+    check_on_invalid(on_invalid)
     selector = all_of({"_deleted": True, REMARKS_MEMBER: {"$exists": True}}, source.kind)
     async with aclosing(source.database.changes(selector=selector, include_docs=True)) as feed:
         async for event in feed:
             stored = event.get("doc") or {}
             try:
                 document = load_deleted(source, stored)
+                remarks = _remarks_of(source, stored)
             except DocumentError:
                 if on_invalid == "raise":
                     raise
                 continue
             if document is not None:
-                yield Tombstone(event.id, event.rev, document, dict(stored[REMARKS_MEMBER] or {}))
+                yield Tombstone(event.id, event.rev, document, remarks)
+
+
+def _remarks_of(source: DocumentSource, stored: JSONObject) -> dict[str, Any]:
+    """Return the remarks of a tombstone. Raises DocumentError if another program has written something else there."""
+    remarks = stored.get(REMARKS_MEMBER) or {}
+    if isinstance(remarks, dict):
+        return remarks
+    model, id = source.model.__name__, str(stored.get("_id"))
+    said = f"its {REMARKS_MEMBER} are {remarks!r}, and no object"
+    raise DocumentError(
+        f"the tombstone of {model} {id!r} cannot be read: {said}", model=model, document_id=id, errors=[]
+    )
 
 
 async def restore_document(source: DocumentSource, id: str) -> None:
@@ -79,7 +93,7 @@ async def restore_document(source: DocumentSource, id: str) -> None:
     stubs: Mapping[str, JSONObject] = tombstone.get("_attachments", {})
     rev = tombstone["_rev"]
     uploads = {
-        name: Upload(_download(session, attachment_path(path, name), rev), stub["content_type"], stub["length"])
+        name: Upload(attachment_pieces(session, attachment_path(path, name), rev), stub["content_type"], stub["length"])
         for name, stub in stubs.items()
     }
     try:
@@ -107,11 +121,3 @@ def _not_deleted(id: str) -> ConflictError:
     error = ConflictError(f"{id!r} is not deleted, so it cannot be restored: load it with get()")
     error.document_id = id
     return error
-
-
-async def _download(session: Session, path: tuple[str, ...], rev: str) -> AsyncIterator[bytes]:
-    download = await open_attachment(session, path, rev=rev)
-    if download is not None:
-        async with aclosing(download.pieces()) as pieces:
-            async for piece in pieces:
-                yield piece

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, Self, TypeVar, get_args
 
 from couchmodel._model.codec import codec
 from couchmodel._model.schema.base import DocumentModel
@@ -14,7 +14,7 @@ from couchmodel.engine.change_events import BaseChangeEvent
 from couchmodel.errors import DocumentError, NotFoundError, QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["Change", "ChangeFeed", "OnInvalid", "load_deleted", "open_feed"]
+__all__ = ["Change", "ChangeFeed", "OnInvalid", "check_on_invalid", "load_deleted", "open_feed"]
 
 M = TypeVar("M", bound=DocumentModel)
 M_co = TypeVar("M_co", bound=DocumentModel, covariant=True)
@@ -150,9 +150,14 @@ def open_feed(
     """Return the feed of the documents that match a selector. Raises QueryError for a ``since`` that is no text."""
     if not isinstance(since, str) or not since:
         raise QueryError(f"since is the sequence of a change, as in since=change.seq, or 'now', not {since!r}")
-    if on_invalid not in ("raise", "skip"):
-        raise QueryError(f"on_invalid is 'raise' or 'skip', not {on_invalid!r}")
+    check_on_invalid(on_invalid)
     params: JSONObject = {"since": since, "feed": "continuous" if live else "normal"}
     if selector:
         params["selector"] = selector
     return ChangeFeed(source, params, on_invalid, explain)
+
+
+def check_on_invalid(on_invalid: object) -> None:
+    """Raise QueryError for another value than those of ``OnInvalid``."""
+    if on_invalid not in get_args(OnInvalid):
+        raise QueryError(f"on_invalid is 'raise' or 'skip', not {on_invalid!r}")

@@ -41,6 +41,16 @@ class Position:
         found: Any = stored.get("seq")
         return found if isinstance(found, str) else None
 
+    async def begin_now(self) -> str:
+        """Store the sequence of the last change of the database, and return it.
+
+        Without this, a consumer that was stopped before its first change would miss the changes until the next start.
+        """
+        answer = await self._database.session.get((*self._database.path, "_changes"), {"since": "now", "limit": "0"})
+        seq: str = answer["last_seq"]
+        await self.write(seq)
+        return seq
+
     async def write(self, seq: str) -> None:
         """Store a sequence.
 

@@ -8,7 +8,7 @@ others have stored another write of the same document. Then there is a fork, whi
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple, get_args
 from weakref import WeakKeyDictionary
@@ -36,6 +36,7 @@ from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
     CouchModelError,
+    NotFoundError,
     PreconditionFailedError,
     TransportError,
 )
@@ -64,7 +65,7 @@ _PATIENCE: Final = 0.3
 _PATIENT_WRITES: Final = 10
 """The seconds in which another writer may end a fork: so many, or as long as so many writes take."""
 
-_TRIES: Final = 30
+_TRIES: Final = 100
 """How often a merge is tried while others go on to write."""
 
 _BACKOFF: Final = Backoff(0.02, longest=0.5, jitter=True)
@@ -240,14 +241,14 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
         versions = _versions_since(history, before.rev)
         if sent.rev in versions[1:] or (sent.rev in versions and history.is_deleted(before.rev)):
             await _end_own(source, document, before, history, sent.rev)
-            return
+            continue  # somebody has changed or merged it at the same moment
         if len(versions) < 2 or tries == _TRIES:
             if merges and not is_changed(document):
                 codec.adopt(document, load_version(source, history[versions[0]]))
             return
         if clock() >= deadline:
             tries += 1
-            merges += await _merge(source, document, before, history, versions, sent.rev)
+            merges += await _merge(source, document, before, sent.rev)
         await asyncio.sleep(_BACKOFF.wait(attempt))
 
 
@@ -260,10 +261,8 @@ async def _end_own(source: VersionSource, document: Any, before: Basis, history:
         raise ForkError("Document update conflict.")
 
 
-async def _merge(
-    source: VersionSource, document: Any, before: Basis, history: History, versions: Sequence[str], own: str
-) -> bool:
-    """Merge other versions into the first one. Return False if somebody has stored a further one meanwhile.
+async def _merge(source: VersionSource, document: Any, before: Basis, own: str) -> bool:
+    """Merge the versions into the one that CouchDB shows. Return False if others have stored a further one meanwhile.
 
     A merge is written whatever others do, so where many write, it would mostly make another fork. So the version that
     CouchDB shows is stored again first, which is refused if it is not the last one any more.
@@ -272,23 +271,26 @@ async def _merge(
     raised.
     """
     database, type_field = source.database, source.model.__declared__.type_field
-    body = encode({name: value for name, value in history[versions[0]].items() if name != "_revisions"})
+    path = document_path(database.path, document.id)
     try:
-        answer = await database.session.json(Request("PUT", document_path(database.path, document.id), body=body))
-    except (ConflictError, PreconditionFailedError):
+        shown = await database.session.get(path)
+        answer = await database.session.json(Request("PUT", path, body=encode(shown)))
+    except (ConflictError, NotFoundError, PreconditionFailedError):
         return False
-    shown: str = answer["rev"]
-    history = history.extended(versions[0], shown)
+    history = await read_history(database, document.id)
+    versions = _versions_since(history, before.rev)
+    if len(versions) < 2 or versions[0] != answer["rev"]:
+        return False
+    bases = {} if before.rev is None or before.body is None else {before.rev: decode(before.body)}
     try:
-        bases = {} if before.rev is None or before.body is None else {before.rev: decode(before.body)}
-        await merge_leaves(source, history, [shown, *versions[1:]], bases=bases)
+        await merge_leaves(source, history, versions, bases=bases)
     except ConflictError:
-        if own != versions[0]:  # somebody has changed it already
+        if own != shown["_rev"]:  # somebody has changed it already
             return True
         content = {name: value for name, value in history[versions[1]].items() if name != "_revisions"}
         # Attachments that the own version does not have cannot be stored. The fork stays then, and `resolve` ends it.
         with suppress(PreconditionFailedError):
-            await write_merge(database, history, shown, versions[1:2], content, type_field)
+            await write_merge(database, history, versions[0], versions[1:2], content, type_field)
         before.give_to(document)
         raise ForkError("Document update conflict.") from None
     return True

@@ -22,6 +22,9 @@ __all__ = ["History", "end_version", "read_history", "read_revisions", "write_me
 _ALL_NODES: Final = {"r": "1000"}
 """The parameter that lets a read wait for every node that has the document. A node that is down is not waited for."""
 
+_WRITE_TO_ALL: Final = {"w": "1000"}
+"""The parameter that lets a write wait in the same way."""
+
 _MERGED_INTO: Final = "merged_into"
 
 
@@ -59,14 +62,6 @@ class History:
     def children(self, rev: str | None) -> list[str]:
         """Return the revisions that follow a revision; those without a parent for None."""
         return [each for each, parents in self._parents.items() if (rev in parents if rev else not parents)]
-
-    def extended(self, rev: str, by: str) -> "History":
-        """Return the history after a leaf was stored again, with the same content, as the revision ``by``."""
-        version = self._leaves[rev]
-        start, _, id = by.partition("-")
-        revisions = {"start": int(start), "ids": [id, *version["_revisions"]["ids"]]}
-        others = [leaf for each, leaf in self._leaves.items() if each != rev]
-        return History([{**version, "_rev": by, "_revisions": revisions}, *others])
 
     def held_by(self, rev: str) -> set[str]:
         """Return the revisions whose changes a revision holds, itself among them."""
@@ -130,7 +125,7 @@ async def end_version(database: Database, version: JSONObject, type_field: str) 
 async def _write_revisions(database: Database, documents: Sequence[JSONObject]) -> None:
     """Store revisions under ids that the client has chosen. Whoever has stored another one meanwhile is no conflict."""
     body = encode({"new_edits": False, "docs": documents})
-    rows = await database.session.json(Request("POST", (*database.path, "_bulk_docs"), body=body))
+    rows = await database.session.json(Request("POST", (*database.path, "_bulk_docs"), _WRITE_TO_ALL, body=body))
     for row in rows:
         if "error" in row:
             raise row_error(row, f"/{database.id}/{row.get('id')}")

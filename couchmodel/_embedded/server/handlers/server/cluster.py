@@ -8,9 +8,9 @@ from typing import Final
 
 from couchmodel._embedded.rules.partitions import require_partition
 from couchmodel._embedded.server.exchange import Exchange
-from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_object
 from couchmodel._embedded.server.responses import OK, json_answer
+from couchmodel._embedded.settings import NODE
 from couchmodel._embedded.storage.database import Database
 from couchmodel._wire.messages import Response
 from couchmodel.errors import BadRequestError, UnsupportedError

@@ -6,9 +6,9 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.auth.authentication import Authentication
 from couchmodel._embedded.auth.passwords import PRF
 from couchmodel._embedded.server.exchange import Exchange
-from couchmodel._embedded.server.handlers.server.server import NODE
 from couchmodel._embedded.server.request_body import json_body
 from couchmodel._embedded.server.responses import json_answer
+from couchmodel._embedded.settings import NODE
 from couchmodel._wire.messages import Request, Response
 from couchmodel.errors import (
     BadRequestError,

@@ -20,9 +20,6 @@ __all__ = ["databases_info", "list_databases", "reload_functions", "up", "uuids"
 VERSION: Final = "3.5.0"
 """The version of CouchDB whose semantics the store follows."""
 
-NODE: Final = "couchmodel@127.0.0.1"
-"""The name of the one node."""
-
 
 async def welcome(exchange: Exchange) -> Response:
     """Answer ``GET /`` with the name and the version."""
