@@ -18,7 +18,7 @@ from yarl import URL
 
 from couchmodel._retry import BUSY_STATUSES
 from couchmodel._wire.answers import describe_request
-from couchmodel._wire.messages import EMPTY, Request, Response, request_target
+from couchmodel._wire.messages import EMPTY, JSON_TYPE, Request, Response, request_target
 from couchmodel.errors import (
     ConfigurationError,
     ConnectError,
@@ -265,8 +265,8 @@ class _ResponseStream:
         self._request = request
         self._answer = answer
         self.loop = asyncio.get_running_loop()
-        # The rows of a feed are passed on at once.
-        self._gathers = not is_feed(request)
+        # The rows of a feed are passed on at once. The bytes of an attachment come fast, and a wait would stop them.
+        self._gathers = not is_feed(request) and request.headers.get("accept") == JSON_TYPE
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._answer.content

@@ -5,12 +5,14 @@ from typing import Any
 
 from couchmodel._model.attachments.fields import label_of, settle
 from couchmodel._model.attachments.files import File
-from couchmodel._model.attachments.stubs import set_stubs
+from couchmodel._model.attachments.stubs import set_stubs, stub_of
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import holds_several
 from couchmodel._model.schema.attachments import attachment_fields, owner_of
-from couchmodel._wire.messages import Request, decode, encode
+from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel.engine import Session, Upload
+from couchmodel.engine._io.downloads import attachment_pieces
+from couchmodel.engine.attachment import attachment_path
 from couchmodel.engine.multipart import write_document
 from couchmodel.errors import AttachmentError
 from couchmodel.types import WriteAnswer
@@ -23,11 +25,28 @@ async def prepare_files(document: Any) -> Mapping[str, File | None]:
 
     Raises AttachmentError if a file cannot be read, or if its field does not allow its media type or its size.
     """
+    if document.rev is None:
+        _assign_files_of_original(document)
     files = state.assigned_files(document)
     for name, file in files.items():
         if file is not None:
             await settle(file, document, name)
     return files
+
+
+def _assign_files_of_original(document: Any) -> None:
+    """Assign the attachments of a stored document to a copy that is to be a new one. Their bytes are sent again."""
+    body, repository = state.stored_body(document), state.repository(document)
+    if body is None or repository is None:
+        return
+    original = decode(body)
+    for name, stub in original.get("_attachments", {}).items():
+        owner = owner_of(type(document), name)
+        if owner is None or name in state.assigned_files(document) or not stub_of(document, owner.field_name, name):
+            continue
+        path = attachment_path(document_path(repository.path, original["_id"]), name)
+        content = attachment_pieces(repository.session, path, original["_rev"])
+        state.set_file(document, name, File(content, stub["content_type"]))
 
 
 def check_required(document: Any) -> None:

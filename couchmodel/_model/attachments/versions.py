@@ -6,13 +6,12 @@ bytes of an attachment that comes from one are sent again.
 
 import base64
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import NamedTuple
 
 from couchmodel._model.attachments.merge import is_same_stub
 from couchmodel._model.schema.attachments import owner_of
 from couchmodel.engine import Session
-from couchmodel.engine._io.downloads import open_attachment
+from couchmodel.engine._io.downloads import attachment_pieces
 from couchmodel.engine.attachment import attachment_path
 from couchmodel.types import JSONObject
 
@@ -71,12 +70,7 @@ async def stubs_to_send(
 
 
 async def _load_inline(session: Session, path: tuple[str, ...], attachment: VersionAttachment) -> JSONObject:
-    content = bytearray()
-    download = await open_attachment(session, path, rev=attachment.rev, resume=True)
-    if download is not None:
-        async with aclosing(download.pieces()) as pieces:
-            async for piece in pieces:
-                content += piece
+    content = b"".join([piece async for piece in attachment_pieces(session, path, attachment.rev)])
     return {"content_type": attachment.stub["content_type"], "data": base64.b64encode(content).decode()}
 
 

@@ -10,7 +10,7 @@ from couchmodel.engine._io.session import Session
 from couchmodel.engine._io.stream_digest import StreamDigest
 from couchmodel.errors import ConfigurationError, ProtocolError, RangeNotSatisfiableError
 
-__all__ = ["Download", "open_attachment"]
+__all__ = ["Download", "attachment_pieces", "open_attachment"]
 
 
 class Download:
@@ -131,6 +131,15 @@ async def open_attachment(
     if resume and response.stream is not None:
         response.stream = ResumedStream(session, request, response, response.stream).pieces()
     return Download(path, response, start, stop)
+
+
+async def attachment_pieces(session: Session, path: tuple[str, ...], rev: str) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of an attachment of a revision. Raises NotFoundError; ProtocolError if they arrive otherwise."""
+    download = await open_attachment(session, path, rev=rev, resume=True)
+    if download is not None:
+        async with aclosing(download.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 def _range_header(start: int, stop: int | None) -> str:

@@ -2,12 +2,13 @@
 
 import asyncio
 import io
+import secrets
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from couchmodel import AttachmentError, ConflictError, File, NotFoundError
+from couchmodel import AttachmentError, ConflictError, Connection, File, NotFoundError, Repository
 from couchmodel.engine import Database
 from tests.model.attachments.pictures import JPEG, PNG, TEXT, Exif, Picture, failing, in_pieces
 
@@ -220,6 +221,24 @@ async def test_a_cancelled_save_stores_all_or_nothing(pictures: type[Picture]) -
         stored = await pictures.get_or_none(pie.id)
         if stored is not None:
             assert (await stored.image.fetch(), await stored.notes.fetch()) == (LARGE, TEXT)
+
+
+async def test_a_copy_takes_its_files_along(pie: Picture, pictures: type[Picture], couch: Connection) -> None:
+    pie.image, pie.notes, pie.sizes["s"] = File(LARGE), TEXT, File(PNG)
+    await pie.save()
+    pie = await pictures.get("pie")
+    cake = pie.model_copy(update={"id": "cake", "rev": None})
+    cake.notes = "changed"
+    del cake.sizes["s"]
+    await cake.save()
+    again = await pictures.get("cake")
+    assert (again.image.revpos, list(again.sizes), await again.notes.fetch()) == (1, [], "changed")
+    assert await again.image.fetch() == LARGE
+    await pie.image.save(JPEG)
+    other = Repository(Picture, await couch.create(f"test-{secrets.token_hex(6)}"))
+    await other.save(again.model_copy(update={"rev": None}))
+    assert await (await other.get("cake")).image.fetch() == LARGE
+    await other.database.delete()
 
 
 async def test_a_deleted_document_has_no_files(pictures: type[Picture]) -> None:

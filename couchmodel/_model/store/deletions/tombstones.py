@@ -1,6 +1,6 @@
 """Tombstones that keep the document they delete: read from the feed of changes, and stored again as documents."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +11,7 @@ from couchmodel._model.schema.members.tombstones import REMARKS_MEMBER
 from couchmodel._model.store.feeds.changes import OnInvalid, check_on_invalid, load_deleted
 from couchmodel._wire.messages import Request, document_path, encode
 from couchmodel.engine import Database, Session
-from couchmodel.engine._io.downloads import open_attachment
+from couchmodel.engine._io.downloads import attachment_pieces
 from couchmodel.engine._io.uploads import Upload
 from couchmodel.engine.attachment import attachment_path
 from couchmodel.engine.multipart import write_document
@@ -93,7 +93,7 @@ async def restore_document(source: DocumentSource, id: str) -> None:
     stubs: Mapping[str, JSONObject] = tombstone.get("_attachments", {})
     rev = tombstone["_rev"]
     uploads = {
-        name: Upload(_download(session, attachment_path(path, name), rev), stub["content_type"], stub["length"])
+        name: Upload(attachment_pieces(session, attachment_path(path, name), rev), stub["content_type"], stub["length"])
         for name, stub in stubs.items()
     }
     try:
@@ -121,11 +121,3 @@ def _not_deleted(id: str) -> ConflictError:
     error = ConflictError(f"{id!r} is not deleted, so it cannot be restored: load it with get()")
     error.document_id = id
     return error
-
-
-async def _download(session: Session, path: tuple[str, ...], rev: str) -> AsyncIterator[bytes]:
-    download = await open_attachment(session, path, rev=rev)
-    if download is not None:
-        async with aclosing(download.pieces()) as pieces:
-            async for piece in pieces:
-                yield piece
