@@ -3,14 +3,9 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
+from couchmodel._model.attachments.base import AttachmentBase
 from couchmodel._model.attachments.codecs import AttachmentCodec
-from couchmodel._model.attachments.fields import (
-    Attachment,
-    AttachmentBase,
-    Attachments,
-    JSONAttachment,
-    TextAttachment,
-)
+from couchmodel._model.attachments.fields import Attachment, Attachments, JSONAttachment, TextAttachment
 from couchmodel._model.attachments.files import File
 from couchmodel._model.attachments.images import ImageAttachment
 from couchmodel._model.attachments.info import AttachmentInfo

@@ -65,6 +65,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
     __verbs__: ClassVar[bool] = True
     """The mark of the class whose methods a field must not hide."""
 
+    __repository_names__: ClassVar[frozenset[str]] = frozenset(name for name in dir(Repository) if name[0] != "_")
+
     def __init_subclass__(
         cls,
         *,

@@ -21,6 +21,10 @@ request. A chunk is only how a content is read: any size of it costs the same.
 Each part is sent with its MD5 digest, which the server compares. A reader compares it with a CRC-32: the MD5 of 32 MiB
 takes 41 ms, which is longer than an embedded store takes to read it, and CRC-32 takes 5 ms. The SHA-256 of the whole
 content is stored for those who want to compare files.
+
+``bucket``, ``grid_in``, ``grid_out`` and ``cursor`` are Motor's classes. ``content_writer`` cuts a content into parts,
+``content_reader`` joins them, ``storage`` sends the requests, ``layout`` names the documents, ``sweep`` removes what
+uploads left.
 """
 
 from couchmodel.bucket.bucket import Bucket

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel._model.attachments.fields import label_of
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.rules import label_of
 from couchmodel._model.attachments.stubs import set_stubs
 from couchmodel._model.attachments.upload import check_required, prepare_files
 from couchmodel._model.codec import codec

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.codec.fidelity import find_difference, is_alike, share_defaults
 from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
@@ -102,7 +102,10 @@ def base_of(document: M) -> M | None:
             f"the id of the stored document {base.id!r} cannot be changed to {document.id!r}:"
             " to store a copy, set its rev to None as well"
         )
-    return base if (base.id, base.rev) == (document.id, document.rev) else None
+    if (base.id, base.rev) != (document.id, document.rev):
+        return None
+    share_defaults(document, base)
+    return base
 
 
 def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | None:

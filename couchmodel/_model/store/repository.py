@@ -151,6 +151,7 @@ class Repository(ChangingDocuments[M]):
         changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
         does not fit its model.
         """
+        self._path(id)  # refuses what is no id
         async with _turn.of(self.session, self.path, id):
             document = await self.get(id)
             rev = document.rev
