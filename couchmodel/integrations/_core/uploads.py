@@ -14,7 +14,8 @@ from couchmodel.integrations._core.problems import ProblemError
 
 __all__ = ["attachment_at", "download", "upload"]
 
-_RANGE: Final = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
+_RANGE: Final = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))", re.ASCII)
+"""A range. No attachment has a position of more digits, and Python refuses to read thousands of them."""
 
 _SAFE_HEADERS: Final = {
     "accept-ranges": "bytes",
