@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from couchmodel._wire.messages import Request, Response
 from couchmodel.bucket import Bucket, CorruptGridFile, FileExists, NoFile
 from couchmodel.engine import CouchDB, Database, Session
-from couchmodel.errors import ConfigurationError, DocumentError, ProtocolError
+from couchmodel.errors import ConfigurationError, DocumentError, ProtocolError, ResponseError
 from tests.bucket.files import LONG, Source, names, random_bytes, read, stored_ids, upload
 
 Send = Callable[[Session, Request], Any]
@@ -90,6 +90,23 @@ async def test_a_file_whose_answer_was_lost_is_stored_once(
     monkeypatch.setattr(Session, "send", lossy)
     assert await read(bucket, await bucket.upload_from_stream("f", LONG[:length])) == LONG[:length]
     assert await names(bucket.find()) == ["f"]
+
+
+@pytest.mark.parametrize("length", [10, 1024])
+async def test_bytes_that_change_on_their_way_are_refused(
+    bucket: Bucket, database: Database, small_parts: int, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    send = Session.send
+
+    async def damaging(session: Session, request: Request) -> Response:
+        if request.method == "PUT" and isinstance(request.body, bytes):
+            request.body = request.body.replace(LONG[3:8], b"other")
+        return await send(session, request)
+
+    monkeypatch.setattr(Session, "send", damaging)
+    with pytest.raises(ResponseError):  # CouchDB does not say why
+        await bucket.upload_from_stream("f", LONG[:length])
+    assert await stored_ids(database) == []
 
 
 # --- resumed transfers
