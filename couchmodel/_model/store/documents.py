@@ -175,7 +175,7 @@ class StoredDocuments(Generic[M]):
         self.note_saved(document, sent.body, sent.rev)
         if sent.is_found:
             set_stubs(document, stored_stubs(document))
-            state.forget_files(document, {} if sent.is_earlier else files)
+            state.forget_files(document, sent.files)
         if sent.is_in_doubt:
             await self._settle(document, before, sent, files)
         await run_hooks(document, "after_save")
