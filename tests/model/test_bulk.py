@@ -33,7 +33,7 @@ from couchmodel import (
     before_delete,
     before_save,
 )
-from couchmodel._model.store import chunks
+from couchmodel._model.store.bulk import chunks
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Database, Session
 

@@ -16,7 +16,7 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
-from couchmodel._model.store.bulk import Refused
+from couchmodel._model.store.bulk.results import Refused
 from couchmodel._model.store.edits import add_merge, save_merged
 from couchmodel._model.store.hooked import call_verb, prepare, restore_all, run_hooks
 from couchmodel._model.store.overwriting import save_over

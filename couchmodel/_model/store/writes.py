@@ -8,7 +8,7 @@ from couchmodel._model.attachments.inline import note_inline_files
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.bulk import Progress, Refused, document_bodies
+from couchmodel._model.store.bulk.results import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import call_verb, has_hooks, run_hooks
 from couchmodel._model.store.revisions.basis import Basis
