@@ -33,7 +33,7 @@ from couchmodel._model.schema.hooks import (
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.members.versions import upgrade
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.bulk.results import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed

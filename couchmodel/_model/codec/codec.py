@@ -48,6 +48,8 @@ __all__ = [
 
 M = TypeVar("M", bound=DocumentModel)
 
+_GONE: Final = object()
+
 
 def load(model: type[M], body: bytes, repository: object = None) -> M:
     """Return the document of a JSON text; ``repository`` is the one that it comes from.
@@ -125,7 +127,10 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     if before is None:
         return prepend_members({**_own_members(document), **mark}, body) if mark else text
     stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
-    merged = apply_changes(stored, decode(before), decode(body))
+    known, written = decode(before), decode(body)
+    if not is_change:  # two programs that merge the same have to write the same, also of defaults such as the time
+        written = {name: value for name, value in written.items() if name in stored or value != known.get(name, _GONE)}
+    merged = apply_changes(stored, known, written)
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
     own = {**_own_members(document, stored), **mark}
