@@ -85,7 +85,7 @@ class DocumentWrites(StoredDocuments[M]):
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
                 for row in rows:
                     document, body = next(unsettled)
-                    if "accepted" in row:
+                    if "accepted" in row and "rev" in row:
                         accepted.append(Accepted(document, Basis.of(document), body, row["rev"]))
                     if error := note_row(row, document, body):
                         refused.append((document, error))
