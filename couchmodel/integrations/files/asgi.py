@@ -1,7 +1,7 @@
 """The application of ASGI that serves files. It needs no framework, and can be mounted in any."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, quote, unquote
@@ -72,5 +72,12 @@ def _path_of(scope: MutableMapping[str, Any]) -> list[str]:
     raw = scope.get("raw_path")
     # The raw path tells a slash inside an id from one between two segments.
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
-    root = quote(scope.get("root_path", ""), safe="/%")
-    return [unquote(segment) for segment in path.removeprefix(root).lstrip("/").split("/")]
+    segments = path.split("/")
+    below = segments[_count_root_segments(segments, scope.get("root_path", "").rstrip("/")) :]
+    return [unquote(segment) for segment in "/".join(below).lstrip("/").split("/")]
+
+
+def _count_root_segments(segments: Sequence[str], root: str) -> int:
+    """Return how many quoted segments lead to the place of the application. Clients quote more or less of a path."""
+    roots = (root, unquote(root))
+    return next((n for n in range(1, len(segments) + 1) if unquote("/".join(segments[:n])) in roots), 0)

@@ -417,6 +417,15 @@ async def test_an_application_is_mounted_below_a_path(bucket: Bucket) -> None:
     assert (await ask(app, "/my%20files/a/b")).body == LONG
 
 
+@in_memory
+@pytest.mark.parametrize("path", ["/@a:b/pie", "/%40a%3Ab/pie", "/of/a+b@c.d/pie", "/of/a%2Bb%40c.d/pie", "/@a:b//pie"])
+async def test_the_place_of_an_application_may_be_quoted_or_not(bucket: Bucket, path: str) -> None:
+    await bucket.upload_from_stream_with_id("pie", "pie.png", LONG)
+    files = FileApp(files_of(bucket))
+    app = Starlette(routes=[Mount("/@a:b", files), Mount("/of/{user}", files)])
+    assert (await ask(app, path)).body == LONG
+
+
 async def ask(app: Any, path: str) -> Answer:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://files") as client:
         response = await client.get(path)
