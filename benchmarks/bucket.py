@@ -38,10 +38,12 @@ class Contender(NamedTuple):
     down: Transfer
 
 
-async def compare(name: str, mib: int, floor: Contender, ours: Contender, bars: tuple[float, float]) -> None:
+async def compare(
+    name: str, mib: int, floor: Contender, ours: Contender, bars: tuple[float, float], rounds: int = ROUNDS
+) -> None:
     """Print the best round of each contender, up and down."""
     best = {(who, way): float("inf") for who in ("floor", "ours") for way in ("up", "down")}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         content = secrets.token_bytes(mib * _MIB)
         for who, contender in (("floor", floor), ("ours", ours)):
             for way, transfer in (("up", contender.up), ("down", contender.down)):

@@ -3,14 +3,9 @@
 Subclass :class:`CouchModel`, open a connection with :func:`connect`, and ``await Recipe.get("apple_pie")``.
 """
 
+from couchmodel._model.attachments.base import AttachmentBase
 from couchmodel._model.attachments.codecs import AttachmentCodec
-from couchmodel._model.attachments.fields import (
-    Attachment,
-    AttachmentBase,
-    Attachments,
-    JSONAttachment,
-    TextAttachment,
-)
+from couchmodel._model.attachments.fields import Attachment, Attachments, JSONAttachment, TextAttachment
 from couchmodel._model.attachments.files import File
 from couchmodel._model.attachments.images import ImageAttachment
 from couchmodel._model.attachments.info import AttachmentInfo
@@ -38,7 +33,7 @@ from couchmodel._model.schema.hooks import (
 from couchmodel._model.schema.links.link import Link, Links
 from couchmodel._model.schema.members.versions import upgrade
 from couchmodel._model.store.binding import using
-from couchmodel._model.store.bulk import BulkResult, Delete, DeleteReport, SaveReport
+from couchmodel._model.store.bulk.results import BulkResult, Delete, DeleteReport, SaveReport
 from couchmodel._model.store.deletions.purges import ForgetReport
 from couchmodel._model.store.deletions.tombstones import Tombstone
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed

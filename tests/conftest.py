@@ -1,6 +1,7 @@
 """The fixtures that every room's tests share: one suite, every backend."""
 
 import asyncio
+import gc
 import inspect
 import os
 import secrets
@@ -32,6 +33,12 @@ HASHED = admin_line(ADMIN[1], iterations=1)
 # On a busy machine everything may take long.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """Take the tests themselves out of what the garbage collector visits: that could hold a loop for a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

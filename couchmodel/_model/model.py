@@ -22,8 +22,8 @@ from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.fields import Index, is_building_class
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.binding import bind, database_of, default_url, overriding_database, unbind
-from couchmodel._model.store.bulk import OnError, OnProgress, SaveReport
-from couchmodel._model.store.chunks import Source
+from couchmodel._model.store.bulk.chunks import Source
+from couchmodel._model.store.bulk.results import OnError, OnProgress, SaveReport
 from couchmodel._model.store.edits import refused_merge, save_edited
 from couchmodel._model.store.feeds.changes import ChangeFeed
 from couchmodel._model.store.plans.guards import guard_notes
@@ -64,6 +64,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
 
     __verbs__: ClassVar[bool] = True
     """The mark of the class whose methods a field must not hide."""
+
+    __repository_names__: ClassVar[frozenset[str]] = frozenset(name for name in dir(Repository) if name[0] != "_")
 
     def __init_subclass__(
         cls,

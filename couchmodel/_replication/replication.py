@@ -113,15 +113,18 @@ class Replication:
         return bool((await self._read_changes(self.copied_seq, waits=False, limit=1))["results"])
 
     async def _open_ends(self) -> None:
-        source = await self._open(self.source)
+        source = await self._read_start_time(self.source)
         if self.options.create_target:
             with suppress(PreconditionFailedError):
                 await self.target.create(self.options.create_target_params)
-        self._start_times = source, await self._open(self.target)
+        self._start_times = source, await self._read_start_time(self.target)
 
     @staticmethod
-    async def _open(peer: Peer) -> str | None:
-        """Return when the database was created. Raises NotFoundError with CouchDB's reason."""
+    async def _read_start_time(peer: Peer) -> str | None:
+        """Return the ``instance_start_time`` of a database; None if it tells none.
+
+        Raises NotFoundError, in CouchDB's words, if there is no such database.
+        """
         try:
             return await peer.instance_start_time()
         except NotFoundError as error:

@@ -1,4 +1,4 @@
-"""The ids of the documents of buckets, which models of the same database do not see."""
+"""The ids of the documents that buckets store. Models of the same database leave these documents out."""
 
 from typing import Final
 

@@ -34,7 +34,10 @@ class TooComplexError(Exception):
 
 
 class NamedChecks(dict[str, Check]):
-    """The checks of the rules that have names, and the number of attempts that are left for a document."""
+    """The checks of named rules, by name.
+
+    ``attempts`` is how many choices of unions may still be tried for the document that is being checked.
+    """
 
     attempts = 0
 

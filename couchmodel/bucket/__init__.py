@@ -12,8 +12,8 @@ How a content is stored was chosen by measurement, of 32 MiB in CouchDB 3.5 agai
   document costs a request, a revision and a sync of the disk.
 * One attachment: the floor itself. But it cannot be resumed, is limited to 1 GiB by CouchDB's default, and its document
   is visible before the upload is complete, unless its length is known.
-* Parts of 2 MiB, two at a time: as fast as one attachment up, and down with the next part read ahead. Parts of 8 MiB
-  are no faster, and take four times as much memory.
+* Parts of 2 MiB, two at a time: as fast as one attachment up, and also down if two parts are read ahead. Parts of
+  8 MiB are no faster, and take four times as much memory.
 
 So a content is cut into parts of 2 MiB, and one that fits into a part is stored with the document of its file, by one
 request. A chunk is only how a content is read: any size of it costs the same.
@@ -21,6 +21,10 @@ request. A chunk is only how a content is read: any size of it costs the same.
 Each part is sent with its MD5 digest, which the server compares. A reader compares it with a CRC-32: the MD5 of 32 MiB
 takes 41 ms, which is longer than an embedded store takes to read it, and CRC-32 takes 5 ms. The SHA-256 of the whole
 content is stored for those who want to compare files.
+
+``bucket``, ``grid_in``, ``grid_out`` and ``cursor`` are Motor's classes. ``content_writer`` cuts a content into parts,
+``content_reader`` joins them, ``storage`` sends the requests, ``layout`` names the documents, ``sweep`` removes what
+uploads left.
 """
 
 from couchmodel.bucket.bucket import Bucket

@@ -4,7 +4,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
-from typing import Any, Final, Generic, get_args
+from typing import Any, Final, Generic, TypeVar, get_args
+
+from typing_extensions import get_original_bases
 
 from couchmodel._wire.messages import decode
 from couchmodel.bucket.content_writer import ContentWriter, Progress
@@ -215,9 +217,10 @@ class Bucket(Generic[M]):
     @property
     def _metadata(self) -> Metadata[M]:
         if self._metadata_kind is None:
-            # ``Bucket[PhotoMeta](…)`` sets it after ``__init__``.
-            (model,) = get_args(getattr(self, "__orig_class__", None)) or (None,)
-            self._metadata_kind = Metadata(model)
+            # ``Bucket[PhotoMeta](…)`` sets it after ``__init__``. A subclass has it as its base.
+            kinds = getattr(self, "__orig_class__", None), *get_original_bases(type(self))
+            models = (each for kind in kinds for each in get_args(kind) if not isinstance(each, TypeVar))
+            self._metadata_kind = Metadata(next(models, None))
         return self._metadata_kind
 
     def _open(self, file: StoredFile) -> GridOut[M]:

@@ -18,17 +18,20 @@ __all__ = ["ContentReader"]
 _FIRST_BYTES: Final = 64 * 1024
 """The bytes that are read at least, by a request of its own."""
 
+_PARTS_AHEAD: Final = 2
+"""The parts that are read ahead: with one, a connection would be idle while a part is used."""
+
 
 class ContentReader:
-    """The reader of the content of a file. It keeps one block, and reads the next one meanwhile."""
+    """The reader of the content of a file. It keeps one block, and reads the next ones meanwhile."""
 
     def __init__(self, storage: Storage, file: StoredFile) -> None:
         self._storage = storage
         self._file = file
         self._start = 0
         self._block = b""
-        self._ahead: asyncio.Task[bytes] | None = None
-        self._ahead_start = -1
+        # The blocks that are being read, by their positions.
+        self._ahead: dict[int, asyncio.Task[bytes]] = {}
         # The CRC-32 of the bytes from the beginning of a part up to this position.
         self._checked_to = 0
         self._checksum = 0
@@ -62,8 +65,8 @@ class ContentReader:
 
     async def _load(self, position: int, most: int, *, ahead: bool) -> None:
         is_next = position == self._start + len(self._block) > 0
-        if self._ahead is not None and self._ahead_start == position:
-            task, self._ahead = self._ahead, None
+        task = self._ahead.pop(position, None)
+        if task is not None:
             block = await task
         else:
             self._drop_ahead()
@@ -78,9 +81,15 @@ class ContentReader:
         if stop == self._file.length:
             await self._check_end()
         elif (ahead or is_next) and stop == self._part_end(position):
-            self._ahead_start = stop
-            self._ahead = asyncio.create_task(self._fetch(stop, self._part_end(stop)))
-            self._ahead.add_done_callback(_retrieve)
+            self._read_ahead(stop)
+
+    def _read_ahead(self, start: int) -> None:
+        for _ in range(_PARTS_AHEAD):
+            stop = self._part_end(start)
+            if start < stop and start not in self._ahead:
+                self._ahead[start] = task = asyncio.create_task(self._fetch(start, stop))
+                task.add_done_callback(_retrieve)
+            start = stop
 
     async def _fetch(self, start: int, stop: int) -> bytes:
         """Return the bytes from ``start`` to ``stop``, which lie in one part."""
@@ -133,9 +142,9 @@ class ContentReader:
         return min((position // size + 1) * size, self._file.length)
 
     def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.cancel()
-            self._ahead = None
+        for task in self._ahead.values():
+            task.cancel()
+        self._ahead.clear()
 
     def _corrupt(self, start: int, stop: int, why: str) -> CorruptGridFile:
         file = self._file

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self
 
@@ -199,8 +200,9 @@ class GridOutCursor(Generic[M]):
             for file in found[self._skip : self._skip + self._limit if self._limit else None]:
                 yield GridOut(self._storage, file, self._metadata)
             return
-        async for row in self._storage.find(selector, self._skip, self._limit or None):
-            yield GridOut(self._storage, StoredFile(decode(row)), self._metadata)
+        async with aclosing(self._storage.find(selector, self._skip, self._limit or None)) as rows:
+            async for row in rows:
+                yield GridOut(self._storage, StoredFile(decode(row)), self._metadata)
 
     def _check_not_begun(self) -> None:
         if self._files is not None:

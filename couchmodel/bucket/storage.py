@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncGenerator, Collection
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Final, cast
 
@@ -24,7 +24,6 @@ from couchmodel.engine import Database, Document
 from couchmodel.engine.bulk import write_documents
 from couchmodel.engine.find import find_rows
 from couchmodel.errors import (
-    BadRequestError,
     BucketError,
     ConflictError,
     CorruptGridFile,
@@ -71,9 +70,10 @@ class Storage:
         # An empty selector within `$and` would match nothing.
         scope = self._scope()
         body: JSONObject = {"selector": {"$and": [scope, selector]} if selector else scope, "skip": skip}
-        async for batch in find_rows(self.session, self.database.path, body, limit):
-            for row in batch:
-                yield row
+        async with aclosing(find_rows(self.session, self.database.path, body, limit)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    yield row
 
     async def create(self, file_id: str, document: JSONObject, content: bytes | bytearray, digest: str) -> str:
         """Store the document of a new file, with its content if that is in the document, and return its revision.
@@ -289,9 +289,9 @@ class Storage:
             return
         self._is_indexed = True
         try:
-            await self.database.index(_INDEX, ddoc="couchmodel-bucket", name="files-by-name")
-        except (UnauthorizedError, ForbiddenError, BadRequestError):
-            return  # the user may not create indexes, or the database is partitioned
+            await self.database.index(_INDEX, ddoc="couchmodel-bucket", name="files-by-name", partitioned=False)
+        except (UnauthorizedError, ForbiddenError):
+            return  # the user may not create indexes
 
     def _scope(self) -> JSONObject:
         """Return the selector of all files of the bucket. It names all columns of the index, so CouchDB may use it."""

@@ -291,7 +291,10 @@ async def _send_packs(
 
 
 _STORING_NOTHING: Final = (ContentTooLargeError, BadRequestError)
-"""Errors of a request of which nothing is stored. After others, the shards of a database differ in that."""
+"""Errors of a request of which nothing is stored.
+
+After other errors, some shards may have stored their documents, and others not.
+"""
 
 
 def _may_concern_one_document(error: ResponseError, packs: Iterable[Pack]) -> bool:

@@ -138,7 +138,13 @@ def crud_routes(
     the request.
     """
     resource = make_resource(
-        model, filters=filters, sorts=sorts, size=size, max_size=max_size, if_match_required=if_match_required
+        model,
+        filters=filters,
+        sorts=sorts,
+        size=size,
+        max_size=max_size,
+        if_match_required=if_match_required,
+        shows_current="read" not in exclude,  # else a stale tag would show what may not be read
     )
     return [_route(path, each, model, repository) for each in operations_of(resource, exclude)]
 

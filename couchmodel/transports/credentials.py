@@ -349,7 +349,7 @@ def _bearer_header(token: str) -> dict[str, str]:
 
 
 def _check_secret(what: str, value: object) -> str:
-    """Return a secret if a header can carry it. Raises ConfigurationError, whose message does not show it, if not."""
+    """Return a secret. Raises ConfigurationError if no header can carry it; the message does not show the secret."""
     if not isinstance(value, str) or not value or not all("!" <= char <= "~" for char in value):
         raise ConfigurationError(f"the {what} must be a string of visible ASCII characters, without spaces")
     return value

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 
-from couchmodel import BadRequestError, NotFoundError, QueryError, TransportError, UnavailableError
+from couchmodel import BadRequestError, ConflictError, NotFoundError, QueryError, TransportError, UnavailableError
 from couchmodel.integrations.fastapi import lifespan
 
 from . import accounts, api, conflicts, editing, history, offline, pages
@@ -69,6 +69,12 @@ async def show_missing(request: Request, error: NotFoundError) -> Response:
 @app.exception_handler(QueryError)
 async def show_bad_link(request: Request, error: Exception) -> Response:
     return page(request, "error.html", status=400, title="This link is damaged", detail="Begin from the recipes again.")
+
+
+@app.exception_handler(ConflictError)
+async def show_conflict(request: Request, error: ConflictError) -> Response:
+    said = "Somebody has changed this recipe in the same moment. Look at it again."
+    return page(request, "error.html", status=409, title="Somebody was faster", detail=said)
 
 
 @app.exception_handler(TransportError)

@@ -56,6 +56,9 @@ def show_save_conflict(request: Request, conflict: ConflictError) -> Response:
         action=f"/recipes/{theirs.id}/edit",
         **_compare(conflict.base, versions, conflict.fields, conflict.merged(prefer="mine")),
         recipe=theirs,
+        picks={},
+        texts={},
+        errors={},
     )
 
 
@@ -68,24 +71,28 @@ async def resolve(request: Request, id: str, user: User) -> Response:
     keys = [f"version{number}" for number in range(len(versions))]
     async with request.form() as sent:
         form = RecipeForm(sent)
-        picked = [name for name in FIELDS if f"pick-{name}" in sent]
-        picked_photo = sent.get("pick-photo")
+    faults = {name: said for name, said in form.errors.items() if name in form.picks}
     try:
-        if picked_photo in keys:
-            await _keep_photo(versions[keys.index(picked_photo)], versions, {**form.values, "changed_by": user})
+        if form.picks.get("photo") in keys and not faults:
+            kept = versions[keys.index(form.picks["photo"])]
+            await _keep_photo(kept, versions, {**form.values, "changed_by": user})
         else:
-            texts = [Recipe.fields[name].set(form.values[name]) for name in picked]
+            names = [] if faults else FIELDS.keys() & form.picks.keys()
+            texts = [Recipe.fields[name].set(form.values[name]) for name in names]
             await repository.resolve(recipe, Recipe.changed_by.set(user), *texts)
     except ConflictError as conflict:
         named = {key: (_label(version), version) for key, version in zip(keys, versions, strict=True)}
         return page(
             request,
             "conflict.html",
-            status=409,
+            status=422 if faults else 409,
             explanation="This recipe was changed in two places that did not know of each other.",
             action=f"/recipes/{id}/resolve",
             **_compare(conflict.base, named, conflict.fields, conflict.theirs or recipe),
             recipe=recipe,
+            picks=form.picks,
+            texts=form.texts,
+            errors=faults,
         )
     say(request, "The versions are one recipe again.")
     return go_to(f"/recipes/{id}")

@@ -13,15 +13,22 @@ from .models import Recipe
 
 
 class RecipeForm:
-    """A form that was sent. ``texts`` are shown again if something does not fit, with ``errors`` beside them."""
+    """A form that was sent. ``texts`` are shown again if something does not fit, with ``errors`` beside them.
+
+    ``picks`` are the versions that were picked on the page of a conflict, by the names of the fields.
+    """
 
     def __init__(self, sent: FormData) -> None:
         self.rev = _text(sent, "rev")
-        self.texts = {name: _chosen_text(sent, name) for name in FIELDS}
+        self.picks = {name: _text(sent, f"pick-{name}") for name in (*FIELDS, "photo") if f"pick-{name}" in sent}
+        self.texts = {name: self._picked_text(sent, name) for name in FIELDS}
         self.values = values_of(self.texts)
         self.errors = _errors(self.values)
-        photo = sent.get("photo") if _text(sent, "pick-photo") != "theirs" else None
+        photo = sent.get("photo") if self.picks.get("photo") != "theirs" else None
         self.photo = photo if isinstance(photo, UploadFile) and photo.filename else None
+
+    def _picked_text(self, sent: FormData, name: str) -> str:
+        return _text(sent, f"{self.picks[name]}-{name}" if name in self.picks else name)
 
 
 def errors_by_field(errors: Iterable[Any]) -> dict[str, str]:
@@ -51,9 +58,3 @@ def _errors(values: dict[str, object]) -> dict[str, str]:
 def _text(sent: FormData, name: str) -> str:
     value = sent.get(name, "")
     return value.replace("\r\n", "\n") if isinstance(value, str) else ""
-
-
-def _chosen_text(sent: FormData, name: str) -> str:
-    """Return the text of a field; on the page of a conflict, that of the version which was picked."""
-    picked = _text(sent, f"pick-{name}")
-    return _text(sent, f"{picked}-{name}" if picked else name)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import random
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,8 @@ from pydantic import BaseModel
 
 from couchmodel._wire.messages import Request, Response
 from couchmodel.bucket import Bucket, CorruptGridFile, FileExists, NoFile
-from couchmodel.engine import Database, Session
-from couchmodel.errors import ConfigurationError, DocumentError, ProtocolError
+from couchmodel.engine import CouchDB, Database, Session
+from couchmodel.errors import ConfigurationError, DocumentError, ProtocolError, ResponseError
 from tests.bucket.files import LONG, Source, names, random_bytes, read, stored_ids, upload
 
 Send = Callable[[Session, Request], Any]
@@ -89,6 +90,23 @@ async def test_a_file_whose_answer_was_lost_is_stored_once(
     monkeypatch.setattr(Session, "send", lossy)
     assert await read(bucket, await bucket.upload_from_stream("f", LONG[:length])) == LONG[:length]
     assert await names(bucket.find()) == ["f"]
+
+
+@pytest.mark.parametrize("length", [10, 1024])
+async def test_bytes_that_change_on_their_way_are_refused(
+    bucket: Bucket, database: Database, small_parts: int, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    send = Session.send
+
+    async def damaging(session: Session, request: Request) -> Response:
+        if request.method == "PUT" and isinstance(request.body, bytes):
+            request.body = request.body.replace(LONG[3:8], b"other")
+        return await send(session, request)
+
+    monkeypatch.setattr(Session, "send", damaging)
+    with pytest.raises(ResponseError):  # CouchDB does not say why
+        await bucket.upload_from_stream("f", LONG[:length])
+    assert await stored_ids(database) == []
 
 
 # --- resumed transfers
@@ -340,6 +358,31 @@ async def test_metadata_are_a_model(database: Database) -> None:
     async with photos.open_upload_stream("f") as file:
         await file.set("metadata", {"camera": "Later"})
     assert file.metadata == PhotoMeta(camera="Later")
+
+
+class Photos(Bucket[PhotoMeta]):
+    """A bucket of a class of its own."""
+
+
+async def test_a_subclass_has_metadata_of_a_model(database: Database) -> None:
+    photos = Photos(database, "photos")
+    file_id = await photos.upload_from_stream("pie.jpg", b"x", metadata=PhotoMeta(camera="Box"))
+    assert (await photos.open_download_stream(file_id)).metadata == PhotoMeta(camera="Box", iso=100)
+
+
+async def test_a_partitioned_database_has_buckets(couch: CouchDB, small_parts: int) -> None:
+    database = await couch.create(f"test-{secrets.token_hex(6)}", partitioned=True)
+    try:
+        bucket = Bucket(database)
+        file_id = await bucket.upload_from_stream("f", LONG)
+        assert await read(bucket, file_id) == LONG
+        assert await (await bucket.open_download_stream_by_name("f")).read() == LONG
+        await bucket.rename(file_id, "g")
+        assert await names(bucket.find({"filename": "g"})) == ["g"]
+        await bucket.delete(file_id)
+        assert await stored_ids(database) == []
+    finally:
+        await database.delete()
 
 
 async def test_metadata_that_do_not_fit_are_refused(database: Database) -> None:

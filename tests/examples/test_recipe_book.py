@@ -206,6 +206,20 @@ def test_of_two_photos_that_replication_has_brought_one_is_picked(picked: str, w
     assert writer.get(f"/api{path}/photo").content == kept
 
 
+def test_a_text_that_does_not_fit_is_not_lost_on_the_page_of_a_conflict(writer: TestClient) -> None:
+    path = writer.post("/recipes/new", data=FULL).url.path
+    id = path.rpartition("/")[2]
+    first = revision(writer, id)
+    writer.post(f"{path}/edit", data={**FULL, "rev": first, "title": "Near pie"})
+    assert writer.portal
+    writer.portal.call(replicate_version, id, first, "Far pie", (SAMPLES / "pie.jpg").read_bytes())
+    answer = writer.post(f"{path}/resolve", data={**FULL, "pick-title": "own", "own-title": "x" * 81})
+    assert answer.status_code == 422
+    assert "String should have at most 80 characters." in answer.text
+    assert "x" * 81 in answer.text
+    assert writer.post(f"{path}/resolve", data={**FULL, "pick-title": "own", "own-title": "Pie"}).status_code == 200
+
+
 def test_other_programs_write_by_json(writer: TestClient) -> None:
     made = writer.post("/api/recipes", json={"title": "Stew", "tags": ["Winter"]})
     assert made.status_code == 201

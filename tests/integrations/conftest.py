@@ -56,9 +56,13 @@ async def api(bind: Callable[[type[CouchModel]], Any], client_of: Client) -> Cal
     return api
 
 
-@cache
-def application(model: type[CouchModel], **options: Any) -> FastAPI:
-    """Return an application with the router of a model. FastAPI takes its time to make one."""
+def application(model: Any, **options: Any) -> FastAPI:
+    """Return an application with the router of a model."""
+    return make_application(model, **options)
+
+
+@cache  # FastAPI takes its time
+def make_application(model: Any, **options: Any) -> FastAPI:
     app = FastAPI()
     add_problem_details(app)
     app.include_router(crud_router(model, **options), prefix="/dishes")

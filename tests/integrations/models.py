@@ -52,7 +52,7 @@ class Book(CouchModel, id="book:{slug}"):
 
 
 class Place(CouchModel):
-    id: str
+    id: str = Field(max_length=40)
     name: Mapped[str] = Field(default="")
 
 

@@ -234,6 +234,27 @@ async def test_routes_can_be_left_out_and_guarded(api: Api, bind: Api, client_of
 
 
 @on_one_backend
+@pytest.mark.parametrize("way", ["excluded", "guarded"])
+async def test_a_stale_tag_shows_no_document_that_may_not_be_read(bind: Api, client_of: Client, way: str) -> None:
+    await bind(Dish)
+
+    async def refuse() -> None:
+        raise HTTPException(403)
+
+    app = FastAPI()
+    router = (
+        crud_router(Dish, exclude=["read"])
+        if way == "excluded"
+        else crud_router(Dish, guards={"read": [Depends(refuse)]})
+    )
+    app.include_router(router, prefix="/dishes")
+    client = client_of(app)
+    address = (await client.post("/dishes", json=json_of())).headers["location"]
+    stale = await client.patch(address, json={"rating": 1}, headers={"if-match": '"1-0"'})
+    assert (problem(stale)[0], "current" in stale.json()) == (412, False)
+
+
+@on_one_backend
 async def test_the_lifespan_connects_and_applies(backend: str, client_of: Client, monkeypatch: Any) -> None:
     class Stored(Dish, database="stored"):
         pass

@@ -1,7 +1,7 @@
 """Changes of documents as server-sent events."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,7 +41,7 @@ class Stream:
 
 
 @asynccontextmanager
-async def opened(app: FastAPI, query: str = "", **headers: str) -> AsyncIterator[Stream]:
+async def opened(app: FastAPI, query: str = "", **headers: str) -> AsyncGenerator[Stream]:
     """A stream of the changes of dishes. The client leaves at the end."""
     stream = Stream()
     scope = {

@@ -32,6 +32,8 @@ from tests.integrations.models import Dish, Place
 EXAMPLES = int(os.environ.get("COUCHMODEL_TEST_EXAMPLES", "2"))
 """How many requests are made up for each operation."""
 
+UNCHECKED: Any = list(HealthCheck)
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -90,7 +92,7 @@ def ask_all(url: str, operation: Any, mode: GenerationMode) -> int:
         return 0  # there is little to send that is wrong, so it takes long to find
 
     @given(case=operation.as_strategy(generation_mode=mode), is_known=st.booleans())
-    @settings(max_examples=EXAMPLES, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, database=None, phases=[Phase.generate], suppress_health_check=UNCHECKED)
     def ask(case: Any, is_known: bool) -> None:
         nonlocal count
         if is_known and "id" in case.path_parameters:

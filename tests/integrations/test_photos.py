@@ -1,12 +1,13 @@
 """Attachments over the router of a model: up with limits, down with ranges."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
 
+from couchmodel import Attachment, Attachments, CouchModel, attachment
 from tests.integrations.models import Dish, json_of
 from tests.integrations.test_documents import on_one_backend, problem
 
@@ -148,3 +149,35 @@ async def test_an_empty_photo_is_a_photo(client: AsyncClient, photo: str) -> Non
     assert (response.status_code, response.content) == (200, b"")
     stored: Any = await Dish.get(photo.split("/")[2])
     assert stored.photo.length == 0
+
+
+class Album(CouchModel):
+    title: str = ""
+    pages: Attachments = attachment(prefix="page/", content_types=["image/*"])
+    cover: Attachment = attachment(name="the cover", min_size=2)
+
+
+async def test_a_field_may_have_several(api: Callable[..., Any]) -> None:
+    client = await api(Album)
+    address = (await client.post("/dishes", json={})).headers["location"]
+    png = {"content-type": "image/png"}
+    for name in ("1", "a%20b"):
+        assert (await client.put(f"{address}/pages/{name}", content=PNG, headers=png)).status_code == 201
+    shown = (await client.get(address)).json()["pages"]
+    assert {name: each["url"] for name, each in shown.items()} == {
+        "1": f"{address}/pages/1",
+        "a b": f"{address}/pages/a%20b",
+    }
+    assert (await client.get(shown["a b"]["url"], headers={"range": "bytes=0-3"})).content == PNG[:4]
+    assert (await client.delete(shown["a b"]["url"])).status_code == 204
+    assert (await client.get(address)).json()["pages"].keys() == {"1"}
+    for name in ("2", "_x", "%2E%2E"):
+        assert problem(await client.get(f"{address}/pages/{name}"))[0] == 404
+
+
+async def test_an_upload_that_is_too_small_is_refused(api: Callable[..., Any]) -> None:
+    client = await api(Album)
+    address = (await client.post("/dishes", json={})).headers["location"]
+    small = await client.put(f"{address}/cover", content=b"x", headers={"content-type": "image/png"})
+    assert problem(small)[0] == 422
+    assert (await client.get(address)).json()["cover"] is None

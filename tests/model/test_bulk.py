@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from couchmodel import (
+    Attachment,
     BackLink,
     BadRequestError,
     BulkError,
@@ -18,6 +19,7 @@ from couchmodel import (
     Delete,
     DocumentError,
     Field,
+    File,
     Link,
     Mapped,
     NotFoundError,
@@ -27,10 +29,11 @@ from couchmodel import (
     SoftDelete,
     after_delete,
     after_save,
+    attachment,
     before_delete,
     before_save,
 )
-from couchmodel._model.store import chunks
+from couchmodel._model.store.bulk import chunks
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Database, Session
 
@@ -616,3 +619,30 @@ async def test_a_save_is_not_taken_for_a_deletion_that_got_no_answer(
     report = await notes.save_all(documents, on_error="collect")
     stored = await names(notes)
     assert [document.id for document in report.saved] == stored
+
+
+class Pictured(Note):
+    picture: Attachment = attachment()
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "image/png"])
+@pytest.mark.parametrize("second", [b"first", b"other", b"longer than the first"])
+@pytest.mark.parametrize("error", LOST)
+async def test_documents_with_files_can_be_saved_again(
+    notes: Repository[Note],
+    answers: list[BaseException | None],
+    error: BaseException,
+    media_type: str,
+    second: bytes,
+) -> None:
+    pictured = Repository(Pictured, notes.database)
+    document = Pictured(id="a")
+    document.picture = File(b"first", media_type)
+    answers.append(error)
+    with pytest.raises(type(error)):
+        await pictured.save_all([document])
+    document.picture = File(second, media_type)
+    await pictured.save_all([document])
+    stored = await pictured.get("a")
+    assert (await stored.picture.fetch(), stored.rev, document.is_changed) == (second, document.rev, False)
+    assert await document.picture.fetch() == second

@@ -134,7 +134,11 @@ def test_a_class_inside_a_function_finds_its_neighbours() -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("fo", "Bar has no field 'fo': did you mean 'foo'"), ("initial", "a computed field, which is not stored")],
+    [
+        ("fo", "Bar has no field 'fo': did you mean 'foo'"),
+        ("initial", "a computed field, which is not stored"),
+        ("deleted", r"Bar has no 'deleted', its repository has: Bar.repository\(\).deleted"),
+    ],
 )
 def test_a_misspelt_field_names_the_nearest(name: str, reason: str) -> None:
     with pytest.raises((AttributeError, QueryError), match=reason):

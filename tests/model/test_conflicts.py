@@ -13,11 +13,14 @@ from couchmodel import (
     ConflictError,
     Connection,
     CouchModel,
+    DocumentError,
     Field,
     Mapped,
     NotFoundError,
     Repository,
+    Timestamps,
 )
+from couchmodel._wire.messages import Request, encode
 from couchmodel.sync import synchronize
 
 
@@ -90,6 +93,32 @@ async def test_two_sides_that_resolve_at_once_write_one_revision(sides: Sides) -
     assert len(revs) == 1
     await meet(sides)
     assert [await conflicted(side) for side in sides] == [[]] * 4
+
+
+async def test_defaults_that_differ_each_time_are_in_no_resolution(sides: Sides) -> None:
+    class Stamped(Timestamps, type="item"):
+        amount: Mapped[int] = Field(default=0, merge="sum")
+
+    await change_all(sides, "same", "same")
+    revs = set()
+    for side in sides:
+        stamped = Repository(Stamped, side.database)
+        item = await stamped.get("nails")
+        await stamped.resolve(item)
+        revs.add((item.amount, item.rev))
+    assert len(revs) == 1
+
+
+async def test_a_version_that_does_not_fit_is_named(sides: Sides) -> None:
+    await change_all(sides, "a", "b")
+    item = await sides[0].get("nails")
+    odd = {"_id": "nails", "type": "item", "amount": "many", "_rev": "1-a", "_revisions": {"start": 1, "ids": ["a"]}}
+    body = encode({"new_edits": False, "docs": [odd]})
+    await sides[0].database.session.send(Request("POST", (*sides[0].database.path, "_bulk_docs"), body=body))
+    for act in (sides[0].conflicts, sides[0].resolve):
+        with pytest.raises(DocumentError, match="This is the version 1-a") as caught:
+            await act(item)
+        assert [each["loc"] for each in caught.value.errors] == [("item", "amount")]
 
 
 async def test_fields_that_clash_are_named_and_nothing_is_stored(sides: Sides) -> None:

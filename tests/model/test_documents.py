@@ -17,6 +17,7 @@ from couchmodel import (
     Connection,
     CouchModel,
     DocumentError,
+    File,
     Index,
     NotFoundError,
     Repository,
@@ -374,6 +375,20 @@ async def test_a_change_after_a_save_that_was_cancelled_is_in_conflict_with_what
             await pie.save()
         error = caught.value
     assert (error.fields, error.theirs) == ({"title"}, theirs)
+
+
+@pytest.mark.parametrize("second", [b"first", b"other", b"longer than the first"])
+async def test_another_file_than_that_of_a_save_that_was_cancelled_is_stored(
+    recipes: type[Recipe], lost: Callable[[BaseException], None], second: bytes
+) -> None:
+    pie = recipes(id="pie", title="x")
+    pie.photo = File(b"first", "image/png")
+    lost(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await pie.save()
+    pie.photo = File(second, "image/png")
+    await pie.save()
+    assert (await (await recipes.get("pie")).photo.fetch(), pie.is_changed) == (second, False)
 
 
 async def test_an_id_that_is_taken_is_told_by_the_first_save(recipes: type[Recipe]) -> None:

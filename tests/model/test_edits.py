@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from couchmodel import (
+    BadRequestError,
     ConfigurationError,
     ConflictError,
     Connection,
@@ -265,6 +266,13 @@ async def test_a_document_that_was_deleted_meanwhile_is_not_made_anew(stocks: Re
     assert caught.value.theirs is None
     with pytest.raises(ConfigurationError, match="deleted"):
         caught.value.merged(prefer="mine")
+
+
+async def test_an_edit_takes_an_id(stocks: Repository[Stock]) -> None:
+    document: Any = await stocks.get("nails")
+    with pytest.raises(BadRequestError, match="must be a string"):
+        async with stocks.edit(document):
+            pass
 
 
 async def test_an_update_merges_too(stocks: Repository[Stock]) -> None:

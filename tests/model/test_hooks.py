@@ -217,6 +217,21 @@ async def test_documents_know_when_they_were_stored(pages: Repository[Page]) -> 
     assert (await notes.get("old")).created_at == datetime(2001, 1, 1, tzinfo=UTC)
 
 
+async def test_a_document_from_before_the_time_stamps_is_not_changed(pages: Repository[Page]) -> None:
+    await (await pages.database.create("old", data={"text": "x"})).save()
+    notes = Repository(Note, pages.database)
+    note = await notes.get("old")
+    assert (note.is_changed, note.changed_fields()) == (False, set())
+    await notes.save(note)
+    assert (note.rev or "").startswith("1-")
+    note.text = "y"
+    assert note.changed_fields() == {"text"}
+    await notes.save(note)
+    assert (await notes.get("old")).created_at == note.created_at
+    note.created_at = datetime(2020, 1, 1, tzinfo=UTC)
+    assert note.changed_fields() == {"created_at"}
+
+
 def test_what_cannot_be_a_hook_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="asynchronous"):
 

@@ -1,6 +1,7 @@
 """Changes of a document by a JSON merge patch."""
 
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -112,6 +113,26 @@ async def test_values_by_name_may_follow(machine: Machine) -> None:
 def test_a_field_is_not_read_only_and_write_only() -> None:
     with pytest.raises(ValueError, match="read_only or write_only"):
         Field(read_only=True, write_only=True)
+
+
+class Event(CouchModel, strict=True):
+    when: Mapped[datetime | None] = Field(default=None)
+    day: Mapped[date | None] = Field(default=None)
+    tags: Mapped[set[int]] = Field(default_factory=set)
+
+
+async def test_strict_fields_are_read_as_json_is(
+    couch: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Event, "__declared__", replace(Event.__declared__, database=database.id))
+    event = Event()
+    await event.save()
+    await event.update({"when": "2024-05-01T12:00:00Z", "day": "2024-05-01", "tags": [1, 2]})
+    assert (event.when, event.day, event.tags) == (datetime(2024, 5, 1, 12, tzinfo=UTC), date(2024, 5, 1), {1, 2})
+    for wrong in ({"when": "noon"}, {"tags": ["1"]}):
+        with pytest.raises(DocumentError) as found:
+            await event.update(wrong)
+        assert found.value.errors[0]["loc"][0] in wrong
 
 
 async def test_a_patch_is_undone_if_a_value_beside_it_does_not_fit(machine: Machine) -> None:

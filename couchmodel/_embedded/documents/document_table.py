@@ -84,7 +84,11 @@ class DocumentTable:
         content: RevisionContent,
         attachments: list[Attachment],
     ) -> None:
-        """Store a revision and its use of blobs. ``path`` is the revision and its ancestors, newest first."""
+        """Store a revision, and record that the document uses the blobs of its attachments.
+
+        ``stored`` is the document as :meth:`find` returned it, None if it is new. ``path`` is the revision and its
+        ancestors, newest first.
+        """
         if stored is None:
             number = self._insert(id, path, content)
         else:

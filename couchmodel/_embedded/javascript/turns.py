@@ -21,9 +21,9 @@ _turns: Final[WeakKeyDictionary[Scripts, _Turns]] = WeakKeyDictionary()
 
 
 async def run(scripts: Scripts, call: Callable[[], T]) -> T:
-    """Run a call that waits for a database's JavaScript on a thread, and return its result.
+    """Run a blocking call of a database's JavaScript on a thread, and return its result.
 
-    The call first waits for its turn, in the event loop.
+    At most as many calls run at once as the database may have processes. Beyond that, this coroutine waits first.
     """
     # A semaphore belongs to one event loop, and a database may be used from several.
     loop = asyncio.get_running_loop()

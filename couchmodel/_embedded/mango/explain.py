@@ -83,7 +83,7 @@ class _Tag(NamedTuple):
 
 
 def analyze_candidates(found: Survey, plan: Plan | None, options: Options) -> list[tuple[Index, dict[str, Any]]]:
-    """Return the indexes that were not chosen, each with its analysis, in descending order of rank."""
+    """Return the indexes that were not chosen, each with its analysis, in descending order of ``Index.rank``."""
     tags: dict[_Rank, list[_Tag]] = {index.rank: [] for index in found.everything}
     candidates = rank_candidates(found.of_type, options.selector) if plan else []
     for rank, tag in (

@@ -55,33 +55,31 @@ class Source:
 
 @dataclass(slots=True, frozen=True)
 class Search:
-    """A planned query of all documents, or of those of a ``partition``.
-
-    Without a ``source`` the documents are read in the order of their ids.
-    ``quorum`` says that the query asks for several copies of each document (``r`` above 1), which changes the counts.
-    ``covered`` says that the keys of the index have all members that the query needs, and ``judged`` that they have
-    those of the selector, while the documents are returned as they are stored. ``counts`` asks for statistics
-    as CouchDB makes them: it reads on to the first match after the last document that it returns. ``members`` are the
-    members of a document that the selector and the fields name, None if they may be any. ``seconds`` is the time in
-    which the search has to find its next document.
-    """
+    """A planned query of all documents, or of those of a ``partition``."""
 
     database_id: int
     selector: Selector
     plan: Plan
     source: Source | None
+    """The index to read; None to read the documents in the order of their ids."""
     partition: str
     projection: Projection
     limit: int
     skip: int
     after: Position | None
     conflicts: bool
-    quorum: bool
+    reads_copies: bool
+    """True if the query asks for several copies of each document (``r`` above 1), which changes the counts."""
     covered: bool
-    judged: bool
-    counts: bool
+    """True if the keys of the index have all members that the query needs."""
+    selector_covered: bool
+    """True if they have those that the selector tests, and the documents are returned as they are stored."""
+    wants_statistics: bool
+    """True to count as CouchDB does, which reads on to the first match after the last document that it returns."""
     members: frozenset[str] | None
+    """The members of a document that the selector and the fields name; None if they may be any."""
     seconds: float
+    """The time in which the search has to find its next document."""
 
 
 @dataclass(slots=True)
@@ -102,12 +100,12 @@ class Statistics:
         self.keys += 1
         self.documents += entry.is_read
 
-    def keep(self) -> None:
+    def checkpoint(self) -> None:
         """Keep the counts so far, as with a row that a shard sends."""
         self.kept = self.keys, self.documents
 
-    def forget(self) -> None:
-        """Go back to the counts of the last call of ``keep``."""
+    def roll_back(self) -> None:
+        """Go back to the counts of the last call of ``checkpoint``."""
         self.keys, self.documents = self.kept
 
 
@@ -128,7 +126,7 @@ class FindBatch:
 
     @property
     def is_full(self) -> bool:
-        """True if the batch has its number of rows or bytes, or has taken its turn."""
+        """True if the batch has its number of rows or bytes, or has used up its time."""
         return (
             self.size > limits.BATCH_BYTES
             or len(self.rows) >= limits.BATCH_ROWS
@@ -171,23 +169,23 @@ def _fill_batch(connection: Connection, batch: FindBatch, search: Search, budget
         budget.pause()
         matches = entry.document is not None and search.selector.matches(entry.document, budget)
         batch.statistics.count(entry)
-        if matches or search.quorum:
+        if matches or search.reads_copies:
             # Design documents are among the rows, since they may match, but no query returns one.
             if entry.is_design:
-                batch.statistics.forget()
+                batch.statistics.roll_back()
                 continue
-            batch.statistics.keep()
+            batch.statistics.checkpoint()
         if matches:
             batch.last = entry.position if limit else batch.last
             if skip:
                 skip -= 1
-            # Beyond the limit a match is only counted, for the statistics: see ``Search.counts``.
+            # Beyond the limit a match is only counted, for the statistics: see ``Search.wants_statistics``.
             elif limit:
                 limit -= 1
                 batch.add(entry.result(search))
             else:
                 return None
-        if limit == 0 and not search.counts:
+        if limit == 0 and not search.wants_statistics:
             return None
         if batch.is_full:
             return replace(search, skip=skip, limit=limit, after=entry.position)
@@ -228,8 +226,8 @@ class _Entry:
 
 
 def _entries(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
-    """Yield the rows in the plan's range, after the page before. A large document is freed behind its row."""
-    if search.limit == 0 and not search.counts:
+    """Yield the rows in the plan's range, after the page before. A large document is freed after its row."""
+    if search.limit == 0 and not search.wants_statistics:
         return
     read = _entries_by_id if search.source is None else _entries_by_index
     for entry in read(connection, search, batch):
@@ -280,7 +278,7 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
         return
     index_seq, _ = check_index(connection, search.database_id, source.number)
     # The keys of a document that was changed since are older than the document, which is what has to match.
-    is_judged = search.judged and index_seq == read_row(connection, search.database_id, "update_seq")[0]
+    can_judge = search.selector_covered and index_seq == read_row(connection, search.database_id, "update_seq")[0]
     columns = [parse_path(column) for column in search.plan.index.columns]
     after = _resume_place(search, source.view)
     for row in read_rows(connection, source.number, source.view.place, _key_span(search, source.view), after=after):
@@ -289,8 +287,8 @@ def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) 
             yield _Entry(position, _document_from_row(columns, row))
             continue
         found = find_winner(connection, search.database_id, row.id)
-        if is_judged and found is not None and not found.deleted:
-            # To parse the document would take longer than to read it.
+        if can_judge and found is not None and not found.deleted:
+            # Parsing the document would take longer than reading it.
             yield _Entry(position, _document_from_row(columns, row), found, is_read=True)
         else:
             yield _read_entry(connection, search, position, found, batch)
@@ -306,7 +304,7 @@ def _resume_place(search: Search, view: View) -> Place | None:
     if search.after is None:
         return None
     key, id = search.after
-    # The bookmark is of a query that read `_all_docs`.
+    # The bookmark comes from a query without an index.
     if key is None:
         raise invalid_bookmark_error(pack_bookmark(search.after))
     return Place(view.key_of(decode(key)), id, 0)
@@ -341,7 +339,7 @@ def _parse_document(text: bytes, batch: FindBatch, members: frozenset[str] | Non
 
 
 def _document_from_row(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:
-    """Make the part of a document that the row of an index holds."""
+    """Rebuild members of a document from the keys of an index row."""
     document: dict[str, Any] = {"_id": row.id}
     for path, value in zip(columns, decode(row.emitted), strict=True):
         _put_member(document, path, value)

@@ -29,18 +29,19 @@ def can_reduce(reduce: str | None) -> bool:
 
 
 class LargeGroups(NamedTuple):
-    """Some complete groups as JSON, and the cursor behind them, None at the end.
+    """Groups that were reduced, as JSON, and the cursor behind them, None at the end.
 
-    ``is_small`` is true if the group at the cursor has to be made of its rows.
+    ``needs_rows`` is True if SQLite cannot reduce the next group, which has to be reduced row by row: it is too small
+    or too large for that, or has values that SQLite does not add exactly.
     """
 
     groups: list[bytes]
     rest: Cursor | None
-    is_small: bool
+    needs_rows: bool
 
 
 def reduce_large_groups(connection: Connection, source: Source, level: int, cursor: Cursor) -> LargeGroups:
-    """Reduce the next groups until a small one comes, or enough rows for one read were reduced.
+    """Reduce the next groups until one comes that needs its rows, or enough rows for one read were reduced.
 
     The cursor has one span, and stands before a group.
     """

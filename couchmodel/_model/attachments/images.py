@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from couchmodel._model.attachments.fields import AttachmentBase
+from couchmodel._model.attachments.base import AttachmentBase
 from couchmodel._model.attachments.files import File
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel.errors import ConfigurationError

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from couchmodel._model.attachments.fields import label_of
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.rules import label_of
 from couchmodel._model.attachments.stubs import set_stubs
 from couchmodel._model.attachments.upload import check_required, prepare_files
 from couchmodel._model.codec import codec
@@ -15,7 +15,7 @@ from couchmodel._wire.contents import ContentDigest
 from couchmodel._wire.messages import decode, encode
 from couchmodel.types import JSONObject
 
-__all__ = ["InlineFiles"]
+__all__ = ["InlineFiles", "note_inline_files"]
 
 _MAX_BYTES: Final = 64 * 1024
 """The most bytes of a document's files in a bulk write. Base64 makes them a third longer, and both sides decode it."""
@@ -61,12 +61,23 @@ class InlineFiles:
         for document, before, files in self._sent:
             if document.rev in (None, before):
                 continue
-            members = decode(state.stored_body(document) or b"{}")
-            revpos = int(document.rev.partition("-")[0])
-            stubs = {name: _stub_of(stub, revpos) for name, stub in members.pop("_attachments", {}).items()}
-            set_stubs(document, stubs)
-            state.forget_files(document, files)
-            state.set_stored_body(document, encode({**members, "_attachments": stubs} if stubs else members))
+            sent = decode(state.stored_body(document) or b"{}").get("_attachments", {})
+            # An earlier attempt may be stored in place of this one, without these files.
+            state.forget_files(document, {name: file for name, file in files.items() if _is_sent(file, sent.get(name))})
+            note_inline_files(document)
+
+
+def note_inline_files(document: Any) -> None:
+    """Put stubs in place of the contents that are in the text of a stored document, because it was sent with them."""
+    members = decode(state.stored_body(document) or b"{}")
+    revpos = int((document.rev or "0").partition("-")[0])
+    stubs = {name: _stub_of(stub, revpos) for name, stub in members.pop("_attachments", {}).items()}
+    set_stubs(document, stubs)
+    state.set_stored_body(document, encode({**members, "_attachments": stubs} if stubs else members))
+
+
+def _is_sent(file: File | None, stub: JSONObject | None) -> bool:
+    return stub is None if file is None else stub is not None and "data" in stub
 
 
 async def _inline_stub(document: Any, name: str, file: File) -> JSONObject:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from couchmodel._model.attachments.fields import label_of, settle
 from couchmodel._model.attachments.files import File
+from couchmodel._model.attachments.rules import label_of, settle
 from couchmodel._model.attachments.stubs import set_stubs, stub_of
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import holds_several

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
-from couchmodel._model.codec.fidelity import find_difference, is_alike
+from couchmodel._model.codec.fidelity import find_difference, is_alike, share_defaults
 from couchmodel._model.codec.forms import StoredForm, form_of, reason_of, write_field
 from couchmodel._model.codec.instants import find_odd_time
 from couchmodel._model.codec.merge import apply_changes, overlay
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=DocumentModel)
+
+_GONE: Final = object()
 
 
 def load(model: type[M], body: bytes, repository: object = None) -> M:
@@ -102,7 +104,10 @@ def base_of(document: M) -> M | None:
             f"the id of the stored document {base.id!r} cannot be changed to {document.id!r}:"
             " to store a copy, set its rev to None as well"
         )
-    return base if (base.id, base.rev) == (document.id, document.rev) else None
+    if (base.id, base.rev) != (document.id, document.rev):
+        return None
+    share_defaults(document, base)
+    return base
 
 
 def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | None:
@@ -122,7 +127,10 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     if before is None:
         return prepend_members({**_own_members(document), **mark}, body) if mark else text
     stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
-    merged = apply_changes(stored, decode(before), decode(body))
+    known, written = decode(before), decode(body)
+    if not is_change:  # two programs that merge the same have to write the same, also of defaults such as the time
+        written = {name: value for name, value in written.items() if name in stored or value != known.get(name, _GONE)}
+    merged = apply_changes(stored, known, written)
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
     own = {**_own_members(document, stored), **mark}

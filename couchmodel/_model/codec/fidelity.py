@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from couchmodel._model.schema.links.link import Link
 
-__all__ = ["Difference", "are_same", "find_difference", "is_alike"]
+__all__ = ["Difference", "are_same", "find_difference", "is_alike", "share_defaults"]
 
 
 class Difference(NamedTuple):
@@ -180,3 +180,16 @@ def _compare_sequences(written: Sequence[Any], read: Any, path: tuple[str, ...])
 def _short(value: object, longest: int = 60) -> str:
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def share_defaults(document: BaseModel, base: BaseModel) -> None:
+    """Give ``base`` the values that a document has by default, if they were stored in neither.
+
+    A factory may make another value each time, such as the time or a random number, which is no change of the document.
+    """
+    ours, theirs = vars(document), vars(base)
+    given = document.__pydantic_fields_set__ | base.__pydantic_fields_set__
+    for name, info in type(document).__pydantic_fields__.items():
+        is_made = info.default_factory is not None and name not in given and name in ours
+        if is_made and not isinstance(ours[name], (list, dict, set, BaseModel)):  # these may have changed in place
+            theirs[name] = ours[name]

@@ -66,7 +66,11 @@ class _Reader:
         self.missing: list[str] = []
 
     def read_document(self, schema: Any) -> dict[str, JSONObject]:
-        """Return the rules of a document, by name. The first is ``document``."""
+        """Return the rules of a model by name.
+
+        ``document`` is the rule of a whole document. The others are those of schemas that are used several times, or
+        within themselves.
+        """
         self._rules["document"] = _ANYTHING
         self._collect(schema)
         root = schema

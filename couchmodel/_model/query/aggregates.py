@@ -9,7 +9,7 @@ __all__ = ["Average", "Largest", "Smallest", "Sum"]
 
 
 class Sum:
-    """The sum of values; 0 of none."""
+    """The sum of the values, or 0 if there are none."""
 
     def __init__(self) -> None:
         self._total: Any = None
@@ -26,7 +26,7 @@ class Sum:
 
 
 class Average:
-    """The mean of values; None of none."""
+    """The mean of the values, or None if there are none."""
 
     def __init__(self) -> None:
         self._sum = Sum()
@@ -43,7 +43,7 @@ class Average:
 
 
 class Smallest:
-    """The smallest of values; None of none."""
+    """The smallest of the values, or None if there are none."""
 
     def __init__(self) -> None:
         self._found: Any = None
@@ -60,7 +60,7 @@ class Smallest:
 
 
 class Largest:
-    """The largest of values; None of none."""
+    """The largest of the values, or None if there are none."""
 
     def __init__(self) -> None:
         self._found: Any = None

@@ -96,7 +96,7 @@ async def _change(
         query = query.only(again)
     if refused:
         raise BulkError(
-            f"{len(refused)} documents of {store.model.__name__} were refused; {changed} were stored", refused
+            f"{len(refused)} documents of {store.model.__name__} were refused; {changed} were changed", refused
         )
     return changed
 

@@ -1,9 +1,10 @@
 """JSON merge patches (RFC 7396) of documents, by the names and in the form of JSON input."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Strict, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from couchmodel._model.codec.duplicates import snapshot
 from couchmodel._model.codec.forms import write_key
@@ -109,6 +110,7 @@ class _Patching:
 
     def _assign(self, target: BaseModel, field: str, value: Any, place: tuple[str, ...]) -> None:
         try:
+            value = _read_strict(type(target), field, value)
             type(target).__pydantic_validator__.validate_assignment(target, field, value)
         except ValidationError as error:
             for each in error.errors(include_url=False, include_context=False):
@@ -116,6 +118,24 @@ class _Patching:
                 found = {**each, "loc": (*place, *each["loc"][1:]) if each["loc"] else place[:-1]}
                 if (self._is_last or each["loc"]) and found not in self._errors:
                     self._errors.append(found)
+
+
+def _read_strict(model: type[BaseModel], field: str, value: Any) -> Any:
+    """Return the value of a field that is strict, as JSON input gives it: an instant is a text there.
+
+    Any other value is returned as it is. Raises pydantic's ValidationError.
+    """
+    info = model.__pydantic_fields__.get(field)
+    if info is None or isinstance(value, BaseModel):
+        return value
+    if not model.model_config.get("strict") and not any(isinstance(each, Strict) for each in info.metadata):
+        return value
+    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    try:
+        return TypeAdapter(kind).validate_json(to_json(value), strict=True)
+    except ValidationError as error:
+        line: Any = [{**each, "loc": (field, *each["loc"])} for each in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(model.__name__, line) from None
 
 
 def _error(place: tuple[str, ...], kind: str, message: str, value: Any) -> dict[str, Any]:

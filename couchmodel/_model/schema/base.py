@@ -183,6 +183,8 @@ def _hash_document(document: Any) -> int:
 
 
 def _missing_attribute(model: Any, name: str) -> str:
+    if name in model.__repository_names__:
+        return f"{model.__name__} has no {name!r}, its repository has: {model.__name__}.repository().{name}"
     return f"{model.__name__} has no field {name!r}{nearest(name, model.__dict__.get('__pydantic_fields__', ()))}"
 
 
@@ -226,6 +228,9 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
 
     __declared__: ClassVar[Declaration] = Declaration()
     """What the class keywords of this model say."""
+
+    __repository_names__: ClassVar[frozenset[str]] = frozenset()
+    """The names of what the repository of a model has, and the model may not have."""
 
     __keeps_deleted__: ClassVar[bool] = False
     """True if the tombstones of the model's documents keep what was stored."""

@@ -27,6 +27,7 @@ __all__ = [
     "set_written_body",
     "stored_body",
     "unanswered_bodies",
+    "unanswered_files",
     "written_body",
 ]
 
@@ -82,8 +83,8 @@ def set_id(document: object, id: str) -> None:
 
 
 def note_unanswered(document: object, body: bytes) -> None:
-    """Record a JSON text that was sent and got no answer."""
-    _set_slot(document, "__unanswered__", (*unanswered_bodies(document), body))
+    """Record a JSON text that was sent, with the files that are assigned, and got no answer."""
+    _set_slot(document, "__unanswered__", (*_unanswered(document), (body, assigned_files(document))))
 
 
 def forget_unanswered(document: object) -> None:
@@ -94,6 +95,17 @@ def forget_unanswered(document: object) -> None:
 
 def unanswered_bodies(document: object) -> tuple[bytes, ...]:
     """Return the JSON texts that were sent and got no answer."""
+    return tuple(body for body, _ in _unanswered(document))
+
+
+def unanswered_files(document: object, body: bytes) -> Mapping[str, Any]:
+    """Return the files that were sent with such a text; those of all attempts, if several have sent this text."""
+    attempts = [files for sent, files in _unanswered(document) if sent == body]
+    common = set.intersection(*(set(files.items()) for files in attempts)) if attempts else ()
+    return dict(common)
+
+
+def _unanswered(document: object) -> tuple[tuple[bytes, Mapping[str, Any]], ...]:
     return _slot(document, "__unanswered__") or ()
 
 

@@ -9,7 +9,7 @@ from couchmodel._model.query.selector import build_selector
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition, require_condition
 from couchmodel._model.schema.kinds import kind_selector
-from couchmodel._model.store.chunks import Source, read_chunks, require_iterable
+from couchmodel._model.store.bulk.chunks import Source, read_chunks, require_iterable
 from couchmodel._model.store.deletions.purges import IDS, ForgetReport, note_replicas, purge_documents
 from couchmodel._model.store.deletions.tombstones import Tombstone, read_tombstones, restore_document
 from couchmodel._model.store.feeds.changes import Change, ChangeFeed, open_feed

@@ -16,7 +16,7 @@ from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
-from couchmodel._model.store.bulk import Refused
+from couchmodel._model.store.bulk.results import Refused
 from couchmodel._model.store.edits import add_merge, save_merged
 from couchmodel._model.store.hooked import call_verb, prepare, restore_all, run_hooks
 from couchmodel._model.store.overwriting import save_over
@@ -175,7 +175,7 @@ class StoredDocuments(Generic[M]):
         self.note_saved(document, sent.body, sent.rev)
         if sent.is_found:
             set_stubs(document, stored_stubs(document))
-            state.forget_files(document, {} if sent.is_earlier else files)
+            state.forget_files(document, sent.files)
         if sent.is_in_doubt:
             await self._settle(document, before, sent, files)
         await run_hooks(document, "after_save")

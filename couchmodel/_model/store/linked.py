@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from couchmodel._model.store.bulk import document_bodies
+from couchmodel._model.store.bulk.results import document_bodies
 
 __all__ = ["fetch_linked"]
 

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 from couchmodel._model.attachments.inline import InlineFiles
 from couchmodel._model.codec import codec
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.bulk import (
+from couchmodel._model.store.bulk.chunks import (
+    CHUNK,
+    Source,
+    keep_collections,
+    read_chunks,
+    refuse_repeated,
+    require_iterable,
+)
+from couchmodel._model.store.bulk.results import (
     BulkResult,
     Delete,
     DeleteReport,
@@ -20,14 +28,6 @@ from couchmodel._model.store.bulk import (
     SaveReport,
     check_on_error,
     in_order,
-)
-from couchmodel._model.store.chunks import (
-    CHUNK,
-    Source,
-    keep_collections,
-    read_chunks,
-    refuse_repeated,
-    require_iterable,
 )
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
 from couchmodel._model.store.writes import DocumentWrites, deletion_left

@@ -14,13 +14,13 @@ from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.conditions import Condition
 from couchmodel._model.schema.expressions.places import Assignment, Ordering
 from couchmodel._model.store.binding import database_of
-from couchmodel._model.store.bulk import (
+from couchmodel._model.store.bulk.results import (
     Progress,
     delete_rows,
     document_bodies,
 )
 from couchmodel._model.store.changing import ChangingDocuments
-from couchmodel._model.store.delete_rules import delete_linked
+from couchmodel._model.store.deletions.rules import delete_linked
 from couchmodel._model.store.edits import Turn, refused_merge, save_edited
 from couchmodel._model.store.hooked import has_hooks, overrides, run_before, run_hooks
 from couchmodel._model.store.linked import fetch_linked
@@ -151,6 +151,7 @@ class Repository(ChangingDocuments[M]):
         changed by both sides and has no policy, or if the document was deleted; DocumentError if the merged document
         does not fit its model.
         """
+        self._path(id)  # refuses what is no id
         async with _turn.of(self.session, self.path, id):
             document = await self.get(id)
             rev = document.rev

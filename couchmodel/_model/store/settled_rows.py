@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.bulk import Refused
+from couchmodel._model.store.bulk.results import Refused
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import save_merged
 from couchmodel._model.store.revisions.basis import Basis

@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+from couchmodel._model.attachments.inline import note_inline_files
 from couchmodel._model.codec import codec
 from couchmodel._model.schema import state
 from couchmodel._model.schema.base import DocumentModel
-from couchmodel._model.store.bulk import Progress, Refused, document_bodies
+from couchmodel._model.store.bulk.results import Progress, Refused, document_bodies
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.hooked import call_verb, has_hooks, run_hooks
 from couchmodel._model.store.revisions.basis import Basis
@@ -84,7 +85,7 @@ class DocumentWrites(StoredDocuments[M]):
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
                 for row in rows:
                     document, body = next(unsettled)
-                    if "accepted" in row:
+                    if "accepted" in row and "rev" in row:
                         accepted.append(Accepted(document, Basis.of(document), body, row["rev"]))
                     if error := note_row(row, document, body):
                         refused.append((document, error))
@@ -116,22 +117,29 @@ class DocumentWrites(StoredDocuments[M]):
         for (document, body), rev in zip(tried, found, strict=True):
             if rev is not None and id(document) not in own:
                 own.add(id(document))
-                self._note_own(document, body, rev)
+                self._note_own(document, body, body, rev)
         for document in conflicts:
             if id(document) not in own and (below := await find_own(self, document)) is not None:
                 own.add(id(document))
-                self._note_own(document, encode(below[0].stored), below[0].rev)
-        rest = [(document, body_of(document)) for document in conflicts if id(document) in own]
-        changed = [(document, body) for document, body in rest if body is not None]
+                self._note_own(document, below[0].sent, encode(below[0].stored), below[0].rev)
         left = [(document, error) for document, error in refused if id(document) not in own]
+        changed: list[tuple[M, bytes]] = []
+        for document in conflicts:
+            if id(document) in own and note_row == self._note_row and state.assigned_files(document):
+                left += await self._write_one_by_one([document], Progress())
+            elif id(document) in own and (rest := body_of(document)) is not None:
+                changed.append((document, rest))
         return left + await self._write_many(changed, None, note_row, body_of) if changed else left
 
-    def _note_own(self, document: M, body: bytes, rev: str) -> None:
+    def _note_own(self, document: M, sent: bytes, stored: bytes, rev: str) -> None:
         """Record an earlier attempt that was carried out. It may have been a save or a deletion."""
-        if decode(body).get("_deleted"):
+        if decode(sent).get("_deleted"):
             codec.note_deleted(document)
-        else:
-            self.note_saved(document, body, rev)
+            return
+        files = state.unanswered_files(document, sent)
+        self.note_saved(document, stored, rev)
+        note_inline_files(document)
+        state.forget_files(document, files)
 
     async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
         """Run the hooks of an event for the documents that were sent and not refused.

@@ -16,6 +16,7 @@ from couchmodel._model.schema.expressions.field_expressions import FieldExpressi
 from couchmodel._model.schema.expressions.paths import UnknownPathError, stored_path
 from couchmodel._model.schema.expressions.places import place_of
 from couchmodel._model.schema.field_options import storage_options
+from couchmodel._model.schema.links.link import Link
 from couchmodel._model.schema.suggestions import nearest
 from couchmodel.errors import ConfigurationError
 from couchmodel.integrations._core.problems import ProblemError, field_errors
@@ -156,16 +157,18 @@ def _field_at(model: type[CouchModel], path: str) -> FieldExpression[Any]:
 
 def _filters_of(path: str, field: FieldExpression[Any]) -> Iterable[Filter]:
     annotation = place_of(field).annotation
-    kind = bare_type(annotation)
+    kind = _comparable_type(annotation)
     element = element_type(kind)
     if element is not None:
-        adapter = TypeAdapter(bare_type(element))
+        adapter = TypeAdapter(_comparable_type(element))
         yield Filter(f"{path}__contains", adapter, True, field.contains_all, f"`{path}` has each of these elements")
         return
     adapter = TypeAdapter(kind)
     yield Filter(path, adapter, False, field.__eq__, f"`{path}` is this")
     yield Filter(f"{path}__ne", adapter, False, field.__ne__, f"`{path}` is not this")
     yield Filter(f"{path}__in", adapter, True, field.in_, f"`{path}` is one of these")
+    if bare_type(annotation) is not kind:  # links have no order
+        return
     if isinstance(kind, type) and issubclass(kind, _ORDERED) and not issubclass(kind, bool):
         yield Filter(f"{path}__lt", adapter, False, field.__lt__, f"`{path}` is less than this")
         yield Filter(f"{path}__lte", adapter, False, field.__le__, f"`{path}` is at most this")
@@ -177,6 +180,12 @@ def _filters_of(path: str, field: FieldExpression[Any]) -> Iterable[Filter]:
         yield Filter(f"{path}__contains", TypeAdapter(str), False, text.contains, f"`{path}` has this part")
     if _may_be_none(annotation):
         yield Filter(f"{path}__isnull", _TRUE, False, _null_condition(field), f"`{path}` is null, or is not")
+
+
+def _comparable_type(annotation: Any) -> Any:
+    """Return the type of the values that a field is compared with: for a link, that of ids."""
+    kind = bare_type(annotation)
+    return str if (get_origin(kind) or kind) is Link else kind
 
 
 def _may_be_none(annotation: Any) -> bool:

@@ -56,10 +56,11 @@ def make_resource(
     size: int = 20,
     max_size: int = 100,
     if_match_required: bool = False,
+    shows_current: bool = True,
 ) -> Resource[Any]:
     """Return the resource of a model, with the options of its list."""
     options = list_options(model, filters, sorts, size, max_size)
-    return Resource(model, options, if_match_required=if_match_required)
+    return Resource(model, options, if_match_required=if_match_required, shows_current=shows_current)
 
 
 def operations_of(resource: Resource[Any], exclude: Collection[str] = ()) -> list[Operation]:

@@ -59,7 +59,7 @@ def check_current(
     if is_required:
         require_if_match(headers)
     if not check_if_match(headers, document.rev):
-        raise _stale(document, url)
+        raise stale_problem(document, url)
 
 
 def check_found(method: str, headers: Mapping[str, str], document: CouchModel, *, if_match_required: bool) -> None:
@@ -74,7 +74,7 @@ def _missing(repository: Repository[Any], id: str) -> ProblemError:
     return ProblemError(404, f"{repository.model.__name__} {id!r} does not exist.")
 
 
-def _stale(document: CouchModel, url: str | None) -> ProblemError:
+def stale_problem(document: CouchModel, url: str | None) -> ProblemError:
     headers = {"etag": entity_tag(document.rev)}
     return ProblemError(412, f"{document.id!r} was changed.", headers=headers, current=show(document, url))
 
@@ -82,10 +82,14 @@ def _stale(document: CouchModel, url: str | None) -> ProblemError:
 class Resource(Generic[M]):
     """The documents of one model in a web API."""
 
-    def __init__(self, model: type[M], options: ListOptions, *, if_match_required: bool = False) -> None:
+    def __init__(
+        self, model: type[M], options: ListOptions, *, if_match_required: bool = False, shows_current: bool = True
+    ) -> None:
+        """``shows_current`` lets clients see the current document when their write names another revision."""
         self.model = model
         self.options = options
         self.if_match_required = if_match_required
+        self.shows_current = shows_current
 
     async def create(self, call: Call, repository: Repository[M], document: M) -> Answer:
         """Store a new document."""
@@ -136,7 +140,7 @@ class Resource(Generic[M]):
                     raise
                 return await self._put_new(call, repository, id, given)
             if is_unchanged({"if-none-match": call.headers.get("if-none-match", "")}, document.rev):
-                raise _stale(document, call.url())
+                raise self._stale(document, call.url())
             self._check_current(call, document)
             self._adopt(document, given, call.url())
             try:
@@ -219,12 +223,22 @@ class Resource(Generic[M]):
         return Answer(status, show_json(document, url), {"etag": entity_tag(document.rev), **headers}, JSON_TYPE)
 
     def _check_current(self, call: Call, document: M, levels: int = 0) -> None:
-        check_current(call.headers, document, call.url(levels), is_required=self.if_match_required)
+        if self.if_match_required:
+            require_if_match(call.headers)
+        if not check_if_match(call.headers, document.rev):
+            raise self._stale(document, call.url(levels))
+
+    def _stale(self, document: M, url: str | None) -> ProblemError:
+        """Return the problem of a write that names another revision, with the document if clients may read it."""
+        problem = stale_problem(document, url)
+        if not self.shows_current:
+            del problem.members["current"]
+        return problem
 
     def _settle(self, call: Call, error: ConflictError, attempt: int) -> None:
         """Return if a write is to be tried again. Raises the error, or ProblemError 412 if it has a condition."""
         if "if-match" in call.headers and error.theirs is not None:
-            raise _stale(error.theirs, None) from None
+            raise self._stale(error.theirs, None) from None
         if attempt + 1 >= _ATTEMPTS:
             raise error
 
@@ -248,7 +262,7 @@ class Resource(Generic[M]):
             }
             given = {name: value for name, value in given.items() if name not in own}
             if isinstance(given.get("rev"), str):
-                raise _stale(document, url)
+                raise self._stale(document, url)
             if takes_ids(self.model):
                 given = {"id": document.id, **given}
         replacement = self._read(given, document.id, shown)

@@ -1,6 +1,5 @@
 """Attachments up and down: limits while they stream, and ranges."""
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
@@ -11,10 +10,10 @@ from couchmodel.errors import AttachmentError, NotFoundError
 from couchmodel.integrations._core.conditions import entity_tag, is_unchanged
 from couchmodel.integrations._core.messages import Answer, Call
 from couchmodel.integrations._core.problems import ProblemError
+from couchmodel.integrations.files.ranges import ByteRange, UnsatisfiableError, requested_ranges
+from couchmodel.integrations.files.served import ServedFile
 
 __all__ = ["attachment_at", "download", "upload"]
-
-_RANGE: Final = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 
 _SAFE_HEADERS: Final = {
     "accept-ranges": "bytes",
@@ -101,7 +100,7 @@ async def download(call: Call, document: CouchModel, attachment: Any, name: str)
     if is_unchanged(call.headers, tag):
         return Answer(304, headers=headers)
     length: int = attachment.length
-    found = _asked_range(call, tag, length)
+    found = _asked_range(call, attachment, tag)
     start, stop = found or (0, length)
     headers["content-length"] = str(stop - start)
     if found is not None:
@@ -113,25 +112,18 @@ async def download(call: Call, document: CouchModel, attachment: Any, name: str)
     return Answer(200 if found is None else 206, body, headers, attachment.content_type)
 
 
-def _asked_range(call: Call, tag: str, length: int) -> tuple[int, int] | None:
-    """Return the first byte of the range that is asked for, and the one after its last; None for the whole.
+def _asked_range(call: Call, attachment: Any, tag: str) -> ByteRange | None:
+    """Return the range that is asked for; None for the whole, also where several are asked for.
 
-    Several ranges are answered with the whole, as RFC 9110 allows. Raises ProblemError 416 for a range outside.
+    Raises ProblemError 416 for a range outside.
     """
-    header, condition = call.headers.get("range"), call.headers.get("if-range")
-    found = None if header is None else _RANGE.fullmatch(header.strip())
-    if found is None or condition not in (None, entity_tag(tag)):
-        return None
-    first, last, suffix = found.groups()
-    start = max(0, length - int(suffix)) if suffix else int(first)
-    stop = min(length, int(last) + 1) if last else length
-    if start >= stop:
-        if last and int(last) < int(first):
-            return None
-        raise ProblemError(
-            416, "The range lies outside the attachment.", headers={"content-range": f"bytes */{length}"}
-        )
-    return start, stop
+    file = ServedFile("", attachment.content_type, attachment.length, tag, lambda start, stop: attachment.stream())
+    try:
+        ranges = requested_ranges(file, call.headers)
+    except UnsatisfiableError:
+        headers = {"content-range": f"bytes */{attachment.length}"}
+        raise ProblemError(416, "The range lies outside the attachment.", headers=headers) from None
+    return ranges[0] if len(ranges) == 1 else None
 
 
 async def _begun(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

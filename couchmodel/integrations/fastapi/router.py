@@ -52,7 +52,14 @@ def crud_router(
     Raises ConfigurationError for a field that does not exist or that clients may not read.
     """
     resource = make_resource(
-        model, filters=filters, sorts=sorts, size=size, max_size=max_size, if_match_required=if_match_required
+        model,
+        filters=filters,
+        sorts=sorts,
+        size=size,
+        max_size=max_size,
+        if_match_required=if_match_required,
+        shows_current="read" not in exclude
+        and not (guards or {}).get("read"),  # else a stale tag would show what may not be read
     )
     router = APIRouter(route_class=ProblemRoute, **options)
     routes = _Routes(router, resource, repository, guards or {})

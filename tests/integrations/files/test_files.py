@@ -7,13 +7,15 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from couchmodel.bucket import Bucket
 from couchmodel.engine import CouchDB, Database, Document
 from couchmodel.errors import ConfigurationError
-from couchmodel.integrations.files import FileApp, ServedFile, attachments_of, files_of
+from couchmodel.integrations.files import FileApp, ServedFile, attachments_of, file_handler, files_of
 from tests.bucket.files import LONG
 from tests.integrations.files.conftest import Answer, Fetch, Serve
 
@@ -360,6 +362,17 @@ async def test_a_file_is_read_no_longer_than_the_client_stays() -> None:
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "query_string": b""}
     await asyncio.wait_for(FileApp(gate.find)(scope, receive, send), 10)
     assert gate.closed.is_set()
+
+
+async def test_aiohttp_reads_a_file_no_longer_than_the_client_stays() -> None:
+    gate = Gate()
+    app = web.Application()
+    app.router.add_get("/{path:.+}", file_handler(gate.find))
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get("/x")
+        await response.content.readexactly(1000)
+        response.close()
+        await asyncio.wait_for(gate.closed.wait(), 10)
 
 
 async def test_a_cancelled_request_closes_its_file() -> None:

@@ -1,1 +1,1 @@
-"""Deletions: tombstones that keep their document, and purges, which keep nothing."""
+"""Deletions: tombstones that keep their document, purges, which keep nothing, and what links do to a deletion."""

@@ -149,7 +149,7 @@ def open_feed(
 ) -> ChangeFeed[Any]:
     """Return the feed of the documents that match a selector. Raises QueryError for a ``since`` that is no text."""
     if not isinstance(since, str) or not since:
-        raise QueryError(f"since is the sequence of a change, as in since=change.seq, or 'now', not {since!r}")
+        raise QueryError(f"since is the sequence of a change, as in since=change.seq, or '0' or 'now', not {since!r}")
     check_on_invalid(on_invalid)
     params: JSONObject = {"since": since, "feed": "continuous" if live else "normal"}
     if selector:

@@ -20,7 +20,7 @@ _BATCH: Final = 100
 _INTERVAL: Final = 1.0
 """The seconds after which it is stored at the latest, also while no change comes."""
 
-_FAREWELL: Final = 5.0
+_STOPPING: Final = 5.0
 """The seconds that a consumer which was stopped may take to store its position."""
 
 _log: Final = logging.getLogger("couchmodel.changes")
@@ -38,7 +38,7 @@ async def consume_changes(
         try:
             await consumer.run()
         except (Exception, asyncio.CancelledError):
-            await consumer.store_at_farewell()
+            await consumer.store_when_stopped()
             raise
 
 
@@ -72,10 +72,10 @@ class _Consumer:
             self._done = self._feed.last_seq
         await self._store()
 
-    async def store_at_farewell(self) -> None:
-        """Store the position, unless that fails: then changes that were done come again."""
+    async def store_when_stopped(self) -> None:
+        """Store the position because the consumer is stopped. If that fails, changes that were done come again."""
         try:
-            async with asyncio.timeout(_FAREWELL):
+            async with asyncio.timeout(_STOPPING):
                 await self._store()
         except (CouchModelError, TimeoutError) as error:
             _log.warning("the position of the consumer %r was not stored: %s", self._name, error)

@@ -66,7 +66,7 @@ class Plan:
 def check_together(models: Iterable[type[DocumentModel]], *, named: bool = True) -> None:
     """Raise ConfigurationError if the documents of two models in one database could not be told apart.
 
-    With ``named``, each model has to name its database; else all of them are in one.
+    With ``named``, it is also raised for a model that names no database. Without, all models are taken to be in one.
     """
     owners: dict[tuple[str | None, str | None], type[DocumentModel]] = {}
     databases: dict[str | None, type[DocumentModel]] = {}

@@ -9,6 +9,7 @@ from couchmodel._model.codec.three_way import UNKNOWN, merge_documents
 from couchmodel._model.store.revisions.history import History, read_revisions
 from couchmodel._wire.messages import encode
 from couchmodel.engine import Database
+from couchmodel.errors import DocumentError
 from couchmodel.types import JSONObject
 
 __all__ = ["Merge", "VersionSource", "load_version", "merge_versions"]
@@ -33,8 +34,14 @@ class Merge(NamedTuple):
 
 
 def load_version(source: VersionSource, version: JSONObject) -> Any:
-    """Return the document of a version."""
-    return source.load(encode({name: value for name, value in version.items() if name != "_revisions"}))
+    """Return the document of a version. Raises DocumentError, which names the version, if it does not fit."""
+    try:
+        return source.load(encode({name: value for name, value in version.items() if name != "_revisions"}))
+    except DocumentError as error:
+        message = f"{error}\n  This is the version {version['_rev']}."
+        named = DocumentError(message, model=error.model, document_id=error.document_id, errors=error.errors)
+        named.is_stored = True
+        raise named from None
 
 
 async def merge_versions(

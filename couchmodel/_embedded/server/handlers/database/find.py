@@ -75,7 +75,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         options.conflicts,
         options.r > 1,
         covered,
-        _is_judged_by_keys(plan, options),
+        _is_selector_covered(plan, options),
         options.execution_stats,
         None if options.selector.members is None else options.selector.members | options.fields.members(),
         limits.QUERY_SECONDS,
@@ -89,7 +89,7 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
     return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
 
 
-def _is_judged_by_keys(plan: Plan, options: Options) -> bool:
+def _is_selector_covered(plan: Plan, options: Options) -> bool:
     """Return True if the keys of the index tell whether a document matches, and no part of it is picked or added."""
     return not options.fields.fields and not options.conflicts and plan.index.covers(options.selector.fields)
 

@@ -226,9 +226,9 @@ class _ViewQuery:
                 cursor: Cursor | None = Cursor([span], None)
                 while cursor is not None:
                     if large and not grouping.is_open:
-                        groups, cursor, is_small = await self._reduce_large(source, cursor)
+                        groups, cursor, needs_rows = await self._reduce_large(source, cursor)
                         yield groups
-                        if not is_small or cursor is None:
+                        if not needs_rows or cursor is None:
                             continue
                     groups, cursor = await self._step(source, cursor, grouping, thread)
                     yield groups

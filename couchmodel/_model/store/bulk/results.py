@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-from couchmodel._model.store.chunks import CHUNK
+from couchmodel._model.store.bulk.chunks import CHUNK
 from couchmodel._wire.messages import Request, encode
 from couchmodel.engine import Database
 from couchmodel.engine._io.rows import Rows, document_text

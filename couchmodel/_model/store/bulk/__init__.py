@@ -1,0 +1,1 @@
+"""What bulk reads and writes are made of: iterables in chunks, reads by many ids, and the results of writes."""
