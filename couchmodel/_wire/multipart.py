@@ -24,6 +24,7 @@ __all__ = [
     "PartEnd",
     "PartHead",
     "is_media_type",
+    "names_one_type",
 ]
 
 RELATED: Final = "multipart/related"
@@ -60,6 +61,14 @@ class AttachmentPart(NamedTuple):
 def is_media_type(text: str) -> bool:
     """Return True if a media type can stand in a header. CouchDB stores others as well, and sends them as they are."""
     return text.isascii() and text.isprintable()
+
+
+def names_one_type(text: str) -> bool:
+    """Return True if a header names one media type. Of ``image/png, text/html``, browsers take the last one."""
+    return is_media_type(text) and "/" in text and "," not in _QUOTED.sub("", text)
+
+
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 class MultipartRelated:

@@ -56,6 +56,11 @@ class Place(CouchModel):
     name: Mapped[str] = Field(default="")
 
 
+class Guest(CouchModel, type="guest"):
+    id: str = Field(max_length=40)
+    name: Mapped[str] = Field(default="")
+
+
 def json_of(**members: Any) -> dict[str, Any]:
     """Return the body of a new dish."""
     return {"title": "Pie", **members}

@@ -9,7 +9,7 @@ from httpx2 import AsyncClient, Response
 
 from couchmodel import using
 from couchmodel.engine import CouchDB, Database, RetryPolicy
-from tests.integrations.models import Book, Dish, Page, Place, json_of
+from tests.integrations.models import Book, Dish, Guest, Page, Place, json_of
 
 Api = Callable[..., Any]
 
@@ -287,6 +287,36 @@ async def test_a_stored_document_that_does_not_fit_is_not_shown(client: AsyncCli
     response = await client.get("/dishes/odd")
     assert problem(response) == (500, "The stored document does not fit its model.")
     assert "hush" not in response.text
+
+
+UNSTORABLE = [b'{"title": "\\ud800"}', b'{"title": "x", "\\ud800": 1}', b'{"title": %b1%b}' % (b"[" * 900, b"]" * 900)]
+
+
+@on_one_backend
+@pytest.mark.parametrize("body", UNSTORABLE)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_json_that_cannot_be_stored_is_a_bad_request(
+    client: AsyncClient, pie: dict[str, Any], method: str, body: bytes
+) -> None:
+    path = "/dishes" if method == "POST" else f"/dishes/{pie['id']}"
+    response = await client.request(method, path, content=body, headers={"content-type": "application/json"})
+    assert problem(response)[0] == 400
+    assert (await client.get(f"/dishes/{pie['id']}")).json() == pie
+
+
+@pytest.mark.parametrize("other", [{"type": "waiter", "name": "Bo"}, {"name": "Bo"}])
+async def test_a_document_of_another_type_does_not_exist_and_is_kept(
+    api: Api, database: Database, other: dict[str, Any]
+) -> None:
+    client = await api(Guest)
+    document = await database.create("bo", data=other)
+    await document.save()
+    for method, body in (("GET", None), ("PATCH", {"name": "x"}), ("DELETE", None)):
+        response = await client.request(method, "/dishes/bo", json=body)
+        assert problem(response) == (404, "Guest 'bo' does not exist."), method
+    assert problem(await client.put("/dishes/bo", json={"name": "x"})) == (409, "'bo' exists already.")
+    assert problem(await client.post("/dishes", json={"id": "bo", "name": "x"})) == (409, "'bo' exists already.")
+    assert dict(await database.get("bo")).items() >= other.items()
 
 
 class TestModelsWithFreeMembers:

@@ -4,6 +4,7 @@ from typing import Final
 
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.fidelity import are_same
+from couchmodel._model.codec.forms import form_of
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.attachments import owner_of
@@ -19,16 +20,20 @@ _GONE: Final = object()
 def is_changed(document: DocumentModel) -> bool:
     """Return True if a document differs from what is stored of it, or is not stored."""
     stored = state.stored_body(document)
-    if stored is None or document.rev is None or state.assigned_files(document):
+    if stored is None or document.rev is None:
         return True
-    known = state.written_body(document, stored)
+    known = state.written_texts(document, stored)
     if known is None:
         base = codec.base_of(document)
         if base is None:
             return True
-        known = codec.dump(base)
-        state.set_written_body(document, stored, known)
-    return codec.dump(document) != known
+        known = codec.dump_twice(base)
+        state.set_written_texts(document, stored, known)
+    quick, body = codec.dump_twice(document, unless=known[0])
+    # An instant may be written in another time zone, so the second texts may be equal where the first are not.
+    if quick != known[0] and body != known[1]:
+        return True
+    return bool(form_of(type(document)).attachments and state.assigned_files(document))
 
 
 def changed_fields(document: DocumentModel) -> set[str]:

@@ -37,6 +37,7 @@ __all__ = [
     "body_to_migrate",
     "body_to_send",
     "dump",
+    "dump_twice",
     "load",
     "newer_version",
     "note_deleted",
@@ -78,15 +79,25 @@ def dump(document: DocumentModel) -> bytes:
     Raises DocumentError if a value cannot be written as JSON. Does not check whether the document fits its model, which
     :func:`body_to_send` does.
     """
+    return dump_twice(document)[1]
+
+
+def dump_twice(document: DocumentModel, unless: bytes | None = None) -> tuple[bytes, bytes]:
+    """Return the text that pydantic writes of a document, and the text of :func:`dump`, mostly one object.
+
+    Where pydantic's text equals ``unless``, it is returned for both. Raises as :func:`dump` does.
+    """
     form: StoredForm = type(document).__stored_form__ or form_of(type(document))
     try:
-        body = form.fast(document, by_alias=True, warnings=False)
-        if form.exact is None or find_odd_time(body) is None:
-            return body
-        body = form.widen(body)
-        return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
+        quick = form.fast(document, by_alias=True, warnings=False)
+        if quick == unless or form.exact is None or find_odd_time(quick) is None:
+            return quick, quick
+        body = form.widen(quick)
+        if find_odd_time(body) is not None:
+            body = form.exact(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError) as error:
         raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
+    return quick, body
 
 
 def base_of(document: M) -> M | None:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from couchmodel._model.schema.annotations import holds_several, is_attachment
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel._model.schema.fields import is_building_class
+from couchmodel._wire.multipart import names_one_type
 from couchmodel.errors import AttachmentError, ConfigurationError
 
 __all__ = ["AttachmentField", "attachment", "attachment_fields", "is_bad_name", "owner_of"]
@@ -80,7 +81,7 @@ class AttachmentField:
 
     def check_type(self, content_type: str, label: str) -> None:
         """Raise AttachmentError if the field does not allow this media type. ``label`` names the attachment."""
-        if not content_type.isascii() or not content_type.isprintable() or "/" not in content_type:
+        if not names_one_type(content_type):
             raise AttachmentError(f"{label} needs a media type such as 'image/png', not {content_type!r}")
         kind = content_type.partition(";")[0].strip().lower()
         if self.content_types and not any(fnmatch.fnmatchcase(kind, allowed) for allowed in self.content_types):

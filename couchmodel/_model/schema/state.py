@@ -24,11 +24,11 @@ __all__ = [
     "set_repository",
     "set_rev",
     "set_stored_body",
-    "set_written_body",
+    "set_written_texts",
     "stored_body",
     "unanswered_bodies",
     "unanswered_files",
-    "written_body",
+    "written_texts",
 ]
 
 SLOTS: Final = ("__files__", "__repository__", "__stored__", "__unanswered__", "__written__")
@@ -51,14 +51,14 @@ def stored_body(document: object) -> bytes | None:
     return found
 
 
-def written_body(document: object, stored: bytes) -> bytes | None:
-    """Return the text that the model writes of the stored revision; None unless it is known for this revision."""
-    found: tuple[bytes, bytes] | None = _slot(document, "__written__")
+def written_texts(document: object, stored: bytes) -> tuple[bytes, bytes] | None:
+    """Return the texts that the model writes of the stored revision; None unless they are known for this revision."""
+    found: tuple[bytes, tuple[bytes, bytes]] | None = _slot(document, "__written__")
     return found[1] if found is not None and found[0] is stored else None
 
 
-def set_written_body(document: object, stored: bytes, written: bytes) -> None:
-    """Set the text that the model writes of the stored revision ``stored``."""
+def set_written_texts(document: object, stored: bytes, written: tuple[bytes, bytes]) -> None:
+    """Set the texts that the model writes of the stored revision ``stored``."""
     _set_slot(document, "__written__", (stored, written))
 
 

@@ -217,7 +217,15 @@ class StoredDocuments(Generic[M]):
 
     async def complete_conflict(self, error: ConflictError, document: M) -> ConflictError:
         """Complete a conflict error with the id, the three versions of the document and a hint, and return it."""
-        self._note_versions(error, document, await self.get_or_none(document.id))
+        try:
+            theirs = await self.get_or_none(document.id)
+        except DocumentError as misfit:
+            if document.rev is not None:
+                raise
+            self._note_versions(error, document, None)
+            error.hint = f"{error.hint}; it does not fit the model: {misfit}"
+        else:
+            self._note_versions(error, document, theirs)
         return error
 
     def _note_versions(self, error: ConflictError, document: M, theirs: M | None) -> None:

@@ -1,6 +1,7 @@
 """The query parameters of a list: filters by fields, the order, and the page."""
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -96,7 +97,7 @@ class ListOptions:
     def _read_size(self, values: list[str] | None, errors: list[dict[str, Any]]) -> int:
         if values is None:
             return self.default_size
-        size = int(values[-1]) if values[-1].isascii() and values[-1].isdecimal() else 0
+        size = int(values[-1]) if re.fullmatch("[0-9]{1,9}", values[-1]) else 0
         if not 0 < size <= self.max_size:
             errors.append(_error("size", "size", f"The size of a page is from 1 to {self.max_size}"))
         return size

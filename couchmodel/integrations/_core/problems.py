@@ -34,7 +34,16 @@ from couchmodel.errors import (
     UnsupportedMediaTypeError,
 )
 
-__all__ = ["PROBLEM_TYPE", "FieldProblem", "Problem", "ProblemError", "field_errors", "invalid", "problem_of"]
+__all__ = [
+    "PROBLEM_TYPE",
+    "FieldProblem",
+    "Problem",
+    "ProblemError",
+    "field_errors",
+    "invalid",
+    "is_of_other_type",
+    "problem_of",
+]
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -131,7 +140,15 @@ def invalid(errors: list[dict[str, Any]], said: str = "") -> ProblemError:
     return ProblemError(422, f"The input does not fit: {', '.join(names)}.", errors=errors)
 
 
+def is_of_other_type(error: DocumentError) -> bool:
+    """Return True if a stored document is of another model. Databases can have the documents of several."""
+    kinds = ("union_tag_invalid", "union_tag_not_found")
+    return error.is_stored and any(each["type"] in kinds and not each["loc"] for each in error.errors)
+
+
 def _describe_document(error: DocumentError) -> ProblemError:
+    if is_of_other_type(error):
+        return ProblemError(404, f"{error.model} {error.document_id!r} does not exist.")
     if error.is_stored:
         return ProblemError(500, "The stored document does not fit its model.")
     return invalid(field_errors(error.errors, "body"), str(error))

@@ -12,14 +12,14 @@ from couchmodel._model.query.patches import assign_patch, field_of_input
 from couchmodel._model.schema import state
 from couchmodel._model.schema.attachments import attachment_fields
 from couchmodel._model.store.repository import Repository
-from couchmodel.errors import ConflictError, NotFoundError
+from couchmodel.errors import ConflictError, DocumentError, NotFoundError
 from couchmodel.integrations._core.conditions import check_if_match, entity_tag, is_unchanged, require_if_match
 from couchmodel.integrations._core.events import EVENT_STREAM_TYPE, change_events, find_sequence
 from couchmodel.integrations._core.filters import ListOptions
 from couchmodel.integrations._core.ids import reason_against_id
 from couchmodel.integrations._core.members import hidden_fields, read_create, takes_ids
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
-from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid
+from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid, is_of_other_type
 from couchmodel.integrations._core.shown import show, show_json
 from couchmodel.integrations._core.uploads import attachment_at, download, upload
 
@@ -39,6 +39,10 @@ async def find_document(repository: Repository[M], id: str) -> M:
         return await repository.get(id)
     except NotFoundError as error:
         if error.reason in ("missing", "deleted"):
+            raise _missing(repository, id) from None
+        raise
+    except DocumentError as error:
+        if is_of_other_type(error):
             raise _missing(repository, id) from None
         raise
 

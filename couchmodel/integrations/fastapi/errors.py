@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from couchmodel.errors import CouchModelError
+from couchmodel.integrations._core.members import decode_input
 from couchmodel.integrations._core.messages import MERGE_PATCH_TYPE, read_json_body
 from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid, problem_of
 from couchmodel.integrations.starlette import add_problem_details as add_starlette_details
@@ -45,7 +46,10 @@ class ProblemRoute(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 if self.body_field is not None:  # FastAPI would read a body of any size
-                    vars(request)["_body"] = await read_json_body(call_of(request), MERGE_PATCH_TYPE)
+                    body = await read_json_body(call_of(request), MERGE_PATCH_TYPE)
+                    vars(request)["_body"] = body
+                    if body:  # Python's parser takes what cannot be stored: texts that are no Unicode, and any depth
+                        vars(request)["_json"] = decode_input(body)
                 response: Response = await handler(request)
             except RequestValidationError as error:
                 return problem_response(_validation_problem(error))

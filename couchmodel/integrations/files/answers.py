@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from couchmodel._wire.multipart import names_one_type
 from couchmodel.errors import CouchModelError, NotFoundError, TransportError, UnavailableError
 from couchmodel.integrations.files.disposition import content_disposition
 from couchmodel.integrations.files.ranges import (
@@ -101,7 +102,7 @@ class FileServer:
         return FileAnswer(206 if ranges else 200, own, await _begin(file.open(start, stop)))
 
     def _headers(self, file: ServedFile, *, is_download: bool) -> dict[str, str]:
-        kind = file.content_type if file.content_type.isascii() and file.content_type.isprintable() else _BINARY
+        kind = file.content_type if names_one_type(file.content_type) else _BINARY
         headers = {
             **_SAFE_HEADERS,
             "content-type": kind,

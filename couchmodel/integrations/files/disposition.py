@@ -7,7 +7,9 @@ from urllib.parse import quote
 
 __all__ = ["content_disposition"]
 
-_SAFE: Final = re.compile(r"(image/(?!svg)|audio/|video/|font/|text/plain$|text/csv$|application/(pdf|json)$)")
+_SAFE: Final = re.compile(
+    r"(image/(?!svg)|audio/|video/|font/)[\w.+-]+|text/(plain|csv)|application/(pdf|json)", re.ASCII
+)
 """The types that a browser may show. Others, as HTML and SVG, may have scripts, which would run in the application."""
 
 _UNSAFE_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f\"\\/]")
@@ -18,7 +20,7 @@ _ATTR_CHARACTERS: Final = "!#$&+-.^_`|~"
 def content_disposition(name: str, content_type: str, inline_types: Collection[str], *, is_download: bool) -> str:
     """Return the header ``Content-Disposition``. The name is given in ASCII, and as RFC 8187 has it if it is not."""
     kind = content_type.partition(";")[0].strip().lower()
-    may_show = not is_download and (kind in inline_types or _SAFE.match(kind) is not None)
+    may_show = not is_download and (kind in inline_types or _SAFE.fullmatch(kind) is not None)
     disposition = "inline" if may_show else "attachment"
     clean = _UNSAFE_CHARACTERS.sub("_", name).encode("utf-8", "replace").decode()
     if not clean:

@@ -66,8 +66,16 @@ def bucket_file(file: GridOut[Any]) -> ServedFile:
                 yield piece
 
     size = max(file.chunk_size, _LEAST_BYTES)
-    kind = file.content_type or mimetypes.guess_type(file.filename)[0] or _DEFAULT_TYPE
+    kind = file.content_type or _type_of(file.filename)
     return ServedFile(file.filename, kind, file.length, file.sha256, read, file.upload_date)
+
+
+def _type_of(name: str) -> str:
+    """Return the media type that the name of a file suggests. Bytes that are compressed are served as they are."""
+    kind, compression = mimetypes.guess_type(name)
+    if compression is not None:
+        return "application/gzip" if compression == "gzip" else _DEFAULT_TYPE
+    return kind or _DEFAULT_TYPE
 
 
 async def attachment_file(attachment: Attachment) -> ServedFile | None:

@@ -11,7 +11,8 @@ from couchmodel.integrations.files.served import ServedFile
 __all__ = ["ByteRange", "UnsatisfiableError", "http_date", "is_unchanged", "requested_ranges"]
 
 _TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
-_RANGE: Final = re.compile(r"(\d*)-(\d*)", re.ASCII)
+_RANGE: Final = re.compile(r"(\d{0,18})-(\d{0,18})", re.ASCII)
+"""A range. No file has a position of more digits, and Python refuses to read thousands of them."""
 _MOST_RANGES: Final = 10
 """The ranges of one request. A client that asks for more gets the whole file, as many small ones are an attack."""
 
@@ -85,7 +86,7 @@ def _is_current(file: ServedFile, headers: Mapping[str, str]) -> bool:
 def _is_since(modified: datetime, header: str | None) -> bool:
     try:
         since = parsedate_to_datetime(header or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     since = since.replace(tzinfo=UTC) if since.tzinfo is None else since
     return modified.replace(microsecond=0) <= since

@@ -104,6 +104,9 @@ async def test_a_range_is_served(fetch: Fetch, header: str, start: int, stop: in
 
 
 MALFORMED = [
+    f"bytes={'9' * 5000}-",
+    f"bytes=0-{'9' * 5000}",
+    f"bytes=-{'9' * 5000}",
     "bytes",
     "bytes=",
     "bytes=-",
@@ -163,6 +166,7 @@ OUTDATED = [
     {"If_None_Match": '"other"'},
     {"If_Modified_Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
     {"If_Modified_Since": "yesterday"},
+    {"If_Modified_Since": "Mon, 01 Jan 2100 00:00:00 +99999999999999"},
     # A tag that differs counts more than a time.
     {"If_None_Match": '"other"', "If_Modified_Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
 ]
@@ -214,7 +218,10 @@ TYPES = [
     ("text/xml", "attachment"),
     ("application/javascript", "attachment"),
     ("image/png\r\nX-Evil: 1", "attachment"),
+    ("image/png, text/html", "attachment"),
+    ("image/png; x=1, text/html", "attachment"),
     ("image/png", "inline"),
+    ('video/mp4; codecs="avc1, mp4a"', "inline"),
     ("video/mp4", "inline"),
     ("text/plain; charset=utf-8", "inline"),
     ("application/pdf", "inline"),
@@ -232,6 +239,20 @@ async def test_only_safe_types_are_shown(bucket: Bucket, serve: Serve, kind: str
     assert answer.headers["content-disposition"] == f'{disposition}; filename="x"'
     assert "x-evil" not in answer.headers
     assert (await fetch("/x?download=1")).headers["content-disposition"].startswith("attachment")
+
+
+COMPRESSED = [("notes.txt.gz", "application/gzip"), ("notes.txt.bz2", "application/octet-stream")]
+
+
+@in_memory
+@pytest.mark.parametrize(("name", "kind"), COMPRESSED)
+async def test_a_compressed_file_is_not_shown_as_what_it_contains(
+    bucket: Bucket, serve: Serve, name: str, kind: str
+) -> None:
+    await bucket.upload_from_stream_with_id("x", name, b"\x1f\x8b")
+    headers = (await (await serve(files_of(bucket)))("/x")).headers
+    assert headers["content-type"] == kind
+    assert headers["content-disposition"] == f'attachment; filename="{name}"'
 
 
 async def test_html_is_shown_if_that_is_asked_for(bucket: Bucket, serve: Serve) -> None:
