@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -14,7 +14,7 @@ from couchmodel.errors import CouchModelError
 from couchmodel.integrations._core.lifespan import connected
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
 from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of, read_input
-from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, problem_of
+from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
 from couchmodel.integrations._core.sessions import FromUser, connect_user, credentials_from
 from couchmodel.integrations._core.shown import show_json
@@ -148,8 +148,12 @@ def _handler(operation: Operation, model: type[CouchModel], repository: FindRepo
 
 
 def _call_of(request: web.Request) -> Call:
-    def stream() -> AsyncIterator[bytes]:
-        return request.content.iter_chunked(_PIECE_BYTES)
+    async def stream() -> AsyncIterator[bytes]:
+        try:
+            async for piece in request.content.iter_chunked(_PIECE_BYTES):
+                yield piece
+        except (web.RequestPayloadError, ConnectionResetError):
+            raise broken_body() from None
 
     return Call(request.method, request.path, request.headers, list(request.query.items()), stream)
 
@@ -165,9 +169,10 @@ async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=headers)
     async with aclosing(answer.body) as pieces:
         await response.prepare(request)
-        async for piece in pieces:
-            await response.write(piece)
-        await response.write_eof()
+        with suppress(ConnectionResetError):  # the client has gone
+            async for piece in pieces:
+                await response.write(piece)
+            await response.write_eof()
     return response
 
 

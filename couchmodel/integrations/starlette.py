@@ -1,8 +1,9 @@
 """Models in applications of Starlette: routes of CRUD, and errors as problem details."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from couchmodel._model.model import Connection, CouchModel
@@ -12,7 +13,7 @@ from couchmodel.errors import ConfigurationError, CouchModelError
 from couchmodel.integrations._core.lifespan import connected
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
 from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of, read_input
-from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, problem_of
+from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
 from couchmodel.integrations._core.sessions import FromUser, connect_user, credentials_from
 from couchmodel.integrations._core.shown import show_json
@@ -21,7 +22,7 @@ try:
     from starlette.applications import Starlette
     from starlette.datastructures import Headers
     from starlette.exceptions import HTTPException
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import ClientDisconnect, HTTPConnection, Request
     from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -173,7 +174,15 @@ def _route(path: str, operation: Operation, model: type[CouchModel], repository:
 def call_of(request: Request) -> Call:
     """Return a request as the operations take it."""
     query = request.query_params.multi_items() if request.scope["query_string"] else ()
-    return Call(request.method, request.scope["path"], request.headers, query, request.stream)
+    return Call(request.method, request.scope["path"], request.headers, query, partial(_pieces_of, request))
+
+
+async def _pieces_of(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for piece in request.stream():
+            yield piece
+    except ClientDisconnect:
+        raise broken_body() from None
 
 
 def response_of(answer: Answer) -> Response:

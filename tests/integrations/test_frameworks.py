@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientConnectionResetError, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -161,6 +163,39 @@ async def test_documents_are_created_read_changed_and_deleted(ask: Ask, path: st
     assert [each["title"] for each in listed.json["items"]] == ["Tart"]
     assert (await ask("DELETE", address)).status == 204
     assert (await ask("GET", address)).status == 404
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_a_bad_request(ask: Ask) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert (await ask("POST", "/dishes", content=b"no gzip", headers=headers)).status == 400
+
+
+async def test_starlette_expects_clients_that_leave_while_they_send(bind: Callable[..., Any]) -> None:
+    await bind(Dish)
+    app = Starlette(routes=on_starlette.crud_routes(Dish, "/dishes"))
+    received = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(received)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/dishes", "query_string": b"", "headers": headers}
+    await app(scope, receive, send)
+    assert sent[0]["status"] == 400
+
+
+async def test_aiohttp_expects_clients_that_leave_while_they_read(bind: Callable[..., Any]) -> None:
+    await bind(Dish)
+    routes = {(each.method, each.path): each.handler for each in on_aiohttp.crud_routes(Dish, "/dishes")}
+    writer = create_autospec(AbstractStreamWriter, instance=True)
+    writer.write.side_effect = ClientConnectionResetError
+    request = make_mocked_request("GET", "/dishes/_changes?since=0", writer=writer)
+    handler: Any = routes["GET", "/dishes/_changes"]
+    assert (await handler(request)).status == 200
 
 
 async def test_photos_go_up_and_down(ask: Ask) -> None:

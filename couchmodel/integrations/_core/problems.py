@@ -39,6 +39,7 @@ __all__ = [
     "FieldProblem",
     "Problem",
     "ProblemError",
+    "broken_body",
     "field_errors",
     "invalid",
     "is_of_other_type",
@@ -138,6 +139,11 @@ def invalid(errors: list[dict[str, Any]], said: str = "") -> ProblemError:
         return ProblemError(422, said or "The input does not fit.", errors=[])
     names = dict.fromkeys(".".join(map(str, each["loc"][1:])) or str(each["loc"][0]) for each in errors)
     return ProblemError(422, f"The input does not fit: {', '.join(names)}.", errors=errors)
+
+
+def broken_body() -> ProblemError:
+    """Return the problem of a body that ends too early, or is not encoded as its headers say."""
+    return ProblemError(400, "The body has not arrived whole.")
 
 
 def is_of_other_type(error: DocumentError) -> bool:
