@@ -16,6 +16,7 @@ from couchmodel import (
     ConflictError,
     Connection,
     CouchModel,
+    DocumentError,
     Field,
     File,
     Mapped,
@@ -34,6 +35,10 @@ class Item(CouchModel):
     amount: Mapped[int] = Field(default=0, merge="sum")
     note: Mapped[str] = Field(default="")
     photo: Attachment = attachment()
+
+
+class Stock(CouchModel):
+    amount: Mapped[int] = Field(default=0, ge=0, merge="sum")
 
 
 class Node:
@@ -136,6 +141,37 @@ async def test_a_fork_of_an_edit_is_merged(items: Repository[Item], node: Node, 
 
 
 @pytest.mark.parametrize("shown", [True, False])
+async def test_a_fork_counts_once_if_another_merge_of_it_arrives_late(
+    items: Repository[Item], node: Node, monkeypatch: pytest.MonkeyPatch, shown: bool
+) -> None:
+    late, send = list[Request](), Session.send
+
+    async def hold_merge(session: Session, request: Request) -> Response:
+        if request.path[1:] != ("_bulk_docs",):
+            return await send(session, request)
+        late.append(request)
+        raise ProtocolError("cut off")
+
+    async def merge_first(session: Session, request: Request) -> Response:
+        """Let another program merge the fork before it is looked at."""
+        if "open_revs" in request.query:
+            monkeypatch.setattr(Session, "send", hold_merge)
+            with suppress(ProtocolError):
+                await items.resolve(await items.get("nails"))
+            monkeypatch.setattr(Session, "send", send)
+        return await send(session, request)
+
+    async with items.edit("nails") as item:
+        item.amount += 1
+        await change(items, amount=12)
+        node.take(shown=shown)
+        monkeypatch.setattr(Session, "send", merge_first)
+    await send(items.session, late[0])
+    await items.resolve(await items.get("nails"))
+    assert await versions(items) == [(13, "")]
+
+
+@pytest.mark.parametrize("shown", [True, False])
 async def test_a_fork_of_a_save_is_merged(items: Repository[Item], node: Node, shown: bool) -> None:
     item = await items.get("nails")
     item.amount += 1
@@ -164,6 +200,22 @@ async def test_a_fork_that_clashes_is_a_conflict_and_leaves_their_version(
     assert await versions(items) == [(12, "theirs")]
     await items.save(conflict.merged(prefer="mine"))
     assert await versions(items) == [(13, "mine")]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_fork_whose_merge_breaks_a_rule_leaves_their_version(
+    items: Repository[Item], node: Node, shown: bool
+) -> None:
+    stocks = Repository(Stock, items.database)
+    await stocks.save(Stock(id="bolts", amount=10))
+    mine, theirs = await stocks.get("bolts"), await stocks.get("bolts")
+    mine.amount, theirs.amount = 3, 4
+    await stocks.save(theirs)
+    node.take(shown=shown)
+    with pytest.raises(DocumentError, match="merged with what others have stored"):
+        await stocks.save(mine)
+    stored = await stocks.get("bolts")
+    assert (stored.amount, await stocks.conflicts(stored)) == (4, [])
 
 
 @pytest.mark.parametrize("shown", [True, False])

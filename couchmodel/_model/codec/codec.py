@@ -79,7 +79,15 @@ def dump(document: DocumentModel) -> bytes:
     Raises DocumentError if a value cannot be written as JSON. Does not check whether the document fits its model, which
     :func:`body_to_send` does.
     """
-    return dump_twice(document)[1]
+    form: StoredForm = type(document).__stored_form__ or form_of(type(document))
+    try:
+        body = form.fast(document, by_alias=True, warnings=False)
+        if form.exact is None or find_odd_time(body) is None:
+            return body
+        body = form.widen(body)
+        return body if find_odd_time(body) is None else form.exact(document, by_alias=True, warnings=False)
+    except (PydanticSerializationError, ValueError) as error:
+        raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
 
 
 def dump_twice(document: DocumentModel, unless: bytes | None = None) -> tuple[bytes, bytes]:
@@ -90,14 +98,11 @@ def dump_twice(document: DocumentModel, unless: bytes | None = None) -> tuple[by
     form: StoredForm = type(document).__stored_form__ or form_of(type(document))
     try:
         quick = form.fast(document, by_alias=True, warnings=False)
-        if quick == unless or form.exact is None or find_odd_time(quick) is None:
-            return quick, quick
-        body = form.widen(quick)
-        if find_odd_time(body) is not None:
-            body = form.exact(document, by_alias=True, warnings=False)
-    except (PydanticSerializationError, ValueError) as error:
-        raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
-    return quick, body
+    except (PydanticSerializationError, ValueError):
+        quick = dump(document)  # it raises an error that says more
+    if quick == unless or form.exact is None or find_odd_time(quick) is None:
+        return quick, quick
+    return quick, dump(document)
 
 
 def base_of(document: M) -> M | None:

@@ -94,7 +94,11 @@ async def resolve_conflict(source: VersionSource, document: Any, values: Iterabl
         if len(history.live) == 1:
             codec.adopt(document, load_version(source, history[history.live[0]]))
             return
-        await merge_leaves(source, history, history.live, assignments)
+        versions = [history[rev] for rev in history.live]
+        content = await merge_leaves(source, history, history.live, assignments)
+        # A node that lacks a version cannot store its attachments. It gets the version soon: try again.
+        with suppress(PreconditionFailedError):
+            await write_merge(source.database, versions[0], versions[1:], content, source.model.__declared__.type_field)
         if attempt > 1:
             await asyncio.sleep(_BACKOFF.wait(attempt))
     raise ConflictError(f"{document.id!r} was changed {_ATTEMPTS} times while it was resolved: try again")
@@ -106,11 +110,11 @@ async def merge_leaves(
     revs: Sequence[str],
     assignments: Sequence[Any] = (),
     bases: Mapping[str, JSONObject] = _NONE_KNOWN,
-) -> None:
-    """Merge leaves of a document, and store the result on top of the first of them, in place of all.
+) -> JSONObject | None:
+    """Return the members of the merge of leaves of a document; None if the first of them is the merge already.
 
     ``bases`` are revisions whose content the caller knows, as in :func:`merge_versions`.
-    Raises ConflictError if a field clashes that ``assignments`` do not set: nothing is stored then.
+    Raises ConflictError if a field clashes that ``assignments`` do not set.
     """
     _check_schemas([load_version(source, history[rev]) for rev in revs])
     merge = await merge_versions(source, history, revs, bases)
@@ -120,11 +124,7 @@ async def merge_leaves(
         raise _clash(merge, left)
     if assignments:
         assign(merge.document, assignments)
-    content = await _content_of(source, history[revs[0]], merge)
-    type_field = source.model.__declared__.type_field
-    # A node that lacks a version cannot store its attachments. It gets the version soon: try again.
-    with suppress(PreconditionFailedError):
-        await write_merge(source.database, history, revs[0], revs[1:], content, type_field)
+    return await _content_of(source, history[revs[0]], merge)
 
 
 async def _content_of(source: VersionSource, shown: JSONObject, merge: Merge) -> JSONObject | None:

@@ -38,7 +38,7 @@ from couchmodel.errors import (
     ConfigurationError,
     ConflictError,
     CouchModelError,
-    NotFoundError,
+    DocumentError,
     PreconditionFailedError,
     TransportError,
 )
@@ -232,11 +232,15 @@ def _expected_stub(sent: JSONObject) -> JSONObject:
 async def settle_write(source: VersionSource, document: Any, before: Basis, sent: Sent) -> None:
     """Settle a write of a document that has its revision by now. ``before`` is the state before the write.
 
-    If there is a fork, either its own version is ended and ForkError raised, so that the caller can try again with what
-    others have stored, and the document is as before the write; or their versions are merged into its own one, whose
-    values the document has then. Of two writers who see a fork, exactly one may end a version, or the document would be
-    deleted. So it is the one whose version CouchDB does not show. If the other version does not end, its write was
-    stored by a majority of the nodes, and its writer does not know of the fork. A change gives way to a deletion.
+    If there is a fork, the versions are merged, and the document has the merged values then. A merge is a function of
+    the versions, and says which changes it holds, so a change counts once however many writers merge the fork. For the
+    same reason a version is never ended to have its change made again: a merge by another writer may be on its way.
+
+    The writer merges whose version CouchDB does not show. The other one waits for it, and merges if it does not: its
+    write was stored by a majority of the nodes then, and its writer does not know of the fork.
+
+    If fields clash, the own version is ended and ForkError raised, so that the caller can tell the conflict; the
+    document is as before the write. A change gives way to a deletion in the same way.
 
     Raises AcceptedError if the connection is to raise it, and if no node has the write any more.
     """
@@ -251,21 +255,20 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
             before.give_to(document)
             raise _accepted_error(document, sent.rev, "the node that had it cannot be reached: try again")
         versions = _versions_since(history, before.rev)
-        if sent.rev in versions[1:] or (sent.rev in versions and history.is_deleted(before.rev)):
+        if sent.rev in versions and history.is_deleted(before.rev):
             await _end_own(source, document, before, history, sent.rev)
-            continue  # somebody has changed or merged it at the same moment
-        if len(versions) < 2 or tries == _TRIES:
+        elif len(versions) < 2 or tries == _TRIES:
             if merges and not is_changed(document):
                 codec.adopt(document, load_version(source, history[versions[0]]))
             return
-        if clock() >= deadline:
+        elif sent.rev in versions[1:] or clock() >= deadline:
             tries += 1
-            merges += await _merge(source, document, before, sent.rev)
+            merges += await _merge(source, document, before, history, sent.rev)
         await asyncio.sleep(_BACKOFF.wait(attempt))
 
 
 async def _end_own(source: VersionSource, document: Any, before: Basis, history: History, own: str) -> None:
-    """End the own version of a fork. Raises ForkError unless another writer has merged it at the same moment."""
+    """End the own version. Raises ForkError unless another writer has changed or merged it at the same moment."""
     await end_version(source.database, history[own], source.model.__declared__.type_field)
     history = await read_history(source.database, document.id)
     if not any(own in history.held_by(each) for each in history.live):
@@ -273,39 +276,62 @@ async def _end_own(source: VersionSource, document: Any, before: Basis, history:
         raise ForkError("Document update conflict.")
 
 
-async def _merge(source: VersionSource, document: Any, before: Basis, own: str) -> bool:
+async def _merge(source: VersionSource, document: Any, before: Basis, history: History, own: str) -> bool:
     """Merge the versions into the one that CouchDB shows. Return False if others have stored a further one meanwhile.
 
     A merge is written whatever others do, so where many write, it would mostly make another fork. So the version that
-    CouchDB shows is stored again first, which is refused if it is not the last one any more.
+    CouchDB shows is stored again just before, which is refused if it is not the last one any more.
 
-    If fields clash, the own version gives way: the content of the other one is stored in its place, and ForkError
-    raised.
+    If fields clash, the own version gives way and ForkError is raised.
     """
-    database, type_field = source.database, source.model.__declared__.type_field
-    path = document_path(database.path, document.id)
-    try:
-        shown = await database.session.get(path)
-        answer = await database.session.json(Request("PUT", path, body=encode(shown)))
-    except (ConflictError, NotFoundError, PreconditionFailedError):
-        return False
-    history = await read_history(database, document.id)
-    versions = _versions_since(history, before.rev)
-    if len(versions) < 2 or versions[0] != answer["rev"]:
-        return False
+    shown, *others = versions = [history[each] for each in _versions_since(history, before.rev)]
+    revs = [each["_rev"] for each in versions]
     bases = {} if before.rev is None or before.body is None else {before.rev: decode(before.body)}
     try:
-        await merge_leaves(source, history, versions, bases=bases)
-    except ConflictError:
-        if own != shown["_rev"]:  # somebody has changed it already
+        content = await merge_leaves(source, history, revs, bases=bases)
+    except (ConflictError, DocumentError):
+        if own in revs[1:]:
+            await _end_own(source, document, before, history, own)
+        elif own == revs[0]:
+            await _give_way(source, document, before, shown, others[0])
+        return False
+    # A node that lacks a version cannot store its attachments. It gets the version soon.
+    with suppress(PreconditionFailedError):
+        if again := await _store_again(source, shown):
+            await write_merge(source.database, again, others, content, source.model.__declared__.type_field)
             return True
-        content = {name: value for name, value in history[versions[1]].items() if name != "_revisions"}
-        # Attachments that the own version does not have cannot be stored. The fork stays then, and `resolve` ends it.
-        with suppress(PreconditionFailedError):
-            await write_merge(database, history, versions[0], versions[1:2], content, type_field)
-        before.give_to(document)
-        raise ForkError("Document update conflict.") from None
-    return True
+    return False
+
+
+async def _give_way(source: VersionSource, document: Any, before: Basis, own: JSONObject, other: JSONObject) -> None:
+    """Store the content of the other version in the place of the own one, which CouchDB shows.
+
+    Raises ForkError unless others have stored a further version meanwhile.
+    """
+    content = {name: value for name, value in other.items() if name != "_revisions"}
+    again = await _store_again(source, own)
+    if again is None:
+        return
+    # Attachments that the own version does not have cannot be stored. The fork stays then, and `resolve` ends it.
+    with suppress(PreconditionFailedError):
+        await write_merge(source.database, again, [other], content, source.model.__declared__.type_field)
+    before.give_to(document)
+    raise ForkError("Document update conflict.")
+
+
+async def _store_again(source: VersionSource, version: JSONObject) -> JSONObject | None:
+    """Store a version once more on top of itself, and return it; None if others have stored a further one meanwhile."""
+    path = document_path(source.database.path, version["_id"])
+    body = encode({name: value for name, value in version.items() if name != "_revisions"})
+    try:
+        answer = await source.database.session.json(Request("PUT", path, body=body))
+    except (ConflictError, PreconditionFailedError):
+        return None
+    if "accepted" in answer:
+        return None
+    revisions = version["_revisions"]
+    ids = [answer["rev"].partition("-")[2], *revisions["ids"]]
+    return {**version, "_rev": answer["rev"], "_revisions": {"start": revisions["start"] + 1, "ids": ids}}
 
 
 async def send_deletion(source: VersionSource, document: Any, request: Request) -> None:

@@ -98,21 +98,22 @@ async def read_revisions(database: Database, id: str, revs: Sequence[str]) -> di
 
 
 async def write_merge(
-    database: Database, history: History, shown: str, others: Sequence[str], content: JSONObject | None, type_field: str
+    database: Database, shown: JSONObject, others: Sequence[JSONObject], content: JSONObject | None, type_field: str
 ) -> None:
     """Store the merge of versions on top of the version ``shown``, and end the others.
 
     ``content`` is None if ``shown`` is the merge already. The revision is made of the versions and the content alone:
     two programs that write one merge write the same revision, which is no conflict.
     """
-    documents, merge = [], shown
+    documents, merge = [], shown["_rev"]
     if content is not None:
         members = {name: value for name, value in content.items() if name not in ("_id", "_rev")}
-        documents.append(_successor(history[shown], [members, *sorted((shown, *others))], members))
+        origin = [members, *sorted(each["_rev"] for each in (shown, *others))]
+        documents.append(_successor(shown, origin, members))
         merge = documents[0]["_rev"]
-    for rev in others:
-        kept = {name: value for name, value in history[rev].items() if name == type_field}
-        documents.append(_successor(history[rev], [merge], {**kept, "_deleted": True, _MERGED_INTO: merge}))
+    for each in others:
+        kept = {name: value for name, value in each.items() if name == type_field}
+        documents.append(_successor(each, [merge], {**kept, "_deleted": True, _MERGED_INTO: merge}))
     await _write_revisions(database, documents)
 
 
