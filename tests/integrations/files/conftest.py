@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2 as httpx
 import pytest
 from aiohttp import ClientSession, web
 from yarl import URL

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
