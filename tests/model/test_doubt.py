@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import secrets
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -60,9 +61,11 @@ class Node:
         digit = self._first_digit
         if digit is not None and request.path[1:] == ("_bulk_docs",):
             return await self._send_many(session, request)
-        if digit is None or request.method not in ("PUT", "DELETE") or len(request.path) != 2:
+        if digit is None or request.method not in ("PUT", "DELETE") or len(request.path) not in (2, 3):
             return await self._send(session, request)
         self._first_digit = None
+        if len(request.path) == 3:
+            return await self._send_attachment(session, request, digit)
         document = decode(await request.read()) if request.body else {"_id": request.path[1], "_deleted": True}
         base = str(document.get("_rev") or request.query.get("rev") or "0-")
         generation, _, parent = base.partition("-")
@@ -72,6 +75,15 @@ class Node:
         if digit:
             await self._send(session, Request("POST", (request.path[0], "_bulk_docs"), body=body))
         return Response(202, body=encode({"ok": True, "id": request.path[1], "rev": own}))
+
+    async def _send_attachment(self, session: Session, request: Request, digit: str) -> Response:
+        """Take a new attachment of a document without others."""
+        database, id, name = request.path
+        content = {"content_type": request.headers["content-type"], "data": b64encode(await request.read()).decode()}
+        old = await self._send(session, Request("GET", (database, id), {"rev": request.query["rev"]}))
+        body = encode({**old.json(), "_attachments": {name: content}})
+        self._first_digit = digit
+        return await self.send(session, Request("PUT", (database, id), body=body))
 
     async def _send_many(self, session: Session, request: Request) -> Response:
         """Take all documents of a bulk write."""
@@ -325,6 +337,30 @@ async def test_rows_that_fork_are_merged_or_refused(items: Repository[Item], nod
     stored = [await items.get(item.id) for item in mine]
     assert [item.amount for item in stored] == [4, 3, 2]
     assert [await items.conflicts(item) for item in stored] == [[], [], []]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_an_attachment_that_forks_is_merged_with_the_fields_of_others(
+    items: Repository[Item], node: Node, shown: bool
+) -> None:
+    item = await items.get("nails")
+    await change(items, amount=13)
+    node.take(shown=shown)
+    await item.photo.save(b"nails", "image/png")
+    found = await items.get("nails")
+    assert (found.amount, await found.photo.fetch(), await items.conflicts(found)) == (13, b"nails", [])
+    assert item.rev == found.rev
+
+
+async def test_deletions_by_a_query_that_fork_are_refused(items: Repository[Item], node: Node) -> None:
+    query = items.find({"_id": "nails"})
+    stubs = await query.stubs()
+    await change(items, note="theirs")
+    node.take(shown=False)
+    [(id, error)] = await items.delete_each(stubs)
+    assert id == "nails"
+    assert isinstance(error, ConflictError)
+    assert (await items.get("nails")).note == "theirs"
 
 
 async def test_deletions_in_bulk_that_fork_are_refused(items: Repository[Item], node: Node) -> None:

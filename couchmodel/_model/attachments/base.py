@@ -1,7 +1,7 @@
 """An attachment of a document, as its field returns it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args, overload
 
@@ -22,8 +22,8 @@ from couchmodel._model.schema.expressions.field_expressions import FieldExpressi
 from couchmodel._wire.messages import document_path
 from couchmodel.engine import Attachment as EngineAttachment
 from couchmodel.engine import Session
-from couchmodel.errors import AttachmentError, ConfigurationError, ConflictError, NotFoundError
-from couchmodel.types import JSONObject
+from couchmodel.errors import AttachmentError, ConfigurationError, NotFoundError
+from couchmodel.types import JSONObject, WriteAnswer
 
 __all__ = ["AttachmentBase", "AttachmentType", "FindRepository"]
 
@@ -43,7 +43,7 @@ class AttachmentRepository(Protocol):
     def session(self) -> Session: ...
     @property
     def path(self) -> tuple[str, ...]: ...
-    async def complete_conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
+    async def change_attachment(self, document: Any, write: Callable[[], Awaitable[WriteAnswer]]) -> None: ...
 
 
 FindRepository = Callable[[], AttachmentRepository]
@@ -199,10 +199,10 @@ class AttachmentBase(AttachmentType, Generic[T]):
         self._field.check_type(kind, self._label)
         if file.length is not None:
             self._field.check_size(file.length, self._label)
-        try:
-            await self._attachment.save(self._checked_pieces(file), kind, file.length)
-        except ConflictError as error:
-            raise await self._find().complete_conflict(error, self._document) from None
+        attachment = self._attachment
+        await self._find().change_attachment(
+            self._document, lambda: attachment.save(self._checked_pieces(file), kind, file.length)
+        )
 
     async def delete(self) -> None:
         """Delete the attachment, which makes a new revision of its document.
@@ -212,10 +212,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         self._require_stored("delete")
         if self._field.required:
             raise AttachmentError(f"{self._label} is required, and cannot be deleted")
-        try:
-            await self._attachment.delete()
-        except ConflictError as error:
-            raise await self._find().complete_conflict(error, self._document) from None
+        await self._find().change_attachment(self._document, self._attachment.delete)
 
     def assign(self, value: object) -> None:
         """Set what the next save of the document stores; None removes the attachment. Sends nothing.

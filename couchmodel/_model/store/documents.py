@@ -1,6 +1,7 @@
 """The documents of a model in a database: loaded and saved, one by one."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from couchmodel._model.attachments.stubs import set_stubs, stored_stubs
@@ -34,7 +35,7 @@ from couchmodel.errors import (
     DocumentError,
     NotFoundError,
 )
-from couchmodel.types import BulkRow
+from couchmodel.types import BulkRow, WriteAnswer
 
 __all__ = ["StoredDocuments"]
 
@@ -190,6 +191,21 @@ class StoredDocuments(Generic[M]):
             for name, file in files.items():
                 state.set_file(document, name, file)
             raise
+
+    async def change_attachment(self, document: M, write: Callable[[], Awaitable[WriteAnswer]]) -> None:
+        """Run a write of one attachment, which makes a new revision of its document, and settle it if it is in doubt.
+
+        Raises ConflictError, with the versions, if another revision is stored by now; the errors of ``write``.
+        """
+        before, clock = Basis.of(document), asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            answer = await write()
+            if answer.get("accepted"):
+                sent = Sent(b"", answer["rev"], clock() - begun, is_accepted=True, is_in_doubt=True)
+                await settle_write(self, document, before, sent)
+        except ConflictError as error:
+            raise await self.complete_conflict(error, document) from None
 
     async def refresh(self, document: M) -> None:
         """Load the stored revision into a document, and drop its unsaved changes. Transfers nothing if it has it.

@@ -29,6 +29,7 @@ from couchmodel._model.store.plans.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.revisions.doubt import send_deletion
 from couchmodel._model.store.revisions.old import old_bodies
+from couchmodel._model.store.settled_rows import settle_deleted_stubs
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.store.writes import deletion_left
 from couchmodel._model.views.bound import BoundView
@@ -135,7 +136,8 @@ class Repository(ChangingDocuments[M]):
                 refused.append((stub["_id"], error))
         kept = {id for id, _ in refused}
         doomed = [(stub["_id"], encode({**stub, "_deleted": True})) for stub in stubs if stub["_id"] not in kept]
-        return refused + await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
+        failed, accepted = await delete_rows(self.database, [id for id, _ in doomed], [body for _, body in doomed])
+        return refused + failed + await settle_deleted_stubs(self, stubs, accepted)
 
     async def _delete_linked(self, model: type[M], id: str, rev: str) -> None:
         await delete_linked(self, model, id, rev)

@@ -1,7 +1,7 @@
 """Rows of bulk writes that are accepted only, settled as the writes of single documents are."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -10,10 +10,11 @@ from couchmodel._model.store.bulk.results import Refused
 from couchmodel._model.store.documents import StoredDocuments
 from couchmodel._model.store.edits import save_merged
 from couchmodel._model.store.revisions.basis import Basis
-from couchmodel._model.store.revisions.doubt import ForkError, Sent, settle_deletion, settle_write
+from couchmodel._model.store.revisions.doubt import ForkError, Sent, settle_deletion, settle_stub, settle_write
 from couchmodel.errors import ConflictError, CouchModelError
+from couchmodel.types import JSONObject
 
-__all__ = ["Accepted", "settle_accepted"]
+__all__ = ["Accepted", "settle_accepted", "settle_deleted_stubs"]
 
 M = TypeVar("M", bound=DocumentModel)
 
@@ -55,3 +56,23 @@ async def _settle(repository: StoredDocuments[M], row: Accepted[M]) -> CouchMode
     except CouchModelError as error:
         return error
     return None
+
+
+async def settle_deleted_stubs(
+    repository: StoredDocuments[M], stubs: Sequence[JSONObject], accepted: Mapping[str, str]
+) -> list[tuple[str, CouchModelError]]:
+    """Settle deletions of documents that are not loaded, and return the ids of those that are refused.
+
+    ``stubs`` have the ids and revisions from before, ``accepted`` the revisions of deletions that are accepted only.
+    """
+
+    async def settle(stub: JSONObject) -> CouchModelError | None:
+        try:
+            await settle_stub(repository, stub["_id"], stub["_rev"], accepted[stub["_id"]], _SECONDS)
+        except CouchModelError as error:
+            return error
+        return None
+
+    deleted = [stub for stub in stubs if stub["_id"] in accepted]
+    errors = await asyncio.gather(*map(settle, deleted))
+    return [(stub["_id"], error) for stub, error in zip(deleted, errors, strict=True) if error is not None]

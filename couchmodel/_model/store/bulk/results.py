@@ -137,12 +137,18 @@ async def document_bodies(database: Database, ids: Sequence[str]) -> AsyncGenera
 
 async def delete_rows(
     database: Database, ids: Sequence[str], bodies: Sequence[bytes]
-) -> list[tuple[str, CouchModelError]]:
-    """Write deletions, and return the ids of the documents that were refused, each with its error."""
+) -> tuple[list[tuple[str, CouchModelError]], dict[str, str]]:
+    """Write deletions. Return the ids of the documents that were refused, each with its error.
+
+    The second result has the revisions of deletions that are accepted only, by the ids of the documents.
+    """
     refused: list[tuple[str, CouchModelError]] = []
+    accepted: dict[str, str] = {}
     left = iter(ids)
     async for rows in write_in_batches(database.session, database.path, bodies):
         for row, id in zip(rows, left, strict=False):
             if "rev" not in row:
                 refused.append((id, row_error(row, f"/{database.id}/{id}")))
-    return refused
+            elif "accepted" in row:
+                accepted[id] = row["rev"]
+    return refused, accepted

@@ -55,6 +55,7 @@ __all__ = [
     "send_write",
     "set_on_accepted",
     "settle_deletion",
+    "settle_stub",
     "settle_write",
 ]
 
@@ -244,7 +245,7 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
 
     Raises AcceptedError if the connection is to raise it, and if no node has the write any more.
     """
-    if sent.is_accepted and not _is_to_settle(source, document, sent.rev):
+    if sent.is_accepted and not _is_to_settle(source, document.id, sent.rev):
         return
     clock = asyncio.get_running_loop().time
     deadline = clock() + max(_PATIENCE, _PATIENT_WRITES * sent.seconds)
@@ -253,7 +254,7 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
         history = await read_history(source.database, document.id)
         if sent.rev not in history:
             before.give_to(document)
-            raise _accepted_error(document, sent.rev, "the node that had it cannot be reached: try again")
+            raise _accepted_error(document.id, sent.rev, "the node that had it cannot be reached: try again")
         versions = _versions_since(history, before.rev)
         if sent.rev in versions and history.is_deleted(before.rev):
             await _end_own(source, document, before, history, sent.rev)
@@ -347,7 +348,7 @@ async def send_deletion(source: VersionSource, document: Any, request: Request) 
         if not may_be_carried_out(error) or not await _is_deleted(source, document):
             raise
     else:
-        if not answer.get("accepted") or not _is_to_settle(source, document, answer["rev"]):
+        if not answer.get("accepted") or not _is_to_settle(source, document.id, answer["rev"]):
             return
     await _check_deleted(source, document.id, document.rev, clock() - begun)
 
@@ -357,12 +358,22 @@ async def settle_deletion(source: VersionSource, document: Any, before: Basis, s
 
     Raises ConflictError if another program has changed the document at the same time: the document is as before then.
     """
-    if _is_to_settle(source, document, sent.rev):
+    if _is_to_settle(source, document.id, sent.rev):
         try:
             await _check_deleted(source, document.id, before.rev, sent.seconds)
         except ConflictError:
             before.give_to(document)
             raise
+
+
+async def settle_stub(source: VersionSource, id: str, before: str, rev: str, seconds: float) -> None:
+    """Settle the deletion, as revision ``rev``, of revision ``before`` of a document that is not loaded.
+
+    Raises ConflictError if another program has changed the document at the same time; AcceptedError if the connection
+    is to raise it.
+    """
+    if _is_to_settle(source, id, rev):
+        await _check_deleted(source, id, before, seconds)
 
 
 async def _check_deleted(source: VersionSource, id: str, rev: str | None, seconds: float) -> None:
@@ -390,14 +401,14 @@ def _versions_since(history: History, rev: str | None) -> list[str]:
     return [each for each in history.live if rev is None or rev in history.held_by(each)]
 
 
-def _is_to_settle(source: VersionSource, document: Any, rev: str) -> bool:
+def _is_to_settle(source: VersionSource, id: str, rev: str) -> bool:
     """Return True if accepted writes are settled. Raises AcceptedError if the connection is to raise that."""
     choice = _on_accepted.get(source.database.session, "settle")
     if choice == "raise":
-        raise _accepted_error(document, rev, "look with get_or_none() what is stored")
+        raise _accepted_error(id, rev, "look with get_or_none() what is stored")
     return choice == "settle"
 
 
-def _accepted_error(document: Any, rev: str, advice: str) -> AcceptedError:
-    message = f"less than a majority of the nodes have stored the write of {document.id!r}: {advice}"
-    return AcceptedError(message, document_id=document.id, rev=rev)
+def _accepted_error(id: str, rev: str, advice: str) -> AcceptedError:
+    message = f"less than a majority of the nodes have stored the write of {id!r}: {advice}"
+    return AcceptedError(message, document_id=id, rev=rev)
