@@ -5,13 +5,13 @@ neither, so that no document and no design document that was replicated can hold
 """
 
 from collections.abc import Iterable
-from re import _constants, _parser  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+from importlib import import_module
 from typing import Any, Final
 
 __all__ = ["LONGEST", "SlowPatternError", "has_linear_time", "names", "parser"]
 
-parser: Any = _parser
-names: Any = _constants
+parser: Any = import_module("re._parser")
+names: Any = import_module("re._constants")
 """Python's parser of regular expressions, and the names of the parts that it returns. No type checker knows them."""
 
 _MANY: Final = 16
