@@ -5,7 +5,7 @@ import itertools
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Self
 
@@ -41,7 +41,7 @@ class Nodes:
         await self._stack.aclose()
 
     @asynccontextmanager
-    async def items(self, writers: int) -> AsyncIterator[list[Repository[Item]]]:
+    async def items(self, writers: int) -> AsyncGenerator[list[Repository[Item]]]:
         """The items of a new database, for each writer through a connection of its own; the nodes take turns."""
         name = f"cluster-{secrets.token_hex(6)}"
         await self._connections[0].create(name)
