@@ -15,7 +15,7 @@ a document ``couchmodel.bucket:NAME/part/ID/UPLOAD/00000000``. They are stored f
 from typing import Any, Final
 from urllib.parse import quote
 
-from couchmodel._wire.bucket_ids import BUCKET_PREFIX
+from couchmodel._wire.bucket_ids import BUCKET_MEMBERS, BUCKET_PREFIX
 from couchmodel.types import JSONObject
 
 __all__ = [
@@ -30,16 +30,16 @@ __all__ = [
     "StoredFile",
 ]
 
-FILE_MEMBER: Final = "bucket_file"
+FILE_MEMBER: Final = f"{BUCKET_MEMBERS}file"
 """The member with the members of a file. Its name is none that a view of a model is about."""
 
-CONTENT_MEMBER: Final = "bucket_content"
+CONTENT_MEMBER: Final = f"{BUCKET_MEMBERS}content"
 """The member that says how the content of a file is stored."""
 
-CLAIM_MEMBER: Final = "bucket_claim"
+CLAIM_MEMBER: Final = f"{BUCKET_MEMBERS}claim"
 """The member of a document that takes the id of a file for a sweep: the time."""
 
-PART_MEMBER: Final = "bucket_part"
+PART_MEMBER: Final = f"{BUCKET_MEMBERS}part"
 """The member of a part that says who has stored it, and when."""
 
 CONTENT: Final = "content"

@@ -145,8 +145,12 @@ def _compare_with(accepts: Callable[[Any, Any], bool]) -> Condition:
         numeric = _is_number(operand)
         textual = _is_string(operand)
         any_text = key("")
+        # Erlang's order of strings is that of their bytes, which is Python's order of their characters.
+        by_characters = raw and textual and operand.isascii()
 
         def test(value: Any, _budget: Budget) -> bool:
+            if by_characters and type(value) is str and value.isascii():
+                return accepts(value, operand)
             if numeric and (type(value) is int or type(value) is float):
                 return accepts(value, operand)
             if type(value) is str and not textual:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from couchmodel._model.query.implication import implies
-from couchmodel._model.query.selector import build_selector
+from couchmodel._model.query.selector import build_selector, is_plain, required_paths
 from couchmodel._model.schema.expressions.places import Ordering
 from couchmodel._model.schema.indexes import always_stored_paths, indexes_of
 from couchmodel._wire.messages import encode
@@ -180,20 +180,6 @@ def _has_order(columns: Sequence[str], sort: Sequence[str], fixed: set[str]) -> 
 # --- what a selector says
 
 
-def required_paths(selector: Mapping[str, Any]) -> set[str]:
-    """Return the paths that a document must have to match a selector, as CouchDB sees it."""
-    found: set[str] = set()
-    for name, condition in selector.items():
-        if name == "$and":
-            found.update(*map(required_paths, condition))
-        elif name == "$or":
-            branches = [required_paths(each) for each in condition]
-            found |= set.intersection(*branches) if branches else set()
-        elif not name.startswith("$") and condition != {"$exists": False} and _is_plain(condition):
-            found.add(name)
-    return found
-
-
 def indexable_paths(selector: Mapping[str, Any]) -> list[str]:
     """Return the paths on which an index would help a query: first those compared by ``$eq``, then those of ranges."""
     fixed, ranged = _paths_with(selector, {"$eq"}), _paths_with(selector, _RANGES)
@@ -207,16 +193,11 @@ def _paths_with(selector: Mapping[str, Any], operators: Iterable[str]) -> set[st
     for name, condition in selector.items():
         if name == "$and":
             found.update(*(_paths_with(each, wanted) for each in condition))
-        elif not name.startswith("$") and _is_plain(condition):
+        elif not name.startswith("$") and is_plain(condition):
             used = condition.keys() if isinstance(condition, Mapping) else {"$eq"}
             if not wanted.isdisjoint(used):
                 found.add(name)
     return found
-
-
-def _is_plain(condition: Any) -> bool:
-    """Return True for a value or for operators; False for the conditions of an embedded object's members."""
-    return not isinstance(condition, Mapping) or all(str(name).startswith("$") for name in condition)
 
 
 # --- queries that no index serves

@@ -1,6 +1,6 @@
 """Translation of conditions to Mango selectors (CouchDB's manual, section ``/{db}/_find``)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from couchmodel._model.codec.forms import encode_operand
@@ -15,10 +15,11 @@ from couchmodel._model.schema.expressions.conditions import (
     require_condition,
 )
 from couchmodel._model.schema.expressions.places import Place
+from couchmodel._wire.bucket_ids import BUCKET_MEMBERS, OUTSIDE_BUCKETS
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["all_of", "build_selector", "check_root"]
+__all__ = ["all_of", "build_selector", "check_root", "is_plain", "required_paths"]
 
 
 # As `mango_selector:norm_negations` rewrites them. Each pair fails for a missing member alike.
@@ -31,9 +32,14 @@ def build_selector(conditions: Iterable[object], kind: JSONObject | None = None,
     Raises QueryError if one is not a condition, or is a condition on the fields of another model than ``model``.
     """
     members = [_condition_selector(require_condition(condition), model) for condition in conditions]
-    if kind:
+    if kind and not (kind == OUTSIDE_BUCKETS and _leaves_out_buckets(all_of(*members))):
         members.insert(0, kind)
     return all_of(*members)
+
+
+def _leaves_out_buckets(selector: JSONObject) -> bool:
+    """Return True if a selector asks for a member that no document of a bucket has."""
+    return any(not path.startswith(("_", BUCKET_MEMBERS)) for path in required_paths(selector))
 
 
 def all_of(*selectors: JSONObject) -> JSONObject:
@@ -42,6 +48,25 @@ def all_of(*selectors: JSONObject) -> JSONObject:
     if len(members) == 1:
         return members[0]
     return {"$and": members} if members else {}
+
+
+def required_paths(selector: Mapping[str, Any]) -> set[str]:
+    """Return the paths that a document must have to match a selector, as CouchDB sees it."""
+    found: set[str] = set()
+    for name, condition in selector.items():
+        if name == "$and":
+            found.update(*map(required_paths, condition))
+        elif name == "$or":
+            branches = [required_paths(each) for each in condition]
+            found |= set.intersection(*branches) if branches else set()
+        elif not name.startswith("$") and condition != {"$exists": False} and is_plain(condition):
+            found.add(name)
+    return found
+
+
+def is_plain(condition: Any) -> bool:
+    """Return True for a value or for operators; False for the conditions of an embedded object's members."""
+    return not isinstance(condition, Mapping) or all(str(name).startswith("$") for name in condition)
 
 
 def check_root(model: type, place: Place) -> None:
