@@ -44,9 +44,8 @@ async def rows() -> AsyncIterator[Row]:
             await couch.apply(Person, Loan)
             database = couch.database("library")
             await _fill(database)
-            await Repository(Counted, database).apply()
             first = await _time_index(database, "first")
-            view = await _time(Counted.by_shelf.rows(limit=1))
+            view = await _time_apply(Repository(Counted, database))
             index = (first + await _time_index(database, "second")) / 2  # a file that has grown takes longer
             yield Row(
                 "view build, declared by fields", "Mango index on the same fields", index, view, 1.05
@@ -75,6 +74,13 @@ async def _time(results: AsyncIterator[object]) -> float:
     async for _ in results:
         pass
     return (time.process_time_ns() - begin) / 1000
+
+
+async def _time_apply(repository: Repository[Counted]) -> float:
+    """Return the microseconds of processor time that it takes to declare and build the view of a model."""
+    begin = time.process_time_ns()
+    await repository.apply()
+    return (time.process_time_ns() - begin) / 1000 + await _time(Counted.by_shelf.rows(limit=1))
 
 
 async def _time_index(database: Database, name: str) -> float:
