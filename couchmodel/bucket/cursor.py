@@ -97,12 +97,12 @@ class GridOutCursor(Generic[M]):
         return self
 
     def add_option(self, mask: int) -> NoReturn:
-        """Raise NotImplementedError: CouchDB has no such options."""
-        raise NotImplementedError("a bucket's cursor has no options")
+        """Raise InvalidOperation: CouchDB has no such options."""
+        raise InvalidOperation("a bucket's cursor has no options: leave out the call")
 
     def remove_option(self, mask: int) -> NoReturn:
-        """Raise NotImplementedError: CouchDB has no such options."""
-        raise NotImplementedError("a bucket's cursor has no options")
+        """Raise InvalidOperation: CouchDB has no such options."""
+        raise InvalidOperation("a bucket's cursor has no options: leave out the call")
 
     def clone(self) -> Self:
         """Return a cursor of the same files that has not begun."""
