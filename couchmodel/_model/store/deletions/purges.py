@@ -27,7 +27,7 @@ _ATTEMPTS: Final = 10
 _BACKOFF: Final = Backoff(0.02, longest=1.0, jitter=True)
 
 
-class DocumentSource(Protocol):
+class PurgeSource(Protocol):
     """The part of a repository that is needed here."""
 
     @property
@@ -58,7 +58,7 @@ class ForgetReport:
         return "\n".join([" ".join(said), *(f"- {replica}" for replica in self.replicas)])
 
 
-async def purge_documents(source: DocumentSource, ids: Sequence[str], report: ForgetReport) -> None:
+async def purge_documents(source: PurgeSource, ids: Sequence[str], report: ForgetReport) -> None:
     """Remove at most ``IDS`` documents of a model with all their revisions, and add them to a report.
 
     Raises ConflictError if others write them again and again.
@@ -81,12 +81,12 @@ async def purge_documents(source: DocumentSource, ids: Sequence[str], report: Fo
     report.missing += [id for id in ids if id not in found]
 
 
-async def note_replicas(source: DocumentSource, report: ForgetReport) -> None:
+async def note_replicas(source: PurgeSource, report: ForgetReport) -> None:
     """Add the replicas that are known to a report."""
     report.replicas += [replica async for replica in known_replicas(source.database)]
 
 
-async def _read_leaves(source: DocumentSource, ids: Sequence[str]) -> dict[str, list[str]]:
+async def _read_leaves(source: PurgeSource, ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the last revisions of all branches of documents, by id. The others go with them."""
     feed = source.database.changes(doc_ids=list(ids), style="all_docs", include_docs=True)
     return {

@@ -23,7 +23,7 @@ __all__ = ["Tombstone", "read_tombstones", "restore_document"]
 M_co = TypeVar("M_co", bound=DocumentModel, covariant=True)
 
 
-class DocumentSource(Protocol):
+class TombstoneSource(Protocol):
     """The part of a repository that is needed here."""
 
     @property
@@ -49,7 +49,7 @@ class Tombstone(Generic[M_co]):
     remarks: dict[str, Any]
 
 
-async def read_tombstones(source: DocumentSource, on_invalid: OnInvalid) -> AsyncGenerator[Tombstone[Any], None]:
+async def read_tombstones(source: TombstoneSource, on_invalid: OnInvalid) -> AsyncGenerator[Tombstone[Any], None]:
     """Yield the tombstones of a model's documents. The whole feed of changes is read."""
     check_on_invalid(on_invalid)
     selector = all_of({"_deleted": True, REMARKS_MEMBER: {"$exists": True}}, source.kind)
@@ -67,7 +67,7 @@ async def read_tombstones(source: DocumentSource, on_invalid: OnInvalid) -> Asyn
                 yield Tombstone(event.id, event.rev, document, remarks)
 
 
-def _remarks_of(source: DocumentSource, stored: JSONObject) -> dict[str, Any]:
+def _remarks_of(source: TombstoneSource, stored: JSONObject) -> dict[str, Any]:
     """Return the remarks of a tombstone. Raises DocumentError if another program has written something else there."""
     remarks = stored.get(REMARKS_MEMBER) or {}
     if isinstance(remarks, dict):
@@ -79,7 +79,7 @@ def _remarks_of(source: DocumentSource, stored: JSONObject) -> dict[str, Any]:
     )
 
 
-async def restore_document(source: DocumentSource, id: str) -> None:
+async def restore_document(source: TombstoneSource, id: str) -> None:
     """Store the document of a tombstone again, with its attachments.
 
     It is written without the tombstone's revision, which CouchDB would refuse. Attachments are sent again, since

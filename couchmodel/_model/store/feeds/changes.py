@@ -24,7 +24,7 @@ OnInvalid = Literal["raise", "skip"]
 _log: Final = logging.getLogger("couchmodel.changes")
 
 
-class DocumentSource(Protocol):
+class ChangeSource(Protocol):
     """The part of a repository that is needed here."""
 
     @property
@@ -59,7 +59,7 @@ class ChangeFeed(AsyncIterator[Change[M]]):
 
     def __init__(
         self,
-        source: DocumentSource,
+        source: ChangeSource,
         params: JSONObject,
         on_invalid: OnInvalid,
         explain: Callable[[NotFoundError], NotFoundError],
@@ -125,7 +125,7 @@ class ChangeFeed(AsyncIterator[Change[M]]):
         )
 
 
-def load_deleted(source: DocumentSource, stored: JSONObject) -> Any:
+def load_deleted(source: ChangeSource, stored: JSONObject) -> Any:
     """Return the document that a tombstone has kept, as one that is not stored; None if it has kept none.
 
     Raises DocumentError if it does not fit the model.
@@ -139,7 +139,7 @@ def load_deleted(source: DocumentSource, stored: JSONObject) -> Any:
 
 
 def open_feed(
-    source: DocumentSource,
+    source: ChangeSource,
     selector: JSONObject,
     *,
     since: str,
