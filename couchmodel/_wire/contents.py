@@ -49,7 +49,8 @@ class ContentDecoder:
     ) -> None:
         """``expected`` is the digest of the plain bytes if ``is_plain``, else of the bytes that arrive.
 
-        None skips the check. ``digest`` is the object that makes the digest, if the caller has one.
+        If it is None, no digest is made or compared. ``digest`` is the object that makes the digest, if the caller has
+        one.
 
         Raises ValueError for an encoding that is neither gzip nor none.
         """
@@ -68,10 +69,10 @@ class ContentDecoder:
         Raises ValueError if it cannot be decompressed.
         """
         # Before the bytes are decompressed: the digest is that of the stored bytes.
-        if not self._is_plain:
+        if self._expected is not None and not self._is_plain:
             self._digest.update(data)
         for piece in self._decompress(data):
-            if self._is_plain:
+            if self._expected is not None and self._is_plain:
                 self._digest.update(piece)
             self.length += len(piece)
             yield piece

@@ -95,18 +95,27 @@ class Request:
 class Response:
     """The answer of a server.
 
-    Its body is whole in ``body``, or it comes in pieces from ``stream`` and ``body`` is empty.
+    Its body is whole in ``body``, or it comes in pieces from ``stream`` and ``body`` is empty. ``is_verified`` says
+    that a store in this process compares the bytes with its checksums while they are read. A response that was sent
+    over a network is never verified.
     """
 
-    __slots__ = ("body", "headers", "status", "stream")
+    __slots__ = ("body", "headers", "is_verified", "status", "stream")
 
     def __init__(
-        self, status: int, headers: Mapping[str, str] = EMPTY, body: bytes = b"", stream: Stream | None = None
+        self,
+        status: int,
+        headers: Mapping[str, str] = EMPTY,
+        body: bytes = b"",
+        stream: Stream | None = None,
+        *,
+        is_verified: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.stream = stream
+        self.is_verified = is_verified
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

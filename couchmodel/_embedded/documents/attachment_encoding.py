@@ -17,10 +17,13 @@ from couchmodel._embedded.json.values import LongText
 from couchmodel._wire.gzip import WINDOW_BITS, GzipDecompressor
 from couchmodel.errors import ContentTooLargeError, ServerError
 
-__all__ = ["DEFAULT_TYPE", "AttachmentDecompressor", "Content", "from_base64"]
+__all__ = ["CHECKSUM_BYTES", "DEFAULT_TYPE", "AttachmentDecompressor", "Content", "from_base64"]
 
 DEFAULT_TYPE: Final = "application/octet-stream"
 """The content type of an attachment that comes without one, as in CouchDB."""
+
+CHECKSUM_BYTES: Final = 4
+"""The bytes of the checksum of a chunk, a CRC-32."""
 
 # CouchDB's default of `compressible_types` for attachments.
 _COMPRESSIBLE = re.compile(r"\s*(text/.*|application/(javascript|json|xml))(\s*;.*?)?\s*", re.IGNORECASE)
@@ -35,7 +38,7 @@ class Content:
     ``blob`` is the number of the row in ``blob`` that holds the chunks written so far, None before the first.
     ``length`` counts the bytes before compression, ``encoded_length`` the bytes that are stored. ``digest`` (MD5 in
     base64, CouchDB's digest) and ``sha256`` (the key for deduplication) are those of the stored bytes, and are set by
-    ``finish``.
+    ``finish``. ``checksums`` are those of the chunks, one behind the other, and complete then, too.
     """
 
     def __init__(self, content_type: str, encoding: str = "", *, plain_length: int | None = None) -> None:
@@ -51,6 +54,7 @@ class Content:
         self.encoding = encoding
         self.digest = ""
         self.sha256 = b""
+        self.checksums = bytearray()
         self._compressor = None
         if not encoding and _COMPRESSIBLE.fullmatch(content_type):
             self.encoding = "gzip"
@@ -84,26 +88,25 @@ class Content:
         self._store(self._compressor.compress(data) if self._compressor else data)
 
     def finish(self) -> None:
-        """End the content: flush the compressor and compute the hashes."""
+        """End the content: flush the compressor, cut the last chunk and compute the hashes."""
         if self._compressor is not None:
             self._store(self._compressor.flush())
+        if self._last:
+            self._cut()
         if self._plain_length is not None:
             self.length = self._plain_length
         self.digest = base64.b64encode(self._md5.digest()).decode()
         self.sha256 = self._sha256.digest()
 
-    def take(self, *, everything: bool = False) -> list[tuple[int, bytes]]:
-        """Return the chunks that wait to be written, with their positions, and remove them from memory.
-
-        With ``everything``, the last and incomplete chunk is among them.
-        """
-        if everything and self._last:
-            self._cut()
+    def take(self) -> list[tuple[int, bytes]]:
+        """Return the chunks that wait to be written, with their positions, and remove them from memory."""
         chunks, self._chunks = self._chunks, []
         return chunks
 
     def _cut(self) -> None:
-        self._chunks.append((self._position, bytes(self._last[: limits.CHUNK_BYTES])))
+        chunk = bytes(self._last[: limits.CHUNK_BYTES])
+        self._chunks.append((self._position, chunk))
+        self.checksums += zlib.crc32(chunk).to_bytes(CHECKSUM_BYTES)
         self._position += 1
         del self._last[: limits.CHUNK_BYTES]
 

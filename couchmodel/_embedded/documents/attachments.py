@@ -1,31 +1,21 @@
-"""Store and read the contents of attachments, and write the member ``_attachments`` of documents.
-
-A content is stored in rows of 256 KiB, so that a content of any size can be streamed. Equal contents are stored once.
-They are compared by SHA-256 and not by the MD5 digest that CouchDB shows, since two contents with the same MD5 are easy
-to make.
-"""
+"""Describe the attachments of a revision, as they are stored, and in the member ``_attachments`` of its document."""
 
 import base64
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from couchmodel._embedded import limits
-from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor, Content
+from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor
+from couchmodel._embedded.documents.contents import StoredContent, open_content, read_chunk
 from couchmodel._embedded.json.writer import write
-from couchmodel._embedded.storage.garbage import discard_blob
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import decode, encode
-from couchmodel.errors import ServerError
 
 __all__ = [
     "Attachment",
     "attachment_stubs",
-    "count_chunks",
     "inline_attachments",
+    "open_attachment",
     "pack",
-    "read_chunk",
-    "save_content",
-    "stage_content",
     "unpack",
 ]
 
@@ -104,7 +94,12 @@ def _encoding_info(attachment: Attachment) -> dict[str, Any]:
 
 
 def inline_attachments(
-    connection: Connection, attachments: Sequence[Attachment], wanted: Collection[Attachment], *, encoding_info: bool
+    connection: Connection,
+    document_id: str,
+    attachments: Sequence[Attachment],
+    wanted: Collection[Attachment],
+    *,
+    encoding_info: bool,
 ) -> Iterator[bytes]:
     """Yield the member ``_attachments`` as JSON, in pieces.
 
@@ -119,7 +114,7 @@ def inline_attachments(
             yield encode(_stub(attachment, encoding_info, follows=False))
             continue
         yield encode(_description(attachment))[:-1] + b',"data":"'
-        yield from _encode_base64(_read_decoded(connection, attachment))
+        yield from _encode_base64(_read_decoded(connection, document_id, attachment))
         encoding = _encoding_info(attachment) if encoding_info else {}
         yield b'",%b' % encode(encoding)[1:] if encoding else b'"}'
     yield b"}"
@@ -135,64 +130,19 @@ def _encode_base64(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield base64.b64encode(rest)
 
 
-def stage_content(connection: Connection, content: Content) -> int:
-    """Write the chunks that have arrived to a blob that no document uses yet. Return the number of the blob.
-
-    The caller sets ``content.blob`` only after the commit. If the transaction fails, another content may get the same
-    number.
-    """
-    return _write_chunks(connection, content.blob, content.take())
+def open_attachment(connection: Connection, document_id: str, attachment: Attachment) -> StoredContent:
+    """Return the stored content of an attachment. Raises ServerError if it was removed in the meantime."""
+    owner = f"the attachment {attachment.name!r} of the document {document_id!r}"
+    return open_content(connection, owner, attachment.blob, attachment.encoded_length)
 
 
-def _write_chunks(connection: Connection, staged: int | None, chunks: Iterable[tuple[int, bytes]]) -> int:
-    blob = connection.execute("INSERT INTO blob DEFAULT VALUES").lastrowid or 0 if staged is None else staged
-    connection.executemany("INSERT INTO chunk VALUES (?, ?, ?)", ((blob, *chunk) for chunk in chunks))
-    return blob
-
-
-def save_content(connection: Connection, content: Content) -> int:
-    """Return the number of the blob that holds a finished content.
-
-    It is a stored blob with equal content, or a new one. Raises ServerError if the staged blob was removed as garbage
-    before the content was complete.
-    """
-    row = connection.execute(
-        "SELECT number FROM blob WHERE sha256 = ? AND encoding = ?", (content.sha256, content.encoding)
-    ).fetchone()
-    if row is not None:
-        # What was staged of it is not needed: an equal content is stored already.
-        if content.blob is not None:
-            discard_blob(connection, content.blob)
-        return int(row[0])
-    blob = _write_chunks(connection, content.blob, content.take(everything=True))
-    cursor = connection.execute(
-        "UPDATE blob SET sha256 = ?, encoding = ? WHERE number = ?", (content.sha256, content.encoding, blob)
-    )
-    if cursor.rowcount != 1:
-        raise ServerError("the attachment was given up while it arrived")
-    return blob
-
-
-def read_chunk(connection: Connection, blob: int, position: int) -> bytes:
-    """Return one chunk of a stored content. Raises ServerError if the content was removed in the meantime."""
-    row = connection.execute("SELECT data FROM chunk WHERE blob = ? AND position = ?", (blob, position)).fetchone()
-    if row is None:
-        raise ServerError("the attachment was removed while it was read")
-    return bytes(row[0])
-
-
-def _read_decoded(connection: Connection, attachment: Attachment) -> Iterator[bytes]:
+def _read_decoded(connection: Connection, document_id: str, attachment: Attachment) -> Iterator[bytes]:
     """Yield the content of an attachment in pieces, decompressed."""
-    chunks = (read_chunk(connection, attachment.blob, position) for position in range(count_chunks(attachment)))
+    content = open_attachment(connection, document_id, attachment)
+    chunks = (read_chunk(connection, content, position) for position in range(content.chunk_count))
     if attachment.encoding != "gzip":
         yield from chunks
         return
     decompressor = AttachmentDecompressor()
     for chunk in chunks:
         yield from decompressor.feed(chunk)
-
-
-def count_chunks(attachment: Attachment) -> int:
-    """Return the number of chunks of an attachment."""
-    # Rounded up: the last chunk may be short.
-    return -(-attachment.encoded_length // limits.CHUNK_BYTES)

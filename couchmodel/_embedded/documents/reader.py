@@ -13,6 +13,7 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.budget import require_thread
 from couchmodel._embedded.documents import attachments as _attachments
 from couchmodel._embedded.documents.attachments import Attachment, unpack
+from couchmodel._embedded.documents.contents import StoredContent
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.messages import encode
@@ -112,13 +113,14 @@ def require_living(found: StoredRevision | None) -> StoredRevision:
 class AnsweredRevision(NamedTuple):
     """A revision in the form of an answer. ``text`` is its JSON.
 
-    ``follow`` are the attachments whose contents come behind it. ``has_meta`` says that ``text`` also has metadata that
-    can change while the revision stays the same, such as ``_conflicts``.
+    ``follow`` are the attachments whose contents come behind it, and ``contents`` are theirs. ``has_meta`` says that
+    ``text`` also has metadata that can change while the revision stays the same, such as ``_conflicts``.
     """
 
     rev: str
     text: bytes
     follow: Sequence[Attachment] = ()
+    contents: Sequence[StoredContent] = ()
     has_meta: bool = False
 
 
@@ -226,12 +228,13 @@ def _open(
                 require_thread()
             more = [
                 b',"_attachments":',
-                *_attachments.inline_attachments(connection, listed, wanted, encoding_info=info),
+                *_attachments.inline_attachments(connection, id, listed, wanted, encoding_info=info),
             ]
         found = found._replace(attachments=None)
     special = b"," + encode(members)[1:-1] if members else b""
     text = document_json(id, found, special, *more)
-    return AnsweredRevision(found.rev, text, follow, bool(meta))
+    contents = [_attachments.open_attachment(connection, id, attachment) for attachment in follow]
+    return AnsweredRevision(found.rev, text, follow, contents, bool(meta))
 
 
 def _revs_limit(connection: Connection, database_id: int) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from couchmodel._embedded.documents import local
-from couchmodel._embedded.documents.attachments import Attachment, pack, save_content
+from couchmodel._embedded.documents.attachments import Attachment, pack
+from couchmodel._embedded.documents.contents import save_content
 from couchmodel._embedded.documents.document_table import DocumentTable, RevisionContent, StoredDocument
 from couchmodel._embedded.documents.incoming import AttachmentStub, Edit, IncomingAttachment, validate_id
 from couchmodel._embedded.documents.parents import parent_for

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from couchmodel._embedded.documents.attachments import Attachment, count_chunks, unpack
+from couchmodel._embedded.documents.attachments import Attachment, unpack
+from couchmodel._embedded.documents.contents import count_chunks, matches_checksum
 from couchmodel._embedded.maintenance.index_check import check_indexes
 from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.storage.sqlite import Connection, FileError, file_errors
@@ -259,19 +260,25 @@ def _is_object(body: Any) -> bool:
 class _ContentMeasures(NamedTuple):
     """The pieces, length and hashes of an attachment content as it is stored.
 
-    ``digest`` is the MD5 in base64. ``pieces`` counts the pieces at their right position.
+    ``digest`` is the MD5 in base64. ``pieces`` counts the pieces at their right position. ``damaged`` is the byte at
+    which the first piece begins that does not have its checksum, or None.
     """
 
     pieces: int
     length: int
     digest: str
     sha256: bytes
+    damaged: int | None
 
 
 def _check_blobs(connection: Connection) -> Iterator[Problem]:
     """Hash each attachment content once, and yield a problem for each document that describes it differently."""
-    for blob, sha256 in connection.execute("SELECT number, sha256 FROM blob WHERE sha256 IS NOT NULL"):
-        measured = _measure_content(connection, blob)
+    # A file that no process has opened since may be of a version without checksums.
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(blob)")}
+    checksums_column = "checksums" if "checksums" in columns else "NULL"
+    blobs = connection.execute(f"SELECT number, sha256, {checksums_column} FROM blob WHERE sha256 IS NOT NULL")
+    for blob, sha256, checksums in blobs:
+        measured = _measure_content(connection, blob, checksums)
         for database, id, number in connection.execute(_USERS, (blob,)):
             for attachment in _attachments(connection, number):
                 what = _content_fault(attachment, measured, sha256) if attachment.blob == blob else None
@@ -286,25 +293,31 @@ WHERE blob = ? AND name IS NOT NULL
 """
 
 
-def _measure_content(connection: Connection, blob: int) -> _ContentMeasures:
+def _measure_content(connection: Connection, blob: int, checksums: bytes | None) -> _ContentMeasures:
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     pieces = length = 0
+    damaged = None
     for position, data in connection.execute(
         "SELECT position, data FROM chunk WHERE blob = ? ORDER BY position", (blob,)
     ):
         # Only a piece that follows the one before it counts.
         pieces += position == pieces
+        if damaged is None and not matches_checksum(checksums, position, data):
+            damaged = length
         length += len(data)
         md5.update(data)
         sha256.update(data)
-    return _ContentMeasures(pieces, length, base64.b64encode(md5.digest()).decode(), sha256.digest())
+    return _ContentMeasures(pieces, length, base64.b64encode(md5.digest()).decode(), sha256.digest(), damaged)
 
 
 def _content_fault(attachment: Attachment, measured: _ContentMeasures, sha256: bytes) -> str | None:
     if measured.length != attachment.encoded_length:
         return f"{measured.length} bytes are stored of {attachment.encoded_length}"
-    if measured.pieces != count_chunks(attachment):
-        return f"{measured.pieces} of {count_chunks(attachment)} pieces are where they belong"
+    if measured.pieces != count_chunks(attachment.encoded_length):
+        return f"{measured.pieces} of {count_chunks(attachment.encoded_length)} pieces are where they belong"
     if measured.digest != attachment.digest or measured.sha256 != sha256:
-        return "its bytes are not those that were stored"
+        begin = "" if measured.damaged is None else f", from byte {measured.damaged} on"
+        return f"its bytes are not those that were stored{begin}"
+    if measured.damaged is not None:
+        return "its checksums are not those of its bytes"
     return None

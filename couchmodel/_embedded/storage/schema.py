@@ -156,7 +156,11 @@ ALTER TABLE database ADD COLUMN shards INTEGER NOT NULL DEFAULT 2;  -- as asked 
 ALTER TABLE database ADD COLUMN partitioned INTEGER NOT NULL DEFAULT 0;
 """
 
-STEPS: Final = (_DOCUMENTS, _INDEXES, _VALIDATION, _SHAPES)
+_CHECKSUMS: Final = """
+ALTER TABLE blob ADD COLUMN checksums BLOB; -- CRC-32 of each chunk, four bytes each; NULL: stored before there were any
+"""
+
+STEPS: Final = (_DOCUMENTS, _INDEXES, _VALIDATION, _SHAPES, _CHECKSUMS)
 """The migrations: each one turns a version of the tables into the next; the first starts with an empty file."""
 
 VERSION: Final = len(STEPS)

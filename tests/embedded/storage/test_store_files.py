@@ -125,6 +125,9 @@ async def test_a_store_of_an_older_version_is_brought_up_to_date(path: Path) -> 
     client = Client(store)
     assert (await client.json("GET", "/kitchen/pie"))["title"] == "Apple pie"
     assert (await client.json("GET", "/kitchen"))["doc_del_count"] == 1
+    note = await client.ask("GET", "/kitchen/pie/note.txt?rev=1-bd4ae93bb56a3fc22141c3117494fee2")
+    await note.collect()
+    assert (note.body, note.is_verified) == (b"hello", False)  # no checksum was stored with it
     await client.json("POST", "/kitchen/_index", {"index": {"fields": ["title"]}})
     await store.close()
     connection = sqlite3.connect(path)

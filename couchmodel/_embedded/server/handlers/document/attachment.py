@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from couchmodel._embedded.auth.users import write_check
 from couchmodel._embedded.documents.attachment_encoding import DEFAULT_TYPE, Content
-from couchmodel._embedded.documents.attachments import Attachment
+from couchmodel._embedded.documents.attachments import Attachment, open_attachment
 from couchmodel._embedded.documents.checked_writes import write_checked
+from couchmodel._embedded.documents.contents import StoredContent
 from couchmodel._embedded.documents.incoming import (
     Edit,
     IncomingAttachment,
@@ -21,6 +22,7 @@ from couchmodel._embedded.documents.writer import WriteBatch, WriteCheck
 from couchmodel._embedded.rules.params import accepts_gzip, expected_revision, requests_write_quorum
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.handlers.document.attachment_streams import (
+    begin,
     decompressed_pieces,
     discard_uploads,
     range_chunks,
@@ -43,7 +45,7 @@ async def get(exchange: Exchange) -> Response:
     store, request = exchange.store, exchange.request
     rev = Rev.parse(request.query["rev"]) if "rev" in request.query else None
     id, name = exchange.arguments["id"], exchange.arguments["name"]
-    attachment = await store.read(_find_attachment, exchange.database.number, id, rev, name)
+    attachment, content = await store.read(_open_attachment, exchange.database.number, id, rev, name)
     tag = f'"{attachment.digest}"'
     if has_current_etag(request.headers, tag):
         return not_modified(tag)
@@ -56,16 +58,16 @@ async def get(exchange: Exchange) -> Response:
         "accept-ranges": "none" if attachment.encoding else "bytes",
     }
     if attachment.encoding:
-        return _gzip_answer(store, request, attachment, headers)
+        return await _gzip_answer(store, request, attachment, content, headers)
     ranges = parse_ranges(request.headers.get("range"), attachment.length)
     if ranges is None:
         headers["content-length"] = str(attachment.length)
-        return Response(200, headers, stream=stored_chunks(store, attachment))
+        return await _content_answer(request, 200, headers, content, stored_chunks(store, content))
     if len(ranges) != 1:
-        return _byte_ranges_answer(store, attachment, ranges)
+        return _byte_ranges_answer(store, attachment, content, ranges)
     headers["content-range"] = _content_range(ranges[0], attachment)
     headers["content-length"] = str(ranges[0].last - ranges[0].first + 1)
-    return Response(206, headers, stream=range_chunks(store, attachment, ranges[0]))
+    return await _content_answer(request, 206, headers, content, range_chunks(store, content, ranges[0]))
 
 
 async def put(exchange: Exchange) -> Response:
@@ -106,8 +108,11 @@ async def delete(exchange: Exchange) -> Response:
 # --- reading
 
 
-def _find_attachment(connection: Connection, database_id: int, id: str, rev: Rev | None, name: str) -> Attachment:
-    return _require_attachment(load_revision(connection, database_id, id, rev).attachments, name)
+def _open_attachment(
+    connection: Connection, database_id: int, id: str, rev: Rev | None, name: str
+) -> tuple[Attachment, StoredContent]:
+    attachment = _require_attachment(load_revision(connection, database_id, id, rev).attachments, name)
+    return attachment, open_attachment(connection, id, attachment)
 
 
 def _require_attachment(attachments: Iterable[Attachment], name: str) -> Attachment:
@@ -125,7 +130,18 @@ def _media_type(attachment: Attachment) -> str:
     return attachment.content_type if attachment.content_type.isprintable() else DEFAULT_TYPE
 
 
-def _gzip_answer(store: Store, request: Request, attachment: Attachment, headers: dict[str, str]) -> Response:
+async def _content_answer(
+    request: Request, status: int, headers: dict[str, str], content: StoredContent, pieces: AsyncGenerator[bytes, None]
+) -> Response:
+    """Return the response with a content, or a part of it. Raises ServerError if its first piece is damaged."""
+    if request.method == "HEAD":  # nothing is read of it
+        return Response(status, headers, stream=pieces)
+    return Response(status, headers, stream=await begin(pieces), is_verified=content.checksums is not None)
+
+
+async def _gzip_answer(
+    store: Store, request: Request, attachment: Attachment, content: StoredContent, headers: dict[str, str]
+) -> Response:
     """Return the response with an attachment that is stored as gzip: as gzip if the client accepts it."""
     sends_gzip = accepts_gzip(request.headers)
     if sends_gzip or attachment.length != attachment.encoded_length:
@@ -134,28 +150,30 @@ def _gzip_answer(store: Store, request: Request, attachment: Attachment, headers
     if sends_gzip:
         headers["content-encoding"] = attachment.encoding
         headers["content-length"] = str(attachment.encoded_length)
-        return Response(200, headers, stream=stored_chunks(store, attachment))
+        return await _content_answer(request, 200, headers, content, stored_chunks(store, content))
     if attachment.length != attachment.encoded_length:
         headers["content-length"] = str(attachment.length)
     # Equal lengths mean that it was uploaded as gzip. Then its decompressed length is unknown.
-    return Response(200, headers, stream=decompressed_pieces(store, attachment))
+    return await _content_answer(request, 200, headers, content, decompressed_pieces(store, content))
 
 
-def _byte_ranges_answer(store: Store, attachment: Attachment, ranges: Sequence[Range]) -> Response:
+def _byte_ranges_answer(
+    store: Store, attachment: Attachment, content: StoredContent, ranges: Sequence[Range]
+) -> Response:
     """Return the ``multipart/byteranges`` response to several ranges. As in CouchDB, it has no other header."""
     boundary = secrets.token_hex(16)
     headers = {"content-type": f'multipart/byteranges; boundary="{boundary}"'}
-    return Response(206, headers, stream=_byte_ranges_pieces(store, attachment, ranges, boundary.encode()))
+    return Response(206, headers, stream=_byte_ranges_pieces(store, attachment, content, ranges, boundary.encode()))
 
 
 async def _byte_ranges_pieces(
-    store: Store, attachment: Attachment, ranges: Sequence[Range], boundary: bytes
+    store: Store, attachment: Attachment, content: StoredContent, ranges: Sequence[Range], boundary: bytes
 ) -> AsyncGenerator[bytes, None]:
     yield b"--" + boundary
     for byte_range in ranges:
         head = f"\r\nContent-Type: {attachment.content_type}\r\nContent-Range: {_content_range(byte_range, attachment)}"
         yield head.encode() + b"\r\n\r\n"
-        async for piece in range_chunks(store, attachment, byte_range):
+        async for piece in range_chunks(store, content, byte_range):
             yield piece
         yield b"\r\n--" + boundary
     yield b"--"

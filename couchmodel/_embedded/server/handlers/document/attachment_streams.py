@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor, Content
-from couchmodel._embedded.documents.attachments import Attachment, count_chunks, read_chunk, stage_content
+from couchmodel._embedded.documents.contents import StoredContent, read_chunk, stage_content
 from couchmodel._embedded.server.ranges import Range
 from couchmodel._embedded.storage.garbage import discard_staged
 from couchmodel._embedded.storage.sqlite import Connection
@@ -14,6 +15,7 @@ from couchmodel._wire.messages import Request
 
 __all__ = [
     "ContentUpload",
+    "begin",
     "body_pieces",
     "decompressed_pieces",
     "discard_uploads",
@@ -26,35 +28,51 @@ __all__ = [
 # --- out
 
 
-async def stored_chunks(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of an attachment as they are stored."""
-    for position in range(count_chunks(attachment)):
-        yield await _read_chunk(store, attachment, position)
+async def stored_chunks(store: Store, content: StoredContent) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of an attachment as they are stored. Raises ServerError if they are damaged."""
+    for position in range(content.chunk_count):
+        yield await _read_chunk(store, content, position)
 
 
-async def decompressed_pieces(store: Store, attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces of an attachment that is stored as gzip, decompressed."""
+async def decompressed_pieces(store: Store, content: StoredContent) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of an attachment that is stored as gzip, decompressed. Raises ServerError."""
     decompressor = AttachmentDecompressor()
-    async for chunk in stored_chunks(store, attachment):
+    async for chunk in stored_chunks(store, content):
         for number, piece in enumerate(decompressor.feed(chunk), 1):
             yield piece
             if number % limits.CHUNKS_PER_TURN == 0:
                 await asyncio.sleep(0)  # a chunk may unpack to a thousand times its size
 
 
-async def range_chunks(store: Store, attachment: Attachment, byte_range: Range) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a range of an attachment's bytes."""
+async def range_chunks(store: Store, content: StoredContent, byte_range: Range) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a range of an attachment's bytes. Raises ServerError if they are damaged."""
     for position in range(byte_range.first // limits.CHUNK_BYTES, byte_range.last // limits.CHUNK_BYTES + 1):
         start = position * limits.CHUNK_BYTES
-        chunk = await _read_chunk(store, attachment, position)
+        chunk = await _read_chunk(store, content, position)
         yield chunk[max(0, byte_range.first - start) : byte_range.last - start + 1]
 
 
-async def _read_chunk(store: Store, attachment: Attachment, position: int) -> bytes:
+async def _read_chunk(store: Store, content: StoredContent, position: int) -> bytes:
     if position % limits.CHUNKS_PER_TURN == limits.CHUNKS_PER_TURN - 1:
         # Neither the read below nor a reader in this process has to suspend. Without this, other tasks would starve.
         await asyncio.sleep(0)
-    return await store.read(read_chunk, attachment.blob, position)
+    return await store.read(read_chunk, content, position)
+
+
+async def begin(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Read the first piece, and return an iterator over all of them.
+
+    So an error of the first piece gets a status of its own, and does not break off an answer that has begun.
+    """
+    first = await anext(pieces, b"")
+    return _go_on(first, pieces)
+
+
+async def _go_on(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async with aclosing(rest):
+        async for piece in rest:
+            yield piece
 
 
 # --- in

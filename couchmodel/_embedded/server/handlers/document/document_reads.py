@@ -187,7 +187,7 @@ def bundle_document(store: Store, opened: AnsweredRevision) -> DocumentBundle:
     if not opened.follow:
         return DocumentBundle(JSON_TYPE, len(opened.text), _single_piece(opened.text))
     related = MultipartRelated(opened.text, [_part_of(attachment) for attachment in opened.follow])
-    contents = (stored_chunks(store, attachment) for attachment in opened.follow)
+    contents = (stored_chunks(store, content) for content in opened.contents)
     return DocumentBundle(related.content_type, related.length, related.body(contents))
 
 
