@@ -378,7 +378,17 @@ class DocumentError(CouchModelError, ValueError):
 
 
 class AttachmentError(CouchModelError, ValueError):
-    """An attachment breaks the rules of its field (media type, size), or did not arrive whole."""
+    """An attachment breaks the rules of its field (media type, size), or its source cannot be read.
+
+    ``field`` is the name of the field that has the attachment; None if no field has it. ``reason`` says what is wrong
+    without naming the document, such as ``may have at most 1,000 bytes, not 2,000``, so a form can show it beside the
+    field.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = message if reason is None else reason
 
 
 class BucketError(CouchModelError):

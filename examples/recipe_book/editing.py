@@ -36,7 +36,7 @@ async def create(request: Request, user: User) -> Response:
         try:
             await _store(recipe, form, user)
         except AttachmentError as error:
-            form.errors["photo"] = photo_error(recipe, error)
+            form.errors["photo"] = photo_error(error)
             return _show_faults(request, None, form)
         except UNREACHABLE:
             return _show_form(request, None, form.texts, warning=_DOWN, status=503)
@@ -81,7 +81,7 @@ async def _change(request: Request, id: str, form: RecipeForm, user: str) -> Res
         if form.photo or form.texts != texts_of(recipe):
             await _store(recipe, form, user)
     except AttachmentError as error:
-        form.errors["photo"] = photo_error(recipe, error)
+        form.errors["photo"] = photo_error(error)
         return _show_faults(request, recipe, form)
     except ConflictError as conflict:
         if conflict.theirs is None:

@@ -41,10 +41,9 @@ def errors_by_field(errors: Iterable[Any]) -> dict[str, str]:
     return found
 
 
-def photo_error(recipe: Recipe, error: AttachmentError) -> str:
+def photo_error(error: AttachmentError) -> str:
     """Return what the model says of a photo, without the name of the document, which visitors do not know."""
-    said = str(error).replace(f"attachment 'photo' of {recipe.id!r}", "The photo")
-    return f"{said.rstrip('.')}."
+    return f"The photo {error.reason}."
 
 
 def _errors(values: dict[str, object]) -> dict[str, str]:

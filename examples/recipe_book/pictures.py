@@ -17,7 +17,8 @@ def shrink(photo: bytes) -> bytes:
             picture.draft("RGB", (2 * _SIZE[0], 2 * _SIZE[1]))  # a JPEG is decoded no larger than that
             small = ImageOps.fit(ImageOps.exif_transpose(picture).convert("RGB"), _SIZE)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise AttachmentError("The photo is not a picture that can be read.") from error
+        reason = "is not a picture that can be read"
+        raise AttachmentError(f"the photo {reason}", field="photo", reason=reason) from error
     stored = io.BytesIO()
     small.save(stored, "JPEG", quality=82, optimize=True)
     return stored.getvalue()

@@ -16,7 +16,7 @@ from couchmodel._model.attachments.rules import label_of, settle
 from couchmodel._model.attachments.stubs import note_write, stub_of
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import bare_type
-from couchmodel._model.schema.attachments import AttachmentField, is_bad_name
+from couchmodel._model.schema.attachments import AttachmentField, AttachmentLabel, is_bad_name
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression
 from couchmodel._wire.messages import document_path
@@ -153,7 +153,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         """
         data = b"".join([piece async for piece in self.stream()])
         kind = self.content_type or self._attachment.content_type or ""
-        if len(data) <= _SHORT_BYTES:
+        if len(data) <= _SHORT_BYTES and not getattr(self.__codec__, "is_slow", False):
             return self._decode(data, kind)
         return await asyncio.to_thread(self._decode, data, kind)
 
@@ -211,7 +211,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         """
         self._require_stored("delete")
         if self._field.required:
-            raise AttachmentError(f"{self._label} is required, and cannot be deleted")
+            raise self._label.error("is required, and cannot be deleted")
         await self._find().change_attachment(self._document, self._attachment.delete)
 
     def assign(self, value: object) -> None:
@@ -220,9 +220,8 @@ class AttachmentBase(AttachmentType, Generic[T]):
         Raises AttachmentError for a value of another type, and for what the field does not allow.
         """
         if is_bad_name(self._name):
-            raise AttachmentError(
-                f"{self._label} cannot have this name: it is a text that does not begin with an underscore, and has no"
-                " step '..'"
+            raise self._label.error(
+                "cannot have this name: it is a text that does not begin with an underscore, and has no step '..'"
             )
         if value is None:
             if self._stub:
@@ -239,7 +238,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         state.set_file(self._document, self._name, file)
 
     @property
-    def _label(self) -> str:
+    def _label(self) -> AttachmentLabel:
         return label_of(self._document, self._field, self._name)
 
     @property
@@ -275,7 +274,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         except ConfigurationError:
             raise
         except ValueError as error:
-            raise AttachmentError(f"{self._label} cannot be read: {error}") from error
+            raise self._label.error(f"cannot be read: {error}") from error
         return value
 
     def _encode(self, value: Any, content_type: str | None) -> File:
@@ -286,7 +285,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         except ConfigurationError:
             raise
         except ValueError as error:
-            raise AttachmentError(f"{self._label}: {error}") from error
+            raise self._label.error(str(error), between=": ") from error
 
     def _require_known(self) -> None:
         """Raise NotFoundError if it is known that there is no attachment."""

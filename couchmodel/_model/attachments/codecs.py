@@ -20,6 +20,8 @@ class AttachmentCodec(Protocol[T]):
 
     ``kind`` is the type in the brackets of the field's annotation, such as ``Exif`` of ``JSONAttachment[Exif]``; None
     if there is none.
+
+    Long contents are decoded in a thread, and all contents if the codec has an attribute ``is_slow`` that is true.
     """
 
     default_type: str

@@ -12,10 +12,9 @@ from couchmodel._model.attachments.info import AttachmentInfo
 from couchmodel._model.attachments.rules import label_of
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import bare_type
-from couchmodel._model.schema.attachments import AttachmentField, is_bad_name, owner_of
+from couchmodel._model.schema.attachments import AttachmentField, AttachmentLabel, is_bad_name, owner_of
 from couchmodel._model.schema.base import DocumentModel
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression
-from couchmodel.errors import AttachmentError
 from couchmodel.types import JSONObject
 
 __all__ = ["Attachment", "Attachments", "JSONAttachment", "TextAttachment", "attachment_of"]
@@ -92,7 +91,7 @@ class Attachments(AttachmentType, Mapping[str, Attachment]):
             or owner_of(type(self._document), stored) is not self._field
         ):
             label = label_of(self._document, self._field, stored)
-            raise AttachmentError(f"{label} cannot have this name, which is reserved, a path, or another field's")
+            raise label.error("cannot have this name, which is reserved, a path, or another field's")
         return Attachment(self._document, self._field, stored, self._find)
 
     def __setitem__(self, name: str, file: File) -> None:
@@ -126,7 +125,8 @@ class Attachments(AttachmentType, Mapping[str, Attachment]):
     def assign(self, value: object) -> None:
         """Refuse the assignment of all attachments at once."""
         name = self._field.field_name
-        raise AttachmentError(f"attachments {name!r} of {self._document.id!r} are assigned one by one: {name}['…'] = …")
+        label = AttachmentLabel(f"attachments {name!r} of {self._document.id!r}", name)
+        raise label.error(f"are assigned one by one: {name}['…'] = …")
 
     def info(self) -> dict[str, AttachmentInfo | None]:
         """Return what a dump of the document shows of each attachment."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from couchmodel._model.attachments.spool import read_into_spool
+from couchmodel._model.schema.attachments import AttachmentLabel
 from couchmodel.engine._io.media_types import DEFAULT_TYPE, HEAD_BYTES, type_of_content, type_of_name
 from couchmodel.engine._io.sources import Content, Source, open_source
 from couchmodel.errors import AttachmentError, ConfigurationError
@@ -59,7 +60,7 @@ class File:
         """The number of bytes; None if it is not known yet."""
         return self._source.length
 
-    async def settle(self, label: str, check: Callable[[int], None]) -> None:
+    async def settle(self, label: AttachmentLabel, check: Callable[[int], None]) -> None:
         """Find out the length and the media type. A content that can be read only once is copied to a temporary file.
 
         ``check`` is called with the number of bytes that have been read of such a content, and may raise. ``label``
@@ -71,7 +72,7 @@ class File:
             self._source = await read_into_spool(self._source, self.pieces(label, check))
         await self.find_type(label)
 
-    async def find_type(self, label: str) -> None:
+    async def find_type(self, label: AttachmentLabel) -> None:
         """Find out the media type, by the name and the beginning of the content."""
         claimed = self._claimed_type()
         if self._given_type is not None or (claimed is not None and claimed not in _SIGNED):
@@ -80,7 +81,9 @@ class File:
         self._found_type = found if claimed is None or found in _SIGNED else claimed
         self._found_type = self._found_type or DEFAULT_TYPE
 
-    async def pieces(self, label: str, check: Callable[[int], None] | None = None) -> AsyncGenerator[bytes, None]:
+    async def pieces(
+        self, label: AttachmentLabel, check: Callable[[int], None] | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes in pieces. ``check`` is called with the number of bytes so far, and may raise.
 
         Raises AttachmentError, which names the attachment and the byte, if the source fails, or has another length than
@@ -99,9 +102,9 @@ class File:
         except AttachmentError:
             raise
         except Exception as error:
-            raise AttachmentError(f"{label} could not be read after byte {count:,}: {error}") from error
+            raise label.error(f"could not be read after byte {count:,}: {error}") from error
         if length not in (None, count):
-            raise AttachmentError(f"{label} ends after byte {count:,}, and had {length:,} bytes before")
+            raise label.error(f"ends after byte {count:,}, and had {length:,} bytes before")
 
     def _claimed_type(self) -> str | None:
         """Return the media type that the source claims, or that its name tells."""
@@ -110,14 +113,14 @@ class File:
             return claimed
         return type_of_name(self.name) or (TEXT_TYPE if self._source.is_text else None)
 
-    async def _read_head(self, label: str) -> bytes:
+    async def _read_head(self, label: AttachmentLabel) -> bytes:
         """Return the beginning of the content."""
         if not self._source.is_repeatable:
             self._source = peeked = _PeekedSource(self._source)
             try:
                 return await peeked.peek()
             except Exception as error:
-                raise AttachmentError(f"{label} could not be read from its beginning: {error}") from error
+                raise label.error(f"could not be read from its beginning: {error}") from error
         head = b""
         async with aclosing(self.pieces(label)) as pieces:
             async for piece in pieces:
@@ -155,11 +158,11 @@ class _PeekedSource:
             yield piece
 
 
-def _check_piece(piece: object, label: str) -> None:
+def _check_piece(piece: object, label: AttachmentLabel) -> None:
     if not isinstance(piece, (bytes, bytearray, memoryview)):
-        raise AttachmentError(f"{label}: its source yields {type(piece).__name__} instead of bytes")
+        raise label.error(f"its source yields {type(piece).__name__} instead of bytes", between=": ")
 
 
-def _check_length(count: int, length: int | None, label: str) -> None:
+def _check_length(count: int, length: int | None, label: AttachmentLabel) -> None:
     if length is not None and count > length:
-        raise AttachmentError(f"{label} has more than the {length:,} bytes that it had before")
+        raise label.error(f"has more than the {length:,} bytes that it had before")

@@ -18,6 +18,8 @@ class ImageCodec:
     """The codec of pictures, in the format that the media type names."""
 
     default_type = "image/png"
+    is_slow = True
+    """A picture of a few kilobytes may unpack to millions of pixels, so all are decoded in a thread."""
 
     def encode(self, value: "Image", content_type: str, kind: Any) -> bytes:
         """Return the bytes of a picture. Raises ValueError for another value, and if Pillow cannot write the type."""

@@ -3,15 +3,17 @@
 from typing import Any
 
 from couchmodel._model.attachments.files import File
-from couchmodel._model.schema.attachments import AttachmentField, owner_of
+from couchmodel._model.schema.attachments import AttachmentField, AttachmentLabel, owner_of
 
 __all__ = ["label_of", "settle"]
 
 
-def label_of(document: Any, field: AttachmentField | None, name: str) -> str:
-    """Return the words that name an attachment in an error."""
-    is_single = field is not None and field.name == name
-    return f"attachment {field.field_name if field is not None and is_single else name!r} of {document.id!r}"
+def label_of(document: Any, field: AttachmentField | None, name: str) -> AttachmentLabel:
+    """Return what names an attachment in an error."""
+    if field is None:
+        return AttachmentLabel(f"attachment {name!r} of {document.id!r}")
+    shown = field.field_name if field.name == name else name
+    return AttachmentLabel(f"attachment {shown!r} of {document.id!r}", field.field_name)
 
 
 async def settle(file: File, document: Any, name: str) -> None:

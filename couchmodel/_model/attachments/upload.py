@@ -8,13 +8,12 @@ from couchmodel._model.attachments.rules import label_of, settle
 from couchmodel._model.attachments.stubs import set_stubs, stub_of
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import holds_several
-from couchmodel._model.schema.attachments import attachment_fields, owner_of
+from couchmodel._model.schema.attachments import AttachmentLabel, attachment_fields, owner_of
 from couchmodel._wire.messages import Request, decode, document_path, encode
 from couchmodel.engine import Session, Upload
 from couchmodel.engine._io.downloads import attachment_pieces
 from couchmodel.engine.attachment import attachment_path
 from couchmodel.engine.multipart import write_document
-from couchmodel.errors import AttachmentError
 from couchmodel.types import WriteAnswer
 
 __all__ = ["check_required", "prepare_files", "send_with_files", "with_expected_stubs"]
@@ -57,7 +56,7 @@ def check_required(document: Any) -> None:
         attachment = getattr(document, field_name)
         label = label_of(document, field, field.name)
         if not attachment:
-            raise AttachmentError(f"{label} is required: assign a File(…) to it before you save the document")
+            raise label.error("is required: assign a File(…) to it before you save the document")
         if not holds_several(type(document).__pydantic_fields__[field_name].annotation):
             field.check_size(attachment.length or 0, label)
 
@@ -104,7 +103,7 @@ def _upload_of(document: Any, name: str, file: File) -> Upload:
 class _Content:
     """The content of a file as it is sent. It can be read several times."""
 
-    def __init__(self, file: File, label: str) -> None:
+    def __init__(self, file: File, label: AttachmentLabel) -> None:
         self._file = file
         self._label = label
 

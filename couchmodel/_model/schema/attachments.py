@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from pydantic import AliasChoices, AliasPath, Field
@@ -15,7 +15,7 @@ from couchmodel._model.schema.fields import is_building_class
 from couchmodel._wire.multipart import names_one_type
 from couchmodel.errors import AttachmentError, ConfigurationError
 
-__all__ = ["AttachmentField", "attachment", "attachment_fields", "is_bad_name", "owner_of"]
+__all__ = ["AttachmentField", "AttachmentLabel", "attachment", "attachment_fields", "is_bad_name", "owner_of"]
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)?\s*", re.IGNORECASE)
 _UNIT_BYTES: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -26,6 +26,20 @@ class AttachmentOwner(Protocol):
     """A document that can make the attachment objects of its fields."""
 
     def __attachment__(self, field: "AttachmentField") -> Any: ...
+
+
+class AttachmentLabel(NamedTuple):
+    """The words that name an attachment and its document in errors, and the field that has the attachment."""
+
+    text: str
+    field: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def error(self, reason: str, *, between: str = " ") -> AttachmentError:
+        """Return the error that says what is wrong with the attachment. ``between`` comes before the reason."""
+        return AttachmentError(f"{self.text}{between}{reason}", field=self.field, reason=reason)
 
 
 class AttachmentField:
@@ -79,24 +93,24 @@ class AttachmentField:
             raise AttributeError(f"{type(document).__name__}.{name} is frozen, so it cannot be assigned")
         self.__set__(document, value)
 
-    def check_type(self, content_type: str, label: str) -> None:
+    def check_type(self, content_type: str, label: AttachmentLabel) -> None:
         """Raise AttachmentError if the field does not allow this media type. ``label`` names the attachment."""
         if not names_one_type(content_type):
-            raise AttachmentError(f"{label} needs a media type such as 'image/png', not {content_type!r}")
+            raise label.error(f"needs a media type such as 'image/png', not {content_type!r}")
         kind = content_type.partition(";")[0].strip().lower()
         if self.content_types and not any(fnmatch.fnmatchcase(kind, allowed) for allowed in self.content_types):
             allowed = " or ".join(self.content_types)
-            raise AttachmentError(f"{label} has to be {allowed}, not {content_type}")
+            raise label.error(f"has to be {allowed}, not {content_type}")
 
-    def check_size(self, size: int, label: str, *, is_whole: bool = True) -> None:
+    def check_size(self, size: int, label: AttachmentLabel, *, is_whole: bool = True) -> None:
         """Raise AttachmentError if the field does not allow this many bytes; ``is_whole`` says that these are all."""
         if self.max_size is not None and size > self.max_size:
             more = "" if is_whole else " or more"
-            raise AttachmentError(f"{label} may have at most {self.max_size:,} bytes, not {size:,}{more}")
+            raise label.error(f"may have at most {self.max_size:,} bytes, not {size:,}{more}")
         if is_whole and self.min_size is not None and size < self.min_size:
-            raise AttachmentError(f"{label} has to have at least {self.min_size:,} bytes, not {size:,}")
+            raise label.error(f"has to have at least {self.min_size:,} bytes, not {size:,}")
         if is_whole and self.required and size == 0:
-            raise AttachmentError(f"{label} is required, and cannot be empty")
+            raise label.error("is required, and cannot be empty")
 
 
 def attachment(

@@ -177,6 +177,11 @@ def _describe_conflict(error: ConflictError) -> ProblemError:
     return ProblemError(409, detail, fields=sorted(error.fields))
 
 
+def _describe_attachment(error: AttachmentError) -> ProblemError:
+    errors = [] if error.field is None else [{"loc": ["body", error.field], "msg": error.reason, "type": "attachment"}]
+    return ProblemError(422, f"{error}.", errors=errors or None)
+
+
 def _with_status(status: int, detail: str) -> Callable[[Any], ProblemError]:
     return lambda _: ProblemError(status, detail)
 
@@ -188,7 +193,7 @@ _DESCRIPTIONS: Final[Sequence[tuple[Any, Callable[[Any], ProblemError]]]] = (
     (_SPOKEN, lambda error: ProblemError(error.status, f"{error.reason.rstrip('.')}.")),
     ((TransportError, UnavailableError, StorageFullError), _with_status(503, "The store cannot be reached now.")),
     (NoIndexError, _with_status(400, "No index serves this query.")),
-    (AttachmentError, lambda error: ProblemError(422, f"{error}.")),
+    (AttachmentError, _describe_attachment),
     (QueryError, lambda error: ProblemError(400, f"{error}.")),
     (CouchModelError, _with_status(500, "The application or its store has failed.")),
 )

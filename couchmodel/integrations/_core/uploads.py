@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from couchmodel._model.model import CouchModel
-from couchmodel._model.schema.attachments import AttachmentField
+from couchmodel._model.schema.attachments import AttachmentField, AttachmentLabel
 from couchmodel.errors import AttachmentError, NotFoundError
 from couchmodel.integrations._core.conditions import entity_tag, is_unchanged
 from couchmodel.integrations._core.messages import Answer, Call
@@ -46,7 +46,7 @@ async def upload(call: Call, document: CouchModel, attachment: Any, field: Attac
     content_type = call.headers.get("content-type", "").strip()
     if not content_type:
         raise ProblemError(415, "The media type is missing: send it in the header Content-Type.")
-    label = f"{field.field_name!r} of {document.id!r}"
+    label = AttachmentLabel(f"{field.field_name!r} of {document.id!r}", field.field_name)
     try:
         field.check_type(content_type, label)
     except AttachmentError as error:
@@ -63,7 +63,7 @@ async def upload(call: Call, document: CouchModel, attachment: Any, field: Attac
     return is_new
 
 
-def _too_large(label: str, field: AttachmentField) -> ProblemError:
+def _too_large(label: AttachmentLabel, field: AttachmentField) -> ProblemError:
     return ProblemError(413, f"{label} may have at most {field.max_size or 0:,} bytes.")
 
 

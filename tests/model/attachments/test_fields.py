@@ -1,6 +1,7 @@
 """Attachments as fields of a model: their types, rules and names, and what an API sees of them."""
 
 import pickle
+from copy import copy as copied
 from typing import Any
 
 import pytest
@@ -387,3 +388,24 @@ def test_documents_inside_other_models_show_their_attachments() -> None:
     pie = Picture(id="pie")
     pie.image = File(PNG, "image/png")
     assert Holder(pictures=[pie]).model_dump()["pictures"][0]["image"]["length"] == len(PNG)
+
+
+async def test_an_error_tells_its_field_and_its_reason(pictures: type[Picture]) -> None:
+    pie = pictures(id="pie")
+    with pytest.raises(AttachmentError, match="of 'pie' has to be") as caught:
+        pie.image = File(b"text", "text/plain")
+    assert (caught.value.field, caught.value.reason) == ("image", "has to be image/*, not text/plain")
+
+
+async def test_an_error_tells_the_field_of_several_attachments(pictures: type[Picture]) -> None:
+    pie = pictures(id="pie")
+    with pytest.raises(AttachmentError) as caught:
+        pie.sizes["small"] = File(b"", "x")
+    error = copied(caught.value)
+    assert (error.field, error.reason) == ("sizes", "needs a media type such as 'image/png', not 'x'")
+
+
+def test_an_error_without_a_field_is_its_own_reason() -> None:
+    with pytest.raises(AttachmentError) as caught:
+        File(7)  # type: ignore[arg-type]  # the mistake
+    assert (caught.value.field, caught.value.reason) == (None, str(caught.value))

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 
 import pytest
 from PIL import Image
@@ -87,3 +88,21 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ConfigurationError, match=r"couchmodel\[images\]"):
         Picture(id="pie").image = RED
+
+
+async def test_a_picture_is_decoded_in_a_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    load = Image.Image.load
+
+    def note(picture: Image.Image) -> object:
+        threads.append(threading.current_thread())
+        return load(picture)
+
+    with using(database):
+        pie = Picture(id="pie")
+        await pie.save()
+        await pie.image.save(RED, "image/bmp")
+        monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load", note, raising=False)
+        assert (await pie.image.fetch()).size == RED.size
+    assert threads
+    assert threading.main_thread() not in threads

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from couchmodel import AttachmentError, ConflictError, Connection, File, NotFoundError, Repository
+from couchmodel._model.schema.attachments import AttachmentLabel
 from couchmodel.engine import Database
 from tests.model.attachments.pictures import JPEG, PNG, TEXT, Exif, Picture, failing, in_pieces
 
@@ -125,7 +126,7 @@ async def test_a_file_that_changes_while_it_is_sent_stores_nothing(
     pie.image = File(path)
     find_type = File.find_type
 
-    async def write(file: File, label: str) -> None:
+    async def write(file: File, label: AttachmentLabel) -> None:
         await find_type(file, label)
         path.write_bytes((LARGE + b"!")[: len(LARGE) + change])
 
