@@ -174,8 +174,10 @@ class GridOut(Generic[M]):
     def seek(self, pos: int, whence: int = os.SEEK_SET) -> int:
         """Move to a position, and return it. One behind the end is allowed: nothing is read there.
 
-        Raises OSError for a negative position and an unknown ``whence``.
+        Raises TypeError for a position that is no whole number; OSError for a negative one and an unknown ``whence``.
         """
+        if not isinstance(pos, int):
+            raise TypeError(f"a position is a whole number of bytes, not {pos!r}")
         if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
             raise OSError(22, f"Invalid value for `whence`: {whence!r}")
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.length}[whence]

@@ -1,5 +1,6 @@
 """The metadata of files: a dictionary, or a model of pydantic."""
 
+from collections.abc import Mapping
 from typing import Any, Generic
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,8 +21,15 @@ class Metadata(Generic[M]):
         self._name = getattr(model, "__name__", str(model))
 
     def dump(self, value: Any) -> Any:
-        """Return metadata as JSON. Raises DocumentError if they do not fit the model."""
-        if self._model is None or value is None:
+        """Return metadata as JSON.
+
+        Raises DocumentError if they do not fit the model; TypeError if there is no model and they are no mapping.
+        """
+        if value is None:
+            return value
+        if self._model is None:
+            if not isinstance(value, Mapping):
+                raise TypeError(f"metadata are a dictionary, not {type(value).__name__}")
             return value
         try:
             # A value of the model may have been changed since it was validated.

@@ -190,6 +190,16 @@ async def test_gridin_unknown_attribute(bucket: Bucket) -> None:
         _ = bucket.open_upload_stream("f").artist
 
 
+@pytest.mark.parametrize("metadata", [[1], "artist", 7])
+async def test_metadata_that_are_no_mapping_are_refused(bucket: Bucket, metadata: Any) -> None:
+    with pytest.raises(TypeError, match="metadata are a dictionary"):
+        _ = bucket.open_upload_stream("a", metadata=metadata)
+    file = bucket.open_upload_stream("a")
+    with pytest.raises(TypeError, match="metadata are a dictionary"):
+        await file.set("metadata", metadata)
+    await file.abort()
+
+
 async def test_gridin_metadata_attribute(bucket: Bucket) -> None:
     assert bucket.open_upload_stream("f", metadata={"n": 1}).metadata == {"n": 1}
     with pytest.raises(AttributeError):

@@ -74,6 +74,13 @@ async def test_gridout_seek_errors(bucket: Bucket, position: int, whence: int) -
     assert file.tell() == 0
 
 
+@pytest.mark.parametrize("position", [1.5, "1", None])
+async def test_gridout_seek_to_no_number_is_a_type_error(bucket: Bucket, position: Any) -> None:
+    file = await upload(bucket)
+    with pytest.raises(TypeError, match="a position is a whole number of bytes"):
+        file.seek(position)
+
+
 async def test_gridout_seek_is_plain_and_returns_the_position(bucket: Bucket) -> None:
     assert (await upload(bucket)).seek(7) == 7
 
