@@ -12,7 +12,7 @@ from couchmodel._model.store.binding import using
 from couchmodel._model.store.repository import Repository
 from couchmodel.errors import CouchModelError
 from couchmodel.integrations._core.lifespan import connected
-from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
+from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call, content_encoding
 from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of, read_input
 from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
@@ -149,6 +149,7 @@ def _handler(operation: Operation, model: type[CouchModel], repository: FindRepo
 
 def _call_of(request: web.Request) -> Call:
     async def stream() -> AsyncIterator[bytes]:
+        content_encoding(request.headers)  # aiohttp has unpacked what it knows, and leaves other bodies packed
         try:
             async for piece in request.content.iter_chunked(_PIECE_BYTES):
                 yield piece

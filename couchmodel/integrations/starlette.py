@@ -11,7 +11,7 @@ from couchmodel._model.store.binding import bound_server, using
 from couchmodel._model.store.repository import Repository
 from couchmodel.errors import ConfigurationError, CouchModelError
 from couchmodel.integrations._core.lifespan import connected
-from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
+from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call, content_encoding, unpack
 from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of, read_input
 from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
@@ -179,7 +179,7 @@ def call_of(request: Request) -> Call:
 
 async def _pieces_of(request: Request) -> AsyncIterator[bytes]:
     try:
-        async for piece in request.stream():
+        async for piece in unpack(request.stream(), content_encoding(request.headers)):
             yield piece
     except ClientDisconnect:
         raise broken_body() from None

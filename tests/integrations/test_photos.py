@@ -1,6 +1,7 @@
 """Attachments over the router of a model: up with limits, down with ranges."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -183,3 +184,55 @@ async def test_an_upload_that_is_too_small_is_refused(api: Callable[..., Any]) -
     small = await client.put(f"{address}/cover", content=b"x", headers={"content-type": "image/png"})
     assert problem(small)[0] == 422
     assert (await client.get(address)).json()["cover"] is None
+
+
+@on_one_backend
+async def test_a_packed_upload_is_stored_unpacked(client: AsyncClient, photo: str) -> None:
+    headers = {"content-type": "image/png", "content-encoding": "gzip"}
+    stored = await client.put(photo, content=gzip.compress(PNG * 2), headers=headers)
+    assert stored.status_code == 204
+    assert (await client.get(photo)).content == PNG * 2
+
+
+@on_one_backend
+async def test_a_packed_document_is_unpacked(client: AsyncClient) -> None:
+    headers = {"content-type": "application/merge-patch+json", "content-encoding": "gzip"}
+    created = await client.post("/dishes", json=json_of())
+    address = created.headers["location"]
+    changed = await client.patch(address, content=gzip.compress(b'{"title": "Packed"}'), headers=headers)
+    assert (changed.status_code, changed.json()["title"]) == (200, "Packed")
+
+
+@on_one_backend
+@pytest.mark.parametrize("body", [b"plain", gzip.compress(PNG)[:-9]])
+async def test_a_packed_upload_that_is_broken_stores_nothing(client: AsyncClient, photo: str, body: bytes) -> None:
+    headers = {"content-type": "image/png", "content-encoding": "gzip"}
+    assert problem(await client.put(photo, content=body, headers=headers))[0] == 400
+    assert (await client.get(photo)).content == PNG
+
+
+@on_one_backend
+async def test_a_packed_upload_is_limited_while_it_unpacks(client: AsyncClient, photo: str) -> None:
+    headers = {"content-type": "image/png", "content-encoding": "gzip"}
+    bomb = gzip.compress(bytes(20_000_000))
+    assert problem(await client.put(photo, content=bomb, headers=headers))[0] == 413
+    assert (await client.get(photo)).content == PNG
+
+
+@on_one_backend
+async def test_an_upload_of_another_encoding_is_refused(client: AsyncClient, photo: str) -> None:
+    refused = await client.put(photo, content=PNG, headers={"content-type": "image/png", "content-encoding": "sdch"})
+    assert (problem(refused)[0], refused.headers["accept-encoding"]) == (415, "gzip")
+    assert (await client.get(photo)).content == PNG
+
+
+@on_one_backend
+@pytest.mark.parametrize(
+    ("digest", "status"), [("oO8JFC3QajdHgg3yhb7agg==", 204), ("1B2M2Y8AsgTpgAmY7PhCfg==", 400), ("c2hvcnQ=", 400)]
+)
+async def test_an_upload_is_compared_with_its_content_md5(
+    client: AsyncClient, photo: str, digest: str, status: int
+) -> None:
+    headers = {"content-type": "image/png", "content-md5": digest}
+    assert (await client.put(photo, content=PNG * 3, headers=headers)).status_code == status
+    assert (await client.get(photo)).content == PNG * (3 if status == 204 else 1)

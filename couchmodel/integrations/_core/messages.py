@@ -5,9 +5,19 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
-from couchmodel.integrations._core.problems import ProblemError
+from couchmodel._wire.gzip import GzipDecompressor
+from couchmodel.integrations._core.problems import ProblemError, broken_body
 
-__all__ = ["JSON_TYPE", "MERGE_PATCH_TYPE", "Answer", "Call", "check_json_type", "read_json_body"]
+__all__ = [
+    "JSON_TYPE",
+    "MERGE_PATCH_TYPE",
+    "Answer",
+    "Call",
+    "check_json_type",
+    "content_encoding",
+    "read_json_body",
+    "unpack",
+]
 
 JSON_TYPE: Final = "application/json"
 MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
@@ -15,10 +25,16 @@ MERGE_PATCH_TYPE: Final = "application/merge-patch+json"
 MAX_BODY_BYTES: Final = 8_000_000
 """The largest JSON body that is read: CouchDB's default for a document (``couchdb/max_document_size``)."""
 
+_PIECE_BYTES: Final = 64 * 1024
+"""The most bytes that are unpacked at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: its method, its decoded path, its headers by any case, the pairs of its query, and its body."""
+    """A request: its method, its decoded path, its headers by any case, the pairs of its query, and its body.
+
+    ``stream`` yields the body as it was before it was packed.
+    """
 
     method: str
     path: str
@@ -57,6 +73,37 @@ async def read_json_body(call: Call, *media_types: str) -> bytes:
             raise ProblemError(413, f"A body may have at most {MAX_BODY_BYTES:,} bytes.")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def content_encoding(headers: Mapping[str, str]) -> str:
+    """Return ``gzip`` if the body of a request is packed, and an empty text if it is not.
+
+    Raises ProblemError 415 for other encodings.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise ProblemError(415, "The body may be packed by gzip only.", headers={"accept-encoding": "gzip"})
+    return "" if encoding == "identity" else encoding
+
+
+async def unpack(pieces: AsyncIterator[bytes], encoding: str) -> AsyncGenerator[bytes, None]:
+    """Yield a body without its encoding, in pieces of a bounded size.
+
+    Raises ProblemError 400 if it is cut or broken.
+    """
+    if not encoding:
+        async for piece in pieces:
+            yield piece
+        return
+    decompressor = GzipDecompressor(_PIECE_BYTES, multi_member=True)
+    try:
+        async for packed in pieces:
+            for piece in decompressor.feed(packed):
+                yield piece
+    except ValueError:
+        raise broken_body() from None
+    if not decompressor.is_complete:
+        raise broken_body()
 
 
 def check_json_type(content_type: str | None, *media_types: str) -> None:

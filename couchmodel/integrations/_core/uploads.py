@@ -1,6 +1,8 @@
 """Attachments up and down: limits while they stream, and ranges."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import base64
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -8,12 +10,14 @@ from couchmodel._model.model import CouchModel
 from couchmodel._model.schema.attachments import AttachmentField, AttachmentLabel
 from couchmodel.errors import AttachmentError, NotFoundError
 from couchmodel.integrations._core.conditions import entity_tag, is_unchanged
-from couchmodel.integrations._core.messages import Answer, Call
+from couchmodel.integrations._core.messages import Answer, Call, content_encoding
 from couchmodel.integrations._core.problems import ProblemError
 from couchmodel.integrations.files.ranges import ByteRange, UnsatisfiableError, requested_ranges
 from couchmodel.integrations.files.served import ServedFile
 
 __all__ = ["attachment_at", "download", "upload"]
+
+_MD5_BYTES: Final = 16
 
 _SAFE_HEADERS: Final = {
     "accept-ranges": "bytes",
@@ -40,8 +44,8 @@ def attachment_at(document: CouchModel, field: str, name: str | None) -> Any:
 async def upload(call: Call, document: CouchModel, attachment: Any, field: AttachmentField) -> bool:
     """Store the body of a request as an attachment. Return True if there was none before.
 
-    Raises ProblemError 415 for a media type that the field does not allow, 413 for a body that is too large, and 422
-    for one that is too small.
+    Raises ProblemError 415 for a media type that the field does not allow and for an unknown encoding, 413 for a body
+    that is too large, 422 for one that is too small, and 400 for one that does not match its Content-MD5.
     """
     content_type = call.headers.get("content-type", "").strip()
     if not content_type:
@@ -59,6 +63,8 @@ async def upload(call: Call, document: CouchModel, attachment: Any, field: Attac
     except AttachmentError as error:
         if body.is_too_large:
             raise _too_large(label, field) from None
+        if isinstance(error.__cause__, ProblemError):  # the body broke off, or is another one than its headers say
+            raise error.__cause__ from None
         raise ProblemError(422, f"{error}.") from None
     return is_new
 
@@ -73,8 +79,9 @@ class _Body:
     def __init__(self, call: Call, max_size: int | None) -> None:
         self._call = call
         self._max_size = max_size
-        announced = call.headers.get("content-length", "")
+        announced = "" if content_encoding(call.headers) else call.headers.get("content-length", "")
         self._size = int(announced) if announced.isascii() and announced.isdecimal() else 0
+        self._expected = _content_md5(call.headers)
 
     @property
     def is_too_large(self) -> bool:
@@ -83,12 +90,33 @@ class _Body:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the bytes, up to the first too many."""
-        self._size = 0
+        self._size, md5 = 0, hashlib.md5(usedforsecurity=False)
         async for piece in self._call.stream():
             self._size += len(piece)
+            if self._expected is not None:
+                md5.update(piece)
             yield piece
             if self.is_too_large:
                 return
+        # Before the end of the body, so that nothing is stored.
+        if self._expected not in (None, md5.digest()):
+            raise ProblemError(400, "The body does not match its Content-MD5.")
+
+
+def _content_md5(headers: Mapping[str, str]) -> bytes | None:
+    """Return the digest of the header Content-MD5; None if there is none. Raises ProblemError 400 for a broken one."""
+    text = headers.get("content-md5")
+    if text is None:
+        return None
+    if content_encoding(headers):
+        raise ProblemError(400, "A packed body cannot be compared with Content-MD5: leave the header out.")
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except ValueError:
+        digest = b""
+    if len(digest) != _MD5_BYTES:
+        raise ProblemError(400, "Content-MD5 has to be 16 bytes in base64.")
+    return digest
 
 
 async def download(call: Call, document: CouchModel, attachment: Any, name: str) -> Answer:
