@@ -5,7 +5,10 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, assert_type
 
+from aiohttp import BodyPartReader
+from aiohttp.web import FileField
 from pydantic import BaseModel
+from starlette.datastructures import UploadFile
 
 from couchmodel import (
     Assignment,
@@ -45,6 +48,7 @@ from couchmodel import (
     upgrade,
 )
 from couchmodel._model.schema.links.link import LinkExpression
+from couchmodel.bucket import Bucket
 from couchmodel.engine import Database
 
 
@@ -304,3 +308,12 @@ async def views_have_the_types_of_their_annotations() -> None:
     assert_type([day async for day in Loan.by_day.distinct()], list[date])
     assert_type(await Loan.own.page(3), Page[ViewRow[str, int]])
     assert_type([row.value async for row in Loan.repository().view(Loan.own).rows(key="a")], list[int])
+
+
+async def uploads_of_frameworks_are_sources(
+    upload: UploadFile, field: FileField, part: BodyPartReader, bucket: Bucket
+) -> None:
+    assert_type([File(upload), File(field), File(part)], list[File])
+    assert_type(await bucket.upload_from_stream("a", upload), str)
+    assert_type(await bucket.upload_from_stream("a", field), str)
+    assert_type(await bucket.upload_from_stream("a", part), str)
