@@ -23,7 +23,9 @@ __all__ = [
 
 DEFAULT_URL: Final = "sqlite:couchmodel.db"
 
-# A list, because connections may be opened inside each other: when the inner one closes, the outer one counts again.
+# Connections count for the process and not for the context: a web server handles requests in other contexts than the
+# one in which its lifespan has opened the connection. They are a list, because they may be opened inside each other:
+# when the inner one closes, the outer one counts again.
 _connections: Final[list[CouchDB]] = []
 _override: Final[ContextVar[CouchDB | Database | None]] = ContextVar("couchmodel_using", default=None)
 
@@ -41,6 +43,7 @@ def bind(couch: CouchDB) -> None:
 def unbind(couch: CouchDB) -> None:
     """Undo :func:`bind`."""
     if couch in _connections:
+        # Connections may be closed in another order than they were opened, so this one need not be the last.
         _connections.remove(couch)
 
 

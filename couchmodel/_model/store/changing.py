@@ -132,8 +132,11 @@ class ChangingDocuments(ManyDocuments[M]):
         try:
             async with aclosing(read_chunks(ids)) as chunks:
                 async for chunk in chunks:
+                    # Ids of CouchDB's own, such as those of design documents, are refused before any document of the
+                    # chunk is purged.
                     for id in chunk:
                         self._path(id)
+                    # An id that comes twice would be missing the second time, because it is purged by then.
                     wanted = list(dict.fromkeys(chunk))
                     for start in range(0, len(wanted), IDS):
                         await purge_documents(self, wanted[start : start + IDS], report)

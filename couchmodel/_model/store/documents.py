@@ -71,6 +71,7 @@ class StoredDocuments(Generic[M]):
             if rev is not None and error.reason != NO_DATABASE:
                 error.hint = f"revision {rev} was never stored here, or was compacted away"
             raise self._with_hint(error) from None
+        # CouchDB answers 404 for a deleted document, but 200 with the tombstone if the request names its revision.
         if rev is not None and decode(response.body).get("_deleted"):
             raise NotFoundError("deleted", hint=f"revision {rev} of {id!r} is its deletion")
         return self.load(response.body)
@@ -93,6 +94,7 @@ class StoredDocuments(Generic[M]):
         Of several programs that do this at once, one stores its document, and the others get that one.
         """
         self._path_of(document)
+        # The read comes first, because a save runs hooks, which must not run for a document that is not stored.
         found = await self.get_or_none(document.id)
         if found is not None:
             return found
@@ -139,6 +141,7 @@ class StoredDocuments(Generic[M]):
         """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
         try:
             return await self._send_once(document, body)
+        # A ForkError is a ConflictError, too, so this clause comes first.
         except ForkError:
             return await save_merged(self, document)
         except ConflictError as error:
@@ -159,10 +162,14 @@ class StoredDocuments(Generic[M]):
     async def _send_once(self, document: M, body: bytes | None = None) -> SaveResult:
         path = self._path_of(document)
         files = await prepare_files(document)
+        # Files of a document without other changes are stored with the text that is stored already.
         body = body or codec.body_to_send(document) or (state.stored_body(document) if files else None)
         if body is None:
             return SaveResult(is_sent=False)
+        # An attachment is required of what is sent only. A stored document that lacks it can be loaded and left
+        # unchanged.
         check_required(document)
+        # ``note_saved`` replaces the basis, and settling a fork needs the one before.
         before = Basis.of(document)
         try:
             sent = await send_write(
@@ -174,6 +181,7 @@ class StoredDocuments(Generic[M]):
         except NotFoundError as error:
             raise self._with_hint(error) from None
         self.note_saved(document, sent.body, sent.rev)
+        # A write that was found has no answer to take stubs from, so they are those of the revision that was read.
         if sent.is_found:
             set_stubs(document, stored_stubs(document))
             state.forget_files(document, sent.files)
@@ -188,6 +196,7 @@ class StoredDocuments(Generic[M]):
         try:
             await settle_write(self, document, before, sent)
         except ForkError:
+            # The own version, which has the files, was ended. So they are sent again with the next attempt.
             for name, file in files.items():
                 state.set_file(document, name, file)
             raise
@@ -197,6 +206,7 @@ class StoredDocuments(Generic[M]):
 
         Raises ConflictError, with the versions, if another revision is stored by now; the errors of ``write``.
         """
+        # The time of the write is measured, because a fork is waited for in proportion to it.
         before, clock = Basis.of(document), asyncio.get_running_loop().time
         begun = clock()
         try:
@@ -215,6 +225,7 @@ class StoredDocuments(Generic[M]):
         """
         self._check_model(document)
         path = self._path(document.id)
+        # The ETag of a document is its revision in quotes, so the answer for an unchanged one is a 304 without a body.
         headers = {} if document.rev is None else {"if-none-match": f'"{document.rev}"'}
         try:
             response = await self.session.send(Request("GET", path, headers=headers))
@@ -224,6 +235,7 @@ class StoredDocuments(Generic[M]):
             rollback(document)
             return
         stored = self.load(response.body)
+        # The two classes are compared by name, because a class that is defined again replaces itself.
         if qualified_name(type(stored)) != qualified_name(type(document)):
             said = (
                 f"{document.id!r} is a {type(stored).__name__} by now, no {type(document).__name__}: load it with get()"
@@ -234,6 +246,8 @@ class StoredDocuments(Generic[M]):
     async def complete_conflict(self, error: ConflictError, document: M) -> ConflictError:
         """Complete a conflict error with the id, the three versions of the document and a hint, and return it."""
         try:
+            # A new document may have the id of a document of another model. That is a conflict, too, although
+            # ``theirs`` cannot be loaded.
             theirs = await self.get_or_none(document.id)
         except DocumentError as misfit:
             if document.rev is not None:
@@ -359,6 +373,7 @@ class StoredDocuments(Generic[M]):
             answer = await self.session.json(Request("POST", (*self.path, "_bulk_get"), body=wanted))
         except NotFoundError as error:
             raise self._with_hint(error) from None
+        # _bulk_get has one result for each id and revision, in the order of the request.
         for document, result in zip(unknown, answer["results"], strict=True):
             found = result["docs"][0].get("ok")
             # If the revision is missing there is no base, and the write will be refused as a conflict.

@@ -41,6 +41,7 @@ def add_merge(error: ConflictError) -> None:
     """Complete a conflict error that has its three versions: with the fields that clash, and a function that merges."""
     if error.mine is None or error.theirs is None:
         return
+    # A program that does not know the version of the schema would lose members in a merge, so it does not merge.
     newer = codec.newer_version(error.theirs)
     if newer is not None and newer != codec.newer_version(error.base):
         known = type(error.mine).__declared__.version
@@ -51,6 +52,7 @@ def add_merge(error: ConflictError) -> None:
         )
         error.set_merge(partial(_refuse_merge, error.hint))
         return
+    # A document that was not loaded has no base. Then each field that differs clashes.
     base = UNKNOWN if error.base is None else error.base
     clashes = merge_files(error.base, error.mine, error.theirs, "theirs").clashes
     error.fields = merge_documents(base, error.mine, error.theirs).clashes | clashes
@@ -65,6 +67,8 @@ def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
     """Return a document of the stored revision with the changes of both sides."""
     merged = theirs.model_copy()
     values, extra, _ = merge_documents(base, mine, theirs, prefer)
+    # The values are set without validation: a rule of the whole model would see only a part of them. The save validates
+    # them all.
     vars(merged).update(values)
     object.__setattr__(merged, "__pydantic_extra__", extra)
     merged.__pydantic_fields_set__.update(mine.__pydantic_fields_set__ & values.keys())
@@ -104,6 +108,7 @@ async def save_merged(saver: _Saver[R_co], document: Any, save: Callable[[Any], 
                 raise conflict from None
             _rebase(document, conflict)
         except DocumentError as error:
+            # Nothing was merged before the first attempt, so the error needs no remark.
             if attempt == 1:
                 raise
             said = (
@@ -114,6 +119,7 @@ async def save_merged(saver: _Saver[R_co], document: Any, save: Callable[[Any], 
 
 def _rebase(document: Any, error: ConflictError) -> None:
     """Make a document one of the stored revision, with the changes of both sides."""
+    # No field clashes here, so ``prefer`` decides nothing.
     codec.adopt(document, error.merged(prefer="mine"))
 
 
@@ -131,6 +137,8 @@ class Turn:
     """
 
     def __init__(self) -> None:
+        # A lock is kept by the edits that hold it or wait for it, so documents that are not edited any more take no
+        # memory.
         self._locks: WeakValueDictionary[tuple[Any, ...], asyncio.Lock] = WeakValueDictionary()
         self._waiting: list[tuple[frozenset[Any], Any]] = []
         """The edits that wait: the documents whose turns they have, and the one whose turn they wait for."""
@@ -139,6 +147,7 @@ class Turn:
     async def of(self, *key: Any) -> AsyncGenerator[None]:
         """A context that begins when this document has its turn."""
         held = _held.get()
+        # An asyncio.Lock belongs to one event loop, and a process may have several.
         key = (asyncio.get_running_loop(), *key)
         if self._would_wait_for_ever(held, key):
             yield
@@ -161,6 +170,7 @@ class Turn:
     def _would_wait_for_ever(self, held: frozenset[Any], key: Any) -> bool:
         """Return True if a turn is held, or waits for one that is held, by the edit that asks for it."""
         reached, added = set[Any](), {key}
+        # An edit that holds a reached turn may wait for another one, which is reached then, too.
         while added:
             reached |= added
             added = {wanted for others, wanted in self._waiting if not others.isdisjoint(reached)} - reached

@@ -18,6 +18,7 @@ async def prepare(document: Any) -> Any:
     Return a copy of the document as it was before, for :func:`restore_all`; None if no hook ran. If a hook raises, the
     document gets back the values that it had.
     """
+    # A hook that sets a time stamp would make every unchanged document a changed one, so it runs only for changed ones.
     if not has_hooks([type(document)], "before_insert", "before_save") or not is_changed(document):
         return None
     return await run_before(document, *(("before_insert",) if document.rev is None else ()), "before_save")
@@ -57,6 +58,7 @@ async def call_verb(verb: str, document: Any, repository: Any, **remarks: Any) -
     if not overrides(type(document), verb):
         await getattr(repository, verb)(document, **remarks)
         return
+    # A ``save`` of the class calls that of CouchModel in the end, which finds the repository in the document.
     before = state.repository(document)
     state.set_repository(document, repository)
     try:
@@ -68,5 +70,6 @@ async def call_verb(verb: str, document: Any, repository: Any, **remarks: Any) -
 
 def overrides(model: type, verb: str) -> bool:
     """Return True if a model, or a class that it inherits from, has its own version of a verb, such as ``save``."""
+    # ``__verbs__`` marks the class that defines the verbs of all models.
     owner = next((kind for kind in model.__mro__ if verb in vars(kind)), None)
     return owner is not None and "__verbs__" not in vars(owner)

@@ -20,10 +20,12 @@ async def fetch_linked(
     repositories = {model: repository_of(model) for model, _ in wanted}
     by_database: defaultdict[tuple[str, ...], dict[str, list[type]]] = defaultdict(dict)
     for model, id in wanted:
+        # Links of several models may lead to one id. It is fetched once, and loaded by each of them.
         by_database[repositories[model].path].setdefault(id, []).append(model)
     found: dict[tuple[type, str], Any] = {}
     for models in by_database.values():
         database = repositories[next(iter(models.values()))[0]].database
+        # _all_docs has a row for each key, also for a missing one, in the order of the keys.
         ids = iter(models)
         async for text in document_bodies(database, list(models)):
             id = next(ids)

@@ -100,6 +100,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         require_iterable("save_all", documents)
         check_on_error(on_error)
         report: SaveReport[M] = SaveReport()
+        # Objects are told apart by ``id()``. The report keeps them all alive, so no two of them have the same one.
         seen, progress = set[int](), Progress(on_progress)
         async with aclosing(keep_collections(documents, _size_of)) as chunks:
             async for chunk in chunks:
@@ -169,6 +170,8 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 saved = [each for each in chunk if not isinstance(each, Delete)]
                 for document in (*saved, *deleted):
                     self._check_model(document)
+                # Each chunk is looked at alone. The objects of earlier chunks may be gone, and new ones may have their
+                # ``id()``.
                 refuse_repeated("bulk", (*saved, *deleted), set())
                 refused = await self._save_chunk(saved, "collect", progress)
                 refused += await self._delete_chunk(deleted, "collect", progress)
@@ -191,11 +194,13 @@ class ManyDocuments(DocumentWrites[M], ABC):
         together = [each for each in documents if type(each) not in single] if single else documents
         refused: Refused[M] = []
         files = InlineFiles()
+        # Every text is made before the first one is sent, so an error of a document leaves the others unsent as well.
         sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None, files)
         progress.add(len(together) - len(sent) - len(files.large))
         try:
             refused += await self._write_many(sent, progress)
         finally:
+            # If a request fails, the files of the documents in the requests before it are stored.
             files.note_stored()
         await self._run_after("after_save", sent, refused)
         refused += await self._write_one_by_one(files.large, progress)
@@ -217,6 +222,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         before: list[tuple[M, M]] = []
         try:
             for document in documents:
+                # It was refused because it belongs to another database, so its hooks must not run.
                 if failed and id(document) in failed:
                     continue
                 copy = None
@@ -234,6 +240,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
                     continue
                 if body is not None:
                     sent.append((document, body))
+                # Without hooks and files, no await of this loop suspends.
                 if turn_is_due():
                     await give_turn()
         except BaseException:
@@ -250,10 +257,13 @@ class ManyDocuments(DocumentWrites[M], ABC):
         refused: Refused[M] = []
         doomed: list[tuple[M, bytes]] = []
         ready = await self._run_before_delete(together, refused if on_error == "collect" else None)
+        # A tombstone that keeps the document keeps the members that the model does not know, which are in the stored
+        # text.
         await self._load_bases(each for each in ready if each.__keeps_deleted__)
         for document in ready:
             try:
                 rev, body = self._revision_to_delete(document), codec.tombstone(document, remarks)
+                # Documents that link to this one are deleted before it, so that no link ever leads to nothing.
                 await self._delete_linked(type(document), document.id, rev)
             except CouchModelError as error:
                 refused.append((document, error))

@@ -56,6 +56,8 @@ async def migrate(
     looked at again.
     """
     migration = _Migration(source, store, read)
+    # The rows are of one moment, and others write meanwhile. CouchDB refuses to replace a revision that is not the last
+    # one, so nothing of theirs is lost.
     async for texts in rows:
         for text in texts:
             migration.add(text)
@@ -102,6 +104,7 @@ class _Migration:
             return []
         refused = await self._store(self.batch)
         self.report.upgraded += len(self.batch) - len(refused)
+        # ``flush`` adds the documents that it reads again to the batch.
         self.batch.clear()
         changed = []
         for document, error in refused:

@@ -49,6 +49,7 @@ async def save_over(saver: _Saver[R_co], document: Any) -> R_co:
                 return await _save_once(saver, document)
             except ConflictError:
                 await asyncio.sleep(_BACKOFF.wait(attempt))
+        # The last attempt is outside of the loop, so that its conflict is raised.
         return await _save_once(saver, document)
     except BaseException:
         before.give_to(document)
@@ -59,12 +60,16 @@ async def _save_once(saver: _Saver[R_co], document: Any) -> R_co:
     try:
         stored = (await saver.session.send(Request("GET", document_path(saver.path, document.id)))).body
     except NotFoundError as error:
+        # If the database is missing, the save raises that, with the advice to create it.
         if error.reason != NO_DATABASE:
             Basis().give_to(document)
         return await saver.save(document)
     try:
+        # The codec loads it without hooks, because nobody gets to see this revision.
         current = codec.load(type(document), stored)
     except DocumentError:
+        # The save would compare the document with a revision that its model cannot read, so the text is put together
+        # here.
         members = decode(stored)
         Basis(members["_rev"]).give_to(document)
         set_stubs(document, members.get("_attachments", {}))

@@ -82,6 +82,8 @@ class Repository(ChangingDocuments[M]):
         await run_before(document, "before_delete")
         path, tombstone = self._path(document.id), codec.tombstone(document, remarks)
         await delete_linked(self, type(document), document.id, rev)
+        # DELETE makes a tombstone without members. A feed finds deletions of a model by their type, so a tombstone with
+        # a type is sent by PUT.
         is_bare = document.__declared__.type is None and not document.__keeps_deleted__
         request = Request("DELETE", path, {"rev": rev}) if is_bare else Request("PUT", path, body=tombstone)
         try:
@@ -90,6 +92,7 @@ class Repository(ChangingDocuments[M]):
             if may_be_carried_out(error):
                 state.note_unanswered(document, tombstone)
             raise
+        # If the document is deleted already, CouchDB answers 404 to DELETE, and 409 to PUT.
         except (ConflictError, NotFoundError) as error:
             await self._settle_deletion(document, remarks, error)
         codec.note_deleted(document)
@@ -120,7 +123,10 @@ class Repository(ChangingDocuments[M]):
             return await self._delete_stubs(stubs)
         found = await self.get_many([stub["_id"] for stub in stubs])
         current = [
-            each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
+            # A document that has changed since the query may not meet its conditions any more.
+            each
+            for each, stub in zip(found, stubs, strict=True)
+            if each is not None and each.rev == stub["_rev"]
         ]
         refused = await self._delete_chunk(current, "raise", Progress(), remarks)
         left = {stub["_id"] for stub in stubs} - {each.id for each in current}
@@ -154,6 +160,8 @@ class Repository(ChangingDocuments[M]):
         does not fit its model.
         """
         self._path(id)  # refuses what is no id
+        # The turn is taken before the read. Else the edits of one process would read the same revision, and all but one
+        # would merge.
         async with _turn.of(self.session, self.path, id):
             document = await self.get(id)
             rev = document.rev
@@ -210,6 +218,7 @@ class Repository(ChangingDocuments[M]):
         if error.code == "invalid_index" and is_strict(self.session):
             advice = advise_index(self.model, body["selector"], order)
             return NoIndexError(f"a query of {self.model.__name__} would read all documents: {advice}")
+        # CouchDB answers so if a query is sorted and no index has its order.
         if error.code == "no_usable_index":
             fields = ", ".join(repr(each.path) for each in order)
             error.hint = f"declare Index({fields}) on {self.model.__name__} and call apply(); {_INDEX_RULE}"
@@ -287,6 +296,8 @@ class Repository(ChangingDocuments[M]):
 
     def repository_of(self, model: type[D]) -> "Repository[D]":
         """Return the repository of another model: in this database if the models share one, else in its own."""
+        # The repository of a tenant is of another database than its model names. Linked models are looked for beside
+        # it.
         if model.__declared__.database in (None, self.model.__declared__.database):
             return Repository(model, self.database)
         return Repository(model, database_of(model, model.__declared__.database))

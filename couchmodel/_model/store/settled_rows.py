@@ -42,6 +42,7 @@ async def _settle(repository: StoredDocuments[M], row: Accepted[M]) -> CouchMode
     """Settle a row, and return the error if the document is refused."""
     document = row.document
     try:
+        # The row has taken the revision of the document if it was a deletion.
         if document.rev is None:
             await settle_deletion(repository, document, row.before, Sent(row.body, row.rev, _SECONDS, True, True))
         else:

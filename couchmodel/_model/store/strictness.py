@@ -48,6 +48,7 @@ async def strict_body(database: Database, body: JSONObject, everything: JSONObje
     if _knows_option[session]:
         return {**body, "allow_fallback": False}
     answer = await session.json(Request("POST", (*database.path, "_explain"), body=encode(body)))
+    # The index of all documents, ``_all_docs``, has no design document.
     if answer["index"]["ddoc"] is None:
         raise BadRequestError("No index serves the query.", code="invalid_index")
     return body

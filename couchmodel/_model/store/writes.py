@@ -79,12 +79,14 @@ class DocumentWrites(StoredDocuments[M]):
         note_row, progress = note_row or self._note_row, progress or Progress()
         refused: Refused[M] = []
         accepted: list[Accepted[M]] = []
+        # Whatever is left in the iterator when a request fails has got no answer.
         unsettled = iter(sent)
         try:
             # The result of each request is recorded before the next one, which may fail.
             async for rows in write_in_batches(self.session, self.path, [body for _, body in sent]):
                 for row in rows:
                     document, body = next(unsettled)
+                    # The basis is taken before ``note_row`` replaces it.
                     if "accepted" in row and "rev" in row:
                         accepted.append(Accepted(document, Basis.of(document), body, row["rev"]))
                     if error := note_row(row, document, body):
@@ -113,6 +115,8 @@ class DocumentWrites(StoredDocuments[M]):
         if not tried:
             return refused
         found = await find_own_writes(self.session, self.path, [body for _, body in tried])
+        # An earlier attempt is a current revision first of all. If others have written on top of it, it is found among
+        # the older ones.
         own: set[int] = set()
         for (document, body), rev in zip(tried, found, strict=True):
             if rev is not None and id(document) not in own:
@@ -125,6 +129,8 @@ class DocumentWrites(StoredDocuments[M]):
         left = [(document, error) for document, error in refused if id(document) not in own]
         changed: list[tuple[M, bytes]] = []
         for document in conflicts:
+            # ``==`` compares bound methods; ``is`` would not, because each access makes a new one. Only a save sends
+            # files.
             if id(document) in own and note_row == self._note_row and state.assigned_files(document):
                 left += await self._write_one_by_one([document], Progress())
             elif id(document) in own and (rest := body_of(document)) is not None:
@@ -136,6 +142,7 @@ class DocumentWrites(StoredDocuments[M]):
         if decode(sent).get("_deleted"):
             codec.note_deleted(document)
             return
+        # Only the files of that attempt are stored. Others may have been assigned since.
         files = state.unanswered_files(document, sent)
         self.note_saved(document, stored, rev)
         note_inline_files(document)
@@ -167,6 +174,7 @@ class DocumentWrites(StoredDocuments[M]):
             try:
                 result = await self.send(document)
                 progress.accepted += [document] if result.is_accepted else []
+            # TransportError is a CouchModelError, but says nothing of this document: the next one would fail, too.
             except TransportError:
                 raise
             except CouchModelError as error:

@@ -52,6 +52,7 @@ async def keep_collections(
     """Yield lists as :func:`read_chunks` does, but a collection as one list, because it is in memory already."""
     if isinstance(source, Collection):
         if source:
+            # The caller may change its collection while the documents are sent, so this is a copy.
             yield list(source)
         return
     async with aclosing(read_chunks(source, size_of)) as chunks:
@@ -64,6 +65,7 @@ async def _each(source: Source[T]) -> AsyncGenerator[T, None]:
         async for item in source:
             yield item
         return
+    # An iterable that is not asynchronous never suspends, so the event loop gets its turns here.
     for item in source:
         yield item
         if turn_is_due():
@@ -72,6 +74,7 @@ async def _each(source: Source[T]) -> AsyncGenerator[T, None]:
 
 def require_iterable(verb: str, source: Any, items: str = "documents, as in [pie, soup]") -> None:
     """Raise ConfigurationError unless ``source`` has several items. A text and a document are iterable, but are not."""
+    # A model is an iterable of its fields, a mapping of its keys, and a text of its characters.
     is_one = isinstance(source, (str, bytes, BaseModel, Mapping))
     if is_one or not isinstance(source, (Iterable, AsyncIterable)):
         said = f"a {type(source).__name__}" if isinstance(source, BaseModel) else reprlib.repr(source)

@@ -120,6 +120,7 @@ def in_order(refused: Refused[M], documents: Sequence[M]) -> Refused[M]:
     """Return the refused among some documents in the order of these."""
     if len(refused) < 2:
         return refused
+    # Documents are compared by their values, so their places are looked up by identity.
     places = {id(document): n for n, document in enumerate(documents)}
     return sorted(refused, key=lambda each: places[id(each[0])])
 
@@ -127,6 +128,7 @@ def in_order(refused: Refused[M], documents: Sequence[M]) -> Refused[M]:
 async def document_bodies(database: Database, ids: Sequence[str]) -> AsyncGenerator[bytes | None, None]:
     """Yield the JSON text of each document by its id; None for one that is missing or deleted."""
     for start in range(0, len(ids), CHUNK):
+        # The keys are in the body, because a URL has no room for a thousand of them.
         body = encode({"keys": ids[start : start + CHUNK]})
         request = Request("POST", (*database.path, "_all_docs"), {"include_docs": "true"}, body=body)
         async with aclosing(Rows(database.session, request).batches()) as batches:
@@ -146,6 +148,8 @@ async def delete_rows(
     accepted: dict[str, str] = {}
     left = iter(ids)
     async for rows in write_in_batches(database.session, database.path, bodies):
+        # ``rows`` comes first: zip asks it first, so it takes no id from ``left`` when the rows of a request are at
+        # their end.
         for row, id in zip(rows, left, strict=False):
             if "rev" not in row:
                 refused.append((id, row_error(row, f"/{database.id}/{id}")))

@@ -15,10 +15,10 @@ from couchmodel.types import JSONObject
 __all__ = ["IDS", "ForgetReport", "note_replicas", "purge_documents"]
 
 IDS: Final = 100
-"""The documents of one request, of which CouchDB takes no more."""
+"""The documents of one request: CouchDB's default of ``max_document_id_number``, above which it answers 400."""
 
 _REVISIONS: Final = 1_000
-"""The revisions of one request, of which CouchDB takes no more."""
+"""The revisions of one request: CouchDB's default of ``max_revisions_number``, above which it answers 400."""
 
 _ATTEMPTS: Final = 10
 """How often the revisions of documents are looked up that others write meanwhile."""
@@ -88,6 +88,7 @@ async def note_replicas(source: PurgeSource, report: ForgetReport) -> None:
 
 async def _read_leaves(source: PurgeSource, ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the last revisions of all branches of documents, by id. The others go with them."""
+    # The feed has the leaves of deleted documents, too, which _all_docs does not have.
     feed = source.database.changes(doc_ids=list(ids), style="all_docs", include_docs=True)
     return {
         event.id: [change["rev"] for change in event["changes"]]

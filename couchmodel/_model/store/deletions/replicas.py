@@ -18,6 +18,7 @@ __all__ = ["known_replicas"]
 async def known_replicas(database: Database) -> AsyncIterator[str]:
     """Yield a sentence for each replica. What the user may not read is left out."""
     async for document in _documents(database, (*database.path, "_local_docs")):
+        # Other local documents, such as positions of consumers, have no history.
         if isinstance(document.get("history"), list) and "session_id" in document:
             yield _say_checkpoint(document)
     async for document in _documents(database, ("_replicator", "_all_docs")):
@@ -42,6 +43,7 @@ def _address(end: Any) -> str | None:
 
 
 def _name(address: str) -> str:
+    # A side of a replication is a URL or the name of a local database; the name is last in both.
     return unquote(address.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 

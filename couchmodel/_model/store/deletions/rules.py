@@ -56,8 +56,11 @@ async def delete_linked(repository: Repository, model: type[DocumentModel], id: 
         await _check_refusals(each, doomed)
     if len(waiting) > 1 and getattr(await repository.get_or_none(id), "rev", None) != rev:
         return
+    # The deletions come back here through the repository, or through a ``delete`` of the class.
     token = _settled.set(_settled.get() | doomed.keys())
     try:
+        # What was found last is deleted first, so each document goes after those that link to it. The first one is
+        # deleted by the caller.
         for each in waiting[:0:-1]:
             document = await each.repository.get_or_none(each.id)
             if document is not None:  # somebody else may have deleted it

@@ -107,6 +107,7 @@ async def restore_document(source: TombstoneSource, id: str) -> None:
 
 async def _find_tombstone(session: Session, path: tuple[str, ...], id: str) -> JSONObject:
     """Return the latest tombstone of a document that has kept it, among the ends of all its branches."""
+    # A plain GET of a deleted document is a 404, so its leaves are asked for.
     answer = await session.json(Request("GET", path, {"open_revs": "all"}))
     leaves = [row["ok"] for row in answer if "ok" in row]
     if any(not leaf.get("_deleted") for leaf in leaves):
@@ -114,6 +115,7 @@ async def _find_tombstone(session: Session, path: tuple[str, ...], id: str) -> J
     kept = [leaf for leaf in leaves if REMARKS_MEMBER in leaf]
     if not kept:
         raise NotFoundError(f"the tombstone of {id!r} has kept nothing that could be restored")
+    # CouchDB shows the leaf of the highest generation, and of the highest id among these.
     return max(kept, key=lambda leaf: (int(leaf["_rev"].partition("-")[0]), leaf["_rev"]))
 
 

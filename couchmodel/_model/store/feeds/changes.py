@@ -88,6 +88,7 @@ class ChangeFeed(AsyncIterator[Change[M]]):
         """
         try:
             async for event in self._feed:
+                # The feed of a model without a type has no selector, so design documents are in it.
                 if event.id.startswith("_design/"):
                     continue
                 try:
@@ -132,6 +133,7 @@ def load_deleted(source: ChangeSource, stored: JSONObject) -> Any:
     """
     if REMARKS_MEMBER not in stored:
         return None
+    # The model would read the remarks as a member that it does not know, and store it again.
     kept = {name: value for name, value in stored.items() if name not in ("_deleted", REMARKS_MEMBER)}
     document = source.load(encode(kept))
     codec.note_deleted(document)

@@ -37,6 +37,8 @@ async def consume_changes(
     async with aclosing(feed):
         try:
             await consumer.run()
+        # A cancelled task can still await: the cancellation is delivered once. The timeout keeps it from holding up its
+        # caller.
         except (Exception, asyncio.CancelledError):
             await consumer.store_when_stopped()
             raise
@@ -61,6 +63,8 @@ class _Consumer:
 
     async def run(self) -> None:
         """Work until the feed ends."""
+        # At its end the feed has the sequence of the database, behind the changes of all other documents. They need not
+        # be read again.
         began = self._feed.last_seq
         while (change := await self._next_change()) is not None:
             await self._call(change)
@@ -102,6 +106,7 @@ class _Consumer:
 
     async def _wait(self) -> Change[Any] | None:
         """Return the next change. Store the position if none comes for a while."""
+        # asyncio.wait leaves the read running at the timeout, where wait_for would cancel it.
         waiting = asyncio.ensure_future(anext(self._feed, None))
         try:
             done, _ = await asyncio.wait({waiting}, timeout=_INTERVAL)
@@ -109,6 +114,7 @@ class _Consumer:
                 await self._store()
             return await waiting
         finally:
+            # A read that was left running would take a change that nobody gets.
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
 

@@ -29,6 +29,7 @@ class Position:
             raise ConfigurationError(f"the name of a consumer is a text, such as 'mailer', not {name!r}")
         self._database = database
         self._name = name
+        # A type may have a colon. It is quoted, so that no two pairs of type and name have one path.
         self._path = (*database.path, "_local", f"couchmodel-consumer:{quote(type or '', safe='')}:{name}")
         self._run = secrets.token_hex(8)
         self._known: list[JSONObject] = [{}]
@@ -62,6 +63,7 @@ class Position:
                 hint="give each consumer a name of its own, or run one of them",
             )
         content: JSONObject = {"seq": seq, "run": self._run}
+        # The position is known before it is sent: if the answer is lost, it may be stored all the same.
         self._known.append(content)
         await self._database.session.send(Request("PUT", self._path, body=encode(content)))
         self._known = [content]
@@ -73,4 +75,5 @@ class Position:
             if error.reason == NO_DATABASE:
                 raise
             return {}
+        # The revision of a local document changes with each write, and says nothing of its writer.
         return {name: value for name, value in stored.items() if not name.startswith("_")}

@@ -109,6 +109,7 @@ async def _installed_guards(database: Database) -> dict[str, Any]:
     """Return the design documents whose ids are those of guards."""
     params = {
         "start_key": json.dumps(DESIGN_PREFIX),
+        # CouchDB's manual ends a range of a prefix with this character, which is behind all letters.
         "end_key": json.dumps(f"{DESIGN_PREFIX}\ufff0"),
         "include_docs": "true",
     }
@@ -120,6 +121,7 @@ async def _find_broken(model: type[DocumentModel], constraints: Constraints, dat
     """Return the ids of the stored documents that break a guard, each with what is wrong."""
     guard, broken = Guard(constraints.declaration), list[str]()
     declared = model.__declared__
+    # A guard is about one type only. Its subclasses have guards of their own.
     types = [] if declared.type is None else [declared.type]
     try:
         async for rows in find_rows(database.session, database.path, {"selector": kind_selector(model, types)}, None):
@@ -157,6 +159,8 @@ async def _install(database: Database, id: str, design: JSONObject) -> None:
 
 async def _is_in_force_after(pause: float, declaration: JSONObject, database: Database) -> bool:
     await asyncio.sleep(pause)
+    # CouchDB loads validation functions after the design document is stored. A document that the guard refuses shows
+    # that it is in force, and is never stored then.
     probe, content = probe_for(declaration)
     try:
         await database.session.send(Request("PUT", (*database.path, probe), body=encode(content)))

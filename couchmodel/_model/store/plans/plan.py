@@ -74,6 +74,7 @@ def check_together(models: Iterable[type[DocumentModel]], *, named: bool = True)
         declared = model.__declared__
         if declared.database is None and named:
             raise ConfigurationError(f"{model.__name__} names no database: {declare_database(model)}")
+        # Raises an error if two subclasses of the model have one type.
         kinds_of(model)
         other = owners.setdefault((declared.database, declared.type), model)
         if other is not model and declared.type is not None:
@@ -81,6 +82,7 @@ def check_together(models: Iterable[type[DocumentModel]], *, named: bool = True)
                 f"{other.__name__} and {model.__name__} are both of the type {declared.type!r} in the database"
                 f" {declared.database!r}: give one of them another type"
             )
+        # A model without a type takes every document of its database for its own.
         neighbour = databases.setdefault(declared.database, model)
         if neighbour is not model and None in (declared.type, neighbour.__declared__.type):
             raise ConfigurationError(
@@ -162,6 +164,7 @@ async def plan_pruning(models: Iterable[type[DocumentModel]], database: Database
 
 async def _stored_indexes(database: Database) -> list[JSONObject]:
     answer = await database.session.get((*database.path, "_index"))
+    # CouchDB lists ``_all_docs`` as an index, too, without a design document.
     return [index for index in answer["indexes"] if index["ddoc"] is not None]
 
 
@@ -171,6 +174,8 @@ async def _create_index(model: type[DocumentModel], database: Database, index: M
     Log a warning of the documents that it leaves out.
     """
     await database.index(index.definition, ddoc=index.design, name=index.name, type="json")
+    # CouchDB uses an index only for a query with a condition on each of its columns. Without, the query would not wait
+    # for the build.
     condition: JSONObject = {path: {"$exists": True} for path in index.paths}
     body = {"selector": condition, "use_index": [index.design, index.name], "fields": ["_id"]}
 
@@ -237,6 +242,7 @@ async def _count(database: Database, selector: JSONObject) -> int:
     """Return the number of documents that a selector matches; 0 if the database is yet to be created."""
     rows = find_rows(database.session, database.path, {"selector": selector, "fields": ["_id"]}, None)
     try:
+        # _find has no count, so the ids are fetched and counted.
         return sum([len(batch) async for batch in rows])
     except NotFoundError:
         return 0

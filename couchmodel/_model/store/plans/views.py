@@ -35,6 +35,7 @@ async def plan_views(model: type[DocumentModel], database: Database, *, exists: 
 async def plan_view_pruning(models: Iterable[type[DocumentModel]], database: Database) -> AsyncIterator[Step]:
     """Yield the steps that delete the design documents of views that none of the models declares any more."""
     declared = {name for model in models for name in design_documents(model)}
+    # "." follows "-" in ASCII, so the range has all ids with this prefix and no others.
     params = {"startkey": '"_design/couchmodel-"', "endkey": '"_design/couchmodel."'}
     answer = await database.session.get((*database.path, "_all_docs"), params)
     for row in answer["rows"]:
@@ -58,16 +59,12 @@ async def _read(database: Database, name: str) -> JSONObject | None:
 
 async def _write(database: Database, name: str, body: JSONObject) -> None:
     await database.session.send(Request("PUT", _path(database, name), body=encode(body)))
-    view = (
-        *_path(database, name),
-        "_view",
-        next(iter(body["views"])),
-    )  # all views of a design document are built at once
+    # CouchDB builds all views of a design document at once, so one of them is asked for.
+    view = (*_path(database, name), "_view", next(iter(body["views"])))
 
     async def ask() -> None:
-        with suppress(
-            UnsupportedError
-        ):  # JavaScript of the user's own, without the extra: a request for its rows says so
+        # The embedded store cannot run a user's own JavaScript without the extra. A request for the rows says so.
+        with suppress(UnsupportedError):
             await database.session.get(view, {"limit": "0", "reduce": "false"})
 
     await wait_until_built(ask)

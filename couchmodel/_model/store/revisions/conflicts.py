@@ -91,6 +91,8 @@ async def resolve_conflict(source: VersionSource, document: Any, values: Iterabl
         raise ConfigurationError(f"{document.id!r} has unsaved changes: save it or roll it back before you resolve it")
     for attempt in range(1, _ATTEMPTS + 1):
         history = await _read_existing(source, document.id)
+        # The loop ends here only: others may write a version while the merge is written, so the versions are read
+        # again.
         if len(history.live) == 1:
             codec.adopt(document, load_version(source, history[history.live[0]]))
             return
@@ -119,6 +121,7 @@ async def merge_leaves(
     _check_schemas([load_version(source, history[rev]) for rev in revs])
     merge = await merge_versions(source, history, revs, bases)
     settled = {assignment.place.path for assignment in assignments}
+    # An assignment of a field settles the clashes of its members.
     left = {path for path in merge.clashes if not any(path == each or path.startswith(f"{each}.") for each in settled)}
     if left:
         raise _clash(merge, left)

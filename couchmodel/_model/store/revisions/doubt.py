@@ -141,12 +141,15 @@ async def _send(source: VersionSource, document: Any, body: bytes, write: Write)
     begun = clock()
     try:
         stored, answer = await write()
+    # The request may be on its way when the task is cancelled.
     except asyncio.CancelledError:
         state.note_unanswered(document, body)
         raise
     except (ConflictError, PreconditionFailedError, TransportError) as error:
         if not _may_be_stored(error):
             raise
+        # A write that is refused as a conflict stores nothing. An earlier attempt may have stored what it conflicts
+        # with.
         if not isinstance(error, ConflictError):
             state.note_unanswered(document, body)
         found = await find_own(source, document)
@@ -155,6 +158,7 @@ async def _send(source: VersionSource, document: Any, body: bytes, write: Write)
         own, is_in_doubt = found
         text = encode(own.stored)
         files = state.unanswered_files(document, own.sent)
+        # Fields or files that were changed after the earlier attempt are still to be sent.
         is_earlier = own.sent != body or files != state.assigned_files(document)
         seconds = clock() - begun
         return Sent(text, own.rev, seconds, False, is_in_doubt, is_found=True, is_earlier=is_earlier, files=files)
@@ -258,7 +262,9 @@ async def settle_write(source: VersionSource, document: Any, before: Basis, sent
         versions = _versions_since(history, before.rev)
         if sent.rev in versions and history.is_deleted(before.rev):
             await _end_own(source, document, before, history, sent.rev)
+        # After so many tries the fork stays. ``resolve`` can end it.
         elif len(versions) < 2 or tries == _TRIES:
+            # A caller that has changed the document meanwhile keeps its changes; the next save merges them.
             if merges and not is_changed(document):
                 codec.adopt(document, load_version(source, history[versions[0]]))
             return
@@ -272,6 +278,7 @@ async def _end_own(source: VersionSource, document: Any, before: Basis, history:
     """End the own version. Raises ForkError unless another writer has changed or merged it at the same moment."""
     await end_version(source.database, history[own], source.model.__declared__.type_field)
     history = await read_history(source.database, document.id)
+    # If a leaf holds the own version by now, the change counts, and the tombstone that was just written does no harm.
     if not any(own in history.held_by(each) for each in history.live):
         before.give_to(document)
         raise ForkError("Document update conflict.")
@@ -287,6 +294,7 @@ async def _merge(source: VersionSource, document: Any, before: Basis, history: H
     """
     shown, *others = versions = [history[each] for each in _versions_since(history, before.rev)]
     revs = [each["_rev"] for each in versions]
+    # The client still has the text of the revision before, which the server may have compacted away.
     bases = {} if before.rev is None or before.body is None else {before.rev: decode(before.body)}
     try:
         content = await merge_leaves(source, history, revs, bases=bases)
@@ -328,6 +336,7 @@ async def _store_again(source: VersionSource, version: JSONObject) -> JSONObject
         answer = await source.database.session.json(Request("PUT", path, body=body))
     except (ConflictError, PreconditionFailedError):
         return None
+    # If less than a majority has stored it, this may be a fork, too, and not the last version.
     if "accepted" in answer:
         return None
     revisions = version["_revisions"]

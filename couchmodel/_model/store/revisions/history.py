@@ -39,6 +39,7 @@ class History:
             path = _path_of(leaf)
             for child, parent in zip(path, [*path[1:], None], strict=True):
                 self._parents.setdefault(child, set()).update({parent} if parent else ())
+            # The merge holds the changes of the version below the tombstone, as if that were its second parent.
             if leaf.get("_deleted") and leaf.get(_MERGED_INTO):
                 self._parents.setdefault(leaf[_MERGED_INTO], set()).update(path[1:2])
 
@@ -52,6 +53,7 @@ class History:
     def live(self) -> list[str]:
         """The leaves that are not deleted, with the one first that CouchDB shows."""
         live = [rev for rev, leaf in self._leaves.items() if not leaf.get("_deleted")]
+        # CouchDB shows the version of the highest generation, and of the highest id among these.
         return sorted(live, key=lambda rev: (_generation(rev), rev), reverse=True)
 
     def is_deleted(self, rev: str | None) -> bool:
@@ -108,10 +110,12 @@ async def write_merge(
     documents, merge = [], shown["_rev"]
     if content is not None:
         members = {name: value for name, value in content.items() if name not in ("_id", "_rev")}
+        # The ids are sorted, because each writer has read the versions in an order of its own.
         origin = [members, *sorted(each["_rev"] for each in (shown, *others))]
         documents.append(_successor(shown, origin, members))
         merge = documents[0]["_rev"]
     for each in others:
+        # The tombstone keeps its type, so that feeds and guards know whose it is.
         kept = {name: value for name, value in each.items() if name == type_field}
         documents.append(_successor(each, [merge], {**kept, "_deleted": True, _MERGED_INTO: merge}))
     await _write_revisions(database, documents)
@@ -124,7 +128,8 @@ async def end_version(database: Database, version: JSONObject, type_field: str) 
 
 
 async def _write_revisions(database: Database, documents: Sequence[JSONObject]) -> None:
-    """Store revisions under ids that the client has chosen. Whoever has stored another one meanwhile is no conflict."""
+    """Store revisions under ids that the client has chosen. A revision that others store meanwhile is no conflict."""
+    # With new_edits=false CouchDB stores a revision beside others, and has rows only for those that it refuses.
     body = encode({"new_edits": False, "docs": documents})
     rows = await database.session.json(Request("POST", (*database.path, "_bulk_docs"), _WRITE_TO_ALL, body=body))
     for row in rows:
@@ -136,6 +141,8 @@ def _successor(version: JSONObject, origin: Sequence[Any], members: Mapping[str,
     """Return the revision after a version, with an id that is made of its parent and its origin."""
     revisions = version["_revisions"]
     text = json.dumps([version["_rev"], *origin], sort_keys=True)
+    # With new_edits=false CouchDB takes any id. This one has 32 hexadecimal digits as its own have, and needs no Erlang
+    # terms.
     own = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     start = revisions["start"] + 1
     history = {"start": start, "ids": [own, *revisions["ids"]]}

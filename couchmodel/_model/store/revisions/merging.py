@@ -54,6 +54,7 @@ async def merge_versions(
     The base of each merge is what both sides hold. A field clashes if both have changed it and it has no policy, or if
     the store does not have the base any more.
     """
+    # All programs that merge these versions have to merge them in one order, so that they write the same revision.
     revs = [revs[0], *sorted(revs[1:])]
     known = {**bases, **{rev: history[rev] for rev in revs}}
     missing = _bases(history, revs) - known.keys()
@@ -69,6 +70,7 @@ def _bases(history: History, revs: Sequence[str]) -> set[str]:
     needed, steps = set[str](), [list(revs)]
     while steps:
         for _, base in _fold(history, steps.pop()):
+            # Both sides may hold several versions that no other one of them holds: then the base is the merge of these.
             if len(base) > 1:
                 steps.append(base)
             needed.update(base)
@@ -116,6 +118,7 @@ class _Versions:
 
         Mostly there is one revision, their common ancestor.
         """
+        # A revision that was compacted away is not in the answer.
         if not revs or any(self._known.get(rev, _GONE).get("_deleted") for rev in revs):
             return None
         return self.merge(revs)
