@@ -28,6 +28,7 @@ class Timestamps(CouchModel):
     @before_save
     def _set_timestamps(self) -> None:
         self.updated_at = _now()
+        # The default factories of the two fields run at two moments, so the times of a new document would differ.
         if self.rev is None and "created_at" not in self.model_fields_set:
             self.created_at = self.updated_at
 
@@ -45,6 +46,7 @@ class SoftDelete:
     ``restore(id)`` stores it again.
     """
 
+    # The mark tells this ``delete`` from one that a user has written, which bulk deletions have to call.
     __verbs__: ClassVar[bool] = True
     __keeps_deleted__: ClassVar[bool] = True
 
@@ -54,6 +56,7 @@ class SoftDelete:
             advice = f"write class {cls.__name__}(SoftDelete, CouchModel, …)"
             raise ConfigurationError(f"{cls.__name__}: SoftDelete is no model by itself: {advice}")
         super().__init_subclass__(**keywords)
+        # Behind a model, this class would lose its ``delete`` to CouchModel's, by Python's order of base classes.
         owner = next(kind for kind in cls.__mro__ if "delete" in vars(kind))
         if owner is CouchModel:
             raise ConfigurationError(

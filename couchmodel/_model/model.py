@@ -65,6 +65,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
     __verbs__: ClassVar[bool] = True
     """The mark of the class whose methods a field must not hide."""
 
+    # So that the error of `Recipe.deleted()` can say that the method is one of `Recipe.repository()`.
     __repository_names__: ClassVar[frozenset[str]] = frozenset(name for name in dir(Repository) if name[0] != "_")
 
     def __init_subclass__(
@@ -226,6 +227,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         document cannot be stored with it. Raises DocumentError then, and for an unknown field; ConflictError if a field
         clashes; and what :meth:`save` raises.
         """
+        # A patch of several fields may break a rule at its last one, so all are undone.
         before = snapshot(self)
         try:
             if patch is not None:
@@ -233,6 +235,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
             assign_names(self, values)
             await save_edited(self._find_repository(), self)
         except DocumentError as error:
+            # A merge has given the document the stored revision before it failed.
             is_merged = self.rev != before.rev
             adopt(self, before)
             raise (refused_merge(error) if is_merged else error) from None
@@ -295,6 +298,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         if repository is None:
             return self.repository()
         if repository.session.is_closed:
+            # If no connection is open, the closed one says so in its own words when it is used.
             with suppress(ConfigurationError):
                 return self.repository()
         return repository
@@ -335,6 +339,7 @@ class Connection(CouchDB):
             notes += [note async for note in older_documents(model, database)]
             notes += [note async for note in guard_notes(model, database)]
         if prune:
+            # Pruning spares the indexes of the models that were applied before, as apply does.
             for name, sharing in self._databases({**self._applied, **_by_name(models)}.values()).items():
                 steps += [step.description async for step in plan_pruning(sharing, self.database(name))]
         return Plan(steps, notes)
@@ -360,6 +365,7 @@ class Connection(CouchDB):
                 await apply_steps(partial(plan_pruning, sharing, self.database(name)))
 
     def _database_of(self, model: type[CouchModel]) -> Database:
+        # ``check_together`` has refused models without a database by now.
         return overriding_database() or self.database(model.__declared__.database or "")
 
     def _databases(self, models: Iterable[type[CouchModel]]) -> dict[str, list[type[CouchModel]]]:
@@ -373,12 +379,14 @@ class Connection(CouchDB):
         for model in models:
             if not isinstance(model, type) or not issubclass(model, CouchModel):
                 raise ConfigurationError(f"{model!r} is no model: write plan(Author, Recipe), and the same for apply")
+        # A class that was defined again replaces the one that was applied before.
         together = {**self._applied, **_by_name(models)}.values()
         check_together(together, named=overriding_database() is None)
         check_settings(together)
 
     async def close(self) -> None:
         """Close the connections and files, and unbind the models."""
+        # The models are unbound first, so that no other task uses a connection that is closing.
         unbind(self)
         await super().close()
 

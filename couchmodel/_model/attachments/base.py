@@ -30,7 +30,7 @@ __all__ = ["AttachmentBase", "AttachmentType", "FindRepository"]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 64 * 1024
-"""The most bytes of a piece of a stream, unless another number is asked for."""
+"""The most bytes of a piece of a stream, unless another number is asked for. aiohttp reads as many at a time."""
 
 _SHORT_BYTES = 64 * 1024
 """The most bytes that are decoded in the event loop."""
@@ -65,6 +65,7 @@ class AttachmentType:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # PydanticOmit leaves the field out of the schema of input, since files do not come as JSON.
         if handler.mode == "validation":
             raise PydanticOmit
         return handler(schema)
@@ -106,6 +107,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         def __set__(self, instance: Any, value: File | None) -> None: ...
 
     def __bool__(self) -> bool:
+        # None stands for an attachment that is to be removed, so a marker stands for no assignment.
         return bool(self._stub) if self._assigned is _NONE else self._assigned is not None
 
     @property
@@ -153,6 +155,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         """
         data = b"".join([piece async for piece in self.stream()])
         kind = self.content_type or self._attachment.content_type or ""
+        # The way to a thread and back takes about 0.1 ms, longer than a short value takes to decode.
         if len(data) <= _SHORT_BYTES and not getattr(self.__codec__, "is_slow", False):
             return self._decode(data, kind)
         return await asyncio.to_thread(self._decode, data, kind)
@@ -174,6 +177,8 @@ class AttachmentBase(AttachmentType, Generic[T]):
         over another one. Raises NotFoundError at once if there is no attachment, and the errors of :meth:`fetch` and
         :meth:`read`, some only at the end.
         """
+        # This is no generator, whose errors would be raised at the first piece: a web framework has answered 200 by
+        # then.
         if not isinstance(chunk_size, int) or chunk_size < 1:
             raise ConfigurationError(f"chunk_size is a number of bytes from 1, not {chunk_size!r}")
         if start < 0 or (stop is not None and stop < start):
@@ -224,6 +229,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
                 "cannot have this name: it is a text that does not begin with an underscore, and has no step '..'"
             )
         if value is None:
+            # Without a stored attachment there is nothing to remove, so an assigned file is only forgotten.
             if self._stub:
                 state.set_file(self._document, self._name, None)
             else:
@@ -271,6 +277,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
     def _decode(self, data: bytes, content_type: str) -> T:
         try:
             value: T = self.__codec__.decode(data, content_type, self._kind)
+        # A ConfigurationError is a ValueError, too. It says that an extra is missing, and nothing about the value.
         except ConfigurationError:
             raise
         except ValueError as error:
@@ -278,6 +285,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
         return value
 
     def _encode(self, value: Any, content_type: str | None) -> File:
+        # If the field allows one type only, the value is written as that.
         declared = [each for each in self._field.content_types if "*" not in each]
         kind = content_type or (declared[0] if len(declared) == 1 else self.__codec__.default_type)
         try:
@@ -289,6 +297,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
 
     def _require_known(self) -> None:
         """Raise NotFoundError if it is known that there is no attachment."""
+        # A document that was built with a revision has no stubs, so only the server knows its attachments.
         is_loaded = self._document.rev is None or state.stored_body(self._document) is not None
         if not self and (is_loaded or self._assigned is None):
             raise NotFoundError(f"{self._label} does not exist")
@@ -301,6 +310,7 @@ class AttachmentBase(AttachmentType, Generic[T]):
             )
 
     async def _stream(self, chunk_size: int, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+        # A range of HTTP has at least one byte.
         if start == stop:
             return
         async with aclosing(self._pieces(start, stop)) as pieces:

@@ -78,6 +78,7 @@ class JSONCodec:
                 f"one of {kind.__name__} or a File(…) is assigned to it, or None, not {type(value).__name__}"
             )
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        # Models are read by their aliases, so they are written by them.
         return adapter.dump_json(value, by_alias=True)
 
     def decode(self, data: bytes, content_type: str, kind: Any) -> Any:
@@ -86,10 +87,12 @@ class JSONCodec:
 
 
 def _charset(content_type: str) -> str:
+    # The parser of mail knows quotes and the encoded parameters of RFC 2231.
     header = Message()
     header["content-type"] = content_type
     charset = header.get_content_charset("utf-8")
     try:
+        # Python also has codecs that are not for text, such as hex. They raise LookupError here.
         "".encode(charset)
     except LookupError:
         raise ValueError(f"its character set {charset!r} is not known") from None

@@ -103,6 +103,7 @@ class Attachments(AttachmentType, Mapping[str, Attachment]):
         self[name].assign(None)
 
     def __contains__(self, name: object) -> bool:
+        # Mapping would ask ``self[name]``, which has an attachment for a name that there is not yet.
         return any(name == each for each in self._names())
 
     def __iter__(self) -> Iterator[str]:
@@ -115,6 +116,7 @@ class Attachments(AttachmentType, Mapping[str, Attachment]):
         files = state.assigned_files(self._document)
         stubs: JSONObject = vars(self._document).get(self._field.field_name) or {}
         for name in dict.fromkeys((*stubs, *files)):
+            # None stands for an attachment that is to be removed, any other default for one that is left as it is.
             if owner_of(type(self._document), name) is self._field and files.get(name, "") is not None:
                 yield name.removeprefix(self._prefix)
 
@@ -140,5 +142,6 @@ class Attachments(AttachmentType, Mapping[str, Attachment]):
 def attachment_of(document: DocumentModel, field: AttachmentField, find: FindRepository) -> Any:
     """Return the attachment of a document, of the type that the field is annotated with."""
     annotation = bare_type(type(document).__pydantic_fields__[field.field_name].annotation)
+    # ``JSONAttachment[Exif]`` is an alias, whose origin is the class.
     kind: Any = getattr(annotation, "__origin__", annotation)
     return kind(document, field, find) if kind.__holds_several__ else kind(document, field, field.name, find)

@@ -94,13 +94,16 @@ class File:
             async with aclosing(self._source.pieces()) as pieces:
                 async for piece in pieces:
                     _check_piece(piece, label)
+                    # ``len`` of a memoryview counts its elements, which may have several bytes each.
                     count += memoryview(piece).nbytes
                     if check is not None:
                         check(count)
                     _check_length(count, length, label)
+                    # A source may fill one buffer again and again, so the piece is copied, unless it is bytes.
                     yield bytes(piece)
         except AttachmentError:
             raise
+        # The source may be anything of the user's, such as an iterator, so it may raise anything.
         except Exception as error:
             raise label.error(f"could not be read after byte {count:,}: {error}") from error
         if length not in (None, count):
@@ -109,6 +112,7 @@ class File:
     def _claimed_type(self) -> str | None:
         """Return the media type that the source claims, or that its name tells."""
         claimed = self._source.content_type
+        # Browsers send application/octet-stream for files whose type they do not know, so it says nothing.
         if claimed is not None and claimed.partition(";")[0] != DEFAULT_TYPE:
             return claimed
         return type_of_name(self.name) or (TEXT_TYPE if self._source.is_text else None)
@@ -144,6 +148,7 @@ class _PeekedSource:
 
     async def peek(self) -> bytes:
         """Return the beginning of the content."""
+        # The generator stays open behind ``break``, and ``pieces`` goes on with it.
         async for piece in self._pieces:
             self._head.append(piece)
             if sum(map(len, self._head)) >= HEAD_BYTES:

@@ -26,6 +26,7 @@ class ImageCodec:
         pillow = _import_pillow()
         if not isinstance(value, pillow.Image):
             raise ValueError(f"a picture or a File(…) is assigned to it, or None, not {type(value).__name__}")  # noqa: TRY004
+        # Pillow registers all its formats only here. Before, it knows the most common ones.
         pillow.init()
         wanted = content_type.partition(";")[0].strip().lower()
         formats = [name for name, kind in pillow.MIME.items() if kind == wanted and name in pillow.SAVE]
@@ -43,6 +44,7 @@ class ImageCodec:
         pillow = _import_pillow()
         try:
             picture: Image = pillow.open(io.BytesIO(data))
+            # ``open`` reads the header only. The pixels of a broken picture fail here, and not when they are used.
             picture.load()
         except pillow.UnidentifiedImageError:
             raise ValueError(f"Pillow reads no such picture of the type {content_type!r}") from None

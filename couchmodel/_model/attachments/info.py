@@ -24,6 +24,7 @@ class AttachmentInfo(BaseModel):
 
 def describe(document: Any, stub: Any, info: FieldSerializationInfo) -> Any:
     """Return the form in which a document is dumped of its attachment, or of several by name."""
+    # The attachment has what the stub lacks: the file that was assigned, and the address.
     return getattr(document, info.field_name).info()
 
 

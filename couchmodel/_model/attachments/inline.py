@@ -59,6 +59,7 @@ class InlineFiles:
     def note_stored(self) -> None:
         """Record for each document that was stored that its files are stored."""
         for document, before, files in self._sent:
+            # A document whose revision has not changed was refused, and keeps its files.
             if document.rev in (None, before):
                 continue
             sent = decode(state.stored_body(document) or b"{}").get("_attachments", {})
@@ -94,4 +95,5 @@ def _stub_of(stub: JSONObject, revpos: int) -> JSONObject:
     if "data" not in stub:
         return stub
     length = len(base64.b64decode(stub["data"]))
+    # The digest may be that of compressed bytes, so it is left out.
     return {"content_type": stub["content_type"], "length": length, "revpos": revpos, "stub": True}

@@ -26,6 +26,7 @@ def merge_files(base: Any, mine: Any, theirs: Any, prefer: str) -> MergedFiles:
     before, now = stored_stubs(base), stored_stubs(theirs)
     merged = MergedFiles({}, set())
     for name, file in state.assigned_files(mine).items():
+        # Both sides have removed it.
         if file is None and name not in now:
             continue
         is_clash = not is_same_stub(before.get(name), now.get(name))
@@ -41,6 +42,7 @@ def is_same_stub(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None)
     """Return True if two stubs are of the same content. The digest of one that was just saved may not be known."""
     if one is None or other is None:
         return one is other
+    # The digest counts first: a content that is stored again unchanged has a new ``revpos``.
     for member in ("digest", "revpos"):
         if None not in (values := {one.get(member), other.get(member)}):
             return len(values) == 1

@@ -12,6 +12,7 @@ def label_of(document: Any, field: AttachmentField | None, name: str) -> Attachm
     """Return what names an attachment in an error."""
     if field is None:
         return AttachmentLabel(f"attachment {name!r} of {document.id!r}")
+    # One attachment of several is named by its stored name.
     shown = field.field_name if field.name == name else name
     return AttachmentLabel(f"attachment {shown!r} of {document.id!r}", field.field_name)
 

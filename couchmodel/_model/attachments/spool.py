@@ -11,7 +11,7 @@ from couchmodel.engine._io.sources import CHUNK_BYTES, Source
 __all__ = ["read_into_spool"]
 
 _SHORT_BYTES: Final = 1024 * 1024
-"""Up to so many bytes are kept in memory, more in a temporary file."""
+"""Up to so many bytes are kept in memory, more in a temporary file. Starlette keeps as many of an upload."""
 
 _FLUSH_BYTES: Final = 128 * 1024
 """The bytes that are written to the file at a time."""
@@ -63,6 +63,7 @@ class Spool:
             # Not in a thread: if the task were cancelled there, nobody would close the file.
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it ends with this object
             weakref.finalize(self, self._file.close)
+        # This is a copy. If the task is cancelled, the buffer is cleared while the thread still writes.
         await asyncio.to_thread(self._file.write, bytes(self._bytes))
         self._bytes.clear()
 

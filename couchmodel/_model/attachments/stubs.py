@@ -31,6 +31,7 @@ def set_stubs(document: Any, stubs: Mapping[str, Any]) -> None:
     """Set the stubs that the fields of a document have, given those of all its attachments."""
     for field_name, field in attachment_fields(type(document)).items():
         several = holds_several(type(document).__pydantic_fields__[field_name].annotation)
+        # An assignment to the attribute would be taken for that of a file.
         vars(document)[field_name] = dict(stubs) if several else stubs.get(field.name)
 
 
@@ -43,6 +44,7 @@ def note_write(document: Any, rev: str, name: str, stub: JSONObject | None) -> N
     if stub is not None:
         stubs[name] = stub
     set_stubs(document, stubs)
+    # The text of a document that was not loaded stays unknown, since only its attachments are known now.
     if stored:
         members = {**stored, "_rev": rev}
         state.set_stored_body(document, encode({**members, "_attachments": stubs} if stubs else members))

@@ -41,10 +41,12 @@ def _assign_files_of_original(document: Any) -> None:
     original = decode(body)
     for name, stub in original.get("_attachments", {}).items():
         owner = owner_of(type(document), name)
+        # A file that was assigned to the copy counts, and an attachment that was removed from it is not copied.
         if owner is None or name in state.assigned_files(document) or not stub_of(document, owner.field_name, name):
             continue
         path = attachment_path(document_path(repository.path, original["_id"]), name)
         content = attachment_pieces(repository.session, path, original["_rev"])
+        # CouchDB has no stubs of another document, so the bytes are fetched.
         state.set_file(document, name, File(content, stub["content_type"]))
 
 
@@ -81,6 +83,7 @@ async def send_with_files(
     if not files:
         return body, await session.json(Request("PUT", path, body=body))
     members = decode(body)
+    # A document keeps the attachments whose stubs it is sent with, and loses the others.
     stubs = {name: stub for name, stub in members.pop("_attachments", {}).items() if name not in files}
     if stubs:
         members["_attachments"] = stubs
@@ -108,4 +111,5 @@ class _Content:
         self._label = label
 
     def __aiter__(self) -> Any:
+        # A request that is sent again reads the content from its beginning.
         return self._file.pieces(self._label)

@@ -45,6 +45,7 @@ def merge_attachments(
     for name in dict.fromkeys((*mine, *theirs)):
         ours, others = mine.get(name), theirs.get(name)
         before = None if base is None else base.get(name)
+        # A three-way merge: the side that differs from the base counts.
         kept = ours
         if _is_same(before, ours):
             kept = others
@@ -70,6 +71,7 @@ async def stubs_to_send(
 
 
 async def _load_inline(session: Session, path: tuple[str, ...], attachment: VersionAttachment) -> JSONObject:
+    # Merges are written by _bulk_docs, which takes contents only inside the JSON.
     content = b"".join([piece async for piece in attachment_pieces(session, path, attachment.rev)])
     return {"content_type": attachment.stub["content_type"], "data": base64.b64encode(content).decode()}
 

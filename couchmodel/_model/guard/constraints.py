@@ -89,6 +89,7 @@ class _Reader:
             if isinstance(schema.get("ref"), str):
                 self._definitions[schema["ref"]] = schema
             for key, value in schema.items():
+                # These hold values of the user, in which a member ``ref`` means nothing.
                 if key not in ("metadata", "cls", "config", "default"):
                     self._collect(value)
 
@@ -122,6 +123,7 @@ class _Reader:
     def _miss_function(self, schema: Any) -> JSONObject:
         function = schema.get("function", {}).get("function")
         function = getattr(function, "func", function)
+        # The validators of couchmodel read the stored form of decimals, and constrain nothing.
         if getattr(function, "__module__", "") == "couchmodel._model.codec.decimals":
             return _ANYTHING
         return self._miss(f"its validator {getattr(function, '__name__', '')}() is not guarded".replace(" ()", ""))
@@ -182,6 +184,7 @@ class _Reader:
 
     def read_nullable(self, schema: Any) -> JSONObject:
         inner = self.read(schema["schema"])
+        # A rule that any value meets is left out, so the function stays short.
         return inner if inner == _ANYTHING else {"is": "nullable", "rule": inner}
 
     def read_items(self, schema: Any) -> JSONObject:
@@ -235,6 +238,7 @@ class _Reader:
 
     def read_tagged_union(self, schema: Any) -> JSONObject:
         by, choices = schema["discriminator"], schema["choices"]
+        # The discriminator may be a function, and tags may be numbers. JavaScript's objects have texts for names.
         if not isinstance(by, str) or not all(isinstance(tag, str) for tag in choices):
             return self.read_union({"choices": list(choices.values())})
         said = scalars.one_of(list(choices))
@@ -281,6 +285,7 @@ class _Reader:
         if name is None:
             # The names that pydantic gives have addresses of memory in them.
             name = self._names[reference] = f"{reference.rsplit(':', 1)[0].rsplit('.', 1)[-1]} {len(self._names) + 1}"
+            # A schema within itself comes back to its own reference while it is read, and finds the name then.
             self._rules[name] = _ANYTHING
             self._rules[name] = self.read(self._definitions[reference])
         return {"is": "rule", "name": name}

@@ -30,6 +30,8 @@ function (newDoc, oldDoc, userCtx, secObj) {
   }
 """
 
+# Bounds of texts are dates and instants, which sort as texts at one width only. The tolerance of `about_multiple` is
+# that of pydantic-core. From 2**53 on, JavaScript has not every whole number.
 _BOUNDS: Final = """\
   function breach(bounds, value) {
     var kind, bound, rest, near, i;
@@ -66,6 +68,8 @@ _SIZE: Final = """\
   }
 """
 
+# Day 0 of a month is the last one of the month before. JavaScript counts months from 0, so the number of a month is
+# that of the next one.
 _CHECKS: Final = {
     "anything": """\
     anything: function () {}""",
@@ -185,6 +189,8 @@ _CHECKS: Final = {
     rule: function (rule, value) { return check(rules[rule.name], value); }""",
 }
 
+# Deletions pass, since CouchDB's own have no members. Design documents and the files of a bucket are no documents of a
+# model.
 _TAIL: Final = """\
   function check(rule, value) { return checks[rule.is](rule, value); }
 

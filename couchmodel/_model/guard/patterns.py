@@ -61,6 +61,7 @@ def portable_pattern(pattern: str | re.Pattern[str], *, is_python: bool) -> Port
     # JavaScript has other flags, and 1.8.5 none of those for Unicode.
     if isinstance(pattern, re.Pattern) and pattern.flags != re.UNICODE:
         raise UnportableError("it has flags")
+    # Python's parser takes most of these parts for something else, so they are looked for in the source.
     found = _OTHER_IN_RUST.search(source)
     if found is not None:
         raise UnportableError(f"{found[0]} is not the same in every engine")
@@ -113,6 +114,7 @@ class _Writer:
             case names.AT:
                 return self._place(given)
             case names.BRANCH:
+                # Groups are written without numbers, as nothing refers to them.
                 return f"(?:{'|'.join(self.write(each) for each in given[1])})"
             case names.SUBPATTERN if not given[1] and not given[2]:
                 return f"(?:{self.write(given[3])})"
@@ -152,6 +154,7 @@ class _Writer:
 
     def _repeat(self, least: int, most: Any, parts: Any) -> str:
         inner = self.write(parts)
+        # A lazy repetition finds the same texts as a greedy one; only the extent of the match differs.
         said = "*" if least == 0 else "+"
         if most is not names.MAXREPEAT:
             said = f"{{{least}}}" if least == most else f"{{{least},{most}}}"

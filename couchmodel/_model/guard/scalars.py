@@ -21,6 +21,7 @@ __all__ = ["READERS", "Found", "one_of"]
 _MOST_SAID: Final = 10
 """The most choices that a reason lists."""
 
+# Python has no year 0. `[0-9]` and not `\d`, which has the digits of other scripts in Python.
 _DAY: Final = r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _CLOCK: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _END: Final = r"(?![\s\S])"
@@ -90,6 +91,7 @@ def _decimal(schema: Any) -> Found:
         text = {"is": "text", "said": "has to be a decimal", "pattern": {"source": source, "longest": LONGEST}}
         missing.append(f"a text of more than {LONGEST} characters passes")
         return Found({"is": "union", "choices": [text, {"is": "number"}]}, tuple(missing))
+    # Decimals with fixed places are stored as numbers, and doubles have no places.
     missing.append("decimal_places is not guarded")
     bounds = []
     for kind, words in _SAID.items():
@@ -119,6 +121,7 @@ def _round_bound(kind: str, bound: Any) -> tuple[str, Any]:
     try:
         return kind[0] + "e", _plain(float(bound))
     except OverflowError:
+        # The bound is beyond the doubles, so every number of JSON is on one side of it.
         return kind[0] + "e", 1e308 if (kind[0] == "g") == (bound < 0) else -1e308
 
 
@@ -258,6 +261,7 @@ def _choice(values: list[Any]) -> Found:
 
 def _plain_scalar(value: Any) -> Any:
     """Return a value without the subclass that it may be of."""
+    # A bool is an int, so it comes first.
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return value if kind is bool else _plain(kind(value))

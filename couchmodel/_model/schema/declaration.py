@@ -64,8 +64,8 @@ _KEYWORDS: Final = (*_TEXTS, *_SETTINGS, "indexes", "version", "guard")
 def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Declaration:
     """Return the declaration of a model: the inherited one with the keywords that are ``given``.
 
-    ``options`` are the keywords that nobody knows. Raises ConfigurationError for the first of them, and for a value of
-    the wrong type.
+    ``options`` are the keywords that neither couchmodel nor pydantic takes. Raises ConfigurationError for the first of
+    them, and for a value of the wrong type.
     """
     # Python's own error for an unknown keyword does not name it.
     for name in options:

@@ -122,11 +122,9 @@ class Repository(ChangingDocuments[M]):
         if not needs_documents and not has_hooks(kinds, "before_delete", "after_delete"):
             return await self._delete_stubs(stubs)
         found = await self.get_many([stub["_id"] for stub in stubs])
+        # A document that has changed since the query may not meet its conditions any more.
         current = [
-            # A document that has changed since the query may not meet its conditions any more.
-            each
-            for each, stub in zip(found, stubs, strict=True)
-            if each is not None and each.rev == stub["_rev"]
+            each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
         ]
         refused = await self._delete_chunk(current, "raise", Progress(), remarks)
         left = {stub["_id"] for stub in stubs} - {each.id for each in current}

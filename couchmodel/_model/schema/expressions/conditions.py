@@ -36,6 +36,7 @@ class Condition:
     def __invert__(self) -> "Condition":
         return Negation(self)
 
+    # `a and b` asks for the truth of `a`, and would silently leave out one of the two conditions.
     def __bool__(self) -> NoReturn:
         raise QueryError("a condition has no truth value: combine conditions with &, | and ~, not with and, or and not")
 
@@ -116,5 +117,6 @@ def require_condition(condition: object) -> Condition:
         return SelectorCondition(condition)
     if isinstance(condition, Placed) and bare_type(place_of(condition).annotation) is bool:
         raise QueryError(f"the field {place_of(condition).path!r} is no condition by itself: write == True")
+    # ``recipe.rating >= 4`` of a document has compared two values, and is True or False.
     said = "a comparison of values, not of a model's fields," if isinstance(condition, bool) else f"{condition!r}"
     raise QueryError(f"{said} is not a condition: compare a field of the class, as in Recipe.rating >= 4")

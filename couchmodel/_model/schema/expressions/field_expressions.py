@@ -98,6 +98,7 @@ class FieldExpression(Placed, Generic[T]):
         Raises QueryError if the expression is broken.
         """
         _check_pattern(pattern)
+        # $regex has no options, so the flag is in the pattern.
         return Comparison(place_of(_expression(self)), "$regex", f"(?i){pattern}" if ignore_case else pattern)
 
     def startswith(self: "Text", prefix: str) -> Condition:
@@ -128,6 +129,7 @@ class FieldExpression(Placed, Generic[T]):
             return Comparison(self._place, "$elemMatch", value)
         if not isinstance(value, str):
             raise QueryError(f"{self._place.path!r} contains text, and {value!r} is none")
+        # Mango has no operator for a part of a text.
         return Comparison(self._place, "$regex", re.escape(value))
 
     @overload
@@ -144,6 +146,7 @@ class FieldExpression(Placed, Generic[T]):
 
     def contains_any(self: "FieldExpression[Any]", values: Iterable[Any]) -> Condition:
         """Return the condition that the list or set has at least one of these elements."""
+        # $anyOf is no operator of Mango. The selector is made of others.
         return Comparison(self._place, "$anyOf", _operands(self, values))
 
     def size(self: "FieldExpression[Any]") -> "FieldExpression[int]":
@@ -178,6 +181,7 @@ class FieldExpression(Placed, Generic[T]):
         arguments = get_args(kind)
         inner = element if element is not None else arguments[-1] if arguments else Any
         if element is None and arguments and not isinstance(key, str) and self._place.root is not None:
+            # Keys of other types than texts are written as they are stored, which the model knows.
             root: Any = self._place.root
             key = root.__write_key__(arguments[0], key)
         return expression((*self._place.names, str(key)), inner, root=self._place.root)
@@ -210,6 +214,8 @@ def _check_pattern(pattern: object) -> None:
     import regex  # noqa: PLC0415 - few programs need it, and its import takes longer than that of this package
 
     try:
+        # The embedded store searches with ``regex`` as well, which knows more of the syntax of CouchDB's PCRE than
+        # ``re``.
         regex.compile(pattern)
     except regex.error as error:  # its text says where
         raise QueryError(f"the regular expression {pattern!r} is broken: {error}") from None
@@ -238,6 +244,7 @@ class SizeExpression(FieldExpression[int]):
             f"the size of {self._place.path!r} can be compared with == only: CouchDB has no other operator for it"
         )
 
+    # ``$size`` takes a number, and no condition for it.
     __ne__ = __lt__ = __le__ = __gt__ = __ge__ = in_ = not_in = between = _refuse  # type: ignore[assignment]
     __hash__ = None
 
@@ -266,6 +273,8 @@ class ModelExpression(FieldExpression[E], Generic[E]):
     __slots__ = ()
 
     def __getattribute__(self, name: str) -> Any:
+        # Python calls this for every attribute. Names with an underscore go on at once, because ``place_of`` reads
+        # ``_place``.
         if not name.startswith("_"):
             fields = fields_of(bare_type(place_of(self).annotation))
             if fields is not None and name in fields:

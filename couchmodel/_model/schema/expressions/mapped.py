@@ -42,4 +42,5 @@ else:
         """
 
         def __class_getitem__(cls, annotation: Any) -> Any:
+            # pydantic reads annotations when the program runs, and must see the field's own type.
             return annotation

@@ -34,6 +34,7 @@ def _resolve(kind: Any, parts: list[str], where: str) -> tuple[str, ...]:
         return tuple(parts)
     first, *rest = parts
     by_stored_name = {stored_name(name, info): name for name, info in fields.items()}
+    # One field may be stored under the name of another one, so the names of fields come first.
     name = first if first in fields else by_stored_name.get(first)
     if name is None:
         raise UnknownPathError(f"{where} has no field {first!r}{nearest(first, [*fields, *by_stored_name])}")
@@ -42,6 +43,7 @@ def _resolve(kind: Any, parts: list[str], where: str) -> tuple[str, ...]:
     if not rest:
         return (stored,)
     inner = bare_type(info.annotation)
+    # Behind a list, the path may have the index of an element, which is no name of a field.
     if element_type(inner) is not None:
         return (stored, *rest)
     if inner in (str, int, float, bool):

@@ -8,6 +8,7 @@ __all__ = ["Assignment", "Ordering", "Place", "Placed", "mango_path", "place_of"
 
 def mango_path(names: Iterable[str]) -> str:
     """Return the path of names in Mango's notation, with dots and backslashes inside a name escaped."""
+    # CouchDB splits a path at the dots that have no backslash before them.
     return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
 
 

@@ -63,6 +63,7 @@ def upgrades_of(model: type) -> tuple[Upgrade, ...]:
     names = dict.fromkeys(name for kind in reversed(model.__mro__) for name in vars(kind))
     found = []
     for name in names:
+        # A plain lookup would call descriptors, and would bind the function. An override by a subclass counts.
         static = inspect.getattr_static(model, name)
         function: Any = getattr(static, "__func__", static)
         to = getattr(function, _MARK, None)
@@ -89,6 +90,7 @@ def check_upgrades(model: Any) -> None:
             raise ConfigurationError(
                 f"{model.__name__}.{other}() and {each.name}() both upgrade to version {each.to}: make them one"
             )
+    # A model without upgrades reads older documents as they are.
     for to in range(2, version + 1 if upgrades else 2):
         if to not in by_version:
             raise ConfigurationError(
@@ -99,6 +101,7 @@ def check_upgrades(model: Any) -> None:
 
 def version_of(stored: Mapping[str, Any]) -> int | None:
     """Return the version of the schema of a stored document; None if its member is no number of a version."""
+    # JSON has one type of numbers: 2.0 is a version, too.
     found = stored.get(VERSION_MEMBER, 1)
     if isinstance(found, bool) or not isinstance(found, (int, float)) or found < 1 or found != int(found):
         return None

@@ -17,7 +17,7 @@ class Basis(NamedTuple):
 
     @classmethod
     def of(cls, document: DocumentModel) -> Self:
-        """Return the one of a document."""
+        """Return the basis of a document."""
         return cls(document.rev, state.stored_body(document))
 
     def give_to(self, document: DocumentModel) -> None:
