@@ -30,7 +30,7 @@ __all__ = ["AttachmentBase", "AttachmentType", "FindRepository"]
 T = TypeVar("T")
 
 _CHUNK_BYTES = 64 * 1024
-"""The most bytes of a piece of a stream, unless another number is asked for. aiohttp reads as many at a time."""
+"""The most bytes of a piece of a stream, unless another number is asked for."""
 
 _SHORT_BYTES = 64 * 1024
 """The most bytes that are decoded in the event loop."""

@@ -150,6 +150,8 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
     own = {**_own_members(document, stored), **mark}
+    # ``own`` comes first for the order of the members, by which an upgrade knows the version without parsing, and last
+    # because it counts.
     return None if json_equal(merged, stored) else encode({**own, **merged, **own})
 
 

@@ -26,6 +26,7 @@ _COMPLEMENT: Final = str.maketrans("0123456789", "9876543210")
 def decimal_to_number(value: Decimal) -> int | float:
     """Return a decimal as a JSON number. Raises ValueError if a number cannot hold its digits."""
     number = int(value) if value == value.to_integral_value() else float(value)
+    # ``repr`` is the shortest text of a double, which is what JSON gets.
     if Decimal(repr(number)) != value:
         raise ValueError(
             f"{value} has more digits than a JSON number keeps: leave out decimal_places, to store it as text"

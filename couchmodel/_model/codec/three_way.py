@@ -76,6 +76,7 @@ class _Merge:
             return theirs
         if base is not UNKNOWN and are_same(base, theirs):
             return mine
+        # Two sides that add 1 to a counter have equal values and two changes. So may members of a dictionary.
         if are_same(mine, theirs) and not _may_count(mine, options):
             return theirs
         if options.merge is not None:
@@ -83,6 +84,7 @@ class _Merge:
         if options.merge_key is not None:
             return self._by_key(base, mine, theirs, options.merge_key, path)
         if isinstance(mine, BaseModel) and type(mine) is type(theirs):
+            # A base of another class, as of a union, has no members to compare.
             return self._models(base if type(base) is type(mine) else UNKNOWN, mine, theirs, path)
         if isinstance(mine, dict) and isinstance(theirs, dict):
             return self._mappings(base if isinstance(base, dict) else UNKNOWN, mine, theirs, f"{path}.")
@@ -101,6 +103,7 @@ class _Merge:
             return theirs
         if policy == "union":
             return _unite(base, mine, theirs)
+        # None has no order and no sum.
         if None in (mine, theirs):
             return self._clash(mine, theirs, path)
         if policy == "max":
@@ -122,6 +125,7 @@ class _Merge:
             before, ours, others = getattr(base, name, UNKNOWN), getattr(mine, name), getattr(theirs, name)
             if _is_default(base, name) and _is_default(theirs, name):
                 values[name] = ours  # a default may be another value each time, as that of a clock
+            # A default that was changed in place, as by ``append``, does not count as set for pydantic.
             elif _is_default(base, name) and _is_default(mine, name) and not isinstance(ours, _CHANGED_IN_PLACE):
                 values[name] = others
             else:
@@ -134,6 +138,7 @@ class _Merge:
 
     def _models(self, base: Any, mine: BaseModel, theirs: BaseModel, path: str) -> BaseModel:
         values, extra = self.members(base, mine, theirs, f"{path}.")
+        # ``model_copy`` does not validate. The document is validated as a whole when it is saved.
         merged = theirs.model_copy(update=values)
         object.__setattr__(merged, "__pydantic_extra__", extra)
         return merged
@@ -167,6 +172,7 @@ class _Merge:
         except (TypeError, LookupError, AttributeError):  # no list, or a key that several elements have
             return theirs if are_same(mine, theirs) else self._clash(mine, theirs, path)
         merged = self._mappings(before, ours, others, f"{path}.")
+        # They have left the order of the elements as it was, so mine counts.
         if isinstance(before, dict) and _common(others, before) == _common(before, others):
             first = [name for name in ours if name in before]
             merged = {name: merged[name] for name in dict.fromkeys((*first, *merged)) if name in merged}

@@ -12,7 +12,7 @@ from couchmodel.errors import DocumentError
 
 __all__ = ["upgrading_of"]
 
-_TEXT: Final = rb'"[^"\\]*+"'
+_TEXT: Final = rb'"[^"\\]*+"'  # possessive, so that a long text without an end is read once
 """A text without escapes, as ids and types mostly are. Others are parsed."""
 
 
@@ -92,6 +92,7 @@ def _run(step: Upgrade, stored: dict[str, Any], kind: type[DocumentModel], failu
 
 def _encode(kind: type[DocumentModel], stored: Mapping[str, Any], upgraded: Mapping[str, Any]) -> bytes:
     """Return the JSON text of an upgraded document. CouchDB's own members stay as they are stored."""
+    # The members come in the order that a save writes, by which ``_head`` knows the version without parsing.
     own = {name: value for name, value in stored.items() if name in ("_id", "_rev")}
     type_field = kind.__declared__.type_field
     if kind.__declared__.type is not None and type_field in upgraded:

@@ -90,6 +90,7 @@ def _assign_at(target: Any, names: tuple[str, ...], value: Any) -> None:
     fields = fields_of(type(target))
     if isinstance(target, BaseModel):
         field = _field_name(target, last)
+        # The validator is asked itself, because a model need not validate what is assigned to its attributes.
         type(target).__pydantic_validator__.validate_assignment(target, field, value)
     elif fields is not None:
         setattr(target, _field_name(target, last), value)
@@ -112,6 +113,7 @@ def _key(target: Any, stored: str) -> Any:
 
 def _field_name(target: Any, stored: str) -> str:
     fields = fields_of(type(target)) or {}
+    # A field may be stored under the name of another one, so the one that is stored under its own name comes first.
     if stored in fields and stored_name(stored, fields[stored]) == stored:
         return stored
     return next((name for name, info in fields.items() if stored_name(name, info) == stored), stored)

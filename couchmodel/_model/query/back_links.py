@@ -39,6 +39,7 @@ class BackLink(Generic[M]):
         def __class_getitem__(cls, parameter: Any) -> Any:
             if isinstance(parameter, TypeVar) or parameter is Any:
                 return super().__class_getitem__(parameter)
+            # The name of a class is kept with the module that it stands in, because the class may be defined later.
             return Annotated[BackLink, make_target(parameter, caller())]
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -93,6 +93,7 @@ async def _change(
         refused += others
         if not again:
             break
+        # The conditions are asked again: a document that has changed may not meet them any more.
         query = query.only(again)
     if refused:
         raise BulkError(

@@ -52,6 +52,7 @@ def _have_one_order(one: str, other: str) -> bool:
     if high.startswith(low):
         return True
     first, second = next((a, b) for a, b in zip(low, high, strict=False) if a != b)
+    # Among digits, among small letters and among capital ones, both orders are the same.
     is_ascii = low.isascii() and high.isascii()
     return is_ascii and any(
         getattr(first, kind)() and getattr(second, kind)() for kind in ("isdigit", "islower", "isupper")

@@ -70,6 +70,8 @@ def _follows(wanted: tuple[str, str, Any], given: tuple[str, str, Any]) -> bool:
 
 
 def _is_identical(one: Any, other: Any) -> bool:
+    # 1 and 1.0 are two texts, although CouchDB takes them for equal. A wrong no costs an index, a wrong yes loses
+    # documents.
     return encode(one) == encode(other)
 
 
@@ -90,6 +92,7 @@ def _is_narrower(one: str, low: Any, other: str, bound: Any) -> bool:
         return False
     if one == "$eq":
         return _ORDER[other](low, bound)
+    # ``$gt`` and ``$gte`` begin alike, and so do ``$lt`` and ``$lte``.
     if one[:3] != other[:3]:
         return False
     # x > 5 implies x > 5 and x >= 5; x >= 5 implies x >= 5, and x > 4.

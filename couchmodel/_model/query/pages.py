@@ -25,6 +25,7 @@ __all__ = ["Page", "continue_after", "page_order", "read_token", "write_token"]
 T = TypeVar("T")
 
 _DIGEST_BYTES: Final = 9
+"""The bytes of a token that tell its query. They are 12 characters of Base64, without a rest."""
 
 _BY_ID: Final = Ordering("_id")
 
@@ -67,6 +68,7 @@ def write_token(query: Any, position: Sequence[Any]) -> str:
 def read_token(query: Any, token: str) -> list[Any]:
     """Return the position of a token. Raises QueryError if it is none, or is of another query."""
     try:
+        # Tokens have no padding, so that they need no quoting in a URL.
         content = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), b"-_", validate=True)
         digest, text = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         position = decode(text)
@@ -97,4 +99,5 @@ def continue_after(selector: JSONObject, order: Sequence[Ordering], position: Se
 
 
 def _digest(query: Any, text: bytes) -> bytes:
+    # The position is part of the digest, so a token that was cut or changed is refused.
     return blake2b(encode(query) + b"\n" + text, digest_size=_DIGEST_BYTES).digest()

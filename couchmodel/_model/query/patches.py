@@ -77,6 +77,7 @@ class _Patching:
             self.members(current, value, place)
             return current
         if isinstance(current, BaseModel):
+            # A frozen model cannot be changed in place, so another one is made of its members.
             return {**current.model_dump(mode="json", by_alias=True), **value}
         if isinstance(current, dict):
             return self._mapping(current, value, place)
@@ -85,6 +86,7 @@ class _Patching:
     def _mapping(self, current: dict[Any, Any], patch: Mapping[str, Any], place: tuple[str, ...]) -> dict[Any, Any]:
         merged = dict(current)
         for name, value in patch.items():
+            # Keys may be of other types than texts, and the names of JSON are what is written of them.
             key = next((each for each in current if write_key(type(each), each) == name), name)
             if value is None:
                 merged.pop(key, None)

@@ -111,6 +111,7 @@ def _levels(model: type, links: Sequence[LinkExpression[Any]]) -> list[list[_Fie
                 f" documents of {model.__name__} and the links that are given before it"
             )
         levels.append(level)
+        # Only the documents of the last level are at hand for the next one.
         models = {field.target for field in level}
         for field in level:
             rest.remove(field)

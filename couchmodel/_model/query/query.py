@@ -232,6 +232,7 @@ class Query(Generic[T]):
         self.errors.clear()
         selector = self.selector()
         order, chosen = pages.page_order(self.source.model, selector, self.orderings)
+        # CouchDB sorts the rows of one key by their ids anyway, and an index has no column for them.
         query = replace(self, orderings=order[:-1] or order)
         key = [selector, [list(each) for each in order]]
         body = query.body(chosen)
@@ -240,11 +241,13 @@ class Query(Generic[T]):
         if after is not None:
             rest = pages.continue_after(body["selector"], order, pages.read_token(key, after))
             body["selector"] = separate_id_bounds(rest)
+        # The position of the last row needs the members that the order is made of.
         if "fields" in body:
             body["fields"] = list(dict.fromkeys([*body["fields"], *(each.path for each in order)]))
         rows = [row async for batch in self._rows(body, size + 1) for row in batch]
         token = None
         if len(rows) > size:
+            # One row more than the page has was asked for, to know whether there is a next page.
             rows.pop()
             last = decode(rows[-1])
             token = pages.write_token(key, [member_at(last, split_path(each.path)) for each in order])
@@ -256,6 +259,7 @@ class Query(Generic[T]):
         """Return how CouchDB answers the query. Nothing is read."""
         raw = await self.source.explain(self.body())
         name = raw["index"]["name"]
+        # A condition on ids narrows what is read of _all_docs, as one on its columns does of an index.
         is_scan = raw["index"]["ddoc"] is None and "_id" not in indexable_paths(self.selector())
         return Explanation(None if raw["index"]["ddoc"] is None else name, is_scan, raw)
 
@@ -367,6 +371,7 @@ class Query(Generic[T]):
         return self.source.rows(body, limit, self._note_answer)
 
     def _note_answer(self, members: JSONObject) -> None:
+        # A query without conditions asks for all documents, so an index would not help.
         if self.conditions and str(members.get("warning", "")).startswith(_NO_INDEX):
             warn_of_scan(self.source.model, self.selector(), self.orderings)
 

@@ -70,6 +70,7 @@ class ProjectionReader(Generic[E]):
             if found is not ABSENT:
                 values[name] = found if name in self._ids else _read(self._model, place, found, document)
         try:
+            # The values are by the names of fields here, whatever aliases the model has.
             return self._projected.model_validate(values, by_name=True)
         except ValidationError as error:
             raise _misfit(self._projected, document, error) from error
@@ -105,6 +106,7 @@ def member_at(document: Any, names: Iterable[str], default: Any = None) -> Any:
     for name in names:
         if isinstance(document, dict) and name in document:
             document = document[name]
+        # In Mango's paths, a number is also the index of an element.
         elif isinstance(document, list) and name.isdecimal() and int(name) < len(document):
             document = document[int(name)]
         else:

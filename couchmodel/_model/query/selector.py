@@ -32,6 +32,8 @@ def build_selector(conditions: Iterable[object], kind: JSONObject | None = None,
     Raises QueryError if one is not a condition, or is a condition on the fields of another model than ``model``.
     """
     members = [_condition_selector(require_condition(condition), model) for condition in conditions]
+    # The files of buckets may be in the database, too. The condition that leaves them out is spared where another one
+    # does so.
     if kind and not (kind == OUTSIDE_BUCKETS and _leaves_out_buckets(all_of(*members))):
         members.insert(0, kind)
     return all_of(*members)

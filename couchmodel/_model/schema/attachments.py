@@ -162,6 +162,7 @@ def owner_of(model: type, name: str) -> AttachmentField | None:
         if not holds_several(model.__pydantic_fields__[field_name].annotation):  # type: ignore[attr-defined]
             if field.name == name:
                 return field
+        # A field without a prefix has what no other one has, so one with a prefix comes before it.
         elif name.startswith(field.prefix or "") and (several is None or field.prefix):
             several = field
     return several
@@ -175,6 +176,7 @@ def is_bad_name(name: object) -> bool:
 
 
 def _find_field(model: type, name: str) -> AttachmentField | None:
+    # ``vars`` and not ``getattr``, which would call the descriptor.
     return next((found for base in model.__mro__ if isinstance(found := vars(base).get(name), AttachmentField)), None)
 
 

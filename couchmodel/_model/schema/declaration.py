@@ -21,6 +21,7 @@ class Security:
     Raises ConfigurationError for names or roles that are no sequence of texts.
     """
 
+    # The defaults are those of a new database of CouchDB 3, which only administrators may use.
     admin_names: list[str] | tuple[str, ...] = ()
     admin_roles: list[str] | tuple[str, ...] = ("_admin",)
     member_names: list[str] | tuple[str, ...] = ()
@@ -80,6 +81,7 @@ def declare(model: Any, given: Mapping[str, Any], options: Mapping[str, Any]) ->
     if "security" in given and not isinstance(given["security"], Security):
         raise ConfigurationError(f"{model.__name__}: security is a Security(…), and {given['security']!r} is none")
     _check_values(model, given)
+    # The class has none of its own yet, so this is that of its base.
     inherited: Declaration = model.__declared__
     declared = replace(inherited, **changes)
     if declared.version > 1 and declared.type_field == VERSION_MEMBER:

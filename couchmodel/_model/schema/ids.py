@@ -31,6 +31,7 @@ def new_id() -> str:
     sort by time keep CouchDB's B-trees compact, and an id made by the client makes a repeated write detectable.
     """
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    # 0x7000 is version 7, and the highest bits 10 of the second half are the variant of RFC 9562.
     high = milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000
     noise = int.from_bytes(os.urandom(8), "big")
     return f"{high:016x}{0x8000_0000_0000_0000 | noise & 0x3FFF_FFFF_FFFF_FFFF:016x}"
@@ -83,6 +84,7 @@ def render_id(template: str, write: Callable[[str], Any]) -> str:
 
 def _format(name: str, value: Any, spec: str | None) -> str:
     if not spec:
+        # True is ``true``, as in JSON.
         return value if isinstance(value, str) else str(value).lower()
     try:
         return format(value, spec)

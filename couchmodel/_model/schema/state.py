@@ -46,6 +46,7 @@ def stored_body(document: object) -> bytes | None:
     found: bytes | tuple[bytes, str] | None = _slot(document, "__stored__")
     if isinstance(found, tuple):
         body, rev = found
+        # The text was sent with the revision before. Most documents that are saved in bulk are never asked for it.
         found = encode({**decode(body), "_rev": rev})
         set_stored_body(document, found)
     return found
@@ -54,6 +55,7 @@ def stored_body(document: object) -> bytes | None:
 def written_texts(document: object, stored: bytes) -> tuple[bytes, bytes] | None:
     """Return the texts that the model writes of the stored revision; None unless they are known for this revision."""
     found: tuple[bytes, tuple[bytes, bytes]] | None = _slot(document, "__written__")
+    # The same bytes object is the same revision, and takes no comparison.
     return found[1] if found is not None and found[0] is stored else None
 
 
@@ -100,6 +102,8 @@ def unanswered_bodies(document: object) -> tuple[bytes, ...]:
 
 def unanswered_files(document: object, body: bytes) -> Mapping[str, Any]:
     """Return the files that were sent with such a text; those of all attempts, if several have sent this text."""
+    # Of several attempts with one text, the one that is stored is not known. A file that only some have sent is sent
+    # again.
     attempts = [files for sent, files in _unanswered(document) if sent == body]
     common = set.intersection(*(set(files.items()) for files in attempts)) if attempts else ()
     return dict(common)

@@ -180,6 +180,7 @@ class BoundView(Generic[M, A, V, T]):
         view = self._reduced
         self._check_level(view, level)
         span = make_range(view, key=key, start=start, end=end, prefix=prefix, descending=descending)
+        # CouchDB's ``group_level`` counts the items of arrays, and groups other keys as a whole.
         grouping: JSONObject = {"group": True} if level is None or not view.is_tuple else {"group_level": level}
         read = group_decoder(view, level)
         async with aclosing(self._texts(span, grouping, None)) as texts:
@@ -193,6 +194,7 @@ class BoundView(Generic[M, A, V, T]):
         view = self._definition
         span = make_range(view, start=start, end=end, prefix=prefix, descending=descending)
         read = key_decoder(view)
+        # Every view has a reduce function, so every view has groups.
         async with aclosing(self._texts(span, {"group": True}, None)) as texts:
             async for text in texts:
                 yield read(text)
@@ -204,6 +206,7 @@ class BoundView(Generic[M, A, V, T]):
         """
         view = self._reduced
         span = make_range(view, key=key, start=start, end=end, prefix=prefix)
+        # The range of a text's prefix may have a few rows too many, so its groups are fetched, sorted out and merged.
         grouping: JSONObject = {} if span.prefix is None else {"group": True}
         async with aclosing(self._texts(span, grouping, None)) as texts:
             found = [text async for text in texts]
@@ -247,9 +250,11 @@ class BoundView(Generic[M, A, V, T]):
             # CouchDB takes `key` for both ends, so it would take the place of `startkey`.
             if "key" in span.params:
                 span = Range({**_without_key(span.params), "endkey": last_key}, span.prefix)
+        # One row more tells whether there is a next page.
         async with aclosing(self._texts(span, params, size + 1 + given)) as texts:
             found = [text async for text in texts]
         if begin is not None:
+            # Some of these rows may be gone by now, so only those that are there are dropped.
             found = found[_repeats(found[:given], begin[0], begin[1]) :]
         rows, token = found[:size], None
         if len(found) > size:

@@ -71,6 +71,7 @@ def _comparison(operator: str, operand: Any, path: tuple[str, ...]) -> Condition
 def _require_scalar(operand: Any, where: str) -> Any:
     if operand is None or isinstance(operand, (str, bool)):
         return operand
+    # JavaScript has one type of numbers, and writes 5.0 as 5.
     if isinstance(operand, float) and operand.is_integer():
         operand = int(operand)
     if isinstance(operand, (int, float)) and float(operand) == operand:
@@ -83,6 +84,7 @@ def _require_scalar(operand: Any, where: str) -> Any:
 def _negate(condition: Condition) -> Condition:
     """Return the negation, which does not hold for missing members either."""
     match condition:
+        # De Morgan's laws, so that the negation reaches each comparison and its missing member.
         case ["all", parts]:
             return ["any", [_negate(part) for part in parts]]
         case ["any", parts]:

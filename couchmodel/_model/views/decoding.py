@@ -87,6 +87,7 @@ def _value_type(view: ViewDefinition) -> Any:
 def _reader(view: ViewDefinition, kind: str, members: Callable[[], dict[str, Any]]) -> Callable[[bytes], Any]:
     found: Callable[[bytes], Any] | None = view.readers.get(kind)
     if found is None:
+        # One validator reads the whole row from its bytes, so no dictionary of JSON values is made in between.
         row: Any = TypedDict("Row", members())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
         schema = adapt_schema(TypeAdapter(row).core_schema, view.where, FAST)
         # With prebuilt ones, embedded models would be read by their own validators, and not as they are stored.
@@ -96,6 +97,7 @@ def _reader(view: ViewDefinition, kind: str, members: Callable[[], dict[str, Any
 
 def _raise(view: ViewDefinition, text: bytes, error: ValidationError) -> NoReturn:
     row = decode(text)
+    # CouchDB has answered 200 by the time that a reduce function fails, so the error is a row.
     if "error" in row:
         raise ServerError(str(row.get("reason")), code=str(row["error"])) from None
     found: Any = error.errors(include_url=False, include_context=False)

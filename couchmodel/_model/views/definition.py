@@ -57,6 +57,7 @@ class ViewDefinition:
 def declared_views(model: type) -> dict[str, ViewDeclaration]:
     """Return the views of a model by name, also those that it inherits."""
     found = {name: value for base in reversed(model.__mro__) for name, value in vars(base).items()}
+    # A subclass that sets the name to something else has no view of it.
     return {name: value for name, value in found.items() if isinstance(value, ViewDeclaration)}
 
 
@@ -89,6 +90,8 @@ def design_documents(model: Any) -> dict[str, JSONObject]:
     """Return the design documents of a model's views, without revisions, by the names behind ``_design/``."""
     found: dict[str, JSONObject] = {}
     for view in _definitions(model).values():
+        # Without autoupdate, CouchDB builds a view when it is asked. The design documents of older versions stay until
+        # they are pruned, and would be built at each write.
         body = found.setdefault(view.design, {"language": "javascript", "autoupdate": False, "views": {}})
         body["views"][view.name] = view.stored
     return found
@@ -106,6 +109,7 @@ def _with_designs(model: Any, views: Mapping[str, ViewDefinition]) -> dict[str, 
         text = json.dumps({name: view.stored for name, view in some.items()}, sort_keys=True)
         # A changed view gets a design document of another name, so programs of the old version keep theirs while they
         # run.
+        # 48 bits tell the few versions of one model apart.
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         design = f"couchmodel-{model.__declared__.type or model.__name__}{VIEW_DESIGNS}{digest}"
         named.update({name: replace(view, design=design) for name, view in some.items()})
@@ -182,6 +186,7 @@ def _define_script(model: Any, name: str, view: ViewDeclaration) -> ViewDefiniti
     types = declared_types(model, name)
     is_tuple = bool(types.key_items)
     parts = types.key_items or (types.key,)
+    # What a map function emits has no place in the document. Its type is that of the annotation.
     keys = tuple(ViewField("", Place((), each), each, each) for each in parts)
     value = ViewField("", Place((), types.value), types.value, types.value)
     reduce = None if view.reduce is None else stored["reduce"]
@@ -194,6 +199,7 @@ def _source(model: Any, source: Any) -> str:
         return source
     if not isinstance(source, Path):
         raise ConfigurationError(f"a function is JavaScript, or the Path of a file with it, and {source!r} is neither")
+    # A class of a notebook has no file, so the path is relative to the working folder then.
     module = getattr(sys.modules.get(model.__module__), "__file__", None)
     path = (Path(module).parent if module else Path()) / source
     try:

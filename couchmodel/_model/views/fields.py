@@ -75,6 +75,7 @@ def _place(model: Any, parts: list[str], names: tuple[str, ...], where: str) -> 
             if element_type(kind) is not None:
                 raise ConfigurationError(f"{where}: {'.'.join(parts[:n])!r} is a list, whose elements have no path")
             return Place(names, Any)
+        # The path may name a field by its own name or by the one it is stored under.
         name = part if part in fields else next(key for key, info in fields.items() if stored_name(key, info) == part)
         info = fields[name]
         annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation

@@ -117,6 +117,7 @@ def _condition(condition: Sequence[Any]) -> str:
             return f"isAmong({_read(path)}, {_text(values)})"
         case [sign, path, operand]:
             read, kind = _read(path), "string" if isinstance(operand, str) else "number"
+            # A number beyond the doubles is Infinity in JavaScript. The embedded store leaves it out, too.
             finite = f" && isFinite({read})" if kind == "number" else ""
             return f'(typeof {read} === "{kind}"{finite} && {read} {sign} {_text(operand)})'
         case _:

@@ -23,6 +23,7 @@ def merge_groups(view: ViewDefinition, values: Sequence[Any]) -> Any:
     if view.reduce not in ("_count", "_sum"):
         raise QueryError(f"{view.where}: the rows of a text's prefix can be reduced by _count, _sum and _stats only")
     total = values[0]
+    # ``sum`` would begin with 0, to which a duration cannot be added.
     for each in values[1:]:
         total += each
     return total

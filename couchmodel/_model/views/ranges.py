@@ -59,6 +59,7 @@ def make_range(
         first, last = (high, low) if descending else (low, high)
         return Range({**params, "startkey": first, "endkey": last})
     if start is not UNSET:
+        # Read backwards, a range begins at the highest key that ``start`` stands for: True is the index 1.
         params["startkey"] = _bounds(view, start, "start")[descending]
     if end is not UNSET:
         params["endkey"] = _bounds(view, end, "end")[not descending]
@@ -69,6 +70,7 @@ def _text_range(view: ViewDefinition, prefix: Any, params: JSONObject, *, descen
     encoded = _encode_key(view, prefix, "prefix", whole=True)
     if not isinstance(prefix, str) or not isinstance(encoded, str):
         raise QueryError(f"{view.where}: a prefix is a text, or the first items of a tuple, and {prefix!r} is neither")
+    # U+FFFF sorts behind all other characters.
     ends = [encoded, f"{encoded}\uffff"]
     first, last = reversed(ends) if descending else ends
     return Range({**params, "startkey": first, "endkey": last}, prefix)
@@ -82,6 +84,7 @@ def _bounds(view: ViewDefinition, value: Any, name: str) -> tuple[Any, Any]:
     key = _encode_key(view, value, name, whole=False)
     if not view.is_tuple or len(key) == len(view.keys):
         return key, key
+    # A shorter array sorts before the longer ones that begin with it.
     return key, [*key, _HIGHEST]
 
 

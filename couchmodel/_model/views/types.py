@@ -41,6 +41,7 @@ def check_types(
 ) -> ViewTypes:
     """Return the types of a view by fields. Raises ConfigurationError if its annotation says others."""
     items = tuple(field.said for field in keys)
+    # A sum has no None: rows whose value is no number are left out.
     said_value = None if value is None else _without_none(value.said) if reduce in ("_sum", "_stats") else value.said
     reduced = said_value if reduce == "_sum" else _REDUCED[reduce]
     key: Any = tuple.__class_getitem__(items) if is_tuple else items[0]
@@ -75,6 +76,7 @@ def _annotation(model: Any, name: str) -> Any:
     owner = next(base for base in model.__mro__ if name in vars(base))
     found: Any = class_annotation(owner, name)
     module = sys.modules.get(owner.__module__)
+    # The annotation is evaluated as pydantic does it, also with the names of the function that the class is defined in.
     local = unpack_lenient_weakvaluedict(getattr(owner, "__pydantic_parent_namespace__", None)) or {}
     annotation, is_known = try_eval_type(found, vars(module) if module else {}, {**local, owner.__name__: owner})
     if not is_known:

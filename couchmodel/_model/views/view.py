@@ -32,6 +32,7 @@ class View(ViewDeclaration, Generic[A, V, T]):
     reduce="_stats")`` declares one by fields. A document that lacks one of the fields has no row.
     """
 
+    # A type checker takes the types of values and groups from the arguments, and those of keys from the annotation.
     @overload
     def __init__(self: "View[A, None, None]", key: Keys, *, each: bool = False, where: Where | None = None) -> None: ...
     @overload
@@ -104,6 +105,7 @@ class View(ViewDeclaration, Generic[A, V, T]):
         ViewDeclaration.__init__(self, key, value, reduce, where, map, each=each)
 
     def __get__(self, document: M | None, owner: type[M]) -> BoundView[M, A, V, T]:
+        # ``owner`` is the class that is asked, so a subclass has the view with its own documents.
         return BoundView(owner, self.name)
 
     @classmethod

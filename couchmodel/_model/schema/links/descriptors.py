@@ -34,10 +34,13 @@ class LinkField:
             value = vars(document)[self.name]
         except KeyError:
             raise AttributeError(f"{model.__name__} has no value of {self.name!r}") from None
+        # A list may have been appended to since the last access, with ids or documents.
         value = self.accept(document, value)
+        # So that the same object is returned the next time, with the document that it has loaded.
         vars(document)[self.name] = value
         repository = state.repository(document)
         for link in value if self.is_list else (value,):
+            # The document may have been loaded or saved since the last access.
             link.note_repository(repository)
         return value
 

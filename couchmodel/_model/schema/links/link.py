@@ -61,6 +61,8 @@ class LinkTarget:
     def note_owner(self, owner: type) -> None:
         """Record the model that has the link, unless it is inherited."""
         if self.owner is None:
+            # The target is frozen because it is part of an annotation. The class that it belongs to is known only when
+            # it is made.
             object.__setattr__(self, "owner", owner)
 
     @property
@@ -102,6 +104,7 @@ class LinkTarget:
             json_schema=core_schema.no_info_after_validator_function(
                 self.accept, core_schema.nullable_schema(text) if self.is_optional else text
             ),
+            # JSON has ids only, and Python documents and links as well.
             python_schema=core_schema.no_info_plain_validator_function(self.accept),
             serialization=_OPTIONAL_ID if self.is_optional else _ID,
         )
@@ -316,6 +319,7 @@ class Link(Generic[L]):
     @property
     def id_or_none(self) -> str | None:
         """The id of the linked document; None if the link is empty."""
+        # The id of a document may be made of its fields when it is saved, so it is asked for each time.
         return self._id if self._document is None else self._document.id
 
     @property
