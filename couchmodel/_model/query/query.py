@@ -193,20 +193,22 @@ class Query(Generic[T]):
     async def one_or_none(self) -> T | None:
         """Return the only result; None if there is none. Raises MultipleFoundError if there are several."""
         found = await self.limit(_at_most(2, self.max_count)).to_list()
-        if len(found) > 1:
-            raise MultipleFoundError(
-                f"several documents of {self._name} match {self._describe_conditions()}:"
-                " add conditions, or take one with limit(1)"
-            )
-        return found[0] if found else None
+        return self._only(found) if found else None
 
     async def one(self) -> T:
         """Return the only result. Raises NotFoundError if there is none, MultipleFoundError if there are several."""
         found = await self.limit(_at_most(2, self.max_count)).to_list()
         if not found:
             raise NotFoundError(f"no document of {self._name} matches {self._describe_conditions()}")
+        return self._only(found)
+
+    def _only(self, found: list[T]) -> T:
+        """Return the only one of some results. Raises MultipleFoundError if there are several."""
         if len(found) > 1:
-            return (await self.one_or_none()) or found[0]
+            raise MultipleFoundError(
+                f"several documents of {self._name} match {self._describe_conditions()}:"
+                " add conditions, or take one with limit(1)"
+            )
         return found[0]
 
     async def exists(self) -> bool:
