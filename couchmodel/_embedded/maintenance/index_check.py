@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 from couchmodel._embedded.documents.reader import IS_DESIGN
 from couchmodel._embedded.rules.string_collation import COLLATOR
 from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.views.changes import ChangedDocument, IndexState, read_changes
 from couchmodel._embedded.views.counts import count_between
 from couchmodel._embedded.views.designs import Design, parse_design
 from couchmodel._embedded.views.map import Mapper, open_mapper
-from couchmodel._embedded.views.writer import ChangedDocument, DocumentRows, IndexState, read_changes, row_tuples
+from couchmodel._embedded.views.writer import DocumentRows, row_tuples
 from couchmodel._wire.messages import decode
 from couchmodel.errors import ResponseError
 

@@ -21,20 +21,10 @@ from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views.builtin_reduce import check_values
+from couchmodel._embedded.views.changes import ChangeBatch, ChangedDocument, IndexState, read_changes, read_state
 from couchmodel._embedded.views.designs import Design, parse_design
 from couchmodel._embedded.views.map import Mapper, open_mapper
-from couchmodel._embedded.views.writer import (
-    ChangeBatch,
-    ChangedDocument,
-    DocumentRows,
-    IndexState,
-    begin_index,
-    drop_stale_indexes,
-    read_changes,
-    read_state,
-    row_tuples,
-    write_rows,
-)
+from couchmodel._embedded.views.writer import DocumentRows, begin_index, drop_stale_indexes, row_tuples, write_rows
 from couchmodel._wire.messages import decode
 
 __all__ = ["bring_up_to_date", "clean_up", "is_building", "start_build"]

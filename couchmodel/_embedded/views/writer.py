@@ -1,4 +1,4 @@
-"""Read the changed documents of a database, and write the rows of its indexes.
+"""Begin indexes, and write their rows.
 
 The primary key of a row is its view, its key as bytes that compare as CouchDB collates, the id of the document, and its
 position among the rows of the document. The rows of an index and its update sequence are written in one transaction, so
@@ -8,71 +8,28 @@ every reader sees rows and sequence that belong together.
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.documents.reader import StoredRevision, document_json
 from couchmodel._embedded.rules.collation import raw_key
-from couchmodel._embedded.rules.revtree import RevTree
 from couchmodel._embedded.rules.string_collation import COLLATOR
-from couchmodel._embedded.storage.database_row import check_database, read_row
+from couchmodel._embedded.storage.database_row import check_database
 from couchmodel._embedded.storage.sqlite import Connection
+from couchmodel._embedded.views.changes import ChangeBatch, ChangedDocument
 from couchmodel._embedded.views.counts import update_blocks
 from couchmodel._embedded.views.designs import Design, partition_prefix
 from couchmodel._wire.messages import decode, encode
 
 __all__ = [
-    "ChangeBatch",
-    "ChangedDocument",
     "DocumentRows",
-    "IndexState",
     "begin_index",
     "discard_rows",
     "drop_stale_indexes",
-    "read_changes",
-    "read_state",
     "row_tuples",
     "write_rows",
 ]
-
-
-class IndexState(NamedTuple):
-    """The state of an index and of its database.
-
-    ``number`` is None if the index does not exist yet. ``update_seq`` is that of the index, and ``totals`` are the
-    numbers of rows of its views. ``database_seq`` and ``purge_seq`` are those of the database.
-    """
-
-    number: int | None
-    update_seq: int
-    totals: Sequence[int]
-    database_seq: int
-    purge_seq: int
-
-    @property
-    def is_fresh(self) -> bool:
-        """True if the index has all changes of the database."""
-        return self.number is not None and self.update_seq >= self.database_seq
-
-    def total(self, place: int) -> int:
-        """Return the number of rows of the view at this place of its design document."""
-        return self.totals[place] if self.totals else 0
-
-
-def read_state(connection: Connection, database_id: int, signature: str) -> IndexState:
-    """Return the state of the index with this signature. Raises NotFoundError if the database has been dropped."""
-    row = read_row(connection, database_id, "update_seq, purge_seq")
-    found = connection.execute(
-        "SELECT number, update_seq, totals FROM view_index WHERE database = ? AND signature = ? AND collator = ?",
-        (database_id, signature, COLLATOR),
-    ).fetchone()
-    if found is None:
-        return IndexState(None, 0, (), *row)
-    number, update_seq, totals = found
-    return IndexState(number, update_seq, decode(totals), *row)
 
 
 def begin_index(connection: Connection, database_id: int, design: Design) -> None:
@@ -99,75 +56,6 @@ def drop_stale_indexes(connection: Connection, database_id: int, signatures: Ite
         " WHERE database = ? AND signature NOT IN (SELECT value FROM json_each(?))",
         (database_id, kept),
     )
-
-
-# --- changed documents
-
-
-class ChangedDocument(NamedTuple):
-    """A changed document. ``text`` is its JSON, or None if it has no rows because it is deleted or not indexed."""
-
-    number: int
-    id: str
-    text: bytes | None
-
-
-@dataclass(slots=True)
-class ChangeBatch:
-    """A batch of documents that have changed since ``state``, up to the sequence ``upto``.
-
-    ``more`` says that more changes follow.
-    """
-
-    state: IndexState
-    documents: list[ChangedDocument]
-    upto: int
-    more: bool
-
-
-def read_changes(connection: Connection, database_id: int, design: Design, state: IndexState) -> ChangeBatch:
-    """Return the next batch of documents to index. Raises NotFoundError if the database has been dropped."""
-    # Only for the sequences of the database: the index may have been advanced by another build.
-    current = read_state(connection, database_id, design.signature)
-    rows = connection.execute(
-        "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
-        " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (database_id, state.update_seq, limits.BUILD_DOCUMENTS),
-    )
-    changes = ChangeBatch(
-        state._replace(purge_seq=current.purge_seq), [], max(current.database_seq, state.update_seq), False
-    )
-    size = 0
-    for count, (seq, number, tree, id, *found) in enumerate(rows, 1):
-        changes.documents.append(_changed_document(design, seq, number, tree, id, StoredRevision(*found)))
-        size += len(found[-1])
-        if size > limits.BUILD_BYTES or count == limits.BUILD_DOCUMENTS:
-            return ChangeBatch(changes.state, changes.documents, seq, True)
-        changes.upto = max(changes.upto, seq)
-    return changes
-
-
-def _changed_document(
-    design: Design, seq: int, number: int, tree: bytes, id: str, found: StoredRevision
-) -> ChangedDocument:
-    if found.deleted or (id.startswith("_design/") and not design.include_design):
-        return ChangedDocument(number, id, None)
-    return ChangedDocument(number, id, document_json(id, found, _metadata(design, seq, tree)))
-
-
-def _metadata(design: Design, seq: int, tree: bytes) -> bytes:
-    """Return further members that a map function sees: conflicts, and ``_local_seq`` if the design asks for it."""
-    members: dict[str, object] = {}
-    # A branch is an array of five members, the last three of which are arrays. So one branch has the bytes twice, and a
-    # tree with more branches has them more often.
-    if tree.count(b"],[") > 2:  # more than one branch
-        revisions = RevTree.from_bytes(tree)
-        members |= {"_conflicts": [str(rev) for rev in revisions.conflicts]} if revisions.conflicts else {}
-        deleted = revisions.deleted_conflicts
-        members |= {"_deleted_conflicts": [str(rev) for rev in deleted]} if deleted else {}
-    if design.local_seq:
-        members["_local_seq"] = seq
-    return b"," + encode(members)[1:-1] if members else b""
 
 
 # --- writing

@@ -31,8 +31,8 @@ from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views import builder as indexing
+from couchmodel._embedded.views.changes import read_state
 from couchmodel._embedded.views.mango_indexes import Catalogue, describe_index, read_catalogue
-from couchmodel._embedded.views.writer import read_state
 from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.errors import BadRequestError
 

@@ -25,6 +25,7 @@ from couchmodel._embedded.storage.readers import Reader
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views import builder as indexing
+from couchmodel._embedded.views.changes import IndexState, read_state
 from couchmodel._embedded.views.designs import QUERY, Design, View, parse_design
 from couchmodel._embedded.views.params import (
     NOT_GIVEN,
@@ -36,7 +37,6 @@ from couchmodel._embedded.views.params import (
 )
 from couchmodel._embedded.views.reader import Span, count_rows, rows_size
 from couchmodel._embedded.views.reduce import ReductionFactory, open_reducer
-from couchmodel._embedded.views.writer import IndexState, read_state
 from couchmodel._wire.messages import Response, decode, encode
 
 __all__ = ["clean_up", "compact", "info", "list_queries", "list_rows"]
