@@ -20,6 +20,7 @@ from couchmodel.errors import CouchModelError, NotFoundError
 
 __all__ = ["app"]
 
+# The default of `couchmodel.connect`, too, so that a program and the commands meet in one store.
 _DEFAULT_URL: Final = "sqlite:couchmodel.db"
 _READ_BYTES: Final = 1024 * 1024
 
@@ -79,8 +80,10 @@ def get(
             )
             async with await opening as stored:
                 if target == "-":
+                    # No bar and no message, which would mix with the content.
                     await opened.download_to_stream(stored.id, sys.stdout.buffer)
                     return
+                # The name of a stored file may have slashes and dots, and must not lead out of the folder.
                 path = Path(target or Path(stored.filename).name or stored.id)
                 with _progress(path.name, stored.length) as advance:
                     await _get(opened, stored, path, advance)
@@ -102,6 +105,7 @@ def list_files(
     async def run() -> None:
         async with _open(url, database, bucket) as opened:
             async for file in opened.find(None if name is None else {"filename": name}):
+                # Times are stored in UTC, and people read their own.
                 date = file.upload_date.astimezone().isoformat(sep=" ", timespec="seconds")
                 typer.echo(f"{_printable(file.id)}  {file.length:>15,}  {date}  {_printable(file.filename)}")
 
@@ -157,6 +161,7 @@ async def _put(
 def _upload_name(file: Path, name: str, metadata: dict[str, Any] | None) -> str:
     """Return a name of an upload that another upload has only if it has the same content."""
     stat = file.stat()
+    # A file that was changed has another size or time, and its upload begins anew.
     return json.dumps([str(file.resolve()), stat.st_size, stat.st_mtime_ns, name, metadata])
 
 
@@ -168,7 +173,9 @@ async def _get(bucket: Bucket[Any], file: GridOut[Any], path: Path, advance: Cal
         await bucket.download_to_stream(file.id, destination, start=start, progress=lambda done, _: advance(done))
     if await asyncio.to_thread(_sha256, part) != file.sha256:
         part.unlink()
+        # The part of an earlier download may be damaged, too, so the next one begins anew.
         raise CorruptGridFile(f"the file {file.id!r} did not arrive as it is stored: get it again")
+    # In one step, so that nobody sees a part of a file under its name.
     part.replace(path)
 
 
@@ -199,6 +206,7 @@ def _progress(name: str, total: int) -> Generator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+        # rich takes what is in brackets for markup.
         task = progress.add_task(_printable(name).replace("[", r"\["), total=total)
         yield lambda done: progress.update(task, completed=done)
 

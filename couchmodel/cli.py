@@ -32,6 +32,7 @@ try:
 
     from couchmodel.bucket_commands import app as bucket_commands
 except ImportError as error:
+    # Not as an error, whose trace would hide the advice.
     raise SystemExit("the command couchmodel needs an extra: pip install 'couchmodel[cli]'") from error
 
 __all__ = ["main"]
@@ -80,6 +81,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME:PASSWORD",
+            # Other users of a computer can see command lines, so a password can also come from the environment.
             envvar="COUCHMODEL_ADMIN",
             help="An administrator. Can be repeated; in the variable, separate them with spaces. "
             "The password may be hashed as in CouchDB's configuration.",
@@ -154,6 +156,7 @@ def check(
     most: Annotated[int, typer.Option(min=1, help="Stop after this many problems.")] = 100,
 ) -> None:
     """Read a whole store and print its problems. The exit status is 0 without problems, 1 with problems."""
+    # 1 says that the store has problems, as with grep and diff, so another status says that it cannot be read.
     with _exit_on_error("check", status=2):
         found = asyncio.run(check_file(file, most=most))
     for problem in found.problems:
@@ -168,6 +171,7 @@ def backup(
     target: Annotated[str, typer.Argument(help="The file of the copy, which must not exist.")],
 ) -> None:
     """Copy a store as of this moment. The file of the copy appears when it is complete."""
+    # The standard output has the result only, so that it can be piped.
     terminal = Console(stderr=True)
     with (
         _exit_on_error("backup"),
@@ -201,6 +205,7 @@ def _exit_on_error(command: str, *, status: int = 1) -> Generator[None]:
     try:
         yield
     except (CouchModelError, OSError) as error:
+        # The commonest error of a first try: a CouchDB has the same port.
         in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         hint = "; give another --port, or 0 for a free one" if in_use else ""
         typer.echo(f"couchmodel {command}: {error}{hint}", err=True)
@@ -229,6 +234,7 @@ async def _serve(
             loop.add_signal_handler(number, stopped.set)
     store = Store(file)
     try:
+        # The embedded server does not know transports, so it gets the one by which it replicates with others.
         server = await start_server(store, host, port, configuration=configuration, tls=tls, remote=HTTPTransport)
         # A full collection stops the event loop, for more than half a second when thousands of clients wait for
         # changes. The objects that exist by now live as long as the server, so they are never examined. Most later
@@ -239,6 +245,7 @@ async def _serve(
         if server.is_open_to_all:
             typer.echo("every client has an administrator's rights: see --admin", err=True)
         await stopped.wait()
+        # Requests that are being answered still need the store.
         await server.close()
     finally:
         await store.close()
@@ -257,6 +264,7 @@ def _split_pair(text: str, separator: str, option: str, form: str) -> tuple[str,
 
 
 def _read_key(text: str) -> str:
+    # ``@FILE`` as in curl.
     return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
 
 
@@ -265,6 +273,7 @@ def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext |
         if key is not None:
             raise typer.BadParameter("give the certificate of the key with --tls-certificate", param_hint="--tls-key")
         return None
+    # The purpose names the other side: this is the context of a server.
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     return context

@@ -178,6 +178,7 @@ class ResponseError(CouchModelError):
         if status is not None:
             self.status = status
 
+    # A NotFoundError is a KeyError, too, which would quote the message.
     def __str__(self) -> str:
         asked = f" ({self.method} {self.path})" if self.method else ""
         hint = f"; {self.hint}" if self.hint else ""
@@ -353,6 +354,7 @@ class AcceptedError(CouchModelError):
         self.document_id = document_id
         self.rev = rev
 
+    # An exception is unpickled by its positional arguments, and this one has keywords that are needed.
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_accepted_error, (str(self), self.document_id, self.rev)
 
@@ -373,6 +375,7 @@ class DocumentError(CouchModelError, ValueError):
         self.document_id = document_id
         self.errors = list(errors)
 
+    # An exception is unpickled by its positional arguments, and this one has keywords that are needed.
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_document_error, (str(self), self.model, self.document_id, self.errors)
 
@@ -420,6 +423,7 @@ class BulkError(CouchModelError, ExceptionGroup[CouchModelError]):
     ``exceptions`` has one error for each refused row, in the order of the rows.
     """
 
+    # Without this, ``except*`` and ``split`` make plain exception groups.
     def derive(self, excs: Sequence[CouchModelError]) -> "BulkError":  # type: ignore[override]
         """Return a group of some of these errors, for ``except*``."""
         return BulkError(self.message, excs)
@@ -429,6 +433,7 @@ def response_error(
     status: int, code: str | None, reason: str, *, method: str = "", path: str = "", hint: str = ""
 ) -> ResponseError:
     """Return the error for an answer of CouchDB with this status, code and reason."""
+    # A server or a proxy may have statuses that CouchDB does not know.
     default = ServerError if status >= 500 else ResponseError
     return _BY_STATUS.get(status, default)(reason, code=code, status=status, method=method, path=path, hint=hint)
 
@@ -443,6 +448,7 @@ def _rebuild_accepted_error(message: str, document_id: str, rev: str) -> Accepte
     return AcceptedError(message, document_id=document_id, rev=rev)
 
 
+# Each class says its status, so no table can differ from the classes.
 _BY_STATUS: dict[int, type[ResponseError]] = {
     kind.status: kind
     for kind in (

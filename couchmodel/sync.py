@@ -135,6 +135,7 @@ class ContinuousReplication:
         """
         while True:
             self._raise_final_error()
+            # The event is taken before the look at the state, so that progress in between is not missed.
             progress_event = self._progress_event
             if not self._is_cut_off() and self._replication.has_begun and not await self._replication.is_behind():
                 return self.progress
@@ -158,8 +159,10 @@ class ContinuousReplication:
                 self._wake_waiters()
                 if not _is_temporary(error):
                     return
+            # A replication that got on is not one that fails again and again, so its waits begin anew.
             failures = 1 if self.progress.last_seq != before else failures + 1
             await asyncio.sleep(_BACKOFF.wait(failures))
+            # The counts of the run that has ended are added up before the next run takes its place.
             self._earlier_progress = self.progress
             self._replication = Replication(self._source, self._target, self._options)
 
@@ -169,6 +172,7 @@ class ContinuousReplication:
 
     def _wake_waiters(self) -> None:
         self._progress_event.set()
+        # Each event wakes those who wait now. Who comes later waits for the next one.
         self._progress_event = asyncio.Event()
 
     def _is_cut_off(self) -> bool:
@@ -206,6 +210,7 @@ async def follow(
         filter=filter,
         query_params=query_params or {},
         winning_revs_only=winning_revs_only,
+        # The options are in milliseconds, as those of CouchDB.
         checkpoint_interval=max(1, int(checkpoint_interval * 1000)),
     )
     following = ContinuousReplication(await _peer(source), await _peer(target), options)
@@ -214,6 +219,7 @@ async def follow(
         yield following
     finally:
         running.cancel()
+        # ``run`` returns errors as a state, so only the cancellation is left here.
         await asyncio.gather(running, return_exceptions=True)
 
 
@@ -253,6 +259,7 @@ def _sum(before: ReplicationStats, now: ReplicationStats) -> ReplicationStats:
         before.doc_write_failures + now.doc_write_failures,
         now.last_seq or before.last_seq,
         now.pending,
+        # A document may have been refused in several runs.
         tuple(dict.fromkeys((*before.refused, *now.refused))),
     )
 
@@ -281,6 +288,7 @@ def _warn_of_former_name(former: str, name: str) -> None:
 def _sorted_ids(doc_ids: Iterable[str] | None) -> tuple[str, ...] | None:
     if doc_ids is None:
         return None
+    # A text is an iterable of its characters, and would silently replicate nothing.
     found = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
     if isinstance(doc_ids, str) or not all(isinstance(each, str) for each in found):
         raise ConfigurationError(f"doc_ids is a list of ids, as in ['apple_pie'], not {doc_ids!r}")

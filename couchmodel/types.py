@@ -25,9 +25,11 @@ __all__ = [
     "WriteAnswer",
 ]
 
+# Sequence and Mapping, because list and dict are invariant: a list[str] would be no list[JSON] to a type checker.
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 """Any JSON value."""
 
+# Any, because with JSON each member would need a cast before it can be used.
 JSONObject: TypeAlias = dict[str, Any]
 """A decoded JSON object with any members, such as a document."""
 
@@ -48,11 +50,13 @@ class DatabaseInfo(TypedDict):
     db_name: str
     doc_count: int
     doc_del_count: int
+    # Sequences of a cluster are opaque: they name the position in each shard.
     update_seq: str
     purge_seq: str
     sizes: dict[str, int]
     props: JSONObject
     compact_running: bool
+    # A number of seconds, as text.
     instance_start_time: str
 
 
@@ -85,9 +89,11 @@ class BulkRow(TypedDict):
 class ViewRow(TypedDict):
     """One row of ``_all_docs`` or of a view."""
 
+    # A reduced row has no id, and neither has that of a key of _all_docs which no document has.
     id: NotRequired[str]
     key: Any
     value: NotRequired[Any]
+    # Null for a deleted document.
     doc: NotRequired[JSONObject | None]
     error: NotRequired[str]
 
@@ -96,6 +102,7 @@ class RowsAnswer(TypedDict):
     """The answer of ``GET /{db}/_all_docs``, or of a view."""
 
     rows: list[ViewRow]
+    # Reduced rows have neither, and the offset is null where keys were asked for.
     total_rows: NotRequired[int]
     offset: NotRequired[int | None]
     update_seq: NotRequired[str]

@@ -58,6 +58,7 @@ async def renew(path: str | os.PathLike[str]) -> int:
     Raises:
         StoreFileError: there is no store at ``path``, it cannot be written, or it is open.
     """
+    # All of it works on files and may take minutes, so none of it runs in the event loop.
     await asyncio.to_thread(_require_store, path)
     store = Store(path)
     try:

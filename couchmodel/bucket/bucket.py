@@ -68,6 +68,7 @@ class Bucket(Generic[M]):
         what was stored is kept, and an upload of the same name and content does not send it again. The id of the file
         is then made of this name, unless it is given.
         """
+        # An id has 12 bytes in hexadecimal digits, as MongoDB's ObjectId has.
         file_id = secrets.token_hex(12) if resume is None else _short_hash(resume)
         return self.open_upload_stream_with_id(
             file_id, filename, chunk_size_bytes, metadata, progress=progress, resume=resume
@@ -230,6 +231,7 @@ class Bucket(Generic[M]):
         """Return all revisions of a name, in the order of their uploads."""
         selector = make_selector({"filename": _check_text("filename", filename)})
         files = [StoredFile(decode(row)) async for row in self._storage.find(selector)]
+        # CouchDB sorts only by an index, which the user may not be allowed to make.
         return sorted(files, key=lambda file: str(file.members["uploadDate"]))
 
     async def _require_by_name(self, filename: str) -> list[StoredFile]:
@@ -240,6 +242,7 @@ class Bucket(Generic[M]):
 
 async def _fill(file: GridIn[Any], source: Any) -> None:
     async with file:
+        # If the source fails, the file ends its upload as it leaves the context.
         async for piece in read_source(source, file.chunk_size):
             await file.write(piece)
 
@@ -254,6 +257,7 @@ async def _pour(file: GridOut[Any], destination: Any, start: int, progress: Prog
 
 
 def _short_hash(text: str) -> str:
+    # A name of any length and characters becomes one of the length of an id, because it is part of the ids of parts.
     return blake2b(_check_text("resume", text).encode(), digest_size=12).hexdigest()
 
 

@@ -52,6 +52,7 @@ class ContentReader:
         file = self._file
         if not file.part_count or start >= stop:
             return
+        # The division is rounded up, as ``stop`` may lie inside of the last part.
         wanted = range(start // file.part_bytes, -(-stop // file.part_bytes))
         missing = set(wanted).difference(await self._storage.part_numbers(file.id, file.upload))
         if missing:
@@ -96,6 +97,7 @@ class ContentReader:
         file = self._file
         number = start // file.part_bytes
         first = start - number * file.part_bytes
+        # aiohttp asks for gzip by itself, and a range would then be one of the packed bytes.
         headers = {"accept": "*/*", "accept-encoding": "identity", "range": f"bytes={first}-{first + stop - start - 1}"}
         path = self._storage.content_path(file, number)
         try:
@@ -105,8 +107,10 @@ class ContentReader:
         except RangeNotSatisfiableError:
             raise self._corrupt(start, stop, "they are cut off") from None
         body = response.body
+        # Content-Range has the length of the whole part behind its slash.
         stated = response.headers.get("content-range", "").rpartition("/")[2]
         there = int(stated) if stated.isdecimal() else len(body)
+        # A proxy may leave out the header of the range, and answer with the whole part.
         if response.status != 206:
             body = body[first : first + stop - start]
         expected = self._part_end(start) - number * file.part_bytes
@@ -124,6 +128,7 @@ class ContentReader:
         elif start == self._checked_to:
             self._checksum = zlib.crc32(block, self._checksum)
         else:
+            # Reading has jumped, so this part will not be read from its beginning to its end.
             self._checked_to = -1
             return
         self._checked_to = stop = start + len(block)

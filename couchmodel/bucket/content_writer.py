@@ -28,7 +28,7 @@ _LAST_SECONDS: Final = 5.0
 """How long an upload that failed waits for the parts that are being sent."""
 
 _INLINE_HASH: Final = 32 * 1024
-"""Up to so many bytes are hashed at once. A thread takes longer to start."""
+"""Up to so many bytes are hashed at once. The way to a thread takes longer, which hashes without Python's lock."""
 
 _running: Final["WeakSet[ContentWriter]"] = WeakSet()
 
@@ -77,6 +77,7 @@ class ContentWriter:
 
     async def write(self, data: Buffer) -> None:
         """Add bytes. Raises the error of a part that could not be stored."""
+        # The elements of a buffer may have several bytes each.
         view = memoryview(data).cast("B")
         start = 0
         while start < len(view):
@@ -142,9 +143,11 @@ class ContentWriter:
             await self._storage.delete_parts(self._file_id, self.upload)
 
     async def _flush(self) -> None:
+        # Known before the first part is sent, so that several parts do not ask for it at once.
         await self._known_parts()
         while len(self._tasks) >= _WINDOW:
             await self._wait_for_oldest()
+        # The part keeps its buffer until it is stored, so the next one gets another.
         data, self._buffer = self._buffer, bytearray()
         self._tasks.append(asyncio.create_task(self._store(self._count, data)))
         self._count += 1
@@ -188,6 +191,7 @@ class ContentWriter:
 
     def _make_hashes(self, data: bytearray) -> tuple[str, str]:
         self._sha256.update(data)
+        # CouchDB knows MD5 only. A Python of FIPS refuses it without the remark.
         md5 = hashlib.md5(data, usedforsecurity=False)
         return "md5-" + base64.b64encode(md5.digest()).decode(), f"{zlib.crc32(data):08x}"
 

@@ -51,6 +51,7 @@ class GridOutCursor(Generic[M]):
         if self._files is None:
             self._files = self._find()
         try:
+            # The end of the files is an exception, too, and so is the cancellation: the generator has ended by then.
             return await anext(self._files)
         except BaseException:
             self._is_over = True
@@ -107,6 +108,7 @@ class GridOutCursor(Generic[M]):
     def clone(self) -> Self:
         """Return a cursor of the same files that has not begun."""
         twin = self.__class__(self._storage, self._metadata, self._filter, self._skip, self._limit)
+        # ``check_sort`` refuses a sort without a name.
         return twin.sort(self._sort) if self._sort else twin
 
     def rewind(self) -> Self:
@@ -147,6 +149,7 @@ class GridOutCursor(Generic[M]):
         if not callable(callback):
             raise TypeError(f"each() takes a function, not {type(callback).__name__}")
         task = asyncio.create_task(self._each(callback))
+        # asyncio itself holds tasks weakly.
         _running.add(task)
         task.add_done_callback(_running.discard)
         return task
@@ -166,6 +169,7 @@ class GridOutCursor(Generic[M]):
         values: dict[bytes, Any] = {}
         async for file in self.clone():
             for value in values_at(file.members, key):
+                # Values may be lists and objects, which a set does not take.
                 values.setdefault(encode(value), value)
         return list(values.values())
 

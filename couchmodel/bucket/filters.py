@@ -36,6 +36,7 @@ def _part(name: str, value: Any) -> JSONObject:
     path = f"{FILE_MEMBER}.{name}"
     if value is None:
         return {"$or": [{path: None}, {path: {"$exists": False}}]}
+    # As in MongoDB, an object with names that begin with $ has operators, and any other is compared as a whole.
     if isinstance(value, Mapping) and value and all(str(operator).startswith("$") for operator in value):
         return {path: {operator: _operand(operand) for operator, operand in value.items()}}
     return {path: {"$eq": _operand(value)}}
@@ -74,6 +75,7 @@ def sort_key(members: Mapping[str, Any], name: str) -> tuple[int, Any]:
     match value:
         case None:
             return 0, 0
+        # A bool is an int in Python. MongoDB has booleans behind texts and objects.
         case bool():
             return 4, value
         case int() | float():

@@ -58,6 +58,7 @@ class GridIn(Generic[M]):
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Return the file itself: Motor's documentation awaits it."""
+        # An await gives the event loop a turn, as every other one of this library.
         yield from asyncio.sleep(0).__await__()
         return self
 
@@ -73,6 +74,7 @@ class GridIn(Generic[M]):
             await self.fail()
 
     def __getattr__(self, name: str) -> Any:
+        # copy and pickle look up attributes before ``__init__`` has set any.
         members = self.__dict__.get("_members", {})
         if name.startswith("__") or name not in members:
             # Python asks here for a property, too, if that has raised AttributeError.
@@ -165,6 +167,7 @@ class GridIn(Generic[M]):
             raise AttributeError(f"{name} is set by the bucket")
         stored_name = _STORED_NAMES.get(name, name)
         stored = self._metadata.dump(value) if name == "metadata" else value
+        # A document of a file can be changed at any time; its content cannot.
         if self._is_stored:
             await self._storage.change(self.id, {stored_name: stored})
         self._members[stored_name] = stored
@@ -183,6 +186,7 @@ class GridIn(Generic[M]):
             self._storing = asyncio.create_task(self._store(content))
             await _settle(self._storing)
         except BaseException:
+            # ``fail`` does nothing for a file that is closed.
             self._closed = False
             await self.fail()
             raise
@@ -225,6 +229,7 @@ class GridIn(Generic[M]):
     async def _store(self, content: Content) -> None:
         members: JSONObject = {**self._members, "length": content.length, "uploadDate": utc_text(next_upload_date())}
         document = {FILE_MEMBER: members, CONTENT_MEMBER: content.member}
+        # The document comes after all parts, so a file that can be found is complete.
         await self._storage.create(self.id, document, content.data, content.digest)
         await self._writer.remove_surplus()
         count = content.member["parts"]
@@ -260,6 +265,7 @@ async def _settle(work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
     _unsettled.add(task)
     task.add_done_callback(_unsettled.discard)
     try:
+        # Without the shield, the cancellation of the caller would stop the work half-way.
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])

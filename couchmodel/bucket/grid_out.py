@@ -46,6 +46,7 @@ class GridOut(Generic[M]):
             yield chunk
 
     def __getattr__(self, name: str) -> Any:
+        # copy and pickle look up attributes before ``__init__`` has set any.
         file = self.__dict__.get("_file")
         if name.startswith("__") or file is None or name not in file.members:
             raise AttributeError(f"the file has no {name!r}")
@@ -122,6 +123,7 @@ class GridOut(Generic[M]):
         """Return the next ``size`` bytes, or all that are left."""
         left = max(0, self.length - self._position)
         wanted = left if size < 0 else min(size, left)
+        # A long read goes on over several parts, which are fetched ahead. A short one may be the only one.
         return await self._take(wanted, ahead=wanted >= self._file.part_bytes)
 
     async def readchunk(self) -> bytes:
@@ -134,6 +136,7 @@ class GridOut(Generic[M]):
         pieces: list[bytes] = []
         left = self.length - self._position if size < 0 else min(size, self.length - self._position)
         while left > 0:
+            # The reader keeps the block, so the rest of it costs no request for the next line.
             piece = await self._reader.read(self._position, min(left, self.chunk_size), ahead=False)
             taken = bytes(piece)
             end = taken.find(b"\n") + 1
@@ -197,6 +200,7 @@ class GridOut(Generic[M]):
     async def stream_to_handler(self, request_handler: Any) -> None:
         """Write the chunks to a handler of Tornado, or anything with ``write`` and ``flush``."""
         async for chunk in self:
+            # ``flush`` returns a future in Tornado, and None elsewhere.
             for result in (request_handler.write(chunk), request_handler.flush()):
                 if inspect.isawaitable(result):
                     await result

@@ -58,6 +58,7 @@ class Layout:
     """The ids of the documents of one bucket."""
 
     def __init__(self, bucket_name: str) -> None:
+        # Names and ids are quoted, so a slash is always one between two parts of the id of a document.
         bucket = BUCKET_PREFIX + quote(bucket_name, safe="")
         self.files = f"{bucket}/file/"
         """The beginning of the ids of documents of files."""
@@ -70,6 +71,7 @@ class Layout:
 
     def part(self, file_id: str, upload: str, number: int) -> str:
         """Return the id of a part."""
+        # With a fixed width, the ids are in the order of the numbers. Eight digits are parts of 200 TB.
         return f"{self.upload(file_id, upload)}{number:08}"
 
 

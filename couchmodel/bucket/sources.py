@@ -28,6 +28,7 @@ async def read_source(source: Any, size: int) -> AsyncIterator[Buffer]:
         yield source
     elif isinstance(source, os.PathLike):
         with await asyncio.to_thread(Path(source).open, "rb") as file:
+            # A disk may block, and the event loop must not wait for it.
             while block := await asyncio.to_thread(file.read, size):
                 yield block
     elif hasattr(source, "read"):

@@ -91,6 +91,7 @@ class Storage:
                     return rev
                 raise await self._taken_error(file_id) from None
             except TransportError:
+                # No answer came, but the file may be stored.
                 if (rev := await self._own_file(file_id, document)) is not None:
                     return rev
                 if attempt == _ATTEMPTS - 1:
@@ -125,6 +126,7 @@ class Storage:
             except NotFoundError:
                 raise NoFile(f"the file {file_id!r} was deleted by another program") from None
             break
+        # The document goes first: from then on nobody finds the file, and a sweep takes the parts that are left.
         if stored.part_count:
             await self.delete_parts(file_id, stored.upload)
 
@@ -168,6 +170,7 @@ class Storage:
             try:
                 await self._put(path, document, data, digest)
             except (TransportError, ConflictError):
+                # A part of this name with this content is this part, whoever has stored it.
                 if await self._part_digest(path) == digest:
                     return
                 if attempt == _ATTEMPTS - 1:
@@ -224,6 +227,7 @@ class Storage:
 
     def _part_rows(self, file_id: str, upload: str, *, include_docs: bool = False) -> AsyncGenerator[ViewRow, None]:
         start = self.layout.upload(file_id, upload)
+        # The ids end with a slash, and "0" follows "/" in ASCII, so the range has all that begin so.
         return self.database.all_docs.rows(startkey=start, endkey=f"{start[:-1]}0", include_docs=include_docs)
 
     # --- sweeps
@@ -279,6 +283,7 @@ class Storage:
         part = AttachmentPart(CONTENT, CONTENT_TYPE, len(content))
         stub = {"content_type": CONTENT_TYPE, "length": len(content), "digest": digest, "follows": True}
         related = MultipartRelated(encode({**document, "_attachments": {CONTENT: stub}}), [part])
+        # A part has 2 MiB at most, so the request is one piece of memory, and can be sent again.
         body = b"".join((related.head, related.part_head(part), content, related.tail))
         headers = {"accept": JSON_TYPE, "content-type": related.content_type}
         return str((await self.session.json(Request("PUT", path, headers=headers, body=body)))["rev"])
@@ -287,8 +292,10 @@ class Storage:
         """Create the index of files by name, once for each object. Files are found without it, too, but slowly."""
         if self._is_indexed:
             return
+        # Also if it fails: a bucket without the index works, and need not ask again for each file.
         self._is_indexed = True
         try:
+            # In a partitioned database, an index over all partitions has to say that it is one.
             await self.database.index(_INDEX, ddoc="couchmodel-bucket", name="files-by-name", partitioned=False)
         except (UnauthorizedError, ForbiddenError):
             return  # the user may not create indexes
@@ -311,6 +318,7 @@ class Claim:
     async def release(self) -> None:
         """Give the id free again."""
         if self._document is not None:
+            # Another sweep may have released the claim, or a file may have taken its place.
             with suppress(NotFoundError, ConflictError):
                 await self._document.delete(discard_changes=True)
 

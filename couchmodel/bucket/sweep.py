@@ -45,6 +45,7 @@ async def _uploads(storage: Storage) -> AsyncIterator[_Upload]:
     """Yield the uploads that have stored parts."""
     start, last = "", ""
     async for id in storage.part_ids():
+        # The ids are sorted, so the parts of an upload come one after the other.
         upload = id.rpartition("/")[0]
         if last and upload != start:
             yield _parse(storage, last)
@@ -72,6 +73,7 @@ async def _sweep_batch(storage: Storage, batch: list[_Upload], older_than: timed
 
 
 async def _is_given_up(storage: Storage, upload: _Upload, older_than: timedelta) -> bool:
+    # The parts are stored in their order, two at a time, so the last one tells when the upload has moved.
     part = await storage.part_info(upload.last)
     if part is None:  # the upload was aborted, or another sweep was first
         return False

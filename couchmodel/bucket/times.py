@@ -6,6 +6,7 @@ from typing import Final
 __all__ = ["next_upload_date", "now", "parse_utc", "utc_text"]
 
 _STEP: Final = timedelta(microseconds=1)
+# A list, so that the last time can be replaced without a `global`. The clock may be set back, or may be too coarse.
 _last = [datetime.min.replace(tzinfo=UTC)]
 
 
