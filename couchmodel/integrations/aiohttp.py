@@ -134,6 +134,7 @@ def crud_routes(
 def _handler(operation: Operation, model: type[CouchModel], repository: FindRepository | None) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
+            # The repository is asked for in each request, since a user may have a connection of their own.
             target: Any = model.repository() if repository is None else repository(request)
             if isinstance(target, Awaitable):
                 target = await target
@@ -194,6 +195,7 @@ async def _problem_details(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         if error.status < 400:
             raise
+        # The others describe the body of aiohttp's own answer.
         kept = {name: value for name, value in error.headers.items() if name.lower() in ("allow", "www-authenticate")}
         return _respond_problem(ProblemError(error.status, f"{error.reason}.", headers=kept))
     except Exception as error:  # noqa: BLE001 - the client is told nothing of it
@@ -211,6 +213,7 @@ def _answer_error(request: web.Request, error: Exception) -> web.Response:
 
 
 def _respond_problem(problem: ProblemError) -> web.Response:
+    # A 304 has no body, and so no type of one.
     if problem.status == 304:
         return web.Response(status=304, headers=problem.headers)
     return web.Response(
@@ -237,6 +240,7 @@ def add_user_sessions(app: web.Application, *, from_user: FromUser = credentials
         with using(couch):
             response = await handler(request)
         for cookie in couch.set_cookies:
+            # The headers of a stream were sent before its end.
             if not response.prepared:
                 response.headers.add("set-cookie", cookie)
         return response

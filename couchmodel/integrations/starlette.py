@@ -74,6 +74,7 @@ def session(request: HTTPConnection) -> Connection:
     Raises ConfigurationError if no connection is open.
     """
     of_user = request.scope.get("state", {}).get(_OF_USER)
+    # A program may also connect by itself, without the lifespan.
     couch = of_user or getattr(request.app.state, "couch", None) or bound_server()
     if not isinstance(couch, Connection):
         raise ConfigurationError("no connection is open: give the application the lifespan of its models")
@@ -173,6 +174,7 @@ def _route(path: str, operation: Operation, model: type[CouchModel], repository:
 
 def call_of(request: Request) -> Call:
     """Return a request as the operations take it."""
+    # Most requests have no query, and to parse none takes time, too.
     query = request.query_params.multi_items() if request.scope["query_string"] else ()
     return Call(request.method, request.scope["path"], request.headers, query, partial(_pieces_of, request))
 
@@ -211,6 +213,7 @@ def add_problem_details(app: Starlette) -> None:
     for kind in (CouchModelError, ProblemError):
         app.add_exception_handler(kind, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    # Starlette answers by this one and still raises the error, so that the server logs it.
     app.add_exception_handler(Exception, _answer_failure)
 
 
@@ -267,6 +270,8 @@ class UserSessions:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        # Under a second such middleware, ``session`` would return the connection of a user, which cannot speak as
+        # another one.
         scope.setdefault("state", {}).pop(_OF_USER, None)
         couch = connect_user(session(HTTPConnection(scope)), self._from_user(Headers(scope=scope)))
         scope["state"][_OF_USER] = couch

@@ -18,6 +18,7 @@ def entity_tag(text: str | None) -> str:
 
 def is_unchanged(headers: Mapping[str, str], tag: str | None) -> bool:
     """Return True if ``If-None-Match`` names the tag, so that the client has what it asks for."""
+    # If-None-Match compares weakly and If-Match strongly (RFC 9110, sections 13.1.1 and 13.1.2).
     return matches(headers.get("if-none-match"), tag, weak=True)
 
 
@@ -39,4 +40,5 @@ def matches(header: str | None, tag: str | None, *, weak: bool = False) -> bool:
         return False
     if header.strip() == "*":
         return True
+    # A proxy that packs an answer makes its tag a weak one.
     return any(found[2] == tag and (weak or not found[1]) for found in _TAG.finditer(header))

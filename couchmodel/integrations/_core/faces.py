@@ -59,8 +59,10 @@ def _make_face(model: type[BaseModel], purpose: Purpose) -> type[BaseModel]:
     own: Any = model.model_config
     config: Any = {name: own[name] for name in _KEPT_CONFIG if name in own}
     is_open = purpose == "read" or model.model_config.get("extra", "forbid") != "forbid"
+    # ``protected_namespaces`` is for fields such as ``model_id``, of which pydantic has warned at the model already.
     config |= {"extra": "allow" if is_open else "forbid", "protected_namespaces": ()}
     with warnings.catch_warnings():
+        # The model has such fields as well, and its class was warned of them.
         warnings.filterwarnings("ignore", "Field name .* shadows an attribute in parent", UserWarning)
         return create_model(
             f"{model.__name__}{_SUFFIXES[purpose]}",
@@ -73,10 +75,13 @@ def _make_face(model: type[BaseModel], purpose: Purpose) -> type[BaseModel]:
 
 def _face_field(model: type[BaseModel], name: str, info: FieldInfo, purpose: Purpose) -> Any:
     if issubclass(model, CouchModel) and name in ("id", "rev"):
+        # Ids that begin with an underscore are CouchDB's own, and a slash has no address.
         return (str, Field(min_length=1, pattern=r"^[^_/]") if purpose == "create" else Field())
+    # The alias and the default of the copy change, and those of the model must not.
     field = copy(info)
     field.alias = info.alias
     if purpose == "patch":
+        # A patch may lack any member, and a default would say what becomes of it.
         field.default, field.default_factory = None, None
     if purpose == "read" and storage_options(info).read_only:
         field.json_schema_extra = {"readOnly": True}

@@ -42,6 +42,7 @@ class Filter:
 
     def read(self, values: list[str]) -> Condition:
         """Return the condition of the parameter's values. Raises pydantic's ValidationError if one does not fit."""
+        # Parameters are texts. A strict field would refuse them, if they were validated as Python or as JSON.
         read = [self.adapter.validate_strings(each) for each in values]
         return self.condition(read if self.is_many else read[-1])
 
@@ -70,6 +71,7 @@ class ListOptions:
             given.setdefault(name, []).append(value)
         errors: list[dict[str, Any]] = []
         size = self._read_size(given.pop("size", None), errors)
+        # Of a parameter that comes several times, the last one counts.
         after = given.pop("after", [None])[-1]
         for order in given.pop("sort", [])[-1:]:
             if order in self.orders:
@@ -97,6 +99,7 @@ class ListOptions:
     def _read_size(self, values: list[str] | None, errors: list[dict[str, Any]]) -> int:
         if values is None:
             return self.default_size
+        # ``int`` takes underscores and digits of other scripts, and refuses thousands of digits by an error of its own.
         size = int(values[-1]) if re.fullmatch("[0-9]{1,9}", values[-1]) else 0
         if not 0 < size <= self.max_size:
             errors.append(_error("size", "size", f"The size of a page is from 1 to {self.max_size}"))
@@ -136,6 +139,7 @@ def _is_hidden(model: Any, path: str) -> bool:
     """Return True if clients may not read the field at a path, or a field on the way to it."""
     first, _, rest = path.partition(".")
     info = (fields_of(bare_type(model)) or {}).get(first)
+    # A filter by a hidden field would tell its value, answer by answer.
     return info is not None and (bool(info.exclude) or (rest != "" and _is_hidden(info.annotation, rest)))
 
 

@@ -22,6 +22,7 @@ def reason_against_id(id: str) -> str | None:
 
 def _is_unicode(id: str) -> bool:
     try:
+        # Half a surrogate pair, which JSON can carry, has no UTF-8.
         id.encode()
     except UnicodeEncodeError:
         return False

@@ -14,14 +14,16 @@ __all__ = ["connected"]
 async def connected(
     models: Sequence[type[CouchModel]], url: str | None, options: Mapping[str, Any], *, freeze: bool
 ) -> AsyncGenerator[Connection]:
-    """A context with an open connection, to which the models are applied."""
+    """Return a context with an open connection, to which the models are applied."""
     async with connect(url, **options) as couch:
         await couch.apply(*models)
         if freeze:
+            # What is garbage by now would stay for ever.
             gc.collect()
             gc.freeze()
         try:
             yield couch
         finally:
             if freeze:
+                # The process may go on, as that of tests does.
                 gc.unfreeze()

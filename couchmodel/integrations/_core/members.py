@@ -23,7 +23,7 @@ __all__ = ["Purpose", "decode_input", "hidden_fields", "read_create", "read_patc
 M = TypeVar("M", bound=CouchModel)
 
 Purpose = Literal["create", "patch", "read"]
-"""What a face of a model is for."""
+"""The purpose of a face of a model."""
 
 
 def takes_ids(model: type[CouchModel]) -> bool:
@@ -67,12 +67,16 @@ def read_create(model: type[M], value: Any, shown: Mapping[str, Any] | None = No
     ]
     document: M | None = None
     try:
+        # As JSON and not as Python, because JSON has dates, bytes and UUIDs as texts. It was parsed to be checked by
+        # name.
         document = model.model_validate_json(to_json(value, inf_nan_mode="constants"))
     except ValidationError as error:
+        # A member that is refused by its name is mostly refused by its value, too, and is told once.
         known = {each["loc"] for each in errors}
         found = [_with_public_name(each) for each in error.errors(include_url=False, include_context=False)]
         errors += [each for each in found if each["loc"] not in known]
     if document is not None and not errors:
+        # The id may be made of fields, so it is known only now.
         reason = reason_against_id(document.id)
         if reason is None:
             return document
@@ -161,6 +165,7 @@ def _check(model: type[CouchModel], value: Any, purpose: Purpose) -> Iterator[di
     for name in value:
         if name.startswith("_"):
             yield _error((name,), "extra_forbidden", "Members that begin with an underscore are CouchDB's own", None)
+    # Those with an underscore were told above.
     public = {name: member for name, member in value.items() if not name.startswith("_")}
     yield from _check_members(model, public, purpose, ())
 

@@ -47,6 +47,7 @@ class Call:
         path = self.path.rstrip("/")
         for _ in range(levels):
             path = path.rpartition("/")[0]
+        # The characters that RFC 3986 allows in a segment of a path.
         return quote(path, safe="/-._~!$&'()*+,;=:@")
 
 
@@ -69,6 +70,7 @@ async def read_json_body(call: Call, *media_types: str) -> bytes:
     pieces, size = [], 0
     async for piece in call.stream():
         size += len(piece)
+        # Counted as it arrives, since a body may be announced shorter than it is, or not at all.
         if size > MAX_BODY_BYTES:
             raise ProblemError(413, f"A body may have at most {MAX_BODY_BYTES:,} bytes.")
         pieces.append(piece)
@@ -95,6 +97,7 @@ async def unpack(pieces: AsyncIterator[bytes], encoding: str) -> AsyncGenerator[
         async for piece in pieces:
             yield piece
         return
+    # A few kilobytes can unpack to gigabytes, so what comes out is bounded as well.
     decompressor = GzipDecompressor(_PIECE_BYTES, multi_member=True)
     try:
         async for packed in pieces:
@@ -108,6 +111,7 @@ async def unpack(pieces: AsyncIterator[bytes], encoding: str) -> AsyncGenerator[
 
 def check_json_type(content_type: str | None, *media_types: str) -> None:
     """Raise ProblemError 415 unless a header names JSON, or one of the media types."""
+    # Parameters such as the character set do not count: JSON is UTF-8.
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind not in (JSON_TYPE, *media_types):
         said = " or ".join((JSON_TYPE, *media_types))

@@ -36,6 +36,7 @@ _WRITES: Final = frozenset({"replace", "patch", "delete", "upload", "delete_atta
 
 def problem_statuses(operation: Operation, resource: Resource[Any]) -> list[int]:
     """Return the statuses of the problems that an operation may end in."""
+    # Without the option, If-Match is taken if it comes, and is not asked for.
     is_conditional = resource.if_match_required and operation.name in _WRITES
     return [*_STATUSES[operation.name], *([428] if is_conditional else [])]
 
@@ -123,6 +124,7 @@ def _inline_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
     schema = adapter.json_schema()
     definitions = schema.pop("$defs", {})
     if "$ref" in schema:
+        # An enumeration has a definition of its own, to which the schema refers.
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     return schema
 

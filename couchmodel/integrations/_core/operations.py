@@ -45,6 +45,7 @@ class Operation:
     @property
     def parameters(self) -> list[str]:
         """The names of the parameters of the path."""
+        # FastAPI, Starlette and aiohttp write parameters of a path alike.
         return re.findall(r"{(\w+)}", self.path)
 
 
@@ -89,6 +90,7 @@ def _all_operations(resource: Resource[Any]) -> Iterator[Operation]:
     for field in attachment_fields(resource.model):
         several = holds_several(resource.model.__pydantic_fields__[field].annotation)
         place = f"{one}/{field}" + ("/{name}" if several else "")
+        # Frameworks give parameters of the path only, and the field is a part of it that is fixed.
         runs = [partial(_with_field, run, field) for run in (resource.upload, resource.download, resource.remove)]
         upload, download, remove = runs
         yield Operation("upload", "PUT", place, f"Store {field} of a {name}", upload, 204, attachment=field)

@@ -156,6 +156,7 @@ def _describe_document(error: DocumentError) -> ProblemError:
     if is_of_other_type(error):
         return ProblemError(404, f"{error.model} {error.document_id!r} does not exist.")
     if error.is_stored:
+        # No part of what is stored is told, and the client cannot mend it.
         return ProblemError(500, "The stored document does not fit its model.")
     return invalid(field_errors(error.errors, "body"), str(error))
 
@@ -164,6 +165,7 @@ def _describe_missing(error: NotFoundError) -> ProblemError:
     """Say which document or attachment is missing, without the name of its database."""
     if error.reason == NO_DATABASE:
         return ProblemError(404, "The database does not exist.")
+    # The first segment is the database, which clients need not know.
     path = [unquote(part) for part in error.path.partition("?")[0].strip("/").split("/")]
     if len(path) > 2:
         return ProblemError(404, f"{path[1]!r} has no {'/'.join(path[2:])!r}.")
@@ -172,6 +174,7 @@ def _describe_missing(error: NotFoundError) -> ProblemError:
 
 def _describe_conflict(error: ConflictError) -> ProblemError:
     said = repr(error.document_id) if error.document_id else "The document"
+    # A document without a revision was to be a new one.
     is_taken = error.mine is not None and error.mine.rev is None
     detail = f"{said} exists already." if is_taken else f"{said} was changed or deleted meanwhile."
     return ProblemError(409, detail, fields=sorted(error.fields))

@@ -98,6 +98,7 @@ class Resource(Generic[M]):
     async def create(self, call: Call, repository: Repository[M], document: M) -> Answer:
         """Store a new document."""
         state.set_repository(document, repository)
+        # Not by the repository, which would go past a ``save`` of the class.
         await document.save()
         url = f"{call.url()}/{quote(document.id, safe='')}"
         return self._shown(201, document, url, {"location": url})
@@ -109,8 +110,10 @@ class Resource(Generic[M]):
         either, with the next change.
         """
         query = dict(call.query)
+        # Browsers send the header when they come back, to the address that still has the parameter.
         since = call.headers.get("last-event-id") or query.get("since") or "now"
         sequence = await find_sequence(repository, since)
+        # nginx gathers an answer before it passes it on, unless this header tells it not to.
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         events = change_events(repository, sequence, call.url(1))
         return Answer(200, events, headers, EVENT_STREAM_TYPE)
@@ -126,6 +129,7 @@ class Resource(Generic[M]):
         query, size, after = self.options.apply(repository.find(), call.query)
         page = await query.page(size, after)
         url = call.url()
+        # The documents are JSON texts already, so the page is put together of them.
         items = b",".join(show_json(each, f"{url}/{quote(each.id, safe='')}") for each in page.items)
         token = b"null" if page.next is None else b'"%b"' % page.next.encode()
         return Answer(200, b'{"items":[%b],"next":%b}' % (items, token), media_type=JSON_TYPE)
@@ -143,6 +147,7 @@ class Resource(Generic[M]):
                 if error.status != 404 or not takes_ids(self.model) or reason_against_id(id):
                     raise
                 return await self._put_new(call, repository, id, given)
+            # ``If-None-Match: *`` asks that the document be new (RFC 9110, section 13.1.2).
             if is_unchanged({"if-none-match": call.headers.get("if-none-match", "")}, document.rev):
                 raise self._stale(document, call.url())
             self._check_current(call, document)
@@ -160,12 +165,14 @@ class Resource(Generic[M]):
         document = await find_document(repository, id)
         self._check_current(call, document)
         try:
+            # A client that names a revision is told of another one. All others are merged with it.
             if "if-match" in call.headers:
                 assign_patch(document, patch)
                 await document.save()
             else:
                 await document.update(patch)
         except ConflictError as error:
+            # With this number of attempts, the error is raised at once.
             self._settle(call, error, _ATTEMPTS)
         return self._shown(200, document, call.url())
 
@@ -236,6 +243,7 @@ class Resource(Generic[M]):
         """Return the problem of a write that names another revision, with the document if clients may read it."""
         problem = stale_problem(document, url)
         if not self.shows_current:
+            # Who may write a document may not always read it.
             del problem.members["current"]
         return problem
 
@@ -259,17 +267,20 @@ class Resource(Generic[M]):
         hidden = hidden_fields(self.model, "create") | {"id", "rev"}
         shown = show(document, url)
         if isinstance(given, dict):
+            # Clients send back what they have read. Members that only the server sets are taken if they are as stored.
             own = {
                 name
                 for name, value in given.items()
                 if field_of_input(self.model, name) in hidden and name in shown and value == shown[name]
             }
             given = {name: value for name, value in given.items() if name not in own}
+            # What is left is another revision than the stored one, so the client has read an older document.
             if isinstance(given.get("rev"), str):
                 raise self._stale(document, url)
             if takes_ids(self.model):
                 given = {"id": document.id, **given}
         replacement = self._read(given, document.id, shown)
+        # A field that clients may not set keeps its value, where the replacement has a default.
         kept = {name: vars(document)[name] for name in hidden if name in vars(document)}
         _keep_read_only(document, replacement)
         codec.adopt_values(document, replacement)

@@ -21,6 +21,7 @@ def credentials_from(headers: Mapping[str, str]) -> dict[str, str]:
         return {"authorization": authorization}
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get("AuthSession")
+    # Python refuses names that browsers send. Such a request has no session then.
     except CookieError:
         return {}
     return {"cookie": f"AuthSession={morsel.value}"} if morsel is not None and morsel.value else {}
@@ -43,9 +44,11 @@ class _UserTransport:
         return f"<a user of {self._transport!r}>"
 
     async def send(self, request: Request) -> Response:
+        # Those of the user come last, so that no request is sent as somebody else.
         request.headers = {**request.headers, **self._headers}
         response = await self._transport.send(request)
         renewed = response.headers.get("set-cookie", "")
+        # CouchDB renews a cookie in the answer to a request, when some of its time has passed.
         if renewed.startswith("AuthSession=") and "cookie" in self._headers:
             self.set_cookies = [renewed]
         return response

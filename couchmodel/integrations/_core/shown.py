@@ -1,4 +1,4 @@
-"""What clients see of a document: its id, its revision, its fields, and what is known of its attachments."""
+"""The form in which clients see a document: its id, its revision, its fields, and what is known of its attachments."""
 
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -18,9 +18,12 @@ __all__ = ["show", "show_json"]
 def show_json(document: CouchModel, url: str | None = None) -> bytes:
     """Return what clients see of a document as JSON. ``url`` is where the document is read."""
     parts = _parts.get(type(document)) or _find_parts(type(document))
+    # pydantic writes the fields without an object of each in between. Attachments have addresses that only the API
+    # knows, so they are added to the text.
     body = document.__pydantic_serializer__.to_json(document, by_alias=True, exclude=parts.excluded)
     if not parts.excluded:
         return body
+    # ``vars`` has the stubs. An attribute would make an object for each attachment.
     has_attachments = any(map(vars(document).get, parts.excluded)) or state.assigned_files(document)
     shown = to_json(_show_attachments(document, url)) if has_attachments else parts.without_attachments
     return b"%b,%b" % (body[:-1], shown[1:])

@@ -24,7 +24,10 @@ _SAFE_HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
 }
-"""Headers of every download. What a user has uploaded is not to run as a page of the application."""
+"""Headers of every download. What a user has uploaded is not to run as a page of the application.
+
+GitHub serves the files of users by the same policy.
+"""
 
 
 def attachment_at(document: CouchModel, field: str, name: str | None) -> Any:
@@ -79,6 +82,7 @@ class _Body:
     def __init__(self, call: Call, max_size: int | None) -> None:
         self._call = call
         self._max_size = max_size
+        # The length that is announced is that of the packed body.
         announced = "" if content_encoding(call.headers) else call.headers.get("content-length", "")
         self._size = int(announced) if announced.isascii() and announced.isdecimal() else 0
         self._expected = _content_md5(call.headers)
@@ -96,6 +100,7 @@ class _Body:
             if self._expected is not None:
                 md5.update(piece)
             yield piece
+            # The piece was yielded, so that the field refuses it and the request to the store breaks off.
             if self.is_too_large:
                 return
         # Before the end of the body, so that nothing is stored.
@@ -123,6 +128,7 @@ async def download(call: Call, document: CouchModel, attachment: Any, name: str)
     """Return an attachment, or the range of it that a request asks for. Raises ProblemError 404 if there is none."""
     if not attachment:
         raise ProblemError(404, f"{document.id!r} has no {name!r}.")
+    # The digest of an attachment that was just saved is not known. The revision changes whenever the content does.
     tag = attachment.digest or f"{document.rev}-{name}"
     headers = {**_SAFE_HEADERS, "etag": entity_tag(tag)}
     if is_unchanged(call.headers, tag):
@@ -145,6 +151,7 @@ def _asked_range(call: Call, attachment: Any, tag: str) -> ByteRange | None:
 
     Raises ProblemError 416 for a range outside.
     """
+    # Ranges are read as those of served files are, of which only length and tag count here.
     file = ServedFile("", attachment.content_type, attachment.length, tag, lambda start, stop: attachment.stream())
     try:
         ranges = requested_ranges(file, call.headers)

@@ -40,6 +40,7 @@ def found(
     async def own_repository() -> Repository[M]:
         return model.repository()
 
+    # FastAPI finds dependencies in the defaults of a function.
     get_repository = Depends(repository or own_repository)
 
     async def find(request: Request, response: Response, id: str, repository: Any = get_repository) -> M:
@@ -49,6 +50,7 @@ def found(
         except ProblemError as problem:
             raise HTTPProblem(problem) from None
         if request.method in ("GET", "HEAD"):
+            # FastAPI adds the headers of this response to that of the function.
             response.headers["etag"] = entity_tag(document.rev)
         return document
 

@@ -31,6 +31,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
 
 def _validation_problem(error: RequestValidationError) -> ProblemError:
     errors = error.errors()
+    # FastAPI answers 422 for text that is no JSON. Here it is 400, as with the other frameworks.
     if any(each["type"] == "json_invalid" for each in errors):
         return ProblemError(400, "The body is not JSON.")
     return invalid(field_errors(errors))
@@ -47,6 +48,7 @@ class ProblemRoute(APIRoute):
             try:
                 if self.body_field is not None:  # FastAPI would read a body of any size
                     body = await read_json_body(call_of(request), MERGE_PATCH_TYPE)
+                    # Starlette keeps a body that was read under this name, and FastAPI asks for it again.
                     vars(request)["_body"] = body
                     if body:  # Python's parser takes what cannot be stored: texts that are no Unicode, and any depth
                         vars(request)["_json"] = decode_input(body)
@@ -55,6 +57,7 @@ class ProblemRoute(APIRoute):
                 return problem_response(_validation_problem(error))
             except (CouchModelError, ProblemError) as error:
                 problem = problem_of(error)
+                # A failure goes to the handlers of the application, which log it.
                 if problem is None or problem.status == 500:
                     raise
                 return problem_response(problem)

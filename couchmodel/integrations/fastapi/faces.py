@@ -27,6 +27,7 @@ class _CreateSchema:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         face = handler.generate_schema(face_of(self._model, "create"))
+        # The face is there for its schema only. ``_read`` does not ask its validator, but the model.
         return core_schema.no_info_wrap_validator_function(self._read, face)
 
     def _read(self, value: Any, handler: Any) -> CouchModel:
@@ -42,6 +43,7 @@ class _ReadSchema:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         face = handler.generate_schema(face_of(self._model, "read"))
+        # A document that is returned was validated by its model, so it is not validated again.
         return core_schema.no_info_wrap_validator_function(
             self._check, face, serialization=core_schema.plain_serializer_function_ser_schema(show)
         )
@@ -122,6 +124,8 @@ else:
         """A new document, as a client describes it: ``recipe: Create[Recipe]`` is a recipe that is not stored yet."""
 
         def __class_getitem__(cls, model: type[CouchModel]) -> Any:
+            # With Body, FastAPI takes the parameter for the body. A model that it does not know as one would be a
+            # parameter of the query.
             return Annotated[model, _CreateSchema(require_model(model)), Body()]
 
     class Read:

@@ -58,8 +58,8 @@ def crud_router(
         size=size,
         max_size=max_size,
         if_match_required=if_match_required,
-        shows_current="read" not in exclude
-        and not (guards or {}).get("read"),  # else a stale tag would show what may not be read
+        # Where reading is left out or guarded, a stale tag would show what may not be read.
+        shows_current="read" not in exclude and not (guards or {}).get("read"),
     )
     router = APIRouter(route_class=ProblemRoute, **options)
     routes = _Routes(router, resource, repository, guards or {})
@@ -90,10 +90,8 @@ class _Routes:
 
     def add(self, operation: Operation) -> None:
         """Add the route of an operation, and one of HEAD if it reads."""
-        endpoint, parts = (
-            self._endpoint(operation),
-            (operation.name, self._resource.model.__name__, operation.attachment),
-        )
+        endpoint = self._endpoint(operation)
+        parts = (operation.name, self._resource.model.__name__, operation.attachment)
         described: dict[str, Any] = {
             "name": "_".join(filter(None, parts)),
             "summary": operation.summary,
@@ -104,9 +102,11 @@ class _Routes:
             "openapi_extra": openapi.describe(operation, self._resource),
         }
         if operation.name not in self._answers:
+            # Else the schema would say that every answer is JSON.
             described["response_class"] = Response
         self._router.add_api_route(operation.path, endpoint, methods=[operation.method], **described)
         if operation.method == "GET" and operation.name != "changes":
+            # FastAPI, unlike Starlette, adds no HEAD to the routes of GET.
             self._router.add_api_route(operation.path, endpoint, methods=["HEAD"], include_in_schema=False, **described)
 
     def _endpoint(self, operation: Operation) -> Callable[..., Awaitable[Response]]:
@@ -123,6 +123,8 @@ class _Routes:
         parameters += [_parameter(name, str) for name in operation.parameters]
         if operation.body:
             parameters.append(_parameter("body", self._bodies[operation.body]))
+        # FastAPI reads the parameters of a function from its signature, and this one is known only when the program
+        # runs.
         signature: Any = inspect.Signature(parameters)
         endpoint.__signature__ = signature  # type: ignore[attr-defined]
         return endpoint

@@ -27,7 +27,10 @@ _SAFE_HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
 }
-"""Headers of every file. What a user has uploaded is not to run as a page of the application."""
+"""Headers of every file. What a user has uploaded is not to run as a page of the application.
+
+GitHub serves the files of users by the same policy.
+"""
 
 
 @dataclass(slots=True)
@@ -84,9 +87,11 @@ class FileServer:
     ) -> FileAnswer:
         own = self._headers(file, is_download=is_download)
         if is_unchanged(file, headers):
+            # A 304 has the headers that a cache needs, and none of the content (RFC 9110, section 15.4.5).
             kept = ("etag", "last-modified", "cache-control")
             return FileAnswer(304, {name: own[name] for name in kept if name in own})
         try:
+            # Ranges are for GET only (RFC 9110, section 14.2).
             ranges = requested_ranges(file, headers) if method == "GET" else []
         except UnsatisfiableError:
             return _text_answer(416, "The range lies outside the file.", {"content-range": f"bytes */{file.length}"})
@@ -102,6 +107,7 @@ class FileServer:
         return FileAnswer(206 if ranges else 200, own, await _begin(file.open(start, stop)))
 
     def _headers(self, file: ServedFile, *, is_download: bool) -> dict[str, str]:
+        # A type that somebody has stored may be no type, and would break the header.
         kind = file.content_type if names_one_type(file.content_type) else _BINARY
         headers = {
             **_SAFE_HEADERS,
@@ -121,6 +127,7 @@ _BINARY: Final = "application/octet-stream"
 
 
 async def _multipart_answer(file: ServedFile, headers: dict[str, str], ranges: Sequence[ByteRange]) -> FileAnswer:
+    # Nobody can write a file that has the boundary of its own answer.
     boundary = secrets.token_hex(16)
     heads = [
         f"\r\n--{boundary}\r\nContent-Type: {headers['content-type']}\r\n"

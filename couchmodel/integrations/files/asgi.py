@@ -44,8 +44,10 @@ class FileApp:
             leaving.cancel()
             if not sending.done():
                 sending.cancel()
+            # Both have to end here, because they use ``receive`` and ``send`` of this request.
             await asyncio.gather(sending, leaving, return_exceptions=True)
         if not sending.cancelled():
+            # An error of the answer is the server's to log.
             sending.result()
 
 

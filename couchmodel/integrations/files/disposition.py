@@ -25,6 +25,7 @@ def content_disposition(name: str, content_type: str, inline_types: Collection[s
     clean = _UNSAFE_CHARACTERS.sub("_", name).encode("utf-8", "replace").decode()
     if not clean:
         return disposition
+    # Clients that do not know RFC 8187 read this name.
     plain = clean.encode("ascii", "replace").decode().replace("?", "_")
     if plain == clean:
         return f'{disposition}; filename="{plain}"'

@@ -22,6 +22,7 @@ def files_of(bucket: Bucket[Any], *, by_name: bool = False) -> Finder:
     """Return the finder of the files of a bucket: by their ids, or with ``by_name`` the newest of a name."""
 
     async def find(path: Sequence[str]) -> ServedFile | None:
+        # Ids and names of files may have slashes.
         key = "/".join(path)
         opening = bucket.open_download_stream_by_name(key) if by_name else bucket.open_download_stream(key)
         try:
@@ -45,6 +46,7 @@ def attachments_of(place: Database | CouchDB, *databases: str) -> Finder:
         database, inside = (place, path) if isinstance(place, Database) else (None, path[1:])
         if database is None and path[0] in databases and isinstance(place, CouchDB):
             database = Database(place, path[0])
+        # Documents of CouchDB's own, such as design documents, are not for everybody.
         if database is None or len(inside) < 2 or inside[0].startswith("_"):
             return None
         try:
@@ -87,6 +89,7 @@ async def attachment_file(attachment: Attachment) -> ServedFile | None:
         return None
 
     async def read(start: int, stop: int) -> AsyncIterator[bytes]:
+        # Without a range, the content is compared with its digest.
         is_whole = start == 0 and stop == (attachment.length or 0)
         async with aclosing(attachment.stream(start, None if is_whole else stop)) as pieces:
             async for piece in pieces:

@@ -55,6 +55,7 @@ def requested_ranges(file: ServedFile, headers: Mapping[str, str]) -> list[ByteR
     if not parts or len(parts) > _MOST_RANGES or not all(match and match[0] != "-" for match in matches):
         return []
     pairs = [(match[1], match[2]) for match in matches if match]
+    # A header with such a range is no range at all, and is ignored (RFC 9110, section 14.2).
     if any(first and last and int(last) < int(first) for first, last in pairs):
         return []
     ranges = [each for pair in pairs if (each := _resolve(*pair, file.length)) is not None]
@@ -80,6 +81,7 @@ def _is_current(file: ServedFile, headers: Mapping[str, str]) -> bool:
         return True
     if condition.endswith('"'):
         return bool(file.tag) and condition == f'"{file.tag}"'
+    # A date has to be the same, and not only later: it stands for a tag here (RFC 9110, section 13.1.5).
     return file.modified is not None and http_date(file.modified) == condition
 
 
@@ -88,5 +90,7 @@ def _is_since(modified: datetime, header: str | None) -> bool:
         since = parsedate_to_datetime(header or "")
     except (ValueError, OverflowError):
         return False
+    # ``-0000`` gives a time without a zone, which means UTC (RFC 5322).
     since = since.replace(tzinfo=UTC) if since.tzinfo is None else since
+    # Headers have whole seconds.
     return modified.replace(microsecond=0) <= since
