@@ -88,8 +88,8 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
         database of several models; it is stored in the member ``type_field``, which is ``"type"`` by default. ``id`` is
         a template that makes ids of fields, as ``"book:{slug}"``. ``security`` and ``revs_limit`` are settings of the
         database. ``version`` is the number of the schema, from 1; it is stored with documents of later versions.
-        ``guard=True`` lets the database itself refuse documents that break the constraints of the model, whoever writes
-        them. Other options are pydantic's configuration.
+        ``guard=True`` lets the database itself refuse documents that break the constraints of the model, also those
+        that other programs write. Other options are pydantic's configuration.
         """
         super().__init_subclass__()
         given = {

@@ -156,7 +156,7 @@ class GridOutCursor(Generic[M]):
 
     @property
     def fetch_next(self) -> Coroutine[Any, Any, bool]:
-        """Whether there is another file, by ``await``: :meth:`next_object` returns it then."""
+        """An awaitable that is True if there is another file, which :meth:`next_object` returns then."""
         return self._fetch_next()
 
     def next_object(self) -> GridOut[M] | None:

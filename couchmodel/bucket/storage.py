@@ -170,7 +170,7 @@ class Storage:
             try:
                 await self._put(path, document, data, digest)
             except (TransportError, ConflictError):
-                # A part of this name with this content is this part, whoever has stored it.
+                # A part of this name with this content is this part, also if another upload has stored it.
                 if await self._part_digest(path) == digest:
                     return
                 if attempt == _ATTEMPTS - 1:

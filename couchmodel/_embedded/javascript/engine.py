@@ -118,7 +118,7 @@ class Scripts(ProcessOwner):
         self._contexts: OrderedDict[tuple[tuple[str, ...], bytes], Context] = OrderedDict()
         self._lock = threading.Lock()
         self.checking: dict[tuple[str, str, int], Context | Guard | None] = {}
-        """What checks documents, by the id, revision and sequence number of its design document."""
+        """The checks of documents, by the id, revision and sequence number of their design documents."""
 
     def open(self, path: tuple[str, ...], design: bytes) -> Context:
         """Return the context for the function at a path in a design document.

@@ -1,4 +1,4 @@
-"""What an API shows of an attachment: its media type, length, digest and address, and never its bytes."""
+"""The description of an attachment in an API: its media type, length, digest and address, and never its bytes."""
 
 from typing import Any
 from urllib.parse import quote

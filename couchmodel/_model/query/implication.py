@@ -1,4 +1,4 @@
-"""Whether a selector implies another one: whether each document that matches the first matches the second.
+"""The implication of selectors: one implies another if each document that matches it matches the other.
 
 The answer is True only if that is certain. Conditions are compared one by one: each of the second has to follow from
 one of the first. Ranges are compared for numbers only, because the order of text is that of ICU. Texts that differ may

@@ -227,7 +227,7 @@ class DocumentModel(BaseModel, metaclass=ModelMeta):
         """The form in which this class is stored, once it is made: a ``StoredForm`` of ``codec.forms``."""
 
     __declared__: ClassVar[Declaration] = Declaration()
-    """What the class keywords of this model say."""
+    """The declaration that the class keywords of this model make."""
 
     __repository_names__: ClassVar[frozenset[str]] = frozenset()
     """The names of what the repository of a model has, and the model may not have."""

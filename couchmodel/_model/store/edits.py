@@ -145,7 +145,7 @@ class Turn:
 
     @asynccontextmanager
     async def of(self, *key: Any) -> AsyncGenerator[None]:
-        """A context that begins when this document has its turn."""
+        """Return a context that begins when this document has its turn."""
         held = _held.get()
         # An asyncio.Lock belongs to one event loop, and a process may have several.
         key = (asyncio.get_running_loop(), *key)

@@ -148,7 +148,7 @@ class Repository(ChangingDocuments[M]):
 
     @asynccontextmanager
     async def edit(self, id: str) -> AsyncGenerator[M]:
-        """A context that loads a document and saves it at its end; an exception in the block leaves it as it was.
+        """Return a context that loads a document and saves it at its end; an exception leaves it as it was.
 
         What others have changed meanwhile is merged field by field: see ``merge`` of :func:`couchmodel.Field`. Edits of
         one document in this process come one after the other.

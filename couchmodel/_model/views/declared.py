@@ -1,4 +1,4 @@
-"""What a view says about itself, before it is known of which model it is."""
+"""The declaration of a view: its options and its name, whatever model it is of."""
 
 import re
 from collections.abc import Callable, Mapping

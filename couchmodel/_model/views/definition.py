@@ -25,7 +25,7 @@ from couchmodel.types import JSONObject
 __all__ = ["VIEW_DESIGNS", "ViewDefinition", "check_views", "declared_views", "design_documents", "view_of"]
 
 VIEW_DESIGNS: Final = "-views-"
-"""What the names of the design documents of views have before the digest."""
+"""The part before the digest in the names of the design documents of views."""
 
 
 @dataclass(frozen=True, slots=True)

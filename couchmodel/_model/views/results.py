@@ -1,4 +1,4 @@
-"""What views give: rows, groups and statistics."""
+"""The results of views: rows, groups and statistics."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -101,7 +101,7 @@ class Delete(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class BulkResult(Generic[M]):
-    """What became of a document of :meth:`Repository.bulk`. ``error`` is None if it was stored or deleted.
+    """The outcome for a document of :meth:`Repository.bulk`. ``error`` is None if it was stored or deleted.
 
     ``is_accepted`` is true if less than a majority of a cluster's nodes have stored that so far.
     """

@@ -38,7 +38,7 @@ class PurgeSource(Protocol):
 
 @dataclass(slots=True)
 class ForgetReport:
-    """What was removed, and who may still have it.
+    """The documents that were removed, and the replicas that may still have them.
 
     ``forgotten`` are the ids of documents of which nothing is left here. ``missing`` are those of which nothing was
     here, or which are of another model. ``replicas`` are sentences, one for each replica that is known. A replica still

@@ -33,7 +33,7 @@ class Position:
         self._path = (*database.path, "_local", f"couchmodel-consumer:{quote(type or '', safe='')}:{name}")
         self._run = secrets.token_hex(8)
         self._known: list[JSONObject] = [{}]
-        """What may be stored, unless another consumer has written it: a write may have been carried out unanswered."""
+        """The contents that this consumer may have stored. A write that got no answer may have been carried out."""
 
     async def read(self) -> str | None:
         """Return the sequence that is stored; None if there is none."""

@@ -74,11 +74,11 @@ _TRIES: Final = 100
 _BACKOFF: Final = Backoff(0.02, longest=0.5, jitter=True)
 
 _on_accepted: Final[WeakKeyDictionary[Session, OnAccepted]] = WeakKeyDictionary()
-"""What the sessions do about accepted writes. Those that are not here settle them."""
+"""The choices of sessions for accepted writes. Sessions that are not here settle them."""
 
 
 class SaveResult(NamedTuple):
-    """What a save did: whether it sent something, and whether less than a majority of the nodes have it so far."""
+    """The outcome of a save: if it sent something, and if less than a majority of the nodes have it so far."""
 
     is_sent: bool = True
     is_accepted: bool = False
