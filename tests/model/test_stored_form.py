@@ -307,6 +307,10 @@ class Unreadable:
     pass
 
 
+class LoosePart(BaseModel, extra="allow"):
+    pass
+
+
 class Odd(BaseModel):
     text: str = ""
     anything: Any = None
@@ -323,6 +327,7 @@ class Odd(BaseModel):
         ),
         (lambda: model_of(Odd)(value=Odd(anything=[Unreadable()])), "value.anything.0: .*unknown type.*Unreadable"),
         (lambda: Loose.model_validate({"a": {"b": "\ud800"}}), "a.b: .*surrogates"),
+        (lambda: model_of(LoosePart)(value={}).model_copy(update={"value": Side.LEFT}), "value: .*'Side' object"),
     ],
 )
 def test_a_value_that_cannot_be_written_is_named_with_its_path(document: Callable[[], CouchModel], where: str) -> None:

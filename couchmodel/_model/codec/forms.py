@@ -93,7 +93,7 @@ def write_field(model: type[BaseModel], name: str, value: object) -> Any:
     """Return the stored form of a value of one of a model's fields. Raises ValueError if there is none."""
     try:
         return _serialize_field(model, name, value)
-    except PydanticSerializationError as error:
+    except (PydanticSerializationError, AttributeError) as error:  # of a value in place of a model of open members
         raise ValueError(reason_of(error)) from None
 
 
