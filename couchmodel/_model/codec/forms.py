@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, core_schema
 
 from couchmodel._model.codec.instants import widen_with
+from couchmodel._model.codec.plain.schemas import plain_check
 from couchmodel._model.codec.rules import EXACT, FAST, OWN_SERIALIZATIONS, STORED_CONFIG, adapt_schema
 from couchmodel._model.codec.upgrading import upgrading_of
 from couchmodel._model.schema.annotations import bare_type, is_attachment
@@ -67,6 +68,9 @@ class StoredForm(NamedTuple):
 
     upgrade: Callable[[bytes], bytes] | None
     """Return a JSON text of an older version of the schema in the newest one; None for a model without upgrades."""
+
+    is_plain: Callable[[Any], bool] | None
+    """Return True if a document is certainly read again as it is; None for a model of which only a reading can tell."""
 
 
 def form_of(model: type[DocumentModel]) -> StoredForm:
@@ -172,6 +176,7 @@ def _make_form(model: type[DocumentModel]) -> StoredForm:
     fast, exact = (adapt_schema(schema, model.__name__, datetimes) for datetimes in (FAST, EXACT))
     has_datetimes = fast != exact
     kinds = kinds_of(model)
+    is_plain = plain_check(model, fast, attachments) if _is_read_as(model, kinds) else None
     validate = _validator(fast)
     return StoredForm(
         _kinds_validator(model, kinds) if kinds else validate,
@@ -182,7 +187,13 @@ def _make_form(model: type[DocumentModel]) -> StoredForm:
         widen_with(_instants(exact) if has_datetimes else ()),
         attachments,
         upgrading_of(model, kinds),
+        is_plain,
     )
+
+
+def _is_read_as(model: type[DocumentModel], kinds: Mapping[str, type[DocumentModel]]) -> bool:
+    """Return True if the texts of documents of a model are read as documents of the same class, by their type."""
+    return not kinds or kinds.get(model.__declared__.type or "") is model
 
 
 def _validator(schema: Any) -> Callable[..., Any]:
