@@ -152,6 +152,7 @@ def _text(rule: JSONObject, named: NamedChecks) -> Check:
     def check(value: Any) -> Breach | None:
         if not isinstance(value, str):
             return [said]
+        # Python counts characters as the JavaScript does after it has replaced the surrogate pairs.
         if len(value) < shortest:
             return [f"has to be {shortest} or more characters long"]
         if len(value) > longest:
@@ -191,6 +192,7 @@ _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]").search
 
 
 def _choice(rule: JSONObject, named: NamedChecks) -> Check:
+    # Python takes 1, 1.0 and True for equal, and JavaScript only the first two.
     values = {_key(value) for value in rule["values"]}
     breach = [f"has to be {rule['said']}"]
     return lambda value: None if not isinstance(value, (dict, list)) and _key(value) in values else list(breach)
@@ -234,6 +236,7 @@ def _first_breach(check: Check | None, values: Sequence[Any], start: int = 0) ->
         for n, value in enumerate(values, start):
             breach = check(value)
             if breach is not None:
+                # A path is built from the inside out and turned around at the end, because appending costs less.
                 breach.append(str(n))
                 return breach
     return None

@@ -35,6 +35,7 @@ PROBE_PREFIX: Final = "couchmodel-guard-probe-"
 
 def digest_of(declaration: JSONObject, function: str) -> str:
     """Return the digest of a declaration and its JavaScript. If it does not fit any more, the JavaScript counts."""
+    # The order of members says nothing in JSON, and a program in between may change it.
     text = json.dumps([declaration, function], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -65,6 +66,7 @@ class Guard:
             declared = design[MEMBER]
             if declared["digest"] != digest_of(declared["guard"], design["validate_doc_update"]):
                 return None
+            # A later version may have rules that this one does not know. Then the JavaScript is run.
             return cls(declared["guard"])
         except (KeyError, TypeError, ValueError, AttributeError, re.error):
             return None

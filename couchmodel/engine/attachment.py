@@ -231,6 +231,7 @@ async def _check_stored(session: Session, path: tuple[str, ...], rev: str, sourc
     except NotFoundError:
         return None  # the attachment was replaced meanwhile, and this revision compacted away
     digest = digest_of(headers)
+    # CouchDB packs some types, and has the digest of the packed bytes. Then only the length is compared.
     compare_stored(path[-1], rev, source, plain_length(headers), digest if is_stored_plain(headers) else None)
     return digest
 

@@ -80,6 +80,7 @@ class Document(MutableMapping[str, Any]):
     @classmethod
     def from_json(cls, database: DatabaseAddress, text: bytes, data: JSONObject) -> Self:
         """Return a document that was read from an answer: its JSON text, and the same decoded, which is not copied."""
+        # ``__init__`` checks the id and copies the members, which would cost time for each row of an answer.
         document = cls.__new__(cls)
         Document._set_state(document, database, data["_id"], data, text)
         return document
@@ -219,6 +220,7 @@ class Document(MutableMapping[str, Any]):
                     error.hint = f"a document {self._id!r} exists already: fetch it and change it, or use another id"
                 raise
             self._note_stored(*own)
+            # What was changed since the lost answer is saved now. If nothing was, the answer is made of what is known.
             return await self.save() or HTTPResponse(201, EMPTY, {"ok": True, "id": self._id, "rev": own[1]})
         self.note_saved(body, answer["rev"])
         return answer
@@ -235,6 +237,7 @@ class Document(MutableMapping[str, Any]):
         """
         answer, stubs = await write_document(self.session, self.path, self._data, attachments)
         self._data |= {"_attachments": stubs, "_rev": answer["rev"]}
+        # The stubs are those of the new revision, so the next save finds nothing to send.
         self._stored = encode(self._data)
         return answer
 
@@ -281,6 +284,7 @@ class Document(MutableMapping[str, Any]):
         if self._id.startswith(_LOCAL):  # the entity tag of a local document is not its revision
             return {"ok": True, "id": self._id, "rev": (await self.session.get(self.path))["_rev"]}
         response = await self.session.send(Request("HEAD", self.path))
+        # The ETag of a document is its revision.
         rev = etag(response.headers)
         if rev is None:
             raise ProtocolError(f"the answer has no ETag: does a proxy remove it? (HEAD {self.endpoint})")
@@ -417,6 +421,7 @@ class Document(MutableMapping[str, Any]):
         self._stored = stored
 
     def _check_discard(self, discard_changes: bool) -> None:
+        # An object that was only created has its id alone, and nothing to lose.
         if not discard_changes and len(self._data) > 1 and self.changed:
             raise ConflictError(f"{self._id!r} has unsaved changes: save it, or fetch(discard_changes=True)")
 

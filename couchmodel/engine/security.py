@@ -139,6 +139,7 @@ class SecurityDocument(MutableMapping[str, Any]):
             raise ForbiddenError(error.reason, method=error.method, path=error.path, hint=hint) from error
 
     def _get_list(self, group: str, kind: str) -> list[str] | None:
+        # CouchDB before 3.0 makes databases with an empty object.
         listed: list[str] | None = self._data.get(group, {}).get(kind)
         return listed
 

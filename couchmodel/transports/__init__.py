@@ -69,10 +69,12 @@ def open_transport(url: str, user: str | None = None, password: str | None = Non
             return _embedded(None, _credentials(user, password, options))
         case "sqlite" if rest and not rest.startswith("//"):
             return _embedded(rest, _credentials(user, password, options))
+        # SQLAlchemy writes sqlite:///FILE, which would begin at the root of the disk here.
         case "sqlite":
             message = f"{redact(url)!r} names no file: write sqlite:FILE with a plain path, such as sqlite:kitchen.db"
         case _ if _is_path(url):
             message = f"{url!r} has no scheme: did you mean 'sqlite:{url}'? Known are {_FORMS}"
+        # ``localhost:5984`` has a colon, and no scheme before it.
         case _ if not colon or rest.partition("/")[0].isdecimal():
             message = f"{redact(url)!r} has no scheme: did you mean 'http://{redact(url)}'? Known are {_FORMS}"
         case _:

@@ -41,11 +41,13 @@ class EmbeddedTransport:
                 response = await self._answer(request)
             except TransportError:
                 if stream.source_error is not None:
+                    # The program gets the error of its own source, and not the one that the router has made of it.
                     raise stream.source_error from stream.source_error.__cause__
                 raise
         else:
             response = await self._answer(request)
         if response.stream is not None and not request.stream:
+            # The router answers in pieces wherever an answer may be long.
             await response.collect()
         return response
 
@@ -64,6 +66,8 @@ class EmbeddedTransport:
     async def _answer(self, request: Request) -> Response:
         auth = self._auth
         if auth is None:
+            # Without credentials, requests are those of the program that has opened the store, which is its
+            # administrator.
             return await self._router.answer(request)
         # Header names are lower case inside, see ``_wire.messages``. Credentials write them as HTTP does.
         request.headers = {**request.headers, **_lower_names(auth.static_headers)}

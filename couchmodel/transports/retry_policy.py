@@ -94,6 +94,7 @@ class Patience(RetryPolicy):
 def is_feed(request: Request) -> bool:
     """Return True if the answer is a feed, which is silent while nothing happens."""
     path = request.path
+    # The normal feed ends with the changes so far, as any answer does.
     return bool(path) and path[-1] in _FEEDS and request.query.get("feed", "normal") != "normal"
 
 

@@ -43,6 +43,7 @@ class Attachment(NamedTuple):
 
 def pack(attachments: Sequence[Attachment]) -> bytes | None:
     """Return the attachments as JSON for the column ``attachments``, or None if there are none."""
+    # Most documents have none, and NULL takes no space.
     return write(attachments) if attachments else None
 
 
@@ -105,7 +106,9 @@ def inline_attachments(
 
     Attachments in ``wanted`` have their content as base64. All others are stubs.
     """
+    # A name is unique within a revision, and is hashed faster than all members.
     names = {attachment.name for attachment in wanted}
+    # The object is written piece by piece, because contents may have many megabytes.
     separator = b"{"
     for attachment in attachments:
         yield b"%b%b:" % (separator, encode(attachment.name))
@@ -143,6 +146,7 @@ def _read_decoded(connection: Connection, document_id: str, attachment: Attachme
     if attachment.encoding != "gzip":
         yield from chunks
         return
+    # In base64, CouchDB gives the plain bytes, however they are stored.
     decompressor = AttachmentDecompressor()
     for chunk in chunks:
         yield from decompressor.feed(chunk)

@@ -108,6 +108,7 @@ def parse_document(document: object, *, id: str | None = None, follows: bool = F
             _refuse_following(edit)
     edit.text = _encode_body(edit)
     if id is not None:
+        # The id in the URL counts, and that of the document is not compared with it.
         edit.id = id
     return edit
 

@@ -230,6 +230,7 @@ def _open(
                 b',"_attachments":',
                 *_attachments.inline_attachments(connection, id, listed, wanted, encoding_info=info),
             ]
+        # The attachments are among the other members by now, so they must not be written again.
         found = found._replace(attachments=None)
     special = b"," + encode(members)[1:-1] if members else b""
     text = document_json(id, found, special, *more)

@@ -110,6 +110,7 @@ class Validation:
         # Compiling a function may start a process, which the event loop must not wait for.
         if known.keys() != set(rows):
             require_thread()
+            # The key has the revision and the sequence number, so a design document that was replaced is compiled anew.
             known = {key: known[key] if key in known else self._open_function(key[0]) for key in rows}
             self._author.scripts.checking = known
         guards = tuple(found for found in known.values() if isinstance(found, Guard))
@@ -160,6 +161,7 @@ def _new_json(edit: Edit, attachments: Sequence[NewAttachment]) -> bytes:
         parts += (b',"_rev":', to_json(str(edit.path[0])))
     if edit.deleted:
         parts.append(b',"_deleted":true')
+    # Both texts are objects, whose members are taken over as they are.
     parts += (b"," + text[1:-1] for text in (edit.text, encode(members)) if len(text) > len("{}"))
     return b"".join((*parts, b"}"))
 

@@ -45,6 +45,7 @@ async def parsed_body(text: bytes, parse: Callable[[bytes], T]) -> AsyncGenerato
     is_large = len(text) > limits.LARGE_BODY
     try:
         yield value
+    # A cancellation is not among them: a thread may still read the value.
     except ResponseError:
         if is_large:
             await asyncio.to_thread(free, value)
@@ -72,6 +73,7 @@ async def read_text(request: Request, largest: int = limits.BODY_BYTES) -> bytes
         return text
     if encoding != "gzip":
         raise UnsupportedMediaTypeError(f"{encoding} is not a supported content encoding.")
+    # A few kilobytes may unpack to the largest body.
     return await asyncio.to_thread(_gunzip, text, largest)
 
 
@@ -127,6 +129,7 @@ def _gunzip(text: bytes, largest: int) -> bytes:
     buffer = _BodyBuffer(largest)
     decompressor = GzipDecompressor(limits.LARGE_BODY)
     try:
+        # zlib copies all that it has not consumed yet after each piece, so it gets a part of the text at a time.
         for start in range(0, len(text), limits.LARGE_BODY):
             for piece in decompressor.feed(text[start : start + limits.LARGE_BODY]):
                 buffer.add(piece)

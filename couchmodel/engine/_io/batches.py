@@ -55,6 +55,7 @@ class Pack:
         if self._stored is None:
             sent = zip(self._decode(), self._rows, strict=True)
             self._stored = {each["_id"]: encode({**each, "_rev": row["rev"]}) for each, row in sent if "rev" in row}
+            # Each document is in memory as one text only.
             self.array, self._texts, self._rows = b"", None, ()
         return self._stored[document_id]
 
@@ -77,6 +78,7 @@ def next_pack_length(before: Pack | None) -> int:
     """Return how many documents the next pack is to have, estimated from the size of the pack before."""
     if before is None or not before.count:
         return _FIRST_PACK_DOCUMENTS
+    # A single document may be larger than a pack.
     return max(1, min(_MAX_PACK_DOCUMENTS, _PACK_BYTES * before.count // len(before.array)))
 
 
