@@ -156,7 +156,7 @@ def check(
     most: Annotated[int, typer.Option(min=1, help="Stop after this many problems.")] = 100,
 ) -> None:
     """Read a whole store and print its problems. The exit status is 0 without problems, 1 with problems."""
-    # 1 says that the store has problems, as with grep and diff, so another status says that it cannot be read.
+    # 1 says that the store has problems, as with diff, so another status says that it cannot be read.
     with _exit_on_error("check", status=2):
         found = asyncio.run(check_file(file, most=most))
     for problem in found.problems:

@@ -219,7 +219,7 @@ async def follow(
         yield following
     finally:
         running.cancel()
-        # ``run`` returns errors as a state, so only the cancellation is left here.
+        # ``run`` keeps the error that ends it, so only the cancellation is left here.
         await asyncio.gather(running, return_exceptions=True)
 
 

@@ -28,7 +28,7 @@ _LAST_SECONDS: Final = 5.0
 """How long an upload that failed waits for the parts that are being sent."""
 
 _INLINE_HASH: Final = 32 * 1024
-"""Up to so many bytes are hashed at once. The way to a thread takes longer, which hashes without Python's lock."""
+"""Up to so many bytes are hashed at once. The way to a thread would take longer."""
 
 _running: Final["WeakSet[ContentWriter]"] = WeakSet()
 

@@ -22,7 +22,7 @@ def is_changed(document: DocumentModel) -> bool:
     stored = state.stored_body(document)
     if stored is None or document.rev is None:
         return True
-    # Hooks and saves ask one after the other, so the texts of the stored revision are kept.
+    # The texts of the stored revision are kept, because a document may be asked again and again.
     known = state.written_texts(document, stored)
     if known is None:
         base = codec.base_of(document)

@@ -2,6 +2,11 @@
 
 ``before`` is the stored document as the model wrote it when it was loaded, ``after`` is the model now. Both are JSON
 values, and both may lack members of ``stored``.
+
+* What is equal in ``before`` and ``after`` is taken from ``stored``, in whatever form it is written there.
+* A member that neither of the two has is kept. One that only ``before`` has is removed, one that only ``after`` has is
+  set.
+* A list is merged element by element if the model knows as many elements as are stored. Else it is replaced.
 """
 
 from typing import Any

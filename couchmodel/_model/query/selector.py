@@ -1,4 +1,11 @@
-"""Translation of conditions to Mango selectors (CouchDB's manual, section ``/{db}/_find``)."""
+"""Translation of conditions to Mango selectors (CouchDB's manual, section ``/{db}/_find``).
+
+* An operand is written by the codec, as the values of its field are stored.
+* A comparison does not hold for a document that lacks the field, and neither does its negation. Only ``== None`` holds,
+  since other programs may leave out what is None.
+* The negation of one comparison is the opposite comparison. CouchDB looks for an index for that, and for no ``$not``.
+* A name under which CouchDB would find nothing is refused.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final

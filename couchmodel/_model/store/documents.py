@@ -196,7 +196,7 @@ class StoredDocuments(Generic[M]):
         try:
             await settle_write(self, document, before, sent)
         except ForkError:
-            # The own version, which has the files, was ended. So they are sent again with the next attempt.
+            # The own version, which has the files, has given way, so they are sent again with the next attempt.
             for name, file in files.items():
                 state.set_file(document, name, file)
             raise

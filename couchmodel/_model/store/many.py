@@ -222,7 +222,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         before: list[tuple[M, M]] = []
         try:
             for document in documents:
-                # It was refused because it belongs to another database, so its hooks must not run.
+                # It cannot be saved here, so its hooks must not run.
                 if failed and id(document) in failed:
                     continue
                 copy = None

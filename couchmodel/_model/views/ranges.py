@@ -1,4 +1,11 @@
-"""Ranges of a view's keys: from the arguments of users to CouchDB's parameters."""
+"""Ranges of a view's keys: from the arguments of users to CouchDB's parameters.
+
+* Both ends are part of a range. Read backwards, it begins at the highest key.
+* A tuple that is shorter than the keys stands for all keys that begin with it: from itself up to itself with an object
+  behind it, which sorts after all values in use.
+* The prefix of a text is a range up to the prefix with U+FFFF behind it. It may have a few rows too many, as CouchDB's
+  order ignores case at first, so each row is looked at again.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
