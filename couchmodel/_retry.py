@@ -35,7 +35,8 @@ class Backoff:
         """Return the wait after this many failures in a row, 1 or more."""
         # The exponent is bounded, since a float has no 2**1024.
         seconds = min(self.longest, self.first * 2 ** min(failures - 1, 64))
-        # Any part of the wait, from nothing on: AWS calls it full jitter, and found that it takes the fewest calls.
+        # The wait is any part of its length, from nothing on. AWS calls that full jitter, and found that it takes the
+        # fewest calls.
         return random.uniform(0, seconds) if self.jitter else seconds  # noqa: S311 - a wait need not be secret
 
 

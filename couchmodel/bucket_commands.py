@@ -175,7 +175,7 @@ async def _get(bucket: Bucket[Any], file: GridOut[Any], path: Path, advance: Cal
         part.unlink()
         # The part of an earlier download may be damaged, too, so the next one begins anew.
         raise CorruptGridFile(f"the file {file.id!r} did not arrive as it is stored: get it again")
-    # In one step, so that nobody sees a part of a file under its name.
+    # The file gets its name in one step, so that nobody sees a part of it.
     part.replace(path)
 
 

@@ -32,7 +32,7 @@ try:
 
     from couchmodel.bucket_commands import app as bucket_commands
 except ImportError as error:
-    # Not as an error, whose trace would hide the advice.
+    # The trace of an ImportError would hide the advice.
     raise SystemExit("the command couchmodel needs an extra: pip install 'couchmodel[cli]'") from error
 
 __all__ = ["main"]

@@ -25,11 +25,11 @@ __all__ = [
     "WriteAnswer",
 ]
 
-# Sequence and Mapping, because list and dict are invariant: a list[str] would be no list[JSON] to a type checker.
+# The type has Sequence and Mapping, because list and dict are invariant: a list[str] is no list[JSON] to a checker.
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 """Any JSON value."""
 
-# Any, because with JSON each member would need a cast before it can be used.
+# The members are of Any, because those of JSON would need a cast before they can be used.
 JSONObject: TypeAlias = dict[str, Any]
 """A decoded JSON object with any members, such as a document."""
 

@@ -65,7 +65,7 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
     __verbs__: ClassVar[bool] = True
     """The mark of the class whose methods a field must not hide."""
 
-    # So that the error of `Recipe.deleted()` can say that the method is one of `Recipe.repository()`.
+    # The error of `Recipe.deleted()` says by these names that the method is one of `Recipe.repository()`.
     __repository_names__: ClassVar[frozenset[str]] = frozenset(name for name in dir(Repository) if name[0] != "_")
 
     def __init_subclass__(

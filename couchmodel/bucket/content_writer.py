@@ -143,7 +143,7 @@ class ContentWriter:
             await self._storage.delete_parts(self._file_id, self.upload)
 
     async def _flush(self) -> None:
-        # Known before the first part is sent, so that several parts do not ask for it at once.
+        # The stored parts are looked up before the first one is sent, so that several parts do not ask at once.
         await self._known_parts()
         while len(self._tasks) >= _WINDOW:
             await self._wait_for_oldest()

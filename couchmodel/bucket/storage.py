@@ -292,7 +292,7 @@ class Storage:
         """Create the index of files by name, once for each object. Files are found without it, too, but slowly."""
         if self._is_indexed:
             return
-        # Also if it fails: a bucket without the index works, and need not ask again for each file.
+        # This is set also if the index fails: a bucket works without it, and need not ask again for each file.
         self._is_indexed = True
         try:
             # In a partitioned database, an index over all partitions has to say that it is one.

@@ -220,7 +220,7 @@ class Document(MutableMapping[str, Any]):
                     error.hint = f"a document {self._id!r} exists already: fetch it and change it, or use another id"
                 raise
             self._note_stored(*own)
-            # What was changed since the lost answer is saved now. If nothing was, the answer is made of what is known.
+            # Changes since the lost answer are saved now. Without any, the answer is made of what is known.
             return await self.save() or HTTPResponse(201, EMPTY, {"ok": True, "id": self._id, "rev": own[1]})
         self.note_saved(body, answer["rev"])
         return answer

@@ -76,7 +76,8 @@ class _Merge:
             return theirs
         if base is not UNKNOWN and are_same(base, theirs):
             return mine
-        # Two sides that add 1 to a counter have equal values and two changes. So may members of a dictionary.
+        # Two sides that add 1 to a counter have equal values and two changes. A model or a dictionary may have such a
+        # counter.
         if are_same(mine, theirs) and not _may_count(mine, options):
             return theirs
         if options.merge is not None:

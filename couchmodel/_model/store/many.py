@@ -194,7 +194,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
         together = [each for each in documents if type(each) not in single] if single else documents
         refused: Refused[M] = []
         files = InlineFiles()
-        # Every text is made before the first one is sent, so an error of a document leaves the others unsent as well.
+        # Every text is made before the first one is sent, so an error that is raised leaves all documents unsent.
         sent = await self._bodies_of(together, kinds, refused if on_error == "collect" else None, files)
         progress.add(len(together) - len(sent) - len(files.large))
         try:

@@ -79,7 +79,7 @@ class DocumentWrites(StoredDocuments[M]):
         note_row, progress = note_row or self._note_row, progress or Progress()
         refused: Refused[M] = []
         accepted: list[Accepted[M]] = []
-        # Whatever is left in the iterator when a request fails has got no answer.
+        # The documents that are left in the iterator when a request fails have got no answer.
         unsettled = iter(sent)
         try:
             # The result of each request is recorded before the next one, which may fail.

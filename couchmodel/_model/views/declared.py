@@ -32,7 +32,7 @@ class ViewDeclaration:
         *,
         each: bool,
     ) -> None:
-        # Either both are given or none is.
+        # A view has one of the two: here both are given, or none is.
         if (key is None) == (map is None):
             raise ConfigurationError("a view has a key, as in View(key='rating'), or a map function, View(map=…)")
         if map is not None and (value is not None or each or where is not None):

@@ -90,8 +90,8 @@ def design_documents(model: Any) -> dict[str, JSONObject]:
     """Return the design documents of a model's views, without revisions, by the names behind ``_design/``."""
     found: dict[str, JSONObject] = {}
     for view in _definitions(model).values():
-        # Without autoupdate, CouchDB builds a view when it is asked. The design documents of older versions stay until
-        # they are pruned, and would be built at each write.
+        # CouchDB would else build all views in the background, also those of older versions, which stay until they are
+        # pruned.
         body = found.setdefault(view.design, {"language": "javascript", "autoupdate": False, "views": {}})
         body["views"][view.name] = view.stored
     return found
@@ -186,7 +186,7 @@ def _define_script(model: Any, name: str, view: ViewDeclaration) -> ViewDefiniti
     types = declared_types(model, name)
     is_tuple = bool(types.key_items)
     parts = types.key_items or (types.key,)
-    # What a map function emits has no place in the document. Its type is that of the annotation.
+    # The values that a map function emits have no place in the document. Their types are those of the annotation.
     keys = tuple(ViewField("", Place((), each), each, each) for each in parts)
     value = ViewField("", Place((), types.value), types.value, types.value)
     reduce = None if view.reduce is None else stored["reduce"]

@@ -27,7 +27,7 @@ async def find_sequence(repository: Repository[Any], since: str) -> str:
 
     Raises BadRequestError if ``since`` is none, NotFoundError if the database is missing.
     """
-    # A feed fails at its first row, when a status was sent. This request fails before.
+    # A feed fails at its first row, after a status was sent. This request fails before that.
     answer = await repository.session.get((*repository.path, "_changes"), {"since": since, "limit": "1"})
     return str(answer["last_seq"]) if since == "now" else since
 

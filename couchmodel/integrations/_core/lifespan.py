@@ -18,7 +18,7 @@ async def connected(
     async with connect(url, **options) as couch:
         await couch.apply(*models)
         if freeze:
-            # What is garbage by now would stay for ever.
+            # Garbage that exists by now would stay for ever.
             gc.collect()
             gc.freeze()
         try:

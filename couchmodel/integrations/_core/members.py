@@ -67,8 +67,8 @@ def read_create(model: type[M], value: Any, shown: Mapping[str, Any] | None = No
     ]
     document: M | None = None
     try:
-        # As JSON and not as Python, because JSON has dates, bytes and UUIDs as texts. It was parsed to be checked by
-        # name.
+        # The input is validated as JSON, which has dates, bytes and UUIDs as texts. It was parsed only to look at its
+        # names.
         document = model.model_validate_json(to_json(value, inf_nan_mode="constants"))
     except ValidationError as error:
         # A member that is refused by its name is mostly refused by its value, too, and is told once.
@@ -165,7 +165,7 @@ def _check(model: type[CouchModel], value: Any, purpose: Purpose) -> Iterator[di
     for name in value:
         if name.startswith("_"):
             yield _error((name,), "extra_forbidden", "Members that begin with an underscore are CouchDB's own", None)
-    # Those with an underscore were told above.
+    # Members that begin with an underscore were refused above.
     public = {name: member for name, member in value.items() if not name.startswith("_")}
     yield from _check_members(model, public, purpose, ())
 

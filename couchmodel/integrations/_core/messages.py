@@ -70,7 +70,7 @@ async def read_json_body(call: Call, *media_types: str) -> bytes:
     pieces, size = [], 0
     async for piece in call.stream():
         size += len(piece)
-        # Counted as it arrives, since a body may be announced shorter than it is, or not at all.
+        # The bytes are counted as they arrive, since a body may be announced shorter than it is, or not at all.
         if size > MAX_BODY_BYTES:
             raise ProblemError(413, f"A body may have at most {MAX_BODY_BYTES:,} bytes.")
         pieces.append(piece)

@@ -98,7 +98,7 @@ class Resource(Generic[M]):
     async def create(self, call: Call, repository: Repository[M], document: M) -> Answer:
         """Store a new document."""
         state.set_repository(document, repository)
-        # Not by the repository, which would go past a ``save`` of the class.
+        # The repository would go past a ``save`` of the class.
         await document.save()
         url = f"{call.url()}/{quote(document.id, safe='')}"
         return self._shown(201, document, url, {"location": url})
@@ -243,7 +243,7 @@ class Resource(Generic[M]):
         """Return the problem of a write that names another revision, with the document if clients may read it."""
         problem = stale_problem(document, url)
         if not self.shows_current:
-            # Who may write a document may not always read it.
+            # A client that may write a document may not always read it.
             del problem.members["current"]
         return problem
 
@@ -274,7 +274,7 @@ class Resource(Generic[M]):
                 if field_of_input(self.model, name) in hidden and name in shown and value == shown[name]
             }
             given = {name: value for name, value in given.items() if name not in own}
-            # What is left is another revision than the stored one, so the client has read an older document.
+            # The revision is not the stored one, so the client has read an older document.
             if isinstance(given.get("rev"), str):
                 raise self._stale(document, url)
             if takes_ids(self.model):

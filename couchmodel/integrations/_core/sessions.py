@@ -44,7 +44,7 @@ class _UserTransport:
         return f"<a user of {self._transport!r}>"
 
     async def send(self, request: Request) -> Response:
-        # Those of the user come last, so that no request is sent as somebody else.
+        # The headers of the user come last, so that no request is sent as somebody else.
         request.headers = {**request.headers, **self._headers}
         response = await self._transport.send(request)
         renewed = response.headers.get("set-cookie", "")

@@ -27,7 +27,7 @@ class _CreateSchema:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         face = handler.generate_schema(face_of(self._model, "create"))
-        # The face is there for its schema only. ``_read`` does not ask its validator, but the model.
+        # The face gives its schema only. ``_read`` asks the model, and not the validator of the face.
         return core_schema.no_info_wrap_validator_function(self._read, face)
 
     def _read(self, value: Any, handler: Any) -> CouchModel:

@@ -102,7 +102,7 @@ class _Routes:
             "openapi_extra": openapi.describe(operation, self._resource),
         }
         if operation.name not in self._answers:
-            # Else the schema would say that every answer is JSON.
+            # The schema would else say that every answer is JSON.
             described["response_class"] = Response
         self._router.add_api_route(operation.path, endpoint, methods=[operation.method], **described)
         if operation.method == "GET" and operation.name != "changes":

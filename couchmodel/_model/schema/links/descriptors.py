@@ -36,7 +36,7 @@ class LinkField:
             raise AttributeError(f"{model.__name__} has no value of {self.name!r}") from None
         # A list may have been appended to since the last access, with ids or documents.
         value = self.accept(document, value)
-        # So that the same object is returned the next time, with the document that it has loaded.
+        # The same link is returned the next time, with the document that it has loaded by then.
         vars(document)[self.name] = value
         repository = state.repository(document)
         for link in value if self.is_list else (value,):

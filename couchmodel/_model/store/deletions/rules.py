@@ -59,7 +59,7 @@ async def delete_linked(repository: Repository, model: type[DocumentModel], id: 
     # The deletions come back here through the repository, or through a ``delete`` of the class.
     token = _settled.set(_settled.get() | doomed.keys())
     try:
-        # What was found last is deleted first, so each document goes after those that link to it. The first one is
+        # The document that was found last is deleted first, so each goes after those that link to it. The first one is
         # deleted by the caller.
         for each in waiting[:0:-1]:
             document = await each.repository.get_or_none(each.id)

@@ -88,7 +88,8 @@ class ChangeFeed(AsyncIterator[Change[M]]):
         """
         try:
             async for event in self._feed:
-                # The feed of a model without a type has no selector, so design documents are in it.
+                # A model without a type takes every document for its own, so the selector of its feed lets design
+                # documents through.
                 if event.id.startswith("_design/"):
                     continue
                 try:

@@ -109,7 +109,7 @@ async def _installed_guards(database: Database) -> dict[str, Any]:
     """Return the design documents whose ids are those of guards."""
     params = {
         "start_key": json.dumps(DESIGN_PREFIX),
-        # CouchDB's manual ends a range of a prefix with this character, which is behind all letters.
+        # CouchDB's manual ends the range of a prefix with this character, which sorts behind all letters.
         "end_key": json.dumps(f"{DESIGN_PREFIX}\ufff0"),
         "include_docs": "true",
     }
