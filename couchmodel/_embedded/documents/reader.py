@@ -37,6 +37,7 @@ __all__ = [
     "read_tree",
     "require_living",
     "stored_revision",
+    "winner_json",
 ]
 
 
@@ -172,6 +173,13 @@ def open_revisions(
         found = winning if str(rev) == winning.rev else stored_revision(connection, number, rev)
         opened.append(_open(connection, database_id, id, found, tree, options, {}) if found else rev)
     return opened
+
+
+def winner_json(id: str, rev: str, attachments: bytes | None, body: bytes) -> bytes:
+    """Return a living document as JSON, given the columns of its row. It is for reads of many documents."""
+    if attachments is None and body != b"{}":
+        return b'{"_id":%b,"_rev":%b,%b' % (to_json(id), to_json(rev), body[1:])
+    return document_json(id, StoredRevision(rev, 0, attachments, body))
 
 
 def document_json(id: str, found: StoredRevision, *more: bytes) -> bytes:

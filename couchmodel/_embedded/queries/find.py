@@ -1,17 +1,13 @@
 """``_find``: the documents that a selector matches, in the order of an index or of their ids, a batch at a time.
 
 A plan only narrows the search: each row in its range is read, and the selector decides. If the keys of an index cover
-the query, only the index is read. Otherwise the documents are read too, as they are by then.
+the query, only the index is read. Otherwise the documents are read too, as they are by then. If the range proves that
+they match, they are neither parsed nor judged.
 """
 
-import base64
-import binascii
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
-
-from pydantic_core import to_json
+from dataclasses import dataclass, replace
+from typing import Any
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import Budget, require_thread
@@ -20,130 +16,20 @@ from couchmodel._embedded.documents.reader import (
     ReadOptions,
     StoredRevision,
     document_json,
-    find_winner,
     open_winner,
+    winner_json,
 )
 from couchmodel._embedded.json.values import decode_stored, free
-from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.options import invalid_bookmark_error
 from couchmodel._embedded.mango.paths import parse_path
-from couchmodel._embedded.mango.planner import Plan
-from couchmodel._embedded.mango.selector import Selector
-from couchmodel._embedded.storage.database_row import check_database, read_row
+from couchmodel._embedded.queries.search import FindBatch, Position, Search, pack_bookmark
+from couchmodel._embedded.storage.database_row import read_row
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.designs import View
-from couchmodel._embedded.views.reader import HIGHEST_ID, Place, Row, Span, check_index, read_rows
+from couchmodel._embedded.views.reader import HIGHEST_ID, Place, Span, check_index, read_documents, read_rows
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["FindBatch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "read_batch", "unpack_bookmark"]
-
-
-class Position(NamedTuple):
-    """The last row of a page: its key in the index as JSON, None without an index, and the id of its document."""
-
-    key: bytes | None
-    id: str
-
-
-@dataclass(slots=True, frozen=True)
-class Source:
-    """The view of an index. The number is None if the index is not built yet, and then it has no rows."""
-
-    number: int | None
-    view: View
-
-
-@dataclass(slots=True, frozen=True)
-class Search:
-    """A planned query of all documents, or of those of a ``partition``."""
-
-    database_id: int
-    selector: Selector
-    plan: Plan
-    source: Source | None
-    """The index to read; None to read the documents in the order of their ids."""
-    partition: str
-    projection: Projection
-    limit: int
-    skip: int
-    after: Position | None
-    conflicts: bool
-    reads_copies: bool
-    """True if the query asks for several copies of each document (``r`` above 1), which changes the counts."""
-    covered: bool
-    """True if the keys of the index have all members that the query needs."""
-    selector_covered: bool
-    """True if they have those that the selector tests, and the documents are returned as they are stored."""
-    wants_statistics: bool
-    """True to count as CouchDB does, which reads on to the first match after the last document that it returns."""
-    members: frozenset[str] | None
-    """The members of a document that the selector and the fields name; None if they may be any."""
-    seconds: float
-    """The time in which the search has to find its next document."""
-
-
-@dataclass(slots=True)
-class Statistics:
-    """The numbers of rows and documents that a search has examined.
-
-    They are CouchDB's: a shard sends its counts with each row, and the coordinator drops the rows of design documents
-    together with their counts (``mango_cursor_view.erl``).
-    """
-
-    keys: int = 0
-    documents: int = 0
-    returned: int = 0
-    kept: tuple[int, int] = (0, 0)
-
-    def count(self, entry: "_Entry") -> None:
-        """Count an examined row of the range."""
-        self.keys += 1
-        self.documents += entry.is_read
-
-    def checkpoint(self) -> None:
-        """Keep the counts so far, as with a row that a shard sends."""
-        self.kept = self.keys, self.documents
-
-    def roll_back(self) -> None:
-        """Go back to the counts of the last call of ``checkpoint``."""
-        self.keys, self.documents = self.kept
-
-
-@dataclass(slots=True)
-class FindBatch:
-    """Some documents as JSON. ``rest`` is the search for the documents that follow, None at the end.
-
-    ``size`` is in bytes of ``rows``; ``parsed`` is the bytes of JSON that were parsed for them.
-    """
-
-    rows: list[bytes] = field(default_factory=list)
-    statistics: Statistics = field(default_factory=Statistics)
-    last: Position | None = None
-    rest: Search | None = None
-    size: int = 0
-    parsed: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_full(self) -> bool:
-        """True if the batch has its number of rows or bytes, or has used up its time."""
-        return (
-            self.size > limits.BATCH_BYTES
-            or len(self.rows) >= limits.BATCH_ROWS
-            or self.statistics.keys >= limits.BATCH_EXAMINED
-            or self.seconds > limits.TURN_SECONDS
-        )
-
-    @property
-    def seconds(self) -> float:
-        """The seconds since the batch was begun."""
-        return time.monotonic() - self.started
-
-    def add(self, row: bytes) -> None:
-        """Add a document as JSON."""
-        self.rows.append(row)
-        self.size += len(row)
-        self.statistics.returned += 1
+__all__ = ["read_batch"]
 
 
 def read_batch(connection: Connection, search: Search) -> FindBatch:
@@ -153,22 +39,79 @@ def read_batch(connection: Connection, search: Search) -> FindBatch:
         NotFoundError: the database was dropped.
         ServerError: the query takes too long.
     """
-    check_database(connection, search.database_id)
-    batch = FindBatch()
-    rest = _fill_batch(connection, batch, search, Budget(search.seconds))
+    update_seq, *_ = read_row(connection, search.database_id, "update_seq")
+    batch, budget = FindBatch(), Budget(search.seconds)
+    is_current = _is_current(connection, search, update_seq)
+    if search.proof is not None and is_current:
+        rest = _fill_proven(connection, batch, search, search.proof.excluded, budget)
+    else:
+        rest = _fill_batch(connection, batch, search, budget, is_current=is_current)
     # The time limit is for the next document: an answer of many documents may take longer.
     seconds = limits.QUERY_SECONDS if batch.rows else search.seconds - batch.seconds
     batch.rest = rest and replace(rest, seconds=seconds)
     return batch
 
 
-def _fill_batch(connection: Connection, batch: FindBatch, search: Search, budget: Budget) -> Search | None:
+def _is_current(connection: Connection, search: Search, update_seq: int) -> bool:
+    """Return True if the rows of a search are those of the documents as they are now."""
+    source = search.source
+    if source is None or source.number is None:
+        return source is None
+    index_seq, _ = check_index(connection, search.database_id, source.number)
+    # The keys of a document that was changed since are older than the document, which is what has to match.
+    return index_seq == update_seq
+
+
+def _fill_proven(
+    connection: Connection, batch: FindBatch, search: Search, excluded: frozenset[str], budget: Budget
+) -> Search | None:
+    """Put documents into a batch whose rows are all of documents that match. Return the rest, or None at its end.
+
+    It does what :func:`_fill_batch` does, in a fraction of the time for each row.
+    """
+    skip, limit, rows, last, rest = search.skip, search.limit, batch.rows, None, None
+    size = examined = kept = 0
+    for key, id, rev, deleted, attachments, body in _rows(connection, search) if limit else ():
+        examined += 1
+        if deleted != 0 or id in excluded:
+            continue
+        if id.startswith("_design/"):
+            examined = kept
+            continue
+        kept, last = examined, (key, id)
+        if skip:
+            skip -= 1
+        else:
+            row = winner_json(id, rev, attachments, body)
+            rows.append(row)
+            size += len(row)
+            limit -= 1
+            if limit == 0:
+                break
+        is_long = size > limits.BATCH_BYTES or len(rows) >= limits.BATCH_ROWS
+        if is_long or examined % limits.ROWS_PER_LOOK == 0:
+            budget.pause()
+            batch.size, batch.statistics.keys = size, examined
+            if batch.is_full:
+                rest = replace(search, skip=skip, limit=limit, after=Position(key, id))
+                break
+    batch.size, batch.last = size, last and Position(*last)
+    batch.statistics.keys = batch.statistics.documents = examined
+    batch.statistics.returned = len(rows)
+    return rest
+
+
+def _fill_batch(
+    connection: Connection, batch: FindBatch, search: Search, budget: Budget, *, is_current: bool
+) -> Search | None:
     """Put documents into a batch. Return the rest of the search, or None at its end."""
     skip, limit = search.skip, search.limit
-    for entry in _entries(connection, search, batch):
+    for entry in _entries(connection, search, batch, is_current=is_current):
         budget.pause()
         matches = entry.document is not None and search.selector.matches(entry.document, budget)
-        batch.statistics.count(entry)
+        batch.statistics.count(is_read=entry.is_read)
+        if batch.statistics.keys == limits.INLINE_EXAMINED:
+            require_thread()
         if matches or search.reads_copies:
             # Design documents are among the rows, since they may match, but no query returns one.
             if entry.is_design:
@@ -225,12 +168,17 @@ class _Entry:
         return document_json(self.position.id, self.found) if self.found else encode(document)
 
 
-def _entries(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
+def _entries(connection: Connection, search: Search, batch: FindBatch, *, is_current: bool) -> Iterator[_Entry]:
     """Yield the rows in the plan's range, after the page before. A large document is freed after its row."""
     if search.limit == 0 and not search.wants_statistics:
         return
-    read = _entries_by_id if search.source is None else _entries_by_index
-    for entry in read(connection, search, batch):
+    can_judge = search.selector_covered and is_current
+    found = (
+        _covered_entries(connection, search)
+        if search.covered
+        else _read_entries(connection, search, batch, can_judge=can_judge)
+    )
+    for entry in found:
         try:
             yield entry
         finally:
@@ -238,17 +186,48 @@ def _entries(connection: Connection, search: Search, batch: FindBatch) -> Iterat
                 free(entry.document)
 
 
-def _entries_by_id(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
-    """Yield the living documents in the plan's range of ids, after the page before."""
+def _read_entries(connection: Connection, search: Search, batch: FindBatch, *, can_judge: bool) -> Iterator[_Entry]:
+    """Yield the rows with their documents. ``can_judge`` says that the keys tell whether a document matches."""
+    columns = [parse_path(column) for column in search.plan.index.columns]
+    for key, id, *content in _rows(connection, search):
+        position, found = Position(key, id), StoredRevision(*content)
+        if can_judge and found.deleted == 0:
+            # Parsing the document would take longer than reading it.
+            yield _Entry(position, _document_from_row(columns, key, id), found, is_read=True)
+        else:
+            yield _read_entry(connection, search, position, found, batch)
+
+
+def _covered_entries(connection: Connection, search: Search) -> Iterator[_Entry]:
+    """Yield the rows with what their keys hold of the documents, which are not read."""
+    columns = [parse_path(column) for column in search.plan.index.columns]
+    for key, id, *_ in _rows(connection, search, with_documents=False):
+        yield _Entry(Position(key, id), _document_from_row(columns, key, id))
+
+
+def _rows(connection: Connection, search: Search, *, with_documents: bool = True) -> Iterator[tuple[Any, ...]]:
+    """Return the rows in the plan's range, after the page before: each key, id, and columns of a StoredRevision."""
+    source = search.source
+    if source is None:
+        return _id_rows(connection, search)
+    if source.number is None:
+        return iter(())
+    view = source.view
+    span, after = _key_span(search, view), _resume_place(search, view)
+    if with_documents:
+        return read_documents(connection, search.database_id, source.number, view.place, span, after=after)
+    return ((row.emitted, row.id) for row in read_rows(connection, source.number, view.place, span, after=after))
+
+
+def _id_rows(connection: Connection, search: Search) -> Iterator[tuple[Any, ...]]:
+    """Return the living documents in the plan's range of ids, with None for a key."""
     condition, values = _id_condition(search)
     order = "DESC" if search.plan.descending else "ASC"
-    rows = connection.execute(
-        "SELECT id, rev, deleted, attachments, body FROM document WHERE database = ? AND NOT deleted"
+    return connection.execute(
+        "SELECT NULL, id, rev, deleted, attachments, body FROM document WHERE database = ? AND NOT deleted"
         f"{condition} ORDER BY id {order}",
         (search.database_id, *values),
     )
-    for id, *found in rows:
-        yield _read_entry(connection, search, Position(None, id), StoredRevision(*found), batch)
 
 
 def _id_condition(search: Search) -> tuple[str, list[str]]:
@@ -271,29 +250,6 @@ def _id_bounds(search: Search) -> Iterator[tuple[str, Any]]:
         yield "<" if search.plan.descending else ">", search.after.id
 
 
-def _entries_by_index(connection: Connection, search: Search, batch: FindBatch) -> Iterator[_Entry]:
-    """Yield the rows in the plan's range of the index, after the page before."""
-    source = search.source
-    if source is None or source.number is None:
-        return
-    index_seq, _ = check_index(connection, search.database_id, source.number)
-    # The keys of a document that was changed since are older than the document, which is what has to match.
-    can_judge = search.selector_covered and index_seq == read_row(connection, search.database_id, "update_seq")[0]
-    columns = [parse_path(column) for column in search.plan.index.columns]
-    after = _resume_place(search, source.view)
-    for row in read_rows(connection, source.number, source.view.place, _key_span(search, source.view), after=after):
-        position = Position(row.emitted, row.id)
-        if search.covered:
-            yield _Entry(position, _document_from_row(columns, row))
-            continue
-        found = find_winner(connection, search.database_id, row.id)
-        if can_judge and found is not None and not found.deleted:
-            # Parsing the document would take longer than reading it.
-            yield _Entry(position, _document_from_row(columns, row), found, is_read=True)
-        else:
-            yield _read_entry(connection, search, position, found, batch)
-
-
 def _key_span(search: Search, view: View) -> Span:
     low, high = search.plan.key_bounds(view.order)
     start, end = (view.prefix + low, ""), (view.prefix + high, HIGHEST_ID)
@@ -314,9 +270,9 @@ def _resume_place(search: Search, view: View) -> Place | None:
 
 
 def _read_entry(
-    connection: Connection, search: Search, position: Position, found: StoredRevision | None, batch: FindBatch
+    connection: Connection, search: Search, position: Position, found: StoredRevision, batch: FindBatch
 ) -> _Entry:
-    if found is None or found.deleted:
+    if found.deleted != 0:  # None of a document that was purged
         return _Entry(position, None)
     if search.conflicts:
         opened = open_winner(connection, search.database_id, position.id, ReadOptions(conflicts=True))
@@ -338,10 +294,10 @@ def _parse_document(text: bytes, batch: FindBatch, members: frozenset[str] | Non
     return decode_stored(text, members)
 
 
-def _document_from_row(columns: list[tuple[str, ...]], row: Row) -> dict[str, Any]:
+def _document_from_row(columns: list[tuple[str, ...]], key: bytes, id: str) -> dict[str, Any]:
     """Rebuild members of a document from the keys of an index row."""
-    document: dict[str, Any] = {"_id": row.id}
-    for path, value in zip(columns, decode(row.emitted), strict=True):
+    document: dict[str, Any] = {"_id": id}
+    for path, value in zip(columns, decode(key), strict=True):
         _put_member(document, path, value)
     return document
 
@@ -353,26 +309,3 @@ def _put_member(document: dict[str, Any], path: tuple[str, ...], value: object) 
         inner = inner.setdefault(name, {}) if isinstance(inner, dict) else None
     if isinstance(inner, dict):  # otherwise another column holds a parent of the member, and so the member
         inner[last] = value
-
-
-# --- bookmarks
-
-
-def pack_bookmark(position: Position) -> str:
-    """Encode a position as a bookmark."""
-    text = b"[%b,%b]" % (position.key or b"null", to_json(position.id))
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-def unpack_bookmark(text: str) -> Position | None:
-    """Decode a bookmark; None stands for the beginning. Raises BadRequestError."""
-    if text in ("", "nil"):
-        return None
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        key, id = decode(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValueError, TypeError, binascii.Error):
-        raise invalid_bookmark_error(text) from None
-    if not isinstance(id, str) or not isinstance(key, list | None):
-        raise invalid_bookmark_error(text)
-    return Position(None if key is None else encode(key), id)

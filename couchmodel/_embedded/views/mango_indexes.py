@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -44,11 +45,16 @@ class Definition(NamedTuple):
     partitioned: bool | None
 
 
-class Catalogue(NamedTuple):
-    """The design documents with indexes of a database by id, and the indexes in the order of ``GET /{db}/_index``."""
+@dataclass(slots=True, frozen=True, eq=False)
+class Catalogue:
+    """The design documents with indexes of a database by id, and the indexes in the order of ``GET /{db}/_index``.
+
+    ``queries`` keeps the plans that were made with it.
+    """
 
     designs: dict[str, Design]
     indexes: list[Index]
+    queries: dict[Any, Any] = field(default_factory=dict)
 
 
 def read_catalogue(connection: Connection, database: Database) -> Catalogue:

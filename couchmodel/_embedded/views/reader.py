@@ -1,7 +1,7 @@
 """Read and count the rows of indexes."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.counts import Position, count_between
@@ -18,6 +18,7 @@ __all__ = [
     "check_index",
     "count_rows",
     "has_strings",
+    "read_documents",
     "read_figures",
     "read_rows",
     "rows_size",
@@ -118,6 +119,24 @@ def read_rows(
     return (Row(*row) for row in rows)
 
 
+def read_documents(
+    connection: Connection, database_id: int, index: int, view: int, span: Span, *, after: Place | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Return an iterator over the rows of a span of a Mango index, each with its document as it is now.
+
+    A row has the key as JSON and the id, and the columns of a ``StoredRevision``, which are None if there is no
+    document. A Mango index has one row for a document, so their positions are in no order.
+    """
+    condition, values = _condition(span, after)
+    order = "DESC" if span.descending else "ASC"
+    return connection.execute(
+        "SELECT emitted, view_row.id, rev, deleted, attachments, body"
+        " FROM view_row LEFT JOIN document ON database = ? AND document.id = view_row.id"
+        f" WHERE view_index = ? AND view = ?{condition} ORDER BY key {order}, view_row.id {order}",
+        (database_id, index, view, *values),
+    )
+
+
 def count_rows(connection: Connection, index: int, view: int, span: Span) -> int:
     """Return the number of rows in a span."""
     if span.descending:
@@ -178,13 +197,13 @@ def _condition(span: Span, after: Place | None) -> tuple[str, list[object]]:
     start = span.start if after is None else after[:2]
     if start is not None:
         # A row value, which SQLite finds in the primary key by one search.
-        conditions.append(f" AND (key, id) {low} (?, ?)")
+        conditions.append(f" AND (key, view_row.id) {low} (?, ?)")
         values += start
     if after is not None:
         # Positions ascend in both directions, so they are no part of the comparison above.
-        conditions.append(" AND NOT (key = ? AND id = ? AND position <= ?)")
+        conditions.append(" AND NOT (key = ? AND view_row.id = ? AND position <= ?)")
         values += after
     if span.end is not None:
-        conditions.append(f" AND (key, id) {high}{'=' if span.includes_end else ''} (?, ?)")
+        conditions.append(f" AND (key, view_row.id) {high}{'=' if span.includes_end else ''} (?, ?)")
         values += span.end
     return "".join(conditions), values

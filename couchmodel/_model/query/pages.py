@@ -8,19 +8,21 @@ the key of the last row and the advice to skip one, which loses a row where that
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from couchmodel._model.query.indexes import ChosenIndex, advise_index, choose_index
+from couchmodel._model.query.readers import member_at
 from couchmodel._model.query.selector import all_of
-from couchmodel._model.schema.expressions.places import Ordering
+from couchmodel._model.schema.expressions.places import Ordering, split_path
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
-__all__ = ["Page", "continue_after", "page_order", "read_token", "write_token"]
+__all__ = ["Page", "PageRequest", "continue_after", "page_order", "read_token", "write_token"]
 
 T = TypeVar("T")
 
@@ -35,6 +37,31 @@ class Page(BaseModel, Generic[T]):
 
     items: list[T]
     next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What is asked for a page.
+
+    ``body`` is that of ``_find``, without its limit. ``key`` is what a token belongs to, and ``order`` that of the
+    rows.
+    """
+
+    body: JSONObject
+    key: list[Any]
+    order: Sequence[Ordering]
+    size: int
+
+    def cut(self, rows: list[bytes]) -> tuple[list[bytes], str | None]:
+        """Return the rows of the page, and the token of the next one.
+
+        One row more than the page has was asked for, to know whether there is a next page.
+        """
+        if len(rows) <= self.size:
+            return rows, None
+        last = decode(rows[self.size - 1])
+        position = [member_at(last, split_path(each.path)) for each in self.order]
+        return rows[: self.size], write_token(self.key, position)
 
 
 def page_order(

@@ -14,14 +14,14 @@ from couchmodel._model.query.aggregates import Average, Largest, Smallest, Sum
 from couchmodel._model.query.id_bounds import separate_id_bounds
 from couchmodel._model.query.indexes import ChosenIndex, choose_index, indexable_paths, warn_of_scan
 from couchmodel._model.query.ordering import read_order
-from couchmodel._model.query.pages import Page
+from couchmodel._model.query.pages import Page, PageRequest
 from couchmodel._model.query.prefetch import fetch_links, prefetch, require_links
-from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader, member_at
+from couchmodel._model.query.readers import ProjectionReader, RowReader, ValuesReader
 from couchmodel._model.query.selector import all_of, build_selector
 from couchmodel._model.query.source import DocumentSource
 from couchmodel._model.schema.expressions.conditions import Comparison, Condition, require_condition
 from couchmodel._model.schema.expressions.field_expressions import FieldExpression
-from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, place_of, split_path
+from couchmodel._model.schema.expressions.places import Assignment, Ordering, Place, place_of
 from couchmodel._model.schema.links.link import LinkExpression
 from couchmodel._wire.messages import decode, encode
 from couchmodel.errors import DocumentError, MultipleFoundError, NotFoundError, QueryError
@@ -227,11 +227,17 @@ class Query(Generic[T]):
         query, else that of the ids. Every page costs the same. Raises QueryError if ``after`` is no token of this
         query, and if the query has a limit or skips results.
         """
+        rows, token = await self.page_rows(self.page_request(size, after))
+        items = self._read_all(rows)
+        await fetch_links(items, self.source.model, self.links, self.source)
+        return Page(items=items, next=token)
+
+    def page_request(self, size: int, after: str | None = None) -> PageRequest:
+        """Return what is asked for a page: see :meth:`page`."""
         if not isinstance(size, int) or size < 1:
             raise QueryError(f"a page has 1 result or more, not {size!r}")
         if self.max_count is not None or self.skip_count:
             raise QueryError("a query with a limit or a skip has no pages: the size of a page is its limit")
-        self.errors.clear()
         selector = self.selector()
         order, chosen = pages.page_order(self.source.model, selector, self.orderings)
         # CouchDB sorts the rows of one key by their ids anyway, and an index has no column for them.
@@ -246,16 +252,13 @@ class Query(Generic[T]):
         # The position of the last row needs the members that the order is made of.
         if "fields" in body:
             body["fields"] = list(dict.fromkeys([*body["fields"], *(each.path for each in order)]))
-        rows = [row async for batch in self._rows(body, size + 1) for row in batch]
-        token = None
-        if len(rows) > size:
-            # One row more than the page has was asked for, to know whether there is a next page.
-            rows.pop()
-            last = decode(rows[-1])
-            token = pages.write_token(key, [member_at(last, split_path(each.path)) for each in order])
-        items = self._read_all(rows)
-        await fetch_links(items, self.source.model, self.links, self.source)
-        return Page(items=items, next=token)
+        return PageRequest(body, key, order, size)
+
+    async def page_rows(self, request: PageRequest) -> tuple[list[bytes], str | None]:
+        """Return the results of a page as JSON texts, and the token of the next page."""
+        self.errors.clear()
+        rows = [row async for batch in self._rows(request.body, request.size + 1) for row in batch]
+        return request.cut(rows)
 
     async def explain(self) -> Explanation:
         """Return how CouchDB answers the query. Nothing is read."""

@@ -1,6 +1,7 @@
 """The operations on the documents of a model, as answers to requests."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
@@ -8,9 +9,13 @@ from pydantic import BaseModel, ValidationError
 
 from couchmodel._model.codec import codec
 from couchmodel._model.model import CouchModel
+from couchmodel._model.query.pages import PageRequest
 from couchmodel._model.query.patches import assign_patch, field_of_input
+from couchmodel._model.query.query import Query
 from couchmodel._model.schema import state
 from couchmodel._model.schema.attachments import attachment_fields
+from couchmodel._model.schema.expressions.conditions import Condition
+from couchmodel._model.schema.expressions.places import Ordering
 from couchmodel._model.store.repository import Repository
 from couchmodel.errors import ConflictError, DocumentError, NotFoundError
 from couchmodel.integrations._core.conditions import check_if_match, entity_tag, is_unchanged, require_if_match
@@ -21,6 +26,7 @@ from couchmodel.integrations._core.members import hidden_fields, read_create, ta
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
 from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid, is_of_other_type
 from couchmodel.integrations._core.shown import show, show_json
+from couchmodel.integrations._core.shown_rows import ShownRows
 from couchmodel.integrations._core.uploads import attachment_at, download, upload
 
 __all__ = ["Resource", "check_found", "find_document"]
@@ -83,6 +89,11 @@ def stale_problem(document: CouchModel, url: str | None) -> ProblemError:
     return ProblemError(412, f"{document.id!r} was changed.", headers=headers, current=show(document, url))
 
 
+_KEPT_QUERIES: Final = 256
+_KEPT_QUERY_CHARACTERS: Final = 1000
+"""The number and the size of the queries of lists that are kept, since clients ask the same again and again."""
+
+
 class Resource(Generic[M]):
     """The documents of one model in a web API."""
 
@@ -94,6 +105,8 @@ class Resource(Generic[M]):
         self.options = options
         self.if_match_required = if_match_required
         self.shows_current = shows_current
+        self._rows = ShownRows(model)
+        self._pages: dict[Any, tuple[tuple[Condition, ...], tuple[Ordering, ...], PageRequest]] = {}
 
     async def create(self, call: Call, repository: Repository[M], document: M) -> Answer:
         """Store a new document."""
@@ -126,13 +139,26 @@ class Resource(Generic[M]):
 
     async def list(self, call: Call, repository: Repository[M]) -> Answer:
         """Return a page of documents."""
-        query, size, after = self.options.apply(repository.find(), call.query)
-        page = await query.page(size, after)
-        url = call.url()
+        query, request = self._page_of(repository, call)
+        rows, token = await query.page_rows(request)
         # The documents are JSON texts already, so the page is put together of them.
-        items = b",".join(show_json(each, f"{url}/{quote(each.id, safe='')}") for each in page.items)
-        token = b"null" if page.next is None else b'"%b"' % page.next.encode()
-        return Answer(200, b'{"items":[%b],"next":%b}' % (items, token), media_type=JSON_TYPE)
+        items = b",".join(self._rows.texts(repository, rows, call.url()))
+        following = b"null" if token is None else b'"%b"' % token.encode()
+        return Answer(200, b'{"items":[%b],"next":%b}' % (items, following), media_type=JSON_TYPE)
+
+    def _page_of(self, repository: Repository[M], call: Call) -> tuple[Query[M], PageRequest]:
+        """Return the query of a list, and what is asked for its page. Raises ProblemError for unfit parameters."""
+        key = repository.model, tuple(call.query)
+        known = self._pages.get(key)
+        if known is None:
+            query, size, after = self.options.apply(repository.find(), call.query)
+            known = query.conditions, query.orderings, query.page_request(size, after)
+            if sum(len(name) + len(value) for name, value in call.query) <= _KEPT_QUERY_CHARACTERS:
+                if len(self._pages) >= _KEPT_QUERIES:
+                    self._pages.clear()
+                self._pages[key] = known
+        conditions, orderings, request = known
+        return replace(repository.find(), conditions=conditions, orderings=orderings), request
 
     async def replace(self, call: Call, repository: Repository[M], id: str, given: Any) -> Answer:
         """Store a document with all the values of the request, in place of the one that is stored.

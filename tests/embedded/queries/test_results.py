@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.queries import find
+from couchmodel._embedded.queries.search import FindBatch
 from couchmodel._wire.messages import Response
 from couchmodel.errors import ServerError
 from tests.embedded.conftest import Client
@@ -170,7 +170,7 @@ async def test_a_query_that_goes_on_for_too_long_is_ended(
 async def test_a_query_may_take_long_as_long_as_it_finds_something(
     client: Client, numbers: str, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
-    monkeypatch.setattr(find.FindBatch, "seconds", 30.0)
+    monkeypatch.setattr(FindBatch, "seconds", 30.0)
     answer = await client.ask("POST", f"{numbers}/_find", {"selector": {"n": {"$gte": least}}, "limit": 100})
     assert len((await streamed(answer))[1].get("docs", ())) == COUNT - least
     assert (answer.status == 500) == (least == COUNT)

@@ -3,35 +3,29 @@
 import time
 from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.parse import parse_query
 from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.mango import explain as explaining
 from couchmodel._embedded.mango import planner
 from couchmodel._embedded.mango.explain import is_covered
-from couchmodel._embedded.mango.options import Options, parse_options
-from couchmodel._embedded.mango.planner import Plan, Survey
+from couchmodel._embedded.mango.planner import Plan
 from couchmodel._embedded.queries import find as finding
-from couchmodel._embedded.queries.find import (
-    FindBatch,
-    Position,
-    Search,
-    Source,
-    Statistics,
-    pack_bookmark,
-    unpack_bookmark,
-)
+from couchmodel._embedded.queries.answers import known_answers, read_version
+from couchmodel._embedded.queries.planned import PlannedQuery, parse_query_options, plan_query, survey_indexes
+from couchmodel._embedded.queries.search import FindBatch, Position, Search, Source, Statistics, pack_bookmark
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
 from couchmodel._embedded.server.responses import JSON_HEADERS
 from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.storage.readers import Reader
+from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel._embedded.views import builder as indexing
-from couchmodel._embedded.views.changes import read_state
+from couchmodel._embedded.views.changes import IndexState, read_state
+from couchmodel._embedded.views.designs import Design
 from couchmodel._embedded.views.mango_indexes import Catalogue, describe_index, read_catalogue
 from couchmodel._wire.messages import Request, Response, encode
 from couchmodel.errors import BadRequestError
@@ -43,15 +37,54 @@ async def find(exchange: Exchange) -> Response:
     """Answer ``POST /{db}/_find``."""
     store, database, request = exchange.store, exchange.database, exchange.request
     require_json_type(request)
-    text = await read_text(request)
+    text, partition = await read_text(request), _partition(request)
+    started = time.perf_counter()
+    if len(text) <= limits.INLINE_QUERY_BYTES:
+        answer = await store.read(_find_at_once, store, database, partition, text, started)
+        if answer is not None:
+            return Response(200, JSON_HEADERS, answer)
     catalogue = await store.read(read_catalogue, database)
-    parse = partial(_parse_query, database, catalogue, _partition(request))
-    query = await parse_in_thread(text, parse, limits.INLINE_QUERY_BYTES)
-    return await _answer(store, database, catalogue, query)
+    plan = partial(plan_query, database, catalogue, partition)
+    query = await parse_in_thread(text, plan, limits.INLINE_QUERY_BYTES)
+    return await _answer(store, database, catalogue, query, started)
 
 
-async def _answer(store: Store, database: Database, catalogue: Catalogue, query: "_Query") -> Response:
-    options, plan, covered, started, small = query
+def _find_at_once(
+    connection: Connection, store: Store, database: Database, partition: str, text: bytes, started: float
+) -> bytes | None:
+    """Return the answer to a short query; None if its index has to be built, or if it has more than one batch.
+
+    Nobody can clear the index away meanwhile, as it is found and read in one transaction.
+    """
+    version, known = read_version(connection, database), known_answers(database)
+    answer = known.find(version, partition, text)
+    if answer is not None:
+        return answer
+    catalogue = read_catalogue(connection, database)
+    query = plan_query(database, catalogue, partition, text)
+    if not query.is_short or query.plan.nothing:
+        return None
+    source = None
+    if query.plan.index.design is not None:
+        design = catalogue.designs[query.plan.index.design]
+        state = read_state(connection, database.number, design.signature)
+        if state.number is None or state.update_seq < state.database_seq:
+            return None
+        source = _source(query, design, state)
+    batch = finding.read_batch(connection, query.search(database, source))
+    if batch.rest is not None:
+        return None
+    pieces = _FindAnswer(store, query, started, None)
+    answer = b"".join((pieces.rows(batch), pieces.tail()))
+    if not query.options.execution_stats:  # they have the time of each request
+        known.keep(version, partition, text, answer)
+    return answer
+
+
+async def _answer(
+    store: Store, database: Database, catalogue: Catalogue, query: PlannedQuery, started: float
+) -> Response:
+    options, plan = query.options, query.plan
     # CouchDB's answer to a query that it does not run has neither a bookmark nor statistics.
     if plan.nothing:
         return Response(200, JSON_HEADERS, b'{"docs":[\n]}\n')
@@ -59,39 +92,15 @@ async def _answer(store: Store, database: Database, catalogue: Catalogue, query:
         raise BadRequestError("`partition` parameter is not supported on this db", code="query_parse_error")
     # Before the index is looked up, so that it cannot be cleared away in between: see ``storage.readers``.
     reader = None if plan.index.design is None else store.reader(catalogue.designs[plan.index.design].signature)
-    source = await _open_source(store, database, catalogue, plan, options)
+    source = await _open_source(store, database, catalogue, query)
     if reader is not None and source is not None:
         reader.index = source.number
-    search = Search(
-        database.number,
-        options.selector,
-        plan,
-        source,
-        options.partition,
-        options.fields,
-        options.limit,
-        options.skip,
-        unpack_bookmark(options.bookmark),
-        options.conflicts,
-        options.r > 1,
-        covered,
-        _is_selector_covered(plan, options),
-        options.execution_stats,
-        None if options.selector.members is None else options.selector.members | options.fields.members(),
-        limits.QUERY_SECONDS,
-    )
-    read = store.read if small and _is_short(search) else store.read_in_thread
-    batch = await read(finding.read_batch, search)
-    pieces = _FindAnswer(store, options, plan, started, reader)
+    batch = await store.read_in_thread(finding.read_batch, query.search(database, source))
+    pieces = _FindAnswer(store, query, started, reader)
     batch = await pieces.first_batch(batch)
     if batch.rest is None:
         return Response(200, JSON_HEADERS, b"".join((pieces.rows(batch), pieces.tail())))
     return Response(200, JSON_HEADERS, stream=pieces.stream(batch))
-
-
-def _is_selector_covered(plan: Plan, options: Options) -> bool:
-    """Return True if the keys of the index tell whether a document matches, and no part of it is picked or added."""
-    return not options.fields.fields and not options.conflicts and plan.index.covers(options.selector.fields)
 
 
 async def explain(exchange: Exchange) -> Response:
@@ -105,8 +114,8 @@ async def explain(exchange: Exchange) -> Response:
 
 
 def _explain(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> Response:
-    options = _parse_query_options(partition, text)
-    found = _survey(catalogue, options)
+    options = parse_query_options(partition, text)
+    found = survey_indexes(catalogue, options)
     found.refuse(fallback=options.allow_fallback)
     plan = planner.choose(found, options.selector, options.sort) if found.usable else None
     members: dict[str, Any] = {
@@ -130,87 +139,36 @@ def _explain(database: Database, catalogue: Catalogue, partition: str, text: byt
     return Response(200, JSON_HEADERS, write(members) + b"\n")
 
 
-class _Query(NamedTuple):
-    """A query with its plan.
-
-    ``covered`` says that the keys of the index have all members that the query needs. ``started`` is the time of
-    ``time.perf_counter`` at which planning began. ``small`` says that the text of the query has at most
-    ``limits.INLINE_QUERY_BYTES``: a larger one may look for large values, which takes time.
-    """
-
-    options: Options
-    plan: Plan
-    covered: bool
-    started: float
-    small: bool
-
-
 def _partition(request: Request) -> str:
     """Return the partition that the request names, ``""`` for the whole database."""
     return request.query.get("partition", "")
 
 
-def _parse_query(database: Database, catalogue: Catalogue, partition: str, text: bytes) -> _Query:
-    options = _parse_query_options(partition, text)
-    started = time.perf_counter()
-    plan = _choose_plan(database, catalogue, options)
-    return _Query(options, plan, is_covered(plan.index, options), started, len(text) <= limits.INLINE_QUERY_BYTES)
-
-
-def _parse_query_options(partition: str, text: bytes) -> Options:
-    body = parse_query(text)
-    if not partition:
-        return parse_options(body)
-    # The path names the partition. A body may repeat it, as some clients do.
-    if body.get("partition", partition) != partition:
-        raise BadRequestError("The query is put to another partition.", code="bad_partition")
-    return parse_options({**body, "partition": partition})
-
-
-def _choose_plan(database: Database, catalogue: Catalogue, options: Options) -> Plan:
-    found = _survey(catalogue, options)
-    if not found.usable:
-        kind = ("partitioned " if options.partition else "global ") if database.partitioned else ""
-        reason = f"No {kind}index exists for this sort, try indexing by the sort fields."
-        raise BadRequestError(reason, code="no_usable_index")
-    found.refuse(fallback=options.allow_fallback)
-    return planner.choose(found, options.selector, options.sort)
-
-
-def _survey(catalogue: Catalogue, options: Options) -> Survey:
-    return planner.survey(catalogue.indexes, options.selector, options.sort, options.use_index, options.partition)
-
-
-async def _open_source(
-    store: Store, database: Database, catalogue: Catalogue, plan: Plan, options: Options
-) -> Source | None:
+async def _open_source(store: Store, database: Database, catalogue: Catalogue, query: PlannedQuery) -> Source | None:
     """Return the index of a plan, brought up to date if the query wants that; None if the plan uses no index."""
-    if plan.index.design is None:
+    if query.plan.index.design is None:
         return None
-    design = catalogue.designs[plan.index.design]
-    if options.update and not options.stale:
+    design = catalogue.designs[query.plan.index.design]
+    if query.options.update and not query.options.stale:
         state = await indexing.bring_up_to_date(store, database, design)
     else:
         state = await store.read(read_state, database.number, design.signature)
-    view = design.view(plan.index.name)
-    return Source(state.number, view.in_partition(options.partition) if options.partition else view)
+    return _source(query, design, state)
 
 
-def _is_short(search: Search) -> bool:
-    """Return True if the first batch may be read in the event loop."""
-    if search.selector.may_take_long:
-        return False
-    return search.plan.is_short or (search.source is not None and search.limit + search.skip <= limits.INLINE_ROWS)
+def _source(query: PlannedQuery, design: Design, state: IndexState) -> Source:
+    view, partition = design.view(query.plan.index.name), query.options.partition
+    return Source(state.number, view.in_partition(partition) if partition else view)
 
 
 class _FindAnswer:
     """The answer to one query, made batch by batch."""
 
-    def __init__(self, store: Store, options: Options, plan: Plan, started: float, reader: Reader | None) -> None:
+    def __init__(self, store: Store, query: PlannedQuery, started: float, reader: Reader | None) -> None:
         """``reader`` keeps the index from being cleared away until the answer is complete."""
         self._store = store
-        self._options = options
-        self._plan = plan
+        self._options = query.options
+        self._plan = query.plan
         self._started = started
         self._reader = reader
         self._separator = b'{"docs":[\n'
