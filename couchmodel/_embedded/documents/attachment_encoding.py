@@ -80,6 +80,16 @@ class Content:
         """True if so many bytes wait in memory that they should be staged."""
         return len(self._chunks) * limits.CHUNK_BYTES >= limits.STAGED_BYTES
 
+    @property
+    def may_be_staged(self) -> bool:
+        """True if so many bytes have arrived that some of them are staged, or are just being staged."""
+        return self.encoded_length >= limits.STAGED_BYTES
+
+    @property
+    def is_compressed_here(self) -> bool:
+        """True if the stored bytes are others than those that arrive."""
+        return self._compressor is not None
+
     def feed(self, data: bytes) -> None:
         """Add a piece. Raises ContentTooLargeError if the content becomes larger than ``limits.ATTACHMENT_BYTES``."""
         self.length += len(data)

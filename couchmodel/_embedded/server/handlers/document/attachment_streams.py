@@ -139,7 +139,7 @@ async def receive_body(store: Store, request: Request, content: Content) -> None
 
 def discard_uploads(store: Store, contents: Iterable[Content]) -> None:
     """Enqueue the removal of what was staged of contents. Those that a document has by now are kept."""
-    uploaded = list(contents)
+    uploaded = [content for content in contents if content.may_be_staged]
     if uploaded and store.is_open:
         store.enqueue(_discard_job, uploaded)
 

@@ -84,23 +84,29 @@ class _AnnouncedAttachment:
 
     def __init__(self, store: Store, item: IncomingAttachment) -> None:
         self._upload = ContentUpload(store, item.content)
+        self._content = item.content
+        self._length = 0
         self._expected_length = item.expected_length or 0
         self._expected = item.digest if item.digest.startswith("md5-") else ""
-        self._digest = ContentDigest()
+        # What is stored as it arrives is digested there.
+        self._digest = ContentDigest() if self._expected and item.content.is_compressed_here else None
 
     async def feed(self, piece: bytes) -> None:
-        self._digest.update(piece)
+        self._length += len(piece)
         # Checked while it arrives, so that a body of any length is not stored first.
-        if self._digest.length > self._expected_length:
+        if self._length > self._expected_length:
             raise BadRequestError("attachment longer than expected")
+        if self._digest is not None:
+            self._digest.update(piece)
         await self._upload.feed(piece)
 
     async def finish(self) -> None:
-        if self._digest.length < self._expected_length:
+        if self._length < self._expected_length:
             raise BadRequestError("attachment shorter than expected")
-        if self._expected not in ("", str(self._digest)):
-            raise BadRequestError("Possible message corruption.", code="content_md5_mismatch")
         await self._upload.finish()
+        digest = f"md5-{self._content.digest}" if self._digest is None else str(self._digest)
+        if self._expected not in ("", digest):
+            raise BadRequestError("Possible message corruption.", code="content_md5_mismatch")
 
 
 async def _read_document_part(events: AsyncIterator[MultipartEvent]) -> bytes:
