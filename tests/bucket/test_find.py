@@ -43,6 +43,12 @@ async def test_find_by_dotted_metadata(songs: Bucket) -> None:
     await upload(songs, b"x" * 9, metadata={"artist": "Cleo", "year": 1850})
     assert await lengths(songs.find({"metadata": {"artist": "Cleo", "year": 1850}})) == [9]
     assert await lengths(songs.find({"metadata": {"artist": "Cleo"}})) == []
+    assert await lengths(songs.find({"metadata": {"artist": "Cleo", "year": 1851}})) == []
+    assert await lengths(songs.find({"metadata": {"artist": "Ada", "year": 1844}})) == []  # these have tags, too
+    await upload(songs, b"x" * 11, metadata={"a.b": 1, "$c": {"d": None, "e": [1]}})
+    assert await lengths(songs.find({"metadata.$c": {"d": None, "e": [1]}})) == [11]
+    assert await lengths(songs.find({"metadata": {"a.b": 1, "$c": {"d": None, "e": [1]}}})) == [11]
+    assert await lengths(songs.find({"metadata": {"a.b": 1, "$c": {"d": None, "e": [2]}}})) == []
     assert await lengths(songs.find({"metadata": None})) == [4]
 
 
