@@ -12,7 +12,7 @@ from couchmodel import ConflictError
 from .fields import FIELDS, FormField, texts_of
 from .forms import RecipeForm
 from .models import Recipe
-from .web import User, go_to, page, say
+from .web import User, go_to, page, recipe_url, say
 
 router = APIRouter()
 
@@ -53,7 +53,7 @@ def show_save_conflict(request: Request, conflict: ConflictError) -> Response:
         "conflict.html",
         status=409,
         explanation=f"While you were writing, {theirs.changed_by or 'somebody'} has saved this recipe, too.",
-        action=f"/recipes/{theirs.id}/edit",
+        action=f"{recipe_url(theirs.id)}/edit",
         **_compare(conflict.base, versions, conflict.fields, conflict.merged(prefer="mine")),
         recipe=theirs,
         picks={},
@@ -87,7 +87,7 @@ async def resolve(request: Request, id: str, user: User) -> Response:
             "conflict.html",
             status=422 if faults else 409,
             explanation="This recipe was changed in two places that did not know of each other.",
-            action=f"/recipes/{id}/resolve",
+            action=f"{recipe_url(id)}/resolve",
             **_compare(conflict.base, named, conflict.fields, conflict.theirs or recipe),
             recipe=recipe,
             picks=form.picks,
@@ -95,7 +95,7 @@ async def resolve(request: Request, id: str, user: User) -> Response:
             errors=faults,
         )
     say(request, "The versions are one recipe again.")
-    return go_to(f"/recipes/{id}")
+    return go_to(recipe_url(id))
 
 
 async def _keep_photo(kept: Recipe, versions: list[Recipe], values: dict[str, object]) -> None:

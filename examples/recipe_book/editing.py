@@ -11,7 +11,7 @@ from .conflicts import show_save_conflict
 from .fields import FIELDS, texts_of
 from .forms import RecipeForm, photo_error
 from .models import Recipe, current_sequence
-from .web import User, go_to, page, say
+from .web import User, go_to, page, recipe_url, say
 
 router = APIRouter()
 
@@ -41,7 +41,7 @@ async def create(request: Request, user: User) -> Response:
         except UNREACHABLE:
             return _show_form(request, None, form.texts, warning=_DOWN, status=503)
     say(request, "The recipe is in the book.")
-    return go_to(f"/recipes/{recipe.id}")
+    return go_to(recipe_url(recipe.id))
 
 
 @router.get("/recipes/{id}/edit")
@@ -88,7 +88,7 @@ async def _change(request: Request, id: str, form: RecipeForm, user: str) -> Res
             return await _begin_again(request, id, form)
         return show_save_conflict(request, conflict)
     say(request, "Saved.")
-    return go_to(f"/recipes/{id}")
+    return go_to(recipe_url(id))
 
 
 async def _store(recipe: Recipe, form: RecipeForm, user: str) -> None:
@@ -125,7 +125,7 @@ def _show_form(
         status=status,
         here=None if recipe else "new",
         recipe=recipe,
-        action=f"/recipes/{recipe.id}/edit" if recipe else "/recipes/new",
+        action=f"{recipe_url(recipe.id)}/edit" if recipe else "/recipes/new",
         rev=recipe.rev if recipe else "",
         fields=FIELDS,
         texts=texts,

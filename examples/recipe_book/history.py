@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from .fields import FIELDS, FormField, texts_of
 from .models import Recipe, current_sequence
-from .web import User, go_to, page, say
+from .web import User, go_to, page, recipe_url, say
 
 router = APIRouter()
 
@@ -48,7 +48,7 @@ async def restore(request: Request, id: str, rev: str, user: User) -> Response:
             setattr(recipe, name, getattr(older, name))
         recipe.changed_by = user
     say(request, "The older version is back.")
-    return go_to(f"/recipes/{id}")
+    return go_to(recipe_url(id))
 
 
 def _entry(recipe: Recipe, older: Recipe | None) -> Entry:

@@ -25,8 +25,13 @@ def _show_duration(minutes: int) -> str:
     return " ".join(part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part)
 
 
+def recipe_url(id: str) -> str:
+    """Return the address of a recipe's page. Other programs may have given it any id."""
+    return f"/recipes/{quote(id, safe='')}"
+
+
 _templates: Final = Jinja2Templates(HERE / "templates", context_processors=[_show_visitor])
-_templates.env.filters |= {"when": _show_time, "duration": _show_duration}
+_templates.env.filters |= {"when": _show_time, "duration": _show_duration, "recipe_url": recipe_url}
 _templates.env.trim_blocks = _templates.env.lstrip_blocks = True
 
 

@@ -220,6 +220,22 @@ def test_a_text_that_does_not_fit_is_not_lost_on_the_page_of_a_conflict(writer: 
     assert writer.post(f"{path}/resolve", data={**FULL, "pick-title": "own", "own-title": "Pie"}).status_code == 200
 
 
+@pytest.mark.parametrize("id", ["what? #1", "50%", "crème brûlée", 'a"b&c', "a+b"])
+def test_the_links_of_a_recipe_lead_to_it_whatever_its_id(id: str, writer: TestClient) -> None:
+    assert writer.portal
+    writer.portal.call(Recipe(id=id, title="Odd pie").save)
+    [path] = set(re.findall(r'href="(/recipes/[^"]+)" id=', writer.get("/?q=Odd").text))
+    recipe = writer.get(path).text
+    assert "Odd pie" in recipe
+    for link in re.findall(rf'href="({re.escape(path)}/\w+)"', recipe):
+        assert "Odd pie" in writer.get(link).text
+    [action] = re.findall(r'action="(/recipes/[^"]+/edit)"', writer.get(f"{path}/edit").text)
+    saved = writer.post(action, data={**FULL, "title": "Odd pie 2", "rev": revision(writer, path.rpartition("/")[2])})
+    assert (saved.status_code, str(saved.url).endswith(path), "Odd pie 2" in saved.text) == (200, True, True)
+    deleted = writer.post(f"{path}/delete")
+    assert (deleted.status_code, writer.get(path).status_code) == (200, 404)
+
+
 def test_other_programs_write_by_json(writer: TestClient) -> None:
     made = writer.post("/api/recipes", json={"title": "Stew", "tags": ["Winter"]})
     assert made.status_code == 201
