@@ -6,10 +6,13 @@ Its commands for buckets are in ``bucket_commands``.
 import asyncio
 import errno
 import gc
+import os
 import signal
 import ssl
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -132,6 +135,13 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The key of the certificate, if it is in another file.", **_WEB)
     ] = None,
+    until_stdin_closes: Annotated[
+        bool,
+        typer.Option(
+            "--until-stdin-closes",
+            help="End when the standard input ends: that of a pipe does with the program that started the server.",
+        ),
+    ] = False,
 ) -> None:
     """Serve an embedded store over HTTP to any CouchDB client, until interrupted."""
     with _exit_on_error("serve"):
@@ -146,7 +156,8 @@ def serve(
             max_request_size=max_request_size,
             utils=utils,
         )
-        asyncio.run(_serve(_store_file(file), host, port, configuration, _tls_context(tls_certificate, tls_key)))
+        tls = _tls_context(tls_certificate, tls_key)
+        asyncio.run(_serve(_store_file(file), host, port, configuration, tls, until_stdin_closes=until_stdin_closes))
 
 
 @app.command()
@@ -226,12 +237,20 @@ def _count_noun(count: int, noun: str) -> str:
 
 
 async def _serve(
-    file: str | None, host: str, port: int, configuration: Configuration, tls: ssl.SSLContext | None
+    file: str | None,
+    host: str,
+    port: int,
+    configuration: Configuration,
+    tls: ssl.SSLContext | None,
+    *,
+    until_stdin_closes: bool,
 ) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     with suppress(NotImplementedError):  # Windows: there, a KeyboardInterrupt ends it
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
+    if until_stdin_closes:
+        _watch_stdin(partial(loop.call_soon_threadsafe, stopped.set))
     store = Store(file)
     try:
         # The embedded server does not know transports, so it gets the one by which it replicates with others.
@@ -249,6 +268,20 @@ async def _serve(
         await server.close()
     finally:
         await store.close()
+
+
+def _watch_stdin(on_end: Callable[[], object]) -> None:
+    """Call a function in a thread when the standard input ends. Not each event loop can watch a pipe or a terminal."""
+
+    def read() -> None:
+        # Not by ``sys.stdin``: Python cannot end while a thread holds its lock.
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        with suppress(RuntimeError):  # the event loop has ended before
+            on_end()
+
+    threading.Thread(target=read, name="couchmodel-stdin", daemon=True).start()
 
 
 def _store_file(text: str | None) -> str | None:

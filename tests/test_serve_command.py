@@ -83,6 +83,28 @@ def test_a_feed_does_not_keep_it_from_ending() -> None:
     feed.close()
 
 
+def test_it_ends_with_its_standard_input_if_it_is_asked_to() -> None:
+    pipe = subprocess.PIPE
+    command = [*COMMAND, "--until-stdin-closes"]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603 - our own words
+        assert process.stdout is not None
+        assert status(process.stdout.readline().split()[-1]) == 200
+        _, said = process.communicate("still here\n", timeout=20)  # it closes the input
+    assert (process.returncode, "Fatal" in said) == (0, False)
+
+
+def test_it_ends_by_a_signal_while_its_standard_input_is_open() -> None:
+    pipe = subprocess.PIPE
+    command = [*COMMAND, "--until-stdin-closes"]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603 - our own words
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+        assert "Fatal" not in process.stderr.read()
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [

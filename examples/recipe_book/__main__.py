@@ -29,8 +29,9 @@ async def start_store(file: str, port: int, page_port: int, password: str) -> tu
     origins = [f"--cors=http://{name}:{page_port}" for name in (HOST, "localhost")]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "couchmodel", "serve", file, "--port", str(port), f"--session-timeout={MONTH}"),
-        *(*origins, "--cors-credentials"),
+        *(*origins, "--cors-credentials", "--until-stdin-closes"),
         env={**os.environ, "COUCHMODEL_ADMIN": f"root:{password}"},
+        stdin=PIPE,  # it is closed with this process, even if it is killed
         stdout=PIPE,
     )
     assert process.stdout
