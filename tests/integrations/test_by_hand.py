@@ -116,6 +116,16 @@ async def test_input_that_does_not_fit_is_a_problem(client: AsyncClient) -> None
     assert problem(other)[0] == 415
 
 
+@on_one_backend
+@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, "[" * 250 + "]" * 250, '"\\ud800"', "9" * 5000])
+async def test_json_that_cannot_be_stored_is_a_problem(client: AsyncClient, value: str) -> None:
+    pie = (await client.post("/dishes", json=json_of())).json()
+    headers = {"content-type": "application/json"}
+    body = f'{{"title":"Pie","note":{value}}}'
+    assert problem(await client.patch(f"/dishes/{pie['id']}", content=body, headers=headers))[0] in (400, 422)
+    assert problem(await client.post("/dishes", content=body, headers=headers))[0] in (400, 422)
+
+
 async def test_a_document_is_found_under_its_conditions(client: AsyncClient) -> None:
     address = f"/dishes/{(await client.post('/dishes', json=json_of())).json()['id']}"
     tag = (await client.get(address)).headers["etag"]

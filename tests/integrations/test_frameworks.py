@@ -1,5 +1,7 @@
 """The same verbs in Starlette and in aiohttp."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from unittest.mock import create_autospec
@@ -247,3 +249,10 @@ async def test_what_the_routes_do_can_be_done_by_hand(ask: Ask) -> None:
     assert (await ask("PATCH", f"/by-hand/{id}", json={"rating": 2}, headers={"if-match": tag})).status == 412
     assert (await ask("PATCH", f"/by-hand/{id}", json={"rating": 2})).json["rating"] == 2
     assert (await ask("GET", "/session")).json == "Connection"
+
+
+def test_applications_of_fastapi_do_without_the_server_of_aiohttp() -> None:
+    """It takes longer to import than the integration."""
+    code = "import sys, couchmodel.integrations.fastapi; print('aiohttp.web' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own words
+    assert done.stdout.strip() == "False"

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from fastapi import Body
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticSerializationError, core_schema, to_json
 
 from couchmodel._model.model import CouchModel
 from couchmodel.errors import ConfigurationError
 from couchmodel.integrations._core.faces import face_of
-from couchmodel.integrations._core.members import read_create, read_patch
+from couchmodel.integrations._core.members import decode_input, read_create, read_patch
 from couchmodel.integrations._core.problems import ProblemError
 from couchmodel.integrations._core.shown import show
 
@@ -31,7 +31,7 @@ class _CreateSchema:
         return core_schema.no_info_wrap_validator_function(self._read, face)
 
     def _read(self, value: Any, handler: Any) -> CouchModel:
-        _refuse_bytes(value)
+        _check_json(value)
         return read_create(self._model, value)
 
 
@@ -94,7 +94,7 @@ class _PatchSchema:
         return core_schema.no_info_wrap_validator_function(self._read, face)
 
     def _read(self, value: Any, handler: Any) -> Patch[Any]:
-        _refuse_bytes(value)
+        _check_json(value)
         return Patch(read_patch(self._model, value))
 
 
@@ -110,6 +110,18 @@ def _refuse_bytes(value: Any) -> None:
     """Raise ProblemError 415 for a body that FastAPI has not read as JSON, because of its media type."""
     if isinstance(value, bytes):
         raise ProblemError(415, "The body has to be application/json.")
+
+
+def _check_json(value: Any) -> None:
+    """Raise ProblemError 400 for a body that Python's parser takes and that cannot be stored.
+
+    A route that is no :class:`ProblemRoute` has read it: such JSON may have texts that are no Unicode, and any depth.
+    """
+    _refuse_bytes(value)
+    try:
+        decode_input(to_json(value, inf_nan_mode="strings"))
+    except PydanticSerializationError:
+        raise ProblemError(400, "The body is nested too deeply, or has a text that is no Unicode.") from None
 
 
 if TYPE_CHECKING:

@@ -14,10 +14,14 @@ returns the file of a path, or None::
         return None if song is None else bucket_file(await bucket.open_download_stream(song.file))
 """
 
+from typing import TYPE_CHECKING, Any
+
 from couchmodel.integrations.files.asgi import FileApp
 from couchmodel.integrations.files.finders import attachment_file, attachments_of, bucket_file, files_of
 from couchmodel.integrations.files.served import Finder, ServedFile
-from couchmodel.integrations.files.web_handler import file_handler
+
+if TYPE_CHECKING:
+    from couchmodel.integrations.files.web_handler import file_handler
 
 __all__ = [
     "FileApp",
@@ -29,3 +33,12 @@ __all__ = [
     "file_handler",
     "files_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "file_handler":
+        # Applications of other frameworks use this package too, and the server of aiohttp takes 60 ms to import.
+        from couchmodel.integrations.files.web_handler import file_handler  # noqa: PLC0415
+
+        return file_handler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
