@@ -108,8 +108,8 @@ CHUNKS_PER_TURN: Final = 8  # chunks of an attachment in one turn of the event l
 
 LARGE_JSON: Final = 262_144  # bytes parsed, whatever they contain; with few arrays and objects four times as many
 JSON_CONTAINERS: Final = 25_000  # arrays and objects parsed: they cost the most time, 5 ms
-JSON_PIECE: Final = 32_768  # bytes in a piece of a larger text, about
-JOINED_CHARACTERS: Final = 4 * 1024**2  # of a string: only contents of attachments can be longer
+JSON_PIECE: Final = 65_536  # bytes in a piece of a larger text
+JOINED_CHARACTERS: Final = 8 * 1024**2  # of a string: only contents of attachments can be longer
 WRITTEN_VALUES: Final = 100  # members or items written as JSON
 WRITTEN_BRANCHES: Final = 1000  # of a revision tree, written as JSON
 BLOCK_BYTES: Final = 1024**2  # of a body, copied while it is received

@@ -13,7 +13,7 @@ from couchmodel._embedded.documents.attachments import Attachment
 from couchmodel._embedded.json.cutter import first_character, is_large
 from couchmodel._embedded.json.large_document import RepeatedNameError, read_large
 from couchmodel._embedded.json.parse import invalid_json_error, parse_json
-from couchmodel._embedded.json.values import decode_large
+from couchmodel._embedded.json.values import Limit, decode_large
 from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev, ancestry
@@ -141,7 +141,7 @@ def _decode_whole(text: bytes, what: str) -> Any:
     if len(text) > limits.DOCUMENT_BYTES:
         raise ContentTooLargeError(f"{what} may have {limits.DOCUMENT_BYTES} bytes at most", code="document_too_large")
     try:
-        return decode_large(text, limits.OWN_DOCUMENT_VALUES, what, "document_too_large")
+        return decode_large(text, Limit(limits.OWN_DOCUMENT_VALUES, what, "document_too_large"))
     except ValueError as error:
         raise invalid_json_error(error) from None
 

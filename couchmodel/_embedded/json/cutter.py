@@ -1,4 +1,4 @@
-"""Cut large JSON texts into pieces and parse them one by one, so that other threads can run in between.
+"""Parse large JSON texts in pieces, so that other threads can run in between.
 
 Rule 1: a large text is not parsed in one step. A JSON parser in C or Rust holds Python's lock from the beginning of a
 text to its end, and an event loop in another thread stands still meanwhile. So a large text is cut between the members
@@ -19,9 +19,8 @@ from couchmodel._wire.messages import decode
 
 __all__ = ["Sink", "first_character", "is_large", "parse_into"]
 
-_OPENING: Final = (b"[", b"{")
-_CLOSING: Final = (b"]", b"}")
-_SPACE: Final = b" \t\r\n"
+_CLOSING: Final = {b"{": b"}", b"[": b"]"}
+_OPENING: Final = (b"{", b"[", b'"')
 
 _Match = Callable[[bytes, int, int], re.Match[bytes]]
 
@@ -31,26 +30,22 @@ def _matcher(pattern: bytes) -> _Match:
     return cast(_Match, re.compile(pattern, re.DOTALL | re.VERBOSE).match)
 
 
-def _pattern_between(apart: bytes, depth: int) -> bytes:
-    """Return a pattern of the text between two signs.
+def _part_pattern(apart: bytes, depth: int) -> bytes:
+    """Return a pattern of a part of a text: a string, an array or object at most ``depth`` deep, or anything else.
 
-    It has none of the bytes ``apart`` outside of strings, and only arrays and objects that are at most ``depth`` deep.
+    It has none of the bytes ``apart`` outside of strings, arrays and objects. Brackets of both kinds are alike to it.
     """
-    rest = rb'[^][{}"%b]++ | "(?: [^"\\]++ | \\. )*+"' % apart
-    if depth:
-        inner = _pattern_between(b"", depth - 1)
-        rest += rb" | \[ %b \] | \{ %b \}" % (inner, inner)
-    return b"(?: %b )*+" % rest
+    part = rb'[^{}\[\]"%b]++ | "(?: [^"\\]++ | \\. )*+"' % apart
+    return part + rb" | [{\[] (?: %b )*+ [}\]]" % _part_pattern(b"", depth - 1) if depth else part
 
 
-_SHALLOW: Final = 4
-"""The depth up to which nested values are skipped by one match, enough for most documents.
+_SHALLOW: Final = 10
+"""The depth of arrays and objects that are cut out as a whole, enough for most documents. Deeper ones are entered."""
 
-Deeper ones are passed bracket by bracket.
-"""
+# As many members or items as are complete: each is followed by a comma, or by the end of the object or array.
+_match_members: Final = _matcher(rb"(?: (?: %b )++ (?: , | (?= [}\]] ) ) )*+" % _part_pattern(b",", _SHALLOW))
 
-_match_sign: Final = _matcher(rb"%b ([][{},])?" % _pattern_between(b",", _SHALLOW))
-_match_bracket: Final = _matcher(rb"%b ([][{}])?" % _pattern_between(b"", _SHALLOW))
+_match_scalar: Final = _matcher(rb'[^{}\[\]",]*+')
 
 _match_first_name: Final = re.compile(rb'\{"(?:[^"\\]|\\.)*"').match
 
@@ -64,20 +59,19 @@ _match_characters: Final = _matcher(
 
 
 class Sink(Protocol):
-    """A receiver of the parts of a large value.
-
-    Large objects, arrays and strings are entered and left. In between come runs of their contents: a dict of members, a
-    list of items, or a part of a string.
-    """
-
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        """Begin a value with its first character, its place in the text, and its name if it is a member."""
+    """A receiver of the contents of a large object, array or string."""
 
     def take(self, run: Any) -> None:
-        """Take a run of the value that was entered last."""
+        """Take the next contents: a dict of members, a list of items, or a part of a string."""
 
-    def leave(self, place: int) -> None:
-        """End the value that was entered last. ``place`` is the place after it."""
+    def enter(self, name: str | None, sign: bytes, place: int) -> "Sink":
+        """Return the sink of a member or item that is large.
+
+        ``sign`` is its first character, ``place`` its place in the text, and ``name`` its name if it is a member.
+        """
+
+    def close(self, place: int) -> None:
+        """End the value. ``place`` is the place after it."""
 
 
 def is_large(text: bytes) -> bool:
@@ -94,180 +88,133 @@ def first_character(text: bytes) -> bytes:
 
 
 def parse_into(text: bytes, sink: Sink) -> None:
-    """Parse a JSON text piece by piece into a sink. Raises ValueError if it is not JSON or not UTF-8."""
-    _Cutter(text, sink).cut()
+    """Parse an object, an array or a string piece by piece into a sink.
+
+    Raises ValueError if it is not JSON or not UTF-8.
+    """
+    end = _read_value(text, _after_space(text, 0), sink, 0)
+    if _after_space(text, end) != len(text):
+        raise ValueError("trailing characters")
 
 
-class _Cutter:
-    """The loop that cuts a text into pieces and gives them to a sink."""
+def _read_value(text: bytes, place: int, sink: Sink, depth: int) -> int:
+    """Read the object, array or string at a place into a sink. Return the place after it.
 
-    def __init__(self, text: bytes, sink: Sink) -> None:
+    ``depth`` is the number of arrays and objects around it.
+    """
+    is_string = text[place : place + 1] == b'"'
+    end = _read_string(text, place, sink) if is_string else _Contents(text, place, depth).read(sink)
+    sink.close(end)
+    return end
+
+
+class _Contents:
+    """The contents of a large array or object, which are read in pieces."""
+
+    def __init__(self, text: bytes, place: int, depth: int) -> None:
         self._text = text
-        self._sink = sink
-        self._entered: list[bytes] = []
-        self._open: list[int] = []
-        """The places of arrays and objects that have begun, but are not known to be large, so they are not entered."""
-        self._start = 0
-        """The end of the text that the sink has received."""
-        self._continues = False
-        """True if the sink has received some of the value entered last, so that a comma or the end has to follow."""
-        self._joint = b""
-        """The text between two objects of the array entered last, with the name that each of them begins with.
+        self._place = place + 1
+        """The place up to which the contents are read."""
+        self._sign = text[place : place + 1]
+        self._depth = depth
+        self._after_comma = False
+        first = _match_first_name(text, place + 1, place + limits.JSON_PIECE) if self._sign == b"[" else None
+        self._joint = b"}," + first[0] if first else b""
+        """The text between two objects of an array, with the name that each of them begins with.
 
         It is empty if the array has no such text, or has it elsewhere, too.
         """
 
-    def cut(self) -> None:
-        place = _after_space(self._text, 0)
-        if self._text[place : place + 1] == b'"':
-            place = self._take_string(place)
-        else:
-            self._enter(place)
-            place = self._take_members(place + 1)
-        if _after_space(self._text, place) != len(self._text):
-            raise ValueError("trailing characters")
-
-    def _take_members(self, place: int) -> int:
-        """Read the contents of the entered values to the end. Return the place after them."""
-        while self._entered:
-            if self._leap():
-                place = self._start
+    def read(self, sink: Sink) -> int:
+        """Read all contents into a sink. Return the place after the value."""
+        decode(b"[" * (self._depth + 1) + b"]" * (self._depth + 1))  # refused if this is too deep
+        while True:
+            self._place = _after_space(self._text, self._place)
+            if self._take_joined(sink) or self._take_complete(sink):
                 continue
-            is_full = place - self._start > limits.JSON_PIECE
-            find = (
-                _match_sign if is_full and not self._open else _match_bracket
-            )  # commas are frequent, so a search for them is slow
-            found = find(self._text, place, place + limits.JSON_PIECE)
-            came_from, place = place, found.end()
-            sign = found[1]
-            if sign in _OPENING:
-                self._open.append(place - 1)
-            elif sign in _CLOSING:
-                self._close(place - 1, sign)
-            elif sign:
-                self._hand_over(place - 1, sign)
-            else:
-                place = self._pass(place, stuck=place == came_from)
-            if self._open and place - self._start > 2 * limits.JSON_PIECE:
-                self._enter_open()
-        return place
+            if self._has(_CLOSING[self._sign]) and not self._after_comma:
+                return self._place + 1
+            self._take_large(sink)
 
-    def _leap(self) -> bool:
-        """Hand over a piece of an array that ends at a joint of two objects. Return False if there is none.
+    def _take_joined(self, sink: Sink) -> bool:
+        """Take objects up to the last joint in a piece. Return False if there is none.
 
         A search for the joint is far faster than a match of all brackets and strings. The parser refuses a piece that
-        ends inside a string or a nested value, since it is incomplete. Then there are no more leaps in this array.
+        ends inside a string or a nested value, since it is incomplete. Then the array is read without joints.
         """
-        if not self._joint or self._open:
+        joint = self._text.rfind(self._joint, self._place, self._place + limits.JSON_PIECE) if self._joint else -1
+        if joint == -1:
             return False
-        least = self._start + limits.JSON_PIECE
-        end = self._text.find(self._joint, least, least + limits.JSON_PIECE) + 1
-        if not end:
-            return False
+        end = joint + 2  # after the comma
         try:
-            run = self._parse(self._piece(end, b","))
+            run = self._parse(self._place, end)
         except ValueError:
             self._joint = b""
             return False
-        self._sink.take(run)
         self._advance(end)
+        sink.take(run)
         return True
 
-    def _pass(self, place: int, stuck: bool) -> int:
-        """Return the place to continue at if a piece has no sign. It is stuck at a string longer than a piece."""
-        if place == len(self._text):
-            raise ValueError("EOF while parsing a value")
-        return self._pass_string(place) if stuck else place
-
-    def _pass_string(self, place: int) -> int:
-        """Read a string that is longer than a piece. Return the place after it."""
-        end = _end_of_string(self._text, place)
-        after = _after_space(self._text, end)
-        if self._text[after : after + 1] == b":":  # a name is not cut
-            return end
-        self._enter_open()
-        return self._take_string(place)
-
-    def _take_string(self, place: int) -> int:
-        name = self._hand_over(place, b'"') if self._entered else None
-        self._sink.enter(name, b'"', place)
-        end = place + 1
-        for start, end in _pieces_of_string(self._text, place):
-            self._sink.take(decode(b'"%b"' % self._text[start:end]))
-        self._sink.leave(end + 1)
-        self._advance(end + 1)
-        return end + 1
-
-    def _enter_open(self) -> None:
-        opened, self._open = self._open, []
-        for place in opened:
-            self._enter(place)
-
-    def _enter(self, place: int) -> None:
-        sign = self._text[place : place + 1]
-        name = self._hand_over(place, sign) if self._entered else None
-        self._sink.enter(name, sign, place)
-        self._entered.append(sign)
-        self._start, self._continues = place + 1, False
-        first = _match_first_name(self._text, place + 1, place + limits.JSON_PIECE) if sign == b"[" else None
-        self._joint = b"}," + first[0] if first else b""
-
-    def _close(self, place: int, sign: bytes) -> None:
-        if self._open:
-            self._open.pop()
-            return
-        if self._entered[-1] + sign not in (b"{}", b"[]"):
-            raise ValueError("another bracket was expected")
-        self._hand_over(place, sign)
-        self._entered.pop()
-        self._joint = b""
-        self._sink.leave(place + 1)
-        self._advance(place + 1)
-
-    def _advance(self, place: int) -> None:
-        self._start, self._continues = place, True
-
-    def _hand_over(self, end: int, sign: bytes) -> str | None:
-        """Give the sink the text before a sign: a comma, a bracket, or a quotation mark.
-
-        Return the name of the value that begins at the sign, if it is a member of an object. To parse the text before
-        it, ``null`` takes the place of that value.
-        """
-        begins = sign == b'"' or sign in _OPENING
-        # A member's name stands before the value that begins here, so it is in this piece.
-        piece = self._piece(end, sign) + (b"null" if begins else b"")
-        name = None
-        if piece:
-            run = self._parse(piece)
-            if begins and isinstance(run, dict):
-                name, _ = run.popitem()
-            elif begins:
-                run.pop()
-            if run:
-                self._sink.take(run)
+    def _take_complete(self, sink: Sink) -> bool:
+        """Take the members or items that end within a piece. Return False if there are none."""
+        end = _match_members(self._text, self._place, self._place + limits.JSON_PIECE).end()
+        if end == self._place:
+            return False
+        run = self._parse(self._place, end)
         self._advance(end)
+        sink.take(run)
+        return True
+
+    def _advance(self, end: int) -> None:
+        self._place = end
+        self._after_comma = self._text[end - 1 : end] == b","
+
+    def _take_large(self, sink: Sink) -> None:
+        """Take a member or an item that is longer than a piece, with the comma after it."""
+        start = self._place
+        name = self._read_name() if self._sign == b"{" else None
+        sign = self._text[self._place : self._place + 1]
+        if sign in _OPENING:
+            end = _read_value(self._text, self._place, sink.enter(name, sign, self._place), self._depth + 1)
+        else:  # a number or a literal, after a long name or much white space
+            end = _match_scalar(self._text, self._place, len(self._text)).end()
+            sink.take(self._parse(start, end))
+        self._place = _after_space(self._text, end)
+        self._after_comma = self._has(b",")
+        if not self._after_comma and not self._has(_CLOSING[self._sign]):
+            raise ValueError("a comma or the end was expected")
+        self._place += self._after_comma
+
+    def _read_name(self) -> str:
+        """Return the name of a member, and go to its value."""
+        end = _end_of_string(self._text, self._place)
+        name = decode(self._text[self._place : end])
+        self._place = _after_space(self._text, end)
+        if not isinstance(name, str) or not self._has(b":"):
+            raise ValueError("a name and a colon were expected")
+        self._place = _after_space(self._text, self._place + 1)
         return name
 
-    def _piece(self, end: int, sign: bytes) -> bytes:
-        """Return the text to be handed over, without a comma before it. Raises ValueError if a comma is misplaced."""
-        piece = self._text[self._start : end].strip(_SPACE)
-        if not self._continues:
-            if not piece and sign == b",":
-                raise ValueError("a value was expected")
-        elif piece or sign == b'"' or sign in _OPENING:
-            piece, comma = piece[1:], piece[:1]
-            if comma != b"," or not (piece or sign == b'"' or sign in _OPENING):
-                raise ValueError("a comma or the end was expected")
-        return piece
+    def _has(self, character: bytes) -> bool:
+        return self._text.startswith(character, self._place)
 
-    def _parse(self, piece: bytes) -> Any:
-        """Parse the members or items of a piece at their depth in the text, so that its limit is the parser's."""
-        depth = len(self._entered) - 1
-        whole = b"{%b}" if self._entered[-1] == b"{" else b"[%b]"
-        run = decode_small(b"[" * depth + whole % piece + b"]" * depth)
-        for _ in range(depth):
+    def _parse(self, start: int, end: int) -> Any:
+        """Parse some members or items at their depth in the text, so that its limit is the parser's."""
+        piece = self._text[start:end].removesuffix(b",")
+        whole = b"{%b}" if self._sign == b"{" else b"[%b]"
+        run = decode_small(b"[" * self._depth + whole % piece + b"]" * self._depth)
+        for _ in range(self._depth):
             [run] = run
+        if not run:
+            raise ValueError("a value was expected")
         return run
+
+
+def _read_string(text: bytes, place: int, sink: Sink) -> int:
+    end = place + 1
+    for start, end in _pieces_of_string(text, place):
+        sink.take(decode(b'"%b"' % text[start:end]))
+    return end + 1
 
 
 def _end_of_string(text: bytes, place: int) -> int:

@@ -9,8 +9,8 @@ from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
 from couchmodel._embedded import limits
-from couchmodel._embedded.json.cutter import parse_into
-from couchmodel._embedded.json.values import LongText, Values
+from couchmodel._embedded.json.cutter import Sink, parse_into
+from couchmodel._embedded.json.values import Limit, Value
 from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.erlang_binary import (
     LONGEST_STRING,
@@ -50,159 +50,123 @@ def read_large(text: bytes, kept: frozenset[str]) -> LargeDocument:
     """
     document = _DocumentSink(kept)
     parse_into(text, document)
-    return LargeDocument(document.special.value, b"".join(document.body.text), Term(document.body.term))
-
-
-class _SpecialSink(Values):
-    """The sink for special members. They can have contents of attachments, strings of any length."""
-
-    def _text(self, parts: list[str]) -> object:
-        return LongText(parts) if sum(map(len, parts)) > limits.JOINED_CHARACTERS else super()._text(parts)
+    return LargeDocument(document.special.value, b"".join(document.output.text), Term(document.output.term))
 
 
 class _DocumentSink:
     """The sink that separates the special members from the body."""
 
     def __init__(self, kept: frozenset[str]) -> None:
-        self.body = _BodySink()
-        self.special = _SpecialSink(limits.SPECIAL_VALUES, "special members", "document_too_large")
-        self._sink: Values | _BodySink = self.body
+        self.special = Value(b"{", Limit(limits.SPECIAL_VALUES, "special members", "document_too_large"))
+        self.output = _Output(self.special.value)
+        self._body = _BodySink(self.output, b"{")
         self._kept = kept
-        self._depth = 0
 
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        if self._depth == 0:
-            self.special.enter(None, sign, place)
-        elif self._depth == 1:
-            self._sink = self.special if self._is_special(name or "") else self.body
-        self._depth += 1
-        self._sink.enter(name, sign, place)
-
-    def take(self, run: Any) -> None:
-        if self._depth > 1:
-            self._sink.take(run)
-        else:
-            self._take_members(run)
-        self._check_size()
-
-    def leave(self, place: int) -> None:
-        self._sink.leave(place)
-        self._check_size()
-        self._depth -= 1
-        if self._depth == 0:
-            self.special.leave(place)
-        elif self._depth == 1:
-            self._sink = self.body
-
-    def _check_size(self) -> None:
-        if self.body.size > limits.DOCUMENT_BYTES:
-            self.special.leave(0)
-            raise ContentTooLargeError(str(self.special.value.get("_id", "")), code="document_too_large")
-
-    def _take_members(self, run: dict[str, Any]) -> None:
+    def take(self, run: dict[str, Any]) -> None:
         special = {name: value for name, value in run.items() if self._is_special(name)}
         if special:
             self.special.take(special)
             run = {name: value for name, value in run.items() if name not in special}
         if run:
-            self.body.take(run)
+            self._body.take(run)
+
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        sink = self.special if self._is_special(name or "") else self._body
+        return sink.enter(name, sign, place)
+
+    def close(self, place: int) -> None:
+        self._body.close(place)
 
     def _is_special(self, name: str) -> bool:
         return name[:1] == "_" and name not in self._kept
 
 
-class _Frame:
-    """An object, an array or a string that has begun and has not ended.
+class _Output:
+    """The parts of the text and the term of a body. ``special`` are the members that are not in it."""
 
-    ``sign`` is the byte that opened it, ``place`` where it begins in the output. ``count`` counts its members, and
-    ``characters`` gathers a list of small numbers, which Erlang writes as a string; None if it is none.
-    """
+    def __init__(self, special: dict[str, Any]) -> None:
+        self.text: list[bytes] = []
+        self.term: list[bytes] = []
+        self._special = special
+        self._size = 0
 
-    __slots__ = ("characters", "count", "names", "place", "sign")
-
-    def __init__(self, sign: bytes, place: int) -> None:
-        self.sign = sign
-        self.place = place
-        self.count = 0
-        self.names: defaultdict[int, set[str]] = defaultdict(set)
-        self.characters: bytearray | None = bytearray() if sign == b"[" else None
+    def write(self, text: bytes) -> None:
+        """Append a part of the text. Raises ContentTooLargeError if it is larger than a document may be."""
+        self.text.append(text)
+        self._size += len(text)
+        if self._size > limits.DOCUMENT_BYTES:
+            raise ContentTooLargeError(str(self._special.get("_id", "")), code="document_too_large")
 
 
 class _BodySink:
-    """The sink that makes text and term of a body."""
+    """The sink that writes the text and the term of an object, an array or a string."""
 
-    def __init__(self) -> None:
-        self.text: list[bytes] = []
-        self.term: list[bytes] = []
-        self.size = 0
-        self._frames: list[_Frame] = []
+    __slots__ = ("_characters", "_count", "_names", "_output", "_place", "_sign")
 
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        if self._frames:
-            self._write_prefix(name)
-        self._frames.append(_Frame(sign, len(self.term)))
-        self.term.append(b"")
-        self._write(sign)
+    def __init__(self, output: _Output, sign: bytes) -> None:
+        self._output = output
+        self._sign = sign
+        self._place = len(output.term)
+        """The place of the header in the term. It has the number of members, which is known at the end."""
+        self._count = 0
+        self._names: defaultdict[int, set[str]] = defaultdict(set)
+        self._characters: bytearray | None = bytearray() if sign == b"[" else None
+        """A list of small numbers, which Erlang writes as a string; None if it is none."""
+        output.term.append(b"")
+        output.write(sign)
 
     def take(self, run: Any) -> None:
-        frame = self._frames[-1]
         if isinstance(run, dict):
             for name in run:
                 self._note_name(name)
         text, term = encode_value(run)[1:-1], encode_contents(run)
-        if frame.count and frame.sign != b'"':
-            self._write(b",")
-        self._write(text)
-        self.term.append(term)
+        if self._count and self._sign != b'"':
+            self._output.write(b",")
+        self._output.write(text)
+        self._output.term.append(term)
         if isinstance(run, list):
-            _collect_characters(frame, run)
-        frame.count += len(term) if isinstance(run, str) else len(run)
+            self._collect_characters(run)
+        self._count += len(term) if isinstance(run, str) else len(run)
 
-    def leave(self, place: int) -> None:
-        frame = self._frames.pop()
-        self._write(_CLOSING[frame.sign])
-        if frame.characters:
-            # The array was a string after all: it replaces the items that were written.
-            self.term[frame.place :] = [string_term(bytes(frame.characters))]
-        else:
-            self.term[frame.place] = header(frame.sign, frame.count)
-            self.term.append(b"" if frame.sign == b'"' else NIL)
-        while frame.names:  # one by one, because other threads wait while a set is freed
-            frame.names.popitem()
-
-    def _write_prefix(self, name: str | None) -> None:
-        """Write the comma and the name before an item or a member."""
-        frame = self._frames[-1]
-        if frame.count:
-            self._write(b",")
-        frame.count += 1
-        frame.characters = None
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        if self._count:
+            self._output.write(b",")
+        self._count += 1
+        self._characters = None
         if name is not None:
             self._note_name(name)
-            self._write(encode_value(name) + b":")
-            self.term.append(key_term(name))
+            self._output.write(encode_value(name) + b":")
+            self._output.term.append(key_term(name))
+        return _BodySink(self._output, sign)
+
+    def close(self, place: int) -> None:
+        self._output.write(_CLOSING[self._sign])
+        term = self._output.term
+        if self._characters:
+            # The array was a string after all: it replaces the items that were written.
+            term[self._place :] = [string_term(bytes(self._characters))]
+        else:
+            term[self._place] = header(self._sign, self._count)
+            term.append(b"" if self._sign == b'"' else NIL)
+        while self._names:  # one by one, because other threads wait while a set is freed
+            self._names.popitem()
 
     def _note_name(self, name: str) -> None:
         # Several small sets: one of hundreds of thousands of names would be freed in one step.
-        names = self._frames[-1].names[hash(name) % limits.NAME_SETS]
+        names = self._names[hash(name) % limits.NAME_SETS]
         if name in names:
             raise RepeatedNameError
         names.add(name)
 
-    def _write(self, text: bytes) -> None:
-        self.text.append(text)
-        self.size += len(text)
+    def _collect_characters(self, run: list[Any]) -> None:
+        """Collect the bytes of an array for as long as it can be an Erlang string."""
+        if self._characters is None:
+            return
+        characters = string_bytes(run)
+        if characters is None or len(self._characters) + len(characters) > LONGEST_STRING:
+            self._characters = None
+        else:
+            self._characters += characters
 
 
 _CLOSING: Final = {b"{": b"}", b"[": b"]", b'"': b'"'}
-
-
-def _collect_characters(frame: _Frame, run: list[Any]) -> None:
-    """Collect the bytes of an array for as long as it can be an Erlang string."""
-    if frame.characters is None:
-        return
-    characters = string_bytes(run)
-    if characters is None or len(frame.characters) + len(characters) > LONGEST_STRING:
-        frame.characters = None
-    else:
-        frame.characters += characters

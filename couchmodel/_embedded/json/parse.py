@@ -5,7 +5,7 @@ from typing import Any
 from couchmodel._embedded import limits
 from couchmodel._embedded.json.cutter import is_large
 from couchmodel._embedded.json.decode import decode_small
-from couchmodel._embedded.json.values import decode_large
+from couchmodel._embedded.json.values import Limit, decode_large
 from couchmodel._wire.messages import TOO_DEEP
 from couchmodel.errors import BadRequestError, ContentTooLargeError
 
@@ -44,7 +44,7 @@ def check_count(count: int, most: int, what: str) -> None:
 def parse_json(text: bytes) -> Any:
     """Parse a JSON text as CouchDB does. Raises BadRequestError, or ContentTooLargeError if it has too many values."""
     try:
-        return decode_large(text, limits.BODY_VALUES) if is_large(text) else decode_small(text)
+        return decode_large(text, Limit(limits.BODY_VALUES)) if is_large(text) else decode_small(text)
     except ValueError as error:
         raise invalid_json_error(error) from None
 

@@ -1,28 +1,52 @@
 """Make Python values of large JSON texts, with all members or some, and free them again in steps."""
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
-from couchmodel._embedded.json.cutter import first_character, is_large, parse_into
+from couchmodel._embedded import limits
+from couchmodel._embedded.json.cutter import Sink, first_character, is_large, parse_into
 from couchmodel._embedded.json.decode import decode_small
 from couchmodel._wire.messages import decode
 from couchmodel.errors import ContentTooLargeError
 
-__all__ = ["LongText", "Values", "decode_large", "decode_stored", "free"]
+__all__ = ["Limit", "LongText", "Skipped", "Value", "decode_large", "decode_stored", "free", "stored_value"]
 
 
-def decode_large(text: bytes, most: float = math.inf, what: str = "a body", code: str = "too_large") -> Any:
+class LongText(NamedTuple):
+    """A string that is too long to be joined, as its parts."""
+
+    parts: Sequence[str]
+
+
+class Limit:
+    """A limit of the number of values in a text. ``what`` and ``code`` are for the error."""
+
+    def __init__(self, most: int, what: str = "a body", code: str = "too_large") -> None:
+        self._most = most
+        self._what = what
+        self._code = code
+        self._count = 0
+
+    def count(self, run: Any) -> None:
+        """Count the values of a run. Raises ContentTooLargeError as soon as there are too many."""
+        self._count += _count_values(run)
+        if self._count > self._most:
+            raise ContentTooLargeError(f"{self._what} may have {self._most} values at most", code=self._code)
+
+
+def decode_large(text: bytes, limit: Limit | None = None) -> Any:
     """Parse a JSON text piece by piece.
 
-    Raises ValueError if it is not JSON or not UTF-8, and ContentTooLargeError, with the other arguments in its message,
-    if it has more than ``most`` values.
+    Raises ValueError if it is not JSON or not UTF-8, and ContentTooLargeError if it has more values than the limit.
     """
-    if first_character(text) not in (b"{", b"[", b'"'):  # a number or a literal
+    sign = first_character(text)
+    if sign not in (b"{", b"[", b'"'):  # a number or a literal
         return decode_small(text)
-    values = Values(most, what, code)
-    parse_into(text, values)
-    return values.value
+    sink = Value(sign, limit)
+    parse_into(text, sink)
+    return sink.value
 
 
 def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
@@ -30,10 +54,21 @@ def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
     if not is_large(text):
         document: dict[str, Any] = decode(text)
         return document
-    values = Values(names=names)
-    parse_into(text, values)
-    whole: dict[str, Any] = values.value
+    sink = Value(b"{", names=names)
+    parse_into(text, sink)
+    whole: dict[str, Any] = sink.value
     return whole
+
+
+@contextmanager
+def stored_value(text: bytes, names: Collection[str] | None) -> Iterator[dict[str, Any]]:
+    """Parse a stored document as :func:`decode_stored` does, and free it at the end if it is large."""
+    document = decode_stored(text, names)
+    try:
+        yield document
+    finally:
+        if len(text) > limits.LARGE_JSON:
+            free(document)
 
 
 def free(value: Any) -> None:
@@ -46,91 +81,80 @@ def free(value: Any) -> None:
             free(value.pop())
 
 
-class LongText(NamedTuple):
-    """A string that is too long to be joined, as its parts."""
-
-    parts: Sequence[str]
-
-
-class Values:
-    """The sink that builds a Python value."""
+class Value:
+    """The sink that builds an object, an array or a string, which is ``value`` in the end."""
 
     def __init__(
         self,
-        most: float = math.inf,
-        what: str = "a body",
-        code: str = "too_large",
+        sign: bytes,
+        limit: Limit | None = None,
         *,
         names: Collection[str] | None = None,
+        put: Callable[[Any], None] | None = None,
     ) -> None:
-        """``names`` are the members of the outermost object to keep, None for all.
+        """``sign`` is the first character, and ``put`` takes the value at the end.
 
-        ContentTooLargeError is raised as soon as there are more than ``most`` values. ``what`` and ``code`` are for it.
+        ``names`` are the members to keep, None for all.
         """
-        self.value: Any = None
-        self._most = most
-        self._what = what
-        self._code = code
+        self.value: Any = {} if sign == b"{" else []
+        self._is_string = sign == b'"'
+        self._limit = limit
         self._names = names
-        self._count = 0
-        self._entered: list[tuple[str | None, bytes, Any]] = []
-        self._skipped_depth = 0
-
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        """Begin a value."""
-        if self._skipped_depth or (self._selects_members and name not in (self._names or ())):
-            self._skipped_depth += 1
-        else:
-            self._entered.append((name, sign, {} if sign == b"{" else []))
+        self._put = put
 
     def take(self, run: Any) -> None:
-        """Add a run to the value that was entered last."""
-        if self._skipped_depth:
-            return
-        if self._selects_members:
-            run = {name: value for name, value in run.items() if name in (self._names or ())}
-        if self._most < math.inf and not isinstance(run, str):
-            self._count += _count_values(run)
-            if self._count > self._most:
-                raise ContentTooLargeError(f"{self._what} may have {self._most} values at most", code=self._code)
-        self._put(run)
+        """Add a run."""
+        if self._names is not None:
+            run = {name: value for name, value in run.items() if name in self._names}
+        if self._limit is not None and not self._is_string:
+            self._limit.count(run)
+        self._add(run)
 
-    def leave(self, place: int) -> None:
-        """End the value that was entered last."""
-        if self._skipped_depth:
-            self._skipped_depth -= 1
-            return
-        name, sign, value = self._entered.pop()
-        self.value = self._text(value) if sign == b'"' else value
-        if self._entered:
-            self._put([self.value] if name is None else {name: self.value})
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        """Return the sink of a member or an item."""
+        if self._names is not None and name not in self._names:
+            return Skipped()
+        return Value(sign, self._limit, put=partial(self._put_inner, name))
 
-    @property
-    def _selects_members(self) -> bool:
-        return self._names is not None and len(self._entered) == 1
+    def close(self, place: int) -> None:
+        """Complete the value, and give it to the one that it is a part of."""
+        if self._is_string:
+            is_long = sum(map(len, self.value)) > limits.JOINED_CHARACTERS
+            self.value = LongText(self.value) if is_long else "".join(self.value)
+        if self._put is not None:
+            self._put(self.value)
 
-    def _text(self, parts: list[str]) -> object:
-        return "".join(parts)
+    def _put_inner(self, name: str | None, value: Any) -> None:
+        self._add([value] if name is None else {name: value})
 
-    def _put(self, run: Any) -> None:
-        _, sign, value = self._entered[-1]
-        if sign == b"{":
-            _put_last(value, run)
-        elif sign == b"[":
-            value.extend(run)
+    def _add(self, run: Any) -> None:
+        if isinstance(run, dict):
+            # The last member of a name counts, at its own place.
+            if not self.value.keys().isdisjoint(run):
+                for name in run:
+                    self.value.pop(name, None)
+            self.value.update(run)
+        elif self._is_string:
+            self.value.append(run)
         else:
-            value.append(run)
+            self.value.extend(run)
+
+
+class Skipped:
+    """The sink of what is not needed."""
+
+    def take(self, run: Any) -> None:
+        """Drop a run."""
+
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        """Drop a member or an item."""
+        return self
+
+    def close(self, place: int) -> None:
+        """Do nothing."""
 
 
 def _count_values(run: Any) -> int:
     if isinstance(run, dict):
         return len(run) + sum(map(_count_values, run.values()))
     return len(run) + sum(map(_count_values, run)) if isinstance(run, list) else 0
-
-
-def _put_last(members: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add members. One with a name that exists already replaces that member, and goes to the end."""
-    if not members.keys().isdisjoint(more):
-        for name in more:
-            members.pop(name, None)
-    members.update(more)

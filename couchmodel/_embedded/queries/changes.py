@@ -24,7 +24,7 @@ from couchmodel._embedded.documents.reader import (
     open_winner,
     stored_revision,
 )
-from couchmodel._embedded.json.values import decode_stored, free
+from couchmodel._embedded.json.values import stored_value
 from couchmodel._embedded.mango.fields import Projection
 from couchmodel._embedded.mango.fields import parse_fields as parse_projection
 from couchmodel._embedded.mango.selector import Selector
@@ -340,12 +340,8 @@ def _reported_revs(
 
 
 def _is_match(selector: Selector, text: bytes, budget: Budget) -> bool:
-    document = decode_stored(text, selector.members)
-    try:
+    with stored_value(text, selector.members) as document:
         return selector.matches(document, budget)
-    finally:
-        if len(text) > limits.LARGE_JSON:
-            free(document)
 
 
 def _row_json(
@@ -373,12 +369,8 @@ def _row_json(
 
 
 def _pick_fields(fields: Projection, text: bytes) -> bytes:
-    document = decode_stored(text, fields.members())
-    try:
+    with stored_value(text, fields.members()) as document:
         return fields.pick_json(document, len(text))
-    finally:
-        if len(text) > limits.LARGE_JSON:
-            free(document)
 
 
 def _count_pending(connection: Connection, database: Database, query: ChangesQuery, seq: int) -> int:

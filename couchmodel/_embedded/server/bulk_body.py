@@ -4,15 +4,15 @@ Of a document in a large body a tuple of bytes and numbers is kept. Python's gar
 tuple, and it takes a third of the memory of the document's value.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
-from couchmodel._embedded.json.cutter import first_character, is_large, parse_into
+from couchmodel._embedded.json.cutter import Sink, first_character, is_large, parse_into
 from couchmodel._embedded.json.parse import invalid_json_error, parse_object
-from couchmodel._embedded.json.values import free
+from couchmodel._embedded.json.values import Skipped, free
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
@@ -96,64 +96,81 @@ class BulkEdits:
 
 
 class _BulkSink:
-    """A sink that keeps the documents as edits, and the members in ``_OPTIONS``.
-
-    Depth 1 is inside the body's object, 2 inside one of its members such as the documents, 3 inside a document that is
-    too large for one run of the parser.
-    """
+    """The sink of a body. It keeps the documents as edits, and the other members in ``_OPTIONS``."""
 
     def __init__(self, text: bytes) -> None:
         self.members: dict[str, Any] = {}
         self._text = text
-        self._depth = 0
-        self._document_start = 0
-        self._documents: list[Any] | None = None
+
+    def take(self, run: dict[str, Any]) -> None:
+        self.members.update((name, value) for name, value in run.items() if name in _OPTIONS)
+
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        if name == "docs" and sign == b"[":
+            free(self.members.get("docs"))  # if the body has two members of that name, the last one counts
+            documents = _DocumentsSink(self._text)
+            self.members["docs"] = documents.edits
+            return documents
+        if name in _OPTIONS:
+            self.members[name] = None  # no option is so large
+        return Skipped()
+
+    def close(self, place: int) -> None:
+        pass
+
+
+class _DocumentsSink:
+    """The sink of the documents of a body, which become ``edits`` up to the first that is refused.
+
+    The error of that one takes its place, to be raised when its turn comes. The documents behind it are only counted.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self.edits: list[Edit | _PackedEdit | ResponseError] = []
+        self._text = text
         self._count = 0
         self._is_refused = False
 
-    def enter(self, name: str | None, sign: bytes, place: int) -> None:
-        self._depth += 1
-        if self._depth == 2:
-            self._documents = None
-            if name == "docs" and sign == b"[":  # if the body has two members of that name, the last one counts
-                free(self.members.get("docs"))
-                self._documents, self._count, self._is_refused = [], 0, False
-            if name in _OPTIONS:
-                self.members[name] = self._documents
-        if self._depth == 3:
-            self._document_start = place
+    def take(self, run: list[Any]) -> None:
+        self._take(run, _parse_packed)
 
-    def take(self, run: Any) -> None:
-        if self._depth == 1:
-            self.members.update((name, value) for name, value in run.items() if name in _OPTIONS)
-        elif self._depth == 2 and self._documents is not None:
-            self._take(run, _parse_packed)
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        return _LargeDocument(self, place)
 
-    def leave(self, place: int) -> None:
-        if self._depth == 3 and self._documents is not None:
-            self._take([self._text[self._document_start : place]], read_document)
-        self._depth -= 1
+    def close(self, place: int) -> None:
+        pass
+
+    def take_text(self, start: int, end: int) -> None:
+        """Take a large document by its place in the text."""
+        self._take([self._text[start:end]], read_document)
 
     def _take(self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]) -> None:
-        """Append documents as edits up to the first that is refused, and the error of that one.
-
-        The error is raised when the document's turn comes. The documents behind it are only counted.
-        """
         self._count += len(documents)
         if self._count > limits.BULK_DOCUMENTS:
             reason = f"a request may have {limits.BULK_DOCUMENTS} documents at most"
             raise ContentTooLargeError(reason, code="too_large")
-        if self._documents is not None and not self._is_refused:
-            self._documents += self._parse_until_refused(documents, read)
-
-    def _parse_until_refused(
-        self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]
-    ) -> Iterator[Edit | _PackedEdit | ResponseError]:
+        if self._is_refused:
+            return
         try:
-            yield from map(read, documents)
+            self.edits.extend(map(read, documents))
         except ResponseError as error:
             self._is_refused = True
-            yield error.with_traceback(None)  # the traceback would keep the frames, and the body in them, alive
+            # The traceback would keep the frames, and the body in them, alive.
+            self.edits.append(error.with_traceback(None))
+
+
+class _LargeDocument(Skipped):
+    """The sink of a large document, which is read when its place in the text is known."""
+
+    def __init__(self, documents: _DocumentsSink, start: int) -> None:
+        self._documents = documents
+        self._start = start
+
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        return Skipped()
+
+    def close(self, place: int) -> None:
+        self._documents.take_text(self._start, place)
 
 
 def _parse_packed(document: Any) -> Edit | _PackedEdit:
