@@ -141,17 +141,23 @@ class Value:
 
 
 class Skipped:
-    """The sink of what is not needed."""
+    """The sink of a value that is not needed."""
+
+    def __init__(self, ended: Callable[[int], None] | None = None) -> None:
+        """``ended`` is called with the place after the value."""
+        self._ended = ended
 
     def take(self, run: Any) -> None:
         """Drop a run."""
 
     def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
-        """Drop a member or an item."""
-        return self
+        """Return a sink that drops a member or an item."""
+        return Skipped()
 
     def close(self, place: int) -> None:
-        """Do nothing."""
+        """Report the place after the value."""
+        if self._ended is not None:
+            self._ended(place)
 
 
 def _count_values(run: Any) -> int:

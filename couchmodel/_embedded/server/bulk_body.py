@@ -12,7 +12,7 @@ from couchmodel._embedded import limits
 from couchmodel._embedded.documents.incoming import Edit, parse_document, read_document
 from couchmodel._embedded.json.cutter import Sink, first_character, is_large, parse_into
 from couchmodel._embedded.json.parse import invalid_json_error, parse_object
-from couchmodel._embedded.json.values import Skipped, free
+from couchmodel._embedded.json.values import Skipped, Value, free
 from couchmodel._embedded.rules.erlang_binary import Term
 from couchmodel._wire.revisions import Rev
 from couchmodel.errors import ContentTooLargeError, ResponseError
@@ -42,9 +42,10 @@ def read_bulk(text: bytes) -> dict[str, Any]:
     try:
         parse_into(text, sink)
     except (ContentTooLargeError, ValueError) as error:
-        free(sink.members)
+        free(sink.value)
         raise invalid_json_error(error) if isinstance(error, ValueError) else error from None
-    return sink.members
+    body: dict[str, Any] = sink.value
+    return body
 
 
 def make_edit(document: Any) -> Edit:
@@ -95,28 +96,20 @@ class BulkEdits:
         return edit
 
 
-class _BulkSink:
-    """The sink of a body. It keeps the documents as edits, and the other members in ``_OPTIONS``."""
+class _BulkSink(Value):
+    """The sink of a body. It keeps the documents as edits, and the other members in ``_OPTIONS`` as values."""
 
     def __init__(self, text: bytes) -> None:
-        self.members: dict[str, Any] = {}
+        super().__init__(b"{", names=_OPTIONS)
         self._text = text
 
-    def take(self, run: dict[str, Any]) -> None:
-        self.members.update((name, value) for name, value in run.items() if name in _OPTIONS)
-
     def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
-        if name == "docs" and sign == b"[":
-            free(self.members.get("docs"))  # if the body has two members of that name, the last one counts
-            documents = _DocumentsSink(self._text)
-            self.members["docs"] = documents.edits
-            return documents
-        if name in _OPTIONS:
-            self.members[name] = None  # no option is so large
-        return Skipped()
-
-    def close(self, place: int) -> None:
-        pass
+        if name != "docs" or sign != b"[":
+            return super().enter(name, sign, place)
+        free(self.value.get(name))  # if the body has two members of that name, the last one counts
+        documents = _DocumentsSink(self._text)
+        self.value[name] = documents.edits
+        return documents
 
 
 class _DocumentsSink:
@@ -132,19 +125,16 @@ class _DocumentsSink:
         self._is_refused = False
 
     def take(self, run: list[Any]) -> None:
-        self._take(run, _parse_packed)
+        self._read(run, _parse_packed)
 
     def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
-        return _LargeDocument(self, place)
+        # A large document is read when its end is known.
+        return Skipped(lambda end: self._read([self._text[place:end]], read_document))
 
     def close(self, place: int) -> None:
         pass
 
-    def take_text(self, start: int, end: int) -> None:
-        """Take a large document by its place in the text."""
-        self._take([self._text[start:end]], read_document)
-
-    def _take(self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]) -> None:
+    def _read(self, documents: list[Any], read: Callable[[Any], Edit | _PackedEdit]) -> None:
         self._count += len(documents)
         if self._count > limits.BULK_DOCUMENTS:
             reason = f"a request may have {limits.BULK_DOCUMENTS} documents at most"
@@ -157,20 +147,6 @@ class _DocumentsSink:
             self._is_refused = True
             # The traceback would keep the frames, and the body in them, alive.
             self.edits.append(error.with_traceback(None))
-
-
-class _LargeDocument(Skipped):
-    """The sink of a large document, which is read when its place in the text is known."""
-
-    def __init__(self, documents: _DocumentsSink, start: int) -> None:
-        self._documents = documents
-        self._start = start
-
-    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
-        return Skipped()
-
-    def close(self, place: int) -> None:
-        self._documents.take_text(self._start, place)
 
 
 def _parse_packed(document: Any) -> Edit | _PackedEdit:

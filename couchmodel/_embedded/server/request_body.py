@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any, TypeVar
 
 from couchmodel._embedded import limits
@@ -82,36 +83,11 @@ async def _read_raw(request: Request, largest: int) -> bytes:
     if body is None or isinstance(body, bytes):
         _check_size(len(body or b""), largest)
         return body or b""
-    buffer = _BodyBuffer(largest)
+    buffer = BytesIO()
     async for piece in body:
-        buffer.add(piece)
-    return buffer.join() if buffer.size <= limits.BLOCK_BYTES else await asyncio.to_thread(buffer.join)
-
-
-class _BodyBuffer:
-    """A buffer that collects the pieces of a body in blocks.
-
-    Python holds its lock while it copies bytes, but releases it while it joins large blocks.
-    """
-
-    def __init__(self, largest: int) -> None:
-        self.size = 0
-        self._largest = largest
-        self._blocks: list[bytes] = []
-        self._last = bytearray()
-
-    def add(self, piece: bytes) -> None:
-        """Add a piece. Raises ContentTooLargeError if the pieces together are larger than ``largest`` bytes."""
-        self.size += len(piece)
-        _check_size(self.size, self._largest)
-        self._last += piece
-        if len(self._last) >= limits.BLOCK_BYTES:
-            self._blocks.append(bytes(self._last))
-            self._last.clear()
-
-    def join(self) -> bytes:
-        """Return all pieces as one text."""
-        return b"".join([*self._blocks, bytes(self._last)])
+        buffer.write(piece)
+        _check_size(buffer.tell(), largest)
+    return buffer.getvalue()  # no copy: the buffer is made for this
 
 
 def _check_size(size: int, largest: int) -> None:
@@ -126,16 +102,16 @@ def _gunzip(text: bytes, largest: int) -> bytes:
     Raises BadRequestError if it is no valid gzip, and ContentTooLargeError as soon as ``largest`` bytes are exceeded,
     so a small body cannot unpack to one that fills the memory.
     """
-    buffer = _BodyBuffer(largest)
+    buffer = BytesIO()
     decompressor = GzipDecompressor(limits.LARGE_BODY)
     try:
-        # zlib copies all that it has not consumed yet after each piece, so it gets a part of the text at a time.
         for start in range(0, len(text), limits.LARGE_BODY):
             for piece in decompressor.feed(text[start : start + limits.LARGE_BODY]):
-                buffer.add(piece)
+                buffer.write(piece)
+                _check_size(buffer.tell(), largest)
         is_whole = decompressor.is_complete
     except ValueError:
         is_whole = False
     if not is_whole:
         raise BadRequestError("Request body is not properly gzipped.")
-    return buffer.join()
+    return buffer.getvalue()
