@@ -10,7 +10,7 @@ through.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from couchmodel._embedded import limits
@@ -103,7 +103,7 @@ def _read_value(text: bytes, place: int, sink: Sink, depth: int) -> int:
     ``depth`` is the number of arrays and objects around it.
     """
     is_string = text[place : place + 1] == b'"'
-    end = _read_string(text, place, sink) if is_string else _Contents(text, place, depth).read(sink)
+    end = _read_string(text, place, sink.take) if is_string else _Contents(text, place, depth).read(sink)
     sink.close(end)
     return end
 
@@ -187,13 +187,14 @@ class _Contents:
 
     def _read_name(self) -> str:
         """Return the name of a member, and go to its value."""
-        end = _end_of_string(self._text, self._place)
-        name = decode(self._text[self._place : end])
-        self._place = _after_space(self._text, end)
-        if not isinstance(name, str) or not self._has(b":"):
-            raise ValueError("a name and a colon were expected")
+        if not self._has(b'"'):
+            raise ValueError("a name was expected")
+        parts: list[str] = []
+        self._place = _after_space(self._text, _read_string(self._text, self._place, parts.append))
+        if not self._has(b":"):
+            raise ValueError("a colon was expected")
         self._place = _after_space(self._text, self._place + 1)
-        return name
+        return "".join(parts)
 
     def _has(self, character: bytes) -> bool:
         return self._text.startswith(character, self._place)
@@ -210,24 +211,8 @@ class _Contents:
         return run
 
 
-def _read_string(text: bytes, place: int, sink: Sink) -> int:
-    end = place + 1
-    for start, end in _pieces_of_string(text, place):
-        sink.take(decode(b'"%b"' % text[start:end]))
-    return end + 1
-
-
-def _end_of_string(text: bytes, place: int) -> int:
-    """Return the place after a string. Raises ValueError if it does not end."""
-    ends = [end for _, end in _pieces_of_string(text, place)]
-    return ends[-1] + 1 if ends else place + 2
-
-
-def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
-    """Yield the begin and end of each piece of a string; the last one ends at the closing quotation mark.
-
-    Raises ValueError if the string does not end.
-    """
+def _read_string(text: bytes, place: int, take: Callable[[str], None]) -> int:
+    """Read the string at a place in pieces. Return the place after it."""
     start = place + 1
     while text[start : start + 1] != b'"':
         end = _match_characters(text, start, start + limits.JSON_PIECE).end()
@@ -236,8 +221,9 @@ def _pieces_of_string(text: bytes, place: int) -> Iterator[tuple[int, int]]:
             end -= 1
         if end == start:
             raise ValueError("EOF while parsing a string")
-        yield start, end
+        take(decode(b'"%b"' % text[start:end]))
         start = end
+    return start + 1
 
 
 def _after_space(text: bytes, place: int) -> int:

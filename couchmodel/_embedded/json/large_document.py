@@ -15,11 +15,11 @@ from couchmodel._embedded.json.writer import encode_value
 from couchmodel._embedded.rules.erlang_binary import (
     LONGEST_STRING,
     NIL,
+    SMALL_TAG,
     Term,
     encode_contents,
     header,
     key_term,
-    string_bytes,
     string_term,
 )
 from couchmodel.errors import ContentTooLargeError
@@ -101,7 +101,7 @@ class _Output:
 class _BodySink:
     """The sink that writes the text and the term of an object, an array or a string."""
 
-    __slots__ = ("_characters", "_count", "_names", "_output", "_place", "_sign")
+    __slots__ = ("_count", "_names", "_output", "_place", "_sign")
 
     def __init__(self, output: _Output, sign: bytes) -> None:
         self._output = output
@@ -110,8 +110,6 @@ class _BodySink:
         """The place of the header in the term. It has the number of members, which is known at the end."""
         self._count = 0
         self._names: defaultdict[int, set[str]] = defaultdict(set)
-        self._characters: bytearray | None = bytearray() if sign == b"[" else None
-        """A list of small numbers, which Erlang writes as a string; None if it is none."""
         output.term.append(b"")
         output.write(sign)
 
@@ -124,15 +122,12 @@ class _BodySink:
             self._output.write(b",")
         self._output.write(text)
         self._output.term.append(term)
-        if isinstance(run, list):
-            self._collect_characters(run)
         self._count += len(term) if isinstance(run, str) else len(run)
 
     def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
         if self._count:
             self._output.write(b",")
         self._count += 1
-        self._characters = None
         if name is not None:
             self._note_name(name)
             self._output.write(encode_value(name) + b":")
@@ -142,14 +137,25 @@ class _BodySink:
     def close(self, place: int) -> None:
         self._output.write(_CLOSING[self._sign])
         term = self._output.term
-        if self._characters:
-            # The array was a string after all: it replaces the items that were written.
-            term[self._place :] = [string_term(bytes(self._characters))]
+        characters = self._characters() if self._sign == b"[" else b""
+        if characters:
+            term[self._place :] = [string_term(characters)]
         else:
             term[self._place] = header(self._sign, self._count)
             term.append(b"" if self._sign == b'"' else NIL)
         while self._names:  # one by one, because other threads wait while a set is freed
             self._names.popitem()
+
+    def _characters(self) -> bytes:
+        """Return the items of an array if all are small numbers, since Erlang writes them as a string; else nothing."""
+        if self._count > LONGEST_STRING:
+            return b""
+        items = self._output.term[self._place + 1 :]
+        if sum(map(len, items)) != 2 * self._count:
+            return b""
+        joined = b"".join(items)
+        # The term of a small number is its tag and the number. So the first other tag shows another item.
+        return joined[1::2] if joined[::2] == SMALL_TAG * self._count else b""
 
     def _note_name(self, name: str) -> None:
         # Several small sets: one of hundreds of thousands of names would be freed in one step.
@@ -157,16 +163,6 @@ class _BodySink:
         if name in names:
             raise RepeatedNameError
         names.add(name)
-
-    def _collect_characters(self, run: list[Any]) -> None:
-        """Collect the bytes of an array for as long as it can be an Erlang string."""
-        if self._characters is None:
-            return
-        characters = string_bytes(run)
-        if characters is None or len(self._characters) + len(characters) > LONGEST_STRING:
-            self._characters = None
-        else:
-            self._characters += characters
 
 
 _CLOSING: Final = {b"{": b"}", b"[": b"]", b'"': b'"'}

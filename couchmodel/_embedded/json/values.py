@@ -36,28 +36,23 @@ class Limit:
             raise ContentTooLargeError(f"{self._what} may have {self._most} values at most", code=self._code)
 
 
-def decode_large(text: bytes, limit: Limit | None = None) -> Any:
-    """Parse a JSON text piece by piece.
+def decode_large(text: bytes, limit: Limit | None = None, names: Collection[str] | None = None) -> Any:
+    """Parse a JSON text piece by piece. Of an object, only the members ``names`` are kept; all if it is None.
 
     Raises ValueError if it is not JSON or not UTF-8, and ContentTooLargeError if it has more values than the limit.
     """
     sign = first_character(text)
     if sign not in (b"{", b"[", b'"'):  # a number or a literal
         return decode_small(text)
-    sink = Value(sign, limit)
+    sink = Value(sign, limit, names=names)
     parse_into(text, sink)
     return sink.value
 
 
 def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
     """Parse a stored document. Of a large one, only the members ``names`` are kept; all if it is None."""
-    if not is_large(text):
-        document: dict[str, Any] = decode(text)
-        return document
-    sink = Value(b"{", names=names)
-    parse_into(text, sink)
-    whole: dict[str, Any] = sink.value
-    return whole
+    document: dict[str, Any] = decode_large(text, names=names) if is_large(text) else decode(text)
+    return document
 
 
 @contextmanager

@@ -18,13 +18,13 @@ from couchmodel._embedded import limits
 __all__ = [
     "LONGEST_STRING",
     "NIL",
+    "SMALL_TAG",
     "Atom",
     "Term",
     "encode_contents",
     "header",
     "key_term",
     "normalize_number",
-    "string_bytes",
     "string_term",
     "term_to_binary",
     "write_term",
@@ -57,6 +57,10 @@ def normalize_number(value: float) -> float:
 
 NIL: Final = b"j"
 """The empty list of Erlang's external format, which ends objects and arrays."""
+
+
+SMALL_TAG: Final = b"a"
+"""The tag of a number from 0 to 255, which is the byte after it."""
 
 
 class Term:
@@ -144,7 +148,7 @@ def _atom(value: Atom, out: _Out) -> None:
 
 def _integer(value: int, out: _Out) -> None:
     if 0 <= value <= 0xFF:
-        out.append(_tag_and_byte(b"a", value))
+        out.append(_tag_and_byte(SMALL_TAG, value))
     elif -0x80000000 <= value <= 0x7FFFFFFF:
         out.append(_tag_and_int(b"b", value))
     else:
