@@ -5,6 +5,7 @@ from typing import Final
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.fidelity import are_same
 from couchmodel._model.codec.forms import form_of
+from couchmodel._model.codec.instants import has_zone
 from couchmodel._model.schema import state
 from couchmodel._model.schema.annotations import is_attachment
 from couchmodel._model.schema.attachments import owner_of
@@ -17,24 +18,60 @@ __all__ = ["changed_fields", "is_changed", "rollback"]
 _GONE: Final = object()
 
 
+class _Written:
+    """What pydantic writes of the stored revision of a document."""
+
+    __slots__ = ("_exact", "_has_datetimes", "_has_zones", "has_files", "id", "quick", "rev", "stored")
+
+    def __init__(self, document: DocumentModel, stored: bytes, quick: bytes) -> None:
+        form = form_of(type(document))
+        self.stored, self.id, self.rev = stored, document.id, document.rev
+        self.quick = quick
+        self.has_files = bool(form.attachments)
+        self._has_datetimes = form.exact is not None
+        self._has_zones = self._has_datetimes and has_zone(quick)
+        self._exact: bytes | None = None
+
+    def differs(self, document: DocumentModel, quick: bytes) -> bool:
+        """Return True if the stored form of a document differs too, of which pydantic writes another text."""
+        if not self._has_datetimes:
+            return True
+        # A datetime in UTC ends with a Z, and is shorter than the same one in another zone.
+        if not self._has_zones and (len(quick) <= len(self.quick) or quick.count(b"Z") >= self.quick.count(b"Z")):
+            return True
+        if self._exact is None:
+            base = codec.base_of(document)
+            self._exact = None if base is None else codec.dump(base)
+        return codec.dump(document) != self._exact
+
+
 def is_changed(document: DocumentModel) -> bool:
     """Return True if a document differs from what is stored of it, or is not stored."""
-    stored = state.stored_body(document)
-    if stored is None or document.rev is None:
+    rev = document.rev
+    if rev is None:
         return True
-    # The texts of the stored revision are kept, because a document may be asked again and again.
-    known = state.written_texts(document, stored)
-    if known is None:
-        base = codec.base_of(document)
-        if base is None:
+    quick = codec.dump_quickly(document)
+    # What is known of the stored revision is kept, because a document may be asked again and again.
+    known = state.written(document)
+    if known is None or known.rev != rev or known.id != document.id:
+        known = _read_written(document, quick)
+        state.set_written(document, known)
+        if known is None:
             return True
-        known = codec.dump_twice(base)
-        state.set_written_texts(document, stored, known)
-    quick, body = codec.dump_twice(document, unless=known[0])
-    # An instant may be written in another time zone, so the second texts may be equal where the first are not.
-    if quick != known[0] and body != known[1]:
+    if quick != known.quick and known.differs(document, quick):
         return True
-    return bool(form_of(type(document)).attachments and state.assigned_files(document))
+    return known.has_files and bool(state.assigned_files(document))
+
+
+def _read_written(document: DocumentModel, quick: bytes) -> _Written | None:
+    """Return what the model writes of the stored revision; None if the document has no base, or none any more."""
+    stored = state.stored_body(document)
+    if stored is None:
+        return None
+    if codec.prepend_members(codec.own_members(document), quick) == stored:  # as usual, if nothing is changed
+        return _Written(document, stored, quick)
+    base = codec.base_of(document)
+    return None if base is None else _Written(document, stored, codec.dump_quickly(base))
 
 
 def changed_fields(document: DocumentModel) -> set[str]:

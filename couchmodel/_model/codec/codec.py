@@ -37,11 +37,12 @@ __all__ = [
     "body_to_migrate",
     "body_to_send",
     "dump",
-    "dump_twice",
+    "dump_quickly",
     "load",
     "newer_version",
     "note_deleted",
     "note_stored",
+    "own_members",
     "prepend_members",
     "settle_id",
     "tombstone",
@@ -90,19 +91,16 @@ def dump(document: DocumentModel) -> bytes:
         raise _unstorable_error(document, str(find_unwritable(document) or reason_of(error))) from None
 
 
-def dump_twice(document: DocumentModel, unless: bytes | None = None) -> tuple[bytes, bytes]:
-    """Return the text that pydantic writes of a document, and the text of :func:`dump`, mostly one object.
+def dump_quickly(document: DocumentModel) -> bytes:
+    """Return the JSON text that pydantic writes of a document. Only its datetimes may differ from :func:`dump`'s.
 
-    Where pydantic's text equals ``unless``, it is returned for both. Raises as :func:`dump` does.
+    Raises as :func:`dump` does.
     """
     form: StoredForm = type(document).__stored_form__ or form_of(type(document))
     try:
-        quick = form.fast(document, by_alias=True, warnings=False)
+        return form.fast(document, by_alias=True, warnings=False)
     except (PydanticSerializationError, ValueError):
-        quick = dump(document)  # it raises an error that says more
-    if quick == unless or form.exact is None or find_odd_time(quick) is None:
-        return quick, quick
-    return quick, dump(document)
+        return dump(document)  # it raises an error that says more
 
 
 def base_of(document: M) -> M | None:
@@ -137,11 +135,11 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     before = None if base is None else dump(base)
     if body == before:
         return None
-    text = prepend_members(_own_members(document), body)
+    text = prepend_members(own_members(document), body)
     _check_fits(document, body, text)
     mark = {CHANGE_MEMBER: make_mark()} if is_change and needs_marks(type(document)) else EMPTY
     if before is None:
-        return prepend_members({**_own_members(document), **mark}, body) if mark else text
+        return prepend_members({**own_members(document), **mark}, body) if mark else text
     stored = decode(state.stored_body(base) or b"{}")  # the base's, as that is upgraded
     known, written = decode(before), decode(body)
     if not is_change:  # two programs that merge the same have to write the same, also of defaults such as the time
@@ -149,13 +147,13 @@ def body_to_send(document: DocumentModel, *, is_change: bool = True) -> bytes | 
     merged = apply_changes(stored, known, written)
     for name in _computed_names(type(document)):  # older versions stored them
         merged.pop(name, None)
-    own = {**_own_members(document, stored), **mark}
+    own = {**own_members(document, stored), **mark}
     # ``own`` comes first for the order of the members, by which an upgrade knows the version without parsing, and last
     # because it counts.
     return None if json_equal(merged, stored) else encode({**own, **merged, **own})
 
 
-def _own_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
+def own_members(document: DocumentModel, stored: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
     """Return the members that are stored beside the fields: id, revision, type, and a version of the schema above 1.
 
     A document that is ``stored`` in a newer version than its model's keeps that one.
@@ -212,12 +210,12 @@ def body_to_migrate(document: DocumentModel, text: bytes) -> bytes | None:
     if newer_version(document) is not None:
         return None
     body, stored = dump(document), decode(state.stored_body(document) or text)
-    written = drop_older_names(document, overlay(stored, {**decode(body), **_own_members(document)}))
+    written = drop_older_names(document, overlay(stored, {**decode(body), **own_members(document)}))
     for name in _computed_names(type(document)):  # older versions stored them
         written.pop(name, None)
     if json_equal(written, decode(text)):
         return None
-    own = _own_members(document)
+    own = own_members(document)
     _check_fits(document, body, prepend_members(own, body))
     return encode({**own, **written})
 
@@ -250,12 +248,12 @@ def tombstone(document: DocumentModel, remarks: Mapping[str, Any] = EMPTY) -> by
         base = base_of(document)
         stored = decode((base and state.stored_body(base)) or b"{}")
         kept = {name: value for name, value in stored.items() if name[:1] != "_" or name == "_attachments"}
-        own = {**_own_members(document, stored), "_deleted": True, REMARKS_MEMBER: dict(remarks)}
+        own = {**own_members(document, stored), "_deleted": True, REMARKS_MEMBER: dict(remarks)}
         try:
             return encode({**own, **kept, **own})
         except DocumentError as error:
             raise _unstorable_error(document, f"its deletion has remarks that are no JSON: {error}") from None
-    own = {"_id": document.id, "_rev": document.rev} if document.__declared__.type is None else _own_members(document)
+    own = {"_id": document.id, "_rev": document.rev} if document.__declared__.type is None else own_members(document)
     return encode({**own, "_deleted": True})
 
 

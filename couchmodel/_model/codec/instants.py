@@ -9,10 +9,17 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-__all__ = ["find_odd_time", "widen_with"]
+__all__ = ["find_odd_time", "has_zone", "widen_with"]
 
 find_odd_time: Final = re.compile(rb'T..:..:..(?!\.......Z")', re.DOTALL).search
 """Search a JSON text for a time that is not in the stored form. It may be a part of a string."""
+
+_find_zone: Final = re.compile(rb"T..:..:..(?:\.\d+)?[+-]", re.DOTALL).search
+
+
+def has_zone(body: bytes) -> bool:
+    """Return True if a JSON text may have a time in a zone other than UTC."""
+    return _find_zone(body) is not None
 
 
 def widen_with(names: Iterable[str]) -> Callable[[bytes], bytes]:

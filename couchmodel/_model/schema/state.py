@@ -24,11 +24,11 @@ __all__ = [
     "set_repository",
     "set_rev",
     "set_stored_body",
-    "set_written_texts",
+    "set_written",
     "stored_body",
     "unanswered_bodies",
     "unanswered_files",
-    "written_texts",
+    "written",
 ]
 
 SLOTS: Final = ("__files__", "__repository__", "__stored__", "__unanswered__", "__written__")
@@ -52,16 +52,19 @@ def stored_body(document: object) -> bytes | None:
     return found
 
 
-def written_texts(document: object, stored: bytes) -> tuple[bytes, bytes] | None:
-    """Return the texts that the model writes of the stored revision; None unless they are known for this revision."""
-    found: tuple[bytes, tuple[bytes, bytes]] | None = _slot(document, "__written__")
-    # The same bytes object is the same revision, and takes no comparison.
-    return found[1] if found is not None and found[0] is stored else None
+def written(document: object) -> Any:
+    """Return what is known of the text that the model writes of the stored revision; None if it is another one."""
+    try:
+        known = _get_slot(document, "__written__")
+        # The same bytes object is the same revision, and takes no comparison.
+        return known if known.stored is _get_slot(document, "__stored__") else None
+    except AttributeError:
+        return None
 
 
-def set_written_texts(document: object, stored: bytes, written: tuple[bytes, bytes]) -> None:
-    """Set the texts that the model writes of the stored revision ``stored``."""
-    _set_slot(document, "__written__", (stored, written))
+def set_written(document: object, known: Any) -> None:
+    """Set what is known of the text that the model writes of the stored revision."""
+    _set_slot(document, "__written__", known)
 
 
 def note_sent_body(document: object, body: bytes, rev: str) -> None:
