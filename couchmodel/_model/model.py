@@ -233,12 +233,13 @@ class CouchModel(DocumentModel, metaclass=ModelMeta):
             if patch is not None:
                 assign_patch(self, patch)
             assign_names(self, values)
-            await save_edited(self._find_repository(), self)
+            result = await save_edited(self._find_repository(), self)
         except DocumentError as error:
             # A merge has given the document the stored revision before it failed.
             is_merged = self.rev != before.rev
             adopt(self, before)
             raise (refused_merge(error) if is_merged else error) from None
+        await self._find_repository().finish(self, result)
 
     async def refresh(self) -> None:
         """Load the stored revision into this document, and drop its unsaved changes.

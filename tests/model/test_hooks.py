@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,11 +13,14 @@ import pytest
 from pydantic import PrivateAttr
 
 from couchmodel import (
+    Attachment,
     BulkError,
     ConfigurationError,
+    ConflictError,
     Connection,
     CouchModel,
     Field,
+    File,
     Link,
     Mapped,
     NotFoundError,
@@ -26,6 +29,7 @@ from couchmodel import (
     after_delete,
     after_load,
     after_save,
+    attachment,
     before_delete,
     before_insert,
     before_save,
@@ -78,6 +82,27 @@ class Loud(CouchModel):
     @after_load
     def shout(self) -> None:
         self.name = self.name.upper()
+
+
+class Failing(CouchModel):
+    """A document whose hooks fail after it was written."""
+
+    text: Mapped[str] = Field(default="")
+    count: Mapped[int] = Field(default=0, merge="sum")
+    file: Attachment = attachment()
+
+    @after_save
+    def fail(self) -> None:
+        CALLS.append(self.id)
+        if self.text == "bad":
+            raise ERRORS.setdefault(self.id, ConflictError(f"of the hook of {self.id!r}"))
+
+    @after_delete
+    def fail_again(self) -> None:
+        self.fail()
+
+
+ERRORS: dict[str, ConflictError] = {}
 
 
 class Pointer(CouchModel):
@@ -161,6 +186,68 @@ async def test_a_document_may_have_what_cannot_be_copied(pages: Repository[Page]
     with pytest.raises(ValueError, match="a bad name"):
         await locked.save(document)
     assert document.slug == "c-d"
+
+
+@pytest.fixture
+def failing(pages: Repository[Page]) -> Repository[Failing]:
+    ERRORS.clear()
+    return Repository(Failing, pages.database)
+
+
+async def _edit(failing: Repository[Failing], document: Failing) -> None:
+    async with failing.edit(document.id) as edited:
+        edited.text = document.text
+
+
+WRITES: dict[str, Callable[[Repository[Failing], Failing], Awaitable[Any]]] = {
+    "save": lambda failing, document: failing.save(document),
+    "save with force": lambda failing, document: failing.save(document, force=True),
+    "update": lambda _, document: document.update(count=2),
+    "edit": _edit,
+    "delete": lambda failing, document: failing.delete(document),
+    "save_all": lambda failing, document: failing.save_all([document]),
+    "delete_all": lambda failing, document: failing.delete_all([document]),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_an_error_of_a_hook_after_a_write_is_none_of_the_write(
+    failing: Repository[Failing], write: Callable[[Repository[Failing], Failing], Awaitable[Any]]
+) -> None:
+    document = Failing(id="a")
+    await failing.save(document)
+    CALLS.clear()
+    document.text = "bad"
+    with pytest.raises(ConflictError) as caught:
+        await write(failing, document)
+    assert (caught.value, CALLS) == (ERRORS["a"], ["a"])
+    stored = await failing.get_or_none("a")
+    assert stored is None or (stored.text, (stored.rev or "")[:2]) == ("bad", "2-")
+
+
+async def test_an_error_of_a_hook_after_a_creation_is_none_of_the_creation(failing: Repository[Failing]) -> None:
+    with pytest.raises(ConflictError) as caught:
+        await failing.get_or_create(Failing(id="a", text="bad"))
+    assert caught.value is ERRORS["a"]
+
+
+async def test_no_error_of_a_hook_in_bulk_is_lost(failing: Repository[Failing]) -> None:
+    await failing.save(Failing(id="taken"))
+    CALLS.clear()
+    large = Failing(id="large", text="bad")
+    large.file = File(b"x" * 200_000, "text/plain")
+    taken = Failing(id="taken", text="bad")
+    with pytest.raises(ExceptionGroup) as caught:
+        await failing.save_all(
+            [Failing(id="a", text="bad"), Failing(id="b"), taken, Failing(id="c", text="bad"), large]
+        )
+    *hooks, refused = caught.value.exceptions
+    assert hooks == [ERRORS[id] for id in ("a", "c", "large")]
+    assert isinstance(refused, BulkError)
+    assert [error.document_id for error in refused.exceptions if isinstance(error, ConflictError)] == ["taken"]
+    assert CALLS == ["a", "b", "c", "large"]
+    stored = [each and each.text for each in await failing.get_many(["a", "b", "taken", "c", "large"])]
+    assert stored == ["bad", "", "", "bad", "bad"]
 
 
 async def test_no_hook_tells_of_a_save_that_was_refused(pages: Repository[Page]) -> None:

@@ -19,7 +19,7 @@ from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.schema.kinds import qualified_name
 from couchmodel._model.store.bulk.results import Refused
 from couchmodel._model.store.edits import add_merge, save_merged
-from couchmodel._model.store.hooked import call_verb, prepare, restore_all, run_hooks
+from couchmodel._model.store.hooked import call_verb, overrides, prepare, restore_all, run_hooks
 from couchmodel._model.store.overwriting import save_over
 from couchmodel._model.store.revisions.basis import Basis
 from couchmodel._model.store.revisions.doubt import ForkError, SaveResult, Sent, send_write, settle_write
@@ -99,9 +99,13 @@ class StoredDocuments(Generic[M]):
         if found is not None:
             return found
         try:
-            await call_verb("save", document, self)
+            # The hooks after the save come later: an error of theirs is no conflict of this document.
+            result = await (
+                call_verb("save", document, self) if overrides(type(document), "save") else self._store(document)
+            )
         except ConflictError:
             return await self.get(document.id)
+        await self.finish(document, result)
         return document
 
     async def save(self, document: M, *, force: bool = False) -> SaveResult:
@@ -127,9 +131,17 @@ class StoredDocuments(Generic[M]):
         if force:
             self._check_repository(document)
             self._path_of(document)
-            return await save_over(self, document)
+            result = await save_over(self, document)
+        else:
+            result = await self._store(document)
+        await self.finish(document, result)
+        return result
+
+    async def _store(self, document: M) -> SaveResult:
+        """Store a document as :meth:`save` does, without the hooks that come after it."""
+        self._check_model(document)
         rev = document.rev
-        before = await self._prepare(document)
+        before = await self.prepare(document)
         try:
             return await self.send(document)
         except DocumentError:
@@ -138,28 +150,35 @@ class StoredDocuments(Generic[M]):
             raise
 
     async def send(self, document: M, body: bytes | None = None) -> SaveResult:
-        """Store a document for which the hooks before a save have run. ``body`` is its text, if that is known."""
+        """Store a document for which the hooks before a save have run, and no others yet.
+
+        ``body`` is its text, if that is known.
+        """
         try:
-            return await self._send_once(document, body)
+            return await self.send_once(document, body)
         # A ForkError is a ConflictError, too, so this clause comes first.
         except ForkError:
             return await save_merged(self, document)
         except ConflictError as error:
             raise await self.complete_conflict(error, document) from None
 
-    async def save_once(self, document: M) -> SaveResult:
-        """Store a document as :meth:`save` does. A ConflictError is not completed, so that a caller can wait first."""
-        self._check_model(document)
-        await self._prepare(document)
-        return await self._send_once(document)
-
-    async def _prepare(self, document: M) -> M | None:
+    async def prepare(self, document: M) -> M | None:
         """Run the hooks before a save, and return a copy of the document as it was before; None if no hook ran."""
+        self._check_model(document)
         await self._load_bases([document])
         copy: M | None = await prepare(document)
         return copy
 
-    async def _send_once(self, document: M, body: bytes | None = None) -> SaveResult:
+    async def finish(self, document: M, result: SaveResult | None) -> None:
+        """Run the hooks after a save; ``result`` is None if the class of the document has its own ``save``.
+
+        The document is stored by now, whatever they raise. So they run where no error of a save is caught.
+        """
+        if result is not None and result.is_sent:
+            await run_hooks(document, "after_save")
+
+    async def send_once(self, document: M, body: bytes | None = None) -> SaveResult:
+        """Store a document as :meth:`send` does. A ConflictError is not completed, so that a caller can wait first."""
         path = self._path_of(document)
         files = await prepare_files(document)
         # Files of a document without other changes are stored with the text that is stored already.
@@ -187,9 +206,8 @@ class StoredDocuments(Generic[M]):
             state.forget_files(document, sent.files)
         if sent.is_in_doubt:
             await self._settle(document, before, sent, files)
-        await run_hooks(document, "after_save")
         if sent.is_earlier:  # what was changed after an earlier attempt was sent is saved now
-            await self.save_once(document)
+            await self.send_once(document)
         return SaveResult(is_accepted=sent.is_accepted)
 
     async def _settle(self, document: M, before: Basis, sent: Sent, files: Mapping[str, Any]) -> None:

@@ -32,7 +32,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class _Saver(Protocol[R_co]):
-    async def save_once(self, document: Any) -> R_co: ...
+    async def prepare(self, document: Any) -> Any: ...
+
+    async def send_once(self, document: Any) -> R_co: ...
 
     async def complete_conflict(self, error: ConflictError, document: Any) -> ConflictError: ...
 
@@ -78,7 +80,10 @@ def _merge(base: Any, mine: Any, theirs: Any, prefer: Side) -> Any:
 
 
 async def save_edited(saver: _Saver[Any], document: Any) -> Any:
-    """Store a document as :func:`save_merged` does, by the ``save`` of its class if that has its own."""
+    """Store a document as :func:`save_merged` does, by the ``save`` of its class if that has its own.
+
+    Return None in that case.
+    """
     if overrides(type(document), "save"):
         return await save_merged(saver, document, lambda each: call_verb("save", each, saver))
     return await save_merged(saver, document)
@@ -87,18 +92,21 @@ async def save_edited(saver: _Saver[Any], document: Any) -> Any:
 async def save_merged(saver: _Saver[R_co], document: Any, save: Callable[[Any], Awaitable[R_co]] | None = None) -> R_co:
     """Store a document, by ``save`` if that is given, and return what the save returns.
 
+    The hooks after a save do not run here, unless ``save`` runs them: their errors are none of the save.
+
     If others have stored another revision meanwhile, merge with it and try again.
 
     Raises ConflictError if a field clashes, or if others come before too often; DocumentError if the merged document
     does not fit its model.
     """
     clock = asyncio.get_running_loop().time
-    save = save or saver.save_once
     attempt = 0
     while True:
+        if save is None:
+            await saver.prepare(document)
         attempt, begun = attempt + 1, clock()
         try:
-            return await save(document)
+            return await (save or saver.send_once)(document)
         except ConflictError as error:
             # The wait comes before the read, so that what is merged is not old again when it is sent.
             if attempt > 1:

@@ -28,6 +28,7 @@ from couchmodel._model.store.bulk.results import (
     SaveReport,
     check_on_error,
     in_order,
+    raise_hook_errors,
 )
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
 from couchmodel._model.store.writes import DocumentWrites, deletion_left
@@ -92,8 +93,10 @@ class ManyDocuments(DocumentWrites[M], ABC):
         does not. ``on_progress`` is called with the number of documents that are done.
 
         Small files that were assigned to attachments are sent with the others. A document with larger ones has a
-        request of its own. Hooks run as for single saves. If one raises, nothing of its chunk is sent, and its
-        documents are as they were. Documents of a class that has its own ``save`` are saved by it, one by one.
+        request of its own. Hooks run as for single saves. If one raises before the save, nothing of its chunk is sent,
+        and its documents are as they were. If one raises after it, the chunk is stored, and all its hooks run; then the
+        error is raised, or an ExceptionGroup of several ones, which has a BulkError, too, if documents were refused.
+        Documents of a class that has its own ``save`` are saved by it, one by one.
 
         Raises ConfigurationError if an object comes twice, before its chunk is sent.
         """
@@ -202,9 +205,11 @@ class ManyDocuments(DocumentWrites[M], ABC):
         finally:
             # If a request fails, the files of the documents in the requests before it are stored.
             files.note_stored()
-        await self._run_after("after_save", sent, refused)
+        errors = await self._run_after("after_save", [document for document, _ in sent], refused)
         refused += await self._write_one_by_one(files.large, progress)
+        errors += await self._run_after("after_save", files.large, refused)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
+        raise_hook_errors(errors, refused)
         return in_order(refused, documents)
 
     async def _bodies_of(
@@ -271,9 +276,10 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 doomed.append((document, body))
         progress.add(len(refused))
         refused += await self._write_many(doomed, progress, self._note_deleted_row, partial(deletion_left, remarks))
-        await self._run_after("after_delete", doomed, refused)
+        errors = await self._run_after("after_delete", [document for document, _ in doomed], refused)
         by_class = [each for each in documents if type(each) in single]
         refused += await self._write_by_class("delete", by_class, progress, remarks)
+        raise_hook_errors(errors, refused)
         return in_order(refused, documents)
 
     async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, TypeVar
 from couchmodel._model.attachments.stubs import set_stubs
 from couchmodel._model.codec import codec
 from couchmodel._model.codec.overwriting import body_over
-from couchmodel._model.store.hooked import prepare
+from couchmodel._model.store.hooked import prepare, restore_all
 from couchmodel._model.store.revisions.basis import Basis
 from couchmodel._retry import Backoff
 from couchmodel._wire.messages import Request, decode, document_path
@@ -32,8 +32,8 @@ class _Saver(Protocol[R_co]):
     def session(self) -> Session: ...
     @property
     def path(self) -> tuple[str, ...]: ...
-    async def save(self, document: Any) -> R_co: ...
-    async def send(self, document: Any, body: bytes) -> R_co: ...
+    async def prepare(self, document: Any) -> Any: ...
+    async def send(self, document: Any, body: bytes | None) -> R_co: ...
 
 
 async def save_over(saver: _Saver[R_co], document: Any) -> R_co:
@@ -44,36 +44,40 @@ async def save_over(saver: _Saver[R_co], document: Any) -> R_co:
     """
     before = Basis.of(document)
     try:
-        for attempt in range(1, _ATTEMPTS):
+        attempt = 0
+        while True:
+            attempt += 1
+            misfit = await _take_basis(saver, document)
+            rev, copy = document.rev, await (prepare(document) if misfit else saver.prepare(document))
             try:
-                return await _save_once(saver, document)
+                return await saver.send(document, misfit and body_over(document, misfit))
             except ConflictError:
+                if attempt == _ATTEMPTS:
+                    raise
                 await asyncio.sleep(_BACKOFF.wait(attempt))
-        # The last attempt is outside of the loop, so that its conflict is raised.
-        return await _save_once(saver, document)
+            except DocumentError:
+                if document.rev == rev:  # nothing was stored
+                    restore_all([(document, copy)])
+                raise
     except BaseException:
         before.give_to(document)
         raise
 
 
-async def _save_once(saver: _Saver[R_co], document: Any) -> R_co:
+async def _take_basis(saver: _Saver[Any], document: Any) -> bytes | None:
+    """Make a document one of the revision that is stored now. Return the text of a revision that does not fit."""
     try:
         stored = (await saver.session.send(Request("GET", document_path(saver.path, document.id)))).body
     except NotFoundError as error:
-        # If the database is missing, the save raises that, with the advice to create it.
         if error.reason != NO_DATABASE:
             Basis().give_to(document)
-        return await saver.save(document)
+        return None
     try:
-        # The codec loads it without hooks, because nobody gets to see this revision.
         current = codec.load(type(document), stored)
     except DocumentError:
-        # The save would compare the document with a revision that its model cannot read, so the text is put together
-        # here.
         members = decode(stored)
         Basis(members["_rev"]).give_to(document)
         set_stubs(document, members.get("_attachments", {}))
-        await prepare(document)
-        return await saver.send(document, body_over(document, stored))
+        return stored
     Basis.of(current).give_to(document)
-    return await saver.save(document)
+    return None

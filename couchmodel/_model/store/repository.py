@@ -167,9 +167,10 @@ class Repository(ChangingDocuments[M]):
             if document.rev is None:  # it was deleted in the block
                 return
             try:
-                await save_edited(self, document)
+                result = await save_edited(self, document)
             except DocumentError as error:
                 raise (error if document.rev == rev else refused_merge(error)) from None
+            await self.finish(document, result)
 
     def find(
         self, *conditions: Condition | Mapping[str, Any], on_invalid: Literal["raise", "skip", "collect"] = "raise"

@@ -148,24 +148,22 @@ class DocumentWrites(StoredDocuments[M]):
         note_inline_files(document)
         state.forget_files(document, files)
 
-    async def _run_after(self, event: str, sent: Sequence[tuple[M, bytes]], refused: Refused[M]) -> None:
-        """Run the hooks of an event for the documents that were sent and not refused.
+    async def _run_after(self, event: str, documents: Sequence[M], refused: Refused[M]) -> list[Exception]:
+        """Run the hooks of an event for the documents that were not refused, and return the errors of those that raise.
 
-        They are stored or deleted by now, so one whose hook raises keeps no other from its hook. The first error is
-        raised at the end.
+        The documents are stored or deleted by now, so one whose hook raises keeps no other from its hook.
         """
-        if not has_hooks({type(document) for document, _ in sent}, event):
-            return
-        failed = {id(document) for document, _ in refused}
         errors: list[Exception] = []
-        for document, _ in sent:
+        if not has_hooks(set(map(type, documents)), event):
+            return errors
+        failed = {id(document) for document, _ in refused}
+        for document in documents:
             if id(document) not in failed:
                 try:
                     await run_hooks(document, event)
-                except Exception as error:  # noqa: BLE001 - it is raised below
+                except Exception as error:  # noqa: BLE001 - the caller raises it
                     errors.append(error)
-        if errors:
-            raise errors[0]
+        return errors
 
     async def _write_one_by_one(self, documents: Sequence[M], progress: Progress) -> Refused[M]:
         """Save documents with their files, each by a request of its own, and return those that were refused."""

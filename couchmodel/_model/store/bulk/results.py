@@ -25,6 +25,7 @@ __all__ = [
     "delete_rows",
     "document_bodies",
     "in_order",
+    "raise_hook_errors",
 ]
 
 M = TypeVar("M")
@@ -109,6 +110,20 @@ class BulkResult(Generic[M]):
     document: M
     error: CouchModelError | None = None
     is_accepted: bool = False
+
+
+def raise_hook_errors(errors: Sequence[Exception], refused: Refused[Any]) -> None:
+    """Raise the errors of hooks that have run after a write, if there are any: a single one as it is, else a group.
+
+    The group has a BulkError, too, if documents were refused, as no report of them is returned.
+    """
+    if len(errors) == 1 and not refused:
+        raise errors[0]
+    if errors:
+        others = (
+            [BulkError(f"{len(refused)} documents were refused", [error for _, error in refused])] if refused else []
+        )
+        raise ExceptionGroup(f"the hooks of {len(errors)} documents failed after the write", [*errors, *others])
 
 
 def _raise_refused(refused: Refused[M], count: int) -> None:
