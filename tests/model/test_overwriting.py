@@ -20,6 +20,7 @@ from couchmodel import (
     ForbiddenError,
     Mapped,
     NotFoundError,
+    QueryError,
     Repository,
     before_save,
 )
@@ -339,6 +340,25 @@ async def test_old_revisions_are_read_as_documents(recipes: type[Recipe]) -> Non
     assert (caught.value.base.title, caught.value.theirs.title) == ("3", "24")
     await old.save(force=True)
     assert (await recipes.get("pie")).title == "3"
+
+
+async def test_an_old_revision_that_does_not_fit_is_named_and_can_be_skipped(
+    recipes: type[Recipe], database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    pie = recipes(id="pie", title="first")
+    await pie.save()
+    first = pie.rev
+    document = await database.get("pie")
+    document["title"] = 3
+    await document.save()
+    await pie.save(force=True)
+    repository = recipes.repository()
+    with pytest.raises(DocumentError, match=f"the version {document.rev}"):
+        _ = [each async for each in repository.revisions(pie)]
+    assert [each.rev async for each in repository.revisions(pie, on_invalid="skip")] == [pie.rev, first]
+    assert str(document.rev) in caplog.text
+    with pytest.raises(QueryError, match="on_invalid is"):
+        _ = [each async for each in repository.revisions(pie, on_invalid="go on")]  # type: ignore[arg-type]
 
 
 async def test_a_revision_that_is_not_there_says_why(recipes: type[Recipe], database: Database) -> None:

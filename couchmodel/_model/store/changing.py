@@ -122,7 +122,8 @@ class ChangingDocuments(ManyDocuments[M]):
         A deletion keeps a tombstone; this keeps nothing, and cannot be undone. It concerns this database only: a
         replica still has the documents, and a replication from it may bring them back. The report names the replicas
         that are known from checkpoints of replications and from ``_replicator``, as far as the user may read them;
-        there may be others. The space on disk is free after a compaction.
+        there may be others. So does a program that still holds a document and saves it: CouchDB takes it, as it keeps
+        nothing by which it could refuse it. The space on disk is free after a compaction.
 
         Raises UnauthorizedError if the user may not do that; ConflictError if others write a document again and again
         meanwhile; the ids before it are forgotten then.

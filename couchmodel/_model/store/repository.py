@@ -28,7 +28,7 @@ from couchmodel._model.store.migration import MigrationReport, migrate
 from couchmodel._model.store.plans.plan import apply_steps, plan_model
 from couchmodel._model.store.revisions.conflicts import conflict_versions, conflicted_bodies, resolve_conflict
 from couchmodel._model.store.revisions.doubt import send_deletion
-from couchmodel._model.store.revisions.old import old_bodies
+from couchmodel._model.store.revisions.old import read_old_versions
 from couchmodel._model.store.settled_rows import settle_deleted_stubs
 from couchmodel._model.store.strictness import is_strict, strict_body
 from couchmodel._model.store.writes import deletion_left
@@ -240,16 +240,19 @@ class Repository(ChangingDocuments[M]):
         self._path_of(document)
         return await conflict_versions(self, document.id)
 
-    async def revisions(self, document: M) -> AsyncGenerator[M, None]:
+    async def revisions(
+        self, document: M, *, on_invalid: Literal["raise", "skip"] = "raise"
+    ) -> AsyncGenerator[M, None]:
         """Yield the document in each revision that is stored, newest first, from the current one on.
 
         CouchDB keeps old revisions until it compacts the database. Deletions are left out. Raises NotFoundError if the
-        document is missing or deleted; DocumentError if a revision does not fit the model.
+        document is missing or deleted; DocumentError, which names the revision, if one does not fit the model;
+        ``on_invalid="skip"`` logs it, leaves it out and goes on.
         """
         self._path_of(document)
-        async with aclosing(old_bodies(self.database, document.id)) as bodies:
-            async for body in bodies:
-                yield self.load(body)
+        async with aclosing(read_old_versions(self, document.id, on_invalid)) as versions:
+            async for each in versions:
+                yield each
 
     async def resolve(self, document: M, *values: Assignment) -> None:
         """Merge all current versions of a document into one, as an edit does, and store it in place of all of them.
