@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from couchmodel import ConflictError, Connection, CouchModel, Field, Mapped, NotFoundError, Repository, connect
 from couchmodel._wire.messages import Request, Response
-from couchmodel.engine import Session
+from couchmodel.engine import Database, Session
 from couchmodel.sync import synchronize
 
 
@@ -100,6 +100,57 @@ async def converge(url: str, common: Sequence[Edit], here: Sequence[Edit], there
 @settings(max_examples=20)
 def test_two_stores_converge(common: list[Edit], here: list[Edit], there: list[Edit]) -> None:
     asyncio.run(converge("memory:", common, here, there))
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from([-1, 1, "synchronize", "resolve"]), st.integers(1, 2)), max_size=14
+)
+"""What one of three sides does: it adds to a counter, synchronizes with a further side, or resolves conflicts."""
+
+
+async def count(steps: Sequence[tuple[int, Any, int]]) -> None:
+    async with connect("memory:") as couch:
+        databases = [await couch.create(f"test-{n}") for n in range(3)]
+        sides = [Repository(Item, database) for database in databases]
+        await sides[0].save(Item(id="a"))
+        await synchronize_all(databases)
+        for n, what, distance in steps:
+            if what == "synchronize":
+                await synchronize(databases[n], databases[(n + distance) % 3])
+            elif what == "resolve":
+                await resolve(sides[n])
+            else:
+                async with sides[n].edit("a") as item:
+                    item.amount += what
+        while not all([await resolve(side) for side in sides]):
+            await synchronize_all(databases)
+        await synchronize_all(databases)
+        expected = sum(what for _, what, _ in steps if isinstance(what, int))
+        assert [(await side.get("a")).amount for side in sides] == [expected] * 3
+        assert [await side.conflicts(await side.get("a")) for side in sides] == [[], [], []]
+
+
+async def resolve(side: Repository[Item]) -> bool:
+    """Resolve a counter, unless this side lacks the common ancestor. Return True if there was nothing to resolve."""
+    item = await side.get("a")
+    is_settled = not await side.conflicts(item)
+    try:
+        await side.resolve(item)
+    except ConflictError:  # a sum never guesses
+        reject()
+    return is_settled
+
+
+async def synchronize_all(databases: Sequence[Database]) -> None:
+    for _ in range(2):
+        for n in range(3):
+            await synchronize(databases[n - 1], databases[n])
+
+
+@given(STEPS)
+@settings(max_examples=20)
+def test_changes_that_cancel_count_once_across_merges(steps: list[tuple[int, Any, int]]) -> None:
+    asyncio.run(count(steps))
 
 
 @pytest.fixture
