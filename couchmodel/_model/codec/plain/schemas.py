@@ -260,6 +260,7 @@ def _constraints(schema: Any) -> Check:
 
 def _literal(schema: Any) -> Kinds:
     _know(schema, {"expected"})
+    # 1 and True are equal in Python, so the values of each type are a set of their own.
     expected: dict[type, set[Any]] = {}
     for value in schema["expected"]:
         expected.setdefault(type(value), set()).add(value)

@@ -48,6 +48,7 @@ def model_check(fields: Sequence[tuple[str, Kinds]]) -> Check:
     """Return the check of the objects of one class by the kinds of its fields."""
 
     def check(model: Any) -> bool:
+        # Undeclared members may hold values of any type.
         if model.__pydantic_extra__:
             return False
         members = model.__dict__
@@ -147,6 +148,7 @@ _ZONES: Final = frozenset({TzInfo, timezone, ZoneInfo})
 def leads_to_document(link: Link[Any]) -> bool:
     """Return True for a link with an id."""
     id = link.id_or_none
+    # A link to an id of CouchDB's own, or to an empty one, is refused when it is read.
     return type(id) is str and id[:1] not in ("", "_")
 
 
@@ -177,4 +179,5 @@ def check_both(one: Check, other: Check) -> Check:
 _JSON: Final[dict[type, Check | None]] = {str: None, bool: None, NoneType: None, float: None, int: has_64_bits}
 JSON: Final[Kinds] = MappingProxyType(_JSON)
 """The types that a parser of JSON makes."""
+# Arrays and objects hold values of the same types, so they are added when the mapping is there.
 _JSON.update({list: list_check(JSON, 0, None), dict: dict_check(JSON, 0, None)})
