@@ -9,7 +9,7 @@ from couchmodel._embedded.views.designs import View
 from couchmodel._embedded.views.params import WHOLE_KEYS
 from couchmodel._embedded.views.reader import IndexVersion, Place, Row
 from couchmodel._wire.messages import decode, encode
-from couchmodel.errors import ResponseError
+from couchmodel.errors import DocumentError, ResponseError, ServerError
 
 __all__ = ["Grouping", "group_key"]
 
@@ -48,6 +48,8 @@ class _Group:
                 return b'"value":' + encode(self.reduction.result())
             except ResponseError as error:
                 self.overflow = _require_overflow(error)
+            except DocumentError:  # CouchDB fails with this code, too, since Erlang has no infinity
+                raise ServerError("a result is beyond the largest number of JSON", code="badarith") from None
         return encode({"error": self.overflow.code, "reason": self.overflow.reason})[1:-1]
 
 

@@ -95,6 +95,19 @@ async def test_found_documents_come_in_pieces_and_in_pages_alike(
     assert paged == body["docs"]
 
 
+@pytest.mark.parametrize("reduce", ["_sum", "_stats"])
+async def test_a_result_beyond_all_numbers_is_an_error_with_the_code_of_couchdb(
+    client: Client, database: str, reduce: str
+) -> None:
+    for id, number in (("a", 1e308), ("b", 1.7e308)):
+        await client.ask("PUT", f"{database}/{id}", {"n": number})
+    views = {"v": {"map": "function (doc) { emit(null, doc.n); }", "reduce": reduce}}
+    await client.ask("PUT", f"{database}/_design/d", {"views": views})
+    for query in ("", "?group=true"):
+        answer = await client.ask("GET", f"{database}/_design/d/_view/v{query}")
+        assert (answer.status, answer.json()["error"]) == (500, "badarith")
+
+
 async def test_a_page_after_the_last_is_empty_and_keeps_its_bookmark(client: Client, numbers: str) -> None:
     query = {"selector": {"n": {"$gt": 20}}, "limit": 10}
     bookmark = (await client.json("POST", f"{numbers}/_find", query))["bookmark"]
