@@ -4,12 +4,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from benchmarks.measure import Row
 from couchmodel import CouchModel, Link, Mapped, Repository, Stats, View, connect
 from couchmodel._wire.messages import Request, Response
 from couchmodel.engine import Database, Session
+
+T = TypeVar("T", bound=CouchModel)
 
 _DOCUMENTS = 100_000
 _LINKS = 1_000
@@ -37,6 +39,15 @@ class Counted(CouchModel, database="library", type="loan"):
     by_shelf: ClassVar[View[tuple[str, int], None, int]] = View(key=("shelf", "days"), reduce="_count")
 
 
+class CountedAgain(CouchModel, database="library", type="loan"):
+    """The same view by another name, so that it is built once more."""
+
+    shelf: Mapped[str]
+    days: Mapped[int]
+
+    by_shelf_again: ClassVar[View[tuple[str, int], None, int]] = View(key=("shelf", "days"), reduce="_count")
+
+
 async def rows() -> AsyncIterator[Row]:
     """Yield rows for the build of a view, for its groups, and for prefetching."""
     with tempfile.TemporaryDirectory() as folder:
@@ -44,12 +55,15 @@ async def rows() -> AsyncIterator[Row]:
             await couch.apply(Person, Loan)
             database = couch.database("library")
             await _fill(database)
-            first = await _time_index(database, "first")
-            view = await _time_apply(Repository(Counted, database))
-            index = (first + await _time_index(database, "second")) / 2  # a file that has grown takes longer
-            yield Row(
-                "view build, declared by fields", "Mango index on the same fields", index, view, 1.05
-            )  # as fast, within what is measured
+            # They take turns, since other programs slow down both, and the best build of each counts. A file that has
+            # grown takes longer, so the index is first.
+            indexes = [await _time_index(database, "first")]
+            views = [await _time_apply(Repository(Counted, database), Counted.by_shelf.rows(limit=1))]
+            indexes.append(await _time_index(database, "second"))
+            views.append(
+                await _time_apply(Repository(CountedAgain, database), CountedAgain.by_shelf_again.rows(limit=1))
+            )
+            yield Row("view build, declared by fields", "Mango index on the same fields", min(indexes), min(views), 1.0)
             await _time(Loan.by_shelf.rows(limit=1))
             read = min([await _time(Loan.by_shelf.rows()) for _ in range(3)])
             grouped = min([await _time(Loan.by_shelf.groups(level=1)) for _ in range(3)])
@@ -76,11 +90,11 @@ async def _time(results: AsyncIterator[object]) -> float:
     return (time.process_time_ns() - begin) / 1000
 
 
-async def _time_apply(repository: Repository[Counted]) -> float:
-    """Return the microseconds of processor time that it takes to declare and build the view of a model."""
+async def _time_apply(repository: Repository[T], rows: AsyncIterator[object]) -> float:
+    """Return the microseconds of processor time that it takes to declare the view of a model, and to build it."""
     begin = time.process_time_ns()
     await repository.apply()
-    return (time.process_time_ns() - begin) / 1000 + await _time(Counted.by_shelf.rows(limit=1))
+    return (time.process_time_ns() - begin) / 1000 + await _time(rows)
 
 
 async def _time_index(database: Database, name: str) -> float:

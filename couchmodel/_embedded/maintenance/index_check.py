@@ -135,14 +135,13 @@ def _rebuild_rows(
         state, more = state._replace(update_seq=changes.upto), changes.more
         documents = [document for document in changes.documents if _is_indexed(connection, index, document)]
         # The documents are mapped as the builder maps them, so equal rows mean an intact index.
-        mapped = mapper.map([document.text or b"" for document in documents])
-        for document, rows in zip(documents, mapped, strict=True):
+        for document, rows in zip(documents, mapper.map(documents), strict=True):
             yield document.id, row_tuples(design, document, rows)
 
 
 def _is_indexed(connection: Connection, index: _Index, document: ChangedDocument) -> bool:
     (seq,) = connection.execute("SELECT seq FROM document WHERE number = ?", (document.number,)).fetchone()
-    return document.text is not None and seq <= index.update_seq
+    return document.body is not None and seq <= index.update_seq
 
 
 def _is_stored(connection: Connection, index: _Index, written: DocumentRows) -> bool:

@@ -165,7 +165,7 @@ class _MapperThread:
 
     # The methods from here on run on the thread.
     def _rows(self, changes: ChangeBatch) -> list[DocumentRows]:
-        documents = [document for document in changes.documents if document.text is not None]
+        documents = [document for document in changes.documents if document.body is not None]
         if not documents:
             return []
         if self._mapper is None:
@@ -175,9 +175,9 @@ class _MapperThread:
         return [written for some in _groups(documents) for written in self._map(self._mapper, some)]
 
     def _map(self, mapper: Mapper, documents: Sequence[ChangedDocument]) -> list[DocumentRows]:
-        mapped = mapper.map([document.text or b"" for document in documents])
+        mapped = mapper.map(documents)
         for view in self._design.views:
-            check_values(view.reduce, [value for rows in mapped for _, value in rows[view.place]])
+            check_values(view.reduce, (value for rows in mapped for _, _, value in rows[view.place]))
         return [row_tuples(self._design, *pair) for pair in zip(documents, mapped, strict=True)]
 
     def _close(self) -> None:

@@ -53,11 +53,22 @@ def read_state(connection: Connection, database_id: int, signature: str) -> Inde
 
 
 class ChangedDocument(NamedTuple):
-    """A changed document. ``text`` is its JSON, or None if it has no rows because it is deleted or not indexed."""
+    """A changed document.
+
+    ``body`` is its JSON without special members, or None if it has no rows because it is deleted or not indexed.
+    ``more`` is the JSON of the special members that are not stored, such as conflicts.
+    """
 
     number: int
     id: str
-    text: bytes | None
+    rev: str
+    attachments: bytes | None
+    body: bytes | None
+    more: bytes = b""
+
+    def text(self) -> bytes:
+        """Return the JSON of the document with all members that a map function sees."""
+        return document_json(self.id, StoredRevision(self.rev, 0, self.attachments, self.body or b"{}"), self.more)
 
 
 @dataclass(slots=True)
@@ -78,7 +89,7 @@ def read_changes(connection: Connection, database_id: int, design: Design, state
     # Only for the sequences of the database: the index may have been advanced by another build.
     current = read_state(connection, database_id, design.signature)
     rows = connection.execute(
-        "SELECT seq, number, tree, id, rev, deleted, attachments, body FROM document"
+        "SELECT seq, tree, length(body), number, id, rev, attachments, iif(deleted, NULL, body) FROM document"
         " WHERE database = ? AND seq > ? ORDER BY seq LIMIT ?",
         (database_id, state.update_seq, limits.BUILD_DOCUMENTS),
     )
@@ -86,29 +97,31 @@ def read_changes(connection: Connection, database_id: int, design: Design, state
         state._replace(purge_seq=current.purge_seq), [], max(current.database_seq, state.update_seq), False
     )
     size = 0
-    for count, (seq, number, tree, id, *found) in enumerate(rows, 1):
-        changes.documents.append(_changed_document(design, seq, number, tree, id, StoredRevision(*found)))
-        size += len(found[-1])
+    for count, (seq, tree, length, *columns) in enumerate(rows, 1):
+        document = ChangedDocument(*columns)
+        if document.id.startswith("_design/") and not design.include_design:
+            document = document._replace(body=None)
+        elif design.local_seq or _has_branches(tree):  # most documents have no further members
+            document = document._replace(more=_metadata(design, seq, tree))
+        changes.documents.append(document)
+        size += length
         if size > limits.BUILD_BYTES or count == limits.BUILD_DOCUMENTS:
             return ChangeBatch(changes.state, changes.documents, seq, True)
         changes.upto = max(changes.upto, seq)
     return changes
 
 
-def _changed_document(
-    design: Design, seq: int, number: int, tree: bytes, id: str, found: StoredRevision
-) -> ChangedDocument:
-    if found.deleted or (id.startswith("_design/") and not design.include_design):
-        return ChangedDocument(number, id, None)
-    return ChangedDocument(number, id, document_json(id, found, _metadata(design, seq, tree)))
+def _has_branches(tree: bytes) -> bool:
+    """Return True if a revision tree has more than one branch."""
+    # A branch is an array of five members, the last three of which are arrays. So one branch has the bytes twice, and a
+    # tree with more branches has them more often.
+    return tree.count(b"],[") > 2
 
 
 def _metadata(design: Design, seq: int, tree: bytes) -> bytes:
     """Return further members that a map function sees: conflicts, and ``_local_seq`` if the design asks for it."""
     members: dict[str, object] = {}
-    # A branch is an array of five members, the last three of which are arrays. So one branch has the bytes twice, and a
-    # tree with more branches has them more often.
-    if tree.count(b"],[") > 2:  # more than one branch
+    if _has_branches(tree):
         revisions = RevTree.from_bytes(tree)
         members |= {"_conflicts": [str(rev) for rev in revisions.conflicts]} if revisions.conflicts else {}
         deleted = revisions.deleted_conflicts

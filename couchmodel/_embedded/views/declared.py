@@ -11,15 +11,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from couchmodel._embedded.json.values import decode_stored
 from couchmodel._embedded.rules.javascript_values import from_javascript, javascript_text
-from couchmodel._embedded.views.designs import Design
+from couchmodel._embedded.views.designs import Design, View
+from couchmodel._embedded.views.emitted import EncodedKey, Order, Rows, SourceDocument, encode_key, list_encoder
 from couchmodel._wire.declared_views import DECLARATION, ORDER_OPERATORS, declaration_digest
 
 __all__ = ["CompiledView", "DeclaredMapper", "compile_views"]
 
-Rows: TypeAlias = list[tuple[Any, bytes]]
 _Read: TypeAlias = Callable[[dict[str, Any]], Any]
 _Test: TypeAlias = Callable[[dict[str, Any]], bool]
 _Map: TypeAlias = Callable[[dict[str, Any]], Rows]
+_MakeKeys: TypeAlias = Callable[[dict[str, Any]], Sequence[EncodedKey]]
 
 _MISSING: Final = object()
 _SAFE: Final = 2**53
@@ -36,7 +37,7 @@ class CompiledView(NamedTuple):
 
 def compile_views(design: Design) -> list[CompiledView | None]:
     """Return the compiled declaration of each view of a design document; None for a view that is JavaScript only."""
-    return [_compile_view(design.body["views"][view.name]) for view in design.views]
+    return [_compile_view(view, design.body["views"][view.name]) for view in design.views]
 
 
 class DeclaredMapper:
@@ -45,40 +46,45 @@ class DeclaredMapper:
     def __init__(self, views: Sequence[CompiledView | None]) -> None:
         self._maps = [view.map if view is not None else None for view in views]
         self._members = frozenset[str]().union(*(view.members for view in views if view is not None))
+        self._reads_special_members = any(name.startswith("_") for name in self._members)
 
-    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
-        """Return the rows of each document (JSON), for each view of the design document."""
-        return [self._rows(decode_stored(document, self._members)) for document in documents]
+    def map(self, documents: Sequence[SourceDocument]) -> list[list[Rows]]:
+        """Return the rows of each document, for each view of the design document."""
+        return [self._rows(decode_stored(self._text(document), self._members)) for document in documents]
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
+
+    def _text(self, document: SourceDocument) -> bytes:
+        # The members of most declarations are in the body, which need not be put together with the others.
+        return document.text() if self._reads_special_members or document.body is None else document.body
 
     def _rows(self, document: dict[str, Any]) -> list[Rows]:
         return [map(document) if map is not None else [] for map in self._maps]
 
 
-def _compile_view(view: Mapping[str, Any]) -> CompiledView | None:
-    declaration = view.get(DECLARATION)
-    if not isinstance(declaration, dict) or not isinstance(view["map"], str):
+def _compile_view(view: View, body: Mapping[str, Any]) -> CompiledView | None:
+    declaration = body.get(DECLARATION)
+    if not isinstance(declaration, dict) or not isinstance(view.map, str):
         return None
-    if declaration.get("digest") != declaration_digest(declaration, view["map"]):
+    if declaration.get("digest") != declaration_digest(declaration, view.map):
         return None
     try:
-        return _compile(declaration)
+        return _compile(declaration, view.order)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # of a later version
 
 
-def _compile(declaration: Mapping[str, Any]) -> CompiledView:
+def _compile(declaration: Mapping[str, Any], order: Order) -> CompiledView:
     members: set[str] = set()
     keys = [_reader(path, members) for path in declaration["keys"]]
     each: int | None = declaration["each"]
     if not declaration["list"]:
-        make_key = _single_key(keys, each)
+        make_keys = _encoded(order, _single_key(keys, each))
     elif each is None and all(len(path) == 1 for path in declaration["keys"]):
-        make_key = _members_key([path[0] for path in declaration["keys"]])
+        make_keys = _members_key([path[0] for path in declaration["keys"]], order)
     else:
-        make_key = _list_key(keys, each)
+        make_keys = _encoded(order, _list_key(keys, each))
     value = None if declaration["value"] is None else _reader(declaration["value"], members)
     read_value = _value_text(value, numbers=declaration["numbers"], linked=declaration["linked"])
     test = _condition(declaration["where"], members)
@@ -86,11 +92,11 @@ def _compile(declaration: Mapping[str, Any]) -> CompiledView:
     def rows(document: dict[str, Any]) -> Rows:
         if not test(document):
             return []
-        found = make_key(document)
-        if not found:
+        keys = make_keys(document)
+        if not keys:
             return []
-        text = read_value(document)
-        return [] if text is None else [(key, text) for key in found]
+        value = read_value(document)
+        return [] if value is None else [(key, text, value) for key, text in keys]
 
     return CompiledView(rows, frozenset(members))
 
@@ -122,6 +128,11 @@ def _require_name(name: object) -> str:
 # --- keys and values
 
 
+def _encoded(order: Order, make: Callable[[dict[str, Any]], list[Any]]) -> _MakeKeys:
+    """Return the function that makes encoded keys of the keys that another one makes."""
+    return lambda document: [encode_key(order, key) for key in make(document)]
+
+
 def _single_key(keys: list[_Read], each: int | None) -> Callable[[dict[str, Any]], list[Any]]:
     (read,) = keys
 
@@ -134,22 +145,16 @@ def _single_key(keys: list[_Read], each: int | None) -> Callable[[dict[str, Any]
     return make
 
 
-def _members_key(names: list[str]) -> Callable[[dict[str, Any]], list[Any]]:
+def _members_key(names: list[str], order: Order) -> _MakeKeys:
     """Return the function that makes a key of members of the document itself, which most keys are made of."""
+    encode_list = list_encoder(order, from_javascript)
 
-    def make(document: dict[str, Any]) -> list[Any]:
+    def make(document: dict[str, Any]) -> list[EncodedKey]:
         try:
-            key = [document[name] for name in names]
+            items = [document[name] for name in names]
         except KeyError:
             return []
-        return [
-            [
-                value
-                if type(value) is str or (type(value) is int and -_SAFE <= value <= _SAFE)
-                else from_javascript(value)
-                for value in key
-            ]
-        ]
+        return [encode_list(items)]
 
     return make
 

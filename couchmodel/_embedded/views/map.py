@@ -13,20 +13,18 @@ from couchmodel._embedded.json.values import decode_stored
 from couchmodel._embedded.mango.paths import PathError, get_path, parse_path
 from couchmodel._embedded.mango.selector import Selector, compile_selector
 from couchmodel._embedded.views.declared import CompiledView, DeclaredMapper, compile_views
-from couchmodel._embedded.views.designs import JAVASCRIPT, QUERY, Design
+from couchmodel._embedded.views.designs import JAVASCRIPT, QUERY, Design, View
+from couchmodel._embedded.views.emitted import Order, Rows, SourceDocument, encode_key
 from couchmodel.errors import BadRequestError, ServerError
 
-__all__ = ["FieldsMapper", "Mapper", "Rows", "open_mapper"]
-
-Rows: TypeAlias = list[tuple[Any, bytes]]
-"""The rows of one document in one view: keys as decoded JSON, and values as JSON text."""
+__all__ = ["FieldsMapper", "Mapper", "open_mapper"]
 
 
 class Mapper(Protocol):
     """A maker of rows from documents, for all views of a design document."""
 
-    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
-        """Return the rows of each document (JSON), for each view of the design document."""
+    def map(self, documents: Sequence[SourceDocument]) -> list[list[Rows]]:
+        """Return the rows of each document, for each view of the design document. Raises ResponseError."""
         ...
 
     def close(self) -> None:
@@ -58,25 +56,24 @@ class FieldsMapper:
 
     def __init__(self, design: Design) -> None:
         """Compile the indexes. Raises ServerError for an invalid selector or path."""
-        self._views = [_compile_index(view.map) for view in design.views]
-        indexes = [index for index in self._views if index]
+        self._views = [(_compile_index(view.map), view.order) for view in design.views]
+        indexes = [index for index, _ in self._views if index]
         read = [selector.members for _, selector in indexes if selector]
         names = frozenset(path[0] for paths, _ in indexes for path in paths)
         # None reads every member. Otherwise a large document is parsed only as far as the indexes need it.
         self._members = None if None in read else names.union(*filter(None, read))
 
-    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
-        """Return the rows of each document (JSON), for each view of the design document."""
-        budget = (
-            Budget()
-        )  # as much time as it takes: a builder maps on a thread, and a regular expression has its limit
-        return [self._rows(decode_stored(document, self._members), budget) for document in documents]
+    def map(self, documents: Sequence[SourceDocument]) -> list[list[Rows]]:
+        """Return the rows of each document, for each view of the design document."""
+        # As much time as it takes: a builder maps on a thread, and a regular expression has its limit.
+        budget = Budget()
+        return [self._rows(decode_stored(document.text(), self._members), budget) for document in documents]
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
 
     def _rows(self, document: dict[str, Any], budget: Budget) -> list[Rows]:
-        return [_index_rows(view, document, budget) if view else [] for view in self._views]
+        return [_index_rows(index, order, document, budget) if index else [] for index, order in self._views]
 
 
 _CompiledIndex: TypeAlias = tuple[list[tuple[str, ...]], Selector | None]
@@ -98,16 +95,16 @@ def _compile_index(definition: Mapping[str, Any]) -> _CompiledIndex | None:
         raise ServerError(error.reason, code=error.code) from error
 
 
-def _index_rows(view: _CompiledIndex, document: dict[str, Any], budget: Budget) -> Rows:
+def _index_rows(index: _CompiledIndex, order: Order, document: dict[str, Any], budget: Budget) -> Rows:
     """Return the row of a document in one index, or no row if the index does not cover it."""
-    paths, selector = view
+    paths, selector = index
     values = [get_path(document, path) for path in paths]
     # An index holds a document only if it has every field of the index, so a query may use it only for such documents.
     if any(isinstance(value, PathError) for value in values):
         return []
     if selector is not None and not selector.matches(document, budget):
         return []
-    return [(values, b"null")]
+    return [(*encode_key(order, values), b"null")]
 
 
 def _open_fields(design: Design, _functions: Scripts | None) -> Mapper:
@@ -119,8 +116,33 @@ def _open_script(design: Design, functions: Scripts | None) -> Mapper:
     if None not in declared:
         return DeclaredMapper(declared)
     if not any(declared):
-        return scripts.open_mapper(design.body, functions)
+        return _ScriptMapper(design, design.views, functions)
     return _MixedMapper(design, declared, functions)
+
+
+class _ScriptMapper:
+    """The mapper of views that run their JavaScript."""
+
+    def __init__(self, design: Design, views: Sequence[View], functions: Scripts | None) -> None:
+        """Raise as ``open_mapper`` does."""
+        names = {"lib", *(view.name for view in views)}
+        rest = {name: view for name, view in design.body["views"].items() if name in names}
+        self._orders = [view.order for view in views]
+        self._scripts = scripts.open_mapper({**design.body, "views": rest}, functions)
+
+    def map(self, documents: Sequence[SourceDocument]) -> list[list[Rows]]:
+        """Return the rows of each document, for each of the views. Raises ResponseError."""
+        return [
+            [
+                [(*encode_key(order, key), value) for key, value in rows]
+                for order, rows in zip(self._orders, views, strict=True)
+            ]
+            for views in self._scripts.map([document.text() for document in documents])
+        ]
+
+    def close(self) -> None:
+        """Release the processes of the functions."""
+        self._scripts.close()
 
 
 class _MixedMapper:
@@ -128,15 +150,13 @@ class _MixedMapper:
 
     def __init__(self, design: Design, declared: Sequence[CompiledView | None], functions: Scripts | None) -> None:
         """Raise as ``open_mapper`` does."""
-        others = {view.name for view, compiled in zip(design.views, declared, strict=True) if compiled is None}
-        views = design.body["views"]
-        rest = {name: view for name, view in views.items() if name in others or name == "lib"}
-        self._places = [view.place for view in design.views if view.name in others]
+        others = [view for view, compiled in zip(design.views, declared, strict=True) if compiled is None]
+        self._places = [view.place for view in others]
         self._declared = DeclaredMapper(declared)
-        self._scripts = scripts.open_mapper({**design.body, "views": rest}, functions)
+        self._scripts = _ScriptMapper(design, others, functions)
 
-    def map(self, documents: Sequence[bytes]) -> list[list[Rows]]:
-        """Return the rows of each document (JSON), for each view of the design document. Raises ResponseError."""
+    def map(self, documents: Sequence[SourceDocument]) -> list[list[Rows]]:
+        """Return the rows of each document, for each view of the design document. Raises ResponseError."""
         mapped = self._declared.map(documents)
         for rows, scripted in zip(mapped, self._scripts.map(documents), strict=True):
             for place, found in zip(self._places, scripted, strict=True):

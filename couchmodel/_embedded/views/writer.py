@@ -20,6 +20,7 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.views.changes import ChangeBatch, ChangedDocument
 from couchmodel._embedded.views.counts import update_blocks
 from couchmodel._embedded.views.designs import Design, partition_prefix
+from couchmodel._embedded.views.emitted import Rows
 from couchmodel._wire.messages import decode, encode
 
 __all__ = [
@@ -76,8 +77,8 @@ class DocumentRows(NamedTuple):
     places: bytes
 
 
-def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Sequence[tuple[Any, bytes]]]) -> DocumentRows:
-    """Return the rows that a document has emitted, with their sort keys.
+def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Rows]) -> DocumentRows:
+    """Return the rows that a document has emitted as they are stored.
 
     Rows with equal keys are ordered as CouchDB orders them: see ``_erlang_order``.
     """
@@ -85,21 +86,21 @@ def row_tuples(design: Design, changed: ChangedDocument, mapped: Sequence[Sequen
     places: list[bytes] = []
     prefix = partition_prefix(changed.id.partition(":")[0]) if design.partitioned else b""
     for view, emitted in zip(design.views, mapped, strict=True):
-        order, place = view.order, view.place
-        keyed = [(prefix + order(value), value, text) for value, text in emitted]
-        if len(keyed) > 1 and len({key for key, _, _ in keyed}) < len(keyed):
-            keyed.sort(key=_erlang_order)
-        for position, (key, value, text) in enumerate(keyed):
-            rows.append((place, key, changed.id, position, encode(value), text))
+        place = view.place
+        is_ordered = len(emitted) < 2 or len({key for key, _, _ in emitted}) == len(emitted)
+        ordered = emitted if is_ordered else sorted(emitted, key=_erlang_order)
+        for position, (key, text, value) in enumerate(ordered):
+            stored_key = prefix + key
+            rows.append((place, stored_key, changed.id, position, text, value))
             # The id is not packed: it is that of the document.
-            places += (_HEAD.pack(place, position, len(key)), key)
+            places += (_HEAD.pack(place, position, len(stored_key)), stored_key)
     return DocumentRows(changed.number, rows, b"".join(places))
 
 
-def _erlang_order(row: tuple[bytes, Any, bytes]) -> tuple[bytes, bytes]:
+def _erlang_order(row: tuple[bytes, bytes, bytes]) -> tuple[bytes, bytes]:
     """Return the sort key for rows of one document with equal keys: key and value in Erlang's term order."""
-    _, key, text = row
-    return raw_key(key), raw_key(decode(text))
+    _, key, value = row
+    return raw_key(decode(key)), raw_key(decode(value))
 
 
 def _unpack_places(packed: bytes) -> Iterator[tuple[int, bytes, int]]:

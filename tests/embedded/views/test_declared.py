@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from couchmodel._embedded.javascript.engine import open_mapper as open_scripts
+from couchmodel._embedded.rules.collation import sort_key
 from couchmodel._embedded.rules.javascript_values import from_javascript, javascript_text
-from couchmodel._embedded.views.declared import DeclaredMapper, compile_views
+from couchmodel._embedded.views.changes import ChangedDocument
+from couchmodel._embedded.views.declared import compile_views
 from couchmodel._embedded.views.designs import Design, parse_design
+from couchmodel._embedded.views.emitted import Rows
+from couchmodel._embedded.views.map import open_mapper
 from couchmodel._model.views.conditions import parse_where
 from couchmodel._model.views.javascript import write_map
 from couchmodel._wire.declared_views import declaration_digest
@@ -31,9 +36,20 @@ VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=6
 )
 DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=5)
-PATHS = st.lists(NAMES, min_size=1, max_size=2)
+PATHS = st.lists(NAMES | st.just("_id"), min_size=1, max_size=2)
 SIMPLE = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=2) | st.sampled_from([0.5, -1.5])
 ORDERS = st.sampled_from(["<", "<=", ">", ">="])
+
+
+DECLARATION = {
+    "keys": [["name"]],
+    "list": False,
+    "each": None,
+    "value": None,
+    "numbers": False,
+    "linked": False,
+    "where": ["all", []],
+}
 
 
 def as_list(parts: tuple[Any, ...]) -> list[Any]:
@@ -79,9 +95,18 @@ def design_of(*declarations: dict[str, Any]) -> Design:
     return parse_design("_design/x", decode(encode({"views": views})))
 
 
-def decoded(mapped: list[list[list[tuple[Any, bytes]]]]) -> list[list[list[tuple[Any, Any]]]]:
+def without_declarations(design: Design) -> Design:
+    views = {name: {"map": view["map"]} for name, view in design.body["views"].items()}
+    return parse_design(design.id, {"views": views})
+
+
+def changed(documents: list[dict[str, Any]]) -> list[ChangedDocument]:
+    return [ChangedDocument(n, f"d{n}", "1-a", None, encode(document)) for n, document in enumerate(documents)]
+
+
+def decoded(mapped: list[list[Rows]]) -> list[list[list[tuple[bytes, Any, Any]]]]:
     # The engines write some doubles with a digit more than others do.
-    return [[[(key, decode(text)) for key, text in rows] for rows in views] for views in mapped]
+    return [[[(key, decode(text), decode(value)) for key, text, value in rows] for rows in views] for views in mapped]
 
 
 @given(st.lists(declarations(), min_size=1, max_size=3), st.lists(DOCUMENTS, min_size=1, max_size=5))
@@ -90,14 +115,21 @@ def test_a_declaration_makes_the_rows_of_its_javascript(
 ) -> None:
     pytest.importorskip("quickjs")
     design = design_of(*declared)
-    compiled = compile_views(design)
-    assert None not in compiled
-    texts = [encode({"_id": str(n), **document}) for n, document in enumerate(documents)]
-    scripts = open_scripts(design.body)
-    try:
-        assert repr(decoded(DeclaredMapper(compiled).map(texts))) == repr(decoded(scripts.map(texts)))
-    finally:
-        scripts.close()
+    assert None not in compile_views(design)
+    with closing(open_mapper(design)) as declared_mapper, closing(open_mapper(without_declarations(design))) as scripts:
+        rows = decoded(declared_mapper.map(changed(documents)))
+        assert repr(rows) == repr(decoded(scripts.map(changed(documents))))
+
+
+def test_equal_items_of_several_types_have_keys_of_their_own() -> None:
+    pytest.importorskip("quickjs")
+    design = design_of({**DECLARATION, "list": True})
+    items = [1, True, 1.0, "1", 0, False, -0.0, None, "x" * 65, [1], [True], 2**53 + 1, 1]
+    documents = changed([{"name": item} for item in items])
+    with closing(open_mapper(design)) as mapper, closing(open_mapper(without_declarations(design))) as scripts:
+        rows = decoded(mapper.map(documents))
+        assert repr(rows) == repr(decoded(scripts.map(documents)))
+        assert [row[0] for ((row,),) in rows] == [sort_key([from_javascript(item)]) for item in items]
 
 
 @given(st.lists(VALUES, min_size=1, max_size=5))
@@ -117,17 +149,6 @@ def test_values_are_those_that_javascript_writes(values: list[Any]) -> None:
 )
 def test_numbers_are_doubles(value: float, text: bytes) -> None:
     assert javascript_text(value) == text
-
-
-DECLARATION = {
-    "keys": [["name"]],
-    "list": False,
-    "each": None,
-    "value": None,
-    "numbers": False,
-    "linked": False,
-    "where": ["all", []],
-}
 
 
 def changes() -> Iterator[dict[str, Any]]:
