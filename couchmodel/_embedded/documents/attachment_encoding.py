@@ -37,8 +37,9 @@ class Content:
 
     ``blob`` is the number of the row in ``blob`` that holds the chunks written so far, None before the first.
     ``length`` counts the bytes before compression, ``encoded_length`` the bytes that are stored. ``digest`` (MD5 in
-    base64, CouchDB's digest) and ``sha256`` (the key for deduplication) are those of the stored bytes, and are set by
-    ``finish``. ``checksums`` are those of the chunks, one behind the other, and complete then, too.
+    base64, CouchDB's digest) and ``sha256`` (the key for deduplication) are those of the stored bytes, and are set
+    by ``finish``. ``damaged_twin`` is the number of a stored blob of the same bytes that is damaged, or None.
+    ``checksums`` are those of the chunks, one behind the other, and complete then, too.
     """
 
     def __init__(self, content_type: str, encoding: str = "", *, plain_length: int | None = None) -> None:
@@ -55,6 +56,7 @@ class Content:
         self.digest = ""
         self.sha256 = b""
         self.checksums = bytearray()
+        self.damaged_twin: int | None = None
         self._compressor = None
         if not encoding and _COMPRESSIBLE.fullmatch(content_type):
             self.encoding = "gzip"

@@ -73,20 +73,21 @@ def _write_chunks(connection: Connection, staged: int | None, chunks: Iterable[t
 def save_content(connection: Connection, content: Content) -> int:
     """Return the number of the blob that holds a finished content.
 
-    It is a stored blob with equal content, or a new one. Raises ServerError if the staged blob was removed as garbage
-    before the content was complete.
+    It is a stored blob with equal content, or a new one. A stored one that is damaged is repaired. Raises ServerError
+    if the staged blob was removed as garbage before the content was complete.
     """
-    row = connection.execute(
-        "SELECT number FROM blob WHERE sha256 = ? AND encoding = ?", (content.sha256, content.encoding)
-    ).fetchone()
-    if row is not None:
+    twin = find_twin(connection, content)
+    if twin is not None:
+        if content.damaged_twin == twin.blob or (not content.may_be_staged and _is_damaged(connection, twin)):
+            _replace_chunks(connection, twin.blob, content)
         # What was staged of it is not needed: an equal content is stored already.
         if content.blob is not None:
             discard_blob(connection, content.blob)
         connection.execute(
-            "UPDATE blob SET checksums = ? WHERE number = ? AND checksums IS NULL", (bytes(content.checksums), row[0])
+            "UPDATE blob SET checksums = ? WHERE number = ? AND checksums IS NOT ?",
+            (twin.checksums, twin.blob, twin.checksums),
         )
-        return int(row[0])
+        return twin.blob
     blob = _write_chunks(connection, content.blob, content.take())
     cursor = connection.execute(
         "UPDATE blob SET sha256 = ?, encoding = ?, checksums = ? WHERE number = ?",
@@ -95,6 +96,35 @@ def save_content(connection: Connection, content: Content) -> int:
     if cursor.rowcount != 1:
         raise ServerError("the attachment was given up while it arrived")
     return blob
+
+
+def find_twin(connection: Connection, content: Content) -> StoredContent | None:
+    """Return the stored content that equals a finished one, with the checksums that it has to have; None if none does.
+
+    The caller reads one that :attr:`Content.may_be_staged`, before the write, and sets ``content.damaged_twin``.
+    """
+    row = connection.execute(
+        "SELECT number FROM blob WHERE sha256 = ? AND encoding = ?", (content.sha256, content.encoding)
+    ).fetchone()
+    if row is None:
+        return None
+    return StoredContent("the stored content", row[0], content.encoded_length, bytes(content.checksums))
+
+
+def _is_damaged(connection: Connection, stored: StoredContent) -> bool:
+    try:
+        for position in range(stored.chunk_count):
+            read_chunk(connection, stored, position)
+    except ServerError:
+        return True
+    return False
+
+
+def _replace_chunks(connection: Connection, blob: int, content: Content) -> None:
+    """Put the chunks of a finished content in the place of those of a blob."""
+    connection.execute("DELETE FROM chunk WHERE blob = ?", (blob,))
+    connection.execute("UPDATE chunk SET blob = ? WHERE blob = ?", (blob, content.blob))
+    _write_chunks(connection, blob, content.take())
 
 
 # --- reads

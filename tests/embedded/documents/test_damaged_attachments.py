@@ -217,3 +217,24 @@ async def test_a_content_without_checksums_is_compared_with_its_digest(path: Pat
     (length,) = connection.execute("SELECT length(checksums) FROM blob WHERE checksums IS NOT NULL").fetchone()
     connection.close()
     assert length == 12
+
+
+@pytest.mark.parametrize("size", [0, 2_000_000])
+async def test_saving_the_same_content_again_repairs_it_everywhere(tmp_path: Path, size: int) -> None:
+    photo = PHOTO + bytes(size)
+    path = tmp_path / "store.db"
+    async with connect(f"sqlite:{path}") as couch:
+        kitchen = await couch.create("kitchen")
+        for id in ("pie", "copy"):
+            document = await kitchen.create(id)
+            await document.save()
+            await document.attachment("photo").save(photo, "image/png")
+    damage(path, PHOTO[DAMAGED : DAMAGED + 32])
+    async with connect(f"sqlite:{path}") as couch:
+        kitchen = await couch["kitchen"]
+        with pytest.raises(ServerError, match="is damaged"):
+            await (await kitchen["copy"]).attachment("photo").fetch()
+        await (await kitchen["pie"]).attachment("photo").save(photo, "image/png")
+        for id in ("pie", "copy"):
+            assert await (await kitchen[id]).attachment("photo").fetch() == photo
+    assert (await upkeep.check(path)).problems == []

@@ -6,12 +6,13 @@ from contextlib import aclosing
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachment_encoding import AttachmentDecompressor, Content
-from couchmodel._embedded.documents.contents import StoredContent, read_chunk, stage_content
+from couchmodel._embedded.documents.contents import StoredContent, find_twin, read_chunk, stage_content
 from couchmodel._embedded.server.ranges import Range
 from couchmodel._embedded.storage.garbage import discard_staged
 from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._embedded.storage.store import Store
 from couchmodel._wire.messages import Request
+from couchmodel.errors import ServerError
 
 __all__ = [
     "ContentUpload",
@@ -111,6 +112,9 @@ class ContentUpload:
         """Process the rest. The content is complete afterwards."""
         await self._flush()
         self._content.finish()
+        # A short one is looked for by the write, but a long one would keep other writes waiting.
+        if self._content.may_be_staged:
+            self._content.damaged_twin = await _find_damaged_twin(self._store, self._content)
 
     async def _flush(self) -> None:
         piece = bytes(self._pending)
@@ -126,6 +130,19 @@ class ContentUpload:
 
     def _set_blob(self, blob: int) -> None:
         self._content.blob = blob
+
+
+async def _find_damaged_twin(store: Store, content: Content) -> int | None:
+    """Return the number of the blob that has the same content, if it is damaged."""
+    twin = await store.read(find_twin, content)
+    if twin is None:
+        return None
+    try:
+        async for _ in stored_chunks(store, twin):
+            pass
+    except ServerError:
+        return twin.blob
+    return None
 
 
 async def receive_body(store: Store, request: Request, content: Content) -> None:
