@@ -35,7 +35,8 @@ async def prepare_files(document: Any) -> Mapping[str, File | None]:
 
 def _assign_files_of_original(document: Any) -> None:
     """Assign the attachments of a stored document to a copy that is to be a new one. Their bytes are sent again."""
-    body, repository = state.stored_body(document), state.repository(document)
+    body = state.stored_body(document)
+    repository = None if body is None else state.repository(document)
     if body is None or repository is None:
         return
     original = decode(body)

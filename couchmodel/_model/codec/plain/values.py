@@ -92,13 +92,13 @@ def _all_check(kinds: Kinds) -> Check:
         return lambda values: types.issuperset(map(type, values))
 
     def check(values: Any) -> bool:
-        for value in values:
-            kind = type(value)
-            if kind not in kinds:
-                return False
-            further = kinds[kind]
-            if further is not None and not further(value):
-                return False
+        try:
+            for value in values:
+                further = kinds[type(value)]
+                if further is not None and not further(value):
+                    return False
+        except KeyError:  # a value of another type
+            return False
         return True
 
     return check
