@@ -101,7 +101,7 @@ class Thing(CouchModel):
 
 
 def thing() -> Thing:
-    return Thing(shops=["y"])  # type: ignore[list-item, unused-ignore]
+    return Thing(shops=["y"])
 
 
 # --- wrong values
