@@ -70,14 +70,21 @@ class History:
         held, added = set[str](), {rev}
         while added:
             held |= added
-            added = {parent for each in added for parent in self._parents.get(each, ())} - held
+            added = self._parents_of(added) - held
         return held
 
     def latest(self, revs: Iterable[str]) -> list[str]:
         """Return those of some revisions whose changes no other one of them holds."""
         wanted = set(revs)
-        older = {each for rev in wanted for each in self.held_by(rev) - {rev}}
+        # One walk gathers all ancestors, as a history may have hundreds of revisions, and is merged again and again.
+        older, added = set[str](), self._parents_of(wanted)
+        while added:
+            older |= added
+            added = self._parents_of(added) - older
         return sorted(wanted - older)
+
+    def _parents_of(self, revs: Iterable[str]) -> set[str]:
+        return {parent for each in revs for parent in self._parents.get(each, ())}
 
 
 async def read_history(database: Database, id: str) -> History:
