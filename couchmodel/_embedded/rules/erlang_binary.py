@@ -84,8 +84,11 @@ def encode_contents(run: dict[str, Any] | list[Any] | str) -> bytes:
     if isinstance(run, str):
         return run.encode()
     out: _Out = []
-    _members(run, out) if isinstance(run, dict) else _items(run, out)
-    return b"".join(out)
+    if isinstance(run, list):
+        _items(run, out)
+        return b"".join(out)
+    _object(run, out)
+    return b"".join(out[1:-1])
 
 
 def header(sign: bytes, count: int) -> bytes:
@@ -186,25 +189,26 @@ def _tuple(value: tuple[Any, ...], out: _Out) -> None:
 def _object(value: dict[str, Any], out: _Out) -> None:
     count = len(value)
     out.append(_OBJECT_HEADERS[count] if count <= 0xFF else _EMPTY_OBJECT + _tag_and_length(b"l", count))
-    _members(value, out)
-    out.append(NIL)
-
-
-def _members(value: dict[str, Any], out: _Out) -> None:
-    append = out.append
     for key, member in value.items():
-        append(_known_keys[key])
+        try:
+            out.append(_known_keys[key])
+        except KeyError:
+            out.append(_new_key(key))
         kind = type(member)
-        # Strings, numbers and objects are inlined: a call costs as much as encoding one.
+        # Strings and numbers are inlined: a call costs as much as encoding one. Python has a fast way for the call of
+        # `out.append`, but not for a variable that holds the method.
         if kind is str:
             data = member.encode()
             length = len(data)
-            append(_TEXT_HEADERS[length] if length <= 0xFF else _tag_and_length(b"m", length))
-            append(data)
+            out.append(_TEXT_HEADERS[length] if length <= 0xFF else _tag_and_length(b"m", length))
+            out.append(data)
         elif kind is float and not -1 < member < 1:
-            append(_tag_and_float(b"F", member))
+            out.append(_tag_and_float(b"F", member))
+        elif kind is dict:
+            _object(member, out)
         else:
             _ENCODERS[kind](member, out)
+    out.append(NIL)
 
 
 def key_term(key: str) -> bytes:
@@ -213,19 +217,17 @@ def key_term(key: str) -> bytes:
     return _MEMBER + _tag_and_length(b"m", len(data)) + data
 
 
-class _KnownKeys(dict[str, bytes]):
-    """The terms of keys: the documents of a database share most of them. A full table is emptied."""
-
-    def __missing__(self, key: str) -> bytes:
-        term = key_term(key)
-        if len(key) <= limits.KNOWN_KEY_CHARACTERS:
-            if len(self) >= limits.KNOWN_KEYS:
-                self.clear()
-            self[key] = term
-        return term
+_known_keys: Final[dict[str, bytes]] = {}
+"""The terms of keys: the documents of a database share most of them. A full table is emptied."""
 
 
-_known_keys: Final = _KnownKeys()
+def _new_key(key: str) -> bytes:
+    term = key_term(key)
+    if len(key) <= limits.KNOWN_KEY_CHARACTERS:
+        if len(_known_keys) >= limits.KNOWN_KEYS:
+            _known_keys.clear()
+        _known_keys[key] = term
+    return term
 
 
 def _array(value: list[Any], out: _Out) -> None:
@@ -241,7 +243,11 @@ def _array(value: list[Any], out: _Out) -> None:
 
 def _items(value: list[Any], out: _Out) -> None:
     for item in value:
-        _ENCODERS[type(item)](item, out)
+        kind = type(item)
+        if kind is dict:
+            _object(item, out)
+        else:
+            _ENCODERS[kind](item, out)
 
 
 def _term(value: Term, out: _Out) -> None:
