@@ -38,14 +38,27 @@ def revision_id(
     ``revives`` is True if the revision follows a deletion. Then only the number of attachments counts, because CouchDB
     computes the revision id again after it wrote the attachments, and no longer has their fields.
     """
-    out = [_LIST_OF_FIVE]
-    # A generation without a parent is followed by the number 0 instead of a digest.
-    for value in (deleted, generation, 0 if previous is None else digest_bytes(previous), body):
-        write_term(value, out)
-    # CouchDB hashes the attachments in reverse order.
-    write_term([_UNDEFINED_FIELDS if revives else attachment for attachment in reversed(attachments)], out)
+    out = [_FIRST_HEADS[deleted] if previous is None else _head(deleted, generation, digest_bytes(previous))]
+    write_term(body, out)
+    if attachments:
+        # CouchDB hashes the attachments in reverse order.
+        write_term([_UNDEFINED_FIELDS if revives else attachment for attachment in reversed(attachments)], out)
+    else:
+        out.append(NIL)
     out.append(NIL)
     return _digest(out)
+
+
+def _head(deleted: bool, generation: int, previous: bytes | int) -> bytes:
+    """Return the term up to the body."""
+    out = [_LIST_OF_FIVE]
+    for value in (deleted, generation, previous):
+        write_term(value, out)
+    return b"".join(out)
+
+
+_FIRST_HEADS: Final = {deleted: _head(deleted, 0, 0) for deleted in (False, True)}
+"""The heads of first revisions. They have the number 0 in place of the parent's digest."""
 
 
 def _digest(parts: list[bytes]) -> str:
