@@ -120,6 +120,7 @@ ERLANG_BYTES: Final = 4096  # written as an Erlang term
 HASHED_PARTS: Final = 20_000  # parts of a term
 NAME_SETS: Final = 64  # sets for the names of an object: a single large one would take long to grow and to free
 SORTED_DOCUMENTS: Final = 10_000  # documents of a bulk write
+LOOKED_UP_DOCUMENTS: Final = 100  # documents of a bulk write, by one statement
 
 # So much is done in one batch or transaction. Other jobs wait meanwhile.
 

@@ -5,9 +5,10 @@ superseded ones, are rows of ``revision``. Nothing here decides whether a write 
 continues.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents.attachments import Attachment, unpack
 from couchmodel._embedded.documents.reader import StoredRevision, read_tree, stored_revision
 from couchmodel._embedded.rules.revtree import RevTree
@@ -16,6 +17,10 @@ from couchmodel._embedded.storage.sqlite import Connection
 from couchmodel._wire.revisions import Rev
 
 __all__ = ["DocumentTable", "RevisionContent", "StoredDocument", "used_blobs"]
+
+_WHICH_EXIST: Final = "SELECT id FROM document WHERE database = ? AND id IN ({})".format(
+    ", ".join("?" * limits.LOOKED_UP_DOCUMENTS)
+)
 
 
 class RevisionContent(NamedTuple):
@@ -51,6 +56,7 @@ class DocumentTable:
         self._revs_limit = revs_limit
         self._living_added = self._deleted_added = 0
         self._sequences: dict[str, int] = {}
+        self._absent: set[str] = set()
         self._last: StoredDocument | None = None
         self._last_is_unsaved = False
 
@@ -66,6 +72,15 @@ class DocumentTable:
             "UPDATE database SET update_seq = ?, living = living + ?, deleted = deleted + ? WHERE number = ?",
             (self._seq, self._living_added, self._deleted_added, self._database_id),
         )
+
+    def look_up(self, ids: Sequence[str]) -> None:
+        """Find out which of the documents exist. Most documents of a large request are new, and are not read then.
+
+        It does nothing unless there are as many ids as the statement has parameters.
+        """
+        if len(ids) == limits.LOOKED_UP_DOCUMENTS:
+            rows = self._connection.execute(_WHICH_EXIST, (self._database_id, *ids))
+            self._absent = set(ids).difference(id for (id,) in rows)
 
     def find(self, id: str) -> StoredDocument | None:
         """Return a document with the earlier writes of this request, or None if it does not exist."""
@@ -118,6 +133,8 @@ class DocumentTable:
         return []
 
     def _read(self, id: str) -> StoredDocument | None:
+        if id in self._absent:
+            return None
         row = self._connection.execute(
             "SELECT number, rev, deleted, attachments, body, tree FROM document WHERE database = ? AND id = ?",
             (self._database_id, id),
@@ -139,12 +156,13 @@ class DocumentTable:
         self._last_is_unsaved = False
 
     def _insert(self, id: str, path: list[Rev], content: RevisionContent) -> int:
-        tree = RevTree.empty().merge(path, deleted=content.deleted)
+        tree = RevTree.from_path(path, deleted=content.deleted).stem(self._revs_limit)
         cursor = self._connection.execute(
             "INSERT INTO document (database, id, seq, rev, deleted, attachments, body, tree)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._database_id, id, self._sequence(id), str(path[0]), *content, tree.stem(self._revs_limit).to_bytes()),
+            (self._database_id, id, self._sequence(id), str(path[0]), *content, tree.to_bytes()),
         )
+        self._absent.discard(id)
         self._count_documents(content.deleted, 1)
         return cursor.lastrowid or 0
 

@@ -7,6 +7,7 @@ its id already, and goes wherever its ancestors are. ``document_table`` changes 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from couchmodel._embedded import limits
 from couchmodel._embedded.documents import local
 from couchmodel._embedded.documents.attachments import Attachment, pack
 from couchmodel._embedded.documents.contents import save_content
@@ -92,23 +93,24 @@ class WriteBatch:
         # For all of them, and before the first is written: CouchDB decides for the whole request.
         self._looks_up |= attachments or any(id.startswith("_design/") for id in ids)
 
-    def due_places(self, places: Iterable[int], repeated: frozenset[str]) -> Iterator[int]:
-        """Yield the indexes of the request's documents that this attempt has to handle, in order.
+    def due_places(self, places: Sequence[int], ids: Sequence[str], repeated: frozenset[str]) -> Iterator[int]:
+        """Yield the indexes of the request's documents that this attempt has to handle, in the order of ``places``.
 
-        ``repeated`` are the ids that occur several times in the request. For each occurrence, validation functions get
-        the document from before the request as the old one, as in CouchDB.
+        ``ids`` are the ids of the documents, and ``repeated`` those that occur several times in the request. For each
+        occurrence, validation functions get the document from before the request as the old one, as in CouchDB.
         """
-        if not self._validated or self._verdicts is None:
-            yield from places
-            return
-        self._repeated_ids = repeated
-        for turn, place in enumerate(places):
-            if turn < self._verdicts.first:
-                continue
-            if self._verdicts.has_too_many_open:
-                self._verdicts.resume = turn
-                return
-            yield place
+        verdicts = self._verdicts if self._validated else None
+        if verdicts is not None:
+            self._repeated_ids = repeated
+        first = verdicts.first if verdicts else 0
+        for start in range(first, len(places), limits.LOOKED_UP_DOCUMENTS):
+            due = places[start : start + limits.LOOKED_UP_DOCUMENTS]
+            self._table.look_up([ids[place] for place in due])
+            for turn, place in enumerate(due, start):
+                if verdicts is not None and verdicts.has_too_many_open:
+                    verdicts.resume = turn
+                    return
+                yield place
 
     def edit(self, edit: Edit) -> str:
         """Write a new revision on top of the one that the edit names, and return the new revision.
@@ -121,7 +123,8 @@ class WriteBatch:
             UnauthorizedError, ForbiddenError, RefusedError: the write is refused.
             BadRequestError: the id is not valid in a partitioned database.
         """
-        self._check_partition(edit)
+        if self._partitioned:
+            check_id(edit.id, validate_id)
         if edit.id.startswith("_local/"):
             return local.write_local(self._connection, self._database_id, edit)
         stored = self._table.find(edit.id)
@@ -133,7 +136,7 @@ class WriteBatch:
         if resolved is None:
             return ""
         generation, previous = parent or (0, None)
-        attachments = self._save_all(resolved, generation + 1)
+        attachments = self._save_all(resolved, generation + 1) if resolved else []
         digested = [(attachment.name, attachment.content_type, attachment.md5) for attachment in attachments]
         revives = stored is not None and stored.tree.deleted
         digest = revision_id(edit.deleted, generation, previous, edit.content, digested, revives=revives)
@@ -153,7 +156,8 @@ class WriteBatch:
             UnauthorizedError, ForbiddenError, RefusedError: the write is refused.
             BadRequestError: the id is not valid in a partitioned database.
         """
-        self._check_partition(edit)
+        if self._partitioned:
+            check_id(edit.id, validate_id)
         if edit.id.startswith("_local/"):
             return local.write_local(self._connection, self._database_id, edit)
         stored = self._table.find(edit.id)
@@ -176,7 +180,7 @@ class WriteBatch:
         stored as the old document.
         """
         try:
-            resolved = self._resolve_stubs(edit, stored, bases)
+            resolved = self._resolve_stubs(edit, stored, bases) if edit.attachments else []
         except PreconditionFailedError:
             if self._may_not_write:
                 return None  # the parent may be in the same request, and this attempt has not written it
@@ -188,10 +192,6 @@ class WriteBatch:
     def _may_not_write(self) -> bool:
         """True if this attempt may not write any more, since validation functions have to run first."""
         return self._verdicts is not None and self._verdicts.are_missing
-
-    def _check_partition(self, edit: Edit) -> None:
-        if self._partitioned:
-            check_id(edit.id, validate_id)
 
     def _find_parent(self, edit: Edit, stored: StoredDocument | None) -> Rev | None:
         given, older = (edit.path[0], edit.path[1:]) if edit.path else (None, [])
@@ -228,8 +228,6 @@ class WriteBatch:
 
     def _resolve_stubs(self, edit: Edit, stored: StoredDocument | None, bases: Sequence[Rev]) -> list[NewAttachment]:
         """Return the attachments of the edit. Stubs become those of the first of ``bases`` that is stored."""
-        if not edit.attachments:
-            return []
         has_stubs = any(isinstance(item, AttachmentStub) for item in edit.attachments)
         older = self._table.find_attachments(stored, bases) if has_stubs and stored else []
         inherited = {item.name: item for item in older}

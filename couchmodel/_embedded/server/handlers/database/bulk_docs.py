@@ -133,7 +133,7 @@ def _write_new(connection: Connection, bulk: _Bulk, database_id: int, check: Wri
     rows = [b""] * len(edits)
     accepted = {"accepted": True} if bulk.accepted else {}
     budget = Budget()
-    for place in writing.due_places(bulk.order, bulk.repeated):
+    for place in writing.due_places(bulk.order, edits.ids, bulk.repeated):
         budget.pause()
         edit = edits[place]
         try:
@@ -156,7 +156,7 @@ def _write_replicated(connection: Connection, bulk: _Bulk, database_id: int, che
     writing = WriteBatch(connection, database_id, check)
     refused: list[bytes] = []
     budget = Budget()
-    for place in writing.due_places(bulk.order, bulk.repeated):
+    for place in writing.due_places(bulk.order, edits.ids, bulk.repeated):
         budget.pause()
         edit = edits[place]
         try:
