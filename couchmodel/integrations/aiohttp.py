@@ -1,9 +1,9 @@
 """Models in applications of aiohttp: routes of CRUD, and errors as problem details."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 from aiohttp import web
 
@@ -13,7 +13,13 @@ from couchmodel._model.store.repository import Repository
 from couchmodel.errors import CouchModelError
 from couchmodel.integrations._core.lifespan import connected
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call, content_encoding
-from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of, read_input
+from couchmodel.integrations._core.operations import (
+    Operation,
+    OperationName,
+    ResourceOptions,
+    make_operations,
+    read_input,
+)
 from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
 from couchmodel.integrations._core.sessions import FromUser, connect_user, credentials_from
@@ -103,31 +109,18 @@ def crud_routes(
     model: type[CouchModel],
     path: str,
     *,
-    filters: Iterable[str] | None = None,
-    sorts: Iterable[str] | None = None,
-    size: int = 20,
-    max_size: int = 100,
     exclude: Collection[OperationName] = (),
     repository: FindRepository | None = None,
-    if_match_required: bool = False,
+    **options: Unpack[ResourceOptions],
 ) -> list[web.RouteDef]:
     """Return the routes that create, read, list, replace, change and delete documents, with their attachments.
 
-    The options are those of :func:`couchmodel.integrations.fastapi.crud_router`, where ``repository`` is a function of
-    the request.
+    The options ``filters``, ``sorts``, ``size``, ``max_size``, ``exclude`` and ``if_match_required`` are those of
+    :func:`couchmodel.integrations.fastapi.crud_router`. ``repository`` is a function of the request.
     """
-    resource = make_resource(
-        model,
-        filters=filters,
-        sorts=sorts,
-        size=size,
-        max_size=max_size,
-        if_match_required=if_match_required,
-        shows_current="read" not in exclude,  # else a stale tag would show what may not be read
-    )
     return [
         web.route(each.method, f"{path}{each.path}", _handler(each, model, repository))
-        for each in operations_of(resource, exclude)
+        for each in make_operations(model, exclude, **options)
     ]
 
 

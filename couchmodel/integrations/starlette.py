@@ -1,10 +1,10 @@
 """Models in applications of Starlette: routes of CRUD, and errors as problem details."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 from couchmodel._model.model import Connection, CouchModel
 from couchmodel._model.store.binding import bound_server, using
@@ -12,7 +12,13 @@ from couchmodel._model.store.repository import Repository
 from couchmodel.errors import ConfigurationError, CouchModelError
 from couchmodel.integrations._core.lifespan import connected
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call, content_encoding, unpack
-from couchmodel.integrations._core.operations import Operation, OperationName, make_resource, operations_of, read_input
+from couchmodel.integrations._core.operations import (
+    Operation,
+    OperationName,
+    ResourceOptions,
+    make_operations,
+    read_input,
+)
 from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
 from couchmodel.integrations._core.sessions import FromUser, connect_user, credentials_from
@@ -126,29 +132,16 @@ def crud_routes(
     model: type[CouchModel],
     path: str,
     *,
-    filters: Iterable[str] | None = None,
-    sorts: Iterable[str] | None = None,
-    size: int = 20,
-    max_size: int = 100,
     exclude: Collection[OperationName] = (),
     repository: FindRepository | None = None,
-    if_match_required: bool = False,
+    **options: Unpack[ResourceOptions],
 ) -> list[Route]:
     """Return the routes that create, read, list, replace, change and delete documents, with their attachments.
 
-    The options are those of :func:`couchmodel.integrations.fastapi.crud_router`, where ``repository`` is a function of
-    the request.
+    The options ``filters``, ``sorts``, ``size``, ``max_size``, ``exclude`` and ``if_match_required`` are those of
+    :func:`couchmodel.integrations.fastapi.crud_router`. ``repository`` is a function of the request.
     """
-    resource = make_resource(
-        model,
-        filters=filters,
-        sorts=sorts,
-        size=size,
-        max_size=max_size,
-        if_match_required=if_match_required,
-        shows_current="read" not in exclude,  # else a stale tag would show what may not be read
-    )
-    return [_route(path, each, model, repository) for each in operations_of(resource, exclude)]
+    return [_route(path, each, model, repository) for each in make_operations(model, exclude, **options)]
 
 
 def _route(path: str, operation: Operation, model: type[CouchModel], repository: FindRepository | None) -> Route:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from pydantic import ValidationError
 
@@ -19,7 +19,15 @@ from couchmodel.integrations._core.messages import MERGE_PATCH_TYPE, Answer, Cal
 from couchmodel.integrations._core.problems import field_errors, invalid
 from couchmodel.integrations._core.resource import Resource
 
-__all__ = ["Operation", "OperationName", "make_resource", "operations_of", "read_input"]
+__all__ = [
+    "Operation",
+    "OperationName",
+    "ResourceOptions",
+    "make_operations",
+    "make_resource",
+    "operations_of",
+    "read_input",
+]
 
 OperationName = Literal[
     "create", "list", "changes", "read", "replace", "patch", "delete", "upload", "download", "delete_attachment"
@@ -47,6 +55,29 @@ class Operation:
         """The names of the parameters of the path."""
         # FastAPI, Starlette and aiohttp write parameters of a path alike.
         return re.findall(r"{(\w+)}", self.path)
+
+
+class ResourceOptions(TypedDict, total=False):
+    """The options of a resource, which are alike in all frameworks."""
+
+    filters: Iterable[str] | None
+    """The fields by which the list can be narrowed; by default those that an index leads with."""
+    sorts: Iterable[str] | None
+    """The fields by which it can be sorted; likewise."""
+    size: int
+    """The number of items on a page: 20 by default."""
+    max_size: int
+    """The largest number that a client gets: 100 by default."""
+    if_match_required: bool
+    """True to answer a write without ``If-Match`` with 428."""
+
+
+def make_operations(
+    model: type[CouchModel], exclude: Collection[OperationName], **options: Unpack[ResourceOptions]
+) -> list[Operation]:
+    """Return the operations on the documents of a model. Raises ConfigurationError for options that do not fit it."""
+    # Else a stale tag would show what may not be read.
+    return operations_of(make_resource(model, shows_current="read" not in exclude, **options), exclude)
 
 
 def make_resource(
