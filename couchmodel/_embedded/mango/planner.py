@@ -21,8 +21,8 @@ __all__ = [
     "ALL_DOCS",
     "Candidate",
     "Index",
+    "KeyRange",
     "Plan",
-    "Range",
     "Sort",
     "Survey",
     "Verdict",
@@ -77,7 +77,7 @@ _LOWEST: Final = _Lowest()
 _HIGHEST: Final = _Highest()
 
 
-class Range(NamedTuple):
+class KeyRange(NamedTuple):
     """The range of values that a selector can match in one field, with or without each of its bounds."""
 
     low: Any = _LOWEST
@@ -95,7 +95,7 @@ class Plan:
     """
 
     index: Index
-    ranges: tuple[Range, ...]
+    ranges: tuple[KeyRange, ...]
     nothing: bool
     descending: bool
     asked: tuple[str, ...] | None
@@ -107,7 +107,7 @@ class Plan:
 
     def id_bounds(self) -> tuple[Any, Any]:
         """Return the lowest and the highest ``_id`` of the range, both inclusive, in tuples; None for no bound."""
-        bounds = self.ranges[0] if self.ranges else Range()
+        bounds = self.ranges[0] if self.ranges else KeyRange()
         low = None if isinstance(bounds.low, _Lowest) else (bounds.low,)
         high = None if isinstance(bounds.high, _Highest) else (bounds.high,)
         return low, high
@@ -149,7 +149,7 @@ class Candidate:
     """
 
     index: Index
-    prefix: list[Range | None]
+    prefix: list[KeyRange | None]
     distance: int
 
 
@@ -240,8 +240,8 @@ def rank_candidates(indexes: Iterable[Index], selector: Selector) -> list[Candid
     return sorted(candidates, key=lambda one: (one.distance, len(one.index.columns), one.index.rank))
 
 
-def _prefix(index: Index, ranges: Mapping[str, Range | None]) -> list[Range | None]:
-    prefix: list[Range | None] = []
+def _prefix(index: Index, ranges: Mapping[str, KeyRange | None]) -> list[KeyRange | None]:
+    prefix: list[KeyRange | None] = []
     for column in index.columns:
         if column not in ranges:
             break
@@ -331,30 +331,30 @@ def _indexable(selector: Mapping[str, Any]) -> set[str]:
     return fields
 
 
-def _field_ranges(selector: Mapping[str, Any]) -> dict[str, Range | None]:
+def _field_ranges(selector: Mapping[str, Any]) -> dict[str, KeyRange | None]:
     """Return the range of each indexable field, in alphabetic order; None for an empty range."""
-    ranges: dict[str, Range | None] = {}
+    ranges: dict[str, KeyRange | None] = {}
     _narrow(selector, ranges)
     return {field: ranges[field] for field in sorted(_indexable(selector))}
 
 
-def _narrow(selector: Mapping[str, Any], ranges: dict[str, Range | None]) -> None:
+def _narrow(selector: Mapping[str, Any], ranges: dict[str, KeyRange | None]) -> None:
     """Narrow the ranges of the fields by all conditions of the selector."""
     for name, condition in selector.items():
         if name == "$and":
             for part in condition:
                 _narrow(part, ranges)
         elif not name.startswith("$"):
-            ranges[name] = _apply_conditions(condition, ranges.get(name, Range()))
+            ranges[name] = _apply_conditions(condition, ranges.get(name, KeyRange()))
 
 
-def _apply_conditions(condition: Mapping[str, Any], bounds: Range | None) -> Range | None:
+def _apply_conditions(condition: Mapping[str, Any], bounds: KeyRange | None) -> KeyRange | None:
     for operator, operand in condition.items():
         bounds = bounds and _apply_comparison(bounds, operator, operand)
     return bounds
 
 
-def _apply_comparison(bounds: Range, operator: str, operand: Any) -> Range | None:
+def _apply_comparison(bounds: KeyRange, operator: str, operand: Any) -> KeyRange | None:
     """Return the part of a range that satisfies a comparison; None if nothing is left."""
     match operator:
         case "$gt" | "$gte":
@@ -369,12 +369,12 @@ def _apply_comparison(bounds: Range, operator: str, operand: Any) -> Range | Non
     return bounds
 
 
-def _intersect(bounds: Range, low: Any, high: Any) -> Range | None:
+def _intersect(bounds: KeyRange, low: Any, high: Any) -> KeyRange | None:
     raised = _raise_low(bounds, low, includes=True)
     return raised and _lower_high(raised, high, includes=True)
 
 
-def _raise_low(bounds: Range, value: Any, *, includes: bool) -> Range | None:
+def _raise_low(bounds: KeyRange, value: Any, *, includes: bool) -> KeyRange | None:
     order = 1 if isinstance(bounds.low, _Lowest) else compare(value, bounds.low)
     if order > 0:
         return _none_if_empty(bounds._replace(low=value, includes_low=includes))
@@ -382,7 +382,7 @@ def _raise_low(bounds: Range, value: Any, *, includes: bool) -> Range | None:
     return bounds._replace(includes_low=bounds.includes_low and includes) if order == 0 else bounds
 
 
-def _lower_high(bounds: Range, value: Any, *, includes: bool) -> Range | None:
+def _lower_high(bounds: KeyRange, value: Any, *, includes: bool) -> KeyRange | None:
     order = -1 if isinstance(bounds.high, _Highest) else compare(value, bounds.high)
     if order < 0:
         return _none_if_empty(bounds._replace(high=value, includes_high=includes))
@@ -391,7 +391,7 @@ def _lower_high(bounds: Range, value: Any, *, includes: bool) -> Range | None:
     return bounds
 
 
-def _none_if_empty(bounds: Range) -> Range | None:
+def _none_if_empty(bounds: KeyRange) -> KeyRange | None:
     if isinstance(bounds.low, _Lowest) or isinstance(bounds.high, _Highest):
         return bounds
     order = compare(bounds.low, bounds.high)

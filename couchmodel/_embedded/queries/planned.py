@@ -9,7 +9,7 @@ from couchmodel._embedded.mango.explain import is_covered
 from couchmodel._embedded.mango.options import Options, parse_options
 from couchmodel._embedded.mango.planner import Plan, Survey
 from couchmodel._embedded.mango.proof import Proof, prove
-from couchmodel._embedded.queries.search import Search, Source, unpack_bookmark
+from couchmodel._embedded.queries.search import IndexView, Search, unpack_bookmark
 from couchmodel._embedded.storage.database import Database
 from couchmodel._embedded.views.mango_indexes import Catalogue
 from couchmodel.errors import BadRequestError
@@ -32,7 +32,7 @@ class PlannedQuery(NamedTuple):
     is_short: bool
     """True if its first documents may be read in the event loop."""
 
-    def search(self, database: Database, source: Source | None) -> Search:
+    def search(self, database: Database, source: IndexView | None) -> Search:
         """Return the search for the documents of the query. ``source`` is the index of its plan."""
         options = self.options
         members = options.selector.members

@@ -17,7 +17,7 @@ from couchmodel._embedded.mango.selector import Selector
 from couchmodel._embedded.views.designs import View
 from couchmodel._wire.messages import decode, encode
 
-__all__ = ["FindBatch", "Position", "Search", "Source", "Statistics", "pack_bookmark", "unpack_bookmark"]
+__all__ = ["FindBatch", "IndexView", "Position", "Search", "Statistics", "pack_bookmark", "unpack_bookmark"]
 
 
 class Position(NamedTuple):
@@ -28,7 +28,7 @@ class Position(NamedTuple):
 
 
 @dataclass(slots=True, frozen=True)
-class Source:
+class IndexView:
     """The view of an index. The number is None if the index is not built yet, and then it has no rows."""
 
     number: int | None
@@ -42,7 +42,7 @@ class Search:
     database_id: int
     selector: Selector
     plan: Plan
-    source: Source | None
+    source: IndexView | None
     """The index to read; None to read the documents in the order of their ids."""
     partition: str
     projection: Projection

@@ -37,7 +37,7 @@ _Write = Callable[[list[tuple[Any, bytes]]], Awaitable[list[tuple[Any, CouchMode
 _Read = Callable[[Sequence[str]], AsyncIterator[bytes | None]]
 
 
-class DocumentStore(Protocol):
+class RowLoader(Protocol):
     """The part of a repository that is needed here."""
 
     def load(self, row: bytes) -> Any: ...
@@ -45,7 +45,7 @@ class DocumentStore(Protocol):
 
 async def migrate(
     rows: AsyncIterator[list[bytes]],
-    source: DocumentStore,
+    source: RowLoader,
     store: _Write,
     read: _Read,
 ) -> MigrationReport:
@@ -70,7 +70,7 @@ async def migrate(
 class _Migration:
     """A migration under way: the documents that are to be stored with the next request."""
 
-    def __init__(self, source: DocumentStore, store: _Write, read: _Read) -> None:
+    def __init__(self, source: RowLoader, store: _Write, read: _Read) -> None:
         self._source = source
         self._store = store
         self._read = read

@@ -25,7 +25,7 @@ _BACKOFF: Final = Backoff(0.01, longest=1.0, jitter=True)
 R_co = TypeVar("R_co", covariant=True)
 
 
-class _Saver(Protocol[R_co]):
+class _ForcedSaver(Protocol[R_co]):
     """The part of a repository that is needed here."""
 
     @property
@@ -36,7 +36,7 @@ class _Saver(Protocol[R_co]):
     async def send(self, document: Any, body: bytes | None) -> R_co: ...
 
 
-async def save_over(saver: _Saver[R_co], document: Any) -> R_co:
+async def save_over(saver: _ForcedSaver[R_co], document: Any) -> R_co:
     """Store a document in place of the revision that is stored now, and return what its save returns.
 
     If it is refused, the document belongs to the revision that it came from. Raises ConflictError if others come before
@@ -64,7 +64,7 @@ async def save_over(saver: _Saver[R_co], document: Any) -> R_co:
         raise
 
 
-async def _take_basis(saver: _Saver[Any], document: Any) -> bytes | None:
+async def _take_basis(saver: _ForcedSaver[Any], document: Any) -> bytes | None:
     """Make a document one of the revision that is stored now. Return the text of a revision that does not fit."""
     try:
         stored = (await saver.session.send(Request("GET", document_path(saver.path, document.id)))).body

@@ -14,7 +14,7 @@ from couchmodel._embedded.mango.planner import Plan
 from couchmodel._embedded.queries import find as finding
 from couchmodel._embedded.queries.answers import known_answers, read_version
 from couchmodel._embedded.queries.planned import PlannedQuery, parse_query_options, plan_query, survey_indexes
-from couchmodel._embedded.queries.search import FindBatch, Position, Search, Source, Statistics, pack_bookmark
+from couchmodel._embedded.queries.search import FindBatch, IndexView, Position, Search, Statistics, pack_bookmark
 from couchmodel._embedded.rules.params import require_json_type
 from couchmodel._embedded.server.exchange import Exchange
 from couchmodel._embedded.server.request_body import parse_in_thread, read_text
@@ -144,7 +144,7 @@ def _partition(request: Request) -> str:
     return request.query.get("partition", "")
 
 
-async def _open_source(store: Store, database: Database, catalogue: Catalogue, query: PlannedQuery) -> Source | None:
+async def _open_source(store: Store, database: Database, catalogue: Catalogue, query: PlannedQuery) -> IndexView | None:
     """Return the index of a plan, brought up to date if the query wants that; None if the plan uses no index."""
     if query.plan.index.design is None:
         return None
@@ -156,9 +156,9 @@ async def _open_source(store: Store, database: Database, catalogue: Catalogue, q
     return _source(query, design, state)
 
 
-def _source(query: PlannedQuery, design: Design, state: IndexState) -> Source:
+def _source(query: PlannedQuery, design: Design, state: IndexState) -> IndexView:
     view, partition = design.view(query.plan.index.name), query.options.partition
-    return Source(state.number, view.in_partition(partition) if partition else view)
+    return IndexView(state.number, view.in_partition(partition) if partition else view)
 
 
 class _FindAnswer:

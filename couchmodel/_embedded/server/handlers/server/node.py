@@ -70,7 +70,7 @@ async def post(exchange: Exchange) -> Response:
     """Refuse ``POST /_node/{node}/_config/_reload`` and ``_restart``, which the program that runs the store does."""
     _check_node(exchange.request.path)
     raise UnsupportedError(
-        "Whoever started the store restarts and configures it: `couchmodel serve --help` has the options."
+        "The program that runs the store restarts and configures it: `couchmodel serve --help` has the options."
     )
 
 
