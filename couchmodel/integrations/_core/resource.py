@@ -148,6 +148,10 @@ class Resource(Generic[M]):
 
     def _page_of(self, repository: Repository[M], call: Call) -> tuple[Query[M], PageRequest]:
         """Return the query of a list, and what is asked for its page. Raises ProblemError for unfit parameters."""
+        if type(repository) is not Repository:
+            # Its queries may have conditions of their own, such as on the user of the request.
+            query, size, after = self.options.apply(repository.find(), call.query)
+            return query, query.page_request(size, after)
         key = repository.model, tuple(call.query)
         known = self._pages.get(key)
         if known is None:

@@ -34,6 +34,7 @@ class ShownRows(Generic[M]):
     """The texts that clients see of the documents of a model."""
 
     def __init__(self, model: type[M]) -> None:
+        self._model = model
         kinds: set[type[Any]] = {model, *form_of(model).kinds.values()}
         self._is_kept = form_of(model).upgrade is None and all(map(_is_shown_alike, kinds))
         self._made = {kind: _made_names(kind) for kind in kinds}
@@ -45,12 +46,16 @@ class ShownRows(Generic[M]):
 
         Raises DocumentError if one does not fit the model.
         """
+        # The repository of a request may be of another model, with fields that it hides, or load documents in its own
+        # way.
+        if type(repository) is not Repository or repository.model is not self._model:
+            return [_show(repository.load(row), url) for row in rows]
         find = self._texts.get
-        return [find(row) or self._show(repository, row, url) for row in rows]
+        return [find(row) or self._keep(repository, row, url) for row in rows]
 
-    def _show(self, repository: Repository[M], row: bytes, url: str) -> bytes:
+    def _keep(self, repository: Repository[M], row: bytes, url: str) -> bytes:
         document = repository.load(row)
-        text = show_json(document, f"{url}/{quote(document.id, safe='')}")
+        text = _show(document, url)
         # The text of an attachment has the address at which it is read.
         if self._is_kept and b'"_attachments"' not in row and self._has_all(document):
             self._size += len(row) + len(text)
@@ -64,6 +69,10 @@ class ShownRows(Generic[M]):
         """Return True if no value of a document was made when it was loaded, such as the time."""
         names = self._made.get(type(document))
         return names is not None and names <= document.__pydantic_fields_set__
+
+
+def _show(document: CouchModel, url: str) -> bytes:
+    return show_json(document, f"{url}/{quote(document.id, safe='')}")
 
 
 def _made_names(model: type[CouchModel]) -> frozenset[str]:
@@ -83,7 +92,7 @@ def _is_shown_alike(model: type[CouchModel]) -> bool:
     if hooks_of(model, "after_load") or not model.__pydantic_complete__:
         return False
     schema: Any = model.__pydantic_core_schema__
-    return all(map(_is_pure, _schemas(schema))) and not any(_embedded_factories(schema, model))
+    return all(map(_is_pure, _schemas(schema))) and not _has_embedded_factories(schema, model)
 
 
 def _schemas(schema: Any) -> Iterator[Mapping[str, Any]]:
@@ -104,10 +113,11 @@ def _is_pure(schema: Mapping[str, Any]) -> bool:
     return all(str(getattr(each, "__module__", "")).startswith(_OWN_MODULES) for each in functions)
 
 
-def _embedded_factories(schema: Any, model: type[CouchModel]) -> Iterator[Any]:
-    """Yield the factories of defaults of embedded models: whether one was used is not known of a document."""
-    own = [info.default_factory for info in model.__pydantic_fields__.values()]
-    for each in _schemas(schema):
-        factory = each.get("default_factory")
-        if factory is not None and factory not in own and factory not in _EMPTY_FACTORIES:
-            yield factory
+def _has_embedded_factories(schema: Any, model: type[CouchModel]) -> bool:
+    """Return True if embedded models make defaults anew: whether one was used is not known of a document."""
+    left = [each["default_factory"] for each in _schemas(schema) if "default_factory" in each]
+    # An embedded model may have the same factory as a field of the document, so each is taken away once.
+    for info in model.__pydantic_fields__.values():
+        if info.default_factory in left:
+            left.remove(info.default_factory)
+    return any(each not in _EMPTY_FACTORIES for each in left)
