@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from couchmodel._wire.equality import equality_selector
 from couchmodel._wire.messages import encode
 from couchmodel.bucket.layout import FILE_MEMBER
 from couchmodel.bucket.times import utc_text
@@ -18,52 +19,27 @@ __all__ = ["check_sort", "make_selector", "sort_key", "values_at"]
 _GROUPS: Final = frozenset(("$and", "$or", "$nor"))
 
 
-def make_selector(filter: Mapping[str, Any], *, is_negated: bool = False) -> JSONObject:
+def make_selector(filter: Mapping[str, Any]) -> JSONObject:
     """Return the selector of a filter. Its names are those of the members of files.
 
-    As in MongoDB, a dictionary is compared as a whole, and None matches a missing member, too. ``is_negated`` says that
-    the selector is below a negation.
+    As in MongoDB, a dictionary is compared as a whole, and None matches a missing member, too.
     """
-    parts = [_part(name, value, is_negated) for name, value in filter.items()]
+    parts = [_part(name, value) for name, value in filter.items()]
     return parts[0] if len(parts) == 1 else {"$and": parts} if parts else {}
 
 
-def _part(name: str, value: Any, is_negated: bool) -> JSONObject:
+def _part(name: str, value: Any) -> JSONObject:
     if name in _GROUPS:
-        is_negated |= name == "$nor"
-        return {name: [make_selector(each, is_negated=is_negated) for each in value]}
+        return {name: [make_selector(each) for each in value]}
     if name == "$not":
-        return {name: make_selector(value, is_negated=True)}
+        return {name: make_selector(value)}
     path = f"{FILE_MEMBER}.{name}"
     if value is None:
         return {"$or": [{path: None}, {path: {"$exists": False}}]}
     # As in MongoDB, an object with names that begin with $ has operators, and any other is compared as a whole.
     if isinstance(value, Mapping) and value and all(str(operator).startswith("$") for operator in value):
         return {path: {operator: _operand(operand) for operator, operand in value.items()}}
-    operand = _operand(value)
-    # In CouchDB neither a comparison with a missing member holds nor its negation. So only a whole is negated rightly.
-    return {path: {"$eq": operand}} if is_negated else _equality(path, operand)
-
-
-def _equality(path: str, value: Any) -> JSONObject:
-    """Return the selector of a member that equals a value.
-
-    CouchDB 3.5 answers 500 to an operand that is an object of several members, if the database has an index. So these
-    members are compared one by one, and further ones are excluded.
-    """
-    if not isinstance(value, dict) or not value or not all(map(_is_plain_name, value)):
-        return {path: {"$eq": value}}
-    members = [_equality(f"{path}.{_escape(name)}", each) for name, each in value.items()]
-    return {"$and": [*members, {"$not": {path: {"$keyMapMatch": {"$nin": list(value)}}}}]}
-
-
-def _is_plain_name(name: str) -> bool:
-    """Return True for the name of a member that a selector can find: CouchDB finds none with a backslash."""
-    return bool(name) and "\\" not in name
-
-
-def _escape(name: str) -> str:
-    return name.replace(".", "\\.")
+    return equality_selector(path, _operand(value))
 
 
 def _operand(value: Any) -> Any:

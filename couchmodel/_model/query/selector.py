@@ -4,6 +4,7 @@
 * A comparison does not hold for a document that lacks the field, and neither does its negation. Only ``== None`` holds,
   since other programs may leave out what is None.
 * The negation of one comparison is the opposite comparison. CouchDB looks for an index for that, and for no ``$not``.
+* Objects are equal if their members are, in any order.
 * A name under which CouchDB would find nothing is refused.
 """
 
@@ -23,6 +24,7 @@ from couchmodel._model.schema.expressions.conditions import (
 )
 from couchmodel._model.schema.expressions.places import Place
 from couchmodel._wire.bucket_ids import BUCKET_MEMBERS, OUTSIDE_BUCKETS
+from couchmodel._wire.equality import equality_selector, has_large_object
 from couchmodel.errors import QueryError
 from couchmodel.types import JSONObject
 
@@ -126,10 +128,30 @@ def _comparison_selector(condition: Comparison) -> JSONObject:
             return {"$or": [others, _is_none(path)]}
         return {"$and": [others, {path: {"$ne": None}} if path else {"$ne": None}]}
     encoded = _encode_operand(place, operator, operand)
+    if has_large_object(encoded):
+        return _object_selector(path, operator, encoded)
     # Mango has no operator of this name.
     if operator == "$anyOf":
         return {path: {"$elemMatch": {"$in": encoded}}}
     # An element itself, in a condition on the elements of a list, has no path.
+    return {path: {operator: encoded}} if path else {operator: encoded}
+
+
+def _object_selector(path: str, operator: str, encoded: Any) -> JSONObject:
+    """Return the selector of a comparison with objects, which are compared member by member."""
+    match operator:
+        case "$eq":
+            return equality_selector(path, encoded)
+        case "$in":
+            return {"$or": [equality_selector(path, each) for each in encoded]}
+        case "$ne" | "$nin":
+            return {"$not": _object_selector(path, "$eq" if operator == "$ne" else "$in", encoded)}
+        case "$elemMatch":
+            return {path: {"$elemMatch": equality_selector("", encoded["$eq"])}}
+        case "$anyOf":
+            return {path: {"$elemMatch": _object_selector("", "$in", encoded)}}
+        case "$all":
+            return {"$and": [{path: {"$elemMatch": equality_selector("", each)}} for each in encoded]}
     return {path: {operator: encoded}} if path else {operator: encoded}
 
 
