@@ -26,7 +26,8 @@ from couchmodel import (
     Repository,
     col,
 )
-from couchmodel.engine import Database
+from couchmodel._wire.messages import Request, Response
+from couchmodel.engine import Database, Session
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -130,6 +131,27 @@ async def test_one_of_many_is_told_from_none(cakes: Repository[Cake]) -> None:
     for query in (cakes.find(Cake.rating == 5).one(), cakes.find(Cake.rating == 5).one_or_none()):
         with pytest.raises(MultipleFoundError, match=r"limit\(1\)"):
             await query
+
+
+@pytest.mark.parametrize("ask", [Query.one, Query.one_or_none])
+async def test_several_results_in_place_of_one_are_told_by_one_request(
+    cakes: Repository[Cake], monkeypatch: pytest.MonkeyPatch, ask: Any
+) -> None:
+    sent: list[str] = []
+    send = Session.send
+
+    async def record(session: Session, request: Request) -> Response:
+        if request.path[-1] == "_find":
+            sent.append("_find")
+            if len(sent) == 2:  # others delete all but one between two requests
+                found = await cakes.find(Cake.rating == 5)
+                await cakes.delete_all(found[1:])
+        return await send(session, request)
+
+    monkeypatch.setattr(Session, "send", record)
+    with pytest.raises(MultipleFoundError):
+        await ask(cakes.find(Cake.rating == 5))
+    assert sent == ["_find"]
 
 
 QUERIES: dict[str, Any] = {
