@@ -19,6 +19,7 @@ from couchmodel import (
     ConflictError,
     Connection,
     CouchModel,
+    Delete,
     Field,
     File,
     Link,
@@ -244,10 +245,26 @@ async def test_no_error_of_a_hook_in_bulk_is_lost(failing: Repository[Failing]) 
     *hooks, refused = caught.value.exceptions
     assert hooks == [ERRORS[id] for id in ("a", "c", "large")]
     assert isinstance(refused, BulkError)
-    assert [error.document_id for error in refused.exceptions if isinstance(error, ConflictError)] == ["taken"]
+    (error,) = refused.exceptions
+    assert isinstance(error, ConflictError)
+    assert (error.mine, error.theirs) == (taken, await failing.get("taken"))
     assert CALLS == ["a", "b", "c", "large"]
     stored = [each and each.text for each in await failing.get_many(["a", "b", "taken", "c", "large"])]
     assert stored == ["bad", "", "", "bad", "bad"]
+
+
+async def test_a_hook_that_fails_after_a_save_keeps_no_document_of_a_chunk_from_its_deletion(
+    failing: Repository[Failing],
+) -> None:
+    doomed = [Failing(id="a"), Failing(id="b")]
+    await failing.save_all(doomed)
+    for each in doomed:
+        each.text = "bad"
+    new = Failing(id="c", text="bad")
+    with pytest.raises(ExceptionGroup) as caught:
+        _ = [each async for each in failing.bulk([new, *map(Delete, doomed)])]
+    assert list(caught.value.exceptions) == [ERRORS[id] for id in ("c", "a", "b")]
+    assert [each and each.text for each in await failing.get_many(["a", "b", "c"])] == [None, None, "bad"]
 
 
 async def test_no_hook_tells_of_a_save_that_was_refused(pages: Repository[Page]) -> None:

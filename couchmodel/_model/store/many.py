@@ -28,7 +28,6 @@ from couchmodel._model.store.bulk.results import (
     SaveReport,
     check_on_error,
     in_order,
-    raise_hook_errors,
 )
 from couchmodel._model.store.hooked import has_hooks, overrides, prepare, restore_all, run_before
 from couchmodel._model.store.writes import DocumentWrites, deletion_left
@@ -112,6 +111,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 refuse_repeated("save_all", chunk, seen)
                 refused = await self._save_chunk(chunk, on_error, progress)
                 await self._complete_conflicts(refused)
+                progress.raise_hook_errors(refused)
                 failed = {id(document) for document, _ in refused}
                 report.saved.extend([each for each in chunk if id(each) not in failed] if failed else chunk)
                 report.refused.extend(refused)
@@ -146,6 +146,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 refuse_repeated("delete_all", chunk, seen)
                 refused = await self._delete_chunk(chunk, on_error, progress, remarks)
                 await self._complete_conflicts(refused)
+                progress.raise_hook_errors(refused)
                 failed = {id(document) for document, _ in refused}
                 report.deleted.extend(each for each in chunk if id(each) not in failed)
                 report.refused.extend(refused)
@@ -179,6 +180,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 refused = await self._save_chunk(saved, "collect", progress)
                 refused += await self._delete_chunk(deleted, "collect", progress)
                 await self._complete_conflicts(refused)
+                progress.raise_hook_errors(refused)
                 errors = {id(document): error for document, error in refused}
                 accepted = {id(document) for document in progress.accepted}
                 progress.accepted.clear()
@@ -188,10 +190,16 @@ class ManyDocuments(DocumentWrites[M], ABC):
 
     async def save_each(self, documents: Sequence[M]) -> Refused[M]:
         """Store documents as :meth:`save_all` does, and return those that were refused, each with its error."""
-        return await self._save_chunk(documents, "raise", Progress())
+        progress = Progress()
+        refused = await self._save_chunk(documents, "raise", progress)
+        progress.raise_hook_errors(refused)
+        return refused
 
     async def _save_chunk(self, documents: Sequence[M], on_error: OnError, progress: Progress) -> Refused[M]:
-        """Store documents, and return those that were refused, in their order."""
+        """Store documents, and return those that were refused, in their order.
+
+        The errors of hooks after the write are left to the caller.
+        """
         kinds = {type(document) for document in documents}
         single = {kind for kind in kinds if overrides(kind, "save")}
         together = [each for each in documents if type(each) not in single] if single else documents
@@ -205,11 +213,10 @@ class ManyDocuments(DocumentWrites[M], ABC):
         finally:
             # If a request fails, the files of the documents in the requests before it are stored.
             files.note_stored()
-        errors = await self._run_after("after_save", [document for document, _ in sent], refused)
+        progress.hook_errors += await self._run_after("after_save", [document for document, _ in sent], refused)
         refused += await self._write_one_by_one(files.large, progress)
-        errors += await self._run_after("after_save", files.large, refused)
+        progress.hook_errors += await self._run_after("after_save", files.large, refused)
         refused += await self._write_by_class("save", [each for each in documents if type(each) in single], progress)
-        raise_hook_errors(errors, refused)
         return in_order(refused, documents)
 
     async def _bodies_of(
@@ -256,7 +263,7 @@ class ManyDocuments(DocumentWrites[M], ABC):
     async def _delete_chunk(
         self, documents: Sequence[M], on_error: OnError, progress: Progress, remarks: Mapping[str, Any] = EMPTY
     ) -> Refused[M]:
-        """Delete documents, and return those that were refused, in their order."""
+        """Delete documents as :meth:`_save_chunk` stores them."""
         single = {kind for kind in {type(document) for document in documents} if overrides(kind, "delete")}
         together = [each for each in documents if type(each) not in single]
         refused: Refused[M] = []
@@ -276,10 +283,9 @@ class ManyDocuments(DocumentWrites[M], ABC):
                 doomed.append((document, body))
         progress.add(len(refused))
         refused += await self._write_many(doomed, progress, self._note_deleted_row, partial(deletion_left, remarks))
-        errors = await self._run_after("after_delete", [document for document, _ in doomed], refused)
+        progress.hook_errors += await self._run_after("after_delete", [document for document, _ in doomed], refused)
         by_class = [each for each in documents if type(each) in single]
         refused += await self._write_by_class("delete", by_class, progress, remarks)
-        raise_hook_errors(errors, refused)
         return in_order(refused, documents)
 
     async def _run_before_delete(self, documents: Sequence[M], refused: Refused[M] | None) -> list[M]:

@@ -126,7 +126,9 @@ class Repository(ChangingDocuments[M]):
         current = [
             each for each, stub in zip(found, stubs, strict=True) if each is not None and each.rev == stub["_rev"]
         ]
-        refused = await self._delete_chunk(current, "raise", Progress(), remarks)
+        progress = Progress()
+        refused = await self._delete_chunk(current, "raise", progress, remarks)
+        progress.raise_hook_errors(refused)
         left = {stub["_id"] for stub in stubs} - {each.id for each in current}
         stale = [(id, ConflictError(f"{id!r} was changed or deleted meanwhile")) for id in left]
         return [(document.id, error) for document, error in refused] + stale

@@ -25,7 +25,6 @@ __all__ = [
     "delete_rows",
     "document_bodies",
     "in_order",
-    "raise_hook_errors",
 ]
 
 M = TypeVar("M")
@@ -46,19 +45,37 @@ OnProgress = Callable[[int], object]
 class Progress:
     """The count of the documents that are done, which a function of the caller is told, if there is one.
 
-    ``accepted`` are those that less than a majority of a cluster's nodes have stored so far.
+    ``accepted`` are those that less than a majority of a cluster's nodes have stored so far, and ``hook_errors`` the
+    errors of hooks after a write.
     """
 
     def __init__(self, report: OnProgress | None = None) -> None:
         self._report = report
         self._done = 0
         self.accepted: list[Any] = []
+        self.hook_errors: list[Exception] = []
 
     def add(self, count: int) -> None:
         """Add to the count. An exception of the caller's function passes."""
         self._done += count
         if self._report is not None and count:
             self._report(self._done)
+
+    def raise_hook_errors(self, refused: "Refused[Any]") -> None:
+        """Raise the errors of hooks, if there are any: a single one as it is, else a group.
+
+        The group has a BulkError, too, if documents were refused, as no report of them is returned.
+        """
+        errors = self.hook_errors
+        if len(errors) == 1 and not refused:
+            raise errors[0]
+        if errors:
+            others = (
+                [BulkError(f"{len(refused)} documents were refused", [error for _, error in refused])]
+                if refused
+                else []
+            )
+            raise ExceptionGroup(f"the hooks of {len(errors)} documents failed after the write", [*errors, *others])
 
 
 Refused = list[tuple[M, CouchModelError]]
@@ -110,20 +127,6 @@ class BulkResult(Generic[M]):
     document: M
     error: CouchModelError | None = None
     is_accepted: bool = False
-
-
-def raise_hook_errors(errors: Sequence[Exception], refused: Refused[Any]) -> None:
-    """Raise the errors of hooks that have run after a write, if there are any: a single one as it is, else a group.
-
-    The group has a BulkError, too, if documents were refused, as no report of them is returned.
-    """
-    if len(errors) == 1 and not refused:
-        raise errors[0]
-    if errors:
-        others = (
-            [BulkError(f"{len(refused)} documents were refused", [error for _, error in refused])] if refused else []
-        )
-        raise ExceptionGroup(f"the hooks of {len(errors)} documents failed after the write", [*errors, *others])
 
 
 def _raise_refused(refused: Refused[M], count: int) -> None:
