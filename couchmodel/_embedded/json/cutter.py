@@ -20,7 +20,6 @@ from couchmodel._wire.messages import decode
 __all__ = ["Sink", "first_character", "is_large", "parse_into"]
 
 _CLOSING: Final = {b"{": b"}", b"[": b"]"}
-_OPENING: Final = (b"{", b"[", b'"')
 
 _Match = Callable[[bytes, int, int], re.Match[bytes]]
 
@@ -44,6 +43,9 @@ _SHALLOW: Final = 10
 
 # As many members or items as are complete: each is followed by a comma, or by the end of the object or array.
 _match_members: Final = _matcher(rb"(?: (?: %b )++ (?: , | (?= [}\]] ) ) )*+" % _part_pattern(b",", _SHALLOW))
+
+# The text up to the next bracket of an array or object that is deeper.
+_match_bracket: Final = _matcher(rb"(?: %b )*+ ([{\[}\]])?" % _part_pattern(b"", _SHALLOW))
 
 _match_scalar: Final = _matcher(rb'[^{}\[\]",]*+')
 
@@ -92,27 +94,57 @@ def parse_into(text: bytes, sink: Sink) -> None:
 
     Raises ValueError if it is not JSON or not UTF-8.
     """
-    end = _read_value(text, _after_space(text, 0), sink, 0)
+    end = _read_value(text, _after_space(text, 0), sink, 0, _Brackets(text))
     if _after_space(text, end) != len(text):
         raise ValueError("trailing characters")
 
 
-def _read_value(text: bytes, place: int, sink: Sink, depth: int) -> int:
+def _read_value(text: bytes, place: int, sink: Sink, depth: int, brackets: "_Brackets") -> int:
     """Read the object, array or string at a place into a sink. Return the place after it.
 
     ``depth`` is the number of arrays and objects around it.
     """
     is_string = text[place : place + 1] == b'"'
-    end = _read_string(text, place, sink.take) if is_string else _Contents(text, place, depth).read(sink)
+    end = _read_string(text, place, sink.take) if is_string else _Contents(text, place, depth, brackets).read(sink)
     sink.close(end)
     return end
+
+
+class _Brackets:
+    """The brackets of a text. They tell where a value ends that is too deep for the patterns."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._open: frozenset[int] = frozenset()
+        self._open_up_to = 0
+        """The place at which all values are still open that begin at the places ``_open``."""
+
+    def find_end(self, place: int) -> int | None:
+        """Return the place after the array or object at a place; None if it is longer than about half a piece."""
+        # Each level of a long value would else be followed to the end of a piece.
+        if place in self._open and self._open_up_to - place > limits.JSON_PIECE // 2:
+            return None
+        opened = [place]
+        stop = place + limits.JSON_PIECE
+        found = _match_bracket(self._text, place + 1, stop)
+        while sign := found[1]:
+            if sign in _CLOSING:
+                opened.append(found.end() - 1)
+            else:
+                opened.pop()
+            if not opened:
+                return found.end()
+            found = _match_bracket(self._text, found.end(), stop)
+        self._open, self._open_up_to = frozenset(opened), stop
+        return None
 
 
 class _Contents:
     """The contents of a large array or object, which are read in pieces."""
 
-    def __init__(self, text: bytes, place: int, depth: int) -> None:
+    def __init__(self, text: bytes, place: int, depth: int, brackets: _Brackets) -> None:
         self._text = text
+        self._brackets = brackets
         self._place = place + 1
         """The place up to which the contents are read."""
         self._sign = text[place : place + 1]
@@ -170,20 +202,28 @@ class _Contents:
         self._after_comma = self._text[end - 1 : end] == b","
 
     def _take_large(self, sink: Sink) -> None:
-        """Take a member or an item that is longer than a piece, with the comma after it."""
+        """Take a member or an item that is longer than a piece or very deep, with the comma after it."""
         start = self._place
         name = self._read_name() if self._sign == b"{" else None
         sign = self._text[self._place : self._place + 1]
-        if sign in _OPENING:
-            end = _read_value(self._text, self._place, sink.enter(name, sign, self._place), self._depth + 1)
-        else:  # a number or a literal, after a long name or much white space
-            end = _match_scalar(self._text, self._place, len(self._text)).end()
+        end = self._find_end(sign)
+        if end is None:
+            inner = sink.enter(name, sign, self._place)
+            end = _read_value(self._text, self._place, inner, self._depth + 1, self._brackets)
+        else:
             sink.take(self._parse(start, end))
         self._place = _after_space(self._text, end)
         self._after_comma = self._has(b",")
         if not self._after_comma and not self._has(_CLOSING[self._sign]):
             raise ValueError("a comma or the end was expected")
         self._place += self._after_comma
+
+    def _find_end(self, sign: bytes) -> int | None:
+        """Return the place after the next value if that can be parsed in one step, else None."""
+        if sign in _CLOSING:
+            return self._brackets.find_end(self._place)
+        # Otherwise it is a number or a literal, after a long name or much white space.
+        return None if sign == b'"' else _match_scalar(self._text, self._place, len(self._text)).end()
 
     def _read_name(self) -> str:
         """Return the name of a member, and go to its value."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from couchmodel._embedded import limits
+from couchmodel._embedded.json.cutter import Sink, parse_into
 from couchmodel._embedded.json.decode import decode_small
-from couchmodel._embedded.json.values import decode_large, decode_stored
+from couchmodel._embedded.json.values import Skipped, decode_large, decode_stored
 from couchmodel._embedded.json.writer import write
 from couchmodel._embedded.mango.selector import compile_selector
 from couchmodel._wire.messages import decode, encode
@@ -43,6 +45,45 @@ joints = st.recursive(
 def test_objects_that_begin_alike_are_told_apart_wherever_they_stand(value: Any) -> None:
     text = json.dumps(value, separators=(",", ":")).encode()
     assert decode_large(text) == value
+
+
+deep_values = st.builds(
+    lambda value, signs, rest: reduce(
+        lambda inner, sign: [inner, *rest] if sign else {"a": inner, "b": rest}, signs, value
+    ),
+    json_values,
+    st.lists(st.booleans(), min_size=10, max_size=40),
+    st.sampled_from([[], [1], ["]}"]]),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(deep_values, max_size=5), st.sampled_from([50, 100, 200]))
+def test_deep_values_are_read_as_they_are_read_at_once(values: list[Any], piece: int) -> None:
+    text = json.dumps({"a": values, "b": 1}).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "JSON_PIECE", piece)
+        assert decode_large(text) == decode_small(text)
+
+
+class _Entered(Skipped):
+    """A sink that counts the values that are read in pieces."""
+
+    count = 0
+
+    def enter(self, name: str | None, sign: bytes, place: int) -> Sink:
+        self.count += 1
+        return self
+
+
+@pytest.mark.parametrize("depth", [5, 15, 40])
+def test_a_value_is_read_in_pieces_only_if_it_is_long_and_not_because_it_is_deep(
+    depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JSON_PIECE", 200)
+    deep, entered = b"[" * depth + b"]" * depth, _Entered()
+    parse_into(b'{"a":[%b]}' % b",".join([deep] * 50), entered)
+    assert entered.count == 1
 
 
 @pytest.mark.parametrize("broken", [b'{"a":1}}', b'{"a":1]', b'{"a":1},', b'{"a"', b'{"a":"},{"a":1}'])
