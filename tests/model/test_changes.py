@@ -1,6 +1,7 @@
 """Whether a document is changed: it is if a save would store another revision."""
 
 import asyncio
+import random
 import secrets
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, NaiveDatetime
 
-from couchmodel import ConfigurationError, Connection, CouchModel, Repository, connect
+from couchmodel import ConfigurationError, Connection, CouchModel, Field, Mapped, Repository, connect
 
 
 class Event(CouchModel):
@@ -103,3 +104,32 @@ async def test_a_document_whose_id_was_changed_is_refused(event: Event) -> None:
     event.id = "other"
     with pytest.raises(ConfigurationError, match="cannot be changed to 'other'"):
         assert event.is_changed
+
+
+class Draft(CouchModel):
+    number: Mapped[float] = Field(default_factory=random.random)
+
+
+@pytest.fixture
+async def draft(couch: Connection) -> Draft:
+    """A document whose number is made by default, as none is stored."""
+    database = await couch.create(f"test-{secrets.token_hex(6)}")
+    await (await database.create("a", data={"other": 1})).save()
+    draft = await Repository(Draft, database).get("a")
+    assert not draft.is_changed
+    return draft
+
+
+async def test_a_default_that_was_made_is_a_change_once_it_is_assigned(draft: Draft) -> None:
+    draft.number += 0
+    assert draft.is_changed
+    await draft.save()
+    assert (draft.rev or "")[:2] == "2-"
+    assert not draft.is_changed
+
+
+async def test_a_default_that_a_rollback_makes_is_no_change(draft: Draft) -> None:
+    draft.number = 5
+    assert draft.is_changed
+    draft.rollback()
+    assert not draft.is_changed

@@ -21,16 +21,23 @@ _GONE: Final = object()
 class _Written:
     """What pydantic writes of the stored revision of a document."""
 
-    __slots__ = ("_exact", "_has_datetimes", "_has_zones", "has_files", "id", "quick", "rev", "stored")
+    __slots__ = ("_exact", "_given", "_has_datetimes", "_has_zones", "has_files", "id", "quick", "rev", "stored")
 
     def __init__(self, document: DocumentModel, stored: bytes, quick: bytes) -> None:
         form = form_of(type(document))
         self.stored, self.id, self.rev = stored, document.id, document.rev
         self.quick = quick
+        self._given = len(document.__pydantic_fields_set__)
         self.has_files = bool(form.attachments)
         self._has_datetimes = form.exact is not None
         self._has_zones = self._has_datetimes and has_zone(quick)
         self._exact: bytes | None = None
+
+    def is_of(self, document: DocumentModel) -> bool:
+        """Return True if this is still so: a default that was made is none any more once it is assigned."""
+        return (
+            self.rev == document.rev and self.id == document.id and self._given == len(document.__pydantic_fields_set__)
+        )
 
     def differs(self, document: DocumentModel, quick: bytes) -> bool:
         """Return True if the stored form of a document differs too, of which pydantic writes another text."""
@@ -47,13 +54,12 @@ class _Written:
 
 def is_changed(document: DocumentModel) -> bool:
     """Return True if a document differs from what is stored of it, or is not stored."""
-    rev = document.rev
-    if rev is None:
+    if document.rev is None:
         return True
     quick = codec.dump_quickly(document)
     # What is known of the stored revision is kept, because a document may be asked again and again.
     known = state.written(document)
-    if known is None or known.rev != rev or known.id != document.id:
+    if known is None or not known.is_of(document):
         known = _read_written(document, quick)
         state.set_written(document, known)
         if known is None:
@@ -103,3 +109,5 @@ def rollback(document: DocumentModel) -> None:
     if base is None:
         raise ConfigurationError(f"{document.id!r} has no stored revision to go back to: it was never loaded or saved")
     codec.adopt_values(document, base)
+    # The defaults of the base may have been made anew.
+    state.set_written(document, None)
