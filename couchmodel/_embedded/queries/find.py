@@ -70,11 +70,15 @@ def _fill_proven(
     It does what :func:`_fill_batch` does, in a fraction of the time for each row.
     """
     skip, limit, rows, last, rest = search.skip, search.limit, batch.rows, None, None
-    size = examined = kept = 0
+    size = read = examined = kept = 0
     for key, id, rev, deleted, attachments, body in _rows(connection, search) if limit else ():
         examined += 1
         if deleted != 0 or id in excluded:
             continue
+        read += len(body)
+        if read > limits.BATCH_BYTES:
+            require_thread()  # to read and to join so many bytes takes long, those of skipped documents included
+            read = 0
         if id.startswith("_design/"):
             examined = kept
             continue

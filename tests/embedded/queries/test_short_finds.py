@@ -1,5 +1,6 @@
 """Short queries are answered without judging each document where their range proves it, and from memory."""
 
+import asyncio
 import random
 from typing import Any, Final
 
@@ -149,3 +150,17 @@ async def test_many_known_queries_are_forgotten_and_answered(
         for least in range(7):
             query = {**RATED, "selector": {"rating": {"$gte": least}}}
             assert await titles(client, rated, query) == [f"r{n}" for n in (3, 4, 5) if n >= least]
+
+
+@pytest.mark.parametrize("selector", [{"rating": {"$gte": 1}}, {"_id": {"$gt": None}}])
+@pytest.mark.parametrize("place", [{"limit": 1}, {"limit": 1, "skip": 2}])
+async def test_long_documents_are_read_on_a_thread_and_others_go_on_meanwhile(
+    client: Client, rated: str, selector: dict[str, Any], place: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [{"_id": f"a{n}", "rating": 2, "text": "x" * 2000} for n in range(3)]
+    await client.ask("POST", f"{rated}/_bulk_docs", {"docs": documents})
+    assert len(await titles(client, rated, {**RATED, "selector": {"rating": {"$gte": 2}}})) == 6
+    monkeypatch.setattr("couchmodel._embedded.limits.BATCH_BYTES", 1000)
+    turn = asyncio.create_task(asyncio.sleep(0))
+    assert len(await titles(client, rated, {"selector": selector, **place})) == 1
+    assert turn.done()
