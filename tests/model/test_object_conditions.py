@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from couchmodel import Condition, CouchModel, Field, Mapped, Repository, col
+from couchmodel import Condition, CouchModel, Field, Mapped, QueryError, Repository, col
 from couchmodel.engine import Database
 
 
@@ -80,3 +80,9 @@ async def test_objects_are_compared_member_by_member(
 ) -> None:
     found = await people.find(condition).values(col(Person.id))
     assert set(found) == expected
+
+
+@pytest.mark.parametrize("condition", [ADDRESS > HIGH, ADDRESS.between(HIGH, LOW), col(Person.homes) <= [HIGH]])
+async def test_objects_have_no_order(people: Repository[Person], condition: Condition) -> None:
+    with pytest.raises(QueryError, match="no order"):
+        await people.find(condition)

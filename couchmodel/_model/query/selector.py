@@ -33,6 +33,7 @@ __all__ = ["all_of", "build_selector", "check_root", "is_plain", "required_paths
 
 # As `mango_selector:norm_negations` rewrites them. Each pair fails for a missing member alike.
 _NEGATIONS: Final = {"$eq": "$ne", "$ne": "$eq", "$gt": "$lte", "$gte": "$lt", "$lt": "$gte", "$lte": "$gt"}
+_ORDERS: Final = ("$gt", "$gte", "$lt", "$lte")
 
 
 def build_selector(conditions: Iterable[object], kind: JSONObject | None = None, *, model: type = object) -> JSONObject:
@@ -129,6 +130,8 @@ def _comparison_selector(condition: Comparison) -> JSONObject:
         return {"$and": [others, {path: {"$ne": None}} if path else {"$ne": None}]}
     encoded = _encode_operand(place, operator, operand)
     if has_large_object(encoded):
+        if operator in _ORDERS:
+            raise QueryError(f"{path or 'the element'}: objects have no order, so compare one of their members")
         return _object_selector(path, operator, encoded)
     # Mango has no operator of this name.
     if operator == "$anyOf":
@@ -152,7 +155,7 @@ def _object_selector(path: str, operator: str, encoded: Any) -> JSONObject:
             return {path: {"$elemMatch": _object_selector("", "$in", encoded)}}
         case "$all":
             return {"$and": [{path: {"$elemMatch": equality_selector("", each)}} for each in encoded]}
-    return {path: {operator: encoded}} if path else {operator: encoded}
+    raise QueryError(f"{operator} of {path!r} takes no objects")
 
 
 def _is_none(path: str) -> JSONObject:
