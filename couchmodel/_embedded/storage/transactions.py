@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from couchmodel._embedded.storage.sqlite import Connection, Job, SQLiteError
+from couchmodel._embedded.storage.sqlite import Connection, Job, SQLiteError, was_interrupted
 
 __all__ = ["Snapshots", "in_savepoint", "in_transaction"]
 
@@ -94,13 +94,23 @@ def in_transaction(connection: Connection, job: Job[T]) -> T:
         # later, and would have to start again.
         connection.execute("BEGIN IMMEDIATE")
         result = job(connection)
-        connection.execute("COMMIT")
+        _commit(connection)
     except BaseException as error:
         _close_cursors(error, handled)
         if connection.in_transaction:  # some errors, such as a full disk, make SQLite roll back by itself
             _roll_back(connection)
         raise
     return result
+
+
+def _commit(connection: Connection) -> None:
+    try:
+        connection.execute("COMMIT")
+    except SQLiteError as error:
+        # SQLite looks for an interruption before and after a commit. After it, the transaction is over, and its changes
+        # are stored. The write has to say so.
+        if connection.in_transaction or not was_interrupted(error):
+            raise
 
 
 def in_savepoint(connection: Connection, job: Job[T]) -> T:

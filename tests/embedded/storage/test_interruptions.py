@@ -142,6 +142,29 @@ async def test_an_interrupted_write_is_done_or_not_done(client: Client, ask: Cal
     pytest.fail("the request has too many steps")
 
 
+@pytest.mark.parametrize("name", ["a document", "an attachment"])
+async def test_a_write_whose_commit_is_interrupted_is_done_or_not_done(client: Client, name: str) -> None:
+    committing = threading.Event()
+    writer = connection(client, "writer")
+    writer.set_trace_callback(lambda statement: committing.set() if statement == "COMMIT" else None)
+    for n in range(1, 12):
+        committing.clear()
+        interruption = Interruption(n)
+        writer.set_progress_handler(partial(_interrupt_commit, committing, interruption), 1)
+        answer = await client.ask(*WRITES[name](n))
+        writer.set_progress_handler(None, 0)
+        stored = (await client.ask("GET", f"/db/x{n}")).status == 200
+        assert stored == (answer.status == 201)
+        await count(client)
+        if not interruption.happened:
+            return
+    pytest.fail("a commit has too many steps")
+
+
+def _interrupt_commit(committing: threading.Event, interruption: Interruption) -> bool:
+    return committing.is_set() and interruption()
+
+
 async def test_writes_that_are_committed_together_fail_alone_or_together(tmp_path: Path) -> None:
     client = Client(Store(tmp_path / "store.db"))
     await client.ask("PUT", "/db")
