@@ -122,9 +122,9 @@ async def count(steps: Sequence[tuple[int, Any, int]]) -> None:
             else:
                 async with sides[n].edit("a") as item:
                     item.amount += what
+        await synchronize_all(databases)
         while not all([await resolve(side) for side in sides]):
             await synchronize_all(databases)
-        await synchronize_all(databases)
         expected = sum(what for _, what, _ in steps if isinstance(what, int))
         assert [(await side.get("a")).amount for side in sides] == [expected] * 3
         assert [await side.conflicts(await side.get("a")) for side in sides] == [[], [], []]
