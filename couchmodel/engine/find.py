@@ -75,12 +75,26 @@ class Find:
         if "fields" in params:
             raise QueryError("a document cannot be made of some fields only: leave fields out")
         _check_selector(selector)
-        self.warning: str | None = None
-        self.bookmark: str | None = None
-        self.execution_stats: dict[str, float] | None = None
-        self._database = database
         body = {"selector": selector, **params}
-        self._documents = self._read(find_rows(database.session, scope, body, limit, self._note_members))
+        # The generators do not refer to this object, so that it is no cycle. Python's garbage collector would end the
+        # generators of a cycle in any thread, while the event loop ends them, too.
+        self._members: JSONObject = {}
+        self._documents = _read(database, find_rows(database.session, scope, body, limit, self._members.update))
+
+    @property
+    def warning(self) -> str | None:
+        """CouchDB's warning."""
+        return self._members.get("warning")
+
+    @property
+    def bookmark(self) -> str | None:
+        """The place where another query can go on."""
+        return self._members.get("bookmark")
+
+    @property
+    def execution_stats(self) -> dict[str, float] | None:
+        """CouchDB's counts."""
+        return self._members.get("execution_stats")
 
     def __aiter__(self) -> AsyncIterator[Document]:
         return self._documents
@@ -93,16 +107,14 @@ class Find:
         """End the iteration and release its connection. Closing twice is harmless."""
         await self._documents.aclose()
 
-    async def _read(self, batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[Document, None]:
-        async with aclosing(batches):
-            async for batch in batches:
-                for row in batch:
-                    yield Document.from_json(self._database, row, decode(row))
 
-    def _note_members(self, members: JSONObject) -> None:
-        self.warning = members.get("warning")
-        self.bookmark = members.get("bookmark")
-        self.execution_stats = members.get("execution_stats")
+async def _read(
+    database: DatabaseAddress, batches: AsyncGenerator[list[bytes], None]
+) -> AsyncGenerator[Document, None]:
+    async with aclosing(batches):
+        async for batch in batches:
+            for row in batch:
+                yield Document.from_json(database, row, decode(row))
 
 
 async def explain(session: Session, scope: tuple[str, ...], selector: JSONObject, params: JSONObject) -> JSONObject:

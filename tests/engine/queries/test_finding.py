@@ -1,5 +1,7 @@
 """``_find`` through indexes: which rows are looked at, in which order, and where the next page goes on."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -63,6 +65,18 @@ async def test_what_is_examined_is_counted(
 ) -> None:
     answer = await find(indexed, selector, execution_stats=True, **params)
     assert tuple(answer["execution_stats"][name] for name in _COUNTS) == counts
+
+
+async def test_a_query_that_is_given_up_needs_no_garbage_collector(indexed: Database) -> None:
+    found = indexed.find({"_id": {"$gt": None}})
+    await anext(found)
+    given_up = weakref.ref(found)
+    gc.disable()
+    try:
+        del found
+        assert given_up() is None
+    finally:
+        gc.enable()
 
 
 async def test_pages_go_on_behind_the_bookmark(indexed: Database) -> None:
