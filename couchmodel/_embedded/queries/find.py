@@ -7,7 +7,7 @@ they match, they are neither parsed nor judged.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from couchmodel._embedded import limits
 from couchmodel._embedded.budget import Budget, require_thread
@@ -287,14 +287,20 @@ def _read_entry(
     return _Entry(position, document, found, is_read=True)
 
 
+_ROW_MEMBERS: Final = frozenset(("_id", "_rev"))
+"""The members of a document that are stored in columns of their own, and not in its text."""
+
+
 def _parse_document(text: bytes, batch: FindBatch, members: frozenset[str] | None) -> dict[str, Any]:
     """Parse a document. Of a large one, only the members that ``members`` names are kept.
 
-    Raises BusyError in the event loop if the batch parses many bytes.
+    The result is empty if these are not in the text. Raises BusyError in the event loop if the batch parses many bytes.
     """
     batch.parsed += len(text)
     if batch.parsed > limits.INLINE_JSON_BYTES:
         require_thread()
+    if members is not None and members <= _ROW_MEMBERS:  # as for the ids of one kind
+        return {}
     return decode_stored(text, members)
 
 
