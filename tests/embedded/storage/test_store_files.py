@@ -300,7 +300,7 @@ os.wait()
 @pytest.mark.parametrize("kind", ["file", "memory"])
 def test_a_forked_child_does_not_use_what_its_parent_has_open(tmp_path: Path, kind: str) -> None:
     url = f"sqlite:{tmp_path / 'store.db'}" if kind == "file" else "memory:"
-    command = (sys.executable, "-W", "ignore", "-c", FORK, url)
+    command = (sys.executable, "-u", "-W", "ignore", "-c", FORK, url)  # a fork copies what is not flushed
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout  # noqa: S603 - ours
     first, *others = told.splitlines()
     assert first.startswith("StoreFileError: this process was forked")
