@@ -50,7 +50,7 @@ class Validated(CouchModel):
 
     @model_validator(mode="after")
     def count(self) -> "Validated":
-        self.__dict__["number"] = next(numbers)
+        vars(self)["number"] = next(numbers)
         return self
 
 

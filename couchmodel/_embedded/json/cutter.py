@@ -71,6 +71,7 @@ class Sink(Protocol):
 
         ``sign`` is its first character, ``place`` its place in the text, and ``name`` its name if it is a member.
         """
+        ...
 
     def close(self, place: int) -> None:
         """End the value. ``place`` is the place after it."""

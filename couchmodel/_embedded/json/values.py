@@ -1,6 +1,6 @@
 """Make Python values of large JSON texts, with all members or some, and free them again in steps."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ def decode_stored(text: bytes, names: Collection[str] | None) -> dict[str, Any]:
 
 
 @contextmanager
-def stored_value(text: bytes, names: Collection[str] | None) -> Iterator[dict[str, Any]]:
+def stored_value(text: bytes, names: Collection[str] | None) -> Generator[dict[str, Any], None, None]:
     """Parse a stored document as :func:`decode_stored` does, and free it at the end if it is large."""
     document = decode_stored(text, names)
     try:
