@@ -51,11 +51,6 @@ class Rows:
     async def _read_rows(self) -> AsyncGenerator[list[bytes], None]:
         """Yield the rows, as many at a time as arrive together."""
         response = await self._session.send(self._request)
-        if response.stream is None and (parts := _split_whole(response.body)) is not None:
-            rows, text = parts
-            self.members, others = self._finish(text)
-            yield rows or others
-            return
         splitter = _RowSplitter()
         if response.stream is None:
             yield splitter.feed(response.body)
@@ -63,23 +58,15 @@ class Rows:
             async with aclosing(response.stream) as stream:
                 async for piece in stream:
                     yield splitter.feed(piece)
-        self.members, rows = self._finish(splitter.take_rest())
-        yield rows
+        yield self._finish(splitter)
 
-    def _finish(self, text: bytes) -> tuple[JSONObject, list[bytes]]:
-        """Return the members of an answer without the rows that were cut out of it, and the rows that are left in it.
-
-        Raises ProtocolError if it is cut off.
-        """
+    def _finish(self, splitter: "_RowSplitter") -> list[bytes]:
         try:
-            members = decode(text)
+            self.members, rows = splitter.finish()
         except ValueError:
-            members = None
-        for name in _ROW_MEMBERS:
-            if isinstance(members, dict) and isinstance(members.get(name), list):
-                return members, [encode(row) for row in members.pop(name)]
-        message = f"the answer was cut off or is not CouchDB's ({self._request.method} {self._request.path[-1]})"
-        raise ProtocolError(message)
+            message = f"the answer was cut off or is not CouchDB's ({self._request.method} {self._request.path[-1]})"
+            raise ProtocolError(message) from None
+        return rows
 
 
 def document_text(row: bytes) -> bytes | None:
@@ -93,18 +80,6 @@ def document_text(row: bytes) -> bytes | None:
         return row[row.index(b',"doc":{') + 7 : -1]
     document = decode(row).get("doc")
     return None if document is None else encode(document)
-
-
-def _split_whole(body: bytes) -> tuple[list[bytes], bytes] | None:
-    r"""Return the rows of a whole answer, and the answer without them; None if it is not written in the usual way.
-
-    It does what :class:`_RowSplitter` does, with two searches and one split.
-    """
-    begin = body.find(b"[\n") + 1
-    end = body.find(b"\n]", begin)
-    if begin == 0 or end < 0 or body.find(b"\n") != begin or b"\r" in body or b"\n\n" in body:
-        return None
-    return body[begin + 1 : end].split(b",\n") if end > begin else [], body[:begin] + body[end + 1 :]
 
 
 class _RowSplitter:
@@ -139,9 +114,16 @@ class _RowSplitter:
                 break
         return [row for line in lines if (row := line.rstrip(b"\r,"))]
 
-    def take_rest(self) -> bytes:
-        """Remove and return the answer without the rows that were returned before."""
-        return self._head + (self._lines.take_rest() if self._tail is None else bytes(self._tail))
+    def finish(self) -> tuple[JSONObject, list[bytes]]:
+        """Return the other members of the answer, and the rows not returned before.
+
+        Raises ValueError if the answer is cut off.
+        """
+        members = decode(self._head + (self._lines.take_rest() if self._tail is None else bytes(self._tail)))
+        for name in _ROW_MEMBERS:
+            if isinstance(members, dict) and isinstance(members.get(name), list):
+                return members, [encode(row) for row in members.pop(name)]
+        raise ValueError("no rows")
 
     def _end(self, lines: list[bytes]) -> None:
         self._tail = bytearray(b"\n".join([*lines, self._lines.take_rest()]))
