@@ -36,7 +36,7 @@ from couchmodel._model.guard.constraints import Constraints, constraints_of
 from couchmodel._model.guard.javascript import design_of
 from couchmodel._wire.guards import Guard
 from couchmodel._wire.messages import decode, encode
-from tests.model.generated import Generated, Kind, fill
+from tests.model.stored_form.generated import Generated, Kind, fill
 
 WORDS: Final = [
     "",

@@ -1,6 +1,6 @@
 """Models made at random are stored and read again, or refused with a sentence."""
 
-from tests.model.generated import LEAST_STORED, run
+from tests.model.stored_form.generated import LEAST_STORED, run
 
 
 def test_no_value_of_a_generated_model_is_lost_or_changed() -> None:

@@ -1,6 +1,6 @@
 """Models made at random: fields of every kind, nested at will, with values that fit them.
 
-    python -m tests.model.generated --models 5000
+    python -m tests.model.stored_form.generated --models 5000
 
 makes many models, stores documents of each, and reads them again. It prints one line of figures, and fails if a value
 was lost or changed, or refused without a sentence.
