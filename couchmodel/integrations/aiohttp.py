@@ -23,7 +23,7 @@ from couchmodel.integrations._core.operations import (
 from couchmodel.integrations._core.problems import PROBLEM_TYPE, ProblemError, broken_body, problem_of
 from couchmodel.integrations._core.resource import check_found, find_document
 from couchmodel.integrations._core.sessions import FromUser, connect_user, credentials_from
-from couchmodel.integrations._core.shown import show_json
+from couchmodel.integrations._core.shown.documents import show_json
 
 __all__ = [
     "add_problem_details",

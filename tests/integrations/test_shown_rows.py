@@ -121,7 +121,7 @@ async def test_a_default_that_is_stored_is_shown_as_it_is_stored(api: Callable[.
 async def test_a_changed_document_is_shown_as_it_is_now(
     api: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("couchmodel.integrations._core.shown_rows.KEPT_BYTES", 700)
+    monkeypatch.setattr("couchmodel.integrations._core.shown.rows.KEPT_BYTES", 700)
     client = await api(Plain)
     for n in range(5):
         await client.post("/dishes", json={"title": f"Pie {n}"})

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from couchmodel._model.store.repository import Repository
-from couchmodel.integrations._core.shown import show_json
+from couchmodel.integrations._core.shown.documents import show_json
 
 __all__ = ["EVENT_STREAM_TYPE", "change_events", "find_sequence"]
 

@@ -25,8 +25,8 @@ from couchmodel.integrations._core.ids import reason_against_id
 from couchmodel.integrations._core.members import hidden_fields, read_create, takes_ids
 from couchmodel.integrations._core.messages import JSON_TYPE, Answer, Call
 from couchmodel.integrations._core.problems import ProblemError, field_errors, invalid, is_of_other_type
-from couchmodel.integrations._core.shown import show, show_json
-from couchmodel.integrations._core.shown_rows import ShownRows
+from couchmodel.integrations._core.shown.documents import show, show_json
+from couchmodel.integrations._core.shown.rows import ShownRows
 from couchmodel.integrations._core.uploads import attachment_at, download, upload
 
 __all__ = ["Resource", "check_found", "find_document"]

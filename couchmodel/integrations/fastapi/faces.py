@@ -12,7 +12,7 @@ from couchmodel.errors import ConfigurationError
 from couchmodel.integrations._core.faces import face_of
 from couchmodel.integrations._core.members import decode_input, read_create, read_patch
 from couchmodel.integrations._core.problems import ProblemError
-from couchmodel.integrations._core.shown import show
+from couchmodel.integrations._core.shown.documents import show
 
 __all__ = ["Create", "Patch", "Read", "ReplaceSchema", "require_model"]
 

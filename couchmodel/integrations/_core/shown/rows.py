@@ -12,7 +12,7 @@ from couchmodel._model.codec.forms import form_of
 from couchmodel._model.model import CouchModel
 from couchmodel._model.schema.hooks import hooks_of
 from couchmodel._model.store.repository import Repository
-from couchmodel.integrations._core.shown import show_json
+from couchmodel.integrations._core.shown.documents import show_json
 
 __all__ = ["ShownRows"]
 
