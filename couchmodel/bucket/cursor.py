@@ -13,6 +13,7 @@ from couchmodel.bucket.layout import StoredFile
 from couchmodel.bucket.metadata import M, Metadata
 from couchmodel.bucket.storage import Storage
 from couchmodel.errors import InvalidOperation
+from couchmodel.types import JSONObject
 
 __all__ = ["GridOutCursor"]
 
@@ -49,7 +50,10 @@ class GridOutCursor(Generic[M]):
         if self._is_over:
             raise StopAsyncIteration
         if self._files is None:
-            self._files = self._find()
+            # The generator does not refer to the cursor, so that both end at once if the cursor is given up.
+            self._files = _find(
+                self._storage, self._metadata, make_selector(self._filter), self._sort, self._skip, self._limit
+            )
         try:
             # The end of the files is an exception, too, and so is the cancellation: the generator has ended by then.
             return await anext(self._files)
@@ -194,23 +198,30 @@ class GridOutCursor(Generic[M]):
             self._fetched = await anext(self, None)
         return self._fetched is not None
 
-    async def _find(self) -> AsyncGenerator[GridOut[M], None]:
-        selector = make_selector(self._filter)
-        if self._sort:
-            found = [StoredFile(decode(row)) async for row in self._storage.find(selector)]
-            # The last key first: a sort keeps the order of equals.
-            for name, direction in reversed(self._sort):
-                found.sort(key=lambda file, name=name: sort_key(file.members, name), reverse=direction < 0)  # type: ignore[misc]
-            for file in found[self._skip : self._skip + self._limit if self._limit else None]:
-                yield GridOut(self._storage, file, self._metadata)
-            return
-        async with aclosing(self._storage.find(selector, self._skip, self._limit or None)) as rows:
-            async for row in rows:
-                yield GridOut(self._storage, StoredFile(decode(row)), self._metadata)
-
     def _check_not_begun(self) -> None:
         if self._files is not None:
             raise InvalidOperation("the cursor has begun: clone() or rewind() it first")
+
+
+async def _find(
+    storage: Storage,
+    metadata: Metadata[M],
+    selector: JSONObject,
+    sort: Sequence[tuple[str, int]],
+    skip: int,
+    limit: int,
+) -> AsyncGenerator[GridOut[M], None]:
+    if sort:
+        found = [StoredFile(decode(row)) async for row in storage.find(selector)]
+        # The last key first: a sort keeps the order of equals.
+        for name, direction in reversed(sort):
+            found.sort(key=lambda file, name=name: sort_key(file.members, name), reverse=direction < 0)  # type: ignore[misc]
+        for file in found[skip : skip + limit if limit else None]:
+            yield GridOut(storage, file, metadata)
+        return
+    async with aclosing(storage.find(selector, skip, limit or None)) as rows:
+        async for row in rows:
+            yield GridOut(storage, StoredFile(decode(row)), metadata)
 
 
 _running: set["asyncio.Task[None]"] = set()

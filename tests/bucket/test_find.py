@@ -2,6 +2,8 @@
 
 import asyncio
 import copy
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -32,6 +34,18 @@ async def lengths(files: Any) -> list[int]:
 async def test_find_everything(songs: Bucket) -> None:
     assert sorted(await lengths(songs.find())) == [1, 2, 3, 4]
     assert sorted(await lengths(songs.find({}))) == [1, 2, 3, 4]
+
+
+async def test_a_cursor_that_is_given_up_needs_no_garbage_collector(songs: Bucket) -> None:
+    cursor = songs.find({})
+    await anext(cursor)
+    given_up = weakref.ref(cursor)
+    gc.disable()
+    try:
+        del cursor
+        assert given_up() is None
+    finally:
+        gc.enable()
 
 
 async def test_find_by_filename_gives_every_version(songs: Bucket) -> None:
